@@ -1,0 +1,36 @@
+"""Waiting for a condition, with a bound: what tests use where others would sleep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+#: Between two looks at the condition.
+_PAUSE = 0.002
+
+
+async def until(condition: Callable[[], object], timeout: float = 15.0) -> None:
+    """Return once ``condition()`` is true; AssertionError after ``timeout`` seconds."""
+    clock = IReactorTime(reactor)
+    deadline = clock.seconds() + timeout
+    while not condition():
+        if clock.seconds() > deadline:
+            raise AssertionError(f"not within {timeout} s: {_said(condition)}")
+        await pause(_PAUSE)
+
+
+async def pause(seconds: float = 0.0) -> None:
+    """Let the reactor turn, at least once."""
+    turned: Deferred[None] = Deferred()
+    IReactorTime(reactor).callLater(seconds, turned.callback, None)
+    await turned
+
+
+def _said(condition: Callable[[], object]) -> str:
+    code = getattr(condition, "__code__", None)
+    if code is None:
+        return repr(condition)
+    return f"{code.co_name} at {code.co_filename}:{code.co_firstlineno}"
