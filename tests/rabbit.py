@@ -1,0 +1,347 @@
+"""RabbitMQ nodes for tests: real ones, on free loopback ports, that never outlive the tests.
+
+The server comes from Debian's ``rabbitmq-server``, run directly as whoever runs the tests: nothing
+of the system's own node is touched. ``CHATD_TEST_RABBITMQ`` may name a folder that holds a whole
+other Debian; its RabbitMQ is then run under chroot (see ``.ci/rabbitmq4``).
+
+Nodes of one test process share one epmd on a port of its own, so runs beside each other never meet.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import os
+import random
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+
+from tests.certificates import Certificates, make_certificates
+
+_SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+_CTL = "/usr/lib/rabbitmq/bin/rabbitmqctl"
+#: Seconds for a node to start; some four are usual on a small machine.
+_PATIENCE = 90.0
+
+_claims: list[socket.socket] = []
+
+
+def free_port() -> int:
+    """Claim a TCP port of 127.0.0.1 until this process ends.
+
+    Below the range from which the kernel takes ports of outgoing connections, so that it is still
+    free when what listens there is restarted. An abstract socket keeps other test processes off.
+    """
+    while True:
+        port = random.randrange(10_000, 32_000)
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0chatd-test-port-{port}")
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            claim.close()
+            continue
+        _claims.append(claim)
+        return port
+
+
+class Home:
+    """What all nodes of this process share: an installation, a folder, a cookie and an epmd."""
+
+    def __init__(self, root: str) -> None:
+        self.root = Path(root or "/")
+        self.chroot = ["chroot", root] if root else []
+        self.folder = Path(tempfile.mkdtemp(prefix="chatd-rabbit-", dir=self.root / "tmp"))
+        cookie = self.folder / ".erlang.cookie"
+        cookie.write_text(f"{random.getrandbits(64):x}")
+        cookie.chmod(0o400)
+        self.epmd_port = free_port()
+        self.names = (f"rabbit{n}" for n in itertools.count(1))
+        self.processes: list[subprocess.Popen[bytes]] = []
+        atexit.register(self.close)
+        self.spawn(["epmd", "-port", str(self.epmd_port), "-address", "127.0.0.1"], os.devnull)
+
+    def inside(self, path: Path) -> str:
+        """``path`` as the installation sees it."""
+        return "/" + str(path.relative_to(self.root)) if self.chroot else str(path)
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "LANG": "C.UTF-8",
+            "HOME": self.inside(self.folder),
+            "ERL_EPMD_PORT": str(self.epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_CRASH_DUMP_SECONDS": "0",
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_USE_LONGNAME": "true",
+        }
+
+    def spawn(
+        self, command: list[str], log: str | Path, env: dict[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start ``command`` so that it dies, frozen or not, with this process."""
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        files = 65536 if files == resource.RLIM_INFINITY else min(files, 65536)
+        guard = ["setpriv", "--pdeathsig", "KILL", "prlimit", f"--nofile={files}:{files}"]
+        with open(log, "ab") as output:
+            process = subprocess.Popen(
+                [*guard, *self.chroot, *command],
+                env=env or self.env,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self.processes.append(process)
+        return process
+
+    def run(self, command: list[str], stdin: str = "") -> str:
+        """Run a tool of the installation to its end and return what it printed."""
+        done = subprocess.run(
+            [*self.chroot, *command],
+            env=self.env,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{command[0]} failed: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
+            if process.stdin:
+                process.stdin.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+_home: Home | None = None
+
+
+def home() -> Home:
+    """The one `Home` of this process."""
+    global _home
+    if _home is None:
+        _home = Home(os.environ.get("CHATD_TEST_RABBITMQ", ""))
+    return _home
+
+
+class Node:
+    """One RabbitMQ node; its ports and data stay the same however often it is started.
+
+    Methods block, at most for seconds, except where a Deferred is returned. ``config`` is added to
+    the node's ``rabbitmq.conf``. With ``tls`` the node also listens for TLS, and demands a
+    certificate of the client's if ``tls`` is ``"mutual"``.
+    """
+
+    def __init__(self, config: str = "", tls: str = "") -> None:
+        self.home = home()
+        short = next(self.home.names)
+        self.name = f"{short}@127.0.0.1"
+        self.folder = self.home.folder / short
+        self.folder.mkdir()
+        self.port = free_port()
+        self.dist_port = free_port()
+        self.config = config
+        self.certificates: Certificates | None = None
+        self.process: subprocess.Popen[bytes] | None = None
+        self._vhosts = (f"test{n}" for n in itertools.count(1))
+        if tls:
+            self.tls_port = free_port()
+            self.certificates = make_certificates(self.folder)
+            self.config += self._tls_config(self.certificates, tls == "mutual")
+
+    def _tls_config(self, certificates: Certificates, mutual: bool) -> str:
+        inside = self.home.inside
+        return (
+            f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}\n"
+            f"ssl_options.cacertfile = {inside(certificates.authority)}\n"
+            f"ssl_options.certfile = {inside(certificates.server_certificate)}\n"
+            f"ssl_options.keyfile = {inside(certificates.server_key)}\n"
+            f"ssl_options.verify = {'verify_peer' if mutual else 'verify_none'}\n"
+            f"ssl_options.fail_if_no_peer_cert = {str(mutual).lower()}\n"
+        )
+
+    def _write_files(self) -> dict[str, str]:
+        (self.folder / "plugins").write_text("[].\n")
+        (self.folder / "rabbitmq.conf").write_text(
+            f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlog.console = false\n{self.config}\n"
+        )
+        inside = self.home.inside(self.folder)
+        return {
+            **self.home.env,
+            "RABBITMQ_NODENAME": self.name,
+            "RABBITMQ_DIST_PORT": str(self.dist_port),
+            "RABBITMQ_MNESIA_BASE": f"{inside}/data",
+            "RABBITMQ_LOG_BASE": f"{inside}/log",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": f"{inside}/plugins",
+            "RABBITMQ_CONFIG_FILE": f"{inside}/rabbitmq.conf",
+            "RABBITMQ_PID_FILE": f"{inside}/pid",
+            # Makes the script exec the Erlang machine, so that our signals reach it.
+            "RABBITMQ_ALLOW_INPUT": "1",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                "-kernel inet_dist_use_interface {127,0,0,1} -kernel net_ticktime 8"
+            ),
+        }
+
+    def start(self, wait: bool = True) -> Node:
+        """Start the node; with ``wait`` return when it serves clients."""
+        assert self.process is None or self.process.poll() is not None, "already running"
+        env = self._write_files()
+        self.process = self.home.spawn([_SERVER], self.folder / "console", env)
+        if wait:
+            self.wait()
+        return self
+
+    def wait(self) -> None:
+        """Return when the node serves clients. RuntimeError with its log if it does not."""
+        deadline = time.monotonic() + _PATIENCE
+        while not self._listening():
+            if self.process is None or self.process.poll() is not None:
+                raise RuntimeError(f"{self.name} ended while starting:\n{self.log()}")
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self.name} did not start in time:\n{self.log()}")
+            time.sleep(0.02)
+        self.eval("rabbit:await_startup()")
+
+    def ready(self) -> Deferred[None]:
+        """Fire when the node serves clients, the reactor running meanwhile."""
+        return deferToThread(self.wait)
+
+    def _listening(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def log(self) -> str:
+        """The end of what the node logged."""
+        files = [self.folder / "console", *sorted((self.folder / "log").glob("*.log"))]
+        return "\n".join(f.read_text(errors="replace")[-3000:] for f in files if f.exists())
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        assert self.process.poll() is None, f"{self.name} is not running"
+        self.process.send_signal(number)
+
+    def stop(self) -> None:
+        """Shut down in order."""
+        self._signal(signal.SIGTERM)
+        assert self.process is not None
+        self.process.wait(_PATIENCE)
+
+    def kill(self) -> None:
+        """``kill -9``: what a power cut leaves, the page cache apart."""
+        self._signal(signal.SIGKILL)
+        assert self.process is not None
+        self.process.wait(_PATIENCE)
+
+    def freeze(self) -> None:
+        """Stop the process in its tracks: connections stay open and nothing answers."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """End `freeze`."""
+        self._signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        """Kill the node if it runs and remove its data."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def eval(self, expression: str) -> str:
+        """Evaluate Erlang on the node, in some 10 ms; RuntimeError if it raises."""
+        reached = ["-address", f"127.0.0.1:{self.dist_port}", "-timeout", "60"]
+        answer = self.home.run(["erl_call", *reached, "-e"], stdin=f"{expression}.\n")
+        if not answer.startswith("{ok, "):
+            raise RuntimeError(f"{expression}: {answer}")
+        return answer[len("{ok, ") : -1]
+
+    def ctl(self, *args: str) -> str:
+        """``rabbitmqctl ARGS``: for a person's view; it takes about a second."""
+        return self.home.run([_CTL, "--longnames", "--node", self.name, *args])
+
+    def vhost(self) -> str:
+        """A new virtual host in which ``guest`` may do everything."""
+        name = next(self._vhosts)
+        self.eval(
+            f'V = <<"{name}">>, rabbit_vhost:add(V, <<"test">>), rabbit_auth_backend_internal:'
+            'set_permissions(<<"guest">>, V, <<".*">>, <<".*">>, <<".*">>, <<"test">>)'
+        )
+        return name
+
+    def drop_vhost(self, name: str) -> None:
+        """Delete a virtual host with all its queues; its connections are closed."""
+        self.eval(f'rabbit_vhost:delete(<<"{name}">>, <<"test">>)')
+
+    def alarm(self, on: bool) -> None:
+        """Raise or clear the memory alarm, which blocks every connection that publishes."""
+        resource_limit = "{resource_limit, memory, node()}"
+        call = f"set_alarm({{{resource_limit}, []}})" if on else f"clear_alarm({resource_limit})"
+        self.eval(f"rabbit_alarm:{call}")
+
+    def url(self, vhost: str = "/", tls: bool = False) -> str:
+        """The address for ``--broker``."""
+        scheme, port = ("amqps", self.tls_port) if tls else ("amqp", self.port)
+        return f"{scheme}://guest:guest@127.0.0.1:{port}/{quote(vhost, safe='')}"
+
+
+class Cluster:
+    """Nodes that are one broker: streams have a replica on each."""
+
+    def __init__(self, size: int = 3) -> None:
+        self.nodes = [Node() for _ in range(size)]
+        peers = "".join(
+            f"cluster_formation.classic_config.nodes.{n} = {node.name}\n"
+            for n, node in enumerate(self.nodes, 1)
+        )
+        for node in self.nodes:
+            node.config += peers
+
+    def start(self) -> Cluster:
+        """Start all nodes and return when they are one cluster."""
+        for node in self.nodes:
+            node.start(wait=False)
+        for node in self.nodes:
+            node.wait()
+        running = self.nodes[0].eval("length(rabbit_mnesia:cluster_nodes(running))")
+        assert running == str(len(self.nodes)), f"only {running} nodes found each other"
+        return self
+
+    def url(self, vhost: str = "/") -> str:
+        """The address that lists all nodes."""
+        hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+        return f"amqp://guest:guest@{hosts}/{quote(vhost, safe='')}"
+
+    def close(self) -> None:
+        for node in self.nodes:
+            node.close()
+
+
+_shared: Node | None = None
+
+
+def shared_node() -> Node:
+    """The node that tests share, each with its own `Node.vhost`; started when first asked for."""
+    global _shared
+    if _shared is None:
+        _shared = Node()
+        _shared.start()
+    return _shared
