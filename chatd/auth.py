@@ -15,7 +15,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
 from joserfc.util import urlsafe_b64decode
 
-from chatd.interfaces import StartError
+from chatd.errors import StartError
 from chatd.keys import GOOD_SECRET_BYTES, Verifier, load_keys, read_secret
 from chatd.wire import ChatError, Code, load_object, room_name, user_name
 

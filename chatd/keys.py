@@ -18,7 +18,7 @@ from joserfc.errors import JoseError, SecurityWarning, UnsupportedAlgorithmError
 from joserfc.jwk import ECKey, JWKRegistry, Key, OctKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
-from chatd.interfaces import StartError
+from chatd.errors import StartError
 from chatd.wire import ChatError, load_object
 
 #: The largest key or secret file read, in bytes.
