@@ -8,10 +8,15 @@ is one new module that provides `IBroker` and passes ``tests/broker_suite.py``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
+
+from chatd.auth import Identity
+from chatd.errors import StartError as StartError
+from chatd.wire import ChatError, Message
 
 
 class Unavailable(Exception):
@@ -20,10 +25,6 @@ class Unavailable(Exception):
 
 class NoSuchStream(Exception):
     """The stream named does not exist on the broker."""
-
-
-class StartError(Exception):
-    """chatd cannot start; the text is one line that says which part, why, and what to do."""
 
 
 @frozen
@@ -109,8 +110,8 @@ class IBroker(Interface):
         """Append one record; fires once it is safe from a crash of any single process.
 
         ``time`` is in milliseconds since the epoch; retention by age counts from it. Appends to
-        one stream are stored in the order of the calls. Fails with `Unavailable` (it may or may not have been stored) or
-        `NoSuchStream` (it was not).
+        one stream are stored in the order of the calls. Fails with `Unavailable` (it may or may
+        not have been stored) or `NoSuchStream` (it was not).
         """
 
     def follow(stream: Stream, tail: int | None, follower: IFollower) -> IFollowing:
@@ -144,3 +145,35 @@ class IBroker(Interface):
 
     def listen(handler: Callable[[bytes], None]) -> None:
         """Call ``handler`` with each payload that any node broadcasts."""
+
+
+class IEncoding(Interface):
+    """How a transport writes what happens in a room. One instance serves all its connections, so
+    that anything is encoded once for all subscribers that get the same."""
+
+    def encode(messages: Sequence[Message]) -> bytes:
+        """The bytes that carry ``messages``, in order, on this transport."""
+
+    def event(frame: dict[str, Any]) -> bytes:
+        """The bytes that carry a presence, typing or gap frame; empty if it is not shown here."""
+
+
+class ISubscriber(Interface):
+    """A client's end of a subscription, provided by a transport.
+
+    The domain never queues for a subscriber: what `deliver` refuses is read again from the room
+    once the transport calls `chatd.subscription.Subscription.resume`.
+    """
+
+    encoding: IEncoding = Attribute("The encoding of what `deliver` and `notify` are given.")
+    identity: Identity = Attribute("Who reads, and with which rights.")
+
+    def deliver(data: bytes, end: int) -> bool:
+        """Take the encoded messages up to the offset ``end``, or refuse all of them (False)
+        because the transport is not draining."""
+
+    def notify(data: bytes) -> bool:
+        """Take an encoded event, or refuse it because the transport is not draining."""
+
+    def closed(error: ChatError) -> None:
+        """The subscription ended: the room is gone, or the right to it. No call follows."""

@@ -1,0 +1,62 @@
+"""One piece of asynchronous work, many who wait for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Waiters(Generic[V]):
+    """Deferreds that fire together. A waiter that is cancelled just leaves."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Deferred[V], None] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def wait(self) -> Deferred[V]:
+        """A Deferred that fires with the next `fire`."""
+        waiter: Deferred[V] = Deferred(self._leave)
+        self._waiting[waiter] = None
+        return waiter
+
+    def _leave(self, waiter: Deferred[V]) -> None:
+        self._waiting.pop(waiter, None)
+
+    def fire(self, result: V | Failure) -> None:
+        """Fire every Deferred handed out since the last time."""
+        waiting, self._waiting = self._waiting, {}
+        for waiter in waiting:
+            if isinstance(result, Failure):
+                waiter.errback(result)
+            else:
+                waiter.callback(result)
+
+
+class Shared(Generic[K, V]):
+    """Work under way, by key: whoever asks for the same key meanwhile gets the same outcome."""
+
+    def __init__(self) -> None:
+        self._running: dict[K, Waiters[V]] = {}
+
+    def run(self, key: K, work: Callable[[], Coroutine[Any, Any, V]]) -> Deferred[V]:
+        """The outcome of ``work()``, started unless it is under way already for ``key``."""
+        waiters = self._running.get(key)
+        if waiters is not None:
+            return waiters.wait()
+        waiters = self._running[key] = Waiters()
+        waiter = waiters.wait()
+
+        def done(result: V | Failure) -> None:
+            del self._running[key]
+            waiters.fire(result)
+
+        Deferred.fromCoroutine(work()).addBoth(done)
+        return waiter
