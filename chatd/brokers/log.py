@@ -7,6 +7,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 from attrs import define, field, frozen
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from chatd.interfaces import IFollower, IFollowing, Record, Retention, Stream
@@ -92,6 +93,8 @@ class Following:
     log: Log | None = None
     position: int = 0
 
+    _logger = Logger()
+
     def stop(self) -> None:
         self.state = State.STOPPED
         self.forget(self)
@@ -99,7 +102,7 @@ class Following:
     def interrupt(self) -> None:
         if self.state is State.LIVE:
             self.state = State.STARTING
-            self.follower.interrupted()
+            self._tell(self.follower.interrupted)
 
     def advance(self, log: Log | None, now: int) -> None:
         """Hand over all that lies after the position; ``log`` is the stream's present one."""
@@ -107,16 +110,16 @@ class Following:
             self._attach(log, now)
         if self.log is None or self.log.deleted:
             self.stop()
-            self.follower.gone()
+            self._tell(self.follower.gone)
             return
         starting, end = self.state is State.STARTING, self.log.last
         batch = self._take(self.log, now)
         if starting and self.state is not State.STOPPED:
             self.state = State.LIVE
         if batch and self.state is State.LIVE:
-            self.follower.records(batch)
+            self._tell(self.follower.records, batch)
         if starting and self.state is State.LIVE:
-            self.follower.caught_up(end)
+            self._tell(self.follower.caught_up, end)
 
     def _attach(self, log: Log, now: int) -> None:
         log.trim_age(now)
@@ -132,5 +135,11 @@ class Following:
             batch = [e.record for e in log.entries[log.at_offset(self.position) :]]
         lost, self.position = self.position <= log.trimmed, log.last + 1
         if lost:
-            self.follower.truncated()
+            self._tell(self.follower.truncated)
         return batch
+
+    def _tell(self, call: Callable[..., None], *args: object) -> None:
+        try:
+            call(*args)
+        except Exception:
+            self._logger.failure("a follower of {stream} failed", stream=self.stream.name)

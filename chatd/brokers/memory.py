@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
+from chatd.brokers.local import LocalFanout
 from chatd.brokers.log import Following, Log, State
 from chatd.interfaces import (
     DIRECTORY,
@@ -36,7 +37,7 @@ ANNOUNCED = 1000
 
 
 @implementer(IBroker, IService)
-class MemoryBroker(Service):
+class MemoryBroker(LocalFanout, Service):
     """Streams in this process's memory.
 
     ``skip``: leave out an offset after every so many records, as RabbitMQ does now and then.
@@ -48,16 +49,15 @@ class MemoryBroker(Service):
     def __init__(
         self, clock: IReactorTime, retention: Retention | None = None, skip: int = 0
     ) -> None:
+        super().__init__(clock)
         self.announced: deque[tuple[str, str, bytes]] = deque(maxlen=ANNOUNCED)
-        self._clock = clock
         self._retention = retention if retention is not None else Retention()
         self._skip = skip
         self._away = False
         self._logs: dict[Stream, Log] = {}
-        self._followings: list[Following] = []
-        self._handlers: list[Callable[[bytes], None]] = []
+        self._followings: dict[Stream, list[Following]] = {}
+        self._changed: dict[Stream, None] = {}  # an ordered set
         self._work: list[tuple[Callable[[], Any], Deferred[Any]]] = []
-        self._payloads: list[bytes] = []
         self._turn: IDelayedCall | None = None
 
     # -- service and test hooks
@@ -68,7 +68,7 @@ class MemoryBroker(Service):
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
-        self._wake()
+        self._wake(*self._followings)
 
     def stopService(self) -> None:
         self._flush()
@@ -86,16 +86,16 @@ class MemoryBroker(Service):
     def resume(self) -> None:
         """Be there again: followers go on after the last record they were handed."""
         self._away = False
-        self._wake()
+        self._wake(*self._followings)
 
     def store(self, stream: Stream, body: bytes, time: int) -> None:
         """Append as another program would, whether this broker is away or not."""
-        self._log(stream).append(body, time)
+        self._append(stream, body, time)
         self._wake()
 
     def truncate(self, stream: Stream, before: int) -> None:
         """Remove the records below the offset ``before``, as retention would."""
-        log = self._log(stream)
+        log = self._existing(stream)
         log.drop(log.at_offset(before))
 
     # -- IBroker
@@ -107,33 +107,29 @@ class MemoryBroker(Service):
         return self._submit(lambda: self._delete(stream))
 
     def append(self, stream: Stream, body: bytes, message_id: str, time: int) -> Deferred[None]:
-        return self._submit(lambda: self._log(stream).append(body, time))
+        return self._submit(lambda: self._append(stream, body, time))
 
     def follow(self, stream: Stream, tail: int | None, follower: IFollower) -> IFollowing:
         following = Following(stream, tail, follower, self._forget)
-        self._followings.append(following)
-        self._wake()
+        self._followings.setdefault(stream, []).append(following)
+        self._wake(stream)
         return following
 
     def read(self, stream: Stream, start: int, stop: int) -> Deferred[Sequence[Record]]:
-        return self._submit(lambda: self._log(stream).since(start, stop, self._now()))
+        return self._submit(lambda: self._existing(stream).since(start, stop, self._now()))
 
     def locate(self, stream: Stream, time: int) -> Deferred[int]:
         return self._submit(lambda: self._locate(stream, time))
 
     def end(self, stream: Stream) -> Deferred[int]:
-        return self._submit(lambda: self._log(stream).last)
+        return self._submit(lambda: self._existing(stream).last)
 
     def announce(self, event: str, room: str, body: bytes) -> None:
         self.announced.append((event, room, body))
 
     def broadcast(self, payload: bytes) -> None:
         if self.ready:
-            self._payloads.append(payload)
-            self._wake()
-
-    def listen(self, handler: Callable[[bytes], None]) -> None:
-        self._handlers.append(handler)
+            super().broadcast(payload)
 
     # -- the work of one turn
 
@@ -145,40 +141,44 @@ class MemoryBroker(Service):
         self._wake()
         return done
 
-    def _wake(self) -> None:
+    def _wake(self, *changed: Stream) -> None:
+        self._changed.update(dict.fromkeys(changed))
         if self._turn is None and self.ready:
             self._turn = self._clock.callLater(0, self._flush)
 
     def _flush(self) -> None:
-        if self._turn is not None and self._turn.active():
-            self._turn.cancel()
-        self._turn = None
+        self._cancel_turn()
         if not self.ready:
             return
         work, self._work = self._work, []
-        payloads, self._payloads = self._payloads, []
         told = [self._do(do, done) for do, done in work]
-        now = self._now()
-        for following in list(self._followings):
-            if following.state is not State.STOPPED and self.ready:
-                following.advance(self._logs.get(following.stream), now)
-        for log in self._logs.values():
-            log.trim_size()
+        changed, self._changed = self._changed, {}
+        for stream in changed:
+            self._advance(stream)
         for tell in told:
             tell()
-        for payload in payloads:
-            for handler in list(self._handlers):
-                handler(payload)
+
+    def _advance(self, stream: Stream) -> None:
+        log = self._logs.get(stream)
+        for following in list(self._followings.get(stream, ())):
+            if following.state is not State.STOPPED and self.ready:
+                following.advance(log, self._now())
+        if log is not None:
+            log.trim_size()
 
     def _leave(self) -> None:
+        self._cancel_turn()
+        work, self._work = self._work, []
+        for followings in list(self._followings.values()):
+            for following in list(followings):
+                following.interrupt()
+        for _, done in work:
+            done.errback(Unavailable("the broker went away"))
+
+    def _cancel_turn(self) -> None:
         if self._turn is not None and self._turn.active():
             self._turn.cancel()
         self._turn = None
-        work, self._work, self._payloads = self._work, [], []
-        for following in list(self._followings):
-            following.interrupt()
-        for _, done in work:
-            done.errback(Unavailable("the broker went away"))
 
     def _do(self, work: Callable[[], Any], done: Deferred[Any]) -> Callable[[], None]:
         try:
@@ -189,11 +189,15 @@ class MemoryBroker(Service):
     def _now(self) -> int:
         return int(self._clock.seconds() * 1000)
 
-    def _log(self, stream: Stream) -> Log:
+    def _existing(self, stream: Stream) -> Log:
         log = self._logs.get(stream)
         if log is None:
             raise NoSuchStream(stream.name)
         return log
+
+    def _append(self, stream: Stream, body: bytes, time: int) -> None:
+        self._existing(stream).append(body, time)
+        self._changed[stream] = None
 
     def _create(self, stream: Stream) -> None:
         if stream not in self._logs:
@@ -204,13 +208,17 @@ class MemoryBroker(Service):
         log = self._logs.pop(stream, None)
         if log is not None:
             log.deleted = True
+            self._changed[stream] = None
 
     def _locate(self, stream: Stream, time: int) -> int:
-        log = self._log(stream)
+        log = self._existing(stream)
         log.trim_age(self._now())
         place = log.at_time(time)
         return log.entries[place].record.offset if place < len(log.entries) else log.last + 1
 
     def _forget(self, following: Following) -> None:
-        if following in self._followings:
-            self._followings.remove(following)
+        followings = self._followings.get(following.stream, [])
+        if following in followings:
+            followings.remove(following)
+            if not followings:
+                del self._followings[following.stream]
