@@ -112,6 +112,10 @@ class Directory:
             )
         return entry
 
+    def find(self, name: str) -> Entry | None:
+        """The room called ``name``, if this node knows of one."""
+        return self._catalogue.rooms.get(name)
+
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._catalogue.rooms.values())
 

@@ -7,7 +7,7 @@ told about once a second, so a thousand who reconnect at once cost each member o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from attrs import define, field, frozen
@@ -52,8 +52,9 @@ class Presence:
         self.limit = limit
         #: Told of this node's own users, for other nodes: room, user, whether here.
         self.on_local: Callable[[str, str, bool], None] = lambda room, user, here: None
-        #: Told once over all nodes' users: room, user, whether here.
-        self.on_change: Callable[[str, str, bool], None] = lambda room, user, here: None
+        #: Told when a user comes to or goes from all nodes taken together: room, user, whether
+        #: here, and the node it was about.
+        self.on_change: Callable[[str, str, bool, str], None] = lambda room, user, here, node: None
         self._clock = clock
         self._audience: Audience | None = None
         self._rooms: dict[str, _Room] = {}
@@ -94,7 +95,7 @@ class Presence:
         """Another node says that ``user`` is, or is no longer, in ``room`` there."""
         self._set(room, user, node, 1 if here else 0)
 
-    def replace(self, node: str, rooms: dict[str, Iterable[str]]) -> None:
+    def replace(self, node: str, rooms: Mapping[str, Iterable[str]]) -> None:
         """Another node says who is there in all; whoever it does not name is not."""
         told = {(room, user) for room, users in rooms.items() for user in users}
         for room, user in self._of(node) - told:
@@ -137,7 +138,7 @@ class Presence:
         if (user in room.here) != was:
             room.before.setdefault(user, was)
             self._schedule(name)
-            self.on_change(name, user, not was)
+            self.on_change(name, user, not was, node)
         if not room.here and not room.before:
             del self._rooms[name]
 

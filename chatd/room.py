@@ -120,6 +120,17 @@ class Room:
         self._window = Window()
         self._confirmed = {}
 
+    def renew(self, stream: Stream) -> None:
+        """Go on with a new, empty stream: the old one vanished. Subscribers are told of a gap."""
+        self.detach()
+        self.stream = stream
+        for subscription in list(self.subscriptions):
+            subscription.gap(-1)
+            subscription.restart(-1)
+            self._strand(subscription)
+        self._audience.clear()
+        self.news.fire(None)
+
     @property
     def idle(self) -> bool:
         """Whether nobody on this node takes part in the room."""
@@ -263,7 +274,7 @@ class Room:
         self._stranded[subscription] = None
 
     def _resume_stranded(self) -> None:
-        if self.attachment is Attachment.AWAY:
+        if self.attachment is not Attachment.LEVEL:
             self.node.clock.callLater(RETRY, self._resume_stranded)
             return
         stranded, self._stranded = self._stranded, {}

@@ -1,0 +1,145 @@
+"""The rooms of this node: made when somebody needs one, kept while they are in use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+from chatd.auth import Identity
+from chatd.catalogue import Change, Entry, What
+from chatd.directory import Directory, unavailable
+from chatd.interfaces import Stream, Unavailable
+from chatd.room import Attachment, Node, Room
+from chatd.wire import ChatError, Code
+
+#: Seconds between looks for rooms nobody takes part in any more.
+SWEEP = 15.0
+
+
+class Rooms:
+    """`Room` objects by stream, in step with the directory."""
+
+    _log = Logger()
+
+    def __init__(self, node: Node, directory: Directory) -> None:
+        self.node = node
+        self._directory = directory
+        self._rooms: dict[Stream, Room] = {}
+        self._sweep: IDelayedCall | None = None
+        directory.watch(self)
+        metrics = node.metrics
+        metrics.gauge("rooms", "Rooms that exist.", lambda: len(directory))
+        metrics.gauge("rooms_attached", "Rooms followed by this node.", lambda: len(self._rooms))
+        metrics.gauge("recent_bytes", "Recent messages kept.", lambda: node.budget.used)
+
+    def start(self) -> None:
+        """Begin to let go of rooms that are no longer used."""
+        self._sweep = self.node.clock.callLater(SWEEP, self._sweep_idle)
+
+    def stop(self) -> None:
+        """Let go of all rooms."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        for room in self._rooms.values():
+            room.detach()
+        self._rooms.clear()
+
+    async def open(self, entry: Entry) -> Room:
+        """The attached room of ``entry``; `ChatError` unavailable if the broker is away."""
+        await self._directory.ensure(entry)
+        room = self._rooms.get(entry.stream)
+        if room is None:
+            room = self._rooms[entry.stream] = Room(entry.stream, self.node, self.lost)
+        try:
+            await room.attach()
+        except Unavailable:
+            raise unavailable().about(entry.name) from None
+        return room
+
+    def get(self, entry: Entry) -> Room | None:
+        """The room of ``entry`` if it is attached and level, so that no waiting is needed."""
+        room = self._rooms.get(entry.stream)
+        return room if room is not None and room.attachment is Attachment.LEVEL else None
+
+    def show(self, name: str, joined: Sequence[str], left: Sequence[str], count: int) -> None:
+        """Show comings and goings to a room's subscribers; see `chatd.presence.Audience`."""
+        entry = self._directory.find(name)
+        room = self._rooms.get(entry.stream) if entry is not None else None
+        if room is not None:
+            room.presence(joined, left, count)
+
+    def wake(self) -> None:
+        """Let everyone who waits for news look again."""
+        for room in list(self._rooms.values()):
+            room.news.fire(None)
+
+    def directory_changed(self, change: Change) -> None:
+        """See `chatd.directory.Watcher`."""
+        room = self._rooms.get(change.old)
+        if room is None:
+            return
+        if change.what is What.DELETED:
+            self._delete(room, change.old)
+        elif change.what is What.RENEWED:
+            self._renew(room, change.old, change.entry)
+        elif change.what is What.RESTRICTED:
+            self._recheck(room, change.entry)
+
+    def _delete(self, room: Room, stream: Stream) -> None:
+        del self._rooms[stream]
+        room.detach()
+        error = ChatError(Code.UNKNOWN_ROOM, "The room was deleted.", room=stream.room)
+        for subscription in list(room.subscriptions):
+            subscription.close(error)
+        room.news.fire(None)
+
+    def _recheck(self, room: Room, entry: Entry) -> None:
+        error = ChatError(Code.FORBIDDEN, "You may no longer be in this room.", room=entry.name)
+        for subscription in list(room.subscriptions):
+            if not allowed(subscription.subscriber.identity, entry):
+                subscription.close(error)
+        room.news.fire(None)
+
+    # -- streams that vanish -----------------------------------------------------------------------
+
+    def lost(self, room: Room) -> None:
+        """The stream of ``room`` vanished from the broker."""
+        self._log.error(
+            "The stream of {room} was deleted on the broker; the room begins a new life.",
+            room=room.stream.room,
+        )
+        self._renew_later(room.stream)
+
+    def _renew_later(self, stream: Stream) -> None:
+        if stream in self._rooms:
+            renewing = Deferred.fromCoroutine(self._directory.renew(stream))
+            renewing.addErrback(self._not_renewed, stream)
+
+    def _not_renewed(self, failure: Any, stream: Stream) -> None:
+        failure.trap(ChatError)
+        self.node.clock.callLater(SWEEP, self._renew_later, stream)
+
+    def _renew(self, room: Room, old: Stream, entry: Entry) -> None:
+        del self._rooms[old]
+        self._rooms[entry.stream] = room
+        room.renew(entry.stream)
+        making = Deferred.fromCoroutine(self.open(entry))
+        making.addErrback(lambda failure: failure.trap(ChatError) and None)
+
+    def _sweep_idle(self) -> None:
+        self._sweep = self.node.clock.callLater(SWEEP, self._sweep_idle)
+        for stream, room in list(self._rooms.items()):
+            if room.idle:
+                room.detach()
+                del self._rooms[stream]
+
+
+def allowed(identity: Identity, entry: Entry) -> bool:
+    """Whether ``identity`` may be in the room (protocol, section 8)."""
+    member = identity.user in entry.members
+    return identity.may_join(entry.name, entry.private, member)

@@ -1,0 +1,124 @@
+"""One client's conversation: who it is, and the rooms it has joined, on any transport."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import define, field, frozen
+from twisted.internet.defer import DeferredLock
+
+from chatd.auth import Identity
+from chatd.chat import Chat
+from chatd.directory import unavailable
+from chatd.interfaces import ISubscriber, Unavailable
+from chatd.opening import Start, find
+from chatd.presence import Members
+from chatd.subscription import Subscription
+from chatd.wire import ChatError, Code, Cursor, bad_request
+
+#: Rooms one connection may join.
+MAX_ROOMS = 100
+
+
+@frozen
+class Joined:
+    """A room was joined: what follows continues from ``cursor``. Call ``subscription.resume()``
+    when the client has been told."""
+
+    subscription: Subscription
+    cursor: Cursor
+    members: Members
+    gap: bool
+
+
+@define(eq=False)
+class Session:
+    """The rooms of one connection. ``subscriber`` makes the connection's end for a room."""
+
+    chat: Chat
+    identity: Identity
+    subscriber: Callable[[str], ISubscriber]
+    joined: dict[str, Subscription] = field(factory=dict, init=False)
+    _turns: dict[str, DeferredLock] = field(factory=dict, init=False)
+    _closed: bool = field(default=False, init=False)
+
+    async def join(self, name: str, start: Start) -> Joined | None:
+        """Join ``name``, or move the cursor in it. None if the session was closed meanwhile."""
+        if name not in self.joined and len(self.joined) + len(self._turns) >= MAX_ROOMS:
+            raise bad_request(f"At most {MAX_ROOMS} rooms a connection; leave one first.")
+        turn = self._turns.setdefault(name, DeferredLock())
+        await turn.acquire()
+        try:
+            return await self._join(name, start)
+        finally:
+            turn.release()
+            if not turn.locked and self._turns.get(name) is turn:
+                del self._turns[name]
+
+    async def _join(self, name: str, start: Start) -> Joined | None:
+        room = await self.chat.room(self.identity, name)
+        try:
+            place = await find(room, start)
+        except Unavailable:
+            raise unavailable() from None
+        self.chat.entry(self.identity, name)  # it may be gone, or closed to us, by now
+        if self._closed:
+            return None
+        before = self.joined.get(name)
+        if before is not None:
+            before.stop()
+        else:
+            self._enter(name)
+        subscription = room.subscribe(self.subscriber(name), place.offset)
+        self.joined[name] = subscription
+        return Joined(
+            subscription, subscription.cursor, self.chat.presence.members(name), place.gap
+        )
+
+    def leave(self, name: str) -> None:
+        """Leave ``name``; nothing happens if it was not joined."""
+        subscription = self.joined.pop(name, None)
+        if subscription is not None:
+            subscription.stop()
+            self._exit(name)
+
+    def dropped(self, name: str) -> None:
+        """The room ended the subscription itself."""
+        if self.joined.pop(name, None) is not None:
+            self._exit(name)
+
+    def typing(self, name: str) -> None:
+        """Show the others in ``name`` that this user is typing."""
+        subscription = self.joined.get(name)
+        if subscription is None:
+            raise ChatError(Code.NOT_JOINED, "Join the room first.")
+        frame = {"type": "typing", "room": name, "user": self.identity.user}
+        subscription.room.notify(frame, besides=subscription)
+
+    def resume(self) -> None:
+        """The transport drains again: read on in every room."""
+        for subscription in list(self.joined.values()):
+            subscription.resume()
+
+    def become(self, identity: Identity) -> None:
+        """Go on with renewed rights; rooms that these no longer allow are left."""
+        self.identity = identity
+        for name, subscription in list(self.joined.items()):
+            try:
+                self.chat.entry(identity, name)
+            except ChatError as error:
+                subscription.close(error)
+
+    def close(self) -> None:
+        """The connection is gone."""
+        self._closed = True
+        for name in list(self.joined):
+            self.leave(name)
+
+    def _enter(self, name: str) -> None:
+        if self.identity.user:
+            self.chat.presence.enter(name, self.identity.user)
+
+    def _exit(self, name: str) -> None:
+        if self.identity.user:
+            self.chat.presence.leave(name, self.identity.user)
