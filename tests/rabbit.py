@@ -163,6 +163,7 @@ class Node:
         self.config = config
         self.certificates: Certificates | None = None
         self.process: subprocess.Popen[bytes] | None = None
+        self.joining = False
         self._vhosts = (f"test{n}" for n in itertools.count(1))
         if tls:
             self.tls_port = free_port()
@@ -221,6 +222,19 @@ class Node:
                 raise RuntimeError(f"{self.name} did not start in time:\n{self.log()}")
             time.sleep(0.02)
         self.eval("rabbit:await_startup()")
+        if not self.joining:
+            self.settle()
+
+    def settle(self) -> None:
+        """Write down that streams exist here. RabbitMQ itself does so a second or so after the
+        first stream of all was declared; one killed before that never serves a stream again."""
+        self.eval(
+            'Name = rabbit_misc:r(<<"/">>, queue, <<"first">>),'
+            'Kind = [{<<"x-queue-type">>, longstr, <<"stream">>}],'
+            '{_, Q} = rabbit_amqqueue:declare(Name, true, false, Kind, none, <<"test">>),'
+            '{ok, _} = rabbit_amqqueue:delete(Q, false, false, <<"test">>),'
+            "[ok = dets:sync(Table) || Table <- dets:all()]"
+        )
 
     def ready(self) -> Deferred[None]:
         """Fire when the node serves clients, the reactor running meanwhile."""
@@ -308,21 +322,24 @@ class Cluster:
 
     def __init__(self, size: int = 3) -> None:
         self.nodes = [Node() for _ in range(size)]
-        peers = "".join(
-            f"cluster_formation.classic_config.nodes.{n} = {node.name}\n"
-            for n, node in enumerate(self.nodes, 1)
-        )
-        for node in self.nodes:
-            node.config += peers
 
     def start(self) -> Cluster:
         """Start all nodes and return when they are one cluster."""
         for node in self.nodes:
+            node.joining = True
             node.start(wait=False)
         for node in self.nodes:
             node.wait()
+        first, *others = self.nodes
+        for node in others:
+            node.ctl("stop_app")
+            node.ctl("join_cluster", first.name)
+            node.ctl("start_app")
         running = self.nodes[0].eval("length(rabbit_mnesia:cluster_nodes(running))")
         assert running == str(len(self.nodes)), f"only {running} nodes found each other"
+        for node in self.nodes:
+            node.joining = False
+            node.settle()
         return self
 
     def url(self, vhost: str = "/") -> str:
