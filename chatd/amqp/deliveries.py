@@ -1,0 +1,197 @@
+"""The hot path in: basic.deliver, its header and its body, from the socket's bytes to a consumer.
+
+txAMQP runs a chain of Deferreds for every frame, some 150 µs a message. Here a delivery that lies
+complete in the buffer is cut out at once and handed over in a batch, one call per consumer per
+read, acknowledged with one ``basic.ack(multiple)`` per channel; a delivery that arrives in pieces
+is put together frame by frame. All other frames are txAMQP's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from struct import Struct
+from typing import Any, NamedTuple
+
+from attrs import define, field
+from twisted.logger import Logger
+
+from chatd.amqp.codec import ProtocolError, decode_properties
+
+#: Longer bodies are cut to this many bytes: a stranger's message may be of any size.
+MAX_BODY = 1024 * 1024
+
+METHOD, HEADER, BODY, HEARTBEAT, FRAME_END = 1, 2, 3, 8, 206
+DELIVER = b"\0\x3c\0\x3c"
+
+_FRAME = Struct("!BHI")
+_CONTENT = Struct("!BHIHHQ")
+_ACK = Struct("!BHIHHQBB")
+_LONGLONG = Struct("!Q")
+_OFFSET = Struct("!q")
+_OFFSET_FIRST = b"\x0fx-stream-offsetl"
+
+
+class Delivery(NamedTuple):
+    """One message: its stream offset (-1 if it has none), body, and properties still encoded."""
+
+    offset: int
+    body: bytes
+    raw: bytes
+
+    def properties(self) -> dict[str, Any]:
+        """The properties by their names in the spec, such as ``message-id``."""
+        return decode_properties(self.raw)
+
+
+@define(eq=False)
+class Consumer:
+    """Who receives a consumer tag's deliveries; ``cancelled`` is called if the server ends it."""
+
+    tag: str
+    channel: int
+    handler: Callable[[Sequence[Delivery]], None]
+    cancelled: Callable[[], None]
+    batch: list[Delivery] = field(factory=list)
+
+
+@define
+class _Partial:
+    """A delivery of which only some frames have come."""
+
+    consumer: Consumer | None
+    tag: int
+    raw: bytes = b""
+    missing: int = -1
+    body: bytearray = field(factory=bytearray)
+
+
+def stream_offset(raw: bytes) -> int:
+    """The ``x-stream-offset`` header in encoded properties, -1 without one.
+
+    RabbitMQ replaces a publisher's own header of that name, so it cannot be forged.
+    """
+    flags = raw[0]
+    if not flags & 0x20:
+        return -1
+    table = 2
+    if flags & 0x80:
+        table += 1 + raw[table]
+    if flags & 0x40:
+        table += 1 + raw[table]
+    if raw.startswith(_OFFSET_FIRST, table + 4):
+        offset: int = _OFFSET.unpack_from(raw, table + 21)[0]
+        return offset
+    offset = decode_properties(raw)["headers"].get("x-stream-offset", -1)
+    return offset if isinstance(offset, int) else -1
+
+
+class Deliveries:
+    """A connection's consumers and the deliveries on their way to them."""
+
+    _log = Logger()
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
+        self._consumers: dict[bytes, Consumer] = {}
+        self._partial: dict[int, _Partial] = {}
+        self._acks: dict[int, int] = {}
+        self._waiting: list[Consumer] = []
+
+    def add(self, consumer: Consumer) -> None:
+        """Hand what comes for this consumer's tag to it."""
+        self._consumers[consumer.tag.encode()] = consumer
+
+    def remove(self, tag: str) -> Consumer | None:
+        """Forget a consumer; deliveries still under way to it are acknowledged and dropped."""
+        consumer = self._consumers.pop(tag.encode(), None)
+        if consumer is not None:
+            consumer.batch.clear()
+        return consumer
+
+    def remove_channel(self, channel: int) -> None:
+        """Forget all consumers of a channel that is no more."""
+        for consumer in [c for c in self._consumers.values() if c.channel == channel]:
+            self.remove(consumer.tag)
+        self._partial.pop(channel, None)
+        self._acks.pop(channel, None)
+
+    def expects(self, channel: int) -> bool:
+        """Whether a delivery on this channel still lacks frames."""
+        return channel in self._partial
+
+    def take(self, buffer: bytes, start: int, stop: int, end: int, channel: int) -> int:
+        """Take the basic.deliver frame at ``start`` (its end mark is at ``stop``), and its content
+        if all of it lies before ``end``; return the position after what was taken."""
+        if channel in self._partial:
+            raise ProtocolError("a delivery began inside another")
+        size = buffer[start + 11]
+        consumer = self._consumers.get(buffer[start + 12 : start + 12 + size])
+        tag = _LONGLONG.unpack_from(buffer, start + 12 + size)[0]
+        head = stop + 1
+        if end - head >= 29:
+            kind, number, header, _, _, length = _CONTENT.unpack_from(buffer, head)
+            body = head + 8 + header
+            if kind == HEADER and number == channel and end - body >= 8:
+                kind, number, size = _FRAME.unpack_from(buffer, body)
+                after = body + 8 + size
+                if (
+                    kind == BODY
+                    and number == channel
+                    and size == length <= MAX_BODY
+                    and after <= end
+                    and buffer[body - 1] == FRAME_END == buffer[after - 1]
+                ):
+                    raw = buffer[head + 19 : body - 1]
+                    self._complete(consumer, channel, tag, raw, buffer[body + 7 : after - 1])
+                    return after
+        self._partial[channel] = _Partial(consumer, tag)
+        return head
+
+    def proceed(self, kind: int, channel: int, payload: bytes) -> None:
+        """Take a header or body frame of a delivery that came in pieces."""
+        partial = self._partial[channel]
+        if kind == HEADER and partial.missing < 0:
+            partial.missing = _LONGLONG.unpack_from(payload, 4)[0]
+            partial.raw = payload[12:]
+        elif kind == BODY and partial.missing >= len(payload):
+            partial.missing -= len(payload)
+            partial.body += payload[: MAX_BODY - len(partial.body)]
+        else:
+            raise ProtocolError("a content frame out of place")
+        if partial.missing == 0:
+            del self._partial[channel]
+            self._complete(
+                partial.consumer, channel, partial.tag, partial.raw, bytes(partial.body)
+            )
+
+    def _complete(
+        self, consumer: Consumer | None, channel: int, tag: int, raw: bytes, body: bytes
+    ) -> None:
+        self._acks[channel] = tag
+        if consumer is not None:
+            if not consumer.batch:
+                self._waiting.append(consumer)
+            consumer.batch.append(Delivery(stream_offset(raw), body, raw))
+
+    def flush(self) -> None:
+        """Acknowledge and hand over what was taken. First the acknowledgement: the handing over
+        is synchronous, so it, not the credit, holds the next deliveries back."""
+        if self._acks:
+            acks, self._acks = self._acks, {}
+            self._write(
+                b"".join(
+                    [
+                        _ACK.pack(METHOD, channel, 13, 60, 80, tag, 1, FRAME_END)
+                        for channel, tag in acks.items()
+                    ]
+                )
+            )
+        waiting, self._waiting = self._waiting, []
+        for consumer in waiting:
+            batch, consumer.batch = consumer.batch, []
+            if not batch:
+                continue
+            try:
+                consumer.handler(batch)
+            except Exception:
+                self._log.failure("A consumer failed; its deliveries are lost")

@@ -1,0 +1,17 @@
+"""The protocol's description, loaded once: txAMQP's wheel ships none, and none of its own specs
+knows ``confirm``, ``basic.nack``, ``basic.cancel`` from the server, or ``connection.blocked``."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+from txamqp import spec
+
+#: A `txamqp.spec.Spec`; ``SPEC.classes.byid[60].methods.byid[60]`` is basic.deliver.
+SPEC: Any = spec.load_string(files("chatd.amqp").joinpath("amqp0-9-1.xml").read_bytes())
+
+
+def method(name: str) -> Any:
+    """The `txamqp.spec.Method` called ``name``, such as ``basic.consume``."""
+    return SPEC.parse_method(name)
