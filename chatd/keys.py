@@ -140,7 +140,7 @@ def _from_jwks(content: bytes, path: str) -> Iterator[Key]:
     if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
         raise StartError(f'--token-key: {path} is not a JWKS: it needs a list under "keys"')
     for key in keys:
-        if key.get("kty") not in JWKRegistry.key_types:
+        if str(key.get("kty")) not in JWKRegistry.key_types:
             continue  # RFC 7517 section 5: a kind of key not understood is ignored
         try:
             yield JWKRegistry.import_key(key)

@@ -7,8 +7,9 @@ Twisted reads its files once, chatd again on SIGHUP.
 from __future__ import annotations
 
 import ipaddress
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from attrs import define, field, frozen
 from cryptography import x509
@@ -44,6 +45,7 @@ _POSITIONS = {
     "tls": ("path", "port", "backlog", "interface"),
     "unix": ("address", "mode", "backlog", "lockfile"),
 }
+_FILES = ("privateKey", "certKey", "extraCertChain", "dhParameters")
 
 
 # -- endpoint strings ------------------------------------------------------------------------------
@@ -155,30 +157,37 @@ def _chain(paths: list[str]) -> list[x509.Certificate]:
     return list(found.values())
 
 
-def _load(arguments: dict[str, str]) -> CertificateOptions:
+def _parameters(path: str | None) -> DiffieHellmanParameters | None:
+    if path is None:
+        return None
+    _read(path)
+    parameters: DiffieHellmanParameters = DiffieHellmanParameters.fromFile(  # type: ignore[no-untyped-call]
+        FilePath(path)
+    )
+    return parameters
+
+
+def _load(files: dict[str, str]) -> CertificateOptions:
     """TLS 1.2 and above, Twisted's choice of ciphers, no session tickets (so that no key outlives
     its certificate). As with nginx, intermediates may follow the certificate in its own file."""
-    key_path = arguments.get("privateKey", "server.pem")
-    certificate_path = arguments.get("certKey", key_path)
+    key_path = files["privateKey"]
+    certificate_path = files.get("certKey", key_path)
     key = _private_key(key_path)
-    extra = arguments.get("extraCertChain")
-    certificate, *chain = _chain([certificate_path, *([extra] if extra else [])])
-    parameters = arguments.get("dhParameters")
-    if parameters:
-        _read(parameters)
+    certificate, *chain = _chain([certificate_path, *filter(None, [files.get("extraCertChain")])])
+    if certificate.public_key() != key.public_key():
+        raise StartError(f"the key in {key_path} is not of the certificate in {certificate_path}")
     options = CertificateOptions(
         privateKey=key,
         # pyOpenSSL's own certificate objects are deprecated
         certificate=certificate,  # type: ignore[arg-type]
         extraCertChain=chain,  # type: ignore[arg-type]
-        dhParameters=DiffieHellmanParameters.fromFile(FilePath(parameters)) if parameters else None,
+        dhParameters=_parameters(files.get("dhParameters")),
     )
     try:
         options.getContext()
-    except SSL.Error:
-        raise StartError(
-            f"the private key in {key_path} does not fit the certificate in {certificate_path}"
-        ) from None
+    except SSL.Error as e:
+        why = ", ".join(error[-1] for error in e.args[0]) if e.args else "no reason given"
+        raise StartError(f"OpenSSL refuses {certificate_path}: {why}") from None
     return options
 
 
@@ -188,15 +197,19 @@ class Certificate:
     """The certificate of one ``ssl:`` endpoint; connections keep the one they were made with."""
 
     description: Description
+    _files: dict[str, str] = field(init=False)
     _options: CertificateOptions = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
+        given = {"privateKey": "server.pem", **self.description.arguments}
+        # absolute, for a daemon changes its folder between the first reading and the next
+        self._files = {name: os.path.abspath(given[name]) for name in _FILES if name in given}
         self.reload()
 
     def reload(self) -> None:
         """Read the files again. `StartError` if they are bad; then nothing has changed."""
         try:
-            self._options = _load(self.description.arguments)
+            self._options = _load(self._files)
         except StartError as e:
             raise StartError(f"{self.description.text}: {e}") from None
 
@@ -236,13 +249,12 @@ def listen_endpoint(reactor: Any, text: str, certificates: Certificates) -> IStr
     try:
         description = Description.parse(text)
         if description.kind != "ssl":
-            endpoint: IStreamServerEndpoint = serverFromString(reactor, text)
-            return endpoint
+            return cast(IStreamServerEndpoint, serverFromString(reactor, text))  # type: ignore[no-untyped-call]
     except Exception as e:  # other kinds are plug-ins, which raise as they please
         raise StartError(f"{text}: {str(e) or type(e).__name__}") from None
     certificate = Certificate(description)
     certificates.add(certificate)
-    return SSL4ServerEndpoint(
+    return SSL4ServerEndpoint(  # type: ignore[no-untyped-call]
         reactor,
         int(description.arguments["port"]),
         certificate,
