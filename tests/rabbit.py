@@ -43,7 +43,7 @@ def free_port() -> int:
     free when what listens there is restarted. An abstract socket keeps other test processes off.
     """
     while True:
-        port = random.randrange(10_000, 32_000)
+        port = random.randrange(10_000, 20_000)
         claim = socket.socket(socket.AF_UNIX)
         try:
             claim.bind(f"\0chatd-test-port-{port}")

@@ -1,0 +1,64 @@
+# What there is to do: make help
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+PACKAGES := rabbitmq-server chromium nginx apache2 curl netcat-openbsd iproute2 util-linux
+PACKAGING := setup.cfg pyproject.toml .ci/venv .ci/python
+TEXTS := $(wildcard *.rst docs/*.rst)
+# Types for the browser's side; TypeScript checks, it builds nothing.
+TYPESCRIPT := typescript@5.9.3
+TSC := .cache/js/node_modules/.bin/tsc
+
+.PHONY: help run test test-rabbitmq4 check bench format clean
+
+help:  ## say what there is to do
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: .venv/.run  ## start chatd here: make run OPTIONS="--room kitchen"
+	@echo "chatd: point your browser at http://localhost:8081/ (Ctrl-C ends chatd)"
+	@exec twistd --nodaemon --pidfile= chatd $(OPTIONS)
+
+test: .venv/.develop  ## run all tests: make test TESTS=tests/test_wire.py
+	@.ci/system $(PACKAGES)
+	@.ci/node
+	pytest $(TESTS)
+
+test-rabbitmq4: .venv/.develop  ## run the broker's tests on RabbitMQ 4.0, set up beside the system
+	@.ci/system $(PACKAGES)
+	CHATD_TEST_RABBITMQ=$$(.ci/rabbitmq4) pytest -m rabbitmq $(TESTS)
+
+check: .venv/.develop $(TSC)  ## ruff, mypy, types of the browser's side, every .rst
+	ruff check .
+	ruff format --check .
+	mypy
+	$(TSC) --project chatd/web/jsconfig.json
+	@for text in $(TEXTS); do docutils --halt=warning --writer=null $$text || exit 1; done
+
+format: .venv/.develop  ## lay the code out as `make check` wants it
+	ruff format .
+	ruff check --fix .
+
+bench: .venv/.develop  ## measure
+	@for script in bench/*.py; do echo "== $$script"; python $$script || exit 1; done
+
+clean:  ## remove what make made
+	rm -rf .venv .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/.run: $(PACKAGING)
+	@echo "Making .venv and installing chatd in it"
+	@.ci/venv
+	@touch $@
+
+.venv/.develop: $(PACKAGING)
+	@echo "Making .venv and installing chatd, its tests' and its checks' needs in it"
+	@.ci/venv test,check
+	@touch .venv/.run $@
+
+$(TSC): .ci/node .venv/.develop
+	@.ci/node
+	@npm install --silent --no-save --no-package-lock --prefix .cache/js $(TYPESCRIPT)
+	@touch $@
