@@ -99,7 +99,7 @@ class SQLiteBroker(LocalFanout, Service):
     def startService(self) -> None:
         self._open = self._start()
         super().startService()  # type: ignore[no-untyped-call]
-        self._sweeping.start(SWEEP_SECONDS, now=False)
+        self._swept = self._sweeping.start(SWEEP_SECONDS, now=False)
         self._watching.start(SWEEP_SECONDS, now=True)
 
     def stopService(self) -> Deferred[None]:
@@ -127,10 +127,8 @@ class SQLiteBroker(LocalFanout, Service):
         if opened is None:
             return
         self._watching.stop()
-        swept = self._sweeping.deferred
         self._sweeping.stop()
-        if swept is not None:
-            await swept
+        await self._swept
         await opened.commits.drain()
         for following in self._all_followings():
             following.interrupt()
@@ -266,6 +264,6 @@ class SQLiteBroker(LocalFanout, Service):
 
 
 def _unavailable(failure: Failure) -> Failure:
-    if failure.check(sqlite3.Error, TimeoutError):
-        return Failure(Unavailable(f"the record cannot be read: {failure.value}"))
+    if isinstance(failure.value, sqlite3.Error | TimeoutError):
+        raise Unavailable(f"the records cannot be read: {failure.value}") from None
     return failure

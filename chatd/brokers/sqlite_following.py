@@ -110,7 +110,7 @@ class Following:
     def _failed(self, failure: Failure, reading: Deferred[Page]) -> None:
         if self._state is not _State.READING or reading is not self._reading:
             return
-        if failure.check(NoSuchStream):
+        if isinstance(failure.value, NoSuchStream):
             self.end()
         else:
             self.interrupt()
