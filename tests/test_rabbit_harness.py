@@ -18,7 +18,8 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 from twisted.trial.unittest import TestCase
 
-from tests.rabbit import Node, free_port, shared_node
+from tests.rabbit import Node, shared_node
+from tests.rabbit_home import free_port
 
 pytestmark = pytest.mark.rabbitmq
 
@@ -162,7 +163,8 @@ class LeakTests(TestCase):
     def test_nodes_die_with_a_killed_process_even_frozen(self) -> None:
         script = (
             "from pathlib import Path\n"
-            "from tests.rabbit import Node, home\n"
+            "from tests.rabbit import Node\n"
+            "from tests.rabbit_home import home\n"
             "nodes = [Node().start(wait=False) for _ in range(2)]\n"
             "name = Path(f'/proc/{nodes[1].process.pid}/comm')\n"
             "while name.read_text() != 'beam.smp\\n': pass\n"
