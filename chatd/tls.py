@@ -66,7 +66,7 @@ class Description:
         ValueError for what cannot be an endpoint, with a text that says why.
         """
         (kind, *rest) = _fields(text)
-        if len(kind) != 1 or not kind[0] or kind[0].isdigit() or kind[0].startswith("/"):
+        if not rest or len(kind) != 1 or not kind[0].isidentifier():
             raise ValueError("give an endpoint such as tcp:8081:interface=127.0.0.1, or off")
         positions = _POSITIONS.get(kind[0])
         if positions is None:

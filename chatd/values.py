@@ -128,8 +128,8 @@ def file(text: str) -> str:
     """The absolute path of a file that can be read."""
     path = Path(text).absolute()
     try:
-        with path.open("rb") as opened:
-            opened.read(1)
+        with path.open("rb"):
+            pass  # reading would use up a pipe, such as the shell's <(...)
     except OSError as e:
         raise ValueError(f"cannot read {text}: {e.strerror}") from None
     except ValueError:

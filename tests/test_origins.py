@@ -89,7 +89,7 @@ class SameOriginTests(GateTests):
         self.refused(Gate(), True, origin="http://chat.example.org", host=host)
         behind = Gate(trusted=PROXIES)
         for claimed, right, wrong in (("https", "https", "http"), ("http", "http", "https")):
-            proxied = {"host": host, "x_forwarded_proto": claimed}
+            proxied: dict[str, Any] = {"host": host, "x_forwarded_proto": claimed}
             self.passes(behind, peer="10.0.0.1", origin=f"{right}://{host}", **proxied)
             self.refused(behind, peer="10.0.0.1", origin=f"{wrong}://{host}", **proxied)
 
@@ -198,7 +198,7 @@ class ProxyTests(GateTests):
         return self.caller(gate, peer, x_forwarded_for=forwarded).address
 
     def test_strangers_are_not_believed(self) -> None:
-        lies = {
+        lies: dict[str, Any] = {
             "x_forwarded_for": "198.51.100.7",
             "x_forwarded_proto": "https",
             "x_forwarded_host": "evil.example",

@@ -63,6 +63,8 @@ class DescriptionTests(TestCase):
             "",
             ":",
             "9000",
+            "Off",
+            "2001:db8",
             "9000:interface=127.0.0.1",
             "/run/chatd.sock",
             "tcp",
