@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred, DeferredList, gatherResults
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from chatd.brokers import sqlite_following, sqlite_reader, sqlite_store, sqlite_threads
+from chatd.brokers import sqlite, sqlite_following, sqlite_reader, sqlite_store, sqlite_threads
 from chatd.brokers.sqlite import WAITING_READS, SQLiteBroker
 from chatd.brokers.sqlite_schema import APPLICATION_ID, STEPS, connect, prepare
 from chatd.interfaces import Retention, StartError, Stream, Unavailable
@@ -284,6 +284,26 @@ class FileTests(_Made, TestCase):
         self.assertEqual(sum(ok for ok, _ in outcome), WAITING_READS)
         self.assertEqual(await self.broker.end(self.stream), 2)
 
+    async def test_a_disk_that_does_not_answer_reads(self) -> None:
+        await self.filled()
+        held, opened = threading.Event(), self.broker._open
+        self.addCleanup(held.set)
+        opened.reading.post(held.wait)
+        self.patch(sqlite, "READ_SECONDS", 0.01)
+        follower = Recorder()
+        follower.following = self.broker.follow(self.stream, None, follower)
+        follower.may_call = True
+        with self.assertRaises(Unavailable):
+            await self.broker.end(self.stream)
+        await until(lambda: follower.calls)
+        self.assertEqual(follower.calls, ["interrupted"])
+        self.patch(sqlite, "READ_SECONDS", 10.0)
+        held.set()
+        self.assertEqual(await self.broker.end(self.stream), 2)
+        self.broker._watch()
+        await until(lambda: follower.ends)
+        self.assertEqual(follower.calls, ["interrupted", "records", "caught_up"])
+
     async def test_a_disk_that_does_not_answer(self) -> None:
         await self.filled()
         held, opened = threading.Event(), self.broker._open
@@ -324,6 +344,15 @@ class FileTests(_Made, TestCase):
         for follower in followers:
             self.assertEqual(follower.ids, named(*range(300)))
             self.assertEqual(follower.calls.count("caught_up"), 1)
+
+    async def test_bodies_are_any_bytes(self) -> None:
+        await self.filled(0)
+        bodies = [b"", b"\x00", b"a\x00b", bytes(range(256)), b"", b"\xff\xfe", "ü".encode()[:1]]
+        for body in bodies:
+            await self.broker.append(self.stream, body, "id", now())
+        for first in range(len(bodies)):
+            read = await self.broker.read(self.stream, first, 100)
+            self.assertEqual([record.body for record in read], bodies[first:])
 
     async def test_pages_are_bounded_in_bytes(self) -> None:
         self.patch(sqlite_reader, "PAGE_BYTES", 5000)

@@ -47,7 +47,7 @@ READ_SECONDS = 10.0
 
 #: Seconds between two sweeps for what retention no longer keeps, and between two looks at whether
 #: the disk is well.
-SWEEP_SECONDS = 5.0
+SWEEP_SECONDS = 2.0
 
 
 @frozen
@@ -98,13 +98,13 @@ class SQLiteBroker(LocalFanout, Service):
 
     def startService(self) -> None:
         self._open = self._start()
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
         self._swept = self._sweeping.start(SWEEP_SECONDS, now=False)
         self._watching.start(SWEEP_SECONDS, now=True)
 
     def stopService(self) -> Deferred[None]:
         """Fires when all that was in hand is stored or refused, and the file is closed."""
-        super().stopService()  # type: ignore[no-untyped-call]
+        super().stopService()
         return ensureDeferred(self._stop())
 
     def _start(self) -> _Open:

@@ -7,6 +7,7 @@ be given again before.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 
 from attrs import define, field
@@ -185,8 +186,6 @@ class Writer:
         self._db.execute("UPDATE stream SET name = NULL WHERE id = ?", (head.base >> OFFSET_BITS,))
 
     def _insert(self, rows: Sequence[tuple[int, int, int, bytes]]) -> None:
-        # One statement for many rows: the interpreter's lock is let go and fought for once a
-        # statement, which under load costs far more than the statement.
         place = 0
         for count, statement in _INSERTS:
             while len(rows) - place >= count:
@@ -195,21 +194,14 @@ class Writer:
                 place += count
 
     def _save(self, heads: Iterable[_Head]) -> None:
-        for head in heads:
-            self._db.execute(
-                "UPDATE stream SET next = ?, latest = ?, size = ? WHERE id = ?",
-                (head.next, head.latest, head.size, head.base >> OFFSET_BITS),
-            )
+        rows = [[head.base >> OFFSET_BITS, head.next, head.latest, head.size] for head in heads]
+        self._db.execute(_SAVE, (json.dumps(rows),))
 
     def _piece(self, stream_id: int, excess: int, cutoff: int) -> tuple[int | None, int, bool]:
         """The last key to remove (None if none is), the bytes that frees, whether more is due."""
         base, last, freed = stream_id << OFFSET_BITS, None, 0
-        rows = self._db.execute(
-            "SELECT key, latest, length(body) FROM record WHERE key BETWEEN ? AND ?"
-            " ORDER BY key LIMIT ?",
-            (base, base + (1 << OFFSET_BITS) - 1, PIECE_RECORDS),
-        )
-        for key, latest, size in rows.fetchall():
+        rows = self._db.execute(_PIECE, (base, base + (1 << OFFSET_BITS), PIECE_RECORDS))
+        for key, latest, size in zip(*map(json.loads, rows.fetchone()), strict=True):
             if freed >= excess and latest >= cutoff:
                 return last, freed, False
             if freed >= PIECE_BYTES:
@@ -238,6 +230,8 @@ def _grow(head: _Head, work: Append, rows: list[tuple[int, int, int, bytes]]) ->
     return record
 
 
+# Many rows in one step, here and below: the interpreter's lock is let go and fought for at each
+# step, which beside a busy reactor thread takes milliseconds.
 _INSERTS = tuple(
     (
         count,
@@ -246,3 +240,15 @@ _INSERTS = tuple(
     )
     for count in (128, 16, 1)
 )
+
+_SAVE = """
+    UPDATE stream SET next = json_extract(saved.value, '$[1]'),
+        latest = json_extract(saved.value, '$[2]'), size = json_extract(saved.value, '$[3]')
+    FROM json_each(?) AS saved WHERE stream.id = json_extract(saved.value, '$[0]')
+"""
+
+_PIECE = """
+    SELECT json_group_array(key), json_group_array(latest), json_group_array(size) FROM (
+        SELECT key, latest, length(body) AS size FROM record
+        WHERE key >= ? AND key < ? ORDER BY key LIMIT ?)
+"""

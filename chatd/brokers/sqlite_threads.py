@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python.threadpool import ThreadPool
+from twisted.python.failure import Failure
 
 from chatd.brokers.sqlite_store import Append, Changes, Work
 from chatd.interfaces import Unavailable
@@ -27,24 +29,45 @@ PATIENCE = 10.0
 
 
 class Lane:
-    """One thread, and the work queued for it."""
+    """One thread, and the work queued for it.
+
+    Twisted's thread pool does more, and costs a third more CPU for a single append.
+    """
 
     def __init__(self, reactor: Any, name: str) -> None:
         self._reactor = reactor
-        self._pool = ThreadPool(1, 1, name)
-        self._pool.start()
+        self._queue: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        # A daemon: a disk that never answers must not keep the process from ending.
+        self._thread = Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def post(self, work: Callable[[], object]) -> None:
+        """Do ``work``, which never raises, after what was queued before it."""
+        self._queue.put(work)
 
     def call(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        """Do ``work`` after what was queued before it."""
-        return deferToThreadPool(self._reactor, self._pool, work, *args, **kwargs)
+        """The same for work that may raise; tells how it ended."""
+        done: Deferred[T] = Deferred()
 
-    def post(self, work: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
-        """The same for work that tells its outcome itself and never raises."""
-        self._pool.callInThread(work, *args, **kwargs)
+        def attempt() -> None:
+            try:
+                result = work(*args, **kwargs)
+            except Exception:
+                self._reactor.callFromThread(done.errback, Failure())
+            else:
+                self._reactor.callFromThread(done.callback, result)
+
+        self._queue.put(attempt)
+        return done
 
     def stop(self) -> None:
         """End the thread. It should be idle, for this waits for it."""
-        self._pool.stop()
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (work := self._queue.get()) is not None:
+            work()
 
 
 class Health(Enum):
@@ -125,7 +148,7 @@ class GroupCommit:
         batch, self._gathered, self._bytes = self._gathered, [], 0
         self._unanswered = batch
         self._began = self._reactor.seconds()
-        self._lane.post(self._work, batch)
+        self._lane.post(partial(self._work, batch))
 
     def _work(self, batch: list[Work]) -> None:
         """On the lane's thread."""
