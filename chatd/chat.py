@@ -13,7 +13,7 @@ from chatd.catalogue import Entry
 from chatd.directory import Directory, unavailable
 from chatd.interfaces import NoSuchStream, Unavailable
 from chatd.limits import Deadline, Deadlines
-from chatd.opening import After, Now, Start, find
+from chatd.opening import After, Now, Place, Start, find
 from chatd.presence import Presence
 from chatd.room import Room
 from chatd.rooms import Rooms, allowed
@@ -30,6 +30,8 @@ from chatd.wire import (
 
 #: Seconds that a poller counts as present after its poll.
 POLLER_PRESENT = 90.0
+#: Bytes of message objects after which an answer is full, whatever its limit.
+ANSWER_BYTES = 4 * 1024 * 1024
 
 
 @frozen
@@ -108,30 +110,44 @@ class Chat:
     ) -> Answer:
         """The messages from ``start`` on, at most ``limit``; with ``wait``, the next ones within
         that many seconds if there are none yet."""
-        until = self.clock.seconds() + wait
         room = await self.room(identity, name)
         try:
-            place = await find(room, start)
-            epoch = room.stream.epoch
-            if isinstance(start, Now):
-                return Answer((), Cursor(epoch, place.offset), gap=False)
-            offset = place.offset
-            while True:
-                page = await room.page(offset, limit)
-                if page.messages or page.gap or place.gap:
-                    return Answer(page.messages, Cursor(epoch, page.end), gap=page.gap or place.gap)
-                offset = page.end
-                left = until - self.clock.seconds()
-                if left <= 0 or self.draining:
-                    return Answer((), Cursor(epoch, place.offset), gap=False)
-                await room.news.wait().addTimeout(left, self.clock, lambda *_: None)
-                if self.entry(identity, name).stream.epoch != epoch:
-                    # a new life of the room: its messages are read from the start
-                    return await self.poll(
-                        identity, name, After(Cursor(epoch, place.offset)), limit, 0
-                    )
+            return await self._poll(identity, room, start, limit, self.clock.seconds() + wait)
         except Unavailable:
             raise unavailable() from None
+
+    async def _poll(
+        self, identity: Identity, room: Room, start: Start, limit: int, until: float
+    ) -> Answer:
+        place = await find(room, start)
+        stream = room.stream
+        if isinstance(start, Now):
+            return Answer((), Cursor(stream.epoch, place.offset), gap=False)
+        while True:
+            answer = await self._gather(room, place, limit)
+            left = until - self.clock.seconds()
+            if answer.messages or answer.gap or self.draining or left <= 0:
+                return answer
+            await room.news.wait().addTimeout(left, self.clock, lambda *_: None)
+            if self.entry(identity, stream.room).stream != stream:
+                # a new life of the room: what is said in it is read from its start
+                old = After(Cursor(stream.epoch, place.offset))
+                return await self._poll(identity, room, old, limit, 0)
+
+    async def _gather(self, room: Room, place: Place, limit: int) -> Answer:
+        """What lies after ``place`` now; the cursor moves only with messages, or over a gap."""
+        messages: list[Message] = []
+        gap, end, size = place.gap, place.offset, 0
+        while len(messages) < limit and size < ANSWER_BYTES:
+            page = await room.page(end, limit - len(messages))
+            messages += page.messages
+            gap = gap or page.gap
+            size += sum(len(m.json) for m in page.messages)
+            end = page.end
+            if end >= room.head:
+                break
+        cursor = Cursor(room.stream.epoch, end if messages or gap else place.offset)
+        return Answer(messages, cursor, gap)
 
     def polled(self, name: str, user: str) -> None:
         """A named poller shows itself: it is present for a while."""

@@ -8,7 +8,7 @@ is one new module that provides `IBroker` and passes ``tests/broker_suite.py``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred

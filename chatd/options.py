@@ -255,7 +255,7 @@ class Options(usage.Options):
         self._environ = os.environ if environ is None else environ
         self.given: Given = {}
         self.file = self._environ.get("CHATD_CONFIG") or None
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
 
     def opt_config(self, path: str) -> None:
         """TOML file with options [default: none]"""
@@ -279,7 +279,7 @@ class Options(usage.Options):
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parse, then gather the other sources into ``config``."""
         try:
-            super().parseOptions(options)  # type: ignore[no-untyped-call]
+            super().parseOptions(options)
             file = _from_file(self.file) if self.file else {}
             self.config = _configure(file | _from_environment(self._environ) | self.given)
         except (usage.UsageError, Problem) as e:

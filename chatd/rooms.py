@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from chatd.auth import Identity
 from chatd.catalogue import Change, Entry, What
@@ -129,7 +130,7 @@ class Rooms:
         self._rooms[entry.stream] = room
         room.renew(entry.stream)
         making = Deferred.fromCoroutine(self.open(entry))
-        making.addErrback(lambda failure: failure.trap(ChatError) and None)
+        making.addErrback(_ignore)  # whoever needs the room next tries again
 
     def _sweep_idle(self) -> None:
         self._sweep = self.node.clock.callLater(SWEEP, self._sweep_idle)
@@ -143,3 +144,7 @@ def allowed(identity: Identity, entry: Entry) -> bool:
     """Whether ``identity`` may be in the room (protocol, section 8)."""
     member = identity.user in entry.members
     return identity.may_join(entry.name, entry.private, member)
+
+
+def _ignore(failure: Failure) -> None:
+    failure.trap(ChatError)

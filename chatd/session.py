@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from attrs import define, field, frozen
 from twisted.internet.defer import DeferredLock
 
 from chatd.auth import Identity
-from chatd.chat import Chat
+from chatd.chat import Chat, Receipt
 from chatd.directory import unavailable
 from chatd.interfaces import ISubscriber, Unavailable
 from chatd.opening import Start, find
 from chatd.presence import Members
 from chatd.subscription import Subscription
-from chatd.wire import ChatError, Code, Cursor, bad_request
+from chatd.wire import ChatError, Code, Cursor, bad_request, room_name
+
+T = TypeVar("T")
 
 #: Rooms one connection may join.
 MAX_ROOMS = 100
@@ -46,10 +49,14 @@ class Session:
         """Join ``name``, or move the cursor in it. None if the session was closed meanwhile."""
         if name not in self.joined and len(self.joined) + len(self._turns) >= MAX_ROOMS:
             raise bad_request(f"At most {MAX_ROOMS} rooms a connection; leave one first.")
+        return await self._in_turn(name, lambda: self._join(name, start))
+
+    async def _in_turn(self, name: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Do ``work`` after what was asked of the same room before."""
         turn = self._turns.setdefault(name, DeferredLock())
         await turn.acquire()
         try:
-            return await self._join(name, start)
+            return await work()
         finally:
             turn.release()
             if not turn.locked and self._turns.get(name) is turn:
@@ -74,6 +81,24 @@ class Session:
         return Joined(
             subscription, subscription.cursor, self.chat.presence.members(name), place.gap
         )
+
+    async def publish(self, room: object, text: object, data: object, id: object) -> Receipt:
+        """Publish to a room, joined or not; a join asked for before comes first."""
+        if self._turns and isinstance(room, str) and (name := room_name(room)) in self._turns:
+            return await self._in_turn(
+                name, lambda: self.chat.publish(self.identity, room, text, data, id)
+            )
+        return await self.chat.publish(self.identity, room, text, data, id)
+
+    async def leave_in_turn(self, name: str) -> None:
+        """Leave ``name`` after what was asked of it before."""
+        if name in self._turns:
+            await self._in_turn(name, lambda: self._left(name))
+        else:
+            self.leave(name)
+
+    async def _left(self, name: str) -> None:
+        self.leave(name)
 
     def leave(self, name: str) -> None:
         """Leave ``name``; nothing happens if it was not joined."""

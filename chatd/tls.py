@@ -161,9 +161,7 @@ def _parameters(path: str | None) -> DiffieHellmanParameters | None:
     if path is None:
         return None
     _read(path)
-    parameters: DiffieHellmanParameters = DiffieHellmanParameters.fromFile(  # type: ignore[no-untyped-call]
-        FilePath(path)
-    )
+    parameters: DiffieHellmanParameters = DiffieHellmanParameters.fromFile(FilePath(path))
     return parameters
 
 
@@ -249,12 +247,12 @@ def listen_endpoint(reactor: Any, text: str, certificates: Certificates) -> IStr
     try:
         description = Description.parse(text)
         if description.kind != "ssl":
-            return cast(IStreamServerEndpoint, serverFromString(reactor, text))  # type: ignore[no-untyped-call]
+            return cast(IStreamServerEndpoint, serverFromString(reactor, text))
     except Exception as e:  # other kinds are plug-ins, which raise as they please
         raise StartError(f"{text}: {str(e) or type(e).__name__}") from None
     certificate = Certificate(description)
     certificates.add(certificate)
-    return SSL4ServerEndpoint(  # type: ignore[no-untyped-call]
+    return SSL4ServerEndpoint(
         reactor,
         int(description.arguments["port"]),
         certificate,

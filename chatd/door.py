@@ -1,0 +1,67 @@
+"""Who is let in: one piece of code for every transport."""
+
+from __future__ import annotations
+
+from attrs import define
+from twisted.internet.interfaces import IReactorTime
+
+from chatd.auth import Identity, Secret, TokenKeys
+from chatd.limits import Bucket, Buckets, Connections, Deadlines, Rate
+from chatd.origins import Gate
+from chatd.wire import ChatError, Code, user_name
+
+#: Whoever reads without a name, in open mode.
+NOBODY = Identity("")
+
+
+@define(eq=False)
+class Door:
+    """What a caller must show, and how much it may use. ``tokens`` is None in open mode."""
+
+    clock: IReactorTime
+    gate: Gate
+    connections: Connections
+    deadlines: Deadlines
+    rate: Rate
+    publishers: Buckets
+    tokens: TokenKeys | None = None
+    admin_key: Secret | None = None
+    setup_secret: Secret | None = None
+
+    def identify(self, token: str | None, username: str | None, legacy: bool = False) -> Identity:
+        """Who a caller is; `NOBODY` if it did not say, in open mode.
+
+        In token mode the token alone counts, and there must be one.
+        """
+        if self.tokens is None:
+            return NOBODY if username is None else Identity(user_name(username, legacy))
+        if token is None:
+            raise ChatError(
+                Code.UNAUTHORIZED, "Send a token: Authorization: Bearer T, or ?token=T."
+            )
+        return self.tokens.verify(token, self.clock.seconds())
+
+    def check_admin(self, token: str | None) -> None:
+        """Let only administrators pass: the admin key, or a token with the admin claim."""
+        if token is None:
+            raise ChatError(Code.UNAUTHORIZED, "Send the admin key: Authorization: Bearer KEY.")
+        if self.admin_key is not None and self.admin_key.matches(token):
+            return
+        if self.tokens is not None:
+            if self.tokens.verify(token, self.clock.seconds()).admin:
+                return
+            raise ChatError(Code.FORBIDDEN, "This token has no admin claim.")
+        if self.admin_key is None:
+            raise ChatError(
+                Code.FORBIDDEN, "Administration is off; start chatd with --admin-key FILE."
+            )
+        raise ChatError(Code.UNAUTHORIZED, "That is not the admin key.")
+
+    def bucket(self) -> Bucket:
+        """The publishing rate of one connection."""
+        return self.rate.bucket()
+
+    def check_rate(self, identity: Identity, address: str) -> None:
+        """Count a publish over HTTP: per user, in open mode per user and address."""
+        who = identity.user if self.tokens is not None else (identity.user, address)
+        self.publishers.check(who, self.clock.seconds())

@@ -1,0 +1,220 @@
+"""The subprotocol ``chatd.v1``: one JSON object a frame (protocol, section 3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from chatd.auth import Identity
+from chatd.interfaces import IEncoding, ISubscriber
+from chatd.limits import Deadline
+from chatd.opening import After, Last, Now, Since, Start, check_last
+from chatd.session import Session
+from chatd.transports.encodings import WEBSOCKET
+from chatd.transports.websocket import Connection
+from chatd.wire import ChatError, Code, Cursor, bad_request, load_object, parse_time, room_name
+
+#: Refusals in a row for bad requests, after which a client is beyond help.
+BAD_IN_A_ROW = 10
+CLOSE_BAD_REQUEST = 4400
+CLOSE_UNAUTHORIZED = 4401
+
+
+@implementer(ISubscriber)
+class RoomEnd:
+    """A connection's end of its subscription to one room."""
+
+    encoding: IEncoding = WEBSOCKET
+
+    def __init__(self, dialect: ChatV1, room: str) -> None:
+        self._dialect = dialect
+        self._room = room
+        self._outlet = dialect.connection.outlet
+
+    @property
+    def identity(self) -> Identity:
+        return self._dialect.session.identity
+
+    def deliver(self, data: bytes, end: int) -> bool:
+        return self._outlet.offer(data)
+
+    def notify(self, data: bytes) -> bool:
+        return self._outlet.offer(data)
+
+    def closed(self, error: ChatError) -> None:
+        self._dialect.dropped(self._room, error)
+
+
+class ChatV1:
+    """What one ``chatd.v1`` connection says and hears."""
+
+    _log = Logger()
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._door = connection.factory.door
+        self.session = Session(
+            connection.factory.chat, connection.identity, lambda room: RoomEnd(self, room)
+        )
+        self._rate = self._door.bucket()
+        self._bad = 0
+        self._expiry: Deadline | None = None
+        self._requests = {
+            "join": self._join,
+            "leave": self._leave,
+            "message": self._message,
+            "typing": self._typing,
+            "auth": self._auth,
+        }
+
+    # -- the connection ----------------------------------------------------------------------------
+
+    def opened(self) -> None:
+        self._welcome()
+        room = self.connection.parameter("roomname")
+        if room is not None:
+            self._handle({"type": "join", "room": room})
+
+    def received(self, payload: bytes, binary: bool) -> None:
+        try:
+            if binary:
+                raise bad_request("Send text frames.")
+            self._handle(load_object(payload))
+        except ChatError as error:
+            self._refuse(error)
+
+    def drained(self) -> None:
+        self.session.resume()
+
+    def drain(self, retry: int) -> None:
+        self.connection.send({"type": "bye", "reason": "restart", "retry": retry})
+
+    def closed(self) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self.session.close()
+
+    def _welcome(self) -> None:
+        identity = self.session.identity
+        self.connection.send({"type": "welcome", "user": identity.user})
+        if self._expiry is not None:
+            self._expiry.cancel()
+        if identity.expires is not None:
+            self._expiry = self._door.deadlines.at(identity.expires, self._expired)
+
+    def _expired(self) -> None:
+        self.connection.send(
+            ChatError(Code.UNAUTHORIZED, "The token has expired; connect with a new one.").frame()
+        )
+        self.connection.sendClose(CLOSE_UNAUTHORIZED, "the token has expired")
+
+    # -- requests ----------------------------------------------------------------------------------
+
+    def _handle(self, frame: dict[str, Any]) -> None:
+        """Answer one request, now or later; errors name its room and id."""
+        request = self._requests.get(str(frame.get("type")))
+        if request is None:
+            raise bad_request(f"The type is one of {', '.join(self._requests)}.")
+        doing = Deferred.fromCoroutine(request(frame))
+        answered = doing.addCallbacks(self._answered, self._failed, errbackArgs=(frame,))
+        self.connection.work(answered)
+
+    def _answered(self, answer: dict[str, Any] | None) -> None:
+        self._bad = 0
+        if answer is not None:
+            self.connection.send(answer)
+
+    def _failed(self, failure: Failure, frame: dict[str, Any]) -> None:
+        error = failure.value
+        if not isinstance(error, ChatError):
+            self._log.failure("A request failed.", failure)
+            error = ChatError(Code.UNAVAILABLE, "The server failed; try again.", retry=2)
+        room, id = frame.get("room"), frame.get("id")
+        self._refuse(
+            error.about(
+                room if isinstance(room, str) else None, id if isinstance(id, str) else None
+            )
+        )
+
+    def _refuse(self, error: ChatError) -> None:
+        self.connection.factory.metrics.errors.labels(error.code.word).inc()
+        self.connection.send(_utf8(error.frame()))
+        self._bad = self._bad + 1 if error.code is Code.BAD_REQUEST else 0
+        if self._bad == BAD_IN_A_ROW:
+            self.connection.sendClose(CLOSE_BAD_REQUEST, "too many bad requests")
+
+    async def _join(self, frame: dict[str, Any]) -> None:
+        name = room_name(frame.get("room"))
+        joined = await self.session.join(name, _start(frame))
+        if joined is None:
+            return
+        self._answered(
+            {
+                "type": "joined",
+                "room": name,
+                "cursor": str(joined.cursor),
+                "members": joined.members.names,
+                "count": joined.members.count,
+                "gap": joined.gap,
+            }
+        )
+        joined.subscription.resume()
+
+    async def _leave(self, frame: dict[str, Any]) -> dict[str, Any]:
+        name = room_name(frame.get("room"))
+        await self.session.leave_in_turn(name)
+        return {"type": "left", "room": name}
+
+    async def _message(self, frame: dict[str, Any]) -> dict[str, Any]:
+        self._rate.check(self._door.clock.seconds())
+        receipt = await self.session.publish(
+            frame.get("room"), frame.get("text"), frame.get("data"), frame.get("id")
+        )
+        return {"type": "ack", "room": room_name(frame["room"]), "id": receipt.id}
+
+    async def _typing(self, frame: dict[str, Any]) -> None:
+        self.session.typing(room_name(frame.get("room")))
+
+    async def _auth(self, frame: dict[str, Any]) -> None:
+        token = frame.get("token")
+        if not isinstance(token, str):
+            raise bad_request("Give the token as a string.")
+        if self._door.tokens is None:
+            raise bad_request("There are no tokens in open mode.")
+        identity = self._door.tokens.verify(token, self._door.clock.seconds())
+        if identity.user != self.session.identity.user:
+            raise ChatError(
+                Code.FORBIDDEN, "The token is another user's; open a connection for it."
+            )
+        self.session.become(identity)
+        self._welcome()
+
+    def dropped(self, room: str, error: ChatError) -> None:
+        """A room ended our subscription: it is gone, or our right to it."""
+        self.session.dropped(room)
+        self.connection.send({"type": "left", "room": room})
+        self.connection.send(error.about(room).frame())
+
+
+def _start(frame: dict[str, Any]) -> Start:
+    given = [key for key in ("after", "last", "since") if frame.get(key) is not None]
+    if len(given) > 1:
+        raise bad_request("Give at most one of after, last and since.")
+    if not given:
+        return Now()
+    value = frame[given[0]]
+    if given[0] == "after":
+        return After(Cursor.parse(value))
+    return Last(check_last(value)) if given[0] == "last" else Since(parse_time(value))
+
+
+def _utf8(frame: dict[str, Any]) -> dict[str, Any]:
+    # an echoed name may hold lone surrogates, which JSON can escape but UTF-8 cannot carry
+    return {
+        key: value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value
+        for key, value in frame.items()
+    }

@@ -1,0 +1,63 @@
+"""How each transport writes messages and events: one encoding each, shared by all connections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from zope.interface import implementer
+
+from chatd.interfaces import IEncoding
+from chatd.wire import Message, dump
+
+
+def text_frame(payload: bytes) -> bytes:
+    """An unfragmented, unmasked WebSocket text frame (RFC 6455 section 5.2)."""
+    size = len(payload)
+    if size < 126:
+        return b"\x81" + size.to_bytes(1) + payload
+    if size < 65536:
+        return b"\x81\x7e" + size.to_bytes(2) + payload
+    return b"\x81\x7f" + size.to_bytes(8) + payload
+
+
+@implementer(IEncoding)
+class WebSocketEncoding:
+    """``chatd.v1``: a text frame for each object."""
+
+    def encode(self, messages: Sequence[Message]) -> bytes:
+        return b"".join([text_frame(m.json) for m in messages])
+
+    def event(self, frame: dict[str, Any]) -> bytes:
+        return text_frame(dump(frame))
+
+
+@implementer(IEncoding)
+class LegacyEncoding:
+    """The original's clients: a text frame with the bare text, and nothing else."""
+
+    def encode(self, messages: Sequence[Message]) -> bytes:
+        return b"".join([text_frame(m.text.encode("utf-8")) for m in messages])
+
+    def event(self, frame: dict[str, Any]) -> bytes:
+        return b""
+
+
+@implementer(IEncoding)
+class EventStreamEncoding:
+    """Server-sent events (HTML standard, section 9.2): messages unnamed, with their cursor as id;
+    presence, typing and gap as named events."""
+
+    def encode(self, messages: Sequence[Message]) -> bytes:
+        # JSON holds no line break, so one data line carries it whole
+        return b"".join(
+            [b"id: %s\ndata: %s\n\n" % (str(m.cursor).encode(), m.json) for m in messages]
+        )
+
+    def event(self, frame: dict[str, Any]) -> bytes:
+        return b"event: %s\ndata: %s\n\n" % (frame["type"].encode(), dump(frame))
+
+
+WEBSOCKET = WebSocketEncoding()
+LEGACY = LegacyEncoding()
+EVENT_STREAM = EventStreamEncoding()

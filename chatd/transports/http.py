@@ -1,0 +1,293 @@
+"""HTTP by twisted.web: one leaf resource that routes, and says every error in JSON.
+
+Handlers are coroutines that take a `Call` and return a `Reply`, or None if they answer the request
+themselves (event streams, WebSocket).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+
+from chatd.auth import Identity, bearer
+from chatd.chat import Chat
+from chatd.door import Door
+from chatd.metrics import Metrics
+from chatd.origins import Caller
+from chatd.wire import ChatError, Code, bad_request, dump, load_object
+
+JSON = "application/json; charset=utf-8"
+
+
+@frozen
+class Reply:
+    """An answer: a JSON object, or bytes of another media type."""
+
+    status: int
+    body: dict[str, Any] | bytes = b""
+    type: str = JSON
+    headers: Mapping[str, str] = field(factory=dict)
+
+
+@define(eq=False)
+class Call:
+    """One request, and who sent it."""
+
+    request: Request
+    door: Door
+    caller: Caller
+
+    def query(self, name: str) -> str | None:
+        """A parameter of the URL (or of a form), decoded; the first one if given twice."""
+        values = (self.request.args or {}).get(name.encode("ascii"))
+        if not values:
+            return None
+        try:
+            return str(values[0], "utf-8")
+        except UnicodeDecodeError:
+            raise bad_request(f"The parameter {name} is not UTF-8.") from None
+
+    def header(self, name: str) -> str | None:
+        """A header's value; several of one name joined by commas."""
+        return header(self.request, name)
+
+    @property
+    def token(self) -> str | None:
+        """What the caller shows: ``Authorization: Bearer T``, else ``?token=T``."""
+        return bearer(self.header("authorization")) or self.query("token")
+
+    def identify(self, legacy: bool = False) -> Identity:
+        """Who the caller is; see `Door.identify`."""
+        return self.door.identify(self.token, self.query("username"), legacy)
+
+    def body(self) -> bytes:
+        """The whole body; its size was checked when it came in."""
+        content = self.request.content
+        if content is None:
+            return b""
+        content.seek(0)
+        return bytes(content.read())
+
+    def json(self) -> dict[str, Any]:
+        """The body as a JSON object."""
+        return load_object(self.body())
+
+    @property
+    def media_type(self) -> str:
+        """The Content-Type without its parameters, in lower case."""
+        return (self.header("content-type") or "").partition(";")[0].strip().lower()
+
+
+Handler = Callable[..., Coroutine[Any, Any, Reply | None]]
+
+
+@frozen
+class Route:
+    """A path, ``{name}`` standing for a segment, and the handlers of its methods."""
+
+    path: str
+    methods: Mapping[str, Handler]
+
+    def match(self, segments: list[str]) -> list[str] | None:
+        """The segments that stand for names, or None if the path is another."""
+        pattern = self.path.strip("/").split("/")
+        if len(pattern) != len(segments):
+            return None
+        names: list[str] = []
+        for expected, given in zip(pattern, segments, strict=True):
+            if expected.startswith("{"):
+                names.append(given)
+            elif expected != given:
+                return None
+        return names
+
+    @property
+    def allow(self) -> list[str]:
+        methods = list(self.methods)
+        return [*methods, "HEAD", "OPTIONS"] if "GET" in methods else [*methods, "OPTIONS"]
+
+
+class Api(Resource):
+    """The root of the HTTP port. ``unlimited`` paths answer whatever state the node is in."""
+
+    isLeaf = True
+    _log = Logger()
+
+    def __init__(
+        self,
+        routes: list[Route],
+        chat: Chat,
+        door: Door,
+        metrics: Metrics,
+        unlimited: frozenset[str],
+    ) -> None:
+        super().__init__()
+        self._routes = routes
+        self._chat = chat
+        self._door = door
+        self._metrics = metrics
+        self._unlimited = unlimited
+        self._in_hand = 0
+
+    @property
+    def busy(self) -> int:
+        """How many requests are in hand."""
+        return self._in_hand
+
+    def drain(self) -> None:
+        """New requests are refused because of ``chat.draining``; nothing else is to be done."""
+
+    def render(self, request: Request) -> int:
+        self._in_hand += 1
+        doing = Deferred.fromCoroutine(self._handle(request))
+        doing.addErrback(self._failed, request)
+        doing.addCallback(self._answer, request)
+        return NOT_DONE_YET
+
+    async def _handle(self, request: Request) -> Reply | None:
+        peer = getattr(request.getClientAddress(), "host", None)
+        caller = self._door.gate.check(peer, request.isSecure(), lambda name: header(request, name))
+        route, names = self._find(request)
+        method = request.method.decode("latin-1")
+        if method == "OPTIONS":
+            return self._options(request, route)
+        handler = route.methods.get("GET" if method == "HEAD" else method)
+        if handler is None:
+            return _error(405, f"Use {' or '.join(route.methods)}.", Allow=", ".join(route.allow))
+        if self._chat.draining and route.path not in self._unlimited:
+            raise ChatError(Code.UNAVAILABLE, "This server is going down; try again.", retry=2)
+        return await handler(Call(request, self._door, caller), *names)
+
+    def _find(self, request: Request) -> tuple[Route, list[str]]:
+        try:
+            segments = [segment.decode("utf-8") for segment in request.postpath or []]
+        except UnicodeDecodeError:
+            raise bad_request("The path is not UTF-8.") from None
+        for route in self._routes:
+            names = route.match(segments)
+            if names is not None:
+                return route, names
+        raise _NotFound
+
+    def _options(self, request: Request, route: Route) -> Reply:
+        origin = header(request, "origin")
+        headers = self._door.gate.preflight_headers(origin, route.allow)
+        return Reply(204, headers={"Allow": ", ".join(route.allow), **headers})
+
+    def _failed(self, failure: Failure, request: Request) -> Reply:
+        error = failure.value
+        if isinstance(error, _NotFound):
+            return _error(404, "There is nothing at this path.")
+        if not isinstance(error, ChatError):
+            self._log.failure("A request failed: {request!r}", failure, request=request)
+            return Reply(
+                500, {"type": "error", "code": Code.UNAVAILABLE.word, "text": "The server failed."}
+            )
+        retry = {"Retry-After": str(error.retry or 1)} if error.code in _AGAIN else {}
+        body = {"type": "error", "code": error.code.word, "text": error.text}
+        self._metrics.errors.labels(error.code.word).inc()
+        return Reply(error.code.http, body, headers=retry)
+
+    def _answer(self, reply: Reply | None, request: Request) -> None:
+        self._in_hand -= 1
+        if reply is None or request._disconnected:
+            return
+        self._metrics.requests.labels(str(reply.status)).inc()
+        begin(request, reply.status, reply.type, self._door, reply.headers)
+        body = reply.body if isinstance(reply.body, bytes) else dump(reply.body) + b"\n"
+        if reply.status == 204:
+            request.responseHeaders.removeHeader(b"content-type")
+        else:
+            request.setHeader(b"Content-Length", str(len(body)).encode("ascii"))
+            request.write(body)
+        request.finish()
+
+
+def begin(request: Request, status: int, type: str, door: Door, headers: Mapping[str, str]) -> None:
+    """Set the status and the headers every answer has; ``headers`` win."""
+    request.setResponseCode(status)
+    request.setHeader(b"Content-Type", type.encode("ascii"))
+    request.setHeader(b"Cache-Control", b"no-store")
+    request.setHeader(b"X-Content-Type-Options", b"nosniff")
+    for name, value in door.gate.cors_headers(header(request, "origin")).items():
+        request.setHeader(name.encode("ascii"), value.encode("latin-1"))
+    for name, value in headers.items():
+        request.setHeader(name.encode("ascii"), value.encode("latin-1"))
+
+
+def header(request: Request, name: str) -> str | None:
+    """A request header, decoded; several of one name joined by commas."""
+    values = request.requestHeaders.getRawHeaders(name.encode("ascii"))
+    return ", ".join(value.decode("latin-1") for value in values) if values else None
+
+
+class _NotFound(Exception):
+    """No route has this path."""
+
+
+_AGAIN = frozenset({Code.RATE_LIMITED, Code.UNAVAILABLE})
+
+
+def _error(status: int, text: str, **headers: str) -> Reply:
+    body = {"type": "error", "code": Code.BAD_REQUEST.word, "text": text}
+    return Reply(status, body, headers=headers)
+
+
+class LimitedRequest(Request):
+    """A request whose body may have so many bytes; one with more is refused as it comes in."""
+
+    limit = 128 * 1024
+    _taken = 0
+    _refused = False
+
+    def gotLength(self, length: int | None) -> None:
+        super().gotLength(length)
+        if length is not None and length > self.limit:
+            self._refuse()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        self._taken += len(data)
+        if self._taken > self.limit:
+            self._refuse()
+        elif not self._refused:
+            super().handleContentChunk(data)
+
+    def _refuse(self) -> None:
+        if self._refused:
+            return
+        self._refused = True
+        text = f"A body is at most {self.limit} bytes."
+        body = dump({"type": "error", "code": Code.TOO_LARGE.word, "text": text})
+        transport: Any = self.channel.transport
+        transport.write(
+            b"HTTP/1.1 413 Content Too Large\r\nContent-Type: application/json\r\n"
+            b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+        )
+        self.channel.loseConnection()
+
+
+def make_site(api: Api, max_body: int) -> Site:
+    """The factory of the HTTP port. ``max_body`` is in bytes."""
+
+    class SizedRequest(LimitedRequest):
+        limit = max_body
+
+    site = Site(api, requestFactory=SizedRequest, timeout=60, logFormatter=_masked_log)
+    site.displayTracebacks = False
+    return site
+
+
+def _masked_log(timestamp: str, request: Request) -> str:
+    """A line of the access log, without the query: it may hold a token."""
+    return (
+        f'"{getattr(request.getClientAddress(), "host", "unix")}" - - {timestamp} '
+        f'"{request.method.decode("latin-1")} {ascii(request.path.decode("latin-1"))[1:-1]}" '
+        f"{request.code} {request.sentLength}"
+    )

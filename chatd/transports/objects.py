@@ -1,0 +1,78 @@
+"""Cuts a stream of bytes into JSON objects, with or without newlines between them. Pure."""
+
+from __future__ import annotations
+
+import re
+
+#: Bytes without a complete object after which a stream is given up.
+MAX_OBJECT = 64 * 1024
+
+_SPACE = b" \t\r\n"
+#: All that can change whether a brace opens or closes an object.
+_MARK = re.compile(rb'[{}"\\]')
+
+
+class NotAnObject(Exception):
+    """What came is not the beginning of a JSON object, or too long for one."""
+
+
+class Splitter:
+    """Feed it bytes in any pieces; `next` gives what lies between an object's braces.
+
+    Whether that is JSON is for the caller to find out: here only strings and braces count. Every
+    byte is looked at once, however small the pieces.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._scanned = 0
+        self._depth = 0
+        self._in_string = False
+
+    def __len__(self) -> int:
+        return len(self._buffer)
+
+    def feed(self, data: bytes) -> None:
+        """Add what was received."""
+        self._buffer += data
+
+    def next(self) -> bytes | None:
+        """The next complete object, None if more is needed. Raises `NotAnObject`."""
+        if not self._depth:
+            self._buffer = self._buffer.lstrip(_SPACE)
+            if self._buffer and not self._buffer.startswith(b"{"):
+                raise NotAnObject('Send a JSON object, such as {"roomname":"lobby"}.')
+        end = self._scan()
+        if end is None:
+            if len(self._buffer) > MAX_OBJECT:
+                raise NotAnObject(f"No complete JSON object within {MAX_OBJECT} bytes.")
+            return None
+        found, self._buffer = self._buffer[:end], self._buffer[end:]
+        self._scanned = 0
+        return found
+
+    def newline(self) -> bool:
+        """Whether a newline follows the object last returned; it is taken."""
+        match = re.match(rb"[ \t\r]*\n", self._buffer)
+        if match:
+            self._buffer = self._buffer[match.end() :]
+        return match is not None
+
+    def _scan(self) -> int | None:
+        """The end of the object at the start of the buffer, as far as it has come."""
+        at = self._scanned
+        while match := _MARK.search(self._buffer, at):
+            mark, at = match[0], match.end()
+            if mark == b"\\":
+                if at == len(self._buffer):  # what it escapes has not come
+                    self._scanned = at - 1
+                    return None
+                at += 1
+            elif mark == b'"':
+                self._in_string = not self._in_string
+            elif not self._in_string:
+                self._depth += 1 if mark == b"{" else -1
+                if not self._depth:
+                    return at
+        self._scanned = len(self._buffer)
+        return None

@@ -1,0 +1,142 @@
+"""Writes to one client, and knows whether it drains.
+
+Two kinds of writing: what answers the client (`Outlet.write`) is always taken, and bounded by no
+longer reading from a client that does not read; messages (`Outlet.offer`) are refused while the
+transport holds anything back, because a cursor can always read them again.
+
+On plain TCP a write goes straight to the socket. Handing it to the transport would cost four times
+as much: an entry in its buffer, a turn of the reactor, and two changes to the poll set.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import tcp
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+#: Bytes of answers held for a client that does not read before it is no longer read from.
+HELD = 32 * 1024
+#: Bytes the kernel takes beyond what is under way to the client (tcp(7), TCP_NOTSENT_LOWAT): a
+#: client that stalls costs this, and not the megabytes a send buffer may grow to.
+NOT_SENT = 16 * 1024
+#: Seconds without any sign of a peer, while data waits for it, after which it is dead.
+SILENCE = 45.0
+
+
+@implementer(IPushProducer)
+class Outlet:
+    """The sending side of ``transport``. ``drained`` is called whenever it drains again."""
+
+    def __init__(self, transport: Any, drained: Callable[[], None]) -> None:
+        self.draining = True
+        self._transport = transport
+        self._drained = drained
+        self._held = 0
+        self._not_reading = 0
+        self._closed = False
+        direct = isinstance(transport, tcp.Connection) and not transport.TLS
+        self._socket: socket.socket | None = transport.socket if direct else None
+        if direct:
+            # be told of the first byte that the socket did not take, and when all is gone
+            transport.bufferSize = 0
+        transport.registerProducer(self, True)
+
+    def write(self, data: bytes) -> None:
+        """Write an answer; it is sent after everything written before."""
+        if self._closed or (self.draining and self._send(data)):
+            return
+        if not self.draining:
+            before, self._held = self._held, self._held + len(data)
+            if before <= HELD < self._held:
+                self.stop_reading()
+
+    def offer(self, data: bytes) -> bool:
+        """Write messages, unless the transport still holds something: then False, and nothing of
+        ``data`` is written."""
+        if not self.draining or self._closed:
+            return False
+        self._send(data)
+        return True
+
+    def stop_reading(self) -> None:
+        """Take nothing more from the client until as many `start_reading` have been called."""
+        self._not_reading += 1
+        if self._not_reading == 1:
+            self._transport.pauseProducing()
+
+    def start_reading(self) -> None:
+        """Undo one `stop_reading`."""
+        self._not_reading -= 1
+        if self._not_reading == 0 and not self._closed:
+            self._transport.resumeProducing()
+
+    def close(self) -> None:
+        """Write nothing more."""
+        self._closed = True
+
+    def _send(self, data: bytes) -> bool:
+        if self._socket is not None:
+            try:
+                sent = self._socket.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                return True  # the reactor meets the same error and ends the connection
+            if sent == len(data):
+                return True
+            data = data[sent:]
+        self._transport.write(data)  # calls pauseProducing if it cannot pass all of it on
+        return False
+
+    # -- IPushProducer -----------------------------------------------------------------------------
+
+    def pauseProducing(self) -> None:
+        self.draining = False
+
+    def resumeProducing(self) -> None:
+        if self._closed:
+            return
+        self.draining = True
+        held, self._held = self._held, 0
+        if held > HELD:
+            self.start_reading()
+        self._drained()
+
+    def stopProducing(self) -> None:
+        self.close()
+
+
+def tune(transport: Any) -> None:
+    """Set what a chat wants of TCP: small writes leave at once, little is queued in the kernel."""
+    try:
+        # Autobahn's own option has no effect: it is read before it is set
+        transport.setTcpNoDelay(True)
+        transport.setTcpKeepAlive(True)
+        sock = transport.getHandle()
+        if isinstance(sock, socket.socket):
+            sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, NOT_SENT)
+    except (OSError, AttributeError):
+        pass  # a Unix socket, or a connection that is gone already
+
+
+def silent(transport: Any) -> bool:
+    """Whether data under way to the peer has been left unacknowledged for `SILENCE` seconds.
+
+    Reads ``tcpi_unacked`` and ``tcpi_last_ack_recv`` of tcp_info (tcp(7), linux/tcp.h). A peer that
+    lives but does not read acknowledges the kernel's window probes.
+    """
+    try:
+        info = transport.getHandle().getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+        unacked = struct.unpack_from("I", info, 24)[0]
+        last_ack = struct.unpack_from("I", info, 56)[0]
+    except (OSError, AttributeError, struct.error):
+        return False
+    return bool(unacked) and last_ack > SILENCE * 1000
+
+
+_TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)

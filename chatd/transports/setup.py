@@ -1,0 +1,179 @@
+"""Room set-up over raw TCP, for legacy systems (protocol, section 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from chatd.directory import Directory
+from chatd.door import Door
+from chatd.limits import Connections, Deadline
+from chatd.transports.objects import MAX_OBJECT, NotAnObject, Splitter
+from chatd.wire import ChatError, Code, bad_request, load_object, room_name, user_name
+
+#: Seconds without a byte after which a connection is closed.
+IDLE = 60.0
+#: Set-up connections of a node, in all and per address: a few systems that create rooms.
+MAX_CONNECTIONS = 1000
+MAX_PER_ADDRESS = 200
+
+
+@implementer(IHalfCloseableProtocol)
+class SetupProtocol(Protocol):
+    """One connection. Requests are answered in the order they came, also after the client has
+    ended its side, as ``nc`` does."""
+
+    _log = Logger()
+    transport: Any
+
+    def __init__(self, factory: SetupFactory) -> None:
+        self.factory = factory
+        self._splitter = Splitter()
+        self._busy = False
+        self._closing = False
+        self._paused = False
+        self._ended = False
+        self._release: Callable[[], None] | None = None
+        self._idle: Deadline | None = None
+
+    def connectionMade(self) -> None:
+        address = getattr(self.transport.getPeer(), "host", "unix")
+        try:
+            self._release = self.factory.connections.admit(address)
+        except ChatError as error:
+            self._give_up(error)
+            return
+        self._idle = self.factory.door.deadlines.after(IDLE, self.transport.abortConnection)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._closing = True
+        if self._idle is not None:
+            self._idle.cancel()
+        if self._release is not None:
+            self._release()
+
+    def readConnectionLost(self) -> None:
+        self._ended = True
+        if not self._busy:
+            self.transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        self.transport.loseConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._closing or self._idle is None:
+            return
+        self._idle.move(self.factory.door.clock.seconds() + IDLE)
+        self._splitter.feed(data)
+        self._next()
+        if self._busy and len(self._splitter) > MAX_OBJECT and not self._paused:
+            self._paused = True
+            self.transport.pauseProducing()
+
+    def _next(self) -> None:
+        """Take up the requests that have come, one after the other."""
+        while not self._busy and not self._closing:
+            try:
+                found = self._splitter.next()
+                request = load_object(found) if found is not None else None
+            except NotAnObject as error:
+                self._give_up(bad_request(str(error)))
+                return
+            except ChatError as error:
+                self._give_up(error)
+                return
+            if request is None:
+                return
+            self._busy = True
+            doing = Deferred.fromCoroutine(self.factory.perform(request))
+            doing.addCallbacks(lambda _: self._answer("200"), self._refuse)
+            doing.addCallback(self._done)
+
+    def _done(self, _: object) -> None:
+        self._busy = False
+        if self._paused and not self._closing:
+            self._paused = False
+            self.transport.resumeProducing()
+        self._next()
+        if self._ended and not self._busy:
+            self.transport.loseConnection()
+
+    def _refuse(self, failure: Failure) -> None:
+        error = failure.value
+        if not isinstance(error, ChatError):
+            self._log.failure("A set-up request failed.", failure)
+            error = ChatError(Code.UNAVAILABLE, "The server failed; try again.")
+        self._answer(f"{error.code.http} {error.line()}")
+
+    def _answer(self, line: str) -> None:
+        # The newline is looked for only now: it may have come in a later piece than the object.
+        end = b"\n" if self._splitter.newline() else b""
+        if not self._closing:
+            self.transport.write(line.encode("utf-8", "replace") + end)
+
+    def _give_up(self, error: ChatError) -> None:
+        self._closing = True
+        self.transport.write(f"{error.code.http} {error.line()}\n".encode("utf-8", "replace"))
+        self.transport.loseConnection()
+
+
+class SetupFactory(Factory):
+    """Makes set-up connections, and does what they ask."""
+
+    noisy = False
+
+    def __init__(self, directory: Directory, door: Door) -> None:
+        self.door = door
+        self.connections = Connections(MAX_CONNECTIONS, MAX_PER_ADDRESS)
+        self._directory = directory
+        self._operations: dict[str, Callable[[dict[str, Any]], Coroutine[Any, Any, Any]]] = {
+            "create_room": self._create,
+            "delete_room": self._delete,
+            "add_member": self._add_member,
+            "remove_member": self._remove_member,
+        }
+
+    def buildProtocol(self, addr: IAddress | None) -> SetupProtocol:
+        return SetupProtocol(self)
+
+    async def perform(self, request: dict[str, Any]) -> None:
+        """Do what ``request`` asks; `ChatError` if it cannot be done."""
+        secret = self.door.setup_secret
+        if secret is not None and not secret.matches(request.get("secret")):
+            raise ChatError(Code.UNAUTHORIZED, 'Send the shared secret as "secret".')
+        status = request.get("status")
+        op = request.get("op", status if status in self._operations else "create_room")
+        operation = self._operations.get(op) if isinstance(op, str) else None
+        if operation is None:
+            raise bad_request(f"The op is one of {', '.join(self._operations)}.")
+        await operation(request)
+
+    async def _create(self, request: dict[str, Any]) -> None:
+        private = request.get("private", False)
+        if not isinstance(private, bool):
+            raise bad_request("private is true or false.")
+        await self._directory.create(_room(request), private)
+
+    async def _delete(self, request: dict[str, Any]) -> None:
+        await self._directory.delete(_room(request))
+
+    async def _add_member(self, request: dict[str, Any]) -> None:
+        await self._directory.add_member(_room(request), _user(request))
+
+    async def _remove_member(self, request: dict[str, Any]) -> None:
+        await self._directory.remove_member(_room(request), _user(request))
+
+
+def _room(request: dict[str, Any]) -> str:
+    return room_name(request.get("roomname"), legacy=True)
+
+
+def _user(request: dict[str, Any]) -> str:
+    return user_name(request.get("username"), legacy=True)
