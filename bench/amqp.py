@@ -24,10 +24,11 @@ from twisted.internet.protocol import Factory
 
 from chatd.amqp.channel import Reason
 from chatd.amqp.client import Client
-from chatd.amqp.codec import encode_properties
+from chatd.amqp.codec import Codec, encode_properties
 from chatd.amqp.confirms import pack_address
 from chatd.amqp.deliveries import Delivery
 from chatd.amqp.url import BrokerURL
+from chatd.brokers.amqp_record import publish_properties
 
 STREAM = "chatd.bench"
 BODY = b'{"id":"i","user":"ann","text":"' + b"x" * 200 + b'","time":"2026-11-01T12:00:00.000Z"}'
@@ -98,13 +99,11 @@ async def chatd_publish(url: BrokerURL, count: int) -> None:
     meter = Meter(count)
     left = count
 
-    def send(_: object = None) -> None:
+    def send() -> None:
         nonlocal left
-        if _ is not None:
-            return
         if left > 0:
             left -= 1
-            properties = encode_chatd("3f09ab41c2d83f09ab41c2d8", 1_793_000_000)
+            properties = publish_properties("3f09ab41c2d83f09ab41c2d8", 1_793_000_000_000)
             publisher.publish(address, STREAM, properties, BODY, "i").addCallback(confirmed)
 
     def confirmed(_: None) -> None:
@@ -115,12 +114,6 @@ async def chatd_publish(url: BrokerURL, count: int) -> None:
     for _ in range(WINDOW):
         send()
     await meter.done
-
-
-def encode_chatd(id: str, time: int) -> bytes:
-    from chatd.brokers.amqp_record import publish_properties
-
-    return publish_properties(id, time)
 
 
 async def fill(url: BrokerURL, count: int) -> None:
@@ -165,13 +158,10 @@ async def stock_connect(url: BrokerURL, acked: Callable[[Any], None]) -> Any:
             acked(msg)
 
     def encode_table(self: Any, table: dict[str, Any]) -> None:
-        from chatd.amqp.codec import Codec
-
+        self.flushbits()
         Codec(self.stream).encode_table(table)
 
     def decode_table(self: Any) -> dict[str, Any]:
-        from chatd.amqp.codec import Codec
-
         return Codec(self.stream).decode_table()
 
     txamqp.codec.Codec.encode_table = encode_table

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import define
 from twisted.internet.defer import Deferred
 from txamqp.client import Closed
+from txamqp.connection import Frame, Method
 from txamqp.message import Message
 from txamqp.protocol import AMQChannel
 from txamqp.queue import Closed as QueueClosed
 from txamqp.queue import TimeoutDeferredQueue
+
+from chatd.amqp.codec import ProtocolError
 
 
 @define(frozen=True)
@@ -27,6 +30,8 @@ class Reason:
 
 def reason_of(error: object) -> Reason:
     """Read the reason out of what txAMQP raises or hands on."""
+    if isinstance(error, Reason):
+        return error
     if isinstance(error, Closed | QueueClosed) and error.args:
         return reason_of(error.args[0])
     value = getattr(error, "value", error)
@@ -67,3 +72,23 @@ class Channel(AMQChannel):  # type: ignore[misc]
         super().__init__(id, outgoing, client)
         self.incoming = _Replies(client.clock)
         self.responses = _Replies(client.clock)
+
+    def invoke(self, method: Any, args: Sequence[Any], content: None = None) -> Deferred[Any]:
+        """Send ``method``; fires with the reply's `txamqp.message.Message`, or None if it has
+        none. Fails with `txamqp.client.Closed`. Publishing is `chatd.amqp.confirms`'s."""
+        return Deferred.fromCoroutine(self._invoke(method, args))
+
+    async def _invoke(self, method: Any, args: Sequence[Any]) -> Any:
+        if self.closed:
+            self._raise_closed(self.reason)
+        self.client.send_frame(Frame(self.id, Method(method, *args)))
+        nowait = method.fields.byname.get("nowait")
+        if not method.responses or (nowait is not None and args[method.fields.index(nowait)]):
+            return None
+        try:
+            reply = (await self.responses.get()).payload
+        except QueueClosed:
+            self._raise_closed(self.reason)
+        if reply.method not in method.responses:
+            raise ProtocolError(f"{reply.method} in answer to {method}")
+        return Message(reply.method, reply.args)

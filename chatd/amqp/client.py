@@ -11,21 +11,25 @@ from collections.abc import Callable, Mapping, Sequence
 from struct import error as StructError
 from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from txamqp.client import TwistedDelegate
 from txamqp.connection import Body, Frame, Header, Method
+from txamqp.content import Content
+from txamqp.message import Message
 from txamqp.protocol import AMQClient
+from txamqp.queue import Closed as QueueClosed
+from zope.interface import implementer
 
 from chatd.amqp import deliveries
 from chatd.amqp.channel import Channel, Reason, reason_of
 from chatd.amqp.codec import ProtocolError, decode_method, decode_properties, encode_method
 from chatd.amqp.confirms import Publisher
 from chatd.amqp.deliveries import Consumer, Deliveries, Delivery
-from chatd.amqp.spec import SPEC
+from chatd.amqp.spec import SPEC, method
 
 #: The largest frame either side may send; RabbitMQ's own default.
 FRAME_MAX = 131_072
@@ -113,6 +117,8 @@ class Client(AMQClient):  # type: ignore[misc]
         self.deliveries = Deliveries(self.send)
         self.frame_max = FRAME_MAX
         self.channel_max = 0
+        #: Whether the socket takes no more for the moment.
+        self.congested = False
         self._wished_heartbeat = heartbeat
         self._lost = lost
         self._rest = b""
@@ -129,13 +135,36 @@ class Client(AMQClient):  # type: ignore[misc]
         number = next(n for n in range(1, 65_536) if n not in self.channels)
         if self.channel_max and number > self.channel_max:
             raise ProtocolError(f"the broker allows {self.channel_max} channels only")
-        channel: Channel = await self.channel(number)
+        channel = self._channel(number)
         await channel.channel_open()
         return channel
 
-    async def open_publisher(self, limit: int = 10_000, timeout: float = 10.0) -> Publisher:
-        """A new channel in confirm mode."""
+    def channel(self, id: int) -> Deferred[Channel]:
+        return succeed(self._channel(id))
+
+    def _channel(self, id: int) -> Channel:
+        if id not in self.channels:
+            self.channels[id] = self.channelFactory(id, self.outgoing, self)
+        channel: Channel = self.channels[id]
+        return channel
+
+    def start(
+        self, response: str, mechanism: str = "PLAIN", locale: str = "en_US"
+    ) -> Deferred[Any]:
+        """Say who we are, when asked, and open the virtual host."""
+        self.response, self.mechanism, self.locale = response, mechanism, locale
+        started: Deferred[Any] = self.started.wait()
+        return started.addCallback(lambda _: self._channel(0).connection_open(self.vhost))
+
+    async def open_publisher(
+        self,
+        limit: int = 10_000,
+        timeout: float = 10.0,
+        closed: Callable[[Reason], None] | None = None,
+    ) -> Publisher:
+        """A new channel in confirm mode; ``closed`` is called if the server closes it."""
         channel = await self.open_channel()
+        channel.on_close = closed
         await channel.confirm_select()
         publisher = Publisher(self.clock, channel.id, self.send, self.frame_max, limit, timeout)
         self.publishers[channel.id] = publisher
@@ -160,8 +189,25 @@ class Client(AMQClient):  # type: ignore[misc]
 
     def cancel(self, channel: Channel, tag: str) -> None:
         """End a consumer; nothing reaches its handler after this."""
-        if self.deliveries.remove(tag) is not None and not self.closed:
+        if self.deliveries.remove(tag) is not None and not channel.closed:
             channel.basic_cancel(consumer_tag=tag, nowait=True)
+
+    async def close_channel(self, channel: Channel) -> None:
+        """Close a channel, whatever state its calls are in; its number is free afterwards."""
+        if channel.closed:
+            return
+        channel.on_close = None
+        self.deliveries.close_channel(channel.id)
+        channel.outgoing.put(Frame(channel.id, Method(method("channel.close"), 200, "", 0, 0)))
+        try:
+            reply = None
+            while reply is not method("channel.close-ok"):
+                reply = (await channel.responses.get()).payload.method
+        except QueueClosed:
+            return
+        channel.close(Reason(200, "closed"))
+        self.channels.pop(channel.id, None)
+        self.deliveries.remove_channel(channel.id)
 
     def send(self, data: bytes) -> None:
         """Write packed frames."""
@@ -177,6 +223,10 @@ class Client(AMQClient):  # type: ignore[misc]
             self.transport.abortConnection()
 
     # -- the wire ----------------------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        self.transport.registerProducer(_Congestion(self), True)
+        super().connectionMade()
 
     def send_init_string(self) -> None:
         self.transport.write(b"AMQP\0\0\x09\x01")
@@ -223,13 +273,25 @@ class Client(AMQClient):  # type: ignore[misc]
     def frame_received(self, frame: Frame) -> None:
         if frame.channel not in self.channels and frame.channel != 0:
             raise ProtocolError(f"a frame on channel {frame.channel}, which is not open")
-        self.process_frame(frame).addErrback(self._broken)
+        self._channel(frame.channel).dispatch(frame, self.work)
 
     def worker(self, queue: Any) -> None:
         def again(_: object) -> None:
             self.work.get().addCallback(self.worker)
 
-        self.dispatch(queue).addCallbacks(again, self._broken)
+        Deferred.fromCoroutine(self.dispatch(queue)).addCallbacks(again, self._broken)
+
+    async def dispatch(self, queue: Any) -> None:
+        frame = await queue.get()
+        content = None
+        if frame.payload.method.content:
+            header = (await queue.get()).payload
+            body = b""
+            while len(body) < header.size:
+                body += (await queue.get()).payload.content
+            content = Content(body, properties=header.properties)
+        message = Message(frame.payload.method, frame.payload.args, content)
+        self.delegate.dispatch(self._channel(frame.channel), message)
 
     def _broken(self, failure: Failure) -> None:
         self.fail(str(reason_of(failure)))
@@ -292,6 +354,23 @@ class Client(AMQClient):  # type: ignore[misc]
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
         self._lost(self._ended or reason_of(reason))
+
+
+@implementer(IPushProducer)
+class _Congestion:
+    """Notes on a client whether its transport's buffer is full."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def pauseProducing(self) -> None:
+        self._client.congested = True
+
+    def resumeProducing(self) -> None:
+        self._client.congested = False
+
+    def stopProducing(self) -> None:
+        self._client.congested = True
 
 
 def _frame(kind: int, channel: int, payload: bytes) -> Frame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import takewhile
 from struct import Struct
 
 from attrs import define
@@ -15,6 +16,8 @@ from chatd.amqp.deliveries import BODY, FRAME_END, HEADER, METHOD
 _FRAME = Struct("!BHI")
 _CONTENT = Struct("!BHIHHQ")
 _END = bytes([FRAME_END])
+#: How many bytes of bodies may wait for their confirms.
+MOST_BYTES = 64 * 1024 * 1024
 
 
 class Unroutable(Exception):
@@ -59,11 +62,13 @@ class _Unconfirmed:
     deadline: float
     key: str
     id: str
+    size: int
     returned: bool = False
 
 
 class Publisher:
-    """A channel in confirm mode. Bounded: ``limit`` publishes without confirm, ``timeout`` s each.
+    """A channel in confirm mode. Bounded: ``limit`` publishes or `MOST_BYTES` of bodies without
+    confirm, ``timeout`` seconds each.
 
     ``write`` takes bytes for the socket. After `close` every publish fails with `NotConfirmed`.
     """
@@ -84,6 +89,7 @@ class Publisher:
         self._limit = limit
         self._timeout = timeout
         self._pending: dict[int, _Unconfirmed] = {}
+        self._bytes = 0
         self._last = 0
         self._closed = ""
         self._sweep = LoopingCall(self._expire)
@@ -98,18 +104,19 @@ class Publisher:
         message by."""
         if self._closed:
             return fail(NotConfirmed(self._closed))
-        if len(self._pending) >= self._limit:
+        if len(self._pending) >= self._limit or self._bytes > MOST_BYTES:
             return fail(NotConfirmed("too many publishes wait for the broker"))
         self._last += 1
         done: Deferred[None] = Deferred()
         deadline = self._clock.seconds() + self._timeout
-        self._pending[self._last] = _Unconfirmed(done, deadline, key, id)
+        self._pending[self._last] = _Unconfirmed(done, deadline, key, id, len(body))
+        self._bytes += len(body)
         self._write(pack_publish(self._channel, address, properties, body, self._frame_max))
         return done
 
     def acked(self, tag: int, multiple: bool) -> None:
         """The broker has it, and with ``multiple`` all before it."""
-        for one in self._settled(tag, multiple):
+        for one in self._settle(tag, multiple):
             if one.returned:
                 one.done.errback(Unroutable(one.key))
             else:
@@ -117,7 +124,7 @@ class Publisher:
 
     def nacked(self, tag: int, multiple: bool) -> None:
         """The broker could not take it."""
-        for one in self._settled(tag, multiple):
+        for one in self._settle(tag, multiple):
             one.done.errback(NotConfirmed("the broker refused the message"))
 
     def returned(self, key: str, id: str) -> None:
@@ -127,29 +134,22 @@ class Publisher:
                 one.returned = True
                 return
 
-    def _settled(self, tag: int, multiple: bool) -> list[_Unconfirmed]:
-        pending = self._pending
+    def _settle(self, tag: int, multiple: bool) -> list[_Unconfirmed]:
         if not multiple:
-            one = pending.pop(tag, None)
-            return [one] if one is not None else []
-        settled = []
-        for number in pending:
-            if number > tag:
-                break
-            settled.append(number)
-        return [pending.pop(number) for number in settled]
+            return self._take([tag] if tag in self._pending else [])
+        return self._take(list(takewhile(lambda number: number <= tag, self._pending)))
+
+    def _take(self, numbers: list[int]) -> list[_Unconfirmed]:
+        taken = [self._pending.pop(number) for number in numbers]
+        for one in taken:
+            self._bytes -= one.size
+        return taken
 
     def _expire(self) -> None:
         now = self._clock.seconds()
-        late = []
-        for number, one in self._pending.items():
-            if one.deadline > now:
-                break
-            late.append(number)
-        for number in late:
-            self._pending.pop(number).done.errback(
-                NotConfirmed("the broker did not confirm in time")
-            )
+        late = takewhile(lambda number: self._pending[number].deadline <= now, self._pending)
+        for one in self._take(list(late)):
+            one.done.errback(NotConfirmed("the broker did not confirm in time"))
 
     def close(self, why: str) -> None:
         """The channel is no more."""

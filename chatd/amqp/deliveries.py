@@ -96,6 +96,7 @@ class Deliveries:
         self._partial: dict[int, _Partial] = {}
         self._acks: dict[int, int] = {}
         self._waiting: list[Consumer] = []
+        self._closing: set[int] = set()
 
     def add(self, consumer: Consumer) -> None:
         """Hand what comes for this consumer's tag to it."""
@@ -114,6 +115,13 @@ class Deliveries:
             self.remove(consumer.tag)
         self._partial.pop(channel, None)
         self._acks.pop(channel, None)
+        self._closing.discard(channel)
+
+    def close_channel(self, channel: int) -> None:
+        """Forget all consumers of a channel about to close. What still comes on it must not be
+        acknowledged: the broker ends the connection over a frame on a channel that is closed."""
+        self.remove_channel(channel)
+        self._closing.add(channel)
 
     def expects(self, channel: int) -> bool:
         """Whether a delivery on this channel still lacks frames."""
@@ -167,7 +175,8 @@ class Deliveries:
     def _complete(
         self, consumer: Consumer | None, channel: int, tag: int, raw: bytes, body: bytes
     ) -> None:
-        self._acks[channel] = tag
+        if channel not in self._closing:
+            self._acks[channel] = tag
         if consumer is not None:
             if not consumer.batch:
                 self._waiting.append(consumer)

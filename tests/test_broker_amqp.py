@@ -1,0 +1,102 @@
+"""`AMQPBroker` on a real RabbitMQ node: the suite, and what is RabbitMQ's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet import reactor
+from twisted.internet.interfaces import IListeningPort, IReactorTCP
+from twisted.protocols.portforward import ProxyFactory, ProxyServer
+
+from chatd.amqp.url import BrokerURL
+from chatd.brokers.amqp import AMQPBroker
+from chatd.interfaces import Retention, Stream
+from tests import broker_suite
+from tests.broker_suite import body
+from tests.rabbit import shared_node
+from tests.waiting import until
+
+pytestmark = pytest.mark.rabbitmq
+
+
+class _Tunnel(ProxyServer):
+    factory: Tunnel
+
+    def connectionMade(self) -> None:
+        self.factory.open.add(self)
+        super().connectionMade()
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.factory.open.discard(self)
+        super().connectionLost(reason)
+
+
+class Tunnel(ProxyFactory):
+    """The way from one broker to the node: what is cut when that broker goes away."""
+
+    protocol = _Tunnel
+    noisy = False
+
+    def __init__(self, port: int) -> None:
+        super().__init__("127.0.0.1", port)
+        self.open: set[_Tunnel] = set()
+        self.listening: IListeningPort | None = None
+        self.number = 0
+
+    def listen(self) -> int:
+        self.listening = IReactorTCP(reactor).listenTCP(self.number, self, interface="127.0.0.1")
+        self.number = self.listening.getHost().port  # type: ignore[attr-defined]
+        return self.number
+
+    async def cut(self) -> None:
+        """Nobody gets through until `listen`."""
+        if self.listening is not None:
+            await self.listening.stopListening()  # type: ignore[misc]
+        self.listening = None
+        for tunnel in list(self.open):
+            tunnel.transport.abortConnection()  # type: ignore[union-attr]
+        await until(lambda: not self.open)
+
+
+class AMQPBrokerSuite(broker_suite.BrokerSuite):
+    __test__ = True
+
+    def setUp(self) -> None:
+        self.node = shared_node()
+        self.vhost = self.node.vhost()
+        self.addCleanup(self.node.drop_vhost, self.vhost)
+        self.tunnels: dict[AMQPBroker, Tunnel] = {}
+
+    async def connect(self, port: int, retention: Retention | None = None) -> AMQPBroker:
+        url = BrokerURL.parse(f"amqp://guest:guest@127.0.0.1:{port}/{self.vhost}")
+        broker = AMQPBroker(reactor, url, retention)
+        broker.startService()
+        await until(lambda: broker.ready)
+        return broker
+
+    async def make_broker(self, retention: Retention | None = None) -> AMQPBroker:
+        tunnel = Tunnel(self.node.port)
+        self.addCleanup(tunnel.cut)
+        broker = await self.connect(tunnel.listen(), retention)
+        self.addCleanup(broker.stopService)
+        self.tunnels[broker] = tunnel
+        return broker
+
+    async def interrupt(self, broker: AMQPBroker) -> None:
+        await self.tunnels[broker].cut()
+
+    async def resume(self, broker: AMQPBroker) -> None:
+        self.tunnels[broker].listen()
+
+    async def elsewhere(self, broker: AMQPBroker) -> AMQPBroker:
+        return await self.connect(self.node.port)
+
+    async def leave(self, other: AMQPBroker) -> None:
+        await other.stopService()
+
+    async def truncate(self, other: AMQPBroker, stream: Stream, before: int) -> None:
+        number = 0
+        while (await other.read(stream, 0, before + 1))[0].offset < before:
+            number += 1
+            await other.append(stream, body(f"big{number}", "x" * 15_000), f"big{number}", 0)
