@@ -101,6 +101,12 @@ class BucketsTests(SynchronousTestCase):
             buckets.take("busy", now)
         self.assertGreater(buckets.take("busy", now), 0.0)
 
+    def test_the_one_used_longest_ago_makes_room(self) -> None:
+        buckets = Buckets(Rate(1), limit=3)
+        for key in ("busy", "busy", "a", "b", "busy", "c", "d"):
+            buckets.take(key, 0.0)
+        self.assertGreater(buckets.take("busy", 0.0), 0.0)
+
     def test_bounded_however_many_come_at_once(self) -> None:
         buckets = Buckets(Rate(1), limit=10)
         for n in range(1000):

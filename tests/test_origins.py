@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.origins import UNIX, Caller, Gate, Headers, host_name, normalise_origin
+from chatd.origins import HOPS, UNIX, Caller, Gate, Headers, host_name, normalise_origin
 from chatd.wire import ChatError, Code
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("2001:db8:f::/48"))
@@ -246,6 +246,10 @@ class ProxyTests(GateTests):
             ("1.2.3.4," * 10_000 + "10.2.3.4", "1.2.3.4"),
         ):
             self.assertEqual(self.address("10.0.0.1", forwarded), address, forwarded[:50])
+
+    def test_not_followed_for_ever(self) -> None:
+        chain = ", ".join(["198.51.100.7", *(f"10.1.0.{n}" for n in range(100, 0, -1))])
+        self.assertEqual(self.address("10.0.0.1", chain), f"10.1.0.{HOPS}")
 
     def test_peers_written_as_ipv6(self) -> None:
         self.assertEqual(self.address("::ffff:10.0.0.1", "198.51.100.7"), "198.51.100.7")
