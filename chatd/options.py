@@ -218,6 +218,9 @@ def _configure(given: Given) -> Config:
     config = Config(**read)
     if config.auth == "token" and config.token_key is None:
         raise Problem("--auth token needs --token-key FILE")
+    if config.auth == "open" and config.token_key is not None:
+        # who gives a key expects a lock
+        raise Problem("--token-key: open mode checks no tokens; give --auth token as well")
     if config.max_text > values.CONTENT_BYTES:
         raise Problem(f"--max-text: a message holds at most {values.CONTENT_BYTES} bytes")
     if config.max_frame < config.max_text:

@@ -122,7 +122,7 @@ class SourceTests(OptionTests):
         for name, (given, field, expected) in self.EVERY.items():
             value = given.replace("KEY", key)
             expected = key if expected == "KEY" else expected
-            more = ["--token-key", key] if name == "auth" else []
+            more = {"auth": ["--token-key", key], "token-key": ["--auth", "token"]}.get(name, [])
             variable = name.replace("-", "_").upper()
             for source, config in (
                 ("command line", self.config(f"--{name}", value, *more)),
@@ -253,6 +253,7 @@ class BadTests(OptionTests):
 
     def test_what_does_not_go_together(self) -> None:
         self.assertIn("--token-key", self.bad("--auth", "token"))
+        self.assertIn("--auth token", self.bad("--token-key", str(self.key)))
         self.assertIn("not both", self.bad("--http", "off", "--http", "tcp:1"))
         self.assertIn("--max-text", self.bad("--max-frame", "1KB"))
 
