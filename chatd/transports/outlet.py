@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import tcp
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IPullProducer, IPushProducer
 from zope.interface import implementer
 
 #: Bytes of answers held for a client that does not read before it is no longer read from.
@@ -28,7 +28,7 @@ NOT_SENT = 16 * 1024
 SILENCE = 45.0
 
 
-@implementer(IPushProducer)
+@implementer(IPushProducer, IPullProducer)
 class Outlet:
     """The sending side of ``transport``. ``drained`` is called whenever it drains again."""
 
@@ -41,16 +41,18 @@ class Outlet:
         self._closed = False
         direct = isinstance(transport, tcp.Connection) and not transport.TLS
         self._socket: socket.socket | None = transport.socket if direct else None
-        if direct:
-            # be told of the first byte that the socket did not take, and when all is gone
-            transport.bufferSize = 0
-        transport.registerProducer(self, True)
+        # Registered as a pull producer, a plain transport tells each time that all is gone. A TLS
+        # one would ask without end; it tells a push producer once its own buffer is full.
+        transport.registerProducer(self, not direct)
 
     def write(self, data: bytes) -> None:
         """Write an answer; it is sent after everything written before."""
-        if self._closed or (self.draining and self._send(data)):
+        if self._closed:
             return
-        if not self.draining:
+        if self.draining:
+            self._send(data)
+        else:
+            self._transport.write(data)
             before, self._held = self._held, self._held + len(data)
             if before <= HELD < self._held:
                 self.stop_reading()
@@ -79,27 +81,27 @@ class Outlet:
         """Write nothing more."""
         self._closed = True
 
-    def _send(self, data: bytes) -> bool:
+    def _send(self, data: bytes) -> None:
         if self._socket is not None:
             try:
                 sent = self._socket.send(data)
             except BlockingIOError:
                 sent = 0
             except OSError:
-                return True  # the reactor meets the same error and ends the connection
+                return  # the reactor meets the same error and ends the connection
             if sent == len(data):
-                return True
+                return
             data = data[sent:]
-        self._transport.write(data)  # calls pauseProducing if it cannot pass all of it on
-        return False
+            self.draining = False
+        self._transport.write(data)
 
-    # -- IPushProducer -----------------------------------------------------------------------------
+    # -- producer --------------------------------------------------------------------------------
 
     def pauseProducing(self) -> None:
         self.draining = False
 
     def resumeProducing(self) -> None:
-        if self._closed:
+        if self._closed or self.draining:
             return
         self.draining = True
         held, self._held = self._held, 0
