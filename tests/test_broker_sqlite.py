@@ -16,12 +16,14 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
 from twisted.python.failure import Failure
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from chatd.brokers import sqlite, sqlite_following, sqlite_reader, sqlite_store, sqlite_threads
 from chatd.brokers.sqlite import WAITING_READS, SQLiteBroker
+from chatd.brokers.sqlite_following import Following
+from chatd.brokers.sqlite_reader import Page
 from chatd.brokers.sqlite_schema import APPLICATION_ID, STEPS, connect, prepare
-from chatd.interfaces import Retention, StartError, Stream, Unavailable
+from chatd.interfaces import Record, Retention, StartError, Stream, Unavailable
 from tests import broker_suite
 from tests.broker_suite import Recorder, ids, named, now
 from tests.waiting import until
@@ -141,6 +143,20 @@ class FileTests(_Made, TestCase):
         again = self.started(self.path)
         self.assertEqual(len(await again.read(self.stream, 0, 100)), 50)
 
+    async def test_stopping_stores_what_gathers_behind_a_commit(self) -> None:
+        await self.filled(0)
+        held, opened = threading.Event(), self.broker._open
+        self.addCleanup(held.set)
+        opened.writing.post(held.wait)
+        first = self.append("m0")
+        await until(lambda: opened.commits._began is not None)
+        second = self.append("m1")
+        stopped = self.broker.stopService()
+        held.set()
+        await stopped
+        for done in (first, second):
+            self.assertIsNone(self.successResultOf(done))
+
     async def test_stopping_answers_reads_and_ends_a_sweep(self) -> None:
         await self.filled(2000, Retention(size=1000))
         reads = [self.broker.read(self.stream, 0, 2000) for _ in range(20)]
@@ -246,6 +262,7 @@ class FileTests(_Made, TestCase):
         await self.append("m3")
         self.assertEqual(ids(await self.broker.read(self.stream, 0, 10)), named(0, 1, 2, 3))
         self.assertEqual(follower.ids, named(0, 1, 2, 3))
+        self.check_sizes()
         following.stop()
 
     async def test_a_file_that_cannot_be_read_makes_reads_unavailable(self) -> None:
@@ -396,10 +413,16 @@ class FileTests(_Made, TestCase):
             await self.broker.create(other)
             await self.broker.delete(other)
             await self.broker.sweep()
+        early, late = Stream("early", "e"), Stream("late", "e")
+        await self.broker.create(early)
+        await self.broker.create(late)
+        await self.broker.delete(early)
+        await self.broker.sweep()
         await self.broker.create(Stream("last", "e"))
         db = connect(self.path)
         self.addCleanup(db.close)
-        self.assertEqual(db.execute("SELECT id FROM stream ORDER BY id").fetchall(), [(1,), (2,)])
+        ids = db.execute("SELECT id FROM stream ORDER BY id").fetchall()
+        self.assertEqual(ids, [(1,), (2,), (3,)])
 
     async def test_a_sweep_lets_commits_through(self) -> None:
         await self.filled(0, Retention(size=10_000))
@@ -448,6 +471,9 @@ class FileTests(_Made, TestCase):
         for n in range(5):
             await self.fill(100 * n, 100 * n + 100, "é" * n)
             await self.broker.sweep()
+        self.check_sizes()
+
+    def check_sizes(self) -> None:
         db = connect(self.path)
         self.addCleanup(db.close)
         self.assertEqual(
@@ -457,6 +483,67 @@ class FileTests(_Made, TestCase):
                 " FROM record"
             ).fetchone(),
         )
+
+
+class FollowingTests(SynchronousTestCase):
+    """`Following` with pages turned by hand."""
+
+    def setUp(self) -> None:
+        self.asked: list[tuple[int | None, Deferred[Page]]] = []
+        self.follower = Recorder()
+        self.following = Following(
+            Stream("lobby", "e1"), None, self.follower, self.turn_page, lambda following: None
+        )
+        self.following.begin()
+        self.follower.following = self.following
+        self.follower.may_call = True
+
+    def turn_page(self, stream: Stream, start: int | None, tail: int | None) -> Deferred[Page]:
+        page: Deferred[Page] = Deferred()
+        self.asked.append((start, page))
+        return page
+
+    def page(self, first: int, stop: int, complete: bool = True) -> None:
+        """Answer the latest page asked for with the records ``first <= offset < stop``."""
+        records = self.records(first, stop)
+        self.asked[-1][1].callback(Page(records, stop, stop - 1, complete, False))
+
+    def records(self, first: int, stop: int) -> list[Record]:
+        return [Record(n, b"") for n in range(first, stop)]
+
+    def offsets(self) -> list[int]:
+        return [record.offset for record in self.follower.got]
+
+    def test_commits_during_the_last_page_follow_it(self) -> None:
+        self.following.grown(self.records(3, 5))
+        self.page(0, 4)
+        self.assertEqual(self.offsets(), [0, 1, 2, 3, 4])
+        self.assertEqual(self.follower.calls, ["records", "caught_up", "records"])
+
+    def test_more_commits_than_are_kept_aside_are_read(self) -> None:
+        for n in range(1000):
+            self.following.grown(self.records(n, n + 1))
+        self.page(0, 10)
+        self.assertEqual(self.follower.calls, ["records"])
+        self.assertEqual(self.asked[-1][0], 10)
+        self.page(10, 1000)
+        self.assertEqual(self.offsets(), list(range(1000)))
+        self.assertEqual(self.follower.calls[-1], "caught_up")
+
+    def test_a_commit_that_a_page_has_shown_is_not_shown_again(self) -> None:
+        self.page(0, 5)
+        self.following.grown(self.records(3, 7))
+        self.following.grown(self.records(7, 8))
+        self.assertEqual(self.offsets(), list(range(8)))
+
+    def test_a_page_asked_for_before_an_interruption_is_not_handed_over(self) -> None:
+        (_, late) = self.asked[-1]
+        self.following.interrupt()
+        self.following.begin()
+        late.callback(Page(self.records(0, 3), 3, 2, True, False))
+        self.assertEqual(self.follower.calls, ["interrupted"])
+        self.page(0, 3)
+        self.assertEqual(self.offsets(), [0, 1, 2])
 
 
 class MigrationTests(_Made, TestCase):
