@@ -97,6 +97,6 @@ class AMQPBrokerSuite(broker_suite.BrokerSuite):
 
     async def truncate(self, other: AMQPBroker, stream: Stream, before: int) -> None:
         number = 0
-        while (await other.read(stream, 0, before + 1))[0].offset < before:
+        while (await self.all_of(other, stream))[0].offset < before:
             number += 1
             await other.append(stream, body(f"big{number}", "x" * 15_000), f"big{number}", 0)

@@ -1,23 +1,27 @@
-"""A channel: txAMQP's, with replies that fail flatly when it closes, however many are awaited."""
+"""A channel: txAMQP's, with replies matched to their calls.
+
+txAMQP takes replies to come in the order of the calls. RabbitMQ's consume-ok for a stream does not:
+it is overtaken by the replies to calls pipelined behind it (rabbit_stream_queue:maybe_send_reply).
+And txAMQP fails those who wait for replies by a recursion that a few hundred of them overflow.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from attrs import define
-from twisted.internet.defer import Deferred
-from txamqp.client import Closed
+from attrs import frozen
+from twisted.internet.defer import Deferred, fail, succeed
+from txamqp.client import ChannelClosed, Closed, ConnectionClosed
 from txamqp.connection import Frame, Method
 from txamqp.message import Message
 from txamqp.protocol import AMQChannel
 from txamqp.queue import Closed as QueueClosed
-from txamqp.queue import TimeoutDeferredQueue
 
 from chatd.amqp.codec import ProtocolError
 
 
-@define(frozen=True)
+@frozen
 class Reason:
     """Why a channel or connection ended: AMQP's reply code (0 if none was given) and text."""
 
@@ -42,25 +46,12 @@ def reason_of(error: object) -> Reason:
     return Reason(0, str(error) or type(error).__name__)
 
 
-class _Replies(TimeoutDeferredQueue):  # type: ignore[misc]
-    """txAMQP hands its end mark from one waiter to the next, recursively: a few hundred pipelined
-    calls overflow the stack when the connection goes. This one fails them one by one."""
+@frozen(eq=False)
+class _Call:
+    """A method sent, whose reply has not come."""
 
-    ended = False
-
-    def get(self, timeout: float | None = None) -> Deferred[Any]:
-        if self.ended and not self.pending:
-            self.pending.append(TimeoutDeferredQueue.END)
-        return super().get(timeout)
-
-    def put(self, obj: object) -> None:
-        if obj is not TimeoutDeferredQueue.END:
-            super().put(obj)
-            return
-        self.ended = True
-        waiting, self.waiting = self.waiting, []
-        for waiter in waiting:
-            waiter.callback(obj)
+    replies: Sequence[Any]
+    done: Deferred[Any]
 
 
 class Channel(AMQChannel):  # type: ignore[misc]
@@ -70,25 +61,45 @@ class Channel(AMQChannel):  # type: ignore[misc]
 
     def __init__(self, id: int, outgoing: Any, client: Any) -> None:
         super().__init__(id, outgoing, client)
-        self.incoming = _Replies(client.clock)
-        self.responses = _Replies(client.clock)
+        self._calls: list[_Call] = []
 
     def invoke(self, method: Any, args: Sequence[Any], content: None = None) -> Deferred[Any]:
         """Send ``method``; fires with the reply's `txamqp.message.Message`, or None if it has
         none. Fails with `txamqp.client.Closed`. Publishing is `chatd.amqp.confirms`'s."""
-        return Deferred.fromCoroutine(self._invoke(method, args))
-
-    async def _invoke(self, method: Any, args: Sequence[Any]) -> Any:
         if self.closed:
-            self._raise_closed(self.reason)
+            return fail(self._why())
         self.client.send_frame(Frame(self.id, Method(method, *args)))
         nowait = method.fields.byname.get("nowait")
         if not method.responses or (nowait is not None and args[method.fields.index(nowait)]):
-            return None
-        try:
-            reply = (await self.responses.get()).payload
-        except QueueClosed:
-            self._raise_closed(self.reason)
-        if reply.method not in method.responses:
-            raise ProtocolError(f"{reply.method} in answer to {method}")
-        return Message(reply.method, reply.args)
+            return succeed(None)
+        call = _Call(method.responses, Deferred())
+        self._calls.append(call)
+        return call.done
+
+    def dispatch(self, frame: Frame, work: Any) -> None:
+        payload = frame.payload
+        if not (isinstance(payload, Method) and payload.method.response):
+            super().dispatch(frame, work)
+            return
+        for call in self._calls:
+            if payload.method in call.replies:
+                self._calls.remove(call)
+                if not call.done.called:
+                    call.done.callback(Message(payload.method, payload.args))
+                return
+        raise ProtocolError(f"{payload.method} in answer to nothing")
+
+    def do_close(self, reason: Any) -> None:
+        calls, self._calls = self._calls, []
+        super().do_close(reason)
+        for call in calls:
+            if not call.done.called:
+                call.done.errback(self._why())
+
+    def _why(self) -> Closed:
+        """The error for whoever calls, or waits, now that the channel is closed."""
+        if isinstance(self.reason, Message):
+            of_channel = self.reason.method.klass.name == "channel"
+            closed: Closed = (ChannelClosed if of_channel else ConnectionClosed)(self.reason)
+            return closed
+        return Closed(self.reason)

@@ -16,12 +16,11 @@ from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from txamqp.client import TwistedDelegate
+from txamqp.client import Closed, TwistedDelegate
 from txamqp.connection import Body, Frame, Header, Method
 from txamqp.content import Content
 from txamqp.message import Message
 from txamqp.protocol import AMQClient
-from txamqp.queue import Closed as QueueClosed
 from zope.interface import implementer
 
 from chatd.amqp import deliveries
@@ -29,7 +28,7 @@ from chatd.amqp.channel import Channel, Reason, reason_of
 from chatd.amqp.codec import ProtocolError, decode_method, decode_properties, encode_method
 from chatd.amqp.confirms import Publisher
 from chatd.amqp.deliveries import Consumer, Deliveries, Delivery
-from chatd.amqp.spec import SPEC, method
+from chatd.amqp.spec import SPEC
 
 #: The largest frame either side may send; RabbitMQ's own default.
 FRAME_MAX = 131_072
@@ -198,12 +197,9 @@ class Client(AMQClient):  # type: ignore[misc]
             return
         channel.on_close = None
         self.deliveries.close_channel(channel.id)
-        channel.outgoing.put(Frame(channel.id, Method(method("channel.close"), 200, "", 0, 0)))
         try:
-            reply = None
-            while reply is not method("channel.close-ok"):
-                reply = (await channel.responses.get()).payload.method
-        except QueueClosed:
+            await channel.channel_close(reply_code=200)
+        except Closed:
             return
         channel.close(Reason(200, "closed"))
         self.channels.pop(channel.id, None)

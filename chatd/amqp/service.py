@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,17 +12,14 @@ from attrs import define
 from twisted.application.internet import ClientService
 from twisted.application.service import MultiService
 from twisted.internet import ssl
-from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, TimeoutError, succeed
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.interfaces import (
-    IAddress,
-    IProtocol,
-    IProtocolFactory,
-    IStreamClientEndpoint,
-)
-from twisted.internet.protocol import Factory
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IAddress, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from txamqp.client import Closed
 from zope.interface import implementer
 
 from chatd.amqp.channel import Reason, reason_of
@@ -68,11 +66,26 @@ def tls_options(url: BrokerURL, host: str) -> Any:
     return ssl.optionsForClientTLS(host, trustRoot=trust, clientCertificate=own)
 
 
-@implementer(IStreamClientEndpoint)
-class Hosts:
-    """An endpoint that tries the next of the broker's hosts at each attempt."""
+@define(eq=False, init=False)
+class _Factory(Factory):
+    """Makes protocols with a callable; quiet about it."""
 
-    def __init__(self, reactor: Any, url: BrokerURL) -> None:
+    noisy = False
+
+    def __init__(self, make: Callable[[], Protocol]) -> None:
+        self._make = make
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        return self._make()
+
+
+@implementer(IStreamClientEndpoint)
+class _Endpoint:
+    """Tries the next of the broker's hosts at each attempt, and is connected once the handshake is
+    done: `ClientService` knows no connection that is lost before it is ready."""
+
+    def __init__(self, connection: Connection, reactor: Any, url: BrokerURL) -> None:
+        self._connection = connection
         self._endpoints = [
             wrapClientTLS(tls_options(url, host.name), endpoint) if url.tls else endpoint
             for host in url.hosts
@@ -80,24 +93,18 @@ class Hosts:
         ]
         self._next = random.randrange(len(self._endpoints))
 
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
         endpoint = self._endpoints[self._next]
         self._next = (self._next + 1) % len(self._endpoints)
-        connecting: Deferred[IProtocol] = endpoint.connect(protocolFactory)
-        return connecting
+        return Deferred.fromCoroutine(self._connect(endpoint, protocolFactory))
 
-
-@define(eq=False, init=False)
-class _Factory(Factory):
-    """Makes clients; quiet about it."""
-
-    noisy = False
-
-    def __init__(self, make: Callable[[], Client]) -> None:
-        self._make = make
-
-    def buildProtocol(self, addr: IAddress | None) -> Client:
-        return self._make()
+    async def _connect(self, endpoint: Any, protocolFactory: IProtocolFactory) -> Any:
+        client, gone = await self._connection.establish(endpoint)
+        # what the service gets only stands for the client: the transport has its protocol already
+        session: Any = protocolFactory.buildProtocol(cast(IAddress, None))
+        session.makeConnection(client.transport)
+        gone.addCallback(lambda reason: session.connectionLost(Failure(ConnectionLost(reason))))
+        return session
 
 
 class Connection(MultiService):
@@ -126,65 +133,71 @@ class Connection(MultiService):
         self._opened = opened
         self._lost = lost
         self._said = ""
-        self._service: ClientService | None = None
 
     def startService(self) -> None:
         """Begin to connect; raises `BadURL` for files that cannot be used."""
-        service = ClientService(
-            Hosts(self._reactor, self._url),
-            _Factory(self._make),
+        ClientService(
+            _Endpoint(self, self._reactor, self._url),
+            _Factory(Protocol),
             retryPolicy=backoff,
             clock=self._reactor,
-            prepareConnection=cast(Any, self._prepare),
-        )
-        self._service = service
-        service.setServiceParent(self)
+        ).setServiceParent(self)
         super().startService()
-        service.whenConnected(failAfterFailures=1).addErrback(self._say)
 
-    def stopService(self) -> Deferred[None]:
+    def stopService(self) -> Deferred[Any]:
         """Say goodbye to the broker, within a second, and stop."""
-        leaving = maybeDeferred(self._goodbye)
-        return leaving.addCallback(lambda _: super(Connection, self).stopService())
+        return self._goodbye().addCallback(lambda _: super(Connection, self).stopService())
 
     def _goodbye(self) -> Deferred[Any]:
         client, self.client = self.client, None
-        channel = client.channels.get(0) if client is not None else None
-        if client is None or channel is None or client.closed:
+        if client is None or client.closed:
             return succeed(None)
-        closing: Deferred[Any] = channel.connection_close(reply_code=200, reply_text="bye")
+        closing: Deferred[Any] = client.channels[0].connection_close(reply_code=200)
         return closing.addTimeout(1.0, self._reactor).addErrback(lambda _: None)
 
-    def _make(self) -> Client:
-        return Client(
-            self._reactor, self._url.vhost, self._url.heartbeat, self._properties, self._gone
-        )
+    async def establish(self, endpoint: Any) -> tuple[Client, Deferred[Reason]]:
+        """Connect to ``endpoint`` and make ready; the Deferred fires when the connection ends."""
+        gone: Deferred[Reason] = Deferred()
 
-    def _prepare(self, client: Client) -> Deferred[None]:
-        ready = Deferred.fromCoroutine(self._handshake(client))
-        ready.addTimeout(HANDSHAKE, self._reactor)
-        return ready.addErrback(self._refused, client)
+        def lost(reason: Reason) -> None:
+            self.client = None
+            self._lost(reason)
+            gone.callback(reason)
+
+        url = self._url
+        make = partial(
+            Client, self._reactor, url.vhost, url.heartbeat, self._properties, lost
+        )
+        try:
+            client: Client = await endpoint.connect(_Factory(make))
+        except Exception as e:
+            self._say(str(e))
+            raise
+        try:
+            ready = Deferred.fromCoroutine(self._handshake(client))
+            await ready.addTimeout(HANDSHAKE, self._reactor)
+        except BaseException as e:
+            client.transport.abortConnection()
+            reason = await gone
+            why = str(reason_of(e)) if isinstance(e, Closed) else str(reason)
+            self._say("no answer in time" if isinstance(e, TimeoutError) else why)
+            raise
+        self.client = client
+        self._said = ""
+        gone.addCallback(self._gone)
+        return client, gone
 
     async def _handshake(self, client: Client) -> None:
         await client.authenticate(self._url.user, self._url.password, "PLAIN")
         await self._opened(client)
-        self.client = client
-        self._said = ""
 
-    def _refused(self, failure: Failure, client: Client) -> Failure:
-        self._say(failure)
-        client.transport.abortConnection()
-        return failure
-
-    def _say(self, failure: Failure) -> None:
-        """One line for each new reason, not one for each attempt."""
-        why = "no answer in time" if failure.check(TimeoutError) else str(reason_of(failure))
-        if why != self._said:
-            self._said = why
-            self._log.warn("Cannot use the broker {url}: {why}", url=str(self._url), why=why)
-
-    def _gone(self, reason: Reason) -> None:
-        self.client = None
+    def _gone(self, reason: Reason) -> Reason:
         if self.running:
             self._log.warn("Connection to the broker lost: {why}", why=str(reason))
-        self._lost(reason)
+        return reason
+
+    def _say(self, why: str) -> None:
+        """One line for each new reason, not one for each attempt."""
+        if why != self._said and self.running:
+            self._said = why
+            self._log.warn("Cannot use the broker {url}: {why}", url=str(self._url), why=why)

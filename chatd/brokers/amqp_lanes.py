@@ -6,13 +6,10 @@ those whom the broker refused try again on channels of few; the others notice no
 
 from __future__ import annotations
 
-from collections import deque
-
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from txamqp.client import Closed
-from txamqp.queue import Closed as QueueClosed
 
 from chatd.amqp.channel import Channel, Reason
 from chatd.amqp.client import Client
@@ -30,10 +27,9 @@ class Lane:
     def __init__(self, lanes: Lanes, room: int) -> None:
         self.members: set[Attachment] = set()
         self.room = room
-        self.open = True
         self._lanes = lanes
         self._channel: Channel | None = None
-        self._starting: deque[Attachment] = deque()
+        self._starting: set[Attachment] = set()
         self._started: Attachment | None = None
         opening = Deferred.fromCoroutine(self._open())
         opening.addErrback(self._failed)
@@ -48,7 +44,7 @@ class Lane:
 
     def _failed(self, failure: Failure) -> None:
         # with the connection; whoever reconnects attaches all anew
-        if not failure.check(Closed, QueueClosed):
+        if not failure.check(Closed):
             self._log.failure("Opening a channel failed", failure)
 
     def add(self, attachment: Attachment) -> None:
@@ -58,23 +54,23 @@ class Lane:
             self._begin(attachment, self._channel)
 
     def _begin(self, attachment: Attachment, channel: Channel) -> None:
-        self._starting.append(attachment)
-        attachment.begin(channel).addCallback(self._begun)
+        self._starting.add(attachment)
+        attachment.begin(channel).addCallback(self._begun, attachment)
 
-    def _begun(self, agreed: bool) -> None:
+    def _begun(self, agreed: bool, attachment: Attachment) -> None:
         if agreed:
-            self._started = self._starting.popleft()
+            self._starting.discard(attachment)
+            self._started = attachment
 
     def _closed(self, reason: Reason) -> None:
-        """The culprit is the first one not agreed to, or the last one that was: RabbitMQ 3.10
-        agrees before it looks whether the stream has a replica here."""
-        self.open = False
-        starting = self._starting[0] if self._starting else None
-        suspects = {starting, self._started}
+        """The broker's text names the stream it stumbled over. If it is cut short or says nothing
+        of the kind, any may be the culprit that was not agreed to yet, or the last that was:
+        RabbitMQ 3.10 agrees before it looks whether the stream has a replica here."""
         self._log.debug("A channel was closed: {why}", why=str(reason))
-        self._starting.clear()
         members, self.members = self.members, set()
         self._lanes.dropped(self)
+        suspects = {one for one in members if f"'{one.stream}'" in reason.text}
+        suspects = suspects or {*self._starting, self._started}
         for attachment in members:
             attachment.broken(attachment in suspects)
 

@@ -13,7 +13,6 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from txamqp.client import Closed
-from txamqp.queue import Closed as QueueClosed
 
 from chatd.amqp.channel import Channel, reason_of
 from chatd.amqp.client import Client
@@ -72,11 +71,11 @@ class ChannelPool:
             raise Unavailable("RabbitMQ is not connected")
         try:
             channel = self._free.pop() if self._free else await client.open_channel()
-        except (Closed, QueueClosed) as e:
+        except Closed as e:
             raise Unavailable(str(reason_of(e))) from None
         try:
             yield client, channel
-        except (Closed, QueueClosed) as e:
+        except Closed as e:
             raise Unavailable(str(reason_of(e))) from None
         except BaseException:
             # cancelled, or worse: who knows what replies are still to come
