@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,12 @@ from tests.waiting import until
 
 class _Made:
     """Makes brokers on files of their own, and stops what is still running."""
+
+    def mktemp(self: Any) -> str:
+        """The path of a file not made yet, in a folder that goes with the test."""
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        return os.path.join(folder, "chatd.sqlite")
 
     def make(self: Any, path: str | None = None, retention: Retention | None = None) -> Any:
         broker = SQLiteBroker(reactor, path or self.mktemp(), retention)
