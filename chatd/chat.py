@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 from secrets import token_hex
 
 from attrs import define, field, frozen
@@ -62,6 +63,9 @@ class Chat:
     deadlines: Deadlines
     max_text: int = 16 * 1024
     draining: bool = False
+    #: What makes the ids of messages that came without one: unique, cheap, not secret.
+    _series: str = field(factory=lambda: token_hex(6), init=False)
+    _numbers: Iterator[int] = field(factory=lambda: count(1), init=False)
     _pollers: dict[tuple[str, str], Deadline] = field(factory=dict, init=False)
 
     # -- rights ------------------------------------------------------------------------------------
@@ -91,7 +95,7 @@ class Chat:
     ) -> Receipt:
         """Publish what a client sent, unchecked as it is. The message is safe when this returns."""
         name = room_name(room)
-        key = message_id(id) if id is not None else token_hex(8)
+        key = message_id(id) if id is not None else f"{self._series}-{next(self._numbers)}"
         checked, more = check_content(text, data, self.max_text)
         try:
             there = await self.room(identity, name)

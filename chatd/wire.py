@@ -92,13 +92,16 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+_decoder = json.JSONDecoder(parse_constant=_no_constant)
+
+
 def load_object(raw: bytes | str) -> dict[str, Any]:
     """Parse one JSON object (RFC 8259: UTF-8, no NaN); `ChatError` bad_request for anything else.
 
     Deep nesting and integers of thousands of digits are refused rather than allowed to raise.
     """
     try:
-        value = json.loads(raw, parse_constant=_no_constant)
+        value = _decoder.decode(raw if isinstance(raw, str) else raw.decode("utf-8"))
     except (ValueError, RecursionError):
         raise bad_request("Send one JSON object, in UTF-8.") from None
     if not isinstance(value, dict):
@@ -161,8 +164,7 @@ def message_id(value: object) -> str:
 
 def format_time(ms: int) -> str:
     """Milliseconds since the epoch as RFC 3339 UTC, such as ``2026-11-01T12:00:00.000Z``."""
-    moment = datetime.fromtimestamp(ms // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
+    return f"{datetime.fromtimestamp(ms // 1000, UTC).isoformat()[:19]}.{ms % 1000:03d}Z"
 
 
 def parse_time(value: object) -> int:
