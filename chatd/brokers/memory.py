@@ -171,13 +171,13 @@ class MemoryBroker(LocalFanout, Service):
         return list(self._world.announced)
 
     def startService(self) -> None:
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
         self._world.wake(*self._followings)
 
     def stopService(self) -> None:
         if self.ready:
             self._world.flush()
-        super().stopService()  # type: ignore[no-untyped-call]
+        super().stopService()
         self._leave(stored=False)
 
     def peer(self) -> MemoryBroker:
