@@ -26,8 +26,10 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 
+from chatd.amqp.url import BadURL, BrokerURL
 from chatd.archive import Archive
 from chatd.auth import Secret, TokenKeys
+from chatd.brokers.amqp import AMQPBroker
 from chatd.brokers.memory import MemoryBroker
 from chatd.brokers.sqlite import SQLiteBroker
 from chatd.chat import Chat
@@ -80,7 +82,7 @@ def one_line() -> Iterator[None]:
     except CannotListenError as e:
         place = f"{e.interface or '*'}:{e.port}" if isinstance(e.port, int) else str(e.port)
         raise CannotStart(f"chatd: cannot listen on {place}: {e.socketError}") from None
-    except (StartError, OSError) as e:
+    except (StartError, BadURL, OSError) as e:
         raise CannotStart(f"chatd: {e}") from None
 
 
@@ -247,6 +249,4 @@ def make_broker(reactor: Any, address: str, retention: Retention) -> Any:
         return MemoryBroker(reactor, retention)
     if kind == "sqlite":
         return SQLiteBroker(reactor, rest, retention)
-    from chatd.brokers.amqp import AMQPBroker
-
-    return AMQPBroker(reactor, address, retention)
+    return AMQPBroker(reactor, BrokerURL.parse(address), retention)
