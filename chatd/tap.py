@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from secrets import token_hex
@@ -70,8 +71,14 @@ class CannotStart(SystemExit, Exception):
     """Ends the process with one line and status 1.
 
     It is both so that twistd, which looks for an Exception, cleans up and tells the process that
-    started the daemon.
+    started the daemon. The line is written here because by then twistd has turned ``sys.stderr``
+    into a part of the log.
     """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.code = 1
+        print(text, file=sys.__stderr__)
 
 
 @contextmanager
