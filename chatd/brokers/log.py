@@ -15,6 +15,8 @@ from chatd.interfaces import IFollower, IFollowing, Record, Retention, Stream
 
 @frozen
 class Entry:
+    """A record with what retention goes by. ``time`` is in milliseconds."""
+
     record: Record
     time: int
     latest: int  # the largest time so far, which ascends even where times do not
@@ -34,6 +36,7 @@ class Log:
     deleted: bool = False
 
     def append(self, body: bytes, time: int) -> None:
+        """Add a record; retention by size is left to `trim_size`."""
         skipped = bool(self.skip and self.appended and self.appended % self.skip == 0)
         self.last += 2 if skipped else 1
         self.appended += 1
@@ -42,6 +45,7 @@ class Log:
         self.size += len(body)
 
     def trim_size(self) -> None:
+        """Remove the oldest records until the rest are within the retention's size."""
         if self.retention is None or self.size <= self.retention.size:
             return
         excess, count = self.size - self.retention.size, 0
@@ -51,22 +55,27 @@ class Log:
         self.drop(count)
 
     def trim_age(self, now: int) -> None:
+        """Remove the oldest records that are too old at ``now`` (milliseconds)."""
         if self.retention is not None and self.entries:
             self.drop(self.at_time(now - self.retention.age * 1000))
 
     def drop(self, count: int) -> None:
+        """Remove the first ``count`` entries."""
         if count:
             self.size -= sum(len(e.record.body) for e in self.entries[:count])
             self.trimmed = self.entries[count - 1].record.offset
             del self.entries[:count]
 
     def at_offset(self, offset: int) -> int:
+        """The place in ``entries`` of the first at or after ``offset``."""
         return bisect_left(self.entries, offset, key=lambda e: e.record.offset)
 
     def at_time(self, time: int) -> int:
+        """The place in ``entries`` of the first at or after ``time``."""
         return bisect_left(self.entries, time, key=lambda e: e.latest)
 
     def since(self, start: int, stop: int | None, now: int) -> list[Record]:
+        """The records with ``start <= offset``, below ``stop`` if given, not too old at ``now``."""
         self.trim_age(now)
         oldest = now - self.retention.age * 1000 if self.retention is not None else None
         first, end = self.at_offset(start), None if stop is None else self.at_offset(stop)
@@ -75,6 +84,8 @@ class Log:
 
 
 class State(Enum):
+    """Where a follower stands."""
+
     STARTING = auto()
     LIVE = auto()
     STOPPED = auto()
@@ -100,6 +111,7 @@ class Following:
         self.forget(self)
 
     def interrupt(self) -> None:
+        """The broker goes away; `advance` begins again after the position."""
         if self.state is State.LIVE:
             self.state = State.STARTING
             self._tell(self.follower.interrupted)

@@ -52,6 +52,7 @@ class _World:
         self._turn: IDelayedCall | None = None
 
     def submit(self, node: MemoryBroker, work: Callable[[], T]) -> Deferred[T]:
+        """Have ``work`` done for ``node`` when this turn ends."""
         done: Deferred[T] = Deferred()
         self._work.append((node, work, done))
         self.wake()
@@ -70,11 +71,13 @@ class _World:
             self._cancel_turn()
 
     def wake(self, *changed: Stream) -> None:
+        """See to it that followers of the ``changed`` streams are looked at when this turn ends."""
         self._changed.update(dict.fromkeys(changed))
         if self._turn is None and any(node.ready for node in self.nodes):
             self._turn = self.clock.callLater(0, self.flush)
 
     def flush(self) -> None:
+        """End the turn: do the work, then tell followers, then those who asked."""
         self._cancel_turn()
         work, self._work = self._work, []
         told = [_do(do, done) for _, do, done in work]
