@@ -47,11 +47,20 @@ class Option:
         return f"{self.help} [default: {self.default or 'none'}{more}]"
 
 
+def _broker(text: str) -> str:
+    if text.startswith(("amqp:", "amqps:")):
+        from chatd.amqp.url import BrokerURL  # only who uses it waits for txamqp
+
+        BrokerURL.parse(text)
+        return text
+    return values.embedded_broker(text)
+
+
 OPTIONS = (
     Option(
         "broker",
         "sqlite:chatd.sqlite",
-        values.broker,
+        _broker,
         "where rooms are kept: sqlite:FILE, memory:, amqp://user:pass@host[:port][,host...]/vhost"
         " or amqps://... (better in CHATD_BROKER or the file: process lists show passwords)",
     ),

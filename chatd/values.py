@@ -23,7 +23,6 @@ OFF = "off"
 _AGE = re.compile(r"([0-9]{1,12})([smhd])", re.ASCII)
 _SIZE = re.compile(r"([0-9]{1,18})(|KB|MB|GB)", re.ASCII)
 _RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(?:/([sm]))?", re.ASCII)
-_AMQP_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\],/?#@\s]+)(?::([0-9]{1,5}))?", re.ASCII)
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {"": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3}
@@ -147,20 +146,14 @@ def endpoint(text: str) -> str:
     return text
 
 
-def broker(text: str) -> str:
-    """A broker's address. No error repeats it: it may hold a password."""
+def embedded_broker(text: str) -> str:
+    """The address of a broker that is part of chatd. No error repeats it: it may be another kind's,
+    and hold a password."""
     if text == "memory:":
         return text
     kind, colon, rest = text.partition(":")
     if kind == "sqlite" and colon:
         if not rest:
             raise ValueError("sqlite: needs a file, such as sqlite:chatd.sqlite")
-        return text
-    if kind in ("amqp", "amqps") and rest.startswith("//"):
-        hosts = rest[2:].rpartition("@")[2].partition("?")[0].partition("/")[0]
-        for one in hosts.split(","):
-            match = _AMQP_HOST.fullmatch(one)
-            if match is None or not 0 < int(match[2] or 5672) < 65536:
-                raise ValueError("the hosts of the address are not host[:port][,host[:port]...]")
         return text
     raise ValueError("give sqlite:FILE, memory:, amqp://... or amqps://...")

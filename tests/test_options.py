@@ -262,6 +262,9 @@ class BadTests(OptionTests):
             "amqp://user:hunter2@/vhost",
             "amqp://user:hunter2@host:99999/",
             "amqp://user:hunter2@host,,other/",
+            "amqp://user:hun@hunter2@host/",
+            "amqp://user:hun/hunter2@host/",
+            "amqp://user:hunter2@host/?what=1",
             "ampq://user:hunter2@host/",
             "amqp:/user:hunter2@host/",
         ):
@@ -271,8 +274,6 @@ class BadTests(OptionTests):
         for url in (
             "amqp://user:hunter2@host/vhost?heartbeat=20",
             "amqps://user:hunter2@a:1,b:2/%2f",
-            "amqp://user:hun@ter2@host",
-            "amqp://user:hun/hunter2?@host",
         ):
             config = self.config("--broker", url)
             self.assertEqual(config.broker, url)
@@ -304,6 +305,7 @@ class MeaningTests(OptionTests):
             ("amqp://host/", "amqp://host/"),
             ("amqp://u:p@host/", "amqp://u:***@host/"),
             ("amqp://u@host/", "amqp://u:***@host/"),
+            ("amqp://u:p@q/r?s#t@host/", "amqp://u:***@host/"),
         ):
             self.assertEqual(mask_password(url), shown)
 
