@@ -33,7 +33,7 @@ from chatd.wire import ChatError, Code, dump, load_object
 #: Seconds until a change that was appended must have come back.
 PATIENCE = 10.0
 #: Seconds between tries to do what the broker was away for.
-RETRY = 5.0
+RETRY = 0.5
 #: Streams of deleted rooms, newest first, that are deleted again at start: whoever deleted them
 #: may have died in between.
 DOOMED = 100
