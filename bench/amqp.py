@@ -70,9 +70,7 @@ async def chatd_connect(url: BrokerURL) -> Client:
     def lost(reason: Reason) -> None:
         pass
 
-    factory = Factory.forProtocol(
-        lambda: Client(reactor, url.vhost, 0, {"product": "bench"}, lost)  # type: ignore[arg-type]
-    )
+    factory = Factory.forProtocol(lambda: Client(reactor, url.vhost, 0, {"product": "bench"}, lost))
     endpoint = HostnameEndpoint(reactor, url.hosts[0].name, url.hosts[0].port)
     client: Client = await endpoint.connect(factory)  # type: ignore[assignment]
     await client.authenticate(url.user, url.password, "PLAIN")
@@ -321,8 +319,7 @@ def child(arguments: argparse.Namespace) -> None:
     if arguments.peer == "pika":
         PEERS["pika"][arguments.mode](url, arguments.count)
         return
-    work = {"fill": fill, "drop": drop}.get(arguments.mode)
-    work = work or PEERS[arguments.peer][arguments.mode]
+    work = PEERS[arguments.peer].get(arguments.mode) or {"fill": fill, "drop": drop}[arguments.mode]
     task.react(lambda _: defer.ensureDeferred(work(url, arguments.count)))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from twisted.internet import reactor
-from twisted.internet.interfaces import IListeningPort, IReactorTCP
+from twisted.internet.interfaces import IListeningPort, IReactorTCP, ITCPTransport
 from twisted.protocols.portforward import ProxyFactory, ProxyServer
 
 from chatd.amqp.url import BrokerURL
@@ -55,7 +55,7 @@ class Tunnel(ProxyFactory):
             await self.listening.stopListening()  # type: ignore[misc]
         self.listening = None
         for tunnel in list(self.open):
-            tunnel.transport.abortConnection()  # type: ignore[union-attr]
+            ITCPTransport(tunnel.transport).abortConnection()
         await until(lambda: not self.open)
 
 

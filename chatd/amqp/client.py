@@ -1,8 +1,8 @@
 """The connection: txAMQP's `AMQClient`, made exact, fast in both directions, and hard to kill.
 
 What txAMQP does wrong and where it is mended: its codec (``codec``), its missing spec (``spec``),
-the header, heartbeats that cost two timers a frame, errors of a frame that nobody sees, and the
-server's own methods (ack, nack, cancel, blocked) for which it has no handlers (all below).
+replies (``channel``), the server's own methods (``delegate``), heartbeats (``pulse``); and here
+its frame reader, its header, and the errors of a frame, which nobody would see.
 """
 
 from __future__ import annotations
@@ -12,82 +12,27 @@ from struct import error as StructError
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IPushProducer, IReactorTime
-from twisted.internet.task import LoopingCall
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from txamqp.client import Closed, TwistedDelegate
-from txamqp.connection import Body, Frame, Header, Method
+from txamqp.client import Closed
+from txamqp.connection import Body, Frame, Header
 from txamqp.content import Content
 from txamqp.message import Message
 from txamqp.protocol import AMQClient
-from zope.interface import implementer
 
 from chatd.amqp import deliveries
 from chatd.amqp.channel import Channel, Reason, reason_of
 from chatd.amqp.codec import ProtocolError, decode_method, decode_properties, encode_method
 from chatd.amqp.confirms import Publisher
+from chatd.amqp.delegate import Delegate
 from chatd.amqp.deliveries import Consumer, Deliveries, Delivery
+from chatd.amqp.pulse import Congestion, Pulse
 from chatd.amqp.spec import SPEC
 
 #: The largest frame either side may send; RabbitMQ's own default.
 FRAME_MAX = 131_072
 ACK = b"\0\x3c\0\x50"
-HEARTBEAT = b"\x08\0\0\0\0\0\0\xce"
-
-#: https://www.rabbitmq.com/consumer-cancel.html, connection-blocked.html, auth-notification.html
-CAPABILITIES = {
-    "authentication_failure_close": True,
-    "basic.nack": True,
-    "connection.blocked": True,
-    "consumer_cancel_notify": True,
-    "publisher_confirms": True,
-}
-
-
-class Delegate(TwistedDelegate):  # type: ignore[misc]
-    """Answers what the server says of its own accord."""
-
-    client: Client
-
-    def connection_start(self, ch: Any, msg: Any) -> None:
-        if self.client.mechanism not in str(msg.mechanisms).split():
-            raise ProtocolError(f"the broker offers {msg.mechanisms}, not PLAIN")
-        ch.connection_start_ok(
-            client_properties=dict(self.client.properties, capabilities=CAPABILITIES),
-            mechanism=self.client.mechanism,
-            response=self.client.response,
-            locale=self.client.locale,
-        )
-
-    def connection_tune(self, ch: Any, msg: Any) -> None:
-        frame_max, heartbeat = self.client.tune(msg.channel_max, msg.frame_max, msg.heartbeat)
-        ch.connection_tune_ok(msg.channel_max, frame_max, heartbeat)
-        self.client.started.fire()
-
-    def connection_blocked(self, ch: Any, msg: Any) -> None:
-        self.client.blocked = str(msg.reason) or "the broker is short of resources"
-
-    def connection_unblocked(self, ch: Any, msg: Any) -> None:
-        self.client.blocked = None
-
-    def basic_return_(self, ch: Any, msg: Any) -> None:
-        publisher = self.client.publishers.get(ch.id)
-        if publisher is not None:
-            publisher.returned(msg.routing_key, msg.content.properties.get("message-id", ""))
-
-    def basic_ack(self, ch: Any, msg: Any) -> None:
-        self.client.confirmed(ch.id, msg.delivery_tag, msg.multiple)
-
-    def basic_nack(self, ch: Any, msg: Any) -> None:
-        publisher = self.client.publishers.get(ch.id)
-        if publisher is not None:
-            publisher.nacked(msg.delivery_tag, msg.multiple)
-
-    def basic_cancel(self, ch: Any, msg: Any) -> None:
-        consumer = self.client.deliveries.remove(msg.consumer_tag)
-        if consumer is not None:
-            consumer.cancelled()
 
 
 class Client(AMQClient):  # type: ignore[misc]
@@ -116,16 +61,12 @@ class Client(AMQClient):  # type: ignore[misc]
         self.deliveries = Deliveries(self.send)
         self.frame_max = FRAME_MAX
         self.channel_max = 0
-        #: Whether the socket takes no more for the moment.
-        self.congested = False
+        self.congestion = Congestion()
         self._wished_heartbeat = heartbeat
         self._lost = lost
         self._rest = b""
         self._ended: Reason | None = None
-        self._pulse = LoopingCall(self._beat)
-        self._pulse.clock = clock
-        self._silent_ticks = 0
-        self._sent = False
+        self._pulse = Pulse(clock, self.send, lambda: self.fail("the broker has fallen silent"))
 
     # -- what others call --------------------------------------------------------------------------
 
@@ -208,7 +149,7 @@ class Client(AMQClient):  # type: ignore[misc]
     def send(self, data: bytes) -> None:
         """Write packed frames."""
         if not self.closed:
-            self._sent = True
+            self._pulse.sent = True
             self.transport.write(data)
 
     def fail(self, why: str) -> None:
@@ -221,14 +162,14 @@ class Client(AMQClient):  # type: ignore[misc]
     # -- the wire ----------------------------------------------------------------------------------
 
     def connectionMade(self) -> None:
-        self.transport.registerProducer(_Congestion(self), True)
+        self.transport.registerProducer(self.congestion, True)
         super().connectionMade()
 
     def send_init_string(self) -> None:
         self.transport.write(b"AMQP\0\0\x09\x01")
 
     def dataReceived(self, data: bytes) -> None:
-        self._silent_ticks = 0
+        self._pulse.received = True
         buffer = self._rest + data if self._rest else data
         try:
             self._rest = buffer[self._scan(buffer) :]
@@ -297,7 +238,8 @@ class Client(AMQClient):  # type: ignore[misc]
 
     def _pack_frame(self, frame: Frame) -> bytes:
         payload = encode_method(frame.payload)
-        head = b"\x01" + frame.channel.to_bytes(2) + len(payload).to_bytes(4)
+        number: int = frame.channel
+        head = b"\x01" + number.to_bytes(2) + len(payload).to_bytes(4)
         return head + payload + b"\xce"
 
     def confirmed(self, channel: int, tag: int, multiple: bool) -> None:
@@ -315,18 +257,8 @@ class Client(AMQClient):  # type: ignore[misc]
         wished = self._wished_heartbeat
         interval = min(wished, heartbeat) if wished and heartbeat else wished
         if interval:
-            self._pulse.start(interval / 2, now=False)
+            self._pulse.start(interval)
         return self.frame_max, interval
-
-    def _beat(self) -> None:
-        """Every half interval: say something if nothing was said, and after two silent intervals
-        take the broker for dead (https://www.rabbitmq.com/heartbeats.html)."""
-        self._silent_ticks += 1
-        if self._silent_ticks >= 4:
-            self.fail("the broker has fallen silent")
-        elif not self._sent:
-            self.transport.write(HEARTBEAT)
-        self._sent = False
 
     def channel_failed(self, channel: Channel, failure: Failure) -> None:
         reason = reason_of(failure)
@@ -341,8 +273,7 @@ class Client(AMQClient):  # type: ignore[misc]
     def do_close(self, reason: object) -> None:
         if self._ended is None:
             self._ended = reason_of(reason)
-        if self._pulse.running:
-            self._pulse.stop()
+        self._pulse.stop()
         for publisher in self.publishers.values():
             publisher.close(str(self._ended))
         super().do_close(reason)
@@ -350,23 +281,6 @@ class Client(AMQClient):  # type: ignore[misc]
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
         self._lost(self._ended or reason_of(reason))
-
-
-@implementer(IPushProducer)
-class _Congestion:
-    """Notes on a client whether its transport's buffer is full."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    def pauseProducing(self) -> None:
-        self._client.congested = True
-
-    def resumeProducing(self) -> None:
-        self._client.congested = False
-
-    def stopProducing(self) -> None:
-        self._client.congested = True
 
 
 def _frame(kind: int, channel: int, payload: bytes) -> Frame:

@@ -79,10 +79,10 @@ def stream_offset(raw: bytes) -> int:
     if flags & 0x40:
         table += 1 + raw[table]
     if raw.startswith(_OFFSET_FIRST, table + 4):
-        offset: int = _OFFSET.unpack_from(raw, table + 21)[0]
-        return offset
+        first: int = _OFFSET.unpack_from(raw, table + 21)[0]
+        return first
     offset = decode_properties(raw)["headers"].get("x-stream-offset", -1)
-    return offset if isinstance(offset, int) else -1
+    return int(offset) if isinstance(offset, int) else -1
 
 
 class Deliveries:
@@ -168,9 +168,7 @@ class Deliveries:
             raise ProtocolError("a content frame out of place")
         if partial.missing == 0:
             del self._partial[channel]
-            self._complete(
-                partial.consumer, channel, partial.tag, partial.raw, bytes(partial.body)
-            )
+            self._complete(partial.consumer, channel, partial.tag, partial.raw, bytes(partial.body))
 
     def _complete(
         self, consumer: Consumer | None, channel: int, tag: int, raw: bytes, body: bytes

@@ -5,13 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 from attrs import define
 from twisted.application.internet import ClientService
 from twisted.application.service import MultiService
-from twisted.internet import ssl
 from twisted.internet.defer import Deferred, TimeoutError, succeed
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectionLost
@@ -24,7 +22,8 @@ from zope.interface import implementer
 
 from chatd.amqp.channel import Reason, reason_of
 from chatd.amqp.client import Client
-from chatd.amqp.url import BadURL, BrokerURL
+from chatd.amqp.tls import tls_options
+from chatd.amqp.url import BrokerURL
 
 #: Seconds: until a host counts as unreachable, a handshake as failed, between attempts at most.
 CONNECT, HANDSHAKE, LONGEST = 5.0, 10.0, 15.0
@@ -33,37 +32,6 @@ CONNECT, HANDSHAKE, LONGEST = 5.0, 10.0, 15.0
 def backoff(failures: int) -> float:
     """Seconds until the next attempt; jittered, so that nodes do not all come back at once."""
     return random.uniform(0.5, 1.0) * min(LONGEST, 0.2 * 1.6 ** min(failures, 20))
-
-
-def tls_options(url: BrokerURL, host: str) -> Any:
-    """What `wrapClientTLS` needs: the certificate is verified, for this host name or address.
-
-    Raises `BadURL` if a file cannot be read or is not what it should be.
-    """
-    name = "cacertfile"
-    try:
-        trust = None
-        if url.cacertfile:
-            text = Path(url.cacertfile).read_text("ascii")
-            marks = text.split("-----END CERTIFICATE-----")[:-1]
-            certificates = [
-                ssl.Certificate.loadPEM(mark + "-----END CERTIFICATE-----\n") for mark in marks
-            ]
-            if not certificates:
-                raise BadURL(f"{url.cacertfile} (cacertfile) holds no PEM certificate.")
-            trust = ssl.trustRootFromCertificates(certificates)
-        own = None
-        if url.certfile:
-            name = "certfile or keyfile"
-            pem = Path(url.keyfile).read_bytes() + b"\n" + Path(url.certfile).read_bytes()
-            own = ssl.PrivateCertificate.loadPEM(pem)
-    except OSError as e:
-        raise BadURL(f"{e.filename} ({name}) cannot be read: {e.strerror}.") from None
-    except (ssl.SSL.Error if hasattr(ssl, "SSL") else ValueError, ValueError) as e:
-        if isinstance(e, BadURL):
-            raise
-        raise BadURL(f"The {name} of the broker's address is not PEM.") from None
-    return ssl.optionsForClientTLS(host, trustRoot=trust, clientCertificate=own)
 
 
 @define(eq=False, init=False)
@@ -165,9 +133,7 @@ class Connection(MultiService):
             gone.callback(reason)
 
         url = self._url
-        make = partial(
-            Client, self._reactor, url.vhost, url.heartbeat, self._properties, lost
-        )
+        make = partial(Client, self._reactor, url.vhost, url.heartbeat, self._properties, lost)
         try:
             client: Client = await endpoint.connect(_Factory(make))
         except Exception as e:

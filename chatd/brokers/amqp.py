@@ -148,9 +148,7 @@ class AMQPBroker(MultiService):
         channel.on_close = deleted
         declared = await channel.queue_declare(queue="", exclusive=True, auto_delete=True)
         await channel.queue_bind(queue=declared.queue, exchange=PRESENCE)
-        await client.consume(
-            channel, declared.queue, "chatd-presence", self._heard, deleted, {}
-        )
+        await client.consume(channel, declared.queue, "chatd-presence", self._heard, deleted, {})
 
     def _heard(self, batch: Sequence[Delivery]) -> None:
         for delivery in batch:

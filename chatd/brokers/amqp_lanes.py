@@ -69,8 +69,10 @@ class Lane:
         self._log.debug("A channel was closed: {why}", why=str(reason))
         members, self.members = self.members, set()
         self._lanes.dropped(self)
-        suspects = {one for one in members if f"'{one.stream}'" in reason.text}
-        suspects = suspects or {*self._starting, self._started}
+        suspects: set[Attachment | None] = {
+            one for one in members if f"'{one.stream}'" in reason.text
+        }
+        suspects = suspects or self._starting | {self._started}
         for attachment in members:
             attachment.broken(attachment in suspects)
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from txamqp.client import Closed
 
 from chatd.amqp.channel import Channel, reason_of
@@ -86,8 +87,8 @@ class ChannelPool:
             self._free.append(channel)
 
 
-def _too_late(value: object, timeout: float | None) -> object:
-    value.trap(CancelledError)  # type: ignore[attr-defined]
-    raise Unavailable("RabbitMQ did not answer in time")
-
-
+def _too_late(value: T | Failure, timeout: float) -> T:
+    if isinstance(value, Failure):
+        value.trap(CancelledError)
+        raise Unavailable("RabbitMQ did not answer in time")
+    return value

@@ -89,7 +89,7 @@ class Publishing:
     def _send(self, address: bytes, properties: bytes, body: bytes) -> None:
         """Send what nobody waits for, unless the broker cannot keep up."""
         client = self._client
-        if client is not None and client.blocked is None and not client.congested:
+        if client is not None and client.blocked is None and not client.congestion.full:
             client.send(
                 pack_publish(self._free_channel, address, properties, body, client.frame_max)
             )

@@ -31,9 +31,7 @@ def publish_properties(id: str, time: int) -> bytes:
     """The properties of a record of chatd's own, encoded. ``time`` is in milliseconds; AMQP's
     timestamp knows seconds only, the body has the rest."""
     message = id.encode()
-    return b"".join(
-        [_HEAD(_FLAGS, _JSON, 2, len(message)), message, _TIME(time // 1000), _OWN]
-    )
+    return b"".join([_HEAD(_FLAGS, _JSON, 2, len(message)), message, _TIME(time // 1000), _OWN])
 
 
 def records(batch: Sequence[Delivery], now: int) -> list[Record]:

@@ -58,9 +58,7 @@ class Streams:
                     raise
 
         async def bind(client: Client, channel: Channel) -> None:
-            await channel.queue_bind(
-                queue=stream.name, exchange=MESSAGES, routing_key=stream.room
-            )
+            await channel.queue_bind(queue=stream.name, exchange=MESSAGES, routing_key=stream.room)
 
         await self._pool.run(declare)
         if stream.room:

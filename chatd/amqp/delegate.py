@@ -1,0 +1,67 @@
+"""What the server says of its own accord, and our answers. txAMQP's delegate knows neither confirms
+(basic.ack and basic.nack from the server) nor basic.cancel nor connection.blocked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from txamqp.client import TwistedDelegate
+
+from chatd.amqp.codec import ProtocolError
+
+if TYPE_CHECKING:
+    from chatd.amqp.client import Client
+
+#: https://www.rabbitmq.com/consumer-cancel.html, connection-blocked.html, auth-notification.html
+CAPABILITIES = {
+    "authentication_failure_close": True,
+    "basic.nack": True,
+    "connection.blocked": True,
+    "consumer_cancel_notify": True,
+    "publisher_confirms": True,
+}
+
+
+class Delegate(TwistedDelegate):  # type: ignore[misc]
+    """Answers what the server says of its own accord."""
+
+    client: Client
+
+    def connection_start(self, ch: Any, msg: Any) -> None:
+        if self.client.mechanism not in str(msg.mechanisms).split():
+            raise ProtocolError(f"the broker offers {msg.mechanisms}, not PLAIN")
+        ch.connection_start_ok(
+            client_properties=dict(self.client.properties, capabilities=CAPABILITIES),
+            mechanism=self.client.mechanism,
+            response=self.client.response,
+            locale=self.client.locale,
+        )
+
+    def connection_tune(self, ch: Any, msg: Any) -> None:
+        frame_max, heartbeat = self.client.tune(msg.channel_max, msg.frame_max, msg.heartbeat)
+        ch.connection_tune_ok(msg.channel_max, frame_max, heartbeat)
+        self.client.started.fire()
+
+    def connection_blocked(self, ch: Any, msg: Any) -> None:
+        self.client.blocked = str(msg.reason) or "the broker is short of resources"
+
+    def connection_unblocked(self, ch: Any, msg: Any) -> None:
+        self.client.blocked = None
+
+    def basic_return_(self, ch: Any, msg: Any) -> None:
+        publisher = self.client.publishers.get(ch.id)
+        if publisher is not None:
+            publisher.returned(msg.routing_key, msg.content.properties.get("message-id", ""))
+
+    def basic_ack(self, ch: Any, msg: Any) -> None:
+        self.client.confirmed(ch.id, msg.delivery_tag, msg.multiple)
+
+    def basic_nack(self, ch: Any, msg: Any) -> None:
+        publisher = self.client.publishers.get(ch.id)
+        if publisher is not None:
+            publisher.nacked(msg.delivery_tag, msg.multiple)
+
+    def basic_cancel(self, ch: Any, msg: Any) -> None:
+        consumer = self.client.deliveries.remove(msg.consumer_tag)
+        if consumer is not None:
+            consumer.cancelled()
