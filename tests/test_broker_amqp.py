@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twisted.internet import reactor
-from twisted.internet.interfaces import IListeningPort, IReactorTCP, ITCPTransport
+from twisted.internet.interfaces import IListeningPort, ITCPTransport
 from twisted.protocols.portforward import ProxyFactory, ProxyServer
 
 from chatd.amqp.url import BrokerURL
@@ -45,7 +45,7 @@ class Tunnel(ProxyFactory):
         self.number = 0
 
     def listen(self) -> int:
-        self.listening = IReactorTCP(reactor).listenTCP(self.number, self, interface="127.0.0.1")
+        self.listening = cast(Any, reactor).listenTCP(self.number, self, interface="127.0.0.1")
         self.number = self.listening.getHost().port  # type: ignore[attr-defined]
         return self.number
 

@@ -141,7 +141,7 @@ class Deliveries:
             body = head + 8 + header
             if kind == HEADER and number == channel and end - body >= 8:
                 kind, number, size = _FRAME.unpack_from(buffer, body)
-                after = body + 8 + size
+                after: int = body + 8 + size
                 if (
                     kind == BODY
                     and number == channel

@@ -30,7 +30,7 @@ class Lane:
         self._lanes = lanes
         self._channel: Channel | None = None
         self._starting: set[Attachment] = set()
-        self._started: Attachment | None = None
+        self._started: set[Attachment] = set()
         opening = Deferred.fromCoroutine(self._open())
         opening.addErrback(self._failed)
 
@@ -60,7 +60,7 @@ class Lane:
     def _begun(self, agreed: bool, attachment: Attachment) -> None:
         if agreed:
             self._starting.discard(attachment)
-            self._started = attachment
+            self._started = {attachment}
 
     def _closed(self, reason: Reason) -> None:
         """The broker's text names the stream it stumbled over. If it is cut short or says nothing
@@ -69,10 +69,8 @@ class Lane:
         self._log.debug("A channel was closed: {why}", why=str(reason))
         members, self.members = self.members, set()
         self._lanes.dropped(self)
-        suspects: set[Attachment | None] = {
-            one for one in members if f"'{one.stream}'" in reason.text
-        }
-        suspects = suspects or self._starting | {self._started}
+        suspects = {one for one in members if f"'{one.stream}'" in reason.text}
+        suspects = suspects or self._starting | self._started
         for attachment in members:
             attachment.broken(attachment in suspects)
 

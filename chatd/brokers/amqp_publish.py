@@ -46,10 +46,14 @@ class Publishing:
     async def connected(self, client: Client) -> None:
         """There is a new connection."""
         await declare_exchanges(client)
-        self._publisher = await client.open_publisher(
-            closed=lambda reason: client.fail(f"the publishing channel was closed: {reason}")
-        )
-        self._free_channel = (await client.open_channel()).id
+
+        def closed(reason: Reason) -> None:
+            client.fail(f"a publishing channel was closed: {reason}")
+
+        self._publisher = await client.open_publisher(closed=closed)
+        free = await client.open_channel()
+        free.on_close = closed
+        self._free_channel = free.id
         self._client = client
 
     def lost(self, reason: Reason) -> None:

@@ -18,12 +18,12 @@ from chatd.brokers.amqp_attach import PREFETCH, Attachment
 from chatd.brokers.amqp_pool import ChannelPool
 from chatd.brokers.amqp_publish import Publishing
 from chatd.brokers.amqp_record import is_fence, records
+from chatd.brokers.amqp_streams import is_missing
 from chatd.interfaces import NoSuchStream, Record, Stream, Unavailable
 from chatd.wire import ChatError, load_object, parse_time
 
 #: Seconds by which clocks of chatd nodes and of the broker may differ.
 SKEW = 5
-_NOT_FOUND = 404
 
 
 class _Reader:
@@ -77,7 +77,7 @@ class _Reader:
         self._fail(NoSuchStream(self._stream.name))
 
     def _channel_closed(self, reason: Reason) -> None:
-        missing = reason.code == _NOT_FOUND
+        missing = is_missing(reason)
         self._fail(NoSuchStream(self._stream.name) if missing else Unavailable(str(reason)))
 
     def _end(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from txamqp.client import ChannelClosed
 
-from chatd.amqp.channel import Channel, reason_of
+from chatd.amqp.channel import Channel, Reason, reason_of
 from chatd.amqp.client import Client
 from chatd.brokers.amqp_pool import ChannelPool
 from chatd.brokers.amqp_publish import MESSAGES
@@ -17,6 +17,12 @@ from chatd.interfaces import Retention, Stream
 SEGMENT = (16 * 1024, 500_000_000)
 
 _NOT_FOUND, _PRECONDITION_FAILED = 404, 406
+
+
+def is_missing(reason: Reason) -> bool:
+    """Whether the broker said that there is no such queue. The same code also stands for one
+    whose node is down, or not yet up."""
+    return reason.code == _NOT_FOUND and "no queue '" in reason.text
 
 
 def arguments(stream: Stream, retention: Retention) -> dict[str, Any]:
@@ -79,7 +85,7 @@ class Streams:
             try:
                 await channel.queue_declare(queue=stream.name, passive=True)
             except ChannelClosed as e:
-                if reason_of(e).code != _NOT_FOUND:
+                if not is_missing(reason_of(e)):
                     raise
                 return False
             return True
