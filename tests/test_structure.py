@@ -28,7 +28,7 @@ LAYERS = (
     {"auth", "interfaces", "keys", "limits", "origins", "tls", "values"},
     {"archive", "catalogue", "directory", "fanout", "gossip", "opening", "presence"}
     | {"recent", "room", "rooms", "subscription"},
-    {"chat", "door", "session"},
+    {"chat", "door", "node", "session"},
     {"amqp", "brokers", "transports", "web"},
     {"config", "options"},
     {"tap"},
@@ -151,7 +151,7 @@ class ImportTests(TestCase):
             known = {name.partition(".")[0] for name in own}
             if top == "amqp":
                 self.assertLessEqual(known, {"amqp", ""}, f"chatd.{module}")
-            elif top not in ("brokers", "tap"):
+            elif top not in ("brokers", "options", "tap"):
                 self.assertNotIn("amqp", known, f"chatd.{module}")
 
     def test_the_domain_knows_no_transport(self) -> None:
