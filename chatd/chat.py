@@ -10,7 +10,7 @@ from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from chatd.auth import Identity
-from chatd.catalogue import Entry
+from chatd.catalogue import Change, Entry, What
 from chatd.directory import Directory, unavailable
 from chatd.interfaces import NoSuchStream, Unavailable
 from chatd.limits import Deadline, Deadlines
@@ -67,6 +67,9 @@ class Chat:
     _series: str = field(factory=lambda: token_hex(6), init=False)
     _numbers: Iterator[int] = field(factory=lambda: count(1), init=False)
     _pollers: dict[tuple[str, str], Deadline] = field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.directory.watch(self)
 
     # -- rights ------------------------------------------------------------------------------------
 
@@ -153,8 +156,10 @@ class Chat:
         cursor = Cursor(room.stream.epoch, end if messages or gap else place.offset)
         return Answer(messages, cursor, gap)
 
-    def polled(self, name: str, user: str) -> None:
+    def polled(self, identity: Identity, name: str) -> None:
         """A named poller shows itself: it is present for a while."""
+        self.entry(identity, name)
+        user = identity.user
         deadline = self._pollers.get((name, user))
         when = self.clock.seconds() + POLLER_PRESENT
         if deadline is not None:
@@ -162,6 +167,14 @@ class Chat:
             return
         self.presence.enter(name, user)
         self._pollers[name, user] = self.deadlines.at(when, lambda: self._unpolled(name, user))
+
+    def directory_changed(self, change: Change) -> None:
+        """Nobody is present in a room that is gone; see `chatd.directory.Watcher`."""
+        if change.what is What.DELETED:
+            for name, user in list(self._pollers):
+                if name == change.entry.name:
+                    self._pollers[name, user].cancel()
+                    self._unpolled(name, user)
 
     def _unpolled(self, name: str, user: str) -> None:
         del self._pollers[name, user]

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 #: Seconds a client waits for the broker before it is told `unavailable`.
 PATIENCE = 10.0
+#: Seconds a room that nobody takes part in is kept attached.
+IDLE = 60.0
 #: Seconds before a read that failed is tried again.
 RETRY = 1.0
 #: Publishes under way in one room.
@@ -100,7 +102,7 @@ class Room:
     def attach(self) -> Deferred[None]:
         """Follow the stream; fires when the head is known. Fails with `Unavailable` if the broker
         does not answer within `PATIENCE` seconds."""
-        self._busy_until = self.node.clock.seconds() + PATIENCE
+        self._busy_until = self.node.clock.seconds() + IDLE
         if self.attachment in (Attachment.LEVEL, Attachment.AWAY):
             return succeed(None)
         if self.attachment is Attachment.DETACHED:

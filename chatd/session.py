@@ -64,11 +64,14 @@ class Session:
 
     async def _join(self, name: str, start: Start) -> Joined | None:
         room = await self.chat.room(self.identity, name)
+        stream = room.stream
         try:
             place = await find(room, start)
         except Unavailable:
             raise unavailable() from None
-        self.chat.entry(self.identity, name)  # it may be gone, or closed to us, by now
+        # it may be gone, closed to us, or another one, by now
+        if self.chat.entry(self.identity, name).stream != stream:
+            raise unavailable()
         if self._closed:
             return None
         before = self.joined.get(name)

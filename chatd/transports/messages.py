@@ -33,20 +33,18 @@ async def held_poll(
     wait = wait_of(call)
     release = call.door.connections.admit(call.caller.address) if wait else lambda: None
     try:
+        if identity.user:
+            chat.polled(identity, name)
         if identity.expires is not None:
             wait = min(wait, max(0.0, identity.expires - call.door.clock.seconds()))
         answer = Deferred.fromCoroutine(chat.poll(identity, name, start, limit, wait))
         call.request.notifyFinish().addErrback(lambda _: answer.cancel())
+        found = await answer
         if identity.user:
-            answer.addCallback(_present, chat, name, identity.user)
-        return await answer
+            chat.polled(identity, name)
+        return found
     finally:
         release()
-
-
-def _present(answer: Answer, chat: Chat, name: str, user: str) -> Answer:
-    chat.polled(name, user)
-    return answer
 
 
 async def publish(
