@@ -20,6 +20,7 @@ UNLIMITED = frozenset({"/healthz", "/readyz", "/metrics"})
 #: Path, file in ``chatd.web``, media type.
 PAGES = (
     ("/", "index.html", "text/html; charset=utf-8"),
+    ("/log.js", "log.js", "text/javascript; charset=utf-8"),
     ("/page.js", "page.js", "text/javascript; charset=utf-8"),
     ("/chatd.js", "chatd.js", "text/javascript; charset=utf-8"),
     ("/chatd.css", "chatd.css", "text/css; charset=utf-8"),
