@@ -42,7 +42,7 @@ from chatd.gossip import Gossip
 from chatd.interfaces import Retention
 from chatd.limits import Buckets, Connections, Deadlines, Rate
 from chatd.metrics import Metrics
-from chatd.node import NodeService
+from chatd.node import NodeClock, NodeService
 from chatd.options import Options as Options
 from chatd.origins import Gate
 from chatd.presence import Presence
@@ -102,6 +102,7 @@ class ChatService(MultiService):
         super().__init__()
         self.setName("chatd")
         self._reactor = reactor
+        self._clock = NodeClock(reactor)
         self._config = config
         self._certificates = Certificates()
         self.metrics = Metrics()
@@ -119,7 +120,7 @@ class ChatService(MultiService):
             *self._ports("setup", config.setup, SetupFactory(self.chat.directory, self.door)),
         ]
         transports = (self.websockets, self.streams, self.api)
-        self.node = NodeService(reactor, self.chat, gossip, config.rooms, transports)
+        self.node = NodeService(self._clock, self.chat, gossip, config.rooms, transports)
         self.node.setServiceParent(self)
         for port in ports:
             port.setServiceParent(self)
@@ -127,7 +128,7 @@ class ChatService(MultiService):
     # -- the parts ---------------------------------------------------------------------------------
 
     def _domain(self, retention: Retention) -> tuple[Chat, Gossip]:
-        clock, broker = self._reactor, self.broker
+        clock, broker = self._clock, self.broker
         presence = Presence(clock, f"{socket.gethostname()}-{token_hex(4)}")
         directory = Directory(broker, clock)
         node = Node(broker, clock, Archive(broker, clock), Budget(), retention, self.metrics)
@@ -151,7 +152,7 @@ class ChatService(MultiService):
             return Secret.load(path, option) if path is not None else None
 
         return Door(
-            self._reactor,
+            self._clock,
             gate,
             Connections(config.max_connections, config.max_connections_per_address),
             self.chat.deadlines,
