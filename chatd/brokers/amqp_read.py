@@ -149,6 +149,7 @@ class _Finder(_Reader):
     ) -> None:
         super().__init__(client, stream, start)
         self.found: int | None = None
+        self._first: int | None = None
         self._time = time
         self._now = now
 
@@ -157,11 +158,16 @@ class _Finder(_Reader):
             return
         # what has been looked at is needed no more, but for where it ends
         self.gathered = [*self.gathered[-1:], *batch]
-        for record in records(batch, self._now):
-            if _time_of(record, self._now) >= self._time:
-                self.found = record.offset
-                self._end()
-                return
+        for one in batch:
+            # fences just before the record sought count with it: they tell that nothing is gone
+            if self._first is None:
+                self._first = one.offset
+            for record in records([one], self._now):
+                if _time_of(record, self._now) >= self._time:
+                    self.found = self._first
+                    self._end()
+                    return
+                self._first = None
 
 
 def _newest(gathered: Sequence[Delivery]) -> int:
