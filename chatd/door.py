@@ -6,7 +6,7 @@ from attrs import define
 from twisted.internet.interfaces import IReactorTime
 
 from chatd.auth import Identity, Secret, TokenKeys
-from chatd.limits import Bucket, Buckets, Connections, Deadlines, Rate
+from chatd.limits import Bucket, Buckets, Connections, Deadlines, Rate, network_of
 from chatd.origins import Gate
 from chatd.wire import ChatError, Code, user_name
 
@@ -63,5 +63,6 @@ class Door:
 
     def check_rate(self, identity: Identity, address: str) -> None:
         """Count a publish over HTTP: per user, in open mode per user and address."""
-        who = identity.user if self.tokens is not None else (identity.user, address)
+        open_mode = self.tokens is None
+        who = (identity.user, network_of(address)) if open_mode else identity.user
         self.publishers.check(who, self.clock.seconds())

@@ -51,9 +51,10 @@ from chatd.room import Node
 from chatd.rooms import Rooms
 from chatd.tls import Certificates, listen_endpoint
 from chatd.transports import admin, messages, pages
+from chatd.transports.channel import LimitedSite
 from chatd.transports.chat_v1 import ChatV1
 from chatd.transports.events import Streams
-from chatd.transports.http import Api, make_site
+from chatd.transports.http import Api
 from chatd.transports.legacy import Legacy
 from chatd.transports.setup import SetupFactory
 from chatd.transports.websocket import Connection, Factory
@@ -116,8 +117,8 @@ class ChatService(MultiService):
         self.api = self._api()
         ports = [
             *self._ports("websocket", config.websocket, self.websockets),
-            *self._ports("http", config.http, make_site(self.api, config.max_frame)),
-            *self._ports("setup", config.setup, SetupFactory(self.chat.directory, self.door)),
+            *self._ports("http", config.http, self._site()),
+            *self._ports("setup", config.setup, self._setup()),
         ]
         transports = (self.websockets, self.streams, self.api)
         self.node = NodeService(self._clock, self.chat, gossip, config.rooms, transports)
@@ -181,6 +182,13 @@ class ChatService(MultiService):
             *pages.Probes(self.metrics, lambda: self.ready).routes(),
         ]
         return Api(routes, self.chat, self.door, self.metrics, pages.UNLIMITED)
+
+    def _site(self) -> LimitedSite:
+        limit = self._config.max_frame
+        return LimitedSite(self.api, self.chat.deadlines, self.metrics, limit)
+
+    def _setup(self) -> SetupFactory:
+        return SetupFactory(self.chat.directory, self.door, self.metrics)
 
     def _ports(
         self, name: str, texts: tuple[str, ...], factory: IProtocolFactory

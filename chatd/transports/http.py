@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.server import NOT_DONE_YET, Request
 
 from chatd.auth import Identity, bearer
 from chatd.chat import Chat
@@ -186,7 +186,8 @@ class Api(Resource):
         if isinstance(error, _NotFound):
             return _error(404, "There is nothing at this path.")
         if not isinstance(error, ChatError):
-            self._log.failure("A request failed: {request!r}", failure, request=request)
+            # not the query: it may hold a token
+            self._log.failure("A request failed: {path!r}", failure, path=request.path)
             return Reply(
                 500, {"type": "error", "code": Code.UNAVAILABLE.word, "text": "The server failed."}
             )
@@ -238,56 +239,3 @@ _AGAIN = frozenset({Code.RATE_LIMITED, Code.UNAVAILABLE})
 def _error(status: int, text: str, **headers: str) -> Reply:
     body = {"type": "error", "code": Code.BAD_REQUEST.word, "text": text}
     return Reply(status, body, headers=headers)
-
-
-class LimitedRequest(Request):
-    """A request whose body may have so many bytes; one with more is refused as it comes in."""
-
-    limit = 128 * 1024
-    _taken = 0
-    _refused = False
-
-    def gotLength(self, length: int | None) -> None:
-        super().gotLength(length)
-        if length is not None and length > self.limit:
-            self._refuse()
-
-    def handleContentChunk(self, data: bytes) -> None:
-        self._taken += len(data)
-        if self._taken > self.limit:
-            self._refuse()
-        elif not self._refused:
-            super().handleContentChunk(data)
-
-    def _refuse(self) -> None:
-        if self._refused:
-            return
-        self._refused = True
-        text = f"A body is at most {self.limit} bytes."
-        body = dump({"type": "error", "code": Code.TOO_LARGE.word, "text": text})
-        transport: Any = self.channel.transport
-        transport.write(
-            b"HTTP/1.1 413 Content Too Large\r\nContent-Type: application/json\r\n"
-            b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
-        )
-        self.channel.loseConnection()
-
-
-def make_site(api: Api, max_body: int) -> Site:
-    """The factory of the HTTP port. ``max_body`` is in bytes."""
-
-    class SizedRequest(LimitedRequest):
-        limit = max_body
-
-    site = Site(api, requestFactory=SizedRequest, timeout=60, logFormatter=_masked_log)
-    site.displayTracebacks = False
-    return site
-
-
-def _masked_log(timestamp: str, request: Request) -> str:
-    """A line of the access log, without the query: it may hold a token."""
-    return (
-        f'"{getattr(request.getClientAddress(), "host", "unix")}" - - {timestamp} '
-        f'"{request.method.decode("latin-1")} {ascii(request.path.decode("latin-1"))[1:-1]}" '
-        f"{request.code} {request.sentLength}"
-    )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from enum import Enum, auto
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -15,7 +16,10 @@ from zope.interface import implementer
 from chatd.directory import Directory
 from chatd.door import Door
 from chatd.limits import Connections, Deadline
+from chatd.metrics import Metrics
+from chatd.origins import UNIX
 from chatd.transports.objects import MAX_OBJECT, NotAnObject, Splitter
+from chatd.transports.outlet import LINGER, half_close
 from chatd.wire import ChatError, Code, bad_request, load_object, room_name, user_name
 
 #: Seconds without a byte after which a connection is closed.
@@ -25,10 +29,19 @@ MAX_CONNECTIONS = 1000
 MAX_PER_ADDRESS = 200
 
 
-@implementer(IHalfCloseableProtocol)
+class State(Enum):
+    """What a set-up connection is about."""
+
+    READY = auto()
+    #: A request is being done.
+    BUSY = auto()
+    CLOSING = auto()
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
 class SetupProtocol(Protocol):
     """One connection. Requests are answered in the order they came, also after the client has
-    ended its side, as ``nc`` does."""
+    ended its side, as ``nc`` does. Who reads no answers is not read from."""
 
     _log = Logger()
     transport: Any
@@ -36,24 +49,25 @@ class SetupProtocol(Protocol):
     def __init__(self, factory: SetupFactory) -> None:
         self.factory = factory
         self._splitter = Splitter()
-        self._busy = False
-        self._closing = False
-        self._paused = False
+        self._state = State.READY
+        self._taking = False
+        self._reading = True
+        self._draining = True
         self._ended = False
         self._release: Callable[[], None] | None = None
         self._idle: Deadline | None = None
 
     def connectionMade(self) -> None:
-        address = getattr(self.transport.getPeer(), "host", "unix")
+        self.transport.registerProducer(self, True)
+        self._idle = self.factory.door.deadlines.after(IDLE, self.transport.abortConnection)
+        address = getattr(self.transport.getPeer(), "host", UNIX)
         try:
             self._release = self.factory.connections.admit(address)
         except ChatError as error:
             self._give_up(error)
-            return
-        self._idle = self.factory.door.deadlines.after(IDLE, self.transport.abortConnection)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._closing = True
+        self._state = State.CLOSING
         if self._idle is not None:
             self._idle.cancel()
         if self._release is not None:
@@ -61,67 +75,105 @@ class SetupProtocol(Protocol):
 
     def readConnectionLost(self) -> None:
         self._ended = True
-        if not self._busy:
+        if self._state is State.CLOSING:
             self.transport.loseConnection()
+        self._next()
 
     def writeConnectionLost(self) -> None:
-        self.transport.loseConnection()
+        """What `half_close` asked for: the client has still to see why."""
 
     def dataReceived(self, data: bytes) -> None:
-        if self._closing or self._idle is None:
+        if self._state is State.CLOSING or self._idle is None:
             return
         self._idle.move(self.factory.door.clock.seconds() + IDLE)
         self._splitter.feed(data)
         self._next()
-        if self._busy and len(self._splitter) > MAX_OBJECT and not self._paused:
-            self._paused = True
-            self.transport.pauseProducing()
 
     def _next(self) -> None:
         """Take up the requests that have come, one after the other."""
-        while not self._busy and not self._closing:
+        if self._taking:
+            return  # one was done at once: the loop below goes on
+        self._taking = True
+        while self._state is State.READY and self._draining:
             try:
                 found = self._splitter.next()
                 request = load_object(found) if found is not None else None
             except NotAnObject as error:
                 self._give_up(bad_request(str(error)))
-                return
+                break
             except ChatError as error:
                 self._give_up(error)
-                return
+                break
             if request is None:
-                return
-            self._busy = True
+                break
+            self._state = State.BUSY
             doing = Deferred.fromCoroutine(self.factory.perform(request))
             doing.addCallbacks(lambda _: self._answer("200"), self._refuse)
             doing.addCallback(self._done)
+        self._taking = False
+        if self._ended and self._state is State.READY and self._draining:
+            self._close()
+        self._pace()
 
     def _done(self, _: object) -> None:
-        self._busy = False
-        if self._paused and not self._closing:
-            self._paused = False
-            self.transport.resumeProducing()
+        if self._state is State.BUSY:
+            self._state = State.READY
         self._next()
-        if self._ended and not self._busy:
-            self.transport.loseConnection()
+
+    def _pace(self) -> None:
+        """Read on, or not while there is more in hand than a request may be long."""
+        behind = self._state is State.BUSY and len(self._splitter) > MAX_OBJECT
+        reading = self._draining and not behind
+        if reading != self._reading and self._state is not State.CLOSING:
+            self._reading = reading
+            if reading:
+                self.transport.resumeProducing()
+            else:
+                self.transport.pauseProducing()
 
     def _refuse(self, failure: Failure) -> None:
         error = failure.value
         if not isinstance(error, ChatError):
             self._log.failure("A set-up request failed.", failure)
             error = ChatError(Code.UNAVAILABLE, "The server failed; try again.")
+        self._count(error)
         self._answer(f"{error.code.http} {error.line()}")
 
     def _answer(self, line: str) -> None:
         # The newline is looked for only now: it may have come in a later piece than the object.
         end = b"\n" if self._splitter.newline() else b""
-        if not self._closing:
+        if self._state is not State.CLOSING:
             self.transport.write(line.encode("utf-8", "replace") + end)
 
     def _give_up(self, error: ChatError) -> None:
-        self._closing = True
+        self._count(error)
         self.transport.write(f"{error.code.http} {error.line()}\n".encode("utf-8", "replace"))
+        self._state = State.CLOSING
+        self.transport.unregisterProducer()
+        half_close(self.transport)
+        if self._idle is not None:
+            self._idle.move(self.factory.door.clock.seconds() + LINGER)
+
+    def _count(self, error: ChatError) -> None:
+        self.factory.metrics.errors.labels(error.code.word).inc()
+
+    def _close(self) -> None:
+        self._state = State.CLOSING
+        self.transport.unregisterProducer()
         self.transport.loseConnection()
+
+    # -- IPushProducer -----------------------------------------------------------------------------
+
+    def pauseProducing(self) -> None:
+        self._draining = False
+        self._pace()
+
+    def resumeProducing(self) -> None:
+        self._draining = True
+        self._next()
+
+    def stopProducing(self) -> None:
+        self._state = State.CLOSING
 
 
 class SetupFactory(Factory):
@@ -129,8 +181,9 @@ class SetupFactory(Factory):
 
     noisy = False
 
-    def __init__(self, directory: Directory, door: Door) -> None:
+    def __init__(self, directory: Directory, door: Door, metrics: Metrics) -> None:
         self.door = door
+        self.metrics = metrics
         self.connections = Connections(MAX_CONNECTIONS, MAX_PER_ADDRESS)
         self._directory = directory
         self._operations: dict[str, Callable[[dict[str, Any]], Coroutine[Any, Any, Any]]] = {

@@ -36,6 +36,8 @@ COME_BACK = 5000
 #: Seconds for the opening handshake, and for the closing one.
 HANDSHAKE = 10
 HANDSHAKE_BYTES = 16 * 1024
+#: Pieces of a message that is coming in, kept apart.
+PIECES = 64
 #: Close code: the server restarts (RFC 6455, registry of close codes).
 CLOSE_RESTART = 1012
 
@@ -67,6 +69,8 @@ class Connection(WebSocketServerProtocol):  # type: ignore[misc]
     query: dict[str, list[str]]
     identity: Identity
     dialect: Dialect
+    frame_data: list[bytes]
+    message_data: list[bytes]
     _refusal: ChatError | None = None
     _heartbeat: Heartbeat | None = None
     _release: Callable[[], None] | None = None
@@ -155,8 +159,35 @@ class Connection(WebSocketServerProtocol):  # type: ignore[misc]
         self.factory.opened(self)
         self.dialect.opened()
 
+    def onMessageFrameData(self, payload: bytes) -> None:
+        # Autobahn keeps all pieces of a message: as many as its sender likes, were they not joined
+        if payload and not self.failedByMe:
+            super().onMessageFrameData(payload)
+            if len(self.frame_data) > PIECES:
+                self.frame_data = [b"".join(self.frame_data)]
+
+    def onMessageFrame(self, payload: list[bytes]) -> None:
+        super().onMessageFrame(payload)
+        if len(self.message_data) > PIECES:
+            self.message_data = [b"".join(self.message_data)]
+
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        self.dialect.received(payload, isBinary)
+        if self.state == self.STATE_OPEN:
+            self.dialect.received(payload, isBinary)
+
+    def sendClose(self, code: int | None = None, reason: str | None = None) -> None:
+        # Autobahn's own refuses the codes of the registry, such as 1012
+        self.sendCloseFrame(code, (reason or "").encode("utf-8")[:123])
+
+    def sendCloseFrame(
+        self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False
+    ) -> None:
+        """Begin or answer the closing handshake. Nothing is said or heard after it."""
+        was_open = self.state == self.STATE_OPEN
+        super().sendCloseFrame(code, reasonUtf8, isReply)
+        if was_open:
+            self.outlet.close()
+            self.dialect.closed()
 
     def onPong(self, payload: bytes) -> None:
         if self._heartbeat is not None:
