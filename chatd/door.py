@@ -41,6 +41,11 @@ class Door:
             )
         return self.tokens.verify(token, self.clock.seconds())
 
+    def check_expiry(self, identity: Identity) -> None:
+        """Refuse who came with a token that has run out by now."""
+        if identity.expires is not None and identity.expires <= self.clock.seconds():
+            raise ChatError(Code.UNAUTHORIZED, "The token has expired; get a new one.")
+
     def check_admin(self, token: str | None) -> None:
         """Let only administrators pass: the admin key, or a token with the admin claim."""
         if token is None:

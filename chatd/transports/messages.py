@@ -127,7 +127,6 @@ class Poll:
         after = call.query("after")
         start: Start = After(Cursor.parse(after)) if after is not None else _ridden(call, cookie)
         answer = await held_poll(self._chat, call, identity, name, start, LIMIT)
-        secure = "; Secure" if call.caller.scheme == "https" else ""
         body = b'{"roomname":%s,"messages":%s,"cursor":"%s","gap":%s}\n' % (
             dump(name),
             listing(answer.messages),
@@ -135,8 +134,8 @@ class Poll:
             b"true" if answer.gap else b"false",
         )
         # no Path: it follows the URL, under whatever prefix a proxy shows this
-        cookies = f"{cookie}={answer.cursor}; HttpOnly; SameSite=Lax{secure}"
-        return Reply(200, body, headers={"Set-Cookie": cookies})
+        carried = f"{cookie}={answer.cursor}; HttpOnly; {_sent_by(call)}"
+        return Reply(200, body, headers={"Set-Cookie": carried})
 
     async def publish(self, call: Call) -> Reply:
         """POST: the original's ``{"status":"message","message","username","roomname"}``."""
@@ -160,6 +159,20 @@ class Poll:
 
 def _cookie(room: str, user: str) -> str:
     return "chatd_" + sha256(f"{room}\n{user}".encode()).hexdigest()[:20]
+
+
+def _sent_by(call: Call) -> str:
+    """The cookie's attributes that say which pages' requests carry it (RFC 6265bis, section 5.6.7).
+
+    Pages of ``--origin`` are mostly of another site, and browsers take ``None`` over https only.
+    """
+    if call.caller.scheme != "https":
+        return "SameSite=Lax"
+    listed = call.door.gate.cors_headers(call.header("origin"))
+    return f"SameSite={'None' if _CREDENTIALS in listed else 'Lax'}; Secure"
+
+
+_CREDENTIALS = "Access-Control-Allow-Credentials"
 
 
 def _ridden(call: Call, cookie: str) -> Start:
