@@ -46,7 +46,7 @@ class Tunnel(ProxyFactory):
 
     def listen(self) -> int:
         self.listening = cast(Any, reactor).listenTCP(self.number, self, interface="127.0.0.1")
-        self.number = self.listening.getHost().port  # type: ignore[attr-defined]
+        self.number = self.listening.getHost().port  # type: ignore[union-attr]
         return self.number
 
     async def cut(self) -> None:

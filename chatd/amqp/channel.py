@@ -76,18 +76,15 @@ class Channel(AMQChannel):  # type: ignore[misc]
         self._calls.append(call)
         return call.done
 
-    def dispatch(self, frame: Frame, work: Any) -> None:
-        payload = frame.payload
-        if not (isinstance(payload, Method) and payload.method.response):
-            super().dispatch(frame, work)
-            return
+    def replied(self, message: Message) -> None:
+        """A reply has come."""
         for call in self._calls:
-            if payload.method in call.replies:
+            if message.method in call.replies:
                 self._calls.remove(call)
                 if not call.done.called:
-                    call.done.callback(Message(payload.method, payload.args))
+                    call.done.callback(message)
                 return
-        raise ProtocolError(f"{payload.method} in answer to nothing")
+        raise ProtocolError(f"{message.method} in answer to nothing")
 
     def do_close(self, reason: Any) -> None:
         calls, self._calls = self._calls, []

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from txamqp.client import Closed
-from txamqp.connection import Body, Frame, Header
+from txamqp.connection import Frame, Method
 from txamqp.content import Content
 from txamqp.message import Message
 from txamqp.protocol import AMQClient
@@ -61,10 +61,13 @@ class Client(AMQClient):  # type: ignore[misc]
         self.deliveries = Deliveries(self.send)
         self.frame_max = FRAME_MAX
         self.channel_max = 0
+        self.tuned = False
         self.congestion = Congestion()
         self._wished_heartbeat = heartbeat
         self._lost = lost
         self._rest = b""
+        self._returned: dict[int, Message] = {}
+        self._missing: dict[int, int] = {}
         self._ended: Reason | None = None
         self._pulse = Pulse(clock, self.send, lambda: self.fail("the broker has fallen silent"))
 
@@ -152,6 +155,13 @@ class Client(AMQClient):  # type: ignore[misc]
             self._pulse.sent = True
             self.transport.write(data)
 
+    async def leave(self) -> None:
+        """Say goodbye, wait for the answer, and close."""
+        try:
+            await self._channel(0).connection_close(reply_code=200)
+        finally:
+            self.do_close(Reason(200, "left"))
+
     def fail(self, why: str) -> None:
         """End the connection because of what came over it."""
         if self._ended is None:
@@ -203,35 +213,36 @@ class Client(AMQClient):  # type: ignore[misc]
                 taker.proceed(kind, channel, buffer[position + 7 : stop])
             elif kind != deliveries.HEARTBEAT:
                 taker.flush()
-                self.frame_received(_frame(kind, channel, buffer[position + 7 : stop]))
+                self._frame(kind, channel, buffer[position + 7 : stop])
             position = stop + 1
         return position
 
-    def frame_received(self, frame: Frame) -> None:
-        if frame.channel not in self.channels and frame.channel != 0:
-            raise ProtocolError(f"a frame on channel {frame.channel}, which is not open")
-        self._channel(frame.channel).dispatch(frame, self.work)
+    def _frame(self, kind: int, channel: int, payload: bytes) -> None:
+        """Take a frame that is no part of a delivery: a method, or a returned message's content."""
+        if channel not in self.channels and channel != 0:
+            raise ProtocolError(f"a frame on channel {channel}, which is not open")
+        returned = self._returned.get(channel)
+        if kind == deliveries.METHOD and returned is None:
+            self._method(self._channel(channel), decode_method(payload))
+        elif kind == deliveries.HEADER and returned is not None and returned.content is None:
+            returned.content = Content(properties=decode_properties(payload[12:]))
+            self._missing[channel] = int.from_bytes(payload[4:12])
+        elif kind == deliveries.BODY and returned is not None and returned.content is not None:
+            self._missing[channel] -= len(payload)
+        else:
+            raise ProtocolError("a frame out of place")
+        if returned is not None and self._missing[channel] <= 0:
+            del self._returned[channel]
+            self.delegate.dispatch(self._channel(channel), returned)
 
-    def worker(self, queue: Any) -> None:
-        def again(_: object) -> None:
-            self.work.get().addCallback(self.worker)
-
-        Deferred.fromCoroutine(self.dispatch(queue)).addCallbacks(again, self._broken)
-
-    async def dispatch(self, queue: Any) -> None:
-        frame = await queue.get()
-        content = None
-        if frame.payload.method.content:
-            header = (await queue.get()).payload
-            body = b""
-            while len(body) < header.size:
-                body += (await queue.get()).payload.content
-            content = Content(body, properties=header.properties)
-        message = Message(frame.payload.method, frame.payload.args, content)
-        self.delegate.dispatch(self._channel(frame.channel), message)
-
-    def _broken(self, failure: Failure) -> None:
-        self.fail(str(reason_of(failure)))
+    def _method(self, channel: Channel, method: Method) -> None:
+        message = Message(method.method, method.args)
+        if method.method.response:
+            channel.replied(message)
+        elif method.method.content:
+            self._returned[channel.id] = message
+        else:
+            self.delegate.dispatch(channel, message)
 
     def send_frame(self, frame: Frame) -> None:
         self.send(self._pack_frame(frame))
@@ -252,6 +263,7 @@ class Client(AMQClient):  # type: ignore[misc]
     def tune(self, channel_max: int, frame_max: int, heartbeat: int) -> tuple[int, int]:
         """Settle the limits and start the heartbeats; returns (frame_max, heartbeat). 0 from the
         server means it has no limit, or no opinion."""
+        self.tuned = True
         self.channel_max = channel_max
         self.frame_max = min(frame_max or FRAME_MAX, FRAME_MAX)
         wished = self._wished_heartbeat
@@ -276,20 +288,10 @@ class Client(AMQClient):  # type: ignore[misc]
         self._pulse.stop()
         for publisher in self.publishers.values():
             publisher.close(str(self._ended))
+        # with one, a TLS transport would wait for its end before closing
+        self.transport.unregisterProducer()
         super().do_close(reason)
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
         self._lost(self._ended or reason_of(reason))
-
-
-def _frame(kind: int, channel: int, payload: bytes) -> Frame:
-    """A frame as txAMQP's own objects."""
-    if kind == deliveries.METHOD:
-        return Frame(channel, decode_method(payload))
-    if kind == deliveries.HEADER:
-        basic = SPEC.classes.byname["basic"]
-        header = Header(basic, 0, int.from_bytes(payload[4:12]))
-        header.properties = decode_properties(payload[12:])
-        return Frame(channel, header)
-    return Frame(channel, Body(payload))

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from txamqp.client import TwistedDelegate
+from txamqp.spec import pythonize
 
 from chatd.amqp.codec import ProtocolError
 
@@ -27,6 +28,13 @@ class Delegate(TwistedDelegate):  # type: ignore[misc]
 
     client: Client
 
+    def dispatch(self, channel: Any, message: Any) -> None:
+        what = message.method
+        answer = getattr(self, f"{pythonize(what.klass.name)}_{pythonize(what.name)}", None)
+        if answer is None:
+            raise ProtocolError(f"a broker does not say {what.klass.name}.{what.name}")
+        answer(channel, message)
+
     def connection_start(self, ch: Any, msg: Any) -> None:
         if self.client.mechanism not in str(msg.mechanisms).split():
             raise ProtocolError(f"the broker offers {msg.mechanisms}, not PLAIN")
@@ -38,6 +46,8 @@ class Delegate(TwistedDelegate):  # type: ignore[misc]
         )
 
     def connection_tune(self, ch: Any, msg: Any) -> None:
+        if self.client.tuned:
+            raise ProtocolError("limits settled twice")
         frame_max, heartbeat = self.client.tune(msg.channel_max, msg.frame_max, msg.heartbeat)
         ch.connection_tune_ok(msg.channel_max, frame_max, heartbeat)
         self.client.started.fire()

@@ -75,6 +75,10 @@ class _Endpoint:
         return session
 
 
+def _left_anyway(failure: Failure) -> None:
+    failure.trap(Closed, TimeoutError)
+
+
 class Connection(MultiService):
     """Keeps one connection to the broker for as long as it runs.
 
@@ -113,15 +117,17 @@ class Connection(MultiService):
         super().startService()
 
     def stopService(self) -> Deferred[Any]:
-        """Say goodbye to the broker, within a second, and stop."""
+        """Say goodbye to the broker, within a second, and stop. May be called twice."""
+        if not self.running:
+            return succeed(None)
         return self._goodbye().addCallback(lambda _: super(Connection, self).stopService())
 
     def _goodbye(self) -> Deferred[Any]:
         client, self.client = self.client, None
         if client is None or client.closed:
             return succeed(None)
-        closing: Deferred[Any] = client.channels[0].connection_close(reply_code=200)
-        return closing.addTimeout(1.0, self._reactor).addErrback(lambda _: None)
+        leaving: Deferred[Any] = Deferred.fromCoroutine(client.leave())
+        return leaving.addTimeout(1.0, self._reactor).addErrback(_left_anyway)
 
     async def establish(self, endpoint: Any) -> tuple[Client, Deferred[Reason]]:
         """Connect to ``endpoint`` and make ready; the Deferred fires when the connection ends."""

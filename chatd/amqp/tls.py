@@ -2,43 +2,60 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
-from OpenSSL.SSL import Error
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import Certificate, load_pem_x509_certificates
+from OpenSSL.crypto import X509
 from twisted.internet import ssl
 
 from chatd.amqp.url import BadURL, BrokerURL
-
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
 def tls_options(url: BrokerURL, host: str) -> Any:
     """What `twisted.internet.endpoints.wrapClientTLS` needs, for one of the URL's hosts.
 
-    Without ``cacertfile`` the system's authorities are trusted. Raises `BadURL` for a file that
-    cannot be read or is not what it should be.
+    Without ``cacertfile`` the system's authorities are trusted. ``certfile`` may hold the whole
+    chain, our own certificate first. Raises `BadURL` for a file that cannot be read or is not what
+    it should be.
     """
-    trust = own = None
+    trust, own = None, {}
     if url.cacertfile:
-        found = _CERTIFICATE.findall(_read(url.cacertfile, "cacertfile"))
-        if not found:
-            raise BadURL(f"{url.cacertfile} (cacertfile) holds no PEM certificate.")
-        try:
-            trust = ssl.trustRootFromCertificates([ssl.Certificate.loadPEM(pem) for pem in found])
-        except (Error, ValueError):
-            raise BadURL(f"{url.cacertfile} (cacertfile) is not PEM.") from None
+        authorities = _certificates(url.cacertfile, "cacertfile")
+        trust = ssl.trustRootFromCertificates(
+            [ssl.Certificate(X509.from_cryptography(one)) for one in authorities]
+        )
     if url.certfile:
-        pem = _read(url.keyfile, "keyfile") + b"\n" + _read(url.certfile, "certfile")
-        try:
-            own = ssl.PrivateCertificate.loadPEM(pem)
-        except (Error, ValueError):
-            raise BadURL(
-                f"{url.certfile} (certfile) and {url.keyfile} (keyfile) are not a PEM certificate"
-                " and its key, without a passphrase."
-            ) from None
-    return ssl.optionsForClientTLS(host, trustRoot=trust, clientCertificate=own)
+        certificate, *chain = _certificates(url.certfile, "certfile")
+        own = {
+            "privateKey": _key(url.keyfile, certificate),
+            "certificate": certificate,
+            "extraCertChain": chain,
+        }
+    return ssl.optionsForClientTLS(host, trustRoot=trust, extraCertificateOptions=own)
+
+
+def _certificates(path: str, what: str) -> list[Certificate]:
+    data = _read(path, what)
+    try:
+        return load_pem_x509_certificates(data)
+    except ValueError:
+        raise BadURL(f"{path} ({what}) holds no PEM certificate.") from None
+
+
+def _key(path: str, certificate: Certificate) -> Any:
+    data = _read(path, "keyfile")
+    try:
+        key = load_pem_private_key(data, None)
+    except TypeError:
+        raise BadURL(f"{path} (keyfile) is encrypted; give a key without a passphrase.") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise BadURL(f"{path} (keyfile) holds no PEM private key.") from None
+    if key.public_key() != certificate.public_key():
+        raise BadURL(f"{path} (keyfile) is not the key of the certificate (certfile).")
+    return key
 
 
 def _read(path: str, what: str) -> bytes:

@@ -56,6 +56,8 @@ class BrokerURL:
         if match is None:
             raise BadURL("The broker's address is amqp://user:password@host:port/vhost.")
         scheme, login, hosts, vhost, query = match.groups()
+        if vhost and "/" in vhost:
+            raise BadURL("Write / in the virtual host of the broker's address as %2F.")
         user, password = _login(login)
         tls = scheme == "amqps"
         options = _options(query or "", tls)
