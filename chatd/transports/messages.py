@@ -40,6 +40,8 @@ async def held_poll(
         answer = Deferred.fromCoroutine(chat.poll(identity, name, start, limit, wait))
         call.request.notifyFinish().addErrback(lambda _: answer.cancel())
         found = await answer
+        if wait and not found.messages:
+            call.door.check_expiry(identity)
         if identity.user:
             chat.polled(identity, name)
         return found
