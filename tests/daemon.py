@@ -65,16 +65,21 @@ def spawn(
     folder: Path,
     log: Path,
     env: Mapping[str, str] | None = None,
+    death: str = "KILL",
 ) -> subprocess.Popen[bytes]:
-    """Start ``command`` in ``folder``, its output appended to ``log``; it dies with its parent."""
+    """Start ``command`` in ``folder``, its output appended to ``log``.
+
+    It leads a process group, and gets the signal ``death`` when the process that started it ends.
+    """
     with log.open("ab") as output:
         return subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "--", *command],
+            ["setpriv", "--pdeathsig", death, "--", *command],
             cwd=folder,
             env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
 
 

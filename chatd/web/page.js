@@ -268,7 +268,7 @@ latest.addEventListener('click', () => {
 
 drawer.addEventListener('click', () => {
   draw(!document.body.classList.contains('drawer'));
-  if (document.body.classList.contains('drawer')) side.querySelector('input')?.focus();
+  if (document.body.classList.contains('drawer')) side.focus();
 });
 document.getElementById('shade')?.addEventListener('click', () => draw(false));
 document.addEventListener('keydown', (event) => {

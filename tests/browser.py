@@ -1,0 +1,113 @@
+"""A real Chromium, and people who use the chat page in it as a person does: by label and role."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    expect,
+    sync_playwright,
+)
+
+#: Milliseconds that anything on a page may take on a busy machine.
+PATIENCE = 30_000
+
+_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+#: What the browser itself writes to the console when the network is away, which tests cause.
+_NETWORK = ("WebSocket connection to", "Failed to load resource", "net::ERR_")
+
+expect.set_options(timeout=PATIENCE)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium; fails if it is not installed."""
+    path = shutil.which("chromium")
+    if path is None:
+        raise FileNotFoundError("Install chromium to run the browser tests.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Person:
+    """Someone with a browser window of their own, at ``url``."""
+
+    def __init__(self, browser: Browser, url: str, script: str = "", **context: Any) -> None:
+        """``script`` runs before the page's own; ``context`` is Playwright's, such as viewport."""
+        self.context: BrowserContext = browser.new_context(**context)
+        self.context.set_default_timeout(PATIENCE)
+        #: What went wrong in the page: errors on its console, exceptions nobody caught.
+        self.complaints: list[str] = []
+        #: The addresses of the WebSockets it has opened.
+        self.sockets: list[str] = []
+        if script:
+            self.context.add_init_script(script)
+        self.page: Page = self.context.new_page()
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("websocket", lambda socket: self.sockets.append(socket.url))
+        self.page.goto(url)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"} and not any(s in message.text for s in _NETWORK):
+            self.complaints.append(message.text)
+
+    def join(self, name: str, room: str) -> None:
+        """Fill in the form and wait until inside."""
+        self.page.get_by_label("Your name").fill(name)
+        self.page.get_by_label("Room").fill(room)
+        self.page.get_by_role("button", name="Join").click()
+        self.state("Online")
+
+    def say(self, text: str) -> None:
+        """Write a message and send it."""
+        self.page.get_by_label("Message").fill(text)
+        self.page.get_by_role("button", name="Send").click()
+
+    @property
+    def log(self) -> Locator:
+        """The conversation."""
+        return self.page.get_by_role("log")
+
+    @property
+    def messages(self) -> Locator:
+        """The texts in the conversation, oldest first."""
+        return self.log.locator(".text")
+
+    def sees(self, *texts: str) -> None:
+        """Wait until the conversation consists of exactly these texts."""
+        expect(self.messages).to_have_text(list(texts))
+
+    def state(self, words: str) -> None:
+        """Wait until the connection's state in words contains ``words``."""
+        expect(self.page.locator("#state")).to_contain_text(words)
+
+    def transport(self, name: str) -> None:
+        """Wait until connected by ``name``: websocket, sse or poll."""
+        expect(self.page.locator("body")).to_have_attribute("data-transport", name)
+
+    def leave(self) -> None:
+        """Close the window; whatever the page complained of fails the test."""
+        self.context.close()
+        assert self.complaints == []
