@@ -18,13 +18,13 @@ import base64
 import json
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from attrs import field, frozen
 from twisted.application.internet import StreamServerEndpointService
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.internet.interfaces import IDelayedCall
@@ -43,6 +43,12 @@ reactor: Any = _reactor
 PATIENCE = 20.0
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+
+
+def together(*work: Coroutine[Any, Any, Any]) -> Deferred[list[Any]]:
+    """Do all of ``work`` at the same time; the results in order."""
+    doing = [Deferred.fromCoroutine(one) for one in work]
+    return gatherResults(doing, consumeErrors=True)
 
 
 # -- the node --------------------------------------------------------------------------------------
@@ -350,8 +356,7 @@ class HTTP:
             return await self.raw.rest()  # a body here would be a fault, and be seen
         length = head.header("content-length")
         if length is not None:
-            body = await self.raw.take(int(length))
-            return body + await self.raw.rest()
+            return await self.raw.take(int(length))
         if head.header("transfer-encoding") == "chunked":
             body = b""
             while chunk := await self.chunk():
@@ -541,6 +546,11 @@ class WebSocket:
         """Send ``value`` and return the next object."""
         self.send(value)
         return await self.receive()
+
+    async def ask_for(self, type: str, value: Any) -> dict[str, Any]:
+        """Send ``value`` and return the next object of ``type``."""
+        self.send(value)
+        return await self.find(type)
 
     async def join(self, room: str, **start: Any) -> dict[str, Any]:
         """Join ``room``; what is answered."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -63,7 +64,7 @@ class ChatV1:
         self._rate = self._door.bucket()
         self._bad = 0
         self._expiry: Deadline | None = None
-        self._requests = {
+        self._requests: dict[str, Callable[..., Coroutine[Any, Any, dict[str, Any] | None]]] = {
             "join": self._join,
             "leave": self._leave,
             "message": self._message,
@@ -116,9 +117,7 @@ class ChatV1:
 
     def _handle(self, frame: dict[str, Any]) -> None:
         """Answer one request, now or later; errors name its room and id."""
-        request = self._requests.get(str(frame.get("type")))
-        if request is None:
-            raise bad_request(f"The type is one of {', '.join(self._requests)}.")
+        request = self._requests.get(str(frame.get("type")), self._unknown)
         doing = Deferred.fromCoroutine(request(frame))
         answered = doing.addCallbacks(self._answered, self._failed, errbackArgs=(frame,))
         self.connection.work(answered)
@@ -146,6 +145,9 @@ class ChatV1:
         self._bad = self._bad + 1 if error.code is Code.BAD_REQUEST else 0
         if self._bad == BAD_IN_A_ROW:
             self.connection.sendClose(CLOSE_BAD_REQUEST, "too many bad requests")
+
+    async def _unknown(self, frame: dict[str, Any]) -> None:
+        raise bad_request(f"The type is one of {', '.join(self._requests)}.")
 
     async def _join(self, frame: dict[str, Any]) -> None:
         name = room_name(frame.get("room"))

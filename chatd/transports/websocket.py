@@ -22,6 +22,7 @@ from twisted.web.http import RESPONSES
 from chatd.auth import Identity, bearer
 from chatd.chat import Chat
 from chatd.door import Door
+from chatd.limits import Deadline
 from chatd.metrics import Metrics
 from chatd.transports.encodings import text_frame
 from chatd.transports.heartbeat import Heartbeat
@@ -71,6 +72,7 @@ class Connection(WebSocketServerProtocol):  # type: ignore[misc]
     dialect: Dialect
     frame_data: list[bytes]
     message_data: list[bytes]
+    _due: Deadline
     _refusal: ChatError | None = None
     _heartbeat: Heartbeat | None = None
     _release: Callable[[], None] | None = None
@@ -82,7 +84,12 @@ class Connection(WebSocketServerProtocol):  # type: ignore[misc]
     def connectionMade(self) -> None:
         tune(self.transport)
         self.outlet = Outlet(self.transport, self._drained)
+        self._shake_hands()
         super().connectionMade()
+
+    def _shake_hands(self) -> None:
+        """Begin an opening or a closing handshake, which may take `HANDSHAKE` seconds."""
+        self._due = self.factory.door.deadlines.after(HANDSHAKE, self.transport.abortConnection)
 
     def _drained(self) -> None:
         if self.state == self.STATE_OPEN:
@@ -153,6 +160,7 @@ class Connection(WebSocketServerProtocol):  # type: ignore[misc]
 
     def onOpen(self) -> None:
         deadlines = self.factory.door.deadlines
+        self._due.cancel()
         self._heartbeat = Heartbeat(
             deadlines, self.transport, self.outlet, self.sendPing, self.transport.abortConnection
         )
@@ -186,6 +194,7 @@ class Connection(WebSocketServerProtocol):  # type: ignore[misc]
         was_open = self.state == self.STATE_OPEN
         super().sendCloseFrame(code, reasonUtf8, isReply)
         if was_open:
+            self._shake_hands()
             self.outlet.close()
             self.dialect.closed()
 
@@ -227,6 +236,7 @@ class Connection(WebSocketServerProtocol):  # type: ignore[misc]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
+        self._due.cancel()
         self.outlet.close()
         if self._release is not None:
             self._release()
@@ -261,8 +271,9 @@ class Factory(WebSocketServerFactory):  # type: ignore[misc]
             maxFramePayloadSize=max_frame,
             maxMessagePayloadSize=max_frame,
             failByDrop=False,
-            openHandshakeTimeout=HANDSHAKE,
-            closeHandshakeTimeout=HANDSHAKE,
+            # Autobahn's own timers are not on our clock
+            openHandshakeTimeout=0,
+            closeHandshakeTimeout=0,
             webStatus=False,
             autoPingInterval=0,
             allowNullOrigin=True,
