@@ -279,7 +279,7 @@ class Deadlines:
 
     def _disarm(self) -> None:
         timer, self._timer = self._timer, None
-        if timer is not None:
+        if timer is not None and timer.active():  # a clock that ends cancels all there is
             timer.cancel()
 
     def _turn(self) -> None:
