@@ -122,7 +122,7 @@ async def read(reader: Reader, n: int) -> list[dict[str, Any]]:
     return [json.loads(await reader.message()) for _ in range(n)]
 
 
-READERS: tuple[type, ...] = (SocketReader, StreamReader, PollReader, CookieReader)
+READERS: tuple[Any, ...] = (SocketReader, StreamReader, PollReader, CookieReader)
 
 
 async def publish(node: Node, room: str, *texts: str, user: str = "ben") -> None:

@@ -494,7 +494,7 @@ class FrameTests(ServingTests):
         node = await self.serve()
         ann = await node.chat("ann")
         whole: list[bytes] = []
-        send, ann.raw.send = ann.raw.send, whole.append  # type: ignore[method-assign]
+        send, ann.raw.send = ann.raw.send, whole.append  # type: ignore[method-assign,assignment]
         ann.send({"type": "join", "room": "lobby"})
         for byte in b"".join(whole):
             send(bytes([byte]))
