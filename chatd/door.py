@@ -48,19 +48,18 @@ class Door:
 
     def check_admin(self, token: str | None) -> None:
         """Let only administrators pass: the admin key, or a token with the admin claim."""
+        if self.admin_key is None and self.tokens is None:
+            raise ChatError(
+                Code.FORBIDDEN, "Administration is off; start chatd with --admin-key FILE."
+            )
         if token is None:
             raise ChatError(Code.UNAUTHORIZED, "Send the admin key: Authorization: Bearer KEY.")
         if self.admin_key is not None and self.admin_key.matches(token):
             return
-        if self.tokens is not None:
-            if self.tokens.verify(token, self.clock.seconds()).admin:
-                return
+        if self.tokens is None:
+            raise ChatError(Code.UNAUTHORIZED, "That is not the admin key.")
+        if not self.tokens.verify(token, self.clock.seconds()).admin:
             raise ChatError(Code.FORBIDDEN, "This token has no admin claim.")
-        if self.admin_key is None:
-            raise ChatError(
-                Code.FORBIDDEN, "Administration is off; start chatd with --admin-key FILE."
-            )
-        raise ChatError(Code.UNAUTHORIZED, "That is not the admin key.")
 
     def bucket(self) -> Bucket:
         """The publishing rate of one connection."""
