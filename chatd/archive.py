@@ -6,8 +6,10 @@ come back after a restart cost one read. Reads are few at a time and first come,
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import islice
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, DeferredSemaphore
@@ -18,9 +20,12 @@ from chatd.recent import Window
 from chatd.sharing import Shared
 from chatd.wire import WINDOW, BadRecord, Cursor, Message, read_message
 
-#: Offsets in a block; the blocks before one hold the ids that its messages may repeat.
+#: Offsets in a block; as many blocks before one hold the ids that its messages may repeat, unless
+#: offsets skip.
 BLOCK = 256
 _BEFORE = -(-WINDOW // BLOCK)
+#: What a message takes beside its JSON: its text once more, and objects.
+_OVERHEAD = 500
 #: Bytes of message objects kept, and for how many seconds: long enough to be shared, too short to
 #: serve by size what retention has removed.
 CACHE_BYTES = 16 * 1024 * 1024
@@ -32,18 +37,20 @@ PAGE_MESSAGES = 128
 PAGE_BYTES = 48 * 1024
 
 
-@frozen(eq=False)
+@define(eq=False)
 class Block:
-    """The records of one stretch of a stream, as messages; repetitions still among them."""
+    """The records of one stretch of a stream, by offset; None for one that is no message."""
 
-    messages: Sequence[Message]
+    records: Sequence[tuple[int, Message | None]]
     #: Offset up to which the stream was read when the block was.
     known: int
     read_at: float
     size: int = field(init=False)
+    #: The messages that repeat no earlier one, once somebody has asked for them.
+    messages: Sequence[Message] | None = None
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "size", sum(len(m.json) for m in self.messages) + 256)
+        self.size = _OVERHEAD + sum(2 * len(m.json) + _OVERHEAD for _, m in self.records if m)
 
 
 @frozen
@@ -77,25 +84,32 @@ class Archive:
     ) -> Page:
         """Read up to ``limit`` messages with ``after < offset <= upto``, none from before the
         time ``oldest`` (milliseconds). Fails with `Unavailable` or `NoSuchStream`."""
+        # from the cursor's own record on: if it does not come first, it is gone (protocol, 7)
         index = max(after, 0) // BLOCK
-        blocks = await self._load(stream, index, upto)
-        first = _first(blocks)
-        if first is None:
-            # retention may have removed more than these blocks: go on where something is left
-            first = await self.first(stream)
-            if first > upto:
-                return Page([], upto, upto > after)
-            index = max(index, first // BLOCK)
-            blocks = await self._load(stream, index, upto)
-        page = _Filling(after, upto, oldest, limit, lost=first > after + 1)
-        page.prime(blocks, index)
-        while not page.take(blocks[index]):
+        first = await self._first(stream, index, upto)
+        if first > upto:
+            return Page([], upto, upto > after)
+        lost = first > after + 1 and not await self._any(stream, index - 1, upto)
+        # what comes first need not be a record that we are shown: the broker knows
+        lost = lost and await self.first(stream) > after + 1
+        index = max(index, first // BLOCK)
+        page = _Filling(after, upto, oldest, limit, lost)
+        while not page.take(await self._messages(stream, index, upto)):
             index += 1
             if index * BLOCK > upto:
                 return Page(page.taken, upto, page.lost)
             page.end = max(page.end, index * BLOCK - 1)
-            blocks = await self._load(stream, index, upto)
         return Page(page.taken, page.end, page.lost)
+
+    async def _first(self, stream: Stream, index: int, upto: int) -> int:
+        """The first offset in the block at ``index``, or else in the stream."""
+        block = self._cached(stream, index, upto)
+        if block is None:  # with those before it, which are wanted next
+            block = (await self._load(stream, max(0, index - _BEFORE), index, upto))[index]
+        return block.records[0][0] if block.records else await self.first(stream)
+
+    async def _any(self, stream: Stream, index: int, upto: int) -> bool:
+        return index >= 0 and bool((await self._load(stream, index, index, upto))[index].records)
 
     def first(self, stream: Stream) -> Deferred[int]:
         """The offset of the oldest record there is, one past the end if there is none."""
@@ -117,8 +131,7 @@ class Archive:
             page = await self.page(stream, after, upto, oldest)
             for message in page.messages:
                 if message.time >= time:
-                    return after
-                after = message.offset
+                    return message.offset - 1
             after = max(after, page.end)
         return after
 
@@ -144,13 +157,27 @@ class Archive:
             after = page.end
         return offsets
 
-    async def _load(self, stream: Stream, index: int, upto: int) -> dict[int, Block]:
-        """The block at ``index`` and the `_BEFORE` blocks before it, by index."""
-        wanted = range(max(0, index - _BEFORE), index + 1)
+    async def _messages(self, stream: Stream, index: int, upto: int) -> Sequence[Message]:
+        """The messages in the block at ``index``, without those that repeat an earlier one."""
+        block = self._cached(stream, index, upto)
+        if block is None or block.messages is None:
+            before = max(0, index - _BEFORE)
+            blocks = await self._load(stream, before, index, upto)
+            while before and _short(blocks, before, index):
+                before = max(0, before - _BEFORE)
+                blocks |= await self._load(stream, before, index, upto)
+            block = blocks[index]
+            block.messages = _unrepeated(blocks, index)
+        return block.messages
+
+    async def _load(self, stream: Stream, first: int, last: int, upto: int) -> dict[int, Block]:
+        """The blocks from ``first`` to ``last``, by index."""
+        wanted = range(first, last + 1)
         found = {i: b for i in wanted if (b := self._cached(stream, i, upto)) is not None}
         missing = [i for i in wanted if i not in found]
         if missing:
-            span = (stream, missing[0], min((missing[-1] + 1) * BLOCK, upto + 1))
+            stop = min((missing[-1] + 1) * BLOCK, max(upto, missing[-1] * BLOCK) + 1)
+            span = (stream, missing[0], stop)
             found |= await self._reading.run(span, lambda: self._read(*span))
         return found
 
@@ -163,11 +190,12 @@ class Archive:
 
     async def _read(self, stream: Stream, first: int, stop: int) -> dict[int, Block]:
         records = await self._turn.run(self._broker.read, stream, first * BLOCK, stop)
-        parts: dict[int, list[Message]] = {i: [] for i in range(first, -(-stop // BLOCK))}
+        parts: dict[int, list[tuple[int, Message | None]]] = {
+            i: [] for i in range(first, -(-stop // BLOCK))
+        }
         for record in records:
             message = self._message(stream, record)
-            if message is not None:
-                parts[record.offset // BLOCK].append(message)
+            parts[record.offset // BLOCK].append((record.offset, message))
         now = self._clock.seconds()
         blocks = {i: Block(part, stop - 1, now) for i, part in parts.items()}
         for i, block in blocks.items():
@@ -191,8 +219,24 @@ class Archive:
             self._size -= self._blocks.popitem(last=False)[1].size
 
 
-def _first(blocks: dict[int, Block]) -> int | None:
-    return next((m.offset for i in sorted(blocks) for m in blocks[i].messages), None)
+def _short(blocks: dict[int, Block], first: int, index: int) -> bool:
+    """Whether the blocks before ``index`` hold too few records to tell what is repeated there,
+    and the stream may have more before the block ``first``."""
+    held = sum(len(blocks[i].records) for i in blocks if i < index)
+    return held < WINDOW and bool(blocks[first].records)
+
+
+def _unrepeated(blocks: dict[int, Block], index: int) -> Sequence[Message]:
+    window = Window()
+    for i in sorted(blocks):
+        if i < index:
+            for _, message in blocks[i].records:
+                window.repeats(message.key if message else None)
+    return [
+        message
+        for _, message in blocks[index].records
+        if not window.repeats(message.key if message else None) and message
+    ]
 
 
 @define
@@ -207,34 +251,27 @@ class _Filling:
     taken: list[Message] = field(factory=list)
     end: int = field(init=False)
     _bytes: int = PAGE_BYTES
-    _window: Window = field(factory=Window)
 
     def __attrs_post_init__(self) -> None:
         self.end = self.after
 
-    def prime(self, blocks: dict[int, Block], index: int) -> None:
-        """Learn the ids that the messages from the block ``index`` on may repeat."""
-        for i in sorted(blocks):
-            if i < index:
-                for message in blocks[i].messages:
-                    self._window.repeats(message.key)
-
-    def take(self, block: Block) -> bool:
-        """Take what is wanted of ``block``; whether the page is full."""
-        for message in block.messages:
-            repeated = self._window.repeats(message.key)
-            if message.offset <= self.after:
-                continue
+    def take(self, messages: Sequence[Message]) -> bool:
+        """Take what is wanted of a block's ``messages``; whether the page is full."""
+        start = bisect_right(messages, self.after, key=_offset)
+        for message in islice(messages, start, None):
             if message.offset > self.upto:
                 break
             if not self.room or self._bytes <= 0:
                 return True
             self.end = message.offset
-            if message.time < self.oldest:
-                # expired but not yet removed by the broker: as good as gone
-                self.lost = self.lost or not self.taken
-            elif not repeated:
+            if message.time >= self.oldest:
                 self.taken.append(message)
                 self.room -= 1
                 self._bytes -= len(message.json)
+            elif not self.taken:
+                self.lost = True  # expired but not yet removed by the broker: as good as gone
         return False
+
+
+def _offset(message: Message) -> int:
+    return message.offset

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from secrets import token_hex
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -33,7 +33,7 @@ from chatd.wire import ChatError, Code, dump, load_object
 #: Seconds until a change that was appended must have come back.
 PATIENCE = 10.0
 #: Seconds between tries to do what the broker was away for.
-RETRY = 0.5
+RETRY = 0.1
 #: Streams of deleted rooms, newest first, that are deleted again at start: whoever deleted them
 #: may have died in between.
 DOOMED = 100
@@ -190,12 +190,12 @@ class Directory:
             raise unavailable()
         key = event["event"] = token_hex(8)
         met = self._waiting[key] = Waiters()
-        outcome = met.wait().addTimeout(PATIENCE, self._clock)
+        outcome = met.wait().addTimeout(PATIENCE, self._clock, _late)
         try:
             time = int(self._clock.seconds() * 1000)
             await self._broker.append(DIRECTORY, dump(event), key, time)
             return await outcome
-        except (Unavailable, NoSuchStream, TimeoutError):
+        except (Unavailable, NoSuchStream):
             raise unavailable().about(event["room"]) from None
         finally:
             del self._waiting[key]
@@ -272,6 +272,10 @@ class Directory:
     def _delete_later(self, failure: Any, stream: Stream) -> None:
         failure.trap(Unavailable)
         self._clock.callLater(RETRY, self._delete_stream, stream)
+
+
+def _late(result: object, timeout: float) -> NoReturn:
+    raise Unavailable
 
 
 def unavailable() -> ChatError:

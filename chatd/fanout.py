@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from chatd.interfaces import IEncoding, ISubscriber
@@ -56,7 +56,39 @@ class Audience:
         return delivered
 
 
-def once(frame: dict[str, Any]) -> Callable[[IEncoding], bytes]:
+def tell(
+    subscriptions: Iterable[Subscription], frame: dict[str, Any], besides: Subscription | None
+) -> None:
+    """Show a passing event to those who can take it now."""
+    encode = _once(frame)
+    for subscription in list(subscriptions):
+        if subscription is not besides:
+            to = subscription.subscriber
+            to.notify(encode(to.encoding))
+
+
+def tell_presence(
+    subscriptions: Iterable[Subscription],
+    room: str,
+    joined: Sequence[str],
+    left: Sequence[str],
+    count: int,
+) -> None:
+    """Tell all who came and went; who cannot take it now is told later."""
+    frame = {
+        "type": "presence",
+        "room": room,
+        "joined": list(joined),
+        "left": list(left),
+        "count": count,
+    }
+    encode = _once(frame)
+    for subscription in list(subscriptions):
+        data = encode(subscription.subscriber.encoding)
+        subscription.presence(joined, left, count, data)
+
+
+def _once(frame: dict[str, Any]) -> Callable[[IEncoding], bytes]:
     """A function that encodes ``frame``, once for each encoding asked for."""
     encoded: dict[IEncoding, bytes] = {}
 

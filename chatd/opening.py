@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from chatd.interfaces import Unavailable
+from chatd.interfaces import NoSuchStream, Unavailable
 from chatd.room import Room
 from chatd.wire import Cursor, bad_request
 
@@ -58,6 +58,18 @@ def check_last(value: object) -> int:
 
 async def find(room: Room, start: Start) -> Place:
     """Find where a reader of an attached ``room`` begins. Fails with `Unavailable`."""
+    stream = room.stream
+    with room.held():
+        try:
+            place = await _find(room, start)
+        except NoSuchStream:
+            raise Unavailable from None
+    if room.stream != stream or not room.known:
+        raise Unavailable  # deleted, or a new life, meanwhile
+    return place
+
+
+async def _find(room: Room, start: Start) -> Place:
     match start:
         case Now():
             return Place(room.head)
@@ -86,7 +98,7 @@ async def _reaches(room: Room, offset: int) -> bool:
     """Whether ``offset`` exists after all: another node may be ahead of our follower."""
     if await room.node.broker.end(room.stream) < offset:
         return False
-    while room.head < offset:
+    while room.known and room.head < offset:
         await room.news.wait().addTimeout(5, room.node.clock, _behind)
     return True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Sequence
+from itertools import islice
 
 from chatd.wire import WINDOW, Message
 
@@ -24,14 +25,15 @@ class Window:
     """
 
     def __init__(self) -> None:
-        self._keys: deque[int] = deque()
-        self._count: dict[int, int] = {}
+        self._keys: deque[int | None] = deque()
+        self._count: dict[int | None, int] = {}
 
     def __contains__(self, key: int) -> bool:
         return key in self._count
 
-    def repeats(self, key: int) -> bool:
-        """Count one more record in, and tell whether it repeats an earlier one."""
+    def repeats(self, key: int | None) -> bool:
+        """Count one more record in, and tell whether it repeats an earlier one. ``key`` is None
+        for a record that is no message, which takes a place all the same."""
         known = self._count.get(key, 0)
         self._count[key] = known + 1
         self._keys.append(key)
@@ -39,7 +41,7 @@ class Window:
             self._forget(self._keys.popleft())
         return known > 0
 
-    def _forget(self, key: int) -> None:
+    def _forget(self, key: int | None) -> None:
         left = self._count[key] - 1
         if left:
             self._count[key] = left
@@ -69,17 +71,27 @@ class Recent:
             added -= self._drop_oldest()
         self._budget.charge(self, added)
 
-    def after(self, offset: int, oldest: int, limit: int) -> Sequence[Message] | None:
-        """Up to ``limit`` messages after ``offset``; None if the room has some that are not here.
+    def after(
+        self, offset: int, oldest: int, limit: int, size: int = RECENT_BYTES
+    ) -> Sequence[Message] | None:
+        """Messages after ``offset``: up to ``limit``, none begun after ``size`` bytes; None if the
+        room has some that are not here.
 
         Messages from before the time ``oldest`` (milliseconds) have expired and are dropped.
         """
         self.expire(oldest)
         if offset < self.floor:
             return None
+        taken: list[Message] = []
         start = bisect_right(self._messages, offset, key=_offset)
         # a deque slices slowly from its middle, but who reads here is nearly always near the head
-        return [self._messages[i] for i in range(start, min(start + limit, len(self._messages)))]
+        for message in islice(self._messages, start, None):
+            if len(taken) == limit or size <= 0:
+                break
+            if message.time >= oldest:  # times need not ascend: programs give their own
+                taken.append(message)
+                size -= len(message.json)
+        return taken
 
     def before_last(self, n: int, oldest: int) -> int | None:
         """The offset after which exactly the ``n`` newest messages lie; None if not known here."""

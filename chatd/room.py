@@ -6,32 +6,36 @@ thing subscribers ever see; publishing just appends. So all readers, on all node
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import Factory, field, frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from chatd.archive import Archive, Page
-from chatd.fanout import Audience, once
+from chatd.archive import PAGE_BYTES, PAGE_MESSAGES, Archive, Page
+from chatd.fanout import Audience, tell, tell_presence
 from chatd.interfaces import (
     IBroker,
     IFollower,
     IFollowing,
     ISubscriber,
+    NoSuchStream,
     Record,
     Retention,
     Stream,
     Unavailable,
 )
-from chatd.recent import Budget, Recent, Window
-from chatd.sharing import Shared, Waiters
+from chatd.publishing import Publishing
+from chatd.recent import RECENT_MESSAGES, Budget, Recent
+from chatd.sharing import Waiters
 from chatd.subscription import Subscription
-from chatd.wire import WINDOW, BadRecord, Content, Cursor, Message, content_key, read_message
+from chatd.turns import Stranded, Turns
+from chatd.wire import WINDOW, BadRecord, Content, Cursor, Message, read_message
 
 if TYPE_CHECKING:
     from chatd.metrics import Metrics
@@ -40,10 +44,8 @@ if TYPE_CHECKING:
 PATIENCE = 10.0
 #: Seconds a room that nobody takes part in is kept attached.
 IDLE = 60.0
-#: Seconds before a read that failed is tried again.
-RETRY = 1.0
-#: Publishes under way in one room.
-PENDING = 10_000
+#: Records read when a room is attached: the recent messages, and the ids they may repeat.
+TAIL = WINDOW + RECENT_MESSAGES
 
 
 @frozen
@@ -56,6 +58,7 @@ class Node:
     budget: Budget
     retention: Retention
     metrics: Metrics
+    turns: Turns = field(init=False, default=Factory(lambda self: Turns(self.clock), True))
 
 
 class Attachment(Enum):
@@ -87,14 +90,14 @@ class Room:
         self.node = node
         self._gone = gone
         self._audience = Audience()
-        self._window = Window()
-        self._publishing: Shared[int, bool] = Shared()
-        self._pending = 0
-        self._confirmed: dict[int, None] = {}
+        self._publishing = Publishing(self._store)
         self._following: IFollowing | None = None
         self._level: Waiters[None] = Waiters()
         self._truncated = False
-        self._stranded: dict[Subscription, None] = {}
+        #: Records yet to come that may repeat ids from before where reading began.
+        self._unsure = 0
+        self._stranded = Stranded(node.clock, node.turns)
+        self._holders = 0
         self._busy_until = 0.0
 
     # -- attaching ---------------------------------------------------------------------------------
@@ -107,7 +110,7 @@ class Room:
             return succeed(None)
         if self.attachment is Attachment.DETACHED:
             self.attachment = Attachment.ATTACHING
-            self._following = self.node.broker.follow(self.stream, WINDOW, self)
+            self._following = self.node.broker.follow(self.stream, TAIL, self)
         waiter = self._level.wait()
         return waiter.addTimeout(PATIENCE, self.node.clock, _late)
 
@@ -116,21 +119,20 @@ class Room:
         if self._following is not None:
             self._following.stop()
         self._following = None
+        self._stranded.wait()
         self.attachment = Attachment.DETACHED
         self.head = -1
         self.recent.clear(-1)
-        self._window = Window()
-        self._confirmed = {}
+        self._publishing.forget()
+        self._level.fire(None)  # who waits had better look again
 
     def renew(self, stream: Stream) -> None:
         """Go on with a new, empty stream: the old one vanished. Subscribers are told of a gap."""
         self.detach()
         self.stream = stream
-        for subscription in list(self.subscriptions):
-            subscription.gap(-1)
-            subscription.restart(-1)
-            self._strand(subscription)
         self._audience.clear()
+        for subscription in self.subscriptions:
+            subscription.lost(-1)
         self.news.fire(None)
 
     @property
@@ -138,23 +140,36 @@ class Room:
         """Whether nobody on this node takes part in the room."""
         return not (
             self.subscriptions
+            or self._holders
             or len(self.news)
-            or self._pending
+            or len(self._publishing)
             or self.node.clock.seconds() < self._busy_until
         )
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Not idle meanwhile."""
+        self._holders += 1
+        try:
+            yield
+        finally:
+            self._holders -= 1
 
     # -- IFollower ---------------------------------------------------------------------------------
 
     def caught_up(self, end: int) -> None:
-        if self.attachment is Attachment.ATTACHING and self.head < 0:
-            self.recent.clear(end)
+        if self._truncated or (self.attachment is Attachment.ATTACHING and self.head < 0):
+            self._begin(end)
+        self._unsure = 0
         self.head = max(self.head, end)
         self.attachment = Attachment.LEVEL
         self._level.fire(None)
+        self._stranded.resume()
 
     def interrupted(self) -> None:
         if self.attachment is Attachment.LEVEL:
             self.attachment = Attachment.AWAY
+            self._stranded.wait()
 
     def truncated(self) -> None:
         self._truncated = True
@@ -164,30 +179,52 @@ class Room:
         self._gone(self)
 
     def records(self, batch: Sequence[Record]) -> None:
-        if self._truncated or self.head < 0:
+        if self._truncated or (self.attachment is Attachment.ATTACHING and self.head < 0):
             self._begin(batch[0].offset - 1)
-        messages = [m for record in batch if (m := self._read(record)) is not None]
+        messages: list[Message] = []
+        for record in batch:
+            message = self._read(record)
+            if self._unsure:
+                self._unsure -= 1
+                self.recent.clear(record.offset)
+            elif message is not None:
+                messages.append(message)
         self.head = batch[-1].offset
+        self._add(messages)
+
+    def _add(self, messages: Sequence[Message]) -> None:
         self.recent.extend(messages)
-        if self.attachment is not Attachment.ATTACHING and messages:
-            self._fan_out(messages)
+        oldest = self.oldest()
+        fresh = [m for m in messages if m.time >= oldest]
+        if len(fresh) < len(messages) and self.attachment is Attachment.AWAY:
+            # expired while the broker was away
+            self._lose(fresh[0].offset - 1 if fresh else messages[-1].offset)
+        else:
+            self._fan_out(fresh)
+        if len(self.news):
+            self.news.fire(None)
 
     def _begin(self, before: int) -> None:
         """Continue after a gap, or for the first time: all there is comes after ``before``."""
-        told = self._truncated
-        self._truncated = False
         self.recent.clear(before)
-        if told:
-            for subscription in self._audience.clear():
-                subscription.gap(before)
-                subscription.restart(before)
-                self._strand(subscription)
+        self._publishing.forget()
+        if self._truncated:
+            self._truncated = False
+            self._lose(before)
+        elif before >= 0:
+            self._unsure = WINDOW
+
+    def _lose(self, upto: int) -> None:
+        """Nobody at the head can be given the messages up to the offset ``upto`` any more."""
+        for subscription in self._audience.clear():
+            subscription.lost(upto)
 
     def _read(self, record: Record) -> Message | None:
         cursor = Cursor(self.stream.epoch, record.offset)
         try:
             message = read_message(self.stream.room, cursor, record.body)
         except BadRecord as e:
+            self._publishing.repeats(None)
             self.node.metrics.bad_records.inc()
             self._log.warn(
                 "{room} at {offset}: skipped a record that is no message: {why}",
@@ -196,39 +233,21 @@ class Room:
                 why=str(e),
             )
             return None
-        key = message.key
-        self._confirmed.pop(key, None)
-        return None if self._window.repeats(key) else message
+        return None if self._publishing.repeats(message.key) else message
 
     # -- fan-out -----------------------------------------------------------------------------------
 
     def _fan_out(self, messages: Sequence[Message]) -> None:
-        delivered = self._audience.send(messages)
-        self.node.metrics.delivered.inc(delivered)
-        if len(self.news):
-            self.news.fire(None)
+        if messages:
+            self.node.metrics.delivered.inc(self._audience.send(messages))
 
     def notify(self, frame: dict[str, Any], besides: Subscription | None = None) -> None:
         """Show a passing event (``typing``) to those who can take it now."""
-        encode = once(frame)
-        for subscription in list(self.subscriptions):
-            if subscription is not besides:
-                to = subscription.subscriber
-                to.notify(encode(to.encoding))
+        tell(self.subscriptions, frame, besides)
 
     def presence(self, joined: Sequence[str], left: Sequence[str], count: int) -> None:
         """Tell all subscribers who came and went; both empty above the presence limit."""
-        frame: dict[str, Any] = {
-            "type": "presence",
-            "room": self.stream.room,
-            "joined": list(joined),
-            "left": list(left),
-            "count": count,
-        }
-        encode = once(frame)
-        for subscription in list(self.subscriptions):
-            data = encode(subscription.subscriber.encoding)
-            subscription.presence(joined, left, count, data)
+        tell_presence(self.subscriptions, self.stream.room, joined, left, count)
 
     # -- subscribing -------------------------------------------------------------------------------
 
@@ -240,7 +259,7 @@ class Room:
 
     def unsubscribed(self, subscription: Subscription) -> None:
         self.subscriptions.pop(subscription, None)
-        self._stranded.pop(subscription, None)
+        self._stranded.discard(subscription.resume)
         self._audience.remove(subscription)
 
     def went_live(self, subscription: Subscription) -> None:
@@ -251,61 +270,46 @@ class Room:
         """Messages after ``offset`` if memory holds them all; see `Recent.after`."""
         if offset >= self.head:
             return ()
-        return self.recent.after(offset, self.oldest(), limit)
+        return self.recent.after(offset, self.oldest(), limit, PAGE_BYTES)
 
-    async def page(self, offset: int, limit: int = 128) -> Page:
-        """The messages after ``offset``, from memory or the archive."""
+    async def page(self, offset: int, limit: int = PAGE_MESSAGES) -> Page:
+        """The messages after ``offset``, from memory or the archive. Fails with `Unavailable`."""
         batch = self.recent_after(offset, limit)
-        if batch is None:
-            return await self.node.archive.page(
-                self.stream, offset, self.head, self.oldest(), limit
-            )
-        return Page(batch, batch[-1].offset if batch else max(offset, self.head), gap=False)
+        if batch is not None:
+            return Page(batch, batch[-1].offset if batch else max(offset, self.head), gap=False)
+        archive, head = self.node.archive, self.head
+        with self.held():
+            try:
+                return await archive.page(self.stream, offset, head, self.oldest(), limit)
+            except NoSuchStream:
+                raise Unavailable from None
 
     def oldest(self) -> int:
         """The time (milliseconds) before which messages have expired."""
         return int((self.node.clock.seconds() - self.node.retention.age) * 1000)
 
+    @property
+    def known(self) -> bool:
+        """Whether this node knows the head, so that it can tell what lies after a cursor."""
+        return self.attachment in (Attachment.LEVEL, Attachment.AWAY)
+
     def resume_later(self, subscription: Subscription) -> None:
-        """Try again soon: the broker could not be read."""
-        self._strand(subscription, RETRY)
-
-    def _strand(self, subscription: Subscription, delay: float = 0) -> None:
-        if not self._stranded:
-            self.node.clock.callLater(delay, self._resume_stranded)
-        self._stranded[subscription] = None
-
-    def _resume_stranded(self) -> None:
-        if self.attachment is not Attachment.LEVEL:
-            self.node.clock.callLater(RETRY, self._resume_stranded)
-            return
-        stranded, self._stranded = self._stranded, {}
-        for subscription in stranded:
-            subscription.resume()
+        """Let ``subscription`` read on once the broker can be read, or be read again."""
+        self._stranded.add(subscription.resume, again=self.attachment is Attachment.LEVEL)
 
     # -- publishing --------------------------------------------------------------------------------
 
     def publish(self, content: Content) -> Deferred[bool]:
         """Store a message. Fires with True when it is safe, with False if it was stored before;
         fails with `Unavailable` or `NoSuchStream`. The room must have been attached."""
-        key = content_key(content.user, content.id)
-        if key in self._window or key in self._confirmed:
-            return succeed(False)
-        return self._publishing.run(key, lambda: self._append(key, content))
+        return self._publishing.publish(content)
 
-    async def _append(self, key: int, content: Content) -> bool:
-        if self.attachment is not Attachment.LEVEL or self._pending >= PENDING:
+    async def _store(self, content: Content) -> None:
+        if self.attachment is not Attachment.LEVEL:
             raise Unavailable
         time = int(self.node.clock.seconds() * 1000)
-        self._pending += 1
-        try:
-            await self.node.broker.append(self.stream, content.record(time), content.id, time)
-        finally:
-            self._pending -= 1
-        if key not in self._window:
-            self._confirmed[key] = None  # until our own follower brings it
+        await self.node.broker.append(self.stream, content.record(time), content.id, time)
         self.node.metrics.published.inc()
-        return True
 
 
 def _late(result: object, timeout: float) -> None:

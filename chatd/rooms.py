@@ -19,6 +19,8 @@ from chatd.wire import ChatError, Code
 
 #: Seconds between looks for rooms nobody takes part in any more.
 SWEEP = 15.0
+#: Seconds between tries to give a room whose stream vanished a new one.
+AGAIN = 5.0
 
 
 class Rooms:
@@ -74,6 +76,13 @@ class Rooms:
         if room is not None:
             room.presence(joined, left, count)
 
+    def show_typing(self, name: str, user: str) -> None:
+        """Show that ``user`` is typing on another node; see `chatd.presence.Audience`."""
+        entry = self._directory.find(name)
+        room = self._rooms.get(entry.stream) if entry is not None else None
+        if room is not None:
+            room.notify({"type": "typing", "room": name, "user": user})
+
     def wake(self) -> None:
         """Let everyone who waits for news look again."""
         for room in list(self._rooms.values()):
@@ -123,14 +132,22 @@ class Rooms:
 
     def _not_renewed(self, failure: Any, stream: Stream) -> None:
         failure.trap(ChatError)
-        self.node.clock.callLater(SWEEP, self._renew_later, stream)
+        self.node.clock.callLater(AGAIN, self._renew_later, stream)
 
     def _renew(self, room: Room, old: Stream, entry: Entry) -> None:
         del self._rooms[old]
         self._rooms[entry.stream] = room
         room.renew(entry.stream)
-        making = Deferred.fromCoroutine(self.open(entry))
-        making.addErrback(_ignore)  # whoever needs the room next tries again
+        self._open_again(room, entry)
+
+    def _open_again(self, room: Room, entry: Entry) -> None:
+        if self._rooms.get(entry.stream) is room:
+            opening = Deferred.fromCoroutine(self.open(entry))
+            opening.addErrback(self._not_opened, room, entry)
+
+    def _not_opened(self, failure: Failure, room: Room, entry: Entry) -> None:
+        failure.trap(ChatError)
+        self.node.clock.callLater(AGAIN, self._open_again, room, entry)
 
     def _sweep_idle(self) -> None:
         self._sweep = self.node.clock.callLater(SWEEP, self._sweep_idle)
@@ -144,7 +161,3 @@ def allowed(identity: Identity, entry: Entry) -> bool:
     """Whether ``identity`` may be in the room (protocol, section 8)."""
     member = identity.user in entry.members
     return identity.may_join(entry.name, entry.private, member)
-
-
-def _ignore(failure: Failure) -> None:
-    failure.trap(ChatError)

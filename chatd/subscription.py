@@ -13,10 +13,11 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from chatd.archive import PAGE_MESSAGES, Page
-from chatd.interfaces import ISubscriber, NoSuchStream, Unavailable
-from chatd.wire import ChatError, Cursor
+from chatd.interfaces import ISubscriber, Stream, Unavailable
+from chatd.wire import ChatError, Cursor, Message
 
 if TYPE_CHECKING:
     from chatd.room import Room
@@ -46,7 +47,10 @@ class Subscription:
         self.subscriber = subscriber
         self.state = State.BEHIND
         self._offset = offset
-        self._missed: dict[str, bool] = {}
+        #: Whether the subscriber has yet to be told that what came before ``_offset`` is gone.
+        self._gap = False
+        #: Comings and goings that it has yet to be told of, and the number of members.
+        self._missed: dict[str, bool] | None = None
         self._count = 0
 
     @property
@@ -61,32 +65,43 @@ class Subscription:
 
     def resume(self) -> None:
         """Read on from the cursor. The transport calls this whenever it drains again."""
-        if self._missed and not self._tell_missed():
+        if self.state is State.CLOSED or not self._tell_missed() or not self._tell_gap():
             return
         while self.state is State.BEHIND:
+            if not self.room.known:
+                self.room.resume_later(self)
+                return
             batch = self.room.recent_after(self._offset, PAGE_MESSAGES)
             if batch is None:
                 self._read()
-            elif not batch:
+                return
+            if not batch:
                 self.state = State.LIVE
                 self.room.went_live(self)
-            else:
-                end = batch[-1].offset
-                data = self.subscriber.encoding.encode(batch)
-                if not self.subscriber.deliver(data, end):
-                    return
-                self._offset = end
+            elif not self._deliver(batch, batch[-1].offset):
+                return
+
+    def _deliver(self, messages: Sequence[Message], end: int) -> bool:
+        if messages:
+            data = self.subscriber.encoding.encode(messages)
+            if not self.subscriber.deliver(data, end):
+                return False
+        self._offset = end
+        return True
 
     def fell_behind(self, offset: int) -> None:
         """The transport refused what comes after ``offset``."""
-        self.state = State.BEHIND
-        self._offset = offset
+        if self.state is State.LIVE:
+            self.state = State.BEHIND
+            self._offset = offset
 
-    def restart(self, offset: int) -> None:
-        """Go on after ``offset``, whatever was read before: the room began a new life."""
+    def lost(self, offset: int) -> None:
+        """Go on after ``offset``, whatever was read before: what comes up to there is gone."""
         if self.state is not State.CLOSED:
             self.state = State.BEHIND
             self._offset = offset
+            self._gap = True
+            self.room.node.turns.add(self.resume)
 
     def stop(self) -> None:
         """The subscriber left. May be called twice."""
@@ -102,13 +117,18 @@ class Subscription:
 
     def presence(self, joined: Sequence[str], left: Sequence[str], count: int, data: bytes) -> None:
         """Tell of comings and goings, or remember them while the transport is not draining."""
-        if self._missed or not self.subscriber.notify(data):
-            self._missed |= dict.fromkeys(joined, True) | dict.fromkeys(left, False)
-            self._count = count
-            while len(self._missed) > MISSED_PRESENCE:
-                del self._missed[next(iter(self._missed))]
+        if self._missed is None:
+            if self.subscriber.notify(data):
+                return
+            self._missed = {}
+        self._missed |= dict.fromkeys(joined, True) | dict.fromkeys(left, False)
+        self._count = count
+        while len(self._missed) > MISSED_PRESENCE:
+            del self._missed[next(iter(self._missed))]
 
     def _tell_missed(self) -> bool:
+        if self._missed is None:
+            return True
         frame: dict[str, Any] = {
             "type": "presence",
             "room": self.room.stream.room,
@@ -118,42 +138,42 @@ class Subscription:
         }
         told = self.subscriber.notify(self.subscriber.encoding.event(frame))
         if told:
-            self._missed = {}
+            self._missed = None
+        return told
+
+    def gap(self) -> None:
+        """Tell that messages before the cursor are gone, now or once the transport drains."""
+        self._gap = True
+        self._tell_gap()
+
+    def _tell_gap(self) -> bool:
+        if not self._gap:
+            return True
+        cursor = str(Cursor(self.room.stream.epoch, self.offset))
+        frame = {"type": "gap", "room": self.room.stream.room, "cursor": cursor}
+        told = self.subscriber.notify(self.subscriber.encoding.event(frame))
+        self._gap = not told
         return told
 
     def _read(self) -> None:
         self.state = State.READING
+        place = (self.room.stream, self._offset)
         page = Deferred.fromCoroutine(self.room.page(self._offset))
-        page.addCallbacks(self._got, self._failed)
+        page.addCallbacks(self._got, self._failed, (place,))
 
-    def _got(self, page: Page) -> None:
-        if self.state is not State.READING:
+    def _got(self, page: Page, place: tuple[Stream, int]) -> None:
+        if self.state is not State.READING or place != (self.room.stream, self._offset):
             return  # left, or sent elsewhere, meanwhile
         self.state = State.BEHIND
-        if page.gap and not self._tell_gap(page):
-            return
-        if page.messages:
-            data = self.subscriber.encoding.encode(page.messages)
-            if not self.subscriber.deliver(data, page.end):
-                return  # it is read again when the transport drains: most likely still shared
-        self._offset = page.end
-        self.resume()
+        if page.gap:
+            self._offset = page.messages[0].offset - 1 if page.messages else page.end
+            self._gap = True
+        # what is refused is read again when the transport drains: most likely still shared
+        if self._tell_gap() and self._deliver(page.messages, page.end):
+            self.room.node.turns.add(self.resume)
 
-    def _tell_gap(self, page: Page) -> bool:
-        at = page.messages[0].offset - 1 if page.messages else page.end
-        told = self.gap(at)
-        if told:
-            self._offset = at
-        return told
-
-    def gap(self, at: int) -> bool:
-        """Tell that some messages up to the offset ``at`` are gone; False if not draining."""
-        cursor = str(Cursor(self.room.stream.epoch, at))
-        frame = {"type": "gap", "room": self.room.stream.room, "cursor": cursor}
-        return self.subscriber.notify(self.subscriber.encoding.event(frame))
-
-    def _failed(self, failure: Any) -> None:
-        failure.trap(Unavailable, NoSuchStream)
+    def _failed(self, failure: Failure) -> None:
+        failure.trap(Unavailable)
         if self.state is State.READING:
             self.state = State.BEHIND
             self.room.resume_later(self)

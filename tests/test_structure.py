@@ -27,7 +27,7 @@ LAYERS = (
     {"", "errors", "metrics", "sharing", "wire"},
     {"auth", "interfaces", "keys", "limits", "origins", "tls", "values"},
     {"archive", "catalogue", "directory", "fanout", "gossip", "opening", "presence"}
-    | {"recent", "room", "rooms", "subscription"},
+    | {"publishing", "recent", "room", "rooms", "subscription", "turns"},
     {"chat", "door", "node", "session"},
     {"amqp", "brokers", "transports", "web"},
     {"config", "options"},

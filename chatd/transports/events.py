@@ -120,7 +120,7 @@ class Stream:
         self._request.registerProducer(self, True)
         self._request.write(b": chatd\n\n")
         if joined.gap:
-            joined.subscription.gap(joined.cursor.offset)
+            joined.subscription.gap()
         self._keep_alive()
         if self.identity.expires is not None:
             self._timers.append(self._deadlines.at(self.identity.expires, self.end))
