@@ -215,7 +215,7 @@ class BrowserSuite:
         ann = visit("/?room=nowhere&user=ann")
         expect(ann.page.get_by_role("alert")).to_contain_text("nowhere")
         ann.join("ann", room)
-        expect(ann.page.get_by_role("alert")).to_be_empty()
+        expect(ann.page.get_by_role("alert")).to_have_count(0)
 
     def test_unread(self, visit: Visit, room: str) -> None:
         ann, bob = visit(), visit()

@@ -134,7 +134,6 @@ class Visit {
     }[what];
     state.textContent = words;
     state.dataset.state = what;
-    state.title = transport ? `by ${transport}` : '';
     document.body.dataset.transport = transport ?? '';
     waiting.textContent = what === 'online' ? '' : words;
   }
