@@ -66,7 +66,7 @@ class Chat:
     #: What makes the ids of messages that came without one: unique, cheap, not secret.
     _series: str = field(factory=lambda: token_hex(6), init=False)
     _numbers: Iterator[int] = field(factory=lambda: count(1), init=False)
-    _pollers: dict[tuple[str, str], Deadline] = field(factory=dict, init=False)
+    _pollers: dict[tuple[str, str], tuple[Identity, Deadline]] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.directory.watch(self)
@@ -160,21 +160,24 @@ class Chat:
         """A named poller shows itself: it is present for a while."""
         self.entry(identity, name)
         user = identity.user
-        deadline = self._pollers.get((name, user))
         when = self.clock.seconds() + POLLER_PRESENT
-        if deadline is not None:
-            deadline.move(when)
+        if (name, user) in self._pollers:
+            self._pollers[name, user][1].move(when)
             return
         self.presence.enter(name, user)
-        self._pollers[name, user] = self.deadlines.at(when, lambda: self._unpolled(name, user))
+        deadline = self.deadlines.at(when, lambda: self._unpolled(name, user))
+        self._pollers[name, user] = identity, deadline
 
     def directory_changed(self, change: Change) -> None:
-        """Nobody is present in a room that is gone; see `chatd.directory.Watcher`."""
-        if change.what is What.DELETED:
-            for name, user in list(self._pollers):
-                if name == change.entry.name:
-                    self._pollers[name, user].cancel()
-                    self._unpolled(name, user)
+        """Nobody is present in a room that is gone, or that is no longer theirs; see
+        `chatd.directory.Watcher`."""
+        if change.what not in (What.DELETED, What.RESTRICTED):
+            return
+        for (name, user), (identity, deadline) in list(self._pollers.items()):
+            gone = change.what is What.DELETED or not allowed(identity, change.entry)
+            if name == change.entry.name and gone:
+                deadline.cancel()
+                self._unpolled(name, user)
 
     def _unpolled(self, name: str, user: str) -> None:
         del self._pollers[name, user]
