@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from txamqp.connection import Method
 
 from chatd.amqp.channel import Channel, Reason
@@ -83,7 +86,7 @@ class Server:
 
     def sent(self) -> bytes:
         """What the client wrote since the last time."""
-        data = self.transport.value()
+        data: bytes = self.transport.value()
         self.transport.clear()
         return data
 
@@ -116,8 +119,6 @@ class Server:
     def channel(self) -> Channel:
         """Open a channel."""
         opening: list[Channel] = []
-        from twisted.internet.defer import Deferred
-
         done = Deferred.fromCoroutine(self.client.open_channel())
         done.addCallback(opening.append)
         number = self.heard()[0][0]
@@ -126,7 +127,4 @@ class Server:
 
     def lose(self) -> None:
         """The connection is gone."""
-        from twisted.internet.error import ConnectionLost
-        from twisted.python.failure import Failure
-
         self.client.connectionLost(Failure(ConnectionLost()))

@@ -238,7 +238,7 @@ class DeliveryTests(Consuming):
 class ChannelTests(Consuming):
     def test_replies_may_overtake_one_another(self) -> None:
         consuming = self.server.client.consume(
-            self.channel, "q", "d", self.batches.append, lambda: None, {}
+            self.channel, "q", "d", lambda batch: None, lambda: None, {}
         )
         asking = self.channel.basic_qos(prefetch_count=1)
         self.server.say(1, "basic.qos-ok")
@@ -267,10 +267,12 @@ class ChannelTests(Consuming):
         self.assertEqual((reasons, reason.code), ([reason], 406))
         self.failureResultOf(self.channel.basic_qos(), ChannelClosed)
         again = self.server.channel()
-        self.assertEqual(again.id, 1)
-        self.assertIsNot(again, self.channel)
+        self.assertNotEqual(again.id, 1)
         self.consume(again, "c", self.batches.append)
-        self.server.send(*delivery(1, "c", 1, b"x"))
+        # RabbitMQ may go on on the old one, for a moment
+        self.server.send(*delivery(1, "c", 7, b"old"), method_frame(1, "basic.qos-ok"))
+        self.server.send(*delivery(2, "c", 1, b"x"))
+        self.assertEqual([channel for channel, _, _ in self.server.heard()], [2])
         self.assertEqual(self.bodies, [b"x"])
 
     def test_closing_acknowledges_nothing_more(self) -> None:
@@ -283,7 +285,18 @@ class ChannelTests(Consuming):
         self.server.say(1, "channel.close-ok")
         self.successResultOf(closing)
         self.successResultOf(pending)
-        self.assertEqual(self.server.channel().id, 1)
+
+    def test_a_number_comes_again_when_all_were_used(self) -> None:
+        server = Server().tuned(channel_max=2)
+        first, second = server.channel(), server.channel()
+        server.say(1, "channel.close", reply_code=404)
+        again = server.channel()
+        self.assertEqual((first.id, second.id, again.id), (1, 2, 1))
+        self.assertIsNot(again, first)
+        server.client.consume(again, "q", "c", lambda batch: None, lambda: None, {})
+        server.sent()
+        server.send(*delivery(1, "c", 1, b"x"))
+        self.assertEqual(server.names(), ["basic.ack"])
 
     def test_numbers_are_bounded(self) -> None:
         server = Server().tuned(channel_max=2)
@@ -317,7 +330,7 @@ class ConnectionTests(Consuming):
         producer = self.server.transport.producer
         assert producer is not None
         self.assertFalse(self.server.client.congestion.full)
-        producer.pauseProducing()  # type: ignore[attr-defined]
+        producer.pauseProducing()
         self.assertTrue(self.server.client.congestion.full)
         producer.resumeProducing()
         self.assertFalse(self.server.client.congestion.full)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 from urllib.parse import urlencode
 
 import pytest
 from twisted.internet import reactor
 from twisted.internet.protocol import Factory, Protocol
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
+from zope.interface import implementer
 
 from chatd.amqp import service
 from chatd.amqp.channel import Reason
@@ -34,12 +36,19 @@ class Connecting(TestCase):
         self.opened: list[Client] = []
         self.lost: list[Reason] = []
         self.said: list[str] = []
-        globalLogPublisher.addObserver(self.observe)
-        self.addCleanup(globalLogPublisher.removeObserver, self.observe)
 
-    def observe(self, event: LogEvent) -> None:
-        if event.get("why"):
-            self.said.append(str(event["why"]))
+        @implementer(ILogObserver)
+        def observe(event: LogEvent) -> None:
+            if event.get("why"):
+                self.said.append(str(event["why"]))
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+
+    def folder(self) -> Path:
+        made = TemporaryDirectory()
+        self.addCleanup(made.cleanup)
+        return Path(made.name)
 
     def connect(self, url: str) -> Connection:
         async def opened(client: Client) -> None:
@@ -187,9 +196,7 @@ class TLSTests(Connecting):
         self.assertIn("127.1", said)
 
     async def test_another_authority(self) -> None:
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        other = make_certificates(folder, "others")
+        other = make_certificates(self.folder(), "others")
         said = await self.refused(self.url(cacertfile=other.authority))
         self.assertIn("certificate verify failed", said)
 
@@ -206,7 +213,7 @@ class TLSTests(Connecting):
     def test_files_that_cannot_be_used(self) -> None:
         made = self.node.certificates
         assert made is not None
-        junk = self.mktemp()
+        junk = str(self.folder() / "junk")
         Path(junk).write_text("junk")
         for given, part in (
             ({"cacertfile": "/nowhere/ca.pem"}, "/nowhere/ca.pem (cacertfile) cannot be read"),

@@ -66,6 +66,8 @@ class Client(AMQClient):  # type: ignore[misc]
         self._wished_heartbeat = heartbeat
         self._lost = lost
         self._rest = b""
+        self._number = 0
+        self._retired: set[int] = set()
         self._returned: dict[int, Message] = {}
         self._missing: dict[int, int] = {}
         self._ended: Reason | None = None
@@ -74,10 +76,17 @@ class Client(AMQClient):  # type: ignore[misc]
     # -- what others call --------------------------------------------------------------------------
 
     async def open_channel(self) -> Channel:
-        """A new channel, on the lowest free number."""
-        number = next(n for n in range(1, 65_536) if n not in self.channels)
-        if self.channel_max and number > self.channel_max:
-            raise ProtocolError(f"the broker allows {self.channel_max} channels only")
+        """A new channel, on the number that was free the longest: RabbitMQ goes on delivering on
+        a channel for a moment after it has closed it."""
+        most = self.channel_max or 65_535
+        turn = range(self._number + 1, self._number + 1 + most)
+        free = ((n - 1) % most + 1 for n in turn)
+        number = next((n for n in free if n not in self.channels), None)
+        if number is None:
+            raise ProtocolError(f"the broker allows {most} channels only")
+        self._number = number
+        self._retired.discard(number)
+        self.deliveries.open_channel(number)
         channel = self._channel(number)
         await channel.channel_open()
         return channel
@@ -146,8 +155,12 @@ class Client(AMQClient):  # type: ignore[misc]
         except Closed:
             return
         channel.close(Reason(200, "closed"))
-        self.channels.pop(channel.id, None)
-        self.deliveries.remove_channel(channel.id)
+        self._retire(channel.id)
+
+    def _retire(self, number: int) -> None:
+        self.channels.pop(number, None)
+        self.deliveries.close_channel(number)
+        self._retired.add(number)
 
     def send(self, data: bytes) -> None:
         """Write packed frames."""
@@ -219,6 +232,8 @@ class Client(AMQClient):  # type: ignore[misc]
 
     def _frame(self, kind: int, channel: int, payload: bytes) -> None:
         """Take a frame that is no part of a delivery: a method, or a returned message's content."""
+        if channel in self._retired:
+            return
         if channel not in self.channels and channel != 0:
             raise ProtocolError(f"a frame on channel {channel}, which is not open")
         returned = self._returned.get(channel)
@@ -274,8 +289,7 @@ class Client(AMQClient):  # type: ignore[misc]
 
     def channel_failed(self, channel: Channel, failure: Failure) -> None:
         reason = reason_of(failure)
-        self.channels.pop(channel.id, None)
-        self.deliveries.remove_channel(channel.id)
+        self._retire(channel.id)
         publisher = self.publishers.pop(channel.id, None)
         if publisher is not None:
             publisher.close(str(reason))

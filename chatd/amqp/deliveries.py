@@ -109,19 +109,18 @@ class Deliveries:
             consumer.batch.clear()
         return consumer
 
-    def remove_channel(self, channel: int) -> None:
-        """Forget all consumers of a channel that is no more."""
+    def open_channel(self, channel: int) -> None:
+        """Acknowledge what comes on this channel."""
+        self._closing.discard(channel)
+
+    def close_channel(self, channel: int) -> None:
+        """Forget all consumers of a channel that is closing or closed. What still comes on it must
+        not be acknowledged: it would end whatever channel has the number next, or all."""
+        self._closing.add(channel)
         for consumer in [c for c in self._consumers.values() if c.channel == channel]:
             self.remove(consumer.tag)
         self._partial.pop(channel, None)
         self._acks.pop(channel, None)
-        self._closing.discard(channel)
-
-    def close_channel(self, channel: int) -> None:
-        """Forget all consumers of a channel about to close. What still comes on it must not be
-        acknowledged: the broker ends the connection over a frame on a channel that is closed."""
-        self.remove_channel(channel)
-        self._closing.add(channel)
 
     def expects(self, channel: int) -> bool:
         """Whether a delivery on this channel still lacks frames."""
@@ -173,8 +172,9 @@ class Deliveries:
     def _complete(
         self, consumer: Consumer | None, channel: int, tag: int, raw: bytes, body: bytes
     ) -> None:
-        if channel not in self._closing:
-            self._acks[channel] = tag
+        if channel in self._closing:
+            return
+        self._acks[channel] = tag
         if consumer is not None:
             if not consumer.batch:
                 self._waiting.append(consumer)

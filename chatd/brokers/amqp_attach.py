@@ -51,17 +51,23 @@ class Owner(Protocol):
 
 class Attachment:
     """A consumer of ``stream`` from ``start``: ``first``, ``last`` (the last chunk's first record),
-    an offset, or a time."""
+    an offset, or a time. ``prefetch`` is the channel's."""
 
     _log = Logger()
 
     def __init__(
-        self, client: Client, stream: str, start: str | int | datetime, owner: Owner
+        self,
+        client: Client,
+        stream: str,
+        start: str | int | datetime,
+        owner: Owner,
+        prefetch: int = PREFETCH,
     ) -> None:
         self.stream = stream
         self._client = client
         self._start = start
         self._owner = owner
+        self._prefetch = prefetch
         self._tag = f"chatd-{next(_tags)}"
         self._channel: Channel | None = None
         self._closed = False
@@ -109,14 +115,14 @@ class Attachment:
             return
         self._round += 1
         self._since = 0
-        asking = self._channel.basic_qos(prefetch_count=PREFETCH)
+        asking = self._channel.basic_qos(prefetch_count=self._prefetch)
         asking.addCallbacks(self._answered, lambda _: None, callbackArgs=(self._round,))
 
     def _answered(self, reply: object, number: int) -> None:
         if self._closed or number != self._round or self._drained:
             return
         if self.delivered:
-            if self._since < PREFETCH:
+            if self._since < self._prefetch:
                 self._drained = True
                 self._owner.drained()
             else:

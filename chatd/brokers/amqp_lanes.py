@@ -36,8 +36,8 @@ class Lane:
 
     async def _open(self) -> None:
         channel = await self._lanes.client.open_channel()
-        await channel.basic_qos(prefetch_count=PREFETCH)
         channel.on_close = self._closed
+        await channel.basic_qos(prefetch_count=PREFETCH)
         self._channel = channel
         for attachment in list(self.members):
             self._begin(attachment, channel)

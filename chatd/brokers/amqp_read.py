@@ -46,11 +46,14 @@ class _Reader:
         self._stream = stream
         self._stop = stop
         self._fence = fence
-        self._attachment = Attachment(client, stream.name, start, self)
+        self._prefetch = PREFETCH
+        if stop is not None and isinstance(start, int):
+            self._prefetch = max(16, min(PREFETCH, stop - start))
+        self._attachment = Attachment(client, stream.name, start, self, self._prefetch)
 
     async def run(self, channel: Channel) -> list[Delivery]:
         channel.on_close = self._channel_closed
-        await channel.basic_qos(prefetch_count=PREFETCH)
+        await channel.basic_qos(prefetch_count=self._prefetch)
         self._attachment.begin(channel)
         try:
             await self.done
