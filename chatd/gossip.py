@@ -45,7 +45,9 @@ class Gossip:
         self._peers: dict[str, _Peer] = {}
         self._number = 0
         self._changes: dict[tuple[str, str], bool] = {}
+        self._typing: set[tuple[str, str]] = set()
         self._beat: IDelayedCall | None = None
+        presence.on_typing = self._types
         presence.on_local = self._changed
         presence.on_change = self._announce
         broker.listen(self.received)
@@ -70,13 +72,24 @@ class Gossip:
     # -- telling -----------------------------------------------------------------------------------
 
     def _changed(self, room: str, user: str, here: bool) -> None:
-        if not self._changes:
-            self._clock.callLater(GATHER, self._tell)
+        self._tell_soon()
         self._changes[room, user] = here
+
+    def _types(self, room: str, user: str) -> None:
+        self._tell_soon()
+        self._typing.add((room, user))
+
+    def _tell_soon(self) -> None:
+        if not self._changes and not self._typing:
+            self._clock.callLater(GATHER, self._tell)
 
     def _tell(self) -> None:
         changes, self._changes = self._changes, {}
-        self._send("changes", changes=[[r, u, here] for (r, u), here in changes.items()])
+        typing, self._typing = self._typing, set()
+        if changes:
+            self._send("changes", changes=[[r, u, here] for (r, u), here in changes.items()])
+        if typing:
+            self._send("typing", typing=sorted(typing))
 
     def _tick(self) -> None:
         self._beat = self._clock.callLater(BEAT, self._tick)
@@ -89,7 +102,7 @@ class Gossip:
                 self._drop(node)
 
     def _send(self, kind: str, **more: Any) -> None:
-        if kind not in ("beat", "ask", "bye"):
+        if kind not in ("beat", "ask", "bye", "typing"):
             self._number += 1
         payload = {"node": self._presence.node, "n": self._number, "kind": kind, **more}
         self._broker.broadcast(dump(payload))
@@ -132,6 +145,9 @@ class Gossip:
             for room, user, here in heard["changes"]:
                 self._presence.remote(node, room_name(room), user_name(user), here is True)
             peer.number = number
+        elif kind == "typing":
+            for room, user in heard["typing"]:
+                self._presence.remote_typing(room_name(room), user_name(user))
         elif kind == "ask" and heard.get("of") in (None, self._presence.node):
             self._send("snapshot", rooms=self._presence.local())
         if peer.number != number:

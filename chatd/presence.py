@@ -25,6 +25,9 @@ class Audience(Protocol):
     def show(self, room: str, joined: list[str], left: list[str], count: int) -> None:
         """``joined`` and ``left`` are both empty above the presence limit."""
 
+    def show_typing(self, room: str, user: str) -> None:
+        """``user`` is typing, on another node."""
+
 
 @frozen
 class Members:
@@ -55,6 +58,8 @@ class Presence:
         #: Told when a user comes to or goes from all nodes taken together: room, user, whether
         #: here, and the node it was about.
         self.on_change: Callable[[str, str, bool, str], None] = lambda room, user, here, node: None
+        #: Told that one of this node's own users is typing: room, user.
+        self.on_typing: Callable[[str, str], None] = lambda room, user: None
         self._clock = clock
         self._audience: Audience | None = None
         self._rooms: dict[str, _Room] = {}
@@ -81,6 +86,10 @@ class Presence:
         if count == 1:
             self.on_local(room, user, False)
 
+    def typing(self, room: str, user: str) -> None:
+        """``user`` is typing, here."""
+        self.on_typing(room, user)
+
     def local(self) -> dict[str, list[str]]:
         """This node's users by room."""
         return {
@@ -94,6 +103,11 @@ class Presence:
     def remote(self, node: str, room: str, user: str, here: bool) -> None:
         """Another node says that ``user`` is, or is no longer, in ``room`` there."""
         self._set(room, user, node, 1 if here else 0)
+
+    def remote_typing(self, room: str, user: str) -> None:
+        """Another node says that ``user`` is typing there."""
+        if self._audience is not None:
+            self._audience.show_typing(room, user)
 
     def replace(self, node: str, rooms: Mapping[str, Iterable[str]]) -> None:
         """Another node says who is there in all; whoever it does not name is not."""

@@ -122,6 +122,7 @@ class Session:
             raise ChatError(Code.NOT_JOINED, "Join the room first.")
         frame = {"type": "typing", "room": name, "user": self.identity.user}
         subscription.room.notify(frame, besides=subscription)
+        self.chat.presence.typing(name, self.identity.user)
 
     def resume(self) -> None:
         """The transport drains again: read on in every room."""

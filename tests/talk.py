@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 
 from tests.waiting import pause, until
@@ -100,6 +100,8 @@ class Writer:
         self.acked: list[str] = []
         #: Answers other than ``ack``, by code.
         self.refused: list[str] = []
+        #: The id that waits for its acknowledgement, or was the last to get it.
+        self.pending = ""
         self._room = room
         self._ids = (f"{name}-{n}" for n in count())
         self._writing = False
@@ -116,6 +118,13 @@ class Writer:
         if self.done is not None:
             await self.done
 
+    def abandon(self) -> None:
+        """Stop at once, whatever is under way."""
+        self._writing = False
+        if self.done is not None:
+            self.done.addErrback(lambda failure: failure.trap(CancelledError))
+            self.done.cancel()
+
     async def more(self, number: int = 20) -> None:
         """Return after so many more acknowledgements."""
         assert self.done is not None
@@ -126,7 +135,7 @@ class Writer:
 
     async def _write(self) -> None:
         while self._writing:
-            id = next(self._ids)
+            id = self.pending = next(self._ids)
             while (answer := await self._answer(id))["type"] != "ack":
                 self.refused.append(answer["code"])
                 await pause(0.05)
