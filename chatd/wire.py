@@ -19,6 +19,9 @@ ROOM_BYTES = 200
 USER_CHARACTERS = 64
 #: ``text`` and ``data`` together, in bytes of UTF-8.
 CONTENT_BYTES = 64 * 1024
+#: Objects and arrays within one another in ``data``: far from where Python's own JSON gives up,
+#: which depends on who calls it.
+DATA_DEPTH = 100
 #: How many of a room's newest messages an id is remembered for.
 WINDOW = 1000
 
@@ -232,14 +235,25 @@ def check_content(text: object, data: object, max_text: int) -> tuple[str, dict[
         raise bad_request("Give data as a JSON object, or leave it out.")
     try:
         size = len(text.encode("utf-8"))
-        more = len(dump(data)) if data is not None else 0
+        more = dump(data) if data is not None else b""
     except (ValueError, RecursionError):
         raise bad_request("The text or data holds what UTF-8 JSON cannot carry.") from None
     if size > max_text:
         raise ChatError(Code.TOO_LARGE, f"A text is at most {max_text} bytes of UTF-8.")
-    if size + more > CONTENT_BYTES:
+    if size + len(more) > CONTENT_BYTES:
         raise ChatError(Code.TOO_LARGE, f"Text and data are at most {CONTENT_BYTES} bytes.")
+    if more.count(b"{") + more.count(b"[") > DATA_DEPTH and _deep(data):
+        raise bad_request(f"Data is nested at most {DATA_DEPTH} levels deep.")
     return text, data
+
+
+def _deep(data: object) -> bool:
+    """Whether ``data`` is nested deeper than `DATA_DEPTH`."""
+    layer: list[Any] = [data]
+    for _ in range(DATA_DEPTH):
+        inner = [v for one in layer for v in (one.values() if isinstance(one, dict) else one)]
+        layer = [value for value in inner if isinstance(value, dict | list)]
+    return bool(layer)
 
 
 @frozen(eq=False)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
@@ -181,8 +181,10 @@ class Api(Resource):
         headers = self._door.gate.preflight_headers(origin, route.allow)
         return Reply(204, headers={"Allow": ", ".join(route.allow), **headers})
 
-    def _failed(self, failure: Failure, request: Request) -> Reply:
+    def _failed(self, failure: Failure, request: Request) -> Reply | None:
         error = failure.value
+        if request._disconnected and isinstance(error, CancelledError):
+            return None  # a poll given up with its client
         if isinstance(error, _NotFound):
             return _error(404, "There is nothing at this path.")
         if not isinstance(error, ChatError):
@@ -191,10 +193,12 @@ class Api(Resource):
             return Reply(
                 500, {"type": "error", "code": Code.UNAVAILABLE.word, "text": "The server failed."}
             )
-        retry = {"Retry-After": str(error.retry or 1)} if error.code in _AGAIN else {}
+        headers = {"Retry-After": str(error.retry or 1)} if error.code in _AGAIN else {}
+        if error.code is Code.UNAUTHORIZED:
+            headers["WWW-Authenticate"] = "Bearer"  # RFC 6750, section 3
         body = {"type": "error", "code": error.code.word, "text": error.text}
         self._metrics.errors.labels(error.code.word).inc()
-        return Reply(error.code.http, body, headers=retry)
+        return Reply(error.code.http, body, headers=headers)
 
     def _answer(self, reply: Reply | None, request: Request) -> None:
         self._in_hand -= 1

@@ -142,6 +142,8 @@ class Connection(WebSocketServerProtocol):  # type: ignore[misc]
         headers = list(responseHeaders or [])
         if error.retry is not None:
             headers.append(("Retry-After", error.retry))
+        if error.code is Code.UNAUTHORIZED:
+            headers.append(("WWW-Authenticate", "Bearer"))
         body = dump(error.frame())
         headers += [
             ("Content-Type", "application/json"),
