@@ -133,7 +133,7 @@ class Chat:
         while True:
             answer = await self._gather(room, place, limit)
             left = until - self.clock.seconds()
-            if answer.messages or answer.gap or self.draining or left <= 0:
+            if answer.messages or answer.gap or not limit or self.draining or left <= 0:
                 return answer
             await room.news.wait().addTimeout(left, self.clock, lambda *_: None)
             if self.entry(identity, stream.room).stream != stream:
@@ -162,10 +162,11 @@ class Chat:
         user = identity.user
         when = self.clock.seconds() + POLLER_PRESENT
         if (name, user) in self._pollers:
-            self._pollers[name, user][1].move(when)
-            return
-        self.presence.enter(name, user)
-        deadline = self.deadlines.at(when, lambda: self._unpolled(name, user))
+            _, deadline = self._pollers[name, user]
+            deadline.move(when)
+        else:
+            self.presence.enter(name, user)
+            deadline = self.deadlines.at(when, lambda: self._unpolled(name, user))
         self._pollers[name, user] = identity, deadline
 
     def directory_changed(self, change: Change) -> None:
