@@ -13,8 +13,8 @@ MAX_LIMIT = 1000
 #: Seconds a poll may wait.
 MAX_WAIT = 60.0
 
-_WHOLE = re.compile(r"[0-9]{1,9}", re.ASCII)
-_DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+_WHOLE = re.compile(r"[0-9]{1,100}", re.ASCII)
+_DECIMAL = re.compile(r"[0-9]{1,100}(\.[0-9]{1,100})?", re.ASCII)
 
 
 def start_of(call: Call) -> Start:
@@ -37,7 +37,7 @@ def limit_of(call: Call, start: Start) -> int:
     size = min(_whole("limit", limit), MAX_LIMIT) if limit is not None else LIMIT
     if isinstance(start, Last) and start.n:
         return start.n
-    return max(size, 1)
+    return size
 
 
 def wait_of(call: Call) -> float:
