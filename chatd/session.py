@@ -58,8 +58,11 @@ class Session:
         try:
             return await work()
         finally:
-            turn.release()
-            if not turn.locked and self._turns.get(name) is turn:
+            if turn.waiting:
+                # whoever asked is answered before the next in line begins
+                self.chat.clock.callLater(0, turn.release)
+            else:
+                turn.release()
                 del self._turns[name]
 
     async def _join(self, name: str, start: Start) -> Joined | None:
