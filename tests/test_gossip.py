@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
 from unittest import mock
 
 from hypothesis import given, settings
@@ -137,12 +140,12 @@ class DeathTests(GossipCase):
 
 
 class LossTests(GossipCase):
-    def lossy(self, lost: object) -> object:
+    def lossy(self, lost: Callable[[dict[str, Any]], bool]) -> AbstractContextManager[Any]:
         """While it is entered, payloads for which ``lost(payload)`` is true reach nobody."""
         broadcast = MemoryBroker.broadcast
 
         def sometimes(broker: MemoryBroker, payload: bytes) -> None:
-            if not lost(json.loads(payload)):  # type: ignore[operator]
+            if not lost(json.loads(payload)):
                 broadcast(broker, payload)
 
         return mock.patch.object(MemoryBroker, "broadcast", sometimes)
