@@ -1,11 +1,12 @@
 """CPU per AMQP delivery and per confirmed publish: chatd's client, stock txAMQP, pika.
 
-    python bench/amqp.py --broker amqp://guest:guest@127.0.0.1:5672/
+    python bench/amqp.py [--broker amqp://guest:guest@127.0.0.1:5672/]
 
-Each peer runs in a process of its own, the peers in turn, ``--rounds`` times; the table shows the
-median of process CPU (user and system) in microseconds a message. All read the same stream from
-its first record with a prefetch of 1,000 and acknowledge in batches; all publish with 256 under
-way in confirm mode. Stock txAMQP runs with the few patches without which it cannot take part.
+Without ``--broker`` a RabbitMQ node is started for it. Each peer runs in a process of its own, the
+peers in turn, ``--rounds`` times; the table shows the median of process CPU (user and system) in
+microseconds a message. All read the same stream from its first record with a prefetch of 1,000 and
+acknowledge in batches; all publish with 256 under way in confirm mode. Stock txAMQP runs with the
+few patches without which it cannot take part.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from twisted.internet import defer, reactor, task
 from twisted.internet.endpoints import HostnameEndpoint
@@ -29,6 +33,7 @@ from chatd.amqp.confirms import pack_address
 from chatd.amqp.deliveries import Delivery
 from chatd.amqp.url import BrokerURL
 from chatd.brokers.amqp_record import publish_properties
+from tests.rabbit import Node
 
 STREAM = "chatd.bench"
 BODY = b'{"id":"i","user":"ann","text":"' + b"x" * 200 + b'","time":"2026-11-01T12:00:00.000Z"}'
@@ -333,7 +338,7 @@ def run(arguments: argparse.Namespace, peer: str, mode: str, count: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--broker", default="amqp://guest:guest@127.0.0.1:5672/")
+    parser.add_argument("--broker")
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peer", choices=PEERS)
@@ -342,6 +347,18 @@ def main() -> None:
     if arguments.peer:
         child(arguments)
         return
+    if arguments.broker:
+        compare(arguments)
+        return
+    node = Node().start()
+    try:
+        arguments.broker = node.url()
+        compare(arguments)
+    finally:
+        node.close()
+
+
+def compare(arguments: argparse.Namespace) -> None:
     run(arguments, "chatd", "fill", arguments.count)
     figures: dict[tuple[str, str], list[float]] = {}
     for _ in range(arguments.rounds):

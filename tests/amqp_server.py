@@ -9,11 +9,13 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
 from txamqp.connection import Method
 
 from chatd.amqp.channel import Channel, Reason
 from chatd.amqp.client import Client
 from chatd.amqp.codec import decode_method, encode_method, encode_properties
+from chatd.amqp.deliveries import Delivery
 from chatd.amqp.spec import method
 
 _DEFAULTS: dict[str, Any] = {"shortstr": "", "longstr": "", "table": {}}
@@ -128,3 +130,29 @@ class Server:
     def lose(self) -> None:
         """The connection is gone."""
         self.client.connectionLost(Failure(ConnectionLost()))
+
+
+class Consuming(SynchronousTestCase):
+    """Helper: a client with a consumer."""
+
+    def setUp(self) -> None:
+        self.server = Server().tuned()
+        self.channel = self.server.channel()
+        self.batches: list[list[Delivery]] = []
+        self.consume(self.channel, "c", self.batches.append)
+
+    def consume(self, channel: Channel, tag: str, handler: Any) -> Deferred[Any]:
+        consuming = self.server.client.consume(
+            channel, "q", tag, handler, lambda: self.batches.append([]), {"x-stream-offset": 7}
+        )
+        [(number, name, args)] = self.server.heard()
+        self.assertEqual((number, name), (channel.id, "basic.consume"))
+        self.assertEqual(args["arguments"], {"x-stream-offset": 7})
+        self.assertIs(args["no_ack"], False)
+        self.server.say(channel.id, "basic.consume-ok", consumer_tag=tag)
+        self.successResultOf(consuming)
+        return consuming
+
+    @property
+    def bodies(self) -> list[bytes]:
+        return [one.body for batch in self.batches for one in batch]
