@@ -136,6 +136,11 @@ class Node:
         """The number of the port ``websocket``, ``http`` or ``setup``."""
         return self._ports[name]
 
+    def factory(self, name: str) -> Any:
+        """What makes the connections of a port."""
+        parts = (part for part in self.service if isinstance(part, StreamServerEndpointService))
+        return next(part.factory for part in parts if str(part.name).startswith(name))
+
     # -- clients --
 
     async def raw(self, port: str) -> Raw:

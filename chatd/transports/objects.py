@@ -43,9 +43,9 @@ class Splitter:
             if self._buffer and not self._buffer.startswith(b"{"):
                 raise NotAnObject('Send a JSON object, such as {"roomname":"lobby"}.')
         end = self._scan()
+        if (end or len(self._buffer)) > MAX_OBJECT:
+            raise NotAnObject(f"No complete JSON object within {MAX_OBJECT} bytes.")
         if end is None:
-            if len(self._buffer) > MAX_OBJECT:
-                raise NotAnObject(f"No complete JSON object within {MAX_OBJECT} bytes.")
             return None
         found, self._buffer = self._buffer[:end], self._buffer[end:]
         self._scanned = 0
@@ -57,6 +57,10 @@ class Splitter:
         if match:
             self._buffer = self._buffer[match.end() :]
         return match is not None
+
+    def ends_line(self) -> bool:
+        """Whether what has come and was not taken ends with a newline."""
+        return self._buffer.endswith(b"\n")
 
     def _scan(self) -> int | None:
         """The end of the object at the start of the buffer, as far as it has come."""

@@ -112,7 +112,10 @@ class SetupProtocol(Protocol):
             doing.addCallback(self._done)
         self._taking = False
         if self._ended and self._state is State.READY and self._draining:
-            self._close()
+            if len(self._splitter):
+                self._give_up(bad_request("This ends before its JSON object does."))
+            else:
+                self._close()
         self._pace()
 
     def _done(self, _: object) -> None:
@@ -139,15 +142,15 @@ class SetupProtocol(Protocol):
         self._count(error)
         self._answer(f"{error.code.http} {error.line()}")
 
-    def _answer(self, line: str) -> None:
+    def _answer(self, line: str, newline: bool = False) -> None:
         # The newline is looked for only now: it may have come in a later piece than the object.
-        end = b"\n" if self._splitter.newline() else b""
+        end = b"\n" if self._splitter.newline() or newline else b""
         if self._state is not State.CLOSING:
             self.transport.write(line.encode("utf-8", "replace") + end)
 
     def _give_up(self, error: ChatError) -> None:
         self._count(error)
-        self.transport.write(f"{error.code.http} {error.line()}\n".encode("utf-8", "replace"))
+        self._answer(f"{error.code.http} {error.line()}", self._splitter.ends_line())
         self._state = State.CLOSING
         self.transport.unregisterProducer()
         half_close(self.transport)
