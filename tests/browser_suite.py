@@ -37,6 +37,7 @@ def daemon() -> Iterator[Daemon]:
     options = [part for room in ROOMS for part in ("--room", room)]
     with Daemon("--rate", "10000/s", "--trusted-proxy", "127.0.0.1/32", *options) as daemon:
         yield daemon
+        assert "Traceback" not in daemon.log(), daemon.log()
 
 
 @pytest.fixture(scope="module")

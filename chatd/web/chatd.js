@@ -970,7 +970,7 @@ export class Room extends Emitter {
       if (!reached) this.#span = Math.ceil(this.#span / 8);
       else if (passed >= count) this.#span = Math.ceil((this.#span * 2 * count) / passed);
       if (reached && (passed >= count || this.#span > end)) return before;
-      if (reached) this.#span *= 8;
+      if (reached) this.#span *= 30;
       found = before;
     }
     return found;

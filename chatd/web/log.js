@@ -20,6 +20,10 @@ const FETCHED = 100;
 const NEAR = 600;
 /** Messages of one person in so many ms stand together. */
 const TOGETHER = 5 * 60_000;
+/** So long after coming in, what is shown is what was said before, in ms. */
+const BACKLOG = 1500;
+/** After a failure nothing is fetched for so long, in ms. */
+const REST = 5000;
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
 const calendar = new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long' });
@@ -48,6 +52,8 @@ export class Log {
   #scheduled = false;
   #gap = false;
   #unread = 0;
+  #began = Date.now();
+  #failed = 0;
   /** @type {string | null} the first message that came while nobody looked */
   #divider = null;
   #ended = new AbortController();
@@ -199,9 +205,13 @@ export class Log {
     this.#list.replaceChildren();
   }
 
+  get #resting() {
+    return Date.now() - this.#failed < REST;
+  }
+
   async #older() {
     const [first] = this.#items;
-    if (!first || this.#loading || this.#complete) return;
+    if (!first || this.#loading || this.#complete || this.#resting) return;
     this.#top.textContent = 'Looking further back…';
     await this.#load(async () => {
       const messages = await this.#room.before(first.message, FETCHED);
@@ -228,7 +238,7 @@ export class Log {
 
   async #newer() {
     const last = this.#items.at(-1);
-    if (!last || this.#loading || !this.#detached) return;
+    if (!last || this.#loading || !this.#detached || this.#resting) return;
     await this.#load(async () => {
       const after = last.message.cursor;
       const { messages } = await this.#room.history({ after, limit: FETCHED });
@@ -250,7 +260,8 @@ export class Log {
     try {
       await fetch();
     } catch {
-      this.#top.textContent = 'Older ones cannot be fetched right now.';
+      this.#failed = Date.now();
+      this.#top.textContent = 'More cannot be fetched right now.';
     }
     this.#loading = false;
     this.#element.removeAttribute('aria-busy');
@@ -292,10 +303,14 @@ export class Log {
     return !document.hidden && document.hasFocus() && this.#following;
   }
 
+  get #new() {
+    return Date.now() - this.#began < BACKLOG;
+  }
+
   /** @param {Message[]} messages that have just come */
   #count(messages) {
     for (const message of messages) {
-      if (message.user === this.#me || this.#watched) continue;
+      if (message.user === this.#me || this.#watched || this.#new) continue;
       if (this.#unread === 0) this.#divide(key(message));
       this.#unread += 1;
     }

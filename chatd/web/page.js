@@ -54,6 +54,8 @@ class Visit {
   #room = null;
   /** @type {Map<string, ReturnType<typeof setTimeout>>} */
   #typing = new Map();
+  /** @type {Map<string, string>} our texts that are not acknowledged, by id */
+  #said = new Map();
   #title = '';
 
   /** @param {string} me @param {string | null} token */
@@ -81,11 +83,17 @@ class Visit {
     });
     room.on('presence', ({ members, count }) => people(members, count, me));
     room.on('typing', (one) => one.user !== me && this.#startTyping(one.user));
-    room.on('sent', ({ id }) => this.#log?.sent(id));
+    room.on('sent', ({ id }) => {
+      this.#log?.sent(id);
+      this.#said.delete(id);
+    });
     room.on('failed', ({ id, error }) => this.#failed(id, error));
     room.on('closed', (error) => leave(error.message));
     people(room.members, room.count, me);
-    for (const unsent of room.unsent) this.#log.sending(unsent);
+    for (const unsent of room.unsent) {
+      this.#said.set(unsent.id, unsent.text);
+      this.#log.sending(unsent);
+    }
   }
 
   close() {
@@ -96,12 +104,9 @@ class Visit {
     document.title = 'chatd';
   }
 
-  /** @type {Map<string, string>} what was refused, by id, to be tried again */
-  #refused = new Map();
-
   /** @param {string} text @param {string} [id] */
   send(text, id = newId()) {
-    this.#refused.set(id, text);
+    this.#said.set(id, text);
     this.#log?.sending({ id, text, at: Date.now() });
     void this.#log?.latest();
     // Its fate is told by the room's events, but for what never got under way.
@@ -112,7 +117,7 @@ class Visit {
 
   /** @param {string} id @param {ChatError} error */
   #failed(id, error) {
-    const text = this.#refused.get(id);
+    const text = this.#said.get(id);
     this.#log?.failed(id, error.message, () => text !== undefined && this.send(text, id));
   }
 
