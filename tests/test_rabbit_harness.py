@@ -152,9 +152,10 @@ class NodeTests(TestCase):
         channel = connection.channel()
         self.node.alarm(True)
         self.addCleanup(self.node.alarm, False)
-        channel.basic_publish("", "nowhere", b"")
         while not blocked:
-            connection.process_data_events(1)
+            # The broker says so when something is published after it has heard of the alarm.
+            channel.basic_publish("", "nowhere", b"")
+            connection.process_data_events(0.1)
 
 
 class LeakTests(TestCase):
