@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from textwrap import dedent
 from threading import Thread
 from typing import Any
 
@@ -18,7 +19,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.browser import Person
 from tests.browser_suite import NO_EVENTSOURCE, NO_WEBSOCKET, browser
-from tests.daemon import Daemon
+from tests.daemon import ROOT, Daemon
 
 __all__ = ["browser"]
 
@@ -26,29 +27,19 @@ pytestmark = pytest.mark.browser
 
 KEY = b"a secret of thirty-two bytes....."
 
-#: A page of an application's own, which uses chatd.js as docs/browser.rst says.
-PAGE = """<!doctype html>
-<meta charset="utf-8">
-<title>An application</title>
-<link rel="icon" href="data:,">
-<p id="state"></p>
-<ul id="log"></ul>
-<script type="module">
-import { Chat } from '%(address)s/chatd.js';
+ADDRESS = "http://localhost:8081/"
 
-const chat = new Chat('%(address)s', { user: 'ann' });
-chat.on('state', ({ state, transport }) => {
-  document.getElementById('state').textContent = `${state} ${transport}`;
-});
-const room = await chat.join('lobby');
-await room.send('from afar');
-for await (const { text } of room) {
-  const item = document.createElement('li');
-  item.textContent = text;
-  document.getElementById('log').append(item);
-}
-</script>
-"""
+
+def page(own: str, address: str) -> str:
+    """The page of docs/browser.rst, with the module from ``own`` and chatd at ``address``."""
+    text = (ROOT / "docs" / "browser.rst").read_text()
+    start = text.index("    <!doctype html>")
+    shown = dedent(text[start : text.index("</script>", start)] + "</script>\n")
+    module, chat = f'from "{ADDRESS}chatd.js"', f'new Chat("{ADDRESS}"'
+    assert module in shown
+    assert chat in shown
+    shown = shown.replace(module, f'from "{own}chatd.js"').replace(chat, f'new Chat("{address}"')
+    return shown + '<link rel="icon" href="data:,">\n'
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -87,18 +78,17 @@ class TestCrossOrigin:
     @TRANSPORTS
     def test_allowed(self, browser: Browser, tmp_path: Path, transport: str, script: str) -> None:
         with site(tmp_path) as origin, Daemon("--origin", origin) as daemon:
-            (tmp_path / "app.html").write_text(PAGE % {"address": daemon.url("")})
+            (tmp_path / "app.html").write_text(page(daemon.url(), daemon.url()))
             ann = Person(browser, f"{origin}/app.html", script=script)
             expect(ann.page.locator("#state")).to_have_text(f"online {transport}")
-            expect(ann.page.locator("#log")).to_have_text("from afar")
+            ann.say("from afar")
+            expect(ann.page.locator("#log li")).to_have_text(["ann: from afar"])
             ann.leave()
 
     def test_refused(self, browser: Browser, tmp_path: Path) -> None:
         with site(tmp_path) as origin, Daemon("--origin", "http://other.example") as daemon:
-            script = Path(__file__).resolve().parent.parent / "chatd" / "web" / "chatd.js"
-            (tmp_path / "chatd.js").write_bytes(script.read_bytes())
-            own = PAGE.replace("'%(address)s/chatd.js'", "'./chatd.js'")
-            (tmp_path / "app.html").write_text(own % {"address": daemon.url("")})
+            (tmp_path / "chatd.js").write_bytes((ROOT / "chatd/web/chatd.js").read_bytes())
+            (tmp_path / "app.html").write_text(page("./", daemon.url()))
             ann = Person(browser, f"{origin}/app.html")
             expect(ann.page.locator("#state")).to_have_text("offline null")
             assert len(ann.sockets) >= 1
@@ -108,7 +98,7 @@ class TestCrossOrigin:
             ann.complaints.clear()
             ann.leave()
             # The module itself is refused to that page too.
-            (tmp_path / "app.html").write_text(PAGE % {"address": daemon.url("")})
+            (tmp_path / "app.html").write_text(page(daemon.url(), daemon.url()))
             bob = Person(browser, f"{origin}/app.html")
             expect(bob.page.locator("#state")).to_be_empty()
             assert bob.sockets == []
