@@ -19,7 +19,7 @@ from chatd.limits import Connections, Deadline
 from chatd.metrics import Metrics
 from chatd.origins import UNIX
 from chatd.transports.objects import MAX_OBJECT, NotAnObject, Splitter
-from chatd.transports.outlet import LINGER, half_close
+from chatd.transports.outlet import LINGER, half_close, tune
 from chatd.wire import ChatError, Code, bad_request, load_object, room_name, user_name
 
 #: Seconds without a byte after which a connection is closed.
@@ -58,6 +58,7 @@ class SetupProtocol(Protocol):
         self._idle: Deadline | None = None
 
     def connectionMade(self) -> None:
+        tune(self.transport)
         self.transport.registerProducer(self, True)
         self._idle = self.factory.door.deadlines.after(IDLE, self.transport.abortConnection)
         address = getattr(self.transport.getPeer(), "host", UNIX)
@@ -205,7 +206,8 @@ class SetupFactory(Factory):
         if secret is not None and not secret.matches(request.get("secret")):
             raise ChatError(Code.UNAUTHORIZED, 'Send the shared secret as "secret".')
         status = request.get("status")
-        op = request.get("op", status if status in self._operations else "create_room")
+        named = isinstance(status, str) and status in self._operations
+        op = request.get("op", status if named else "create_room")
         operation = self._operations.get(op) if isinstance(op, str) else None
         if operation is None:
             raise bad_request(f"The op is one of {', '.join(self._operations)}.")
