@@ -27,7 +27,7 @@ from chatd.interfaces import (
     Stream,
     Unavailable,
 )
-from chatd.sharing import Waiters
+from chatd.sharing import Shared, Waiters
 from chatd.wire import ChatError, Code, dump, load_object
 
 #: Seconds until a change that was appended must have come back.
@@ -60,6 +60,7 @@ class Directory:
         self._watchers: list[Watcher] = []
         self._waiting: dict[str, Waiters[bool]] = {}
         self._loading: Waiters[None] = Waiters()
+        self._making: Shared[Stream, None] = Shared()
         self._doomed: deque[Stream] = deque(maxlen=DOOMED)
         self._following: IFollowing | None = None
         self._running = False
@@ -140,9 +141,15 @@ class Directory:
         """Make sure that the room's stream exists: it may have been created by one who died."""
         if not entry.made:
             try:
-                await self._broker.create(entry.stream)
+                # once for all who wait, who then go on in the order in which they came
+                await self._making.run(entry.stream, lambda: self._make(entry))
             except Unavailable:
                 raise unavailable().about(entry.name) from None
+
+    async def _make(self, entry: Entry) -> None:
+        stream = entry.stream
+        await self._broker.create(stream)
+        if entry.stream == stream:
             entry.made = True
 
     async def delete(self, name: str) -> bool:

@@ -95,6 +95,25 @@ class PublishTests(RoomCase):
         self.assertTrue(self.world.say("lobby", "x"))
         self.assertEqual(self.resumed(), ["x"])
 
+    def test_stored_in_the_order_of_the_calls_whatever_must_be_waited_for(self) -> None:
+        self.make(nodes=2)
+        chat = self.world.sites[1].chat
+        creating: list[Deferred[None]] = []
+
+        def create(stream: object) -> Deferred[None]:
+            creating.append(Deferred())
+            return creating[-1]
+
+        with mock.patch.object(self.world.sites[1].broker, "create", create):
+            for n in range(5):
+                self.world.begin(chat.publish(Identity("ann"), "lobby", f"m{n}"))
+            self.world.turn()
+        for making in reversed(creating):
+            making.callback(None)
+        self.world.begin(chat.publish(Identity("ann"), "lobby", "m5"))
+        self.world.turn()
+        self.assertEqual(self.resumed(), [f"m{n}" for n in range(6)])
+
     def test_an_id_is_known_for_exactly_a_window(self) -> None:
         for distance, known in ((WINDOW - 1, True), (WINDOW, False)):
             self.make()
