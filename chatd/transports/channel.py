@@ -21,7 +21,7 @@ from twisted.web.server import Request, Site
 
 from chatd.limits import Deadline, Deadlines
 from chatd.metrics import Metrics
-from chatd.transports.outlet import LINGER, acknowledged, half_close
+from chatd.transports.outlet import LINGER, acknowledged, half_close, tune
 from chatd.wire import Code, dump
 
 #: Seconds for a request to come in whole, from its first byte or the connection's beginning.
@@ -66,6 +66,7 @@ class Channel(HTTPChannel):
         self._read = 0
 
     def connectionMade(self) -> None:
+        tune(self.transport)
         super().connectionMade()
         self._wait(REQUEST)
 

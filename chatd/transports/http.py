@@ -47,7 +47,7 @@ class Call:
     def query(self, name: str) -> str | None:
         """A parameter of the URL (or of a form), decoded; the first one if given twice."""
         values = (self.request.args or {}).get(name.encode("ascii"))
-        if not values:
+        if not values or values[0] is None:  # a part of a form that holds parts of its own
             return None
         try:
             return str(values[0], "utf-8")
