@@ -115,12 +115,13 @@ class ChatService(MultiService):
         self.websockets = self._websockets()
         self.streams = Streams(self.chat, self.metrics)
         self.api = self._api()
+        self.setup = SetupFactory(self.chat.directory, self.door, self.metrics)
         ports = [
             *self._ports("websocket", config.websocket, self.websockets),
             *self._ports("http", config.http, self._site()),
-            *self._ports("setup", config.setup, self._setup()),
+            *self._ports("setup", config.setup, self.setup),
         ]
-        transports = (self.websockets, self.streams, self.api)
+        transports = (self.websockets, self.streams, self.api, self.setup)
         self.node = NodeService(self._clock, self.chat, gossip, config.rooms, transports)
         self.node.setServiceParent(self)
         for port in ports:
@@ -186,9 +187,6 @@ class ChatService(MultiService):
     def _site(self) -> LimitedSite:
         limit = self._config.max_frame
         return LimitedSite(self.api, self.chat.deadlines, self.metrics, limit)
-
-    def _setup(self) -> SetupFactory:
-        return SetupFactory(self.chat.directory, self.door, self.metrics)
 
     def _ports(
         self, name: str, texts: tuple[str, ...], factory: IProtocolFactory

@@ -106,7 +106,9 @@ class Node:
         for part in self.service:
             if isinstance(part, StreamServerEndpointService):
                 waiting: Any = part._waitingForPort
-                self._ports[str(part.name).partition(":")[0]] = waiting.result.getHost().port
+                self._ports[str(part.name).partition(":")[0]] = getattr(
+                    waiting.result.getHost(), "port", 0
+                )
         wanted = self.service._config.rooms
         directory = self.service.chat.directory
         await until(lambda: self.service.ready and all(map(directory.find, wanted)))
@@ -136,11 +138,6 @@ class Node:
         """The number of the port ``websocket``, ``http`` or ``setup``."""
         return self._ports[name]
 
-    def factory(self, name: str) -> Any:
-        """What makes the connections of a port."""
-        parts = (part for part in self.service if isinstance(part, StreamServerEndpointService))
-        return next(part.factory for part in parts if str(part.name).startswith(name))
-
     # -- clients --
 
     async def raw(self, port: str) -> Raw:
@@ -149,8 +146,8 @@ class Node:
 
     async def dial(self, port: int) -> Raw:
         client = Raw()
-        self._clients.append(client)
         await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), client)
+        self._clients.append(client)
         return client
 
     async def websocket(

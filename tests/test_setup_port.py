@@ -221,7 +221,7 @@ class FaultTests(ServingTests):
 
     async def test_too_many(self) -> None:
         node = await self.serve()
-        factory = node.factory("setup")
+        factory = node.service.setup
         factory.connections.per_address = 2
         one, two = [await node.raw("setup") for _ in range(2)]
         await until(lambda: factory.connections.total == 2)

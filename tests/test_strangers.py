@@ -225,5 +225,5 @@ class StrangerTests(SynchronousTestCase):
         for pieces in (cut(data, places), [data]):
             self.tearDown()
             self.start()
-            answers.append(self.meet(self.service._setup(), pieces).replace(b"\n", b""))
+            answers.append(self.meet(self.service.setup, pieces).replace(b"\n", b""))
         self.assertEqual(answers[0], answers[1])

@@ -186,7 +186,7 @@ class OneOrderTests(ServingTests):
             },
         )
         await publish(node, "lobby", "none")
-        self.assertNotIn(b"\"data\"", await reader.message())
+        self.assertNotIn(b'"data"', await reader.message())
 
     async def test_who_publishes_receives_its_own(self) -> None:
         node = await self.serve()

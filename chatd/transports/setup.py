@@ -59,6 +59,7 @@ class SetupProtocol(Protocol):
 
     def connectionMade(self) -> None:
         tune(self.transport)
+        self.factory.protocols.add(self)
         self.transport.registerProducer(self, True)
         self._idle = self.factory.door.deadlines.after(IDLE, self.transport.abortConnection)
         address = getattr(self.transport.getPeer(), "host", UNIX)
@@ -69,6 +70,7 @@ class SetupProtocol(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._state = State.CLOSING
+        self.factory.protocols.discard(self)
         if self._idle is not None:
             self._idle.cancel()
         if self._release is not None:
@@ -122,6 +124,16 @@ class SetupProtocol(Protocol):
     def _done(self, _: object) -> None:
         if self._state is State.BUSY:
             self._state = State.READY
+        self._next()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being done."""
+        return self._state is State.BUSY
+
+    def drain(self) -> None:
+        """Close once what has come is answered."""
+        self._ended = True
         self._next()
 
     def _pace(self) -> None:
@@ -189,6 +201,7 @@ class SetupFactory(Factory):
         self.door = door
         self.metrics = metrics
         self.connections = Connections(MAX_CONNECTIONS, MAX_PER_ADDRESS)
+        self.protocols: set[SetupProtocol] = set()
         self._directory = directory
         self._operations: dict[str, Callable[[dict[str, Any]], Coroutine[Any, Any, Any]]] = {
             "create_room": self._create,
@@ -199,6 +212,16 @@ class SetupFactory(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> SetupProtocol:
         return SetupProtocol(self)
+
+    @property
+    def busy(self) -> int:
+        """How many requests are being done."""
+        return sum(protocol.busy for protocol in self.protocols)
+
+    def drain(self) -> None:
+        """Close all connections, each after its answer."""
+        for protocol in list(self.protocols):
+            protocol.drain()
 
     async def perform(self, request: dict[str, Any]) -> None:
         """Do what ``request`` asks; `ChatError` if it cannot be done."""
