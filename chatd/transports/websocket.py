@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import connectionDone
@@ -237,7 +238,8 @@ class Connection(WebSocketServerProtocol):  # type: ignore[misc]
         return result
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        super().connectionLost(reason)
+        # Autobahn reports what no TLS client would say as an error; strangers say such things
+        super().connectionLost(connectionDone if reason.check(SSL.Error) else reason)
         self._due.cancel()
         self.outlet.close()
         if self._release is not None:
