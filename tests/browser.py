@@ -63,7 +63,12 @@ class Person:
         self.sockets: list[str] = []
         if script:
             self.context.add_init_script(script)
-        self.page: Page = self.context.new_page()
+        self.page: Page
+        self.open(url)
+
+    def open(self, url: str) -> None:
+        """Go to ``url`` in a new window."""
+        self.page = self.context.new_page()
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("websocket", lambda socket: self.sockets.append(socket.url))

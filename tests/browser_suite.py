@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from signal import SIGTERM
 from typing import Any
 
 import pytest
@@ -156,6 +157,36 @@ class BrowserSuite:
         bob = visit()
         bob.join("bob", room)
         bob.sees("before", "meanwhile", "after")
+
+    def test_server_restarted(self, visit: Visit, room: str, daemon: Daemon) -> None:
+        people = [visit(), visit(script=NO_WEBSOCKET), visit(script=NO_WEBSOCKET + NO_EVENTSOURCE)]
+        for person, name in zip(people, ("ann", "bob", "cid"), strict=True):
+            person.join(name, room)
+        assert daemon.stop() == -SIGTERM
+        for person in people:
+            person.state("Offline")
+        people[0].say("meanwhile")
+        daemon.start()
+        for person in people:
+            person.state("Online")
+            person.sees("meanwhile")
+
+    def test_unsent_messages_outlive_the_window(
+        self, visit: Visit, room: str, relay: Relay
+    ) -> None:
+        ann, bob = visit(at=("127.0.0.1", relay.port)), visit()
+        ann.join("ann", room)
+        bob.join("bob", room)
+        relay.cut()
+        ann.state("Offline")
+        ann.say("kept")
+        expect(ann.messages).to_have_text(["kept"])
+        ann.page.close()
+        relay.mend()
+        ann.open(relay.url(f"/?room={room}&user=ann"))
+        ann.sees("kept")
+        bob.sees("kept")
+        expect(ann.log.locator(".fate")).to_have_text(["Sent"])
 
     def test_an_upgrade_that_goes_silent(self, visit: Visit, room: str, relay: Relay) -> None:
         relay.silence = (b"HTTP/1.1 101",)

@@ -171,7 +171,10 @@ class Daemon:
             return False
 
     def stop(self) -> int:
-        """End it with SIGTERM, as an operator would, and return its exit status."""
+        """End it with SIGTERM, as an operator would, and return its exit status.
+
+        That is -15: twistd, having stopped in order, ends by the signal that it was sent.
+        """
         return self._end(signal.SIGTERM)
 
     def kill(self) -> int:

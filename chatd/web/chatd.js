@@ -159,11 +159,13 @@ function parse(text) {
 /** @param {number} ms @param {AbortSignal} [signal] @returns {Promise<void>} */
 function sleep(ms, signal) {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal?.addEventListener('abort', () => {
+    const done = () => {
       clearTimeout(timer);
+      signal?.removeEventListener('abort', done);
       resolve();
-    }, { once: true });
+    };
+    const timer = setTimeout(done, ms);
+    signal?.addEventListener('abort', done);
   });
 }
 
@@ -622,7 +624,8 @@ class HttpLink {
       const after = first?.cursor ?? position.after ?? '';
       const frames = streaming ? this.#stream(room, after, signal)
         : this.#poll(room, after, waiting, signal);
-      await frames.next();
+      const { done } = await frames.next();
+      if (done) throw new ChatError('unavailable', 'The event stream was empty.');
       const here = await this.#here(room, signal);
       if (signal.aborted) return;
       this.#up();
@@ -665,7 +668,7 @@ class HttpLink {
     const wait = Number(query.wait ?? 0) * 1000;
     const timeout = wait + (this.isUp ? this.#options.answer : this.#options.patience);
     const how = { query, timeout, signal };
-    return this.#streaming ? read(this.#wire, room, how)
+    return this.#streaming && query.wait === undefined ? read(this.#wire, room, how)
       : this.#wire.request(`${path(room)}/messages`, how);
   }
 
@@ -894,6 +897,8 @@ export class Room extends Emitter {
   /** @type {Feed | null} kept from the start for the first reader */
   #first;
   #typed = 0;
+  /** @type {{error?: ChatError} | null} */
+  #ended = null;
   /** How far back `before` looks, in ms: it learns how busy the room is. */
   #span = 60_000;
 
@@ -1038,6 +1043,7 @@ export class Room extends Emitter {
   #newFeed() {
     const feed = new Feed(this.history);
     this.#feeds.add(feed);
+    if (this.#ended) feed.end(this.#ended.error);
     return feed;
   }
 
@@ -1106,6 +1112,7 @@ export class Room extends Emitter {
 
   /** @param {ChatError} [error] @package */
   _end(error) {
+    this.#ended = { error };
     for (const feed of this.#feeds) feed.end(error);
     if (error) this.emit('closed', error);
   }
@@ -1159,7 +1166,7 @@ class Outbox {
   remove(entry) {
     this.rest(entry);
     this.#entries.delete(`${entry.room}\n${entry.id}`);
-    this.#try((storage) => storage.removeItem(this.#prefix + entry.id));
+    if (this.#prefix) this.#try((storage) => storage.removeItem(this.#prefix + entry.id));
   }
 
   /** @param {Entry} entry not on its way any more */

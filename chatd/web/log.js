@@ -131,7 +131,8 @@ export class Log {
   /** @param {string} id acknowledged; the message itself may have come already or not */
   sent(id) {
     this.#mark(id, 'Sent');
-    if (this.#detached) this.#pending(id)?.remove();
+    const shown = this.#items.some(({ message }) => message.id === id && message.user === this.#me);
+    if (shown || this.#detached) this.#pending(id)?.remove();
   }
 
   /** @param {string} id @param {string} why @param {() => void} again */
