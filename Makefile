@@ -8,6 +8,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 PACKAGES := rabbitmq-server chromium nginx apache2 curl netcat-openbsd iproute2 util-linux
 PACKAGING := setup.cfg pyproject.toml .ci/venv .ci/python
 TEXTS := $(wildcard *.rst docs/*.rst)
+# Most of the time goes into waiting for other processes; a file stays in one process.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Types for the browser's side; TypeScript checks, it builds nothing.
 TYPESCRIPT := typescript@5.9.3
 TSC := .cache/js/node_modules/.bin/tsc
@@ -24,7 +26,7 @@ run: .venv/.run  ## start chatd here: make run OPTIONS="--room kitchen"
 test: .venv/.develop  ## run all tests: make test TESTS=tests/test_wire.py
 	@.ci/system $(PACKAGES)
 	@.ci/node
-	pytest $(TESTS)
+	pytest $(PARALLEL) $(TESTS)
 
 test-rabbitmq4: .venv/.develop  ## run the broker's tests on RabbitMQ 4.0, set up beside the system
 	@.ci/system $(PACKAGES)
