@@ -6,6 +6,7 @@ A connection speaks `chatd.transports.chat_v1` if it asks for that subprotocol, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from random import randrange
 from secrets import token_hex
@@ -137,7 +138,8 @@ class Connection(WebSocketServerProtocol):  # type: ignore[misc]
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
         """Refuse the handshake, with an error body like that of every HTTP route."""
-        error = self._refusal or bad_request(reason)
+        # Autobahn quotes what was sent, a token in the URL too
+        error = self._refusal or bad_request(re.split(r"""['":(]""", reason)[0].strip() + ".")
         if "Origin header" in reason:  # Autobahn's own look at it, which knows no 403
             error = ChatError(Code.FORBIDDEN, "A page with this Origin is not allowed.")
         headers = list(responseHeaders or [])
