@@ -19,6 +19,7 @@ from tests.daemon import Daemon
 from tests.proxy import Relay
 
 ROOMS = [f"room-{number}" for number in range(40)]
+LONG_ROOM = "r" * 100
 NO_WEBSOCKET = "delete globalThis.WebSocket;"
 NO_EVENTSOURCE = "delete globalThis.EventSource;"
 
@@ -35,7 +36,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[Daemon]:
     """One chatd for a module, with a room for each test."""
-    options = [part for room in ROOMS for part in ("--room", room)]
+    options = [part for room in [*ROOMS, LONG_ROOM] for part in ("--room", room)]
     with Daemon("--rate", "10000/s", "--trusted-proxy", "127.0.0.1/32", *options) as daemon:
         yield daemon
         assert "Traceback" not in daemon.log(), daemon.log()

@@ -8,7 +8,17 @@ import json
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser_suite import BrowserSuite, Visit, browser, daemon, relay, room, rooms, visit
+from tests.browser_suite import (
+    LONG_ROOM,
+    BrowserSuite,
+    Visit,
+    browser,
+    daemon,
+    relay,
+    room,
+    rooms,
+    visit,
+)
 from tests.daemon import Daemon
 
 __all__ = ["browser", "daemon", "relay", "room", "rooms", "visit"]
@@ -62,6 +72,22 @@ def front(daemon: Daemon) -> tuple[str, int]:
 
 class TestDirect(BrowserSuite):
     """No proxy at all."""
+
+    @pytest.mark.parametrize("width", [360, 1100])
+    def test_long_names_and_words_stay_inside(self, visit: Visit, width: int) -> None:
+        ann = visit(viewport={"width": width, "height": 640})
+        ann.join("a" * 64, LONG_ROOM)
+        ann.say("w" * 500)
+        ann.say(f"https://example.org/{'x' * 500}")
+        expect(ann.messages.last).to_contain_text("https:")
+        sizes = ann.page.evaluate(
+            """() => [...document.querySelectorAll('body, main, header, #log, #side, #composer')]
+              .map(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth)"""
+        )
+        assert sizes == [0] * 6
+        send = ann.page.get_by_role("button", name="Send").bounding_box()
+        assert send is not None
+        assert send["x"] + send["width"] <= width
 
     def test_ten_thousand_messages(self, visit: Visit, daemon: Daemon, room: str) -> None:
         publish(daemon, room, 10_000)
