@@ -66,7 +66,9 @@ class ClusterTests(ServingTests):
         ann = await self.one.chat("ann", "lobby")
         for n in range(6):
             await ann.say("lobby", f"text {n}", id=f"id{n}")
-        read = (await self.one.get("/rooms/lobby/messages?last=6")).json["messages"]
+        ben = await self.one.chat("ben")
+        await ben.join("lobby", last=6)
+        read = [json.loads(message) for message in await messages(ben, 6)]
         cursor = read[2]["cursor"]
 
         page = (await self.other.get(f"/rooms/lobby/messages?after={cursor}")).json
