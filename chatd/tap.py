@@ -27,6 +27,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 
+from chatd import preflight
 from chatd.amqp.url import BadURL, BrokerURL
 from chatd.archive import Archive
 from chatd.auth import Secret, TokenKeys
@@ -65,6 +66,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     with one_line():
+        preflight.check(options.config)
         return ChatService(reactor, options.config)
 
 

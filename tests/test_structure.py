@@ -31,6 +31,7 @@ LAYERS = (
     {"chat", "door", "node", "session"},
     {"amqp", "brokers", "transports", "web"},
     {"config", "options"},
+    {"preflight"},
     {"tap"},
 )
 #: What the domain, the first four layers, may use of others' code. No transport, no reactor.
