@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 
 from chatd.auth import Identity
 from chatd.chat import Answer, Chat, Receipt
-from chatd.opening import After, Now, Start
+from chatd.opening import After, Last, Now, Since, Start
 from chatd.transports.http import Call, Reply, Route
 from chatd.transports.query import LIMIT, limit_of, start_of, wait_of
 from chatd.wire import ChatError, Code, Cursor, Message, bad_request, dump, load_object, room_name
@@ -29,11 +29,15 @@ def routes(chat: Chat) -> list[Route]:
 async def held_poll(
     chat: Chat, call: Call, identity: Identity, name: str, start: Start, limit: int
 ) -> Answer:
-    """`Chat.poll`, counted as a connection while it may wait, and given up with the client."""
+    """`Chat.poll`, counted as a connection while it may wait, and given up with the client.
+
+    A named caller is present by it, unless it only looks back, which waits for nothing.
+    """
     wait = wait_of(call)
+    poller = identity.user and (wait or not isinstance(start, Last | Since))
     release = call.door.connections.admit(call.caller.address) if wait else lambda: None
     try:
-        if identity.user:
+        if poller:
             chat.polled(identity, name)
         if identity.expires is not None:
             wait = min(wait, max(0.0, identity.expires - call.door.clock.seconds()))
@@ -42,7 +46,7 @@ async def held_poll(
         found = await answer
         if wait and not found.messages:
             call.door.check_expiry(identity)
-        if identity.user:
+        if poller:
             chat.polled(identity, name)
         return found
     finally:
