@@ -175,10 +175,15 @@ class BodyTests(LimitsTests):
     async def test_the_whole_body_in_one_piece_is_not_acted_upon(self) -> None:
         """The text in the URL would do for a form; the body is refused, and so is the request."""
         node = await self.node()
-        raw = await node.raw("http")
+        body = b"a=b&" * 5000
         head = POST.replace(b"?", b"?text=x&") + b"Content-Type: application/x-www-form-urlencoded"
-        raw.send(head + b"\r\nContent-Length: 20000\r\n\r\n" + b"a=b&" * 5000)
-        self.assertEqual((await HTTP(raw, "POST").answer()).status, 413)
+        for sent in (
+            b"Content-Length: 20000\r\n\r\n" + body,
+            b"Transfer-Encoding: chunked\r\n\r\n4e20\r\n" + body + b"\r\n0\r\n\r\n",
+        ):
+            raw = await node.raw("http")
+            raw.send(head + b"\r\n" + sent)
+            self.assertEqual((await HTTP(raw, "POST").answer()).status, 413)
         self.assertEqual(await self.said(node), [])
 
     async def test_who_asks_first_is_told_first(self) -> None:
@@ -368,6 +373,16 @@ class TimeTests(LimitsTests):
             node.clock.advance(REQUEST / 6 + 1)
             answer = await HTTP(raw, "GET").answer()
             self.assertEqual((answer.status, answer.code), (408, "bad_request"))
+
+    async def test_a_second_request_that_never_ends(self) -> None:
+        node = await self.serve()
+        raw = await node.raw("http")
+        raw.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await raw.until(b"}\n")
+        raw.send(b"GET /healthz HTTP/1.1\r\n")
+        await pause(0.01)
+        node.clock.advance(REQUEST + 1)
+        self.assertEqual((await HTTP(raw, "GET").answer()).status, 408)
 
     async def test_who_says_nothing(self) -> None:
         node = await self.serve()

@@ -174,10 +174,9 @@ class Connection(WebSocketServerProtocol):  # type: ignore[misc]
 
     def onMessageFrameData(self, payload: bytes) -> None:
         # Autobahn keeps all pieces of a message: as many as its sender likes, were they not joined
-        if payload and not self.failedByMe:
-            super().onMessageFrameData(payload)
-            if len(self.frame_data) > PIECES:
-                self.frame_data = [b"".join(self.frame_data)]
+        super().onMessageFrameData(payload)
+        if not self.failedByMe and len(self.frame_data) > PIECES:
+            self.frame_data = [b"".join(self.frame_data)]
 
     def onMessageFrame(self, payload: list[bytes]) -> None:
         super().onMessageFrame(payload)
