@@ -532,13 +532,15 @@ class DeafTests(LimitsTests):
         raw = await node.raw("setup")
         raw.transport.pauseProducing()
         request = b'{"op":"nothing"}\n'
-        number = 12_000
+        number = 20_000
         raw.send(request * number)
         await until(lambda: self.refused(node, "bad_request"))
         await until(lambda: buffered() > 30 * KB)
         for _ in range(50):
             await pause(0.001)
         self.assertLess(buffered(), 200 * KB)
+        (end,) = connections()
+        self.assertLess(len(end.protocol._splitter), 130 * KB)  # type: ignore[attr-defined]
         raw.transport.resumeProducing()
         raw.end()
         answers = (await raw.rest()).splitlines()
