@@ -70,7 +70,8 @@ class Reader:
     ``room_for`` is how many deliveries it takes before it stops draining; None for any number.
     """
 
-    def __init__(self, identity: Identity, encoding: Lines = LINES) -> None:
+    def __init__(self, world: World, identity: Identity, encoding: Lines = LINES) -> None:
+        self.world = world
         self.identity = identity
         self.encoding: IEncoding = encoding
         self.draining = True
@@ -210,7 +211,9 @@ class World:
         limit: int = PRESENCE_LIMIT,
         budget: int = RECENT_TOTAL,
         room: str = "lobby",
+        reader: type[Reader] = Reader,
     ) -> None:
+        self.reader = reader
         self.clock = Clock()
         self.clock.advance(BEGINNING)
         self.retention = retention or Retention()
@@ -296,7 +299,7 @@ class World:
         identity = Identity(user)
 
         def end(room: str) -> Reader:
-            ends.append(Reader(identity))
+            ends.append(self.reader(self, identity))
             return ends[-1]
 
         return Session(self.sites[node].chat, identity, end), ends
