@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.tcp import Server
+from twisted.internet.threads import deferToThread
 
 from chatd.transports.channel import IDLE, REQUEST
 from chatd.transports.outlet import HELD
@@ -15,7 +17,7 @@ from chatd.transports.setup import IDLE as SETUP_IDLE
 from chatd.transports.setup import MAX_PER_ADDRESS
 from chatd.transports.websocket import PIECES
 from tests.guarded import GuardedTests, bearing, token
-from tests.serving import HTTP, Node, Raw
+from tests.serving import HTTP, PATIENCE, Node, Raw
 from tests.waiting import pause, until
 
 reactor: Any = _reactor
@@ -186,6 +188,19 @@ class BodyTests(LimitsTests):
             self.assertEqual((await HTTP(raw, "POST").answer()).status, 413)
         self.assertEqual(await self.said(node), [])
 
+    async def test_who_sends_all_before_it_reads_anything(self) -> None:
+        """As most clients do; a connection that was closed meanwhile would be reset."""
+        node = await self.node()
+        post = POST + b"Content-Length: 9000000\r\n\r\n"
+        for port, head, answer in (
+            ("http", post, b"HTTP/1.1 413 "),
+            ("http", POST + b"Transfer-Encoding: chunked\r\n\r\n5000\r\n", b"HTTP/1.1 413 "),
+            ("http", b"nonsense\r\n", b"HTTP/1.1 400 "),
+            ("setup", b'{"roomname":"', b"400 bad_request: "),
+        ):
+            got = await deferToThread(_send_all, node.port(port), head + b"x" * 9_000_000)
+            self.assertEqual(got[: len(answer)], answer)
+
     async def test_who_asks_first_is_told_first(self) -> None:
         node = await self.node()
         raw = await node.raw("http")
@@ -235,6 +250,12 @@ class BodyTests(LimitsTests):
         self.assertEqual(await self.said(node), [])
 
 
+def _send_all(port: int, data: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as raw:
+        raw.sendall(data)
+        return raw.recv(65536)
+
+
 def _sized(head: bytes, body: bytes) -> bytes:
     return head + b"Content-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body)
 
@@ -246,11 +267,11 @@ class RateTests(LimitsTests):
     async def test_per_connection(self) -> None:
         node = await self.serve("--rate", "2/s")
         sockets = [await node.chat("ann", "lobby") for _ in range(2)]
-        for socket in sockets:
+        for one in sockets:
             for n in range(4):
-                await socket.say("lobby", f"{n}")
+                await one.say("lobby", f"{n}")
             over = {"type": "message", "room": "lobby", "text": "x", "id": "over"}
-            heard = await socket.ask_for("error", over)
+            heard = await one.ask_for("error", over)
             self.assertEqual((heard["code"], heard["id"]), ("rate_limited", "over"))
         node.clock.advance(0.5)
         await sockets[0].say("lobby", "in time")
@@ -308,9 +329,9 @@ class ConnectionTests(LimitsTests):
     async def full(self, node: Node) -> None:
         """Nobody else gets in, on any transport; probes do."""
         for path, port in (("/", "websocket"), ("/ws", "http")):
-            socket = await node.websocket(path, port)
-            self.assertEqual((socket.status, socket.answer.code), (503, "unavailable"))
-            self.assertGreater(int(socket.answer.header("retry-after") or 0), 0)
+            refused = await node.websocket(path, port)
+            self.assertEqual((refused.status, refused.answer.code), (503, "unavailable"))
+            self.assertGreater(int(refused.answer.header("retry-after") or 0), 0)
         for path in (
             "/rooms/lobby/events",
             "/rooms/lobby/messages?wait=5",
