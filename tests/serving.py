@@ -17,8 +17,11 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
 from typing import Any
 
 from attrs import field, frozen
@@ -29,6 +32,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.tcp import Server
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from twisted.web.http_headers import Headers
@@ -54,100 +58,30 @@ def together(*work: Coroutine[Any, Any, Any]) -> Deferred[list[Any]]:
 # -- the node --------------------------------------------------------------------------------------
 
 
-class TurnedClock:
-    """The real reactor, but its time can be turned forward."""
+class Clients:
+    """Makes clients of the chatd that listens on ``ports`` of 127.0.0.1: ``websocket``, ``http``
+    and ``setup``."""
 
-    def __init__(self) -> None:
-        self._ahead = 0.0
-        self._calls: list[IDelayedCall] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(reactor, name)
-
-    def seconds(self) -> float:
-        return float(reactor.seconds()) + self._ahead
-
-    def callLater(self, delay: float, call: Callable[..., Any], *a: Any, **kw: Any) -> IDelayedCall:
-        made: IDelayedCall = reactor.callLater(delay, call, *a, **kw)
-        self._calls = [one for one in self._calls if one.active()]
-        self._calls.append(made)
-        return made
-
-    def advance(self, seconds: float) -> None:
-        """Let ``seconds`` pass at once: what falls due is called in the next turns, in order."""
-        self._ahead += seconds
-        for call in self._calls:
-            if call.active():
-                try:
-                    call.delay(-seconds)
-                except (AlreadyCalled, AlreadyCancelled):
-                    continue
-
-
-class Node:
-    """A running `ChatService` and the ports it listens on."""
-
-    def __init__(self, *options: str) -> None:
-        parsed = Options({})
-        ports = [f"--{p}=tcp:0:interface=127.0.0.1" for p in ("websocket", "http", "setup")]
-        parsed.parseOptions(["--broker=memory:", *ports, *options])
-        self.clock = TurnedClock()
-        self.service = ChatService(self.clock, parsed.config)
-        self._ports: dict[str, int] = {}
-        self._clients: list[Raw] = []
-        self._stopping: Deferred[Any] | None = None
-
-    async def start(self) -> None:
-        """Return when every port is open and the rooms of ``--room`` exist."""
-        before = signal.getsignal(signal.SIGHUP)
-        self.service.privilegedStartService()
-        self.service.startService()
-        signal.signal(signal.SIGHUP, before)
-        for part in self.service:
-            if isinstance(part, StreamServerEndpointService):
-                waiting: Any = part._waitingForPort
-                self._ports[str(part.name).partition(":")[0]] = getattr(
-                    waiting.result.getHost(), "port", 0
-                )
-        wanted = self.service._config.rooms
-        directory = self.service.chat.directory
-        await until(lambda: self.service.ready and all(map(directory.find, wanted)))
-
-    def drain(self) -> Deferred[Any]:
-        """What SIGTERM does; fires when the node has stopped."""
-        if self._stopping is None:
-            self._stopping = self.service.stopService()
-        waiter: Deferred[Any] = Deferred()
-
-        def stopped(result: Any) -> Any:
-            waiter.callback(None)
-            return result
-
-        self._stopping.addBoth(stopped)
-        return waiter
-
-    async def stop(self) -> None:
-        """Close all clients, then the node."""
-        for client in self._clients:
-            client.abort()
-        for client in self._clients:
-            await until(lambda client=client: client.lost)  # type: ignore[misc]
-        await self.drain()
+    def __init__(self, ports: dict[str, int]) -> None:
+        self.ports = ports
+        self._made: list[Raw] = []
 
     def port(self, name: str) -> int:
-        """The number of the port ``websocket``, ``http`` or ``setup``."""
-        return self._ports[name]
+        """The number of a port."""
+        return self.ports[name]
 
-    # -- clients --
+    async def hang_up(self) -> None:
+        """End all clients."""
+        for client in self._made:
+            client.abort()
+        for client in self._made:
+            await until(lambda client=client: client.lost)  # type: ignore[misc]
 
     async def raw(self, port: str) -> Raw:
         """A TCP connection to ``port``."""
-        return await self.dial(self._ports[port])
-
-    async def dial(self, port: int) -> Raw:
         client = Raw()
-        await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), client)
-        self._clients.append(client)
+        await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", self.ports[port]), client)
+        self._made.append(client)
         return client
 
     async def websocket(
@@ -159,7 +93,7 @@ class Node:
     ) -> WebSocket:
         """A WebSocket, open or refused: see `WebSocket.status`."""
         raw = await self.raw(port)
-        shown = {"Host": f"127.0.0.1:{self._ports[port]}", **_named(headers)}
+        shown = {"Host": f"127.0.0.1:{self.ports[port]}", **_named(headers)}
         if protocol is not None:
             shown["Sec-WebSocket-Protocol"] = protocol
         return await WebSocket.open(raw, path, shown)
@@ -193,7 +127,7 @@ class Node:
     ) -> HTTP:
         """Send an HTTP request and wait for nothing."""
         raw = await self.raw("http")
-        shown = {"Host": f"127.0.0.1:{self._ports['http']}", "Connection": "close"}
+        shown = {"Host": f"127.0.0.1:{self.ports['http']}", "Connection": "close"}
         if isinstance(body, Mapping):
             shown["Content-Type"] = "application/json"
             body = json.dumps(body)
@@ -217,8 +151,98 @@ class Node:
         return EventStream(http, await http.head())
 
 
+class TurnedClock:
+    """The real reactor, but its time can be turned forward."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+        self._calls: list[IDelayedCall] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
+
+    def seconds(self) -> float:
+        return float(reactor.seconds()) + self._ahead
+
+    def callLater(self, delay: float, call: Callable[..., Any], *a: Any, **kw: Any) -> IDelayedCall:
+        made: IDelayedCall = reactor.callLater(delay, call, *a, **kw)
+        self._calls = [one for one in self._calls if one.active()]
+        self._calls.append(made)
+        return made
+
+    def advance(self, seconds: float) -> None:
+        """Let ``seconds`` pass at once: what falls due is called in the next turns, in order."""
+        self._ahead += seconds
+        for call in self._calls:
+            if call.active():
+                try:
+                    call.delay(-seconds)
+                except (AlreadyCalled, AlreadyCancelled):
+                    continue
+
+
+class Node(Clients):
+    """A running `ChatService` and the ports it listens on."""
+
+    def __init__(self, *options: str) -> None:
+        super().__init__({})
+        parsed = Options({})
+        ports = [f"--{p}=tcp:0:interface=127.0.0.1" for p in ("websocket", "http", "setup")]
+        parsed.parseOptions(["--broker=memory:", *ports, *options])
+        self.clock = TurnedClock()
+        self.service = ChatService(self.clock, parsed.config)
+        self._stopping: Deferred[Any] | None = None
+
+    async def start(self) -> None:
+        """Return when every port is open and the rooms of ``--room`` exist."""
+        before = signal.getsignal(signal.SIGHUP)
+        self.service.privilegedStartService()
+        self.service.startService()
+        signal.signal(signal.SIGHUP, before)
+        for part in self.service:
+            if isinstance(part, StreamServerEndpointService):
+                waiting: Any = part._waitingForPort
+                self.ports[str(part.name).partition(":")[0]] = getattr(
+                    waiting.result.getHost(), "port", 0
+                )
+        wanted = self.service._config.rooms
+        directory = self.service.chat.directory
+        await until(lambda: self.service.ready and all(map(directory.find, wanted)))
+
+    def drain(self) -> Deferred[Any]:
+        """What SIGTERM does; fires when the node has stopped."""
+        if self._stopping is None:
+            self._stopping = self.service.stopService()
+        waiter: Deferred[Any] = Deferred()
+
+        def stopped(result: Any) -> Any:
+            waiter.callback(None)
+            return result
+
+        self._stopping.addBoth(stopped)
+        return waiter
+
+    async def stop(self) -> None:
+        """Close all clients, then the node."""
+        await self.hang_up()
+        await self.drain()
+        await until(lambda: not self.connections())
+
+    def connections(self) -> list[Server]:
+        """The node's ends of TCP connections; one that was refused lingers until it is closed."""
+        open = {*reactor.getReaders(), *reactor.getWriters()}
+        ports = self.ports.values()
+        return [end for end in open if type(end) is Server and end.getHost().port in ports]
+
+
 class ServingTests(TestCase):
     """Tests that meet running nodes."""
+
+    def mktemp(self) -> str:
+        """A path at which a file may be made; gone after the test. Not in trial's own folder."""
+        folder = tempfile.mkdtemp(prefix="chatd-test-")
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        return str(Path(folder) / "file")
 
     async def serve(self, *options: str) -> Node:
         """Start a node that is stopped when the test ends."""
@@ -271,7 +295,8 @@ class Raw(Protocol):
         self.transport.loseWriteConnection()
 
     def abort(self) -> None:
-        self.transport.abortConnection()
+        if not self.lost:
+            self.transport.abortConnection()
 
     async def _more(self) -> None:
         if self.lost:

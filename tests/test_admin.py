@@ -10,7 +10,7 @@ from tests.tokens import Issuer
 
 class AdminTests(ServingTests):
     async def node(self) -> Node:
-        path = str(self.mktemp())
+        path = self.mktemp()
         with open(path, "w") as file:
             file.write("admin-key\n")
         return await self.serve("--admin-key", path)

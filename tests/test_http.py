@@ -447,7 +447,7 @@ class OriginTests(ServingTests):
         self.assertEqual((await node.get("/rooms/new")).status, 404)
 
     def key(self) -> str:
-        path = str(self.mktemp())
+        path = self.mktemp()
         with open(path, "w") as file:
             file.write("key")
         return path

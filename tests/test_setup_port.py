@@ -135,7 +135,7 @@ class RequestTests(ServingTests):
         self.assertEqual(await ask(raw, {"roomname": "x"}), "200")
 
     async def test_a_secret(self) -> None:
-        path = str(self.mktemp())
+        path = self.mktemp()
         with open(path, "w") as file:
             file.write("hush\n")
         node = await self.serve("--setup-secret", path)

@@ -267,3 +267,18 @@ class EachTests(ServingTests):
         await together(write(), come())
         for reader in opened:
             self.assertEqual([int(m["text"]) for m in await read(reader, 300)], list(range(300)))
+
+
+class OnSQLite(ServingTests):
+    """The same on the broker that is the default."""
+
+    async def serve(self, *options: str) -> Node:
+        return await super().serve("--broker", f"sqlite:{self.mktemp()}", *options)
+
+
+class OneOrderOnSQLiteTests(OnSQLite, OneOrderTests):
+    """All transports at once, on SQLite."""
+
+
+class EachOnSQLiteTests(OnSQLite, EachTests):
+    """One after the other, on SQLite."""
