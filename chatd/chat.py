@@ -11,9 +11,9 @@ from twisted.internet.interfaces import IReactorTime
 
 from chatd.auth import Identity
 from chatd.catalogue import Change, Entry, What
+from chatd.deadlines import Deadline, Deadlines
 from chatd.directory import Directory, unavailable
 from chatd.interfaces import NoSuchStream, Unavailable
-from chatd.limits import Deadline, Deadlines
 from chatd.opening import After, Now, Place, Start, find
 from chatd.presence import Presence
 from chatd.room import Room

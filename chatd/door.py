@@ -6,7 +6,8 @@ from attrs import define
 from twisted.internet.interfaces import IReactorTime
 
 from chatd.auth import Identity, Secret, TokenKeys
-from chatd.limits import Bucket, Buckets, Connections, Deadlines, Rate, network_of
+from chatd.deadlines import Deadlines
+from chatd.limits import Bucket, Buckets, Connections, Rate, network_of
 from chatd.origins import Gate
 from chatd.wire import ChatError, Code, user_name
 

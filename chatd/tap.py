@@ -36,12 +36,13 @@ from chatd.brokers.memory import MemoryBroker
 from chatd.brokers.sqlite import SQLiteBroker
 from chatd.chat import Chat
 from chatd.config import Config, is_loopback_only
+from chatd.deadlines import Deadlines
 from chatd.directory import Directory
 from chatd.door import Door
 from chatd.errors import StartError
 from chatd.gossip import Gossip
 from chatd.interfaces import Retention
-from chatd.limits import Buckets, Connections, Deadlines, Rate
+from chatd.limits import Buckets, Connections, Rate
 from chatd.metrics import Metrics
 from chatd.node import NodeClock, NodeService
 from chatd.options import Options as Options

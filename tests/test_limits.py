@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.limits import Bucket, Buckets, Connections, Deadline, Deadlines, Rate, network_of
+from chatd.deadlines import Deadline, Deadlines
+from chatd.limits import Bucket, Buckets, Connections, Rate, network_of
 from chatd.wire import ChatError, Code
 
 

@@ -25,7 +25,7 @@ LINES = 320
 #: Each module, or package, may import from its own layer and from those above it in this list.
 LAYERS = (
     {"", "errors", "metrics", "sharing", "wire"},
-    {"auth", "interfaces", "keys", "limits", "origins", "tls", "values"},
+    {"auth", "deadlines", "interfaces", "keys", "limits", "origins", "tls", "values"},
     {"archive", "catalogue", "directory", "fanout", "gossip", "opening", "presence"}
     | {"publishing", "recent", "room", "rooms", "subscription", "turns"},
     {"chat", "door", "node", "session"},

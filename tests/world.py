@@ -25,10 +25,10 @@ from chatd.archive import Archive
 from chatd.auth import Identity
 from chatd.brokers.memory import MemoryBroker
 from chatd.chat import Chat
+from chatd.deadlines import Deadlines
 from chatd.directory import Directory
 from chatd.gossip import Gossip
 from chatd.interfaces import IEncoding, ISubscriber, Retention, Stream
-from chatd.limits import Deadlines
 from chatd.metrics import Metrics
 from chatd.opening import After, Now, Start
 from chatd.presence import PRESENCE_LIMIT, Presence

@@ -19,7 +19,7 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
-from chatd.limits import Deadline, Deadlines
+from chatd.deadlines import Deadline, Deadlines
 from chatd.metrics import Metrics
 from chatd.transports.outlet import LINGER, acknowledged, half_close, tune
 from chatd.wire import Code, dump

@@ -11,8 +11,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from chatd.auth import Identity
+from chatd.deadlines import Deadline
 from chatd.interfaces import IEncoding, ISubscriber
-from chatd.limits import Deadline
 from chatd.opening import After, Last, Now, Since, Start, check_last
 from chatd.session import Session
 from chatd.transports.encodings import WEBSOCKET

@@ -12,8 +12,8 @@ from zope.interface import implementer
 
 from chatd.auth import Identity
 from chatd.chat import Chat
+from chatd.deadlines import Deadline
 from chatd.interfaces import IEncoding, ISubscriber
-from chatd.limits import Deadline
 from chatd.metrics import Metrics
 from chatd.opening import After
 from chatd.session import Joined, Session

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from chatd.limits import Deadline, Deadlines
+from chatd.deadlines import Deadline, Deadlines
 from chatd.transports.outlet import Outlet, silent
 
 #: Seconds from one ping to the next, and until its pong must have come.

@@ -10,8 +10,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from chatd.auth import Identity
+from chatd.deadlines import Deadline
 from chatd.interfaces import IEncoding, ISubscriber
-from chatd.limits import Deadline
 from chatd.opening import Now
 from chatd.session import Session
 from chatd.transports.encodings import LEGACY, text_frame

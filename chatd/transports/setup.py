@@ -13,9 +13,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from chatd.deadlines import Deadline
 from chatd.directory import Directory
 from chatd.door import Door
-from chatd.limits import Connections, Deadline
+from chatd.limits import Connections
 from chatd.metrics import Metrics
 from chatd.origins import UNIX
 from chatd.transports.objects import MAX_OBJECT, NotAnObject, Splitter

@@ -23,8 +23,8 @@ from twisted.web.http import RESPONSES
 
 from chatd.auth import Identity, bearer
 from chatd.chat import Chat
+from chatd.deadlines import Deadline
 from chatd.door import Door
-from chatd.limits import Deadline
 from chatd.metrics import Metrics
 from chatd.transports.encodings import text_frame
 from chatd.transports.heartbeat import Heartbeat

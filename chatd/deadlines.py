@@ -1,0 +1,139 @@
+"""Things that fall due: any number of deadlines that share one delayed call."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable
+
+from attrs import define, field
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+
+@define(eq=False)
+class Deadline:
+    """One call to be made later, unless it is cancelled or put off."""
+
+    when: float
+    _call: Callable[[], None] | None
+    _wheel: Deadlines
+    #: Where it is filed; ``None`` while it is nowhere.
+    _slot: int | None = field(default=None, init=False)
+
+    @property
+    def active(self) -> bool:
+        """Still to come."""
+        return self._call is not None
+
+    def cancel(self) -> None:
+        """Never call. May be called at any time, and twice."""
+        if self._call is not None:
+            self._call = None
+            self._wheel._drop(self)
+
+    def move(self, when: float) -> None:
+        """Fall due at ``when`` instead, on the wheel's clock. Putting off costs one assignment, so
+        it may be done for every chunk received. Nothing happens once it has fallen due."""
+        sooner, self.when = when < self.when, when
+        if sooner and self.active:
+            self._wheel._drop(self)
+            self._wheel._file(self)
+
+
+@define(eq=False)
+class Deadlines:
+    """Any number of deadlines behind one delayed call: a coarse timing wheel (Varghese and Lauck).
+
+    Each is called at most ``resolution`` seconds late, never early. While there is none there is
+    no delayed call, so an idle process sleeps.
+    """
+
+    clock: IReactorTime
+    resolution: float = 1.0
+    #: No slot lies further ahead than this many; what is due later is filed again from there.
+    horizon: int = 3600
+    _slots: dict[int, dict[Deadline, None]] = field(factory=dict, init=False)
+    _order: list[int] = field(factory=list, init=False)
+    _count: int = field(default=0, init=False)
+    _timer: IDelayedCall | None = field(default=None, init=False)
+    _timer_slot: int = field(default=0, init=False)
+
+    _log = Logger()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def after(self, seconds: float, call: Callable[[], None]) -> Deadline:
+        """Call ``call`` when ``seconds`` have passed."""
+        return self.at(self.clock.seconds() + seconds, call)
+
+    def at(self, when: float, call: Callable[[], None]) -> Deadline:
+        """Call ``call`` at ``when`` on the wheel's clock, in seconds; soon if that is past."""
+        deadline = Deadline(when, call, self)
+        self._file(deadline)
+        return deadline
+
+    def _file(self, deadline: Deadline) -> None:
+        present = math.floor(self.clock.seconds() / self.resolution)
+        ahead = min(deadline.when / self.resolution, present + self.horizon)
+        slot = max(math.ceil(ahead), present + 1)
+        deadline._slot = slot
+        if slot not in self._slots:
+            self._slots[slot] = {}
+            heapq.heappush(self._order, slot)
+        self._slots[slot][deadline] = None
+        self._count += 1
+        self._arm()
+
+    def _drop(self, deadline: Deadline) -> None:
+        if deadline._slot is None:
+            return
+        del self._slots[deadline._slot][deadline]
+        deadline._slot = None
+        self._count -= 1
+        if not self._count:
+            self._slots.clear()
+            self._order.clear()
+            self._disarm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            if self._timer_slot <= self._order[0]:
+                return
+            self._disarm()
+        self._timer_slot = self._order[0]
+        delay = max(0.0, self._timer_slot * self.resolution - self.clock.seconds())
+        self._timer = self.clock.callLater(delay, self._turn)
+
+    def _disarm(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():  # a clock that ends cancels all there is
+            timer.cancel()
+
+    def _turn(self) -> None:
+        self._timer = None
+        now = self.clock.seconds()
+        due: list[Deadline] = []
+        while self._order and self._order[0] * self.resolution <= now:
+            due.extend(self._slots.pop(heapq.heappop(self._order)))
+        self._count -= len(due)
+        for deadline in due:
+            deadline._slot = None
+        for deadline in due:
+            self._reach(deadline, now)
+        if self._count:
+            self._arm()
+
+    def _reach(self, deadline: Deadline, now: float) -> None:
+        call = deadline._call
+        if call is None or deadline._slot is not None:
+            return  # an earlier call of this turn cancelled it, or moved it
+        if deadline.when > now:
+            self._file(deadline)
+            return
+        deadline._call = None
+        try:
+            call()
+        except Exception:
+            self._log.failure("A deadline's call failed; the others go on.")
