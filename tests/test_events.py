@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from tests.serving import EventStream, Node, ServingTests
 from tests.tokens import Issuer
 from tests.waiting import until
@@ -119,6 +121,34 @@ class EventTests(ServingTests):
         self.assertEqual((found["members"], found["count"]), ([], 0))
         unnamed.close()
         await until(lambda: node.service.streams.busy == 0)
+
+    async def test_given_up_while_it_waits_for_the_broker(self) -> None:
+        """A page that is closed while the broker is away: no traceback, nothing is kept."""
+        node = await self.serve()
+        await node.service.chat.directory.create("cold")
+        node.service.broker.interrupt()
+        waiting = [await node.ask("GET", f"/rooms/cold/events?username=u{n}") for n in range(5)]
+        await until(lambda: node.service.api.busy == 5)
+        for http in waiting:
+            http.raw.abort()
+        await until(lambda: node.service.api.busy == 0)
+        self.assertEqual(node.service.door.connections.total, 0)
+        node.service.broker.resume()
+        answer = await node.get("/rooms/cold")
+        self.assertEqual((answer.status, answer.json["count"]), (200, 0))
+        stream = await node.events("/rooms/cold/events?username=ann")
+        self.assertEqual(stream.head.status, 200)
+        del waiting, http
+        gc.collect()  # a failure nobody looked at is logged when it is let go, and fails the test
+
+    async def test_refused_and_then_closed(self) -> None:
+        node = await self.serve()
+        for _ in range(3):
+            http = await node.ask("GET", "/rooms/nowhere/events", None, connection="keep-alive")
+            self.assertEqual((await http.answer()).status, 404)
+            http.raw.abort()
+            await until(lambda http=http: http.raw.lost)  # type: ignore[misc]
+        gc.collect()
 
     async def test_a_comment_every_15_seconds(self) -> None:
         node = await self.serve()

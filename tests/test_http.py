@@ -506,6 +506,7 @@ class PageTests(ServingTests):
             self.assertTrue(str(answer.header("content-type")).startswith(kind))
             again = await node.get(path, if_none_match=str(answer.header("etag")))
             self.assertEqual((again.status, again.body), (304, b""))
+            self.assertIsNone(again.header("content-length"))
 
     async def test_probes(self) -> None:
         node = await self.serve()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.web.server import Request
 from zope.interface import implementer
@@ -53,19 +52,20 @@ class Streams:
         release = call.door.connections.admit(call.caller.address)
         stream = Stream(call, identity, self._chat)
         try:
-            joined = await stream.session.join(name, start)
+            joined = await call.with_client(stream.session.join(name, start))
         except BaseException:
             release()
             raise
-        if joined is None or call.request._disconnected:
+        if joined is None or call.gone:
             stream.session.close()
             release()
             return None
-        self._opened(stream, release)
+        call.request.notifyFinish().addBoth(self._opened(stream, release))
         stream.begin(joined)
         return None
 
-    def _opened(self, stream: Stream, release: Callable[[], None]) -> None:
+    def _opened(self, stream: Stream, release: Callable[[], None]) -> Callable[[object], None]:
+        """Count ``stream``; call what is returned when it has ended, by either side."""
         gauge = self._metrics.connections.labels("events")
         self._open.add(stream)
         gauge.inc()
@@ -76,7 +76,7 @@ class Streams:
             stream.lost()
             release()
 
-        stream.ended.addBoth(lost)
+        return lost
 
     @property
     def busy(self) -> int:
@@ -97,11 +97,11 @@ class Stream:
 
     def __init__(self, call: Call, identity: Identity, chat: Chat) -> None:
         self.session = Session(chat, identity, lambda room: self)
-        self.ended: Deferred[None] = call.request.notifyFinish()
         self._call = call
         self._request: Request = call.request
         self._deadlines = call.door.deadlines
-        self._timers: list[Deadline] = []
+        self._next_comment: Deadline | None = None
+        self._expiry: Deadline | None = None
         self._draining = True
         self._finished = False
 
@@ -123,11 +123,11 @@ class Stream:
             joined.subscription.gap()
         self._keep_alive()
         if self.identity.expires is not None:
-            self._timers.append(self._deadlines.at(self.identity.expires, self.end))
+            self._expiry = self._deadlines.at(self.identity.expires, self.end)
         joined.subscription.resume()
 
     def _keep_alive(self) -> None:
-        self._timers[:1] = [self._deadlines.after(KEEP_ALIVE, self._still_here)]
+        self._next_comment = self._deadlines.after(KEEP_ALIVE, self._still_here)
 
     def _still_here(self) -> None:
         if self._draining:
@@ -144,8 +144,9 @@ class Stream:
     def lost(self) -> None:
         """The stream has ended, by either side."""
         self._finished = True
-        for timer in self._timers:
-            timer.cancel()
+        for deadline in (self._next_comment, self._expiry):
+            if deadline is not None:
+                deadline.cancel()
         self.session.close()
 
     # -- ISubscriber -------------------------------------------------------------------------------

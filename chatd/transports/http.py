@@ -7,7 +7,7 @@ themselves (event streams, WebSocket).
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred
@@ -24,6 +24,8 @@ from chatd.origins import Caller
 from chatd.wire import ChatError, Code, bad_request, dump, load_object
 
 JSON = "application/json; charset=utf-8"
+
+T = TypeVar("T")
 
 
 @frozen
@@ -42,7 +44,22 @@ class Call:
 
     request: Request
     door: Door
-    caller: Caller
+    #: Set once the gate has let the request in.
+    caller: Caller = field(init=False)
+    #: The client has hung up: there is nobody left to answer.
+    gone: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.request.notifyFinish().addErrback(self._hung_up)
+
+    def _hung_up(self, _: Failure) -> None:
+        self.gone = True
+
+    async def with_client(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do ``work``, and give it up if the client hangs up first."""
+        doing = Deferred.fromCoroutine(work)
+        self.request.notifyFinish().addErrback(lambda _: doing.cancel())
+        return await doing
 
     def query(self, name: str) -> str | None:
         """A parameter of the URL (or of a form), decoded; the first one if given twice."""
@@ -146,14 +163,16 @@ class Api(Resource):
 
     def render(self, request: Request) -> int:
         self._in_hand += 1
-        doing = Deferred.fromCoroutine(self._handle(request))
-        doing.addErrback(self._failed, request)
-        doing.addCallback(self._answer, request)
+        call = Call(request, self._door)
+        doing = Deferred.fromCoroutine(self._handle(call))
+        doing.addErrback(self._failed, call)
+        doing.addCallback(self._answer, call)
         return NOT_DONE_YET
 
-    async def _handle(self, request: Request) -> Reply | None:
+    async def _handle(self, call: Call) -> Reply | None:
+        request = call.request
         peer = getattr(request.getClientAddress(), "host", None)
-        caller = self._door.gate.check(peer, request.isSecure(), lambda name: header(request, name))
+        call.caller = self._door.gate.check(peer, request.isSecure(), call.header)
         route, names = self._find(request)
         method = request.method.decode("latin-1")
         if method == "OPTIONS":
@@ -163,7 +182,7 @@ class Api(Resource):
             return _error(405, f"Use {' or '.join(route.methods)}.", Allow=", ".join(route.allow))
         if self._chat.draining and route.path not in self._unlimited:
             raise ChatError(Code.UNAVAILABLE, "This server is going down; try again.", retry=2)
-        return await handler(Call(request, self._door, caller), *names)
+        return await handler(call, *names)
 
     def _find(self, request: Request) -> tuple[Route, list[str]]:
         try:
@@ -181,15 +200,15 @@ class Api(Resource):
         headers = self._door.gate.preflight_headers(origin, route.allow)
         return Reply(204, headers={"Allow": ", ".join(route.allow), **headers})
 
-    def _failed(self, failure: Failure, request: Request) -> Reply | None:
+    def _failed(self, failure: Failure, call: Call) -> Reply | None:
         error = failure.value
-        if request._disconnected and isinstance(error, CancelledError):
-            return None  # a poll given up with its client
+        if call.gone and isinstance(error, CancelledError):
+            return None  # given up with its client
         if isinstance(error, _NotFound):
             return _error(404, "There is nothing at this path.")
         if not isinstance(error, ChatError):
             # not the query: it may hold a token
-            self._log.failure("A request failed: {path!r}", failure, path=request.path)
+            self._log.failure("A request failed: {path!r}", failure, path=call.request.path)
             return Reply(
                 500, {"type": "error", "code": Code.UNAVAILABLE.word, "text": "The server failed."}
             )
@@ -200,14 +219,15 @@ class Api(Resource):
         self._metrics.errors.labels(error.code.word).inc()
         return Reply(error.code.http, body, headers=headers)
 
-    def _answer(self, reply: Reply | None, request: Request) -> None:
+    def _answer(self, reply: Reply | None, call: Call) -> None:
         self._in_hand -= 1
-        if reply is None or request._disconnected:
+        if reply is None or call.gone:
             return
+        request = call.request
         self._metrics.requests.labels(str(reply.status)).inc()
         begin(request, reply.status, reply.type, self._door, reply.headers)
         body = reply.body if isinstance(reply.body, bytes) else dump(reply.body) + b"\n"
-        if reply.status == 204:
+        if reply.status in (204, 304):  # no body, and no length of one (RFC 9110, section 8.6)
             request.responseHeaders.removeHeader(b"content-type")
         else:
             request.setHeader(b"Content-Length", str(len(body)).encode("ascii"))

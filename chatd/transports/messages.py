@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
-from twisted.internet.defer import Deferred
-
 from chatd.auth import Identity
 from chatd.chat import Answer, Chat, Receipt
 from chatd.opening import After, Last, Now, Since, Start
@@ -41,9 +39,7 @@ async def held_poll(
             chat.polled(identity, name)
         if identity.expires is not None:
             wait = min(wait, max(0.0, identity.expires - call.door.clock.seconds()))
-        answer = Deferred.fromCoroutine(chat.poll(identity, name, start, limit, wait))
-        call.request.notifyFinish().addErrback(lambda _: answer.cancel())
-        found = await answer
+        found = await call.with_client(chat.poll(identity, name, start, limit, wait))
         if wait and not found.messages:
             call.door.check_expiry(identity)
         if poller:
