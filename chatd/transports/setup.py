@@ -16,7 +16,7 @@ from zope.interface import implementer
 from chatd.deadlines import Deadline
 from chatd.directory import Directory
 from chatd.door import Door
-from chatd.limits import Connections
+from chatd.limits import BAD_IN_A_ROW, Connections
 from chatd.metrics import Metrics
 from chatd.origins import UNIX
 from chatd.transports.objects import MAX_OBJECT, NotAnObject, Splitter
@@ -28,6 +28,9 @@ IDLE = 60.0
 #: Set-up connections of a node, in all and per address: a few systems that create rooms.
 MAX_CONNECTIONS = 1000
 MAX_PER_ADDRESS = 200
+
+#: Refusals for requests that are wrong whatever the rooms are like.
+_WRONG = frozenset({Code.BAD_REQUEST, Code.UNAUTHORIZED})
 
 
 class State(Enum):
@@ -55,6 +58,7 @@ class SetupProtocol(Protocol):
         self._reading = True
         self._draining = True
         self._ended = False
+        self._bad = 0
         self._release: Callable[[], None] | None = None
         self._idle: Deadline | None = None
 
@@ -112,7 +116,7 @@ class SetupProtocol(Protocol):
                 break
             self._state = State.BUSY
             doing = Deferred.fromCoroutine(self.factory.perform(request))
-            doing.addCallbacks(lambda _: self._answer("200"), self._refuse)
+            doing.addCallbacks(self._succeed, self._refuse)
             doing.addCallback(self._done)
         self._taking = False
         if self._ended and self._state is State.READY and self._draining:
@@ -148,11 +152,19 @@ class SetupProtocol(Protocol):
             else:
                 self.transport.pauseProducing()
 
+    def _succeed(self, _: object) -> None:
+        self._bad = 0
+        self._answer("200")
+
     def _refuse(self, failure: Failure) -> None:
         error = failure.value
         if not isinstance(error, ChatError):
             self._log.failure("A set-up request failed.", failure)
             error = ChatError(Code.UNAVAILABLE, "The server failed; try again.")
+        self._bad = self._bad + 1 if error.code in _WRONG else 0
+        if self._bad >= BAD_IN_A_ROW:
+            self._give_up(error)
+            return
         self._count(error)
         self._answer(f"{error.code.http} {error.line()}")
 
@@ -167,7 +179,10 @@ class SetupProtocol(Protocol):
         self._answer(f"{error.code.http} {error.line()}", self._splitter.ends_line())
         self._state = State.CLOSING
         self.transport.unregisterProducer()
-        half_close(self.transport)
+        if self._ended:
+            self.transport.loseConnection()  # neither side has anything more to say
+        else:
+            half_close(self.transport)
         if self._idle is not None:
             self._idle.move(self.factory.door.clock.seconds() + LINGER)
 
