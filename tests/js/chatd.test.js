@@ -277,7 +277,8 @@ describe('choosing a transport', { timeout: 20_000 }, () => {
   it('uses what the platform has', async () => {
     const chat = connect({ WebSocket: undefined });
     await chat.join('lobby');
-    assert.equal(chat.state.transport, 'WebSocket' in globalThis ? 'websocket' : 'poll');
+    // Node has no EventSource, and a WebSocket of its own (from 22 on) meets no upgrade here.
+    assert.equal(chat.state.transport, 'poll');
   });
 
   it('asks for shorter polls where something cuts long ones', async () => {
