@@ -15,7 +15,7 @@ def _folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 #: Files that take longest, the longest first, so that none is left over at the end of a run in
 #: several processes.
-SLOW = ("test_browser", "test_proxies", "test_failures", "test_browser_client", "test_subscription")
+SLOW = ("test_browser", "test_proxies", "test_failures", "test_browser_client", "test_broker_amqp")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
