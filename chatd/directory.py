@@ -7,7 +7,7 @@ nodes agree on the order of events, whoever asked for them, and no other databas
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from secrets import token_hex
 from typing import Any, NoReturn, Protocol
 
@@ -34,6 +34,8 @@ from chatd.wire import ChatError, Code, dump, load_object
 PATIENCE = 10.0
 #: Seconds between tries to do what the broker was away for.
 RETRY = 0.1
+#: Seconds between tries to delete what is left of rooms.
+DELETE_AGAIN = 5.0
 #: Streams of deleted rooms, newest first, that are deleted again at start: whoever deleted them
 #: may have died in between.
 DOOMED = 100
@@ -54,6 +56,9 @@ class Directory:
 
     def __init__(self, broker: IBroker, clock: IReactorTime) -> None:
         self.loaded = False
+        #: Called whenever all events have been folded: at start, and if the stream had to begin
+        #: again.
+        self.on_loaded: Callable[[], None] = lambda: None
         self._broker = broker
         self._clock = clock
         self._catalogue = Catalogue()
@@ -62,6 +67,7 @@ class Directory:
         self._loading: Waiters[None] = Waiters()
         self._making: Shared[Stream, None] = Shared()
         self._doomed: deque[Stream] = deque(maxlen=DOOMED)
+        self._undeleted: dict[Stream, None] = {}
         self._following: IFollowing | None = None
         self._running = False
 
@@ -83,7 +89,7 @@ class Directory:
 
     def _open_later(self, failure: Any) -> None:
         failure.trap(Unavailable)
-        self._clock.callLater(RETRY, self._open)
+        self._clock.callLater(RETRY, self._open)  # cheap: refused here until the broker is back
 
     def _follow(self, _: None) -> None:
         if self._running:
@@ -154,6 +160,8 @@ class Directory:
 
     async def delete(self, name: str) -> bool:
         """Delete a room and all that was said in it; False if there was none."""
+        if not self.loaded:
+            raise unavailable()  # whether there is one is not known yet
         entry = self._catalogue.rooms.get(name)
         if entry is None:
             return False
@@ -242,14 +250,19 @@ class Directory:
 
     def _tell(self, change: Change) -> None:
         for watcher in self._watchers:
-            watcher.directory_changed(change)
+            try:
+                watcher.directory_changed(change)
+            except Exception:
+                self._log.failure("A watcher of the directory failed; the others are told.")
 
     def caught_up(self, end: int) -> None:
         if not self.loaded:
             self.loaded = True
             for stream in self._doomed:
                 self._delete_stream(stream)
+            self._doomed.clear()
             self._loading.fire(None)
+            self.on_loaded()
 
     def interrupted(self) -> None:
         """What is known stays known; changes fail until the broker is back."""
@@ -259,6 +272,7 @@ class Directory:
 
     def gone(self) -> None:
         self._log.error("The directory stream was deleted; it begins again, with no rooms.")
+        self.loaded = False
         lost, self._catalogue = self._catalogue, Catalogue()
         for entry in lost.rooms.values():
             self._tell(Change(What.DELETED, entry, entry.stream))
@@ -278,7 +292,15 @@ class Directory:
 
     def _delete_later(self, failure: Any, stream: Stream) -> None:
         failure.trap(Unavailable)
-        self._clock.callLater(RETRY, self._delete_stream, stream)
+        if len(self._undeleted) < DOOMED:  # more are deleted at the next start
+            self._undeleted[stream] = None
+        if len(self._undeleted) == 1:
+            self._clock.callLater(DELETE_AGAIN, self._delete_again)
+
+    def _delete_again(self) -> None:
+        streams, self._undeleted = self._undeleted, {}
+        for stream in streams:
+            self._delete_stream(stream)
 
 
 def _late(result: object, timeout: float) -> NoReturn:

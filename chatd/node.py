@@ -91,10 +91,10 @@ class NodeService(Service):
 
     def startService(self) -> None:
         super().startService()
+        self._chat.directory.on_loaded = self._create_rooms
         self._chat.directory.start()
         self._chat.rooms.start()
         self._gossip.start()
-        self._chat.directory.when_loaded().addCallback(lambda _: self._create_rooms())
 
     def stopService(self) -> None:
         super().stopService()

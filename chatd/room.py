@@ -8,37 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
-from attrs import Factory, field, frozen
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from chatd.archive import PAGE_BYTES, PAGE_MESSAGES, Archive, Page
+from chatd.archive import PAGE_BYTES, PAGE_MESSAGES, Page
+from chatd.attachment import Attachment as Attachment
 from chatd.fanout import Audience, tell, tell_presence
 from chatd.interfaces import (
-    IBroker,
     IFollower,
     IFollowing,
     ISubscriber,
     NoSuchStream,
     Record,
-    Retention,
     Stream,
     Unavailable,
 )
 from chatd.publishing import Publishing
-from chatd.recent import RECENT_MESSAGES, Budget, Recent
+from chatd.recent import RECENT_MESSAGES, Recent
+from chatd.resources import Node as Node
 from chatd.sharing import Waiters
 from chatd.subscription import Subscription
-from chatd.turns import Stranded, Turns
+from chatd.turns import Stranded
 from chatd.wire import WINDOW, BadRecord, Content, Cursor, Message, read_message
 
 if TYPE_CHECKING:
-    from chatd.metrics import Metrics
+    pass
 
 #: Seconds a client waits for the broker before it is told `unavailable`.
 PATIENCE = 10.0
@@ -46,31 +43,6 @@ PATIENCE = 10.0
 IDLE = 60.0
 #: Records read when a room is attached: the recent messages, and the ids they may repeat.
 TAIL = WINDOW + RECENT_MESSAGES
-
-
-@frozen
-class Node:
-    """What all rooms of a node share."""
-
-    broker: IBroker
-    clock: IReactorTime
-    archive: Archive
-    budget: Budget
-    retention: Retention
-    metrics: Metrics
-    turns: Turns = field(init=False, default=Factory(lambda self: Turns(self.clock), True))
-
-
-class Attachment(Enum):
-    """How a room stands to its stream."""
-
-    DETACHED = auto()
-    #: The newest records are being read; nothing can be said of the head yet.
-    ATTACHING = auto()
-    #: Follows at the head.
-    LEVEL = auto()
-    #: The broker is away; following resumes by itself.
-    AWAY = auto()
 
 
 @implementer(IFollower)
@@ -94,8 +66,8 @@ class Room:
         self._following: IFollowing | None = None
         self._level: Waiters[None] = Waiters()
         self._truncated = False
-        #: Records yet to come that may repeat ids from before where reading began.
-        self._unsure = 0
+        #: What was there when attaching, until all of it has come.
+        self._history: list[Record] = []
         self._stranded = Stranded(node.clock, node.turns)
         self._holders = 0
         self._busy_until = 0.0
@@ -105,7 +77,7 @@ class Room:
     def attach(self) -> Deferred[None]:
         """Follow the stream; fires when the head is known. Fails with `Unavailable` if the broker
         does not answer within `PATIENCE` seconds."""
-        self._busy_until = self.node.clock.seconds() + IDLE
+        self.touch()
         if self.attachment in (Attachment.LEVEL, Attachment.AWAY):
             return succeed(None)
         if self.attachment is Attachment.DETACHED:
@@ -113,6 +85,10 @@ class Room:
             self._following = self.node.broker.follow(self.stream, TAIL, self)
         waiter = self._level.wait()
         return waiter.addTimeout(PATIENCE, self.node.clock, _late)
+
+    def touch(self) -> None:
+        """Somebody uses the room: keep it attached for a while."""
+        self._busy_until = self.node.clock.seconds() + IDLE
 
     def detach(self) -> None:
         """Stop following and forget what was read; the room costs next to nothing then."""
@@ -122,6 +98,8 @@ class Room:
         self._stranded.wait()
         self.attachment = Attachment.DETACHED
         self.head = -1
+        self._history = []
+        self._truncated = False
         self.recent.clear(-1)
         self._publishing.forget()
         self._level.fire(None)  # who waits had better look again
@@ -158,9 +136,10 @@ class Room:
     # -- IFollower ---------------------------------------------------------------------------------
 
     def caught_up(self, end: int) -> None:
-        if self._truncated or (self.attachment is Attachment.ATTACHING and self.head < 0):
-            self._begin(end)
-        self._unsure = 0
+        if self.attachment is Attachment.ATTACHING:
+            self._prime(end)
+        elif self._truncated:
+            self._resume_after(end)
         self.head = max(self.head, end)
         self.attachment = Attachment.LEVEL
         self._level.fire(None)
@@ -173,24 +152,45 @@ class Room:
 
     def truncated(self) -> None:
         self._truncated = True
+        self._history = []
 
     def gone(self) -> None:
         self._following = None
+        # Nothing can be stored here any more. RabbitMQ would go on to confirm publishes if another
+        # program's queue takes them.
+        self.detach()
         self._gone(self)
 
     def records(self, batch: Sequence[Record]) -> None:
-        if self._truncated or (self.attachment is Attachment.ATTACHING and self.head < 0):
-            self._begin(batch[0].offset - 1)
-        messages: list[Message] = []
-        for record in batch:
-            message = self._read(record)
-            if self._unsure:
-                self._unsure -= 1
-                self.recent.clear(record.offset)
-            elif message is not None:
-                messages.append(message)
+        if self.attachment is Attachment.ATTACHING:
+            self._history += batch
+            return
+        if self._truncated:
+            self._resume_after(batch[0].offset - 1)
+        messages = [m for record in batch if (m := self._read(record)) is not None]
         self.head = batch[-1].offset
         self._add(messages)
+
+    def _prime(self, end: int) -> None:
+        """Know what was said lately, from the history that attaching brought.
+
+        If there is more before it, its first records may repeat ids from there: they serve to know
+        ids by, and nothing else.
+        """
+        history, self._history = self._history, []
+        self._truncated = False
+        sure = WINDOW if len(history) >= TAIL else 0
+        before = history[0].offset - 1 if history else end
+        messages: list[Message] = []
+        for i, record in enumerate(history):
+            message = self._read(record)
+            if i < sure:
+                before = record.offset
+            elif message is not None:
+                messages.append(message)
+        self.recent.clear(before)
+        self.recent.extend(messages)
+        self.head = history[-1].offset if history else end
 
     def _add(self, messages: Sequence[Message]) -> None:
         self.recent.extend(messages)
@@ -204,15 +204,11 @@ class Room:
         if len(self.news):
             self.news.fire(None)
 
-    def _begin(self, before: int) -> None:
-        """Continue after a gap, or for the first time: all there is comes after ``before``."""
+    def _resume_after(self, before: int) -> None:
+        """Go on after a gap: all there is comes after ``before``. Ids seen before it stay known."""
+        self._truncated = False
         self.recent.clear(before)
-        self._publishing.forget()
-        if self._truncated:
-            self._truncated = False
-            self._lose(before)
-        elif before >= 0:
-            self._unsure = WINDOW
+        self._lose(before)
 
     def _lose(self, upto: int) -> None:
         """Nobody at the head can be given the messages up to the offset ``upto`` any more."""

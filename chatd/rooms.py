@@ -32,6 +32,8 @@ class Rooms:
         self.node = node
         self._directory = directory
         self._rooms: dict[Stream, Room] = {}
+        #: Streams that vanished, until their rooms have new ones.
+        self._lost: set[Stream] = set()
         self._sweep: IDelayedCall | None = None
         directory.watch(self)
         metrics = node.metrics
@@ -67,7 +69,10 @@ class Rooms:
     def get(self, entry: Entry) -> Room | None:
         """The room of ``entry`` if it is attached and level, so that no waiting is needed."""
         room = self._rooms.get(entry.stream)
-        return room if room is not None and room.attachment is Attachment.LEVEL else None
+        if room is None or room.attachment is not Attachment.LEVEL:
+            return None
+        room.touch()
+        return room
 
     def show(self, name: str, joined: Sequence[str], left: Sequence[str], count: int) -> None:
         """Show comings and goings to a room's subscribers; see `chatd.presence.Audience`."""
@@ -119,6 +124,10 @@ class Rooms:
 
     def lost(self, room: Room) -> None:
         """The stream of ``room`` vanished from the broker."""
+        entry = self._directory.find(room.stream.room)
+        if room.stream in self._lost or entry is None or entry.stream != room.stream:
+            return  # seen already, or the room itself was deleted
+        self._lost.add(room.stream)
         self._log.error(
             "The stream of {room} was deleted on the broker; the room begins a new life.",
             room=room.stream.room,
@@ -126,9 +135,12 @@ class Rooms:
         self._renew_later(room.stream)
 
     def _renew_later(self, stream: Stream) -> None:
-        if stream in self._rooms:
-            renewing = Deferred.fromCoroutine(self._directory.renew(stream))
-            renewing.addErrback(self._not_renewed, stream)
+        if stream not in self._rooms:
+            self._lost.discard(stream)
+            return
+        renewing = Deferred.fromCoroutine(self._directory.renew(stream))
+        renewing.addCallback(lambda _: self._lost.discard(stream))
+        renewing.addErrback(self._not_renewed, stream)
 
     def _not_renewed(self, failure: Any, stream: Stream) -> None:
         failure.trap(ChatError)

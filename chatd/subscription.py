@@ -13,6 +13,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from chatd.archive import PAGE_MESSAGES, Page
@@ -41,6 +42,8 @@ class State(Enum):
 
 class Subscription:
     """One subscriber's place in one room. Made by `chatd.room.Room.subscribe`."""
+
+    _log = Logger()
 
     def __init__(self, room: Room, subscriber: ISubscriber, offset: int) -> None:
         self.room = room
@@ -173,7 +176,8 @@ class Subscription:
             self.room.node.turns.add(self.resume)
 
     def _failed(self, failure: Failure) -> None:
-        failure.trap(Unavailable)
+        if not failure.check(Unavailable):
+            self._log.failure("Reading {room} failed.", failure, room=self.room.stream.room)
         if self.state is State.READING:
             self.state = State.BEHIND
             self.room.resume_later(self)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 
 #: Readers that are handed a page in one turn of the reactor.
 A_TURN = 16
@@ -17,6 +18,8 @@ RETRY = 1.0
 
 class Turns:
     """Calls each of what is added once, soon, in order."""
+
+    _log = Logger()
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
@@ -35,7 +38,10 @@ class Turns:
         if self._waiting:
             self._clock.callLater(0, self._turn)
         for call in calls:
-            call()
+            try:
+                call()
+            except Exception:
+                self._log.failure("A reader's turn failed; the others go on.")
 
 
 class Stranded:

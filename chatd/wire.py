@@ -177,7 +177,9 @@ def parse_time(value: object) -> int:
             # a "+" of the zone that a URL turned into a space
             moment = datetime.fromisoformat(value.replace(" ", "+") if "T" in value else value)
             if moment.tzinfo is not None:
-                return round(moment.timestamp() * 1000)
+                ms = round(moment.timestamp() * 1000)
+                format_time(ms)  # a zone may lead out of the years that can be written
+                return ms
         except (ValueError, OverflowError):
             pass
     raise bad_request("A time is RFC 3339 with a zone, such as 2026-11-01T12:00:00.000Z.")

@@ -15,7 +15,7 @@ from twisted.trial.unittest import TestCase
 
 from chatd.brokers.memory import MemoryBroker
 from chatd.catalogue import Catalogue, Change, What
-from chatd.directory import DOOMED, PATIENCE, RETRY, Directory
+from chatd.directory import DELETE_AGAIN, DOOMED, PATIENCE, Directory
 from chatd.interfaces import DIRECTORY, NoSuchStream, Stream, Unavailable
 from chatd.wire import ChatError, Code, dump
 from tests.world import World
@@ -203,9 +203,9 @@ class AwayTests(DirectoryCase):
             mock.patch.object(self.world.sites[1].broker, "delete", away),
         ):
             self.world.do(self.one.delete("lobby"))
-            self.world.advance(5 + 3 * RETRY)
+            self.world.advance(5 + 3 * DELETE_AGAIN)
         self.assertGreaterEqual(away.call_count, 6)
-        self.world.advance(RETRY + 0.5)
+        self.world.advance(DELETE_AGAIN + 0.5)
         with self.assertRaises(NoSuchStream):
             self.world.do(self.world.broker.end(stream))
 

@@ -26,8 +26,8 @@ LINES = 320
 LAYERS = (
     {"", "errors", "metrics", "sharing", "wire"},
     {"auth", "deadlines", "interfaces", "keys", "limits", "origins", "tls", "values"},
-    {"archive", "catalogue", "directory", "fanout", "gossip", "opening", "presence"}
-    | {"publishing", "recent", "room", "rooms", "subscription", "turns"},
+    {"archive", "attachment", "catalogue", "directory", "fanout", "gossip", "opening", "presence"}
+    | {"publishing", "recent", "resources", "room", "rooms", "subscription", "turns"},
     {"chat", "door", "node", "session"},
     {"amqp", "brokers", "transports", "web"},
     {"config", "options"},
