@@ -86,30 +86,27 @@ class Archive:
         time ``oldest`` (milliseconds). Fails with `Unavailable` or `NoSuchStream`."""
         # from the cursor's own record on: if it does not come first, it is gone (protocol, 7)
         index = max(after, 0) // BLOCK
-        first = await self._first(stream, index, upto)
-        if first > upto:
-            return Page([], upto, upto > after)
-        lost = first > after + 1 and not await self._any(stream, index - 1, upto)
-        # what comes first need not be a record that we are shown: the broker knows
-        lost = lost and await self.first(stream) > after + 1
-        index = max(index, first // BLOCK)
-        page = _Filling(after, upto, oldest, limit, lost)
-        while not page.take(await self._messages(stream, index, upto)):
+        page = _Filling(after, upto, oldest, limit)
+        at = after
+        while True:
+            block = await self._judged(stream, index, upto)
+            if not block.records or block.records[0][0] > at + 1:
+                # retention may have removed what lay here; or offsets skip, which is no loss
+                first = await self.first(stream)
+                if first > at + 1:
+                    if page.taken:
+                        break  # the gap is told before what comes after it
+                    page.lost = at < upto
+                    index = max(index, min(first, upto + 1) // BLOCK)
+                    block = await self._judged(stream, index, upto)
+            if page.take(block.messages or ()):
+                break
+            at = max(at, block.records[-1][0] if block.records else at)
             index += 1
             if index * BLOCK > upto:
                 return Page(page.taken, upto, page.lost)
-            page.end = max(page.end, index * BLOCK - 1)
+            page.end = max(page.end, min(at, upto))
         return Page(page.taken, page.end, page.lost)
-
-    async def _first(self, stream: Stream, index: int, upto: int) -> int:
-        """The first offset in the block at ``index``, or else in the stream."""
-        block = self._cached(stream, index, upto)
-        if block is None:  # with those before it, which are wanted next
-            block = (await self._load(stream, max(0, index - _BEFORE), index, upto))[index]
-        return block.records[0][0] if block.records else await self.first(stream)
-
-    async def _any(self, stream: Stream, index: int, upto: int) -> bool:
-        return index >= 0 and bool((await self._load(stream, index, index, upto))[index].records)
 
     def first(self, stream: Stream) -> Deferred[int]:
         """The offset of the oldest record there is, one past the end if there is none."""
@@ -157,8 +154,8 @@ class Archive:
             after = page.end
         return offsets
 
-    async def _messages(self, stream: Stream, index: int, upto: int) -> Sequence[Message]:
-        """The messages in the block at ``index``, without those that repeat an earlier one."""
+    async def _judged(self, stream: Stream, index: int, upto: int) -> Block:
+        """The block at ``index``, its `Block.messages` without those that repeat an earlier one."""
         block = self._cached(stream, index, upto)
         if block is None or block.messages is None:
             before = max(0, index - _BEFORE)
@@ -168,7 +165,7 @@ class Archive:
                 blocks |= await self._load(stream, before, index, upto)
             block = blocks[index]
             block.messages = _unrepeated(blocks, index)
-        return block.messages
+        return block
 
     async def _load(self, stream: Stream, first: int, last: int, upto: int) -> dict[int, Block]:
         """The blocks from ``first`` to ``last``, by index."""
@@ -247,7 +244,7 @@ class _Filling:
     upto: int
     oldest: int
     room: int
-    lost: bool
+    lost: bool = False
     taken: list[Message] = field(factory=list)
     end: int = field(init=False)
     _bytes: int = PAGE_BYTES

@@ -106,6 +106,17 @@ class ArchiveTests(TestCase):
             page = self.page(after, limit=1)
             self.assertEqual((self.texts(page), page.gap), ([f"m{3 * BLOCK + 10}"], True), after)
 
+    def test_truncated_between_a_block_that_is_kept_here_and_the_next(self) -> None:
+        self.fill(4 * BLOCK)
+        self.page(BLOCK - 10, limit=1)  # now the first block is kept here, and the next are not
+        self.world.advance(CACHE_SECONDS / 2)
+        self.world.broker.truncate(self.stream, 3 * BLOCK + 10)
+        page = self.page(BLOCK - 10)
+        self.assertEqual(self.texts(page), [f"m{n}" for n in range(BLOCK - 9, BLOCK)])
+        self.assertFalse(page.gap)
+        page = self.page(page.end, limit=1)
+        self.assertEqual((self.texts(page), page.gap), ([f"m{3 * BLOCK + 10}"], True))
+
     def test_everything_gone(self) -> None:
         self.fill(300)
         self.world.broker.truncate(self.stream, 300)
