@@ -16,6 +16,8 @@ from chatd.wire import ChatError, Code
 
 #: ``Retry-After`` for a connection too many, in seconds.
 CONNECTIONS_RETRY = 5
+#: Requests in a row that are wrong in themselves, after which a client is beyond help.
+BAD_IN_A_ROW = 10
 
 # -- rates -----------------------------------------------------------------------------------------
 

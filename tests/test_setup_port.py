@@ -123,7 +123,22 @@ class RequestTests(ServingTests):
         ):
             said = await ask(raw, request)
             self.assertTrue(said.startswith(answer), (request, said))
-        self.assertEqual(await ask(raw, {"roomname": "x"}), "200")
+            self.assertEqual(await ask(raw, {"roomname": "lobby"}), "200")
+
+    async def test_ten_refusals_in_a_row(self) -> None:
+        """A client beyond help is told so ten times; what may be right later does not count."""
+        node = await self.serve()
+        raw = await node.raw("setup")
+        for _ in range(12):
+            said = await ask(raw, {"roomname": "x", "op": "add_member", "username": "a"})
+            self.assertTrue(said.startswith("404 unknown_room: "), said)
+        for _ in range(9):
+            self.assertRegex(await ask(raw, {}), r"\A400 bad_request: ")
+        self.assertEqual(await ask(raw, {"roomname": "lobby"}), "200")
+        raw.send(b"{}\n" * 10 + b'{"roomname":"never"}\n')
+        lines = (await raw.rest()).splitlines()
+        self.assertEqual([line[:3] for line in lines], [b"400"] * 10)
+        self.assertEqual((await node.get("/rooms/never")).status, 404)
 
     async def test_the_broker_is_away(self) -> None:
         node = await self.serve()
@@ -296,6 +311,15 @@ class SplitterTests(SynchronousTestCase):
             ],
             values,
         )
+
+    def test_many_objects_cost_what_their_bytes_do(self) -> None:
+        """Taking one does not copy those after it."""
+        splitter = Splitter()
+        splitter.feed(b'{"a":"}"}' * 200_000)
+        buffer = splitter._buffer
+        taken = sum(1 for _ in iter(splitter.next, None))
+        self.assertEqual((taken, len(splitter)), (200_000, 0))
+        self.assertIs(splitter._buffer, buffer)
 
     @given(st.integers(-2, 2), st.lists(st.integers(0, MAX_OBJECT), max_size=3))
     def test_the_limit_is_the_same_in_pieces(self, more: int, places: list[int]) -> None:

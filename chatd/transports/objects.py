@@ -7,7 +7,8 @@ import re
 #: Bytes without a complete object after which a stream is given up.
 MAX_OBJECT = 64 * 1024
 
-_SPACE = b" \t\r\n"
+_SPACE = re.compile(rb"[ \t\r\n]*")
+_LINE_END = re.compile(rb"[ \t\r]*\n")
 #: All that can change whether a brace opens or closes an object.
 _MARK = re.compile(rb'[{}"\\]')
 
@@ -24,46 +25,48 @@ class Splitter:
     """
 
     def __init__(self) -> None:
-        self._buffer = b""
-        self._scanned = 0
+        self._buffer = bytearray()
+        #: Up to where it was taken, and looked at.
+        self._start = self._scanned = 0
         self._depth = 0
         self._in_string = False
 
     def __len__(self) -> int:
-        return len(self._buffer)
+        return len(self._buffer) - self._start
 
     def feed(self, data: bytes) -> None:
         """Add what was received."""
+        del self._buffer[: self._start]
+        self._scanned -= self._start
+        self._start = 0
         self._buffer += data
 
     def next(self) -> bytes | None:
         """The next complete object, None if more is needed. Raises `NotAnObject`."""
         if not self._depth:
-            self._buffer = self._buffer.lstrip(_SPACE)
-            if self._buffer and not self._buffer.startswith(b"{"):
+            self._start = self._scanned = _after(_SPACE, self._buffer, self._start)
+            if len(self) and not self._buffer.startswith(b"{", self._start):
                 raise NotAnObject('Send a JSON object, such as {"roomname":"lobby"}.')
         end = self._scan()
-        if (end or len(self._buffer)) > MAX_OBJECT:
+        if (end or len(self._buffer)) - self._start > MAX_OBJECT:
             raise NotAnObject(f"No complete JSON object within {MAX_OBJECT} bytes.")
         if end is None:
             return None
-        found, self._buffer = self._buffer[:end], self._buffer[end:]
-        self._scanned = 0
+        found = bytes(self._buffer[self._start : end])
+        self._start = self._scanned = end
         return found
 
     def newline(self) -> bool:
         """Whether a newline follows the object last returned; it is taken."""
-        match = re.match(rb"[ \t\r]*\n", self._buffer)
-        if match:
-            self._buffer = self._buffer[match.end() :]
-        return match is not None
+        before, self._start = self._start, _after(_LINE_END, self._buffer, self._start)
+        return self._start > before
 
     def ends_line(self) -> bool:
         """Whether what has come and was not taken ends with a newline."""
-        return self._buffer.endswith(b"\n")
+        return self._buffer.endswith(b"\n", self._start)
 
     def _scan(self) -> int | None:
-        """The end of the object at the start of the buffer, as far as it has come."""
+        """Where the object ends that begins at the start, if that much has come."""
         at = self._scanned
         while match := _MARK.search(self._buffer, at):
             mark, at = match[0], match.end()
@@ -80,3 +83,9 @@ class Splitter:
                     return at
         self._scanned = len(self._buffer)
         return None
+
+
+def _after(pattern: re.Pattern[bytes], buffer: bytearray, start: int) -> int:
+    """Where what ``pattern`` finds at ``start`` ends; ``start`` if it finds nothing."""
+    match = pattern.match(buffer, start)
+    return match.end() if match else start
