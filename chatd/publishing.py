@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, TimeoutError, succeed
+from twisted.internet.interfaces import IReactorTime
 
 from chatd.interfaces import Unavailable
 from chatd.recent import Window
@@ -14,16 +15,27 @@ from chatd.wire import Content, content_key
 
 #: Publishes under way in one room.
 PENDING = 10_000
+#: Seconds that a message which is stored is waited for.
+SHOWN = 5.0
 
 
 class Publishing:
-    """The ids that a room knows, and those under way. ``store`` appends to the room's stream."""
+    """The ids that a room knows, and those under way. ``store`` appends to the room's stream.
 
-    def __init__(self, store: Callable[[Content], Coroutine[Any, Any, None]]) -> None:
+    A message counts as published when the broker has confirmed it and our own follower has brought
+    it: who is told so can read it on this node at once.
+    """
+
+    def __init__(
+        self, store: Callable[[Content], Coroutine[Any, Any, None]], clock: IReactorTime
+    ) -> None:
         self._store = store
+        self._clock = clock
         self._window = Window()
-        #: Stored, but not yet brought by our own follower.
+        #: Stored, but not brought in time by our own follower.
         self._confirmed: dict[int, None] = {}
+        #: Stored, and waited for.
+        self._awaited: dict[int, Deferred[None]] = {}
         self._under_way: Shared[int, bool] = Shared()
         self._pending = 0
 
@@ -35,12 +47,26 @@ class Publishing:
         """The stream brought a record (None: no message); whether it repeats an earlier one."""
         if key is not None:
             self._confirmed.pop(key, None)
-        return self._window.repeats(key)
+        repeated = self._window.repeats(key)
+        if key in self._awaited:
+            self._awaited.pop(key).callback(None)
+        return repeated
 
     def forget(self) -> None:
-        """Know no ids any more: what the stream brings next is its beginning."""
+        """Know no ids any more: what the stream brings next is its beginning. What is waited for
+        may be lost with the stream."""
         self._window = Window()
         self._confirmed = {}
+        awaited, self._awaited = self._awaited, {}
+        for shown in awaited.values():
+            shown.errback(Unavailable())
+
+    def release(self) -> None:
+        """Do not wait for what is stored: the follower is interrupted."""
+        awaited, self._awaited = self._awaited, {}
+        for key, shown in awaited.items():
+            self._confirmed[key] = None
+            shown.callback(None)
 
     def publish(self, content: Content) -> Deferred[bool]:
         """Store a message. Fires with True when it is safe, with False if it was stored before;
@@ -53,12 +79,23 @@ class Publishing:
     async def _append(self, key: int, content: Content) -> bool:
         if self._pending >= PENDING:
             raise Unavailable
-        confirmed = self._confirmed  # another, if the room begins anew meanwhile
+        window = self._window
         self._pending += 1
         try:
             await self._store(content)
+            if window is not self._window:
+                raise Unavailable  # the room began anew meanwhile
+            if key not in window:
+                await self._shown(key)
         finally:
             self._pending -= 1
-        if key not in self._window:
-            confirmed[key] = None
         return True
+
+    async def _shown(self, key: int) -> None:
+        shown: Deferred[None] = Deferred()
+        self._awaited[key] = shown
+        try:
+            await shown.addTimeout(SHOWN, self._clock)
+        except TimeoutError:
+            del self._awaited[key]
+            self._confirmed[key] = None

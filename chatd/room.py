@@ -62,7 +62,7 @@ class Room:
         self.node = node
         self._gone = gone
         self._audience = Audience()
-        self._publishing = Publishing(self._store)
+        self._publishing = Publishing(self._store, node.clock)
         self._following: IFollowing | None = None
         self._level: Waiters[None] = Waiters()
         self._truncated = False
@@ -148,6 +148,7 @@ class Room:
     def interrupted(self) -> None:
         if self.attachment is Attachment.LEVEL:
             self.attachment = Attachment.AWAY
+            self._publishing.release()
             self._stranded.wait()
 
     def truncated(self) -> None:

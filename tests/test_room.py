@@ -13,6 +13,7 @@ from twisted.trial.unittest import TestCase
 from chatd.auth import Identity
 from chatd.interfaces import Retention, Unavailable
 from chatd.opening import After, Last, Since
+from chatd.publishing import SHOWN
 from chatd.room import IDLE, TAIL, Attachment
 from chatd.rooms import SWEEP
 from chatd.subscription import State
@@ -66,9 +67,30 @@ class PublishTests(RoomCase):
 
     def test_the_same_id_between_its_confirmation_and_its_return(self) -> None:
         room = self.world.room()
+        content = Content("ann", "k", "hello")
         with mock.patch.object(room, "records"):  # our follower lags
-            self.assertTrue(self.world.do(room.publish(Content("ann", "k", "hello"))))
-            self.assertFalse(self.world.do(room.publish(Content("ann", "k", "hello"))))
+            waiting = [self.world.begin(room.publish(content)) for _ in range(2)]
+            self.world.turn()
+            self.assertEqual(waiting, [[], []], "acknowledged before it can be read here")
+            self.world.advance(SHOWN)
+            self.assertEqual(waiting, [[True], [True]], "it is stored, after all")
+            self.assertFalse(self.world.do(room.publish(content)))
+
+    def test_what_is_stored_is_acknowledged_when_the_broker_goes_away(self) -> None:
+        room = self.world.room()
+        with mock.patch.object(room, "records"):
+            waiting = self.world.begin(room.publish(Content("ann", "k", "hello")))
+            self.world.turn()
+            room.interrupted()
+            self.assertEqual(waiting, [True])
+
+    def test_what_only_a_vanished_stream_held_is_not(self) -> None:
+        room = self.world.room()
+        with mock.patch.object(room, "records"):
+            waiting = self.world.begin(room.publish(Content("ann", "k", "hello")))
+            self.world.turn()
+            room.gone()
+            waiting[0].trap(Unavailable)
 
     def test_under_way_when_the_broker_goes_away(self) -> None:
         for stored in (True, False):
@@ -150,7 +172,7 @@ class PublishTests(RoomCase):
         waiting = self.world.begin(room.publish(Content("ann", "k", "hello")))
         room.detach()
         self.world.turn()
-        self.assertEqual(waiting, [True])
+        waiting[0].trap(Unavailable)
         self.assertEqual(self.world.do(self.world.broker.end(self.world.stream())), 0)
         self.assertFalse(room._publishing._confirmed)
 
