@@ -10,8 +10,7 @@ from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from chatd.auth import Identity
-from chatd.catalogue import Change, Entry, What
-from chatd.deadlines import Deadline, Deadlines
+from chatd.catalogue import Entry
 from chatd.directory import Directory, unavailable
 from chatd.interfaces import NoSuchStream, Unavailable
 from chatd.opening import After, Now, Place, Start, find
@@ -29,8 +28,6 @@ from chatd.wire import (
     room_name,
 )
 
-#: Seconds that a poller counts as present after its poll.
-POLLER_PRESENT = 90.0
 #: Bytes of message objects after which an answer is full, whatever its limit.
 ANSWER_BYTES = 4 * 1024 * 1024
 
@@ -60,16 +57,11 @@ class Chat:
     directory: Directory
     rooms: Rooms
     presence: Presence
-    deadlines: Deadlines
     max_text: int = 16 * 1024
     draining: bool = False
     #: What makes the ids of messages that came without one: unique, cheap, not secret.
     _series: str = field(factory=lambda: token_hex(6), init=False)
     _numbers: Iterator[int] = field(factory=lambda: count(1), init=False)
-    _pollers: dict[tuple[str, str], tuple[Identity, Deadline]] = field(factory=dict, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.directory.watch(self)
 
     # -- rights ------------------------------------------------------------------------------------
 
@@ -155,31 +147,3 @@ class Chat:
                 break
         cursor = Cursor(room.stream.epoch, end if messages or gap else place.offset)
         return Answer(messages, cursor, gap)
-
-    def polled(self, identity: Identity, name: str) -> None:
-        """A named poller shows itself: it is present for a while."""
-        self.entry(identity, name)
-        user = identity.user
-        when = self.clock.seconds() + POLLER_PRESENT
-        if (name, user) in self._pollers:
-            _, deadline = self._pollers[name, user]
-            deadline.move(when)
-        else:
-            self.presence.enter(name, user)
-            deadline = self.deadlines.at(when, lambda: self._unpolled(name, user))
-        self._pollers[name, user] = identity, deadline
-
-    def directory_changed(self, change: Change) -> None:
-        """Nobody is present in a room that is gone, or that is no longer theirs; see
-        `chatd.directory.Watcher`."""
-        if change.what not in (What.DELETED, What.RESTRICTED):
-            return
-        for (name, user), (identity, deadline) in list(self._pollers.items()):
-            gone = change.what is What.DELETED or not allowed(identity, change.entry)
-            if name == change.entry.name and gone:
-                deadline.cancel()
-                self._unpolled(name, user)
-
-    def _unpolled(self, name: str, user: str) -> None:
-        del self._pollers[name, user]
-        self.presence.leave(name, user)

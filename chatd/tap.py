@@ -47,6 +47,7 @@ from chatd.metrics import Metrics
 from chatd.node import NodeClock, NodeService
 from chatd.options import Options as Options
 from chatd.origins import Gate
+from chatd.pollers import Pollers
 from chatd.presence import Presence
 from chatd.recent import Budget
 from chatd.room import Node
@@ -107,6 +108,7 @@ class ChatService(MultiService):
         self.setName("chatd")
         self._reactor = reactor
         self._clock = NodeClock(reactor)
+        self._deadlines = Deadlines(self._clock)
         self._config = config
         self._certificates = Certificates()
         self.metrics = Metrics()
@@ -115,6 +117,7 @@ class ChatService(MultiService):
         self.broker.setServiceParent(self)
         self.chat, gossip = self._domain(retention)
         self.door = self._door()
+        self.pollers = Pollers(self.chat, self._deadlines, self._connections())
         self.websockets = self._websockets()
         self.streams = Streams(self.chat, self.metrics)
         self.api = self._api()
@@ -139,7 +142,7 @@ class ChatService(MultiService):
         node = Node(broker, clock, Archive(broker, clock), Budget(), retention, self.metrics)
         rooms = Rooms(node, directory)
         presence.show_to(rooms)
-        chat = Chat(clock, directory, rooms, presence, Deadlines(clock), self._config.max_text)
+        chat = Chat(clock, directory, rooms, presence, self._config.max_text)
         return chat, Gossip(presence, broker, clock)
 
     def _door(self) -> Door:
@@ -159,14 +162,18 @@ class ChatService(MultiService):
         return Door(
             self._clock,
             gate,
-            Connections(config.max_connections, config.max_connections_per_address),
-            self.chat.deadlines,
+            self._connections(),
+            self._deadlines,
             rate,
             Buckets(rate),
             tokens=TokenKeys.load(config.token_key) if config.token_key is not None else None,
             admin_key=secret(config.admin_key, "--admin-key"),
             setup_secret=secret(config.setup_secret, "--setup-secret"),
         )
+
+    def _connections(self) -> Connections:
+        config = self._config
+        return Connections(config.max_connections, config.max_connections_per_address)
 
     def _websockets(self) -> Factory:
         def dialect(connection: Connection, legacy: bool) -> ChatV1 | Legacy:
@@ -180,7 +187,7 @@ class ChatService(MultiService):
         routes = [
             *pages.pages(),
             pages.upgrade(self.websockets),
-            *messages.routes(self.chat),
+            *messages.routes(self.chat, self.pollers),
             *self.streams.routes(),
             *admin.Rooms(self.chat).routes(),
             *pages.Probes(self.metrics, lambda: self.ready).routes(),
@@ -189,7 +196,7 @@ class ChatService(MultiService):
 
     def _site(self) -> LimitedSite:
         limit = self._config.max_frame
-        return LimitedSite(self.api, self.chat.deadlines, self.metrics, limit)
+        return LimitedSite(self.api, self._deadlines, self.metrics, limit)
 
     def _ports(
         self, name: str, texts: tuple[str, ...], factory: IProtocolFactory

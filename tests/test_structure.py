@@ -28,7 +28,7 @@ LAYERS = (
     {"auth", "deadlines", "interfaces", "keys", "limits", "origins", "tls", "values"},
     {"archive", "attachment", "catalogue", "directory", "fanout", "gossip", "opening", "presence"}
     | {"publishing", "recent", "resources", "room", "rooms", "subscription", "turns"},
-    {"chat", "door", "node", "session"},
+    {"chat", "door", "node", "pollers", "session"},
     {"amqp", "brokers", "transports", "web"},
     {"config", "options"},
     {"preflight"},

@@ -25,7 +25,6 @@ from chatd.archive import Archive
 from chatd.auth import Identity
 from chatd.brokers.memory import MemoryBroker
 from chatd.chat import Chat
-from chatd.deadlines import Deadlines
 from chatd.directory import Directory
 from chatd.gossip import Gossip
 from chatd.interfaces import IEncoding, ISubscriber, Retention, Stream
@@ -179,7 +178,7 @@ class Site:
         node = Node(broker, clock, self.archive, self.budget, world.retention, self.metrics)
         self.rooms = Rooms(node, self.directory)
         self.presence.show_to(self.rooms)
-        self.chat = Chat(clock, self.directory, self.rooms, self.presence, Deadlines(clock))
+        self.chat = Chat(clock, self.directory, self.rooms, self.presence)
         self.gossip = Gossip(self.presence, broker, clock)
 
     def start(self) -> None:

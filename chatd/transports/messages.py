@@ -9,15 +9,16 @@ from typing import Any
 from chatd.auth import Identity
 from chatd.chat import Answer, Chat, Receipt
 from chatd.opening import After, Last, Now, Since, Start
+from chatd.pollers import Pollers
 from chatd.transports.http import Call, Reply, Route
 from chatd.transports.query import LIMIT, limit_of, start_of, wait_of
 from chatd.wire import ChatError, Code, Cursor, Message, bad_request, dump, load_object, room_name
 
 
-def routes(chat: Chat) -> list[Route]:
+def routes(chat: Chat, pollers: Pollers) -> list[Route]:
     """The routes of this module."""
-    messages = Messages(chat)
-    poll = Poll(chat)
+    messages = Messages(chat, pollers)
+    poll = Poll(chat, pollers)
     return [
         Route("/rooms/{room}/messages", {"GET": messages.read, "POST": messages.publish}),
         Route("/poll", {"GET": poll.read, "POST": poll.publish}),
@@ -25,25 +26,25 @@ def routes(chat: Chat) -> list[Route]:
 
 
 async def held_poll(
-    chat: Chat, call: Call, identity: Identity, name: str, start: Start, limit: int
+    pollers: Pollers, call: Call, identity: Identity, name: str, start: Start, limit: int
 ) -> Answer:
     """`Chat.poll`, counted as a connection while it may wait, and given up with the client.
 
     A named caller is present by it, unless it only looks back, which waits for nothing.
     """
-    wait = wait_of(call)
+    wait, address = wait_of(call), call.caller.address
     poller = identity.user and (wait or not isinstance(start, Last | Since))
-    release = call.door.connections.admit(call.caller.address) if wait else lambda: None
+    release = call.door.connections.admit(address) if wait else lambda: None
     try:
         if poller:
-            chat.polled(identity, name)
+            pollers.seen(identity, name, address)
         if identity.expires is not None:
             wait = min(wait, max(0.0, identity.expires - call.door.clock.seconds()))
-        found = await call.with_client(chat.poll(identity, name, start, limit, wait))
+        found = await call.with_client(pollers.chat.poll(identity, name, start, limit, wait))
         if wait and not found.messages:
             call.door.check_expiry(identity)
         if poller:
-            chat.polled(identity, name)
+            pollers.seen(identity, name, address)
         return found
     finally:
         release()
@@ -67,15 +68,16 @@ def listing(messages: Sequence[Message]) -> bytes:
 class Messages:
     """``/rooms/{room}/messages``."""
 
-    def __init__(self, chat: Chat) -> None:
+    def __init__(self, chat: Chat, pollers: Pollers) -> None:
         self._chat = chat
+        self._pollers = pollers
 
     async def read(self, call: Call, room: str) -> Reply:
         """GET: what lies after the cursor; with ``wait``, the next message if nothing does."""
         identity = call.identify()
         name = room_name(room)
         start = start_of(call)
-        answer = await held_poll(self._chat, call, identity, name, start, limit_of(call, start))
+        answer = await held_poll(self._pollers, call, identity, name, start, limit_of(call, start))
         body = b'{"room":%s,"messages":%s,"cursor":"%s","gap":%s}\n' % (
             dump(name),
             listing(answer.messages),
@@ -118,8 +120,9 @@ def _content(call: Call) -> tuple[Any, Any, Any]:
 class Poll:
     """``/poll``: the cursor rides in a cookie (RFC 6265), one for each room and user."""
 
-    def __init__(self, chat: Chat) -> None:
+    def __init__(self, chat: Chat, pollers: Pollers) -> None:
         self._chat = chat
+        self._pollers = pollers
 
     async def read(self, call: Call) -> Reply:
         """GET: the messages since this poller's last call."""
@@ -128,7 +131,7 @@ class Poll:
         cookie = _cookie(name, identity.user)
         after = call.query("after")
         start: Start = After(Cursor.parse(after)) if after is not None else _ridden(call, cookie)
-        answer = await held_poll(self._chat, call, identity, name, start, LIMIT)
+        answer = await held_poll(self._pollers, call, identity, name, start, LIMIT)
         body = b'{"roomname":%s,"messages":%s,"cursor":"%s","gap":%s}\n' % (
             dump(name),
             listing(answer.messages),
