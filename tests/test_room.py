@@ -219,6 +219,30 @@ class SameForAllTests(RoomCase):
                 last = self.world.join("lobby", "late", Last(1000), node=node)
                 self.assertEqual(last.texts, bob.texts[-1000:], (distance, node))
 
+    def test_a_repetition_among_foreign_records_of_the_tail(self) -> None:
+        self.make(nodes=2)
+        self.world.store("lobby", "a")
+        self.world.foreign("lobby", *[b"junk"] * 599)
+        self.world.store("lobby", "a", *(f"m{n}" for n in range(100)))
+        self.world.foreign("lobby", *[b"junk"] * (300 + TAIL - 701))
+        self.world.add_site()
+        for node in (0, 2):
+            self.assertEqual(self.resumed(400, node), [f"m{n}" for n in range(100)], node)
+
+    def test_a_cursor_that_is_ahead_of_our_own_follower(self) -> None:
+        self.make(nodes=2)
+        bob = self.join("bob", node=1)
+        room = self.world.room(node=0)
+        with mock.patch.object(room, "records") as records:  # it lags
+            self.world.store("lobby", "one", "two")
+            session, _ = self.world.session("bob", node=0)
+            joining = self.world.begin(session.join("lobby", After(bob.cursor)))
+            self.world.turn()
+            self.assertEqual(joining, [])
+        room.records(records.call_args.args[0])
+        self.world.turn()
+        self.assertEqual((joining[0].cursor, joining[0].gap), (bob.cursor, False))
+
     def test_foreign_and_broken_records(self) -> None:
         self.make(nodes=2)
         bob = self.join()
