@@ -14,6 +14,7 @@ import tempfile
 import threading
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
@@ -164,6 +165,17 @@ class FileTests(_Made, TestCase):
         await stopped
         for done in (first, second):
             self.assertIsNone(self.successResultOf(done))
+
+    async def test_stopping_does_not_wait_for_a_disk_that_never_answers(self) -> None:
+        await self.filled(0)
+        held, opened = threading.Event(), self.broker._open
+        self.addCleanup(held.set)
+        opened.writing.post(held.wait)
+        waiting = [self.append(f"m{n}") for n in range(2)]
+        with mock.patch("chatd.brokers.sqlite.STOP_SECONDS", 0.05):
+            await self.broker.stopService()
+        for done in waiting:
+            self.failureResultOf(done, Unavailable)
 
     async def test_stopping_answers_reads_and_ends_a_sweep(self) -> None:
         await self.filled(2000, Retention(size=1000))

@@ -48,6 +48,8 @@ READ_SECONDS = 10.0
 #: Seconds between two sweeps for what retention no longer keeps, and between two looks at whether
 #: the disk is well.
 SWEEP_SECONDS = 2.0
+#: Seconds that stopping waits for the disk; draining clients has taken its own time before.
+STOP_SECONDS = 1.5
 
 
 @frozen
@@ -126,18 +128,30 @@ class SQLiteBroker(LocalFanout, Service):
         opened = self._open
         if opened is None:
             return
-        self._watching.stop()
         self._sweeping.stop()
-        await self._swept
-        await opened.commits.drain()
+        closing: Deferred[None] = Deferred.fromCoroutine(self._close(opened))
+        try:
+            # a disk that never answers must not keep the process from ending
+            await closing.addTimeout(STOP_SECONDS, self._reactor)
+        except TimeoutError:
+            self._log.error(
+                "{path}: the disk does not answer; stopping without it", path=self._path
+            )
+            opened.commits.give_up()
         for following in self._all_followings():
             following.interrupt()
+        self._watching.stop()
+        opened.lock.release()
+        self._open = None
+
+    async def _close(self, opened: _Open) -> None:
+        """Store what waits, and close the file."""
+        await self._swept
+        await opened.commits.drain()
         await opened.reading.call(opened.reader.close)
         await opened.writing.call(opened.writer.close)
         opened.reading.stop()
         opened.writing.stop()
-        opened.lock.release()
-        self._open = None
 
     # -- IBroker
 

@@ -127,6 +127,10 @@ class GroupCommit:
             self._log.error(
                 "a commit takes more than {seconds} s; is the disk well?", seconds=PATIENCE
             )
+        self.give_up()
+
+    def give_up(self) -> None:
+        """Refuse what waits, and what comes until the disk answers."""
         self.health = Health.STALLED
         refused, self._unanswered = self._unanswered + self._gathered, []
         self._gathered, self._bytes = [], 0
