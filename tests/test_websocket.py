@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from tests.serving import BINARY, CLOSE, PING, PONG, Node, ServingTests, WebSocket
-from tests.waiting import until
+from tests.waiting import pause, until
 
 MESSAGE = {"type": "message", "room": "lobby", "text": "x"}
 
@@ -568,6 +568,39 @@ class LivenessTests(ServingTests):
         ann = await node.chat("ann")
         ann.frame(b"hello", PONG)
         self.assertEqual(await ann.fence(), [])
+
+
+class SlowTests(ServingTests):
+    """A client that does not read costs little, and misses nothing."""
+
+    async def test_who_stops_reading_reads_on(self) -> None:
+        node = await self.serve("--rate=1000000/s")
+        ann, writer = await node.chat("ann", "lobby"), await node.chat("ben")
+        ann.raw.transport.pauseProducing()
+        for n in range(700):
+            await writer.say("lobby", f"{n} {'x' * 16000}")
+        ann.raw.transport.resumeProducing()
+        seen = [(await ann.find("message"))["text"] for _ in range(700)]
+        self.assertEqual([int(text.split()[0]) for text in seen], list(range(700)))
+        writer.send(MESSAGE)
+        self.assertEqual((await ann.find("message"))["text"], "x")
+
+    async def test_who_asks_and_does_not_read_is_not_read_from(self) -> None:
+        node = await self.serve("--rate=1000000/s")
+        ann = await node.chat("ann")
+        await ann.fence()
+        [connection] = node.service.websockets.connections
+        ann.raw.transport.pauseProducing()
+        asked = 0
+        while connection.outlet._not_reading == 0:
+            for _ in range(200):
+                ann.send({"type": "leave", "room": "r" * 100})
+                asked += 1
+            await pause()
+            self.assertLess(asked, 1_000_000)
+        ann.raw.transport.resumeProducing()
+        self.assertEqual(len(await ann.fence()), asked)
+        await until(lambda: connection.outlet._not_reading == 0)
 
 
 class LimitTests(ServingTests):
