@@ -7,7 +7,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from chatd.auth import Identity, Secret, TokenKeys
 from chatd.deadlines import Deadlines
-from chatd.limits import Bucket, Buckets, Connections, Rate, network_of
+from chatd.limits import Buckets, Connections, Rate, network_of
 from chatd.origins import Gate
 from chatd.wire import ChatError, Code, user_name
 
@@ -61,10 +61,6 @@ class Door:
             raise ChatError(Code.UNAUTHORIZED, "That is not the admin key.")
         if not self.tokens.verify(token, self.clock.seconds()).admin:
             raise ChatError(Code.FORBIDDEN, "This token has no admin claim.")
-
-    def bucket(self) -> Bucket:
-        """The publishing rate of one connection."""
-        return self.rate.bucket()
 
     def check_rate(self, identity: Identity, address: str) -> None:
         """Count a publish over HTTP: per user, in open mode per user and address."""

@@ -6,64 +6,19 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
-from chatd.auth import Identity
-from chatd.deadlines import Deadline
-from chatd.interfaces import IEncoding, ISubscriber
 from chatd.opening import After, Last, Now, Since, Start, check_last
-from chatd.session import Session
-from chatd.transports.encodings import WEBSOCKET
+from chatd.transports.dialect import BaseDialect
 from chatd.transports.websocket import Connection
 from chatd.wire import ChatError, Code, Cursor, bad_request, load_object, parse_time, room_name
 
-#: Refusals in a row for bad requests, after which a client is beyond help.
-BAD_IN_A_ROW = 10
-CLOSE_BAD_REQUEST = 4400
-CLOSE_UNAUTHORIZED = 4401
 
-
-@implementer(ISubscriber)
-class RoomEnd:
-    """A connection's end of its subscription to one room."""
-
-    encoding: IEncoding = WEBSOCKET
-
-    def __init__(self, dialect: ChatV1, room: str) -> None:
-        self._dialect = dialect
-        self._room = room
-        self._outlet = dialect.connection.outlet
-
-    @property
-    def identity(self) -> Identity:
-        return self._dialect.session.identity
-
-    def deliver(self, data: bytes, end: int) -> bool:
-        return self._outlet.offer(data)
-
-    def notify(self, data: bytes) -> bool:
-        return self._outlet.offer(data)
-
-    def closed(self, error: ChatError) -> None:
-        self._dialect.dropped(self._room, error)
-
-
-class ChatV1:
+class ChatV1(BaseDialect):
     """What one ``chatd.v1`` connection says and hears."""
 
-    _log = Logger()
-
     def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self._door = connection.factory.door
-        self.session = Session(
-            connection.factory.chat, connection.identity, lambda room: RoomEnd(self, room)
-        )
-        self._rate = self._door.bucket()
-        self._bad = 0
-        self._expiry: Deadline | None = None
+        super().__init__(connection)
         self._requests: dict[str, Callable[..., Coroutine[Any, Any, dict[str, Any] | None]]] = {
             "join": self._join,
             "leave": self._leave,
@@ -88,30 +43,12 @@ class ChatV1:
         except ChatError as error:
             self._refuse(error)
 
-    def drained(self) -> None:
-        self.session.resume()
-
     def drain(self, retry: int) -> None:
         self.connection.send({"type": "bye", "reason": "restart", "retry": retry})
 
-    def closed(self) -> None:
-        if self._expiry is not None:
-            self._expiry.cancel()
-        self.session.close()
-
     def _welcome(self) -> None:
-        identity = self.session.identity
-        self.connection.send({"type": "welcome", "user": identity.user})
-        if self._expiry is not None:
-            self._expiry.cancel()
-        if identity.expires is not None:
-            self._expiry = self._door.deadlines.at(identity.expires, self._expired)
-
-    def _expired(self) -> None:
-        self.connection.send(
-            ChatError(Code.UNAUTHORIZED, "The token has expired; connect with a new one.").frame()
-        )
-        self.connection.sendClose(CLOSE_UNAUTHORIZED, "the token has expired")
+        self.connection.send({"type": "welcome", "user": self.session.identity.user})
+        self._await_expiry()
 
     # -- requests ----------------------------------------------------------------------------------
 
@@ -128,10 +65,7 @@ class ChatV1:
             self.connection.send(answer)
 
     def _failed(self, failure: Failure, frame: dict[str, Any]) -> None:
-        error = failure.value
-        if not isinstance(error, ChatError):
-            self._log.failure("A request failed.", failure)
-            error = ChatError(Code.UNAVAILABLE, "The server failed; try again.", retry=2)
+        error = self._error(failure)
         room, id = frame.get("room"), frame.get("id")
         self._refuse(
             error.about(
@@ -139,12 +73,8 @@ class ChatV1:
             )
         )
 
-    def _refuse(self, error: ChatError) -> None:
-        self.connection.factory.metrics.errors.labels(error.code.word).inc()
+    def _tell(self, error: ChatError) -> None:
         self.connection.send(_utf8(error.frame()))
-        self._bad = self._bad + 1 if error.code is Code.BAD_REQUEST else 0
-        if self._bad == BAD_IN_A_ROW:
-            self.connection.sendClose(CLOSE_BAD_REQUEST, "too many bad requests")
 
     async def _unknown(self, frame: dict[str, Any]) -> None:
         raise bad_request(f"The type is one of {', '.join(self._requests)}.")
@@ -172,7 +102,7 @@ class ChatV1:
         return {"type": "left", "room": name}
 
     async def _message(self, frame: dict[str, Any]) -> dict[str, Any]:
-        self._rate.check(self._door.clock.seconds())
+        self._publishes.check(self._door.clock.seconds())
         receipt = await self.session.publish(
             frame.get("room"), frame.get("text"), frame.get("data"), frame.get("id")
         )
@@ -196,7 +126,6 @@ class ChatV1:
         self._welcome()
 
     def dropped(self, room: str, error: ChatError) -> None:
-        """A room ended our subscription: it is gone, or our right to it."""
         self.session.dropped(room)
         self.connection.send({"type": "left", "room": room})
         self.connection.send(error.about(room).frame())
