@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 
 from chatd.interfaces import IBroker, Record, Stream
-from chatd.recent import Window
+from chatd.recent import Window, weight
 from chatd.sharing import Shared
 from chatd.wire import WINDOW, BadRecord, Cursor, Message, read_message
 
@@ -24,8 +24,6 @@ from chatd.wire import WINDOW, BadRecord, Cursor, Message, read_message
 #: offsets skip.
 BLOCK = 256
 _BEFORE = -(-WINDOW // BLOCK)
-#: What a message takes beside its JSON: its text once more, and objects.
-_OVERHEAD = 500
 #: Bytes of message objects kept, and for how many seconds: long enough to be shared, too short to
 #: serve by size what retention has removed.
 CACHE_BYTES = 16 * 1024 * 1024
@@ -50,7 +48,7 @@ class Block:
     messages: Sequence[Message] | None = None
 
     def __attrs_post_init__(self) -> None:
-        self.size = _OVERHEAD + sum(2 * len(m.json) + _OVERHEAD for _, m in self.records if m)
+        self.size = 500 + sum(weight(m) for _, m in self.records if m)
 
 
 @frozen

@@ -11,9 +11,14 @@ from chatd.wire import WINDOW, Message
 
 #: Per room: whatever is older is read from the broker.
 RECENT_MESSAGES = 512
-RECENT_BYTES = 256 * 1024
-#: All rooms of a node together, in bytes of message objects.
+RECENT_BYTES = 512 * 1024
+#: All rooms of a node together.
 RECENT_TOTAL = 64 * 1024 * 1024
+
+
+def weight(message: Message) -> int:
+    """About how many bytes ``message`` takes: its JSON, its text once more, and objects."""
+    return 2 * len(message.json) + 500
 
 
 class Window:
@@ -64,7 +69,7 @@ class Recent:
 
     def extend(self, messages: Sequence[Message]) -> None:
         """Add what the stream has just brought."""
-        added = sum(len(m.json) for m in messages)
+        added = sum(map(weight, messages))
         self._messages.extend(messages)
         self.size += added
         while len(self._messages) > RECENT_MESSAGES or self.size > self._limit:
@@ -133,8 +138,9 @@ class Recent:
     def _drop_oldest(self) -> int:
         message = self._messages.popleft()
         self.floor = message.offset
-        self.size -= len(message.json)
-        return len(message.json)
+        dropped = weight(message)
+        self.size -= dropped
+        return dropped
 
 
 def _offset(message: Message) -> int:

@@ -8,13 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
-from chatd.recent import RECENT_BYTES, RECENT_MESSAGES, Budget, Recent, Window
+from chatd.recent import RECENT_BYTES, RECENT_MESSAGES, Budget, Recent, Window, weight
 from chatd.wire import WINDOW, Cursor, Message
 
 
 def message(offset: int, time: int = 1000, size: int = 100) -> Message:
     """A message whose JSON is ``size`` bytes long."""
     return Message(Cursor("e", offset), f"m{offset}", "ann", "hi", time, b"x" * size)
+
+
+SMALL = weight(message(0))
 
 
 def offsets(messages: object) -> list[int] | None:
@@ -44,14 +47,14 @@ class RecentTests(TestCase):
         self.assertEqual(offsets(self.recent.after(9, 0, 1)), [10])
 
     def test_bounded_in_bytes(self) -> None:
-        size = RECENT_BYTES // 4
+        size = (RECENT_BYTES // 4 - SMALL + 200) // 2
         self.fill(0, 1, 2, 3, 4, size=size)
         self.assertEqual(len(self.recent), 4)
-        self.assertEqual(self.recent.size, 4 * size)
-        self.assertEqual(self.budget.used, 4 * size)
+        self.assertEqual(self.recent.size, 4 * weight(message(0, size=size)))
+        self.assertEqual(self.budget.used, self.recent.size)
 
     def test_keeps_no_more_than_the_retention(self) -> None:
-        recent = Recent(self.budget, limit=250)
+        recent = Recent(self.budget, limit=2 * SMALL + 50)
         recent.extend([message(n) for n in range(5)])
         self.assertEqual(len(recent), 2)
 
@@ -89,16 +92,16 @@ class RecentTests(TestCase):
         self.assertIsNone(self.recent.before_time(0, 0))  # the first one may be older
 
     def test_all_rooms_together_are_bounded_and_the_quiet_forget_first(self) -> None:
-        budget = Budget(limit=1000)
+        budget = Budget(limit=10 * SMALL)
         rooms = [Recent(budget) for _ in range(3)]
         for number, recent in enumerate(rooms):
             recent.extend([message(n) for n in range(4)])
-            self.assertLessEqual(budget.used, 1000, number)
+            self.assertLessEqual(budget.used, 10 * SMALL, number)
         self.assertEqual([len(recent) for recent in rooms], [0, 4, 4])
         self.assertIsNone(rooms[0].after(0, 0, 10))
         self.assertEqual(offsets(rooms[0].after(3, 0, 10)), [])
         rooms[1].extend([message(9)])
-        rooms[0].extend([message(n, size=200) for n in (4, 5)])
+        rooms[0].extend([message(n, size=400) for n in (4, 5)])
         self.assertEqual([len(recent) for recent in rooms], [2, 5, 0])
         self.assertEqual(budget.used, sum(recent.size for recent in rooms))
 
