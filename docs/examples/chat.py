@@ -1,6 +1,6 @@
 """A terminal chat: what is typed is said in the room, what is said there is printed.
 
-usage: python examples/chat.py ROOM USER [ws://localhost:9000/]
+usage: python docs/examples/chat.py ROOM USER [ws://localhost:9000/]
 """
 
 import json
