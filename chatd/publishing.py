@@ -32,6 +32,9 @@ class Publishing:
         self._store = store
         self._clock = clock
         self._window = Window()
+        #: Under way, and not yet brought by our own follower: that may come before the broker
+        #: confirms, and so much more with it that the window has forgotten again.
+        self._unseen: set[int] = set()
         #: Stored, but not brought in time by our own follower.
         self._confirmed: dict[int, None] = {}
         #: Stored, and waited for.
@@ -47,6 +50,7 @@ class Publishing:
         """The stream brought a record (None: no message); whether it repeats an earlier one."""
         if key is not None:
             self._confirmed.pop(key, None)
+            self._unseen.discard(key)
         repeated = self._window.repeats(key)
         if key in self._awaited:
             self._awaited.pop(key).callback(None)
@@ -81,14 +85,16 @@ class Publishing:
             raise Unavailable
         window = self._window
         self._pending += 1
+        self._unseen.add(key)
         try:
             await self._store(content)
             if window is not self._window:
                 raise Unavailable  # the room began anew meanwhile
-            if key not in window:
+            if key in self._unseen:
                 await self._shown(key)
         finally:
             self._pending -= 1
+            self._unseen.discard(key)
         return True
 
     async def _shown(self, key: int) -> None:

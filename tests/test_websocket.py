@@ -594,7 +594,7 @@ class SlowTests(ServingTests):
         asked = 0
         while connection.outlet._not_reading == 0:
             for _ in range(200):
-                ann.send({"type": "leave", "room": "r" * 100})
+                ann.send({"type": "message", "room": "r" * 100, "text": "x"})
                 asked += 1
             await pause()
             self.assertLess(asked, 1_000_000)
@@ -602,8 +602,34 @@ class SlowTests(ServingTests):
         self.assertEqual(len(await ann.fence()), asked)
         await until(lambda: connection.outlet._not_reading == 0)
 
+    async def test_a_burst_longer_than_ids_are_remembered(self) -> None:
+        """Every message is acknowledged as soon as it is stored."""
+        node = await self.serve("--rate=1000000/s")
+        ann = await node.chat("ann", "lobby")
+        begun = node.clock.seconds()
+        for n in range(1500):
+            ann.send({**MESSAGE, "text": str(n)})
+        for _ in range(1500):
+            await ann.find("ack")
+        self.assertLess(node.clock.seconds() - begun, 4)
+
 
 class LimitTests(ServingTests):
+    async def test_a_room_joined_again_at_once_counts_once(self) -> None:
+        """The hundredth room, asked for twice before the first answer."""
+        node = await self.serve()
+        names = [f"r{n}" for n in range(101)]
+        for name in names:
+            await node.service.chat.directory.create(name)
+        ann = await node.chat("ann", *names[:99])
+        for name in (names[99], names[99], names[100]):
+            ann.send({"type": "join", "room": name})
+        heard = [one for one in await ann.fence() if one["type"] != "presence"]
+        self.assertEqual(
+            sorted((one["type"], one["room"]) for one in heard),
+            [("error", "r100"), ("joined", "r99"), ("joined", "r99")],
+        )
+
     async def test_connections(self) -> None:
         """One too many is 503 with Retry-After; who leaves makes room."""
         node = await self.serve("--max-connections-per-address", "2")
