@@ -24,12 +24,15 @@ BAD_IN_A_ROW = 10
 
 @frozen
 class Rate:
-    """So many events per second, with a burst of twice that, and of one at least."""
+    """So many ``what`` per second, with a burst of twice that unless it is given, and of one at
+    least."""
 
     per_second: float
+    burst: float = field()
+    what: str = "messages"
 
-    @property
-    def burst(self) -> float:
+    @burst.default
+    def _twice(self) -> float:
         return max(1.0, 2 * self.per_second)
 
     def bucket(self) -> Bucket:
@@ -69,7 +72,7 @@ class Bucket:
             seconds = max(1, math.ceil(wait))
             raise ChatError(
                 Code.RATE_LIMITED,
-                f"At most {self.rate.per_second:g} messages a second; wait {wait:.2f} s.",
+                f"At most {self.rate.per_second:g} {self.rate.what} a second; wait {wait:.2f} s.",
                 retry=seconds,
             )
 

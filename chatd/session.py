@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -21,6 +22,8 @@ T = TypeVar("T")
 
 #: Rooms one connection may join.
 MAX_ROOMS = 100
+#: Seconds between two showings of a user that types, in one room and from one connection.
+TYPING = 1.0
 
 
 @frozen
@@ -43,11 +46,14 @@ class Session:
     subscriber: Callable[[str], ISubscriber]
     joined: dict[str, Subscription] = field(factory=dict, init=False)
     _turns: dict[str, DeferredLock] = field(factory=dict, init=False)
+    #: When this user was last shown typing, by room.
+    _typed: dict[str, float] = field(factory=dict, init=False)
     _closed: bool = field(default=False, init=False)
 
     async def join(self, name: str, start: Start) -> Joined | None:
         """Join ``name``, or move the cursor in it. None if the session was closed meanwhile."""
-        if name not in self.joined and len(self.joined) + len(self._turns) >= MAX_ROOMS:
+        rooms = self.joined.keys() | self._turns.keys()
+        if name not in rooms and len(rooms) >= MAX_ROOMS:
             raise bad_request(f"At most {MAX_ROOMS} rooms a connection; leave one first.")
         return await self._in_turn(name, lambda: self._join(name, start))
 
@@ -119,10 +125,14 @@ class Session:
             self._exit(name)
 
     def typing(self, name: str) -> None:
-        """Show the others in ``name`` that this user is typing."""
+        """Show the others in ``name`` that this user is typing; once in `TYPING` seconds."""
         subscription = self.joined.get(name)
         if subscription is None:
             raise ChatError(Code.NOT_JOINED, "Join the room first.")
+        now = self.chat.clock.seconds()
+        if 0.0 <= now - self._typed.get(name, -math.inf) < TYPING:
+            return
+        self._typed[name] = now
         frame = {"type": "typing", "room": name, "user": self.identity.user}
         subscription.room.notify(frame, besides=subscription)
         self.chat.presence.typing(name, self.identity.user)
@@ -152,5 +162,6 @@ class Session:
             self.chat.presence.enter(name, self.identity.user)
 
     def _exit(self, name: str) -> None:
+        self._typed.pop(name, None)
         if self.identity.user:
             self.chat.presence.leave(name, self.identity.user)

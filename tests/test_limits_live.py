@@ -18,6 +18,7 @@ from chatd.transports.setup import MAX_PER_ADDRESS
 from chatd.transports.websocket import PIECES
 from tests.guarded import GuardedTests, bearing, token
 from tests.serving import HTTP, PATIENCE, Node, Raw
+from tests.tokens import Issuer
 from tests.waiting import pause, until
 
 reactor: Any = _reactor
@@ -277,6 +278,48 @@ class RateTests(LimitsTests):
         await sockets[0].say("lobby", "in time")
         self.assertEqual(self.refused(node, "rate_limited"), 2)
 
+    async def test_typing(self) -> None:
+        """Shown once a second for each room and connection; the rest is dropped without a word."""
+        node = await self.serve("--room", "den", "--room", "lobby")
+        ann = await node.chat("ann", "lobby", "den")
+        ben = await node.chat("ben", "lobby", "den")
+        await ann.fence()
+        for _ in range(2):
+            for n in range(500):
+                ben.send({"type": "typing", "room": ("lobby", "den")[n % 2]})
+            self.assertEqual([one for one in await ben.fence() if one["type"] != "presence"], [])
+            shown = [one["room"] for one in await ann.fence() if one["type"] == "typing"]
+            self.assertEqual(sorted(shown), ["den", "lobby"])
+            node.clock.advance(1)
+
+    async def test_other_requests(self) -> None:
+        """A bucket of their own, large enough for all rooms at once, several times."""
+        issuer = Issuer(self.mktemp())
+        node = await self.serve(*issuer.options)
+        token = issuer.token("ann", node.clock.seconds() + 3600)
+        for request, answer in (
+            ({"type": "leave", "room": "den"}, "left"),
+            ({"type": "join", "room": "lobby"}, "joined"),
+            ({"type": "auth", "token": token}, "welcome"),
+        ):
+            socket = await node.websocket(f"/?token={token}")
+            await socket.receive()
+            for _ in range(1000):
+                socket.send(request)
+            heard: list[dict[str, Any]] = []
+            while len(heard) < 1000:
+                heard += [one] if (one := await socket.receive())["type"] != "presence" else []
+            passed = [one for one in heard if one["type"] == answer]
+            refused = [one for one in heard if one.get("code") == "rate_limited"]
+            self.assertEqual(len(passed) + len(refused), 1000, request)
+            self.assertGreaterEqual(len(passed), 400, request)
+            self.assertGreater(len(refused), 0, request)
+            self.assertEqual(refused[0].get("room"), request.get("room"))
+            await socket.say("lobby", "this counts by itself")
+            node.clock.advance(1)
+            self.assertEqual((await socket.ask_for(answer, request))["type"], answer)
+            socket.raw.abort()
+
     async def test_the_originals_clients(self) -> None:
         node = await self.serve("--rate", "1/s")
         socket = await node.websocket("/?roomname=lobby&username=ann", protocol=None)
@@ -486,11 +529,11 @@ class DeafTests(LimitsTests):
     """Clients that ask without reading what is answered."""
 
     async def test_websocket(self) -> None:
-        node = await self.serve()
+        node = await self.serve("--rate", "1000000/s")
         ann = await node.chat("ann")
         (connection,) = node.service.websockets.connections
         ann.raw.transport.pauseProducing()
-        request = json.dumps({"type": "leave", "room": "x" * 100}).encode()
+        request = json.dumps({"type": "message", "room": "x" * 100, "text": "x"}).encode()
         number = 4000
         ann.raw.send((b"\x81\xfe" + len(request).to_bytes(2) + bytes(4) + request) * number)
         await until(lambda: connection.outlet._not_reading)
@@ -499,7 +542,7 @@ class DeafTests(LimitsTests):
         self.assertLess(buffered(), HELD + 70 * KB)
         ann.raw.transport.resumeProducing()
         for _ in range(number):
-            self.assertEqual((await ann.receive())["type"], "left")
+            self.assertEqual((await ann.receive())["code"], "unknown_room")
         self.assertEqual(buffered(), 0)
 
     async def test_pipelined_requests(self) -> None:

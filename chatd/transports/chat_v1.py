@@ -8,10 +8,15 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from chatd.limits import Rate
 from chatd.opening import After, Last, Now, Since, Start, check_last
 from chatd.transports.dialect import BaseDialect
 from chatd.transports.websocket import Connection
 from chatd.wire import ChatError, Code, Cursor, bad_request, load_object, parse_time, room_name
+
+#: Requests of a connection other than publishes: a client may join all its rooms at once, and more
+#: than once.
+REQUESTS = Rate(50, burst=400, what="requests")
 
 
 class ChatV1(BaseDialect):
@@ -19,6 +24,7 @@ class ChatV1(BaseDialect):
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
+        self._others = REQUESTS.bucket()
         self._requests: dict[str, Callable[..., Coroutine[Any, Any, dict[str, Any] | None]]] = {
             "join": self._join,
             "leave": self._leave,
@@ -80,6 +86,7 @@ class ChatV1(BaseDialect):
         raise bad_request(f"The type is one of {', '.join(self._requests)}.")
 
     async def _join(self, frame: dict[str, Any]) -> None:
+        self._others.check(self._door.clock.seconds())
         name = room_name(frame.get("room"))
         joined = await self.session.join(name, _start(frame))
         if joined is None:
@@ -97,6 +104,7 @@ class ChatV1(BaseDialect):
         joined.subscription.resume()
 
     async def _leave(self, frame: dict[str, Any]) -> dict[str, Any]:
+        self._others.check(self._door.clock.seconds())
         name = room_name(frame.get("room"))
         await self.session.leave_in_turn(name)
         return {"type": "left", "room": name}
@@ -112,6 +120,7 @@ class ChatV1(BaseDialect):
         self.session.typing(room_name(frame.get("room")))
 
     async def _auth(self, frame: dict[str, Any]) -> None:
+        self._others.check(self._door.clock.seconds())
         token = frame.get("token")
         if not isinstance(token, str):
             raise bad_request("Give the token as a string.")
