@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from chatd.interfaces import IEncoding, ISubscriber
+from chatd.presence import News
 from chatd.wire import Message
 
 if TYPE_CHECKING:
@@ -67,25 +68,11 @@ def tell(
             to.notify(encode(to.encoding))
 
 
-def tell_presence(
-    subscriptions: Iterable[Subscription],
-    room: str,
-    joined: Sequence[str],
-    left: Sequence[str],
-    count: int,
-) -> None:
+def tell_presence(subscriptions: Iterable[Subscription], room: str, news: News) -> None:
     """Tell all who came and went; who cannot take it now is told later."""
-    frame = {
-        "type": "presence",
-        "room": room,
-        "joined": list(joined),
-        "left": list(left),
-        "count": count,
-    }
-    encode = _once(frame)
+    encode = _once(news.frame(room))
     for subscription in list(subscriptions):
-        data = encode(subscription.subscriber.encoding)
-        subscription.presence(joined, left, count, data)
+        subscription.presence(news, encode(subscription.subscriber.encoding))
 
 
 def _once(frame: dict[str, Any]) -> Callable[[IEncoding], bytes]:

@@ -8,7 +8,8 @@ told about once a second, so a thousand who reconnect at once cost each member o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from itertools import islice
+from typing import Any, Protocol
 
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
@@ -19,11 +20,60 @@ PRESENCE_LIMIT = 200
 COALESCE = 1.0
 
 
+#: Names that members of one room may hold above the presence limit, before those of them that have
+#: gone are told.
+SHOWN = 1000
+
+
+@frozen
+class News:
+    """Comings and goings in a room, as its members are told of them.
+
+    Before it, every member held the names ``sure``, and some of ``before``; who applies it holds
+    ``after``, or some of it if ``complete`` is false: then not all are named.
+    """
+
+    joined: list[str]
+    left: list[str]
+    count: int
+    sure: frozenset[str]
+    before: frozenset[str]
+    after: frozenset[str]
+    complete: bool
+
+    @classmethod
+    def of(
+        cls,
+        count: int,
+        sure: frozenset[str],
+        before: frozenset[str],
+        after: frozenset[str],
+        complete: bool,
+    ) -> News:
+        """What makes all hold ``after``."""
+        joined = sorted(after - sure) if complete else []
+        return cls(joined, sorted(before - after), count, sure, before, after, complete)
+
+    def since(self, first: News) -> News:
+        """This and all that came before it, for one who has missed it from ``first`` on."""
+        return self.of(self.count, first.sure, first.before, self.after, self.complete)
+
+    def frame(self, room: str) -> dict[str, Any]:
+        """What is sent (protocol, section 3)."""
+        return {
+            "type": "presence",
+            "room": room,
+            "joined": self.joined,
+            "left": self.left,
+            "count": self.count,
+        }
+
+
 class Audience(Protocol):
     """Shows comings and goings to those who are in a room."""
 
-    def show(self, room: str, joined: list[str], left: list[str], count: int) -> None:
-        """``joined`` and ``left`` are both empty above the presence limit."""
+    def show(self, room: str, news: News) -> None:
+        """Above the presence limit only the number is news."""
 
     def show_typing(self, room: str, user: str) -> None:
         """``user`` is typing, on another node."""
@@ -37,14 +87,18 @@ class Members:
     count: int
 
 
+_NONE: frozenset[str] = frozenset()
+
+
 @define(eq=False)
 class _Room:
-    #: Connections by user and node; a user is present while it has any.
+    #: Connections by user and node, the longest here first; a user is present while it has any.
     here: dict[str, dict[str, int]] = field(factory=dict)
-    #: What the members were last told, for users with a change since.
-    before: dict[str, bool] = field(factory=dict)
-    #: Changed users whom somebody has meanwhile been shown in their new state.
-    shown: set[str] = field(factory=set)
+    #: Names that every member holds, and names that some may hold, by what they were shown.
+    held_by_all: frozenset[str] = _NONE
+    held_by_some: frozenset[str] = _NONE
+    #: The number that all were told; -1 if not the same.
+    count: int = 0
 
 
 class Presence:
@@ -131,13 +185,26 @@ class Presence:
 
     # -- the board ---------------------------------------------------------------------------------
 
+    def count(self, room: str) -> int:
+        """How many are in ``room``."""
+        return len(self._rooms.get(room, _NOBODY).here)
+
     def members(self, room: str) -> Members:
         """Who is in ``room``, for one who will be told of changes from now on."""
-        board = self._rooms.get(room, _NOBODY)
-        if board is not _NOBODY:
-            board.shown.update(u for u, was in board.before.items() if (u in board.here) != was)
-        names = sorted(board.here) if len(board.here) <= self.limit else list(board.here)
-        return Members(names[: self.limit], len(board.here))
+        board = self._rooms.get(room)
+        if board is None:
+            return Members([], 0)
+        count = len(board.here)
+        names = list(islice(board.here, self.limit))
+        if count > self.limit and len(board.held_by_some) >= SHOWN:
+            names = [u for u in names if u in board.held_by_some]
+        if room in self._changed or count > self.limit:
+            board.held_by_all &= frozenset(names)
+            if not board.held_by_some.issuperset(names):
+                board.held_by_some |= frozenset(names)
+            if count != board.count:
+                board.count = -1
+        return Members(sorted(names), count)
 
     def _set(self, name: str, user: str, node: str, count: int) -> None:
         room = self._rooms.setdefault(name, _Room())
@@ -150,10 +217,9 @@ class Presence:
         if not nodes:
             del room.here[user]
         if (user in room.here) != was:
-            room.before.setdefault(user, was)
             self._schedule(name)
             self.on_change(name, user, not was, node)
-        if not room.here and not room.before:
+        if not room.here and name not in self._changed:
             del self._rooms[name]
 
     def _schedule(self, name: str) -> None:
@@ -165,20 +231,26 @@ class Presence:
         changed, self._changed = self._changed, set()
         for name in changed:
             room = self._rooms[name]
-            # one who went and came back is news only to whoever was shown that it had gone
-            news = [
-                u for u, was in room.before.items() if (u in room.here) != was or u in room.shown
-            ]
-            room.before.clear()
-            room.shown.clear()
-            count = len(room.here)
-            if news and self._audience is not None:
-                many = count > self.limit
-                joined = [] if many else sorted(u for u in news if u in room.here)
-                left = [] if many else sorted(u for u in news if u not in room.here)
-                self._audience.show(name, joined, left, count)
+            news = self._news(room)
+            if self._audience is not None and (
+                news.joined or news.left or news.count != room.count
+            ):
+                self._audience.show(name, news)
+            room.held_by_some = news.after
+            room.held_by_all = news.after if news.complete else _NONE
+            room.count = news.count
             if not room.here:
                 del self._rooms[name]
+
+    def _news(self, room: _Room) -> News:
+        sure, held, count = room.held_by_all, room.held_by_some, len(room.here)
+        if count <= self.limit:
+            return News.of(count, sure, held, frozenset(room.here), complete=True)
+        kept = held
+        if len(held) >= SHOWN:
+            # who stayed since it was shown is still among the first
+            kept = held.intersection(islice(room.here, self.limit))
+        return News.of(count, sure, held, kept, complete=False)
 
 
 _NOBODY = _Room()

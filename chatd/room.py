@@ -26,6 +26,7 @@ from chatd.interfaces import (
     Stream,
     Unavailable,
 )
+from chatd.presence import News
 from chatd.publishing import Publishing
 from chatd.recent import RECENT_MESSAGES, Recent
 from chatd.resources import Node as Node
@@ -242,9 +243,9 @@ class Room:
         """Show a passing event (``typing``) to those who can take it now."""
         tell(self.subscriptions, frame, besides)
 
-    def presence(self, joined: Sequence[str], left: Sequence[str], count: int) -> None:
-        """Tell all subscribers who came and went; both empty above the presence limit."""
-        tell_presence(self.subscriptions, self.stream.room, joined, left, count)
+    def presence(self, news: News) -> None:
+        """Tell all subscribers who came and went."""
+        tell_presence(self.subscriptions, self.stream.room, news)
 
     # -- subscribing -------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -14,6 +13,7 @@ from chatd.auth import Identity
 from chatd.catalogue import Change, Entry, What
 from chatd.directory import Directory, unavailable
 from chatd.interfaces import Stream, Unavailable
+from chatd.presence import News
 from chatd.room import Attachment, Node, Room
 from chatd.wire import ChatError, Code
 
@@ -74,12 +74,12 @@ class Rooms:
         room.touch()
         return room
 
-    def show(self, name: str, joined: Sequence[str], left: Sequence[str], count: int) -> None:
+    def show(self, name: str, news: News) -> None:
         """Show comings and goings to a room's subscribers; see `chatd.presence.Audience`."""
         entry = self._directory.find(name)
         room = self._rooms.get(entry.stream) if entry is not None else None
         if room is not None:
-            room.presence(joined, left, count)
+            room.presence(news)
 
     def show_typing(self, name: str, user: str) -> None:
         """Show that ``user`` is typing on another node; see `chatd.presence.Audience`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -18,13 +18,11 @@ from twisted.python.failure import Failure
 
 from chatd.archive import PAGE_MESSAGES, Page
 from chatd.interfaces import ISubscriber, Stream, Unavailable
+from chatd.presence import News
 from chatd.wire import ChatError, Cursor, Message
 
 if TYPE_CHECKING:
     from chatd.room import Room
-
-#: Comings and goings remembered for a subscriber that is not draining.
-MISSED_PRESENCE = 1000
 
 
 class State(Enum):
@@ -52,9 +50,8 @@ class Subscription:
         self._offset = offset
         #: Whether the subscriber has yet to be told that what came before ``_offset`` is gone.
         self._gap = False
-        #: Comings and goings that it has yet to be told of, and the number of members.
-        self._missed: dict[str, bool] | None = None
-        self._count = 0
+        #: The first and the latest comings and goings that it has yet to be told of.
+        self._missed: tuple[News, News] | None = None
 
     @property
     def offset(self) -> int:
@@ -118,27 +115,18 @@ class Subscription:
             self.stop()
             self.subscriber.closed(error)
 
-    def presence(self, joined: Sequence[str], left: Sequence[str], count: int, data: bytes) -> None:
+    def presence(self, news: News, data: bytes) -> None:
         """Tell of comings and goings, or remember them while the transport is not draining."""
-        if self._missed is None:
-            if self.subscriber.notify(data):
-                return
-            self._missed = {}
-        self._missed |= dict.fromkeys(joined, True) | dict.fromkeys(left, False)
-        self._count = count
-        while len(self._missed) > MISSED_PRESENCE:
-            del self._missed[next(iter(self._missed))]
+        if self._missed is not None:
+            self._missed = self._missed[0], news
+        elif not self.subscriber.notify(data):
+            self._missed = news, news
 
     def _tell_missed(self) -> bool:
         if self._missed is None:
             return True
-        frame: dict[str, Any] = {
-            "type": "presence",
-            "room": self.room.stream.room,
-            "joined": [u for u, here in self._missed.items() if here],
-            "left": [u for u, here in self._missed.items() if not here],
-            "count": self._count,
-        }
+        first, latest = self._missed
+        frame = latest.since(first).frame(self.room.stream.room)
         told = self.subscriber.notify(self.subscriber.encoding.event(frame))
         if told:
             self._missed = None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
-from chatd.presence import COALESCE, Presence
+from chatd.presence import COALESCE, SHOWN, News, Presence
 
 
 class Board:
@@ -15,12 +17,25 @@ class Board:
 
     def __init__(self) -> None:
         self.shown: list[tuple[str, list[str], list[str], int]] = []
+        self.news: list[News] = []
 
-    def show(self, room: str, joined: list[str], left: list[str], count: int) -> None:
-        self.shown.append((room, joined, left, count))
+    def show(self, room: str, news: News) -> None:
+        self.shown.append((room, news.joined, news.left, news.count))
+        self.news.append(news)
 
     def show_typing(self, room: str, user: str) -> None:
         raise AssertionError("nobody types here")
+
+
+class Counted(dict[str, dict[str, int]]):
+    """Counts the names that were looked at."""
+
+    seen = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for name in super().__iter__():
+            self.seen += 1
+            yield name
 
 
 class PresenceTests(TestCase):
@@ -100,7 +115,49 @@ class PresenceTests(TestCase):
         self.assertEqual((len(members.names), members.count), (3, 4))
         self.presence.leave("lobby", "a")
         self.clock.advance(1)
-        self.assertEqual(self.board.shown[2:], [("lobby", [], ["a"], 3)])
+        # and all names again once it has come down to it
+        self.assertEqual(self.board.shown[2:], [("lobby", ["b", "c", "d"], ["a"], 3)])
+
+    def test_what_is_held_above_the_limit_is_bounded(self) -> None:
+        """However many come, look and go: names that were shown are told to have gone at last."""
+        self.make(limit=10)
+        held: set[str] = set()
+        for n in range(3 * SHOWN):
+            self.presence.enter("lobby", f"u{n}")
+            held.update(self.names())
+            if n >= 20:
+                self.presence.leave("lobby", f"u{n - 20}")
+            if n % 50 == 0:
+                self.clock.advance(1)
+        for _, joined, left, _ in self.board.shown:
+            self.assertLessEqual(len(joined) + len(left), SHOWN + 60)
+            held.difference_update(left)
+        self.assertLessEqual(len(held), SHOWN + 60)
+        for n in range(3 * SHOWN - 20, 3 * SHOWN - 5):
+            self.presence.leave("lobby", f"u{n}")
+        self.clock.advance(1)
+        held |= set(self.board.shown[-1][1])
+        held -= set(self.board.shown[-1][2])
+        self.assertEqual(held, set(self.names()))
+        self.assertEqual(len(held), 5)
+
+    def test_a_look_costs_no_more_in_a_crowd(self) -> None:
+        """What a join costs does not grow with those who came in the same second."""
+        self.make(limit=10)
+        for n in range(2000):
+            self.presence.enter("lobby", f"u{n}")
+        board = self.presence._rooms["lobby"]
+        board.here = Counted(board.here)
+        for _ in range(100):
+            self.names()
+        self.assertLessEqual(board.here.seen, 100 * 11)
+
+    def test_the_number_alone_has_no_consequences(self) -> None:
+        self.presence.enter("lobby", "ann")
+        self.assertEqual((self.presence.count("lobby"), self.presence.count("attic")), (1, 0))
+        self.presence.leave("lobby", "ann")
+        self.clock.advance(1)
+        self.assertEqual(self.board.shown, [])
 
     def test_users_of_other_nodes(self) -> None:
         self.presence.enter("lobby", "ann")
@@ -130,20 +187,25 @@ class PresenceTests(TestCase):
     @given(
         st.lists(
             st.one_of(
-                st.tuples(st.just("enter"), st.sampled_from("abc")),
-                st.tuples(st.just("leave"), st.sampled_from("abc")),
-                st.tuples(st.just("come"), st.sampled_from("abc")),
-                st.tuples(st.just("go"), st.sampled_from("abc")),
+                st.tuples(st.just("enter"), st.sampled_from("abcd")),
+                st.tuples(st.just("leave"), st.sampled_from("abcd")),
+                st.tuples(st.just("come"), st.sampled_from("abcd")),
+                st.tuples(st.just("go"), st.sampled_from("abcd")),
                 st.tuples(st.just("look"), st.none()),
                 st.tuples(st.just("wait"), st.sampled_from([0.3, 1.0])),
                 st.tuples(st.just("drop"), st.none()),
             ),
             max_size=40,
-        )
+        ),
+        st.sampled_from([1, 2, 3, 200]),
+        st.integers(0, 10),
     )
-    def test_snapshot_and_what_is_told_add_up(self, steps: list[tuple[str, object]]) -> None:
-        """Whenever somebody looks (joins, that is), and however it goes on from there."""
-        self.make()
+    def test_snapshot_and_what_is_told_add_up(
+        self, steps: list[tuple[str, object]], limit: int, missed: int
+    ) -> None:
+        """Whenever somebody looks (joins, that is), whatever limit the room passes, and however
+        many of the first frames are missed and told as one."""
+        self.make(limit)
         looks: list[tuple[set[str], int]] = []
         for what, value in steps:
             if what == "enter":
@@ -159,11 +221,15 @@ class PresenceTests(TestCase):
             else:
                 looks.append((set(self.names()), len(self.board.shown)))
         self.clock.advance(COALESCE)
-        final = set(self.names())
+        final = self.presence.members("lobby")
         for names, start in looks:
-            for _, joined, left, count in self.board.shown[start:]:
-                names = (names | set(joined)) - set(left)
-                number = count
-            self.assertEqual(names, final)
-            if self.board.shown[start:]:
-                self.assertEqual(number, len(final))
+            news = self.board.news[start:]
+            if missed and news:
+                late = news[:missed]
+                news = [late[-1].since(late[0]), *news[missed:]]
+            for one in news:
+                names = (names | set(one.joined)) - set(one.left)
+            if final.count <= limit:
+                self.assertEqual(names, set(final.names))
+            if news:
+                self.assertEqual(news[-1].count, final.count)

@@ -12,7 +12,7 @@ from chatd.archive import PAGE_BYTES, PAGE_MESSAGES
 from chatd.fanout import BATCH_BYTES
 from chatd.opening import After, Last, Now
 from chatd.recent import RECENT_MESSAGES
-from chatd.subscription import MISSED_PRESENCE, State
+from chatd.subscription import State
 from chatd.turns import A_TURN, Turns
 from chatd.wire import Cursor
 from tests.world import Reader, World
@@ -308,13 +308,41 @@ class MissedPresenceTests(SubscriptionCase):
         bob.drain()
         self.assertEqual([f["type"] for f in bob.frames], ["presence", "message"])
 
-    def test_what_is_remembered_is_bounded(self) -> None:
+    def crowd(self, name: str, number: int) -> list[Reader]:
+        readers = [self.world.join("lobby", f"{name}{n}") for n in range(number)]
+        self.world.advance(2)
+        return readers
+
+    def gone(self, readers: list[Reader]) -> None:
+        for reader in readers:
+            reader.session.close()  # type: ignore[attr-defined]
+        self.world.advance(2)
+
+    def test_however_many_came_and_went_meanwhile(self) -> None:
         bob = self.join("bob")
+        early = self.crowd("early", 50)
         bob.stall()
-        for n in range(MISSED_PRESENCE + 50):
-            bob.subscription.presence([f"u{n}"], [], 1, b"{}")
+        for n in range(15):
+            self.gone(self.crowd(f"passing{n}-", 100))
+        self.gone(early[:25])
+        self.crowd("late", 100)
         bob.drain()
-        self.assertEqual(len(bob.frames[-1]["joined"]), MISSED_PRESENCE)
+        self.assertEqual(bob.present, set(self.world.sites[0].presence.members("lobby").names))
+        self.assertEqual(bob.frames[-1]["count"], 126)
+        self.assertLess(len(bob.frames[-1]["left"]), 200)
+
+    def test_a_room_that_comes_down_through_the_limit(self) -> None:
+        self.world = World(limit=3)
+        ann, cat = [self.world.join("lobby", user) for user in ("ann", "cat")]
+        cat.stall()
+        crowd = self.crowd("user", 4)
+        late = self.world.join("lobby", "late")
+        self.assertEqual(ann.frames[-1]["count"], 6)
+        self.gone([*crowd[1:], late])
+        cat.drain()
+        for reader in (ann, cat, crowd[0]):
+            self.assertEqual(reader.present, {"ann", "cat", "user0"})
+            self.assertEqual(reader.frames[-1]["count"], 3)
 
 
 class SessionTests(SubscriptionCase):

@@ -47,7 +47,7 @@ class Rooms:
             {
                 "room": entry.name,
                 "private": entry.private,
-                "count": self._chat.presence.members(entry.name).count,
+                "count": self._chat.presence.count(entry.name),
             }
             for entry in sorted(self._directory, key=lambda entry: entry.name)
         ]
