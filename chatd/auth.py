@@ -65,6 +65,12 @@ def bearer(header: str | None) -> str | None:
     return match[1] if match else None
 
 
+def shown_token(header: str | None, parameter: str | None) -> str | None:
+    """The token that counts on every transport: the ``Authorization`` header's, else that of
+    ``?token=T``."""
+    return bearer(header) or parameter
+
+
 # -- shared secrets --------------------------------------------------------------------------------
 
 

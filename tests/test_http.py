@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from unittest import mock
 from urllib.parse import quote
 
 from tests.serving import Answer, Node, ServingTests
@@ -498,6 +499,18 @@ class OriginTests(ServingTests):
 
 
 class PageTests(ServingTests):
+    async def test_a_fault_of_ours_is_not_blamed_on_a_form(self) -> None:
+        node = await self.serve()
+        with mock.patch("twisted.web.server.Request.process", side_effect=TypeError("ours")):
+            http = await node.ask("GET", "/healthz")
+            self.assertEqual(await http.raw.rest(), b"")
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
+    async def test_the_page_may_connect_to_its_own_origin_only(self) -> None:
+        node = await self.serve()
+        policy = str((await node.get("/")).header("content-security-policy"))
+        self.assertIn("connect-src 'self';", policy)
+
     async def test_the_page_and_its_client(self) -> None:
         node = await self.serve()
         for path, kind in (("/", "text/html"), ("/chatd.js", "text/javascript")):

@@ -17,6 +17,19 @@ class LiveTests(GuardedTests):
         return socket
 
 
+class WhichTokenTests(LiveTests):
+    async def test_the_header_wins_on_every_transport(self) -> None:
+        node = await self.guarded()
+        ann, ben = token(node, "ann"), token(node, "ben")
+        for port in ("websocket", "http"):
+            socket = await node.websocket(f"/ws?token={ben}", port, **bearing(ann))
+            self.assertEqual(await socket.receive(), {"type": "welcome", "user": "ann"}, port)
+        said = await node.post(f"/rooms/hall/messages?token={ben}", {"text": "x"}, **bearing(ann))
+        self.assertEqual(said.status, 201)
+        [message] = (await node.get("/rooms/hall/messages?last=1", **bearing(ben))).json["messages"]
+        self.assertEqual(message["user"], "ann")
+
+
 class RenewalTests(LiveTests):
     async def test_the_new_expiry_replaces_the_old(self) -> None:
         node = await self.guarded()

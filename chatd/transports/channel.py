@@ -173,6 +173,7 @@ class LimitedRequest(Request):
 
     channel: Any
     _taken = 0
+    _rendering = False
 
     def gotLength(self, length: int | None) -> None:
         super().gotLength(length)
@@ -195,8 +196,15 @@ class LimitedRequest(Request):
         try:
             super().requestReceived(command, path, version)
         except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
+            if self._rendering:
+                raise
             # multipart/form-data that the email package cannot take apart
             self.channel.refuse(400, Code.BAD_REQUEST, "The form cannot be read.")
+
+    def process(self) -> None:
+        """See `twisted.web.http.Request`: all has come and was taken apart."""
+        self._rendering = True
+        super().process()
 
 
 class LimitedSite(Site):

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from chatd.auth import Identity, bearer
+from chatd.auth import Identity, shown_token
 from chatd.chat import Chat
 from chatd.door import Door
 from chatd.metrics import Metrics
@@ -78,7 +78,7 @@ class Call:
     @property
     def token(self) -> str | None:
         """What the caller shows: ``Authorization: Bearer T``, else ``?token=T``."""
-        return bearer(self.header("authorization")) or self.query("token")
+        return shown_token(self.header("authorization"), self.query("token"))
 
     def identify(self, legacy: bool = False) -> Identity:
         """Who the caller is; see `Door.identify`."""

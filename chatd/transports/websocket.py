@@ -21,7 +21,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import RESPONSES
 
-from chatd.auth import Identity, bearer
+from chatd.auth import Identity, shown_token
 from chatd.chat import Chat
 from chatd.deadlines import Deadline
 from chatd.door import Door
@@ -115,7 +115,7 @@ class Connection(WebSocketServerProtocol):  # type: ignore[misc]
         self.query = request.params
         door = self.factory.door
         headers = request.headers
-        secure = bool(self._transport_details.is_secure)
+        secure = bool(self.transport_details.is_secure)
         peer = getattr(self.transport.getPeer(), "host", None)
         caller = door.gate.check(peer, secure, headers.get)
         if self.factory.chat.draining:
@@ -123,7 +123,7 @@ class Connection(WebSocketServerProtocol):  # type: ignore[misc]
         legacy = not request.protocols
         if not legacy and SUBPROTOCOL not in request.protocols:
             raise bad_request(f"The only subprotocol here is {SUBPROTOCOL}.")
-        token = self.parameter("token") or bearer(headers.get("authorization"))
+        token = shown_token(headers.get("authorization"), self.parameter("token"))
         self.identity = door.identify(token, self.parameter("username"), legacy)
         if not self.identity.user:
             self.identity = Identity(f"guest-{token_hex(3)}")
