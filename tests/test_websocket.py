@@ -302,6 +302,7 @@ class PresenceTests(ServingTests):
 
     async def test_above_the_limit_only_the_count(self) -> None:
         node = await self.serve()
+        self.assertEqual(node.service.chat.presence.limit, 200)
         node.service.chat.presence.limit = 2
         ann = await node.chat("ann", "lobby")
         node.clock.advance(1)
