@@ -1,14 +1,17 @@
 """Presence between nodes: each tells the others of its own users over the broker's fan-out.
 
 Payloads are numbered per node. Who misses one asks for a snapshot, so that opinions cannot stay
-split; who has not been heard of for a while is gone, and its users with it.
+split; who has not been heard of for a while is gone, and its users with it. What is long goes in
+parts, with pauses: a broker refuses long payloads, and drops what comes faster than it takes it.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
-from attrs import define
+from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -21,8 +24,18 @@ GATHER = 0.05
 #: Seconds between signs of life, and of silence after which a node is dropped: within 30 s.
 BEAT = 5.0
 SILENCE = 20.0
-#: Seconds between requests for a snapshot of the same node.
+#: Seconds between requests for a snapshot of the same node: at first, and at most after failures.
 ASK_AGAIN = 1.0
+ASK_SLOWLY = 8.0
+#: Bytes of names in one payload, and seconds between the parts of a long one.
+PART = 48 * 1024
+PAUSE = 0.02
+
+#: A user in a room, whether here, and whether a leave was no news to its node: it knew the user to
+#: be on another one too.
+Change = tuple[str, str, bool, bool]
+
+T = TypeVar("T", tuple[str, str], Change)
 
 
 @define(eq=False)
@@ -31,6 +44,11 @@ class _Peer:
     #: Number of its latest payload applied; None until a snapshot has come.
     number: int | None = None
     asked: float = float("-inf")
+    patience: float = ASK_AGAIN
+    #: The snapshot whose parts are coming: its number, how many have come, and when the last did.
+    coming: tuple[int, int] = (-1, 0)
+    came: float = float("-inf")
+    rooms: dict[str, list[str]] = field(factory=dict)
 
 
 class Gossip:
@@ -44,9 +62,13 @@ class Gossip:
         self._clock = clock
         self._peers: dict[str, _Peer] = {}
         self._number = 0
-        self._changes: dict[tuple[str, str], bool] = {}
+        self._changes: dict[tuple[str, str], Change] = {}
         self._typing: set[tuple[str, str]] = set()
         self._beat: IDelayedCall | None = None
+        #: What is to be sent, part by part, and whether a snapshot is wanted after that.
+        self._parts: deque[tuple[str, dict[str, Any]]] = deque()
+        self._sending: IDelayedCall | None = None
+        self._wanted = False
         presence.on_typing = self._types
         presence.on_local = self._changed
         presence.on_change = self._announce
@@ -62,6 +84,10 @@ class Gossip:
         if self._beat is not None:
             self._beat.cancel()
             self._beat = None
+            if self._sending is not None:
+                self._sending.cancel()
+                self._sending = None
+            self._parts.clear()
             self._send("bye")
 
     @property
@@ -73,7 +99,8 @@ class Gossip:
 
     def _changed(self, room: str, user: str, here: bool) -> None:
         self._tell_soon()
-        self._changes[room, user] = here
+        quiet = not here and self._presence.here(room, user)
+        self._changes[room, user] = (room, user, here, quiet)
 
     def _types(self, room: str, user: str) -> None:
         self._tell_soon()
@@ -84,12 +111,42 @@ class Gossip:
             self._clock.callLater(GATHER, self._tell)
 
     def _tell(self) -> None:
+        if self._parts:
+            self._clock.callLater(GATHER, self._tell)  # they come before what happened since
+            return
         changes, self._changes = self._changes, {}
         typing, self._typing = self._typing, set()
-        if changes:
-            self._send("changes", changes=[[r, u, here] for (r, u), here in changes.items()])
-        if typing:
-            self._send("typing", typing=sorted(typing))
+        for some in _divide(changes.values()):
+            self._parts.append(("changes", {"changes": some}))
+        for told in _divide(typing):
+            self._parts.append(("typing", {"typing": told}))
+        self._send_part()
+
+    def _tell_all(self) -> None:
+        """Send a snapshot, or another one if one is on its way: it began before somebody asked."""
+        if self._parts:
+            self._wanted = True
+            return
+        here = [(room, user) for room, users in self._presence.local().items() for user in users]
+        parts = list(_divide(here)) or [[]]
+        for n, part in enumerate(parts):
+            rooms: dict[str, list[str]] = {}
+            for room, user in part:
+                rooms.setdefault(room, []).append(user)
+            self._parts.append(("snapshot", {"rooms": rooms, "part": n, "of": len(parts)}))
+        self._send_part()
+
+    def _send_part(self) -> None:
+        self._sending = None
+        if not self._parts:
+            return
+        kind, more = self._parts.popleft()
+        self._send(kind, **more)
+        if self._parts:
+            self._sending = self._clock.callLater(PAUSE, self._send_part)
+        elif self._wanted:
+            self._wanted = False
+            self._tell_all()
 
     def _tick(self) -> None:
         self._beat = self._clock.callLater(BEAT, self._tick)
@@ -102,7 +159,7 @@ class Gossip:
                 self._drop(node)
 
     def _send(self, kind: str, **more: Any) -> None:
-        if kind not in ("beat", "ask", "bye", "typing"):
+        if kind == "changes" or (kind == "snapshot" and more["part"] == 0):
             self._number += 1
         payload = {"node": self._presence.node, "n": self._number, "kind": kind, **more}
         self._broker.broadcast(dump(payload))
@@ -113,8 +170,10 @@ class Gossip:
         if node == self._presence.node or (
             node not in self._peers and self.nodes[0] == self._presence.node
         ):
-            event = "joined" if here else "left"
-            self._broker.announce(event, room, dump({"event": event, "room": room, "user": user}))
+            self._announced("joined" if here else "left", room, user)
+
+    def _announced(self, event: str, room: str, user: str) -> None:
+        self._broker.announce(event, room, dump({"event": event, "room": room, "user": user}))
 
     # -- hearing -----------------------------------------------------------------------------------
 
@@ -135,29 +194,64 @@ class Gossip:
         peer = self._peers.setdefault(node, _Peer(self._clock.seconds()))
         peer.heard = self._clock.seconds()
         if kind == "snapshot":
-            rooms = {
-                room_name(room): [user_name(u) for u in users]
-                for room, users in heard["rooms"].items()
-            }
-            self._presence.replace(node, rooms)
-            peer.number = number
+            self._take_part(node, peer, number, heard)
         elif kind == "changes" and peer.number == number - 1:
-            for room, user, here in heard["changes"]:
-                self._presence.remote(node, room_name(room), user_name(user), here is True)
+            for room, user, here, quiet in heard["changes"]:
+                self._take(node, room_name(room), user_name(user), here is True, quiet is True)
             peer.number = number
         elif kind == "typing":
             for room, user in heard["typing"]:
                 self._presence.remote_typing(room_name(room), user_name(user))
         elif kind == "ask" and heard.get("of") in (None, self._presence.node):
-            self._send("snapshot", rooms=self._presence.local())
-        if peer.number != number:
+            self._tell_all()
+        coming = number == peer.coming[0] and peer.heard - peer.came < ASK_AGAIN
+        if number != peer.number and not coming:
             self._ask(node, peer)
 
+    def _take(self, node: str, room: str, user: str, here: bool, quiet: bool) -> None:
+        was = self._presence.here(room, user)
+        self._presence.remote(node, room, user, here)
+        gone = was and not self._presence.here(room, user)
+        if gone and quiet and self.nodes[0] == self._presence.node:
+            # it left several nodes at once, each of which knew it to be on another one
+            self._announced("left", room, user)
+
+    def _take_part(self, node: str, peer: _Peer, number: int, heard: dict[str, Any]) -> None:
+        part, parts = int(heard["part"]), int(heard["of"])
+        if part == 0:
+            peer.coming, peer.rooms = (number, 0), {}
+        if peer.coming != (number, part):
+            peer.coming, peer.rooms = (-1, 0), {}
+            return
+        for room, users in heard["rooms"].items():
+            peer.rooms.setdefault(room_name(room), []).extend(map(user_name, users))
+        peer.coming, peer.came = (number, part + 1), peer.heard
+        if part + 1 == parts:
+            self._presence.replace(node, peer.rooms)
+            peer.number, peer.patience = number, ASK_AGAIN
+            peer.coming, peer.rooms = (-1, 0), {}
+
     def _ask(self, node: str, peer: _Peer) -> None:
-        if self._clock.seconds() - peer.asked >= ASK_AGAIN:
+        if self._clock.seconds() - peer.asked >= peer.patience:
+            if peer.asked > float("-inf"):
+                peer.patience = min(2 * peer.patience, ASK_SLOWLY)
             peer.asked = self._clock.seconds()
             self._send("ask", of=node)
 
     def _drop(self, node: str) -> None:
         if self._peers.pop(node, None) is not None:
             self._presence.drop(node)
+
+
+def _divide(items: Iterable[T]) -> Iterator[list[T]]:
+    """Cut ``items``, tuples that begin with a room and a user, to `PART`."""
+    part: list[T] = []
+    size = 0
+    for item in items:
+        part.append(item)
+        size += len(f"{item[0]}{item[1]}".encode()) + 24
+        if size >= PART:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part

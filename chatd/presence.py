@@ -189,6 +189,10 @@ class Presence:
         """How many are in ``room``."""
         return len(self._rooms.get(room, _NOBODY).here)
 
+    def here(self, room: str, user: str) -> bool:
+        """Whether ``user`` is in ``room``."""
+        return user in self._rooms.get(room, _NOBODY).here
+
     def members(self, room: str) -> Members:
         """Who is in ``room``, for one who will be told of changes from now on."""
         board = self._rooms.get(room)

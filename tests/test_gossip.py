@@ -14,7 +14,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 
 from chatd.brokers.memory import MemoryBroker
-from chatd.gossip import BEAT, GATHER
+from chatd.gossip import BEAT, GATHER, PAUSE
 from tests.world import Site, World
 
 
@@ -100,6 +100,71 @@ class StepTests(GossipCase):
         self.leave(1, "ann")
         self.world.advance(1)
         self.assertEqual(self.events(), [("joined", "ann"), ("left", "ann")])
+
+    def test_the_same_user_leaves_two_nodes_at_once(self) -> None:
+        """Neither knows yet that it was the last one; it is told once all the same."""
+        for nodes in ([0, 1], [1, 2], [0, 1, 2]):
+            for n in nodes:
+                self.enter(n, "ann")
+            self.world.advance(1)
+            before = len(self.events())
+            for n in nodes:
+                self.leave(n, "ann")
+            self.world.advance(1)
+            self.assertEqual(self.events()[before:], [("left", "ann")])
+            self.all_see()
+
+
+class CrowdTests(GossipCase):
+    """More names than one payload may carry."""
+
+    NUMBER = 50_000
+
+    def setUp(self) -> None:
+        self.make(2)
+        self.sizes: list[int] = []
+        broadcast = MemoryBroker.broadcast
+
+        def cut(broker: MemoryBroker, payload: bytes) -> None:
+            self.sizes.append(len(payload))
+            broadcast(broker, payload[: 256 * 1024])
+
+        self.patch(MemoryBroker, "broadcast", cut)
+
+    def fill(self) -> None:
+        for n in range(self.NUMBER):
+            for room in ("lobby", "news"):
+                self.world.sites[0].presence.enter(room, f"guest-{n:06x}")
+
+    def wait(self, seconds: int) -> None:
+        """In steps as small as the pauses between parts."""
+        self.world.clock.pump([PAUSE] * int(seconds / PAUSE))
+
+    def see(self, site: Site) -> None:
+        for room in ("lobby", "news"):
+            self.assertEqual(site.presence.count(room), self.NUMBER)
+
+    def test_a_mass_of_changes(self) -> None:
+        self.fill()
+        self.wait(5)
+        self.see(self.world.sites[1])
+        self.assertLess(max(self.sizes), 256 * 1024)
+
+    def test_a_snapshot_for_a_node_that_comes_later_while_there_are_changes(self) -> None:
+        self.fill()
+        self.wait(5)
+        self.sizes.clear()
+        third = self.world.add_site()
+        fourth = self.world.add_site()
+        self.enter(0, "late")
+        self.leave(0, "guest-000000")
+        self.wait(15)
+        for site in (third, fourth):
+            self.see(site)
+            self.assertTrue(site.presence.here("lobby", "late"))
+            self.assertFalse(site.presence.here("lobby", "guest-000000"))
+        self.assertLess(max(self.sizes), 256 * 1024)
+        self.assertLess(sum(self.sizes), 12 * 1024 * 1024)
 
 
 class DeathTests(GossipCase):
@@ -204,6 +269,29 @@ class LossTests(GossipCase):
         apart.resume()
         self.world.advance(3 * BEAT)
         self.all_see("ann", "bob", "dan")
+
+    def test_a_part_of_a_snapshot_is_lost(self) -> None:
+        for n in range(3000):
+            self.enter(0, f"somebody-with-a-long-name-{n}")
+        self.world.advance(1)
+        for lost in range(4):
+            with self.lossy(lambda payload, lost=lost: payload.get("part") == lost):  # type: ignore[misc]
+                later = self.world.add_site()
+                self.world.advance(3)
+                self.assertEqual(later.presence.count("lobby"), 0)
+            self.world.advance(3 * BEAT)
+            self.assertEqual(later.presence.count("lobby"), 3000)
+
+    def test_who_asks_in_vain_asks_less_often(self) -> None:
+        asked: list[bytes] = []
+        other = self.world.sites[1]
+        with mock.patch.object(other.broker, "broadcast", asked.append):
+            for n in range(600):
+                payload = {"node": "node-0", "n": 10 + n, "kind": "beat"}
+                other.gossip.received(json.dumps(payload).encode())
+                self.world.clock.advance(0.1)
+        asks = [payload for payload in asked if json.loads(payload)["kind"] == "ask"]
+        self.assertLess(len(asks), 13)
 
     def test_what_is_no_payload_is_ignored_and_logged(self) -> None:
         self.enter(0, "ann")
