@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from attrs import define
 from twisted.internet.interfaces import IReactorTime
 
@@ -22,12 +25,24 @@ class Door:
     clock: IReactorTime
     gate: Gate
     connections: Connections
+    #: All that is open on the HTTP and WebSocket ports, whether it has asked for anything or not.
+    sockets: Connections
     deadlines: Deadlines
     rate: Rate
     publishers: Buckets
     tokens: TokenKeys | None = None
     admin_key: Secret | None = None
     setup_secret: Secret | None = None
+
+    def open(self, transport: Any) -> Callable[[], None] | None:
+        """Count a connection that has asked for nothing yet; call what is returned when it ends.
+        One too many is cut at once, and ``None`` returned."""
+        peer = getattr(transport.getPeer(), "host", None)
+        try:
+            return self.sockets.admit(self.gate.source(peer))
+        except ChatError:
+            transport.abortConnection()
+            return None
 
     def identify(self, token: str | None, username: str | None, legacy: bool = False) -> Identity:
         """Who a caller is; `NOBODY` if it did not say, in open mode.

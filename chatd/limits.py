@@ -145,26 +145,28 @@ class Connections:
     total: int = field(default=0, init=False)
     _by_address: defaultdict[str, int] = field(factory=lambda: defaultdict(int), init=False)
 
-    def admit(self, address: str) -> Callable[[], None]:
-        """Count one more from ``address``; call what is returned when it ends (twice is once).
+    def admit(self, address: str | None) -> Callable[[], None]:
+        """Count one more from ``address``, or in all only if that is ``None``; call what is
+        returned when it ends (twice is once).
 
         Raises `ChatError` unavailable, with ``retry``, for one too many.
         """
-        network = network_of(address)
+        network = network_of(address) if address is not None else None
         if self.total >= self.limit:
             raise ChatError(
                 Code.UNAVAILABLE,
                 "The server has all the connections it may have; try again.",
                 retry=CONNECTIONS_RETRY,
             )
-        if self._by_address.get(network, 0) >= self.per_address:
+        if network is not None and self._by_address.get(network, 0) >= self.per_address:
             raise ChatError(
                 Code.UNAVAILABLE,
                 "Too many connections from your address; close some, or try again.",
                 retry=CONNECTIONS_RETRY,
             )
         self.total += 1
-        self._by_address[network] += 1
+        if network is not None:
+            self._by_address[network] += 1
         held = [network]
 
         def release() -> None:
@@ -173,8 +175,16 @@ class Connections:
 
         return release
 
-    def _release(self, network: str) -> None:
+    def _release(self, network: str | None) -> None:
         self.total -= 1
+        if network is None:
+            return
         self._by_address[network] -= 1
         if not self._by_address[network]:
             del self._by_address[network]
+
+
+def sockets_for(limit: int, per_address: int) -> Connections:
+    """What is allowed of bare connections where so many may hold something open: room beside them
+    for requests that are answered at once."""
+    return Connections(limit + limit // 5 + 100, 2 * per_address + 20)

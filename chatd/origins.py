@@ -186,6 +186,12 @@ class Gate:
             scheme = "https" if claimed in ("https", "wss") else "http"
         return Caller(address, scheme, _last(headers("x-forwarded-host")) or headers("host"))
 
+    def source(self, peer: str | None) -> str | None:
+        """The address a bare connection comes from; ``None`` if others stand behind it, because it
+        is a trusted proxy's."""
+        address = UNIX if peer is None else _address(peer) or peer
+        return None if self._trusts(address) else address
+
     def _trusts(self, address: str) -> bool:
         if address == UNIX:
             return self.trust_unix

@@ -42,7 +42,7 @@ from chatd.door import Door
 from chatd.errors import StartError
 from chatd.gossip import Gossip
 from chatd.interfaces import Retention
-from chatd.limits import Buckets, Connections, Rate
+from chatd.limits import Buckets, Connections, Rate, sockets_for
 from chatd.metrics import Metrics
 from chatd.node import NodeClock, NodeService
 from chatd.options import Options as Options
@@ -163,6 +163,7 @@ class ChatService(MultiService):
             self._clock,
             gate,
             self._connections(),
+            sockets_for(config.max_connections, config.max_connections_per_address),
             self._deadlines,
             rate,
             Buckets(rate),
@@ -196,7 +197,7 @@ class ChatService(MultiService):
 
     def _site(self) -> LimitedSite:
         limit = self._config.max_frame
-        return LimitedSite(self.api, self._deadlines, self.metrics, limit)
+        return LimitedSite(self.api, self.door, self.metrics, limit)
 
     def _ports(
         self, name: str, texts: tuple[str, ...], factory: IProtocolFactory

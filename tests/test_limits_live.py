@@ -404,6 +404,40 @@ class ConnectionTests(LimitsTests):
         again = await node.websocket("/")
         self.assertEqual(again.status, 101)
 
+    async def test_connections_that_ask_for_nothing(self) -> None:
+        """Twice as many as may hold something open, and a few; the next is cut at once."""
+        node = await self.serve("--max-connections-per-address", "5")
+        for port in ("http", "websocket"):
+            silent = [await node.raw(port) for _ in range(30)]
+            sockets = node.service.door.sockets
+            await until(lambda silent=silent: not silent[-1].lost)  # type: ignore[misc]
+            late = [await node.raw(port) for _ in range(3)]
+            for raw in late:
+                self.assertEqual(await raw.rest(), b"", port)
+            self.assertEqual(sockets.total, 30)
+            silent.pop().abort()
+            await until(lambda sockets=sockets: sockets.total == 29)  # type: ignore[misc]
+            self.assertEqual((await node.get("/healthz")).status, 200)
+            for raw in silent:
+                raw.abort()
+            await until(lambda sockets=sockets: sockets.total == 0)  # type: ignore[misc]
+
+    async def test_an_upgraded_connection_is_one(self) -> None:
+        node = await self.serve("--max-connections-per-address", "5")
+        for port in ("http", "websocket"):
+            socket = await node.websocket("/ws", port)
+            self.assertEqual((socket.status, node.service.door.sockets.total), (101, 1))
+            socket.raw.abort()
+            await until(lambda: node.service.door.sockets.total == 0)
+
+    async def test_a_trusted_proxy_opens_as_many_as_it_likes(self) -> None:
+        node = await self.serve(
+            "--max-connections-per-address", "1", "--trusted-proxy", "127.0.0.1"
+        )
+        raws = [await node.raw("http") for _ in range(40)]
+        await until(lambda: node.service.door.sockets.total == 40)
+        self.assertFalse(any(raw.lost for raw in raws))
+
     async def test_per_address(self) -> None:
         node = await self.serve("--max-connections-per-address", "1")
         await node.websocket("/")

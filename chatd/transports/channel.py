@@ -6,6 +6,7 @@ a byte at a time, and answers pipelined requests of a client that reads none of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum, auto
 from http import HTTPStatus
 from io import BytesIO
@@ -19,7 +20,8 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
-from chatd.deadlines import Deadline, Deadlines
+from chatd.deadlines import Deadline
+from chatd.door import Door
 from chatd.metrics import Metrics
 from chatd.transports.outlet import LINGER, acknowledged, half_close, tune
 from chatd.wire import Code, dump
@@ -50,7 +52,7 @@ class State(Enum):
 
 
 class Channel(HTTPChannel):
-    """A connection whose time is bounded by the `Deadlines` of its site."""
+    """A connection whose time is bounded by the `Deadlines` of its door."""
 
     site: LimitedSite
     maxHeaders = HEADERS
@@ -63,15 +65,23 @@ class Channel(HTTPChannel):
         super().__init__()
         self._state = State.RESTING
         self._due: Deadline | None = None
+        self._release: Callable[[], None] | None = None
         self._read = 0
 
     def connectionMade(self) -> None:
         tune(self.transport)
         super().connectionMade()
         self._wait(REQUEST)
+        self._release = self.site.door.open(self.transport)
+
+    def hand_over(self) -> None:
+        """Another protocol, which counts for itself, takes the connection."""
+        if self._release is not None:
+            self._release()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._wait(None)
+        self.hand_over()
         super().connectionLost(reason)
 
     def dataReceived(self, data: bytes) -> None:
@@ -112,7 +122,7 @@ class Channel(HTTPChannel):
         self._due = None
         if seconds is not None:
             self._read = acknowledged(self.transport)
-            self._due = self.site.deadlines.after(seconds, self._late)
+            self._due = self.site.door.deadlines.after(seconds, self._late)
 
     def _late(self) -> None:
         if self._state is State.RECEIVING:
@@ -212,11 +222,9 @@ class LimitedSite(Site):
 
     displayTracebacks = False
 
-    def __init__(
-        self, root: IResource, deadlines: Deadlines, metrics: Metrics, max_body: int
-    ) -> None:
+    def __init__(self, root: IResource, door: Door, metrics: Metrics, max_body: int) -> None:
         super().__init__(root, LimitedRequest, logFormatter=_masked_log)
-        self.deadlines = deadlines
+        self.door = door
         self.metrics = metrics
         self.max_body = max_body
 

@@ -97,8 +97,9 @@ def upgrade(factory: Factory) -> Route:
         if (call.header("upgrade") or "").lower() != "websocket":
             raise bad_request("This is a WebSocket; send Upgrade: websocket.")
         # HTTP is done with this connection: the new protocol registers a producer of its own
-        transport: Any = call.request.channel.transport
-        transport.unregisterProducer()
+        channel: Any = call.request.channel
+        channel.transport.unregisterProducer()
+        channel.hand_over()
         resource.render(call.request)
         return None
 

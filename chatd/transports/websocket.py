@@ -78,6 +78,7 @@ class Connection(WebSocketServerProtocol):  # type: ignore[misc]
     _refusal: ChatError | None = None
     _heartbeat: Heartbeat | None = None
     _release: Callable[[], None] | None = None
+    _close_socket: Callable[[], None] | None = None
     _under_way = 0
     _draining = False
 
@@ -87,6 +88,7 @@ class Connection(WebSocketServerProtocol):  # type: ignore[misc]
         tune(self.transport)
         self.outlet = Outlet(self.transport, self._drained)
         self._shake_hands()
+        self._close_socket = self.factory.door.open(self.transport)
         super().connectionMade()
 
     def _shake_hands(self) -> None:
@@ -243,8 +245,9 @@ class Connection(WebSocketServerProtocol):  # type: ignore[misc]
         super().connectionLost(connectionDone if reason.check(SSL.Error) else reason)
         self._due.cancel()
         self.outlet.close()
-        if self._release is not None:
-            self._release()
+        for release in (self._release, self._close_socket):
+            if release is not None:
+                release()
         if self._heartbeat is not None:
             self._heartbeat.stop()
             self._heartbeat = None
