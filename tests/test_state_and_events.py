@@ -7,12 +7,14 @@ server-sent events, while others come, go and talk at random.
 
 from __future__ import annotations
 
+import socket
 from random import Random
 from typing import Any
 
 from attrs import define, field
 
-from tests.serving import EventStream, Node, ServingTests, WebSocket, together
+from chatd.subscription import State as Place
+from tests.serving import EventStream, Node, Raw, ServingTests, WebSocket, together
 from tests.waiting import pause
 
 ACTIONS = 120
@@ -75,12 +77,41 @@ class Crowd:
             self.node.clock.advance(self.random.choice([0.2, 1.1]))
             await pause()
 
+    async def stall(self) -> None:
+        """Talk until a subscriber, of which the test has stopped reading, is left behind."""
+        if not self.here:
+            self.here.append(await self.node.chat("user0", "lobby"))
+        [room] = self.node.service.chat.rooms._rooms.values()
+        for _ in range(200):
+            if any(s.state is Place.BEHIND for s in room.subscriptions):
+                return
+            self.said += 1
+            await self.here[0].say("lobby", f"{self.said} {'x' * 15000}", id=f"id{self.said}")
+        raise AssertionError("never left behind")
+
+    async def pass_through(self) -> None:
+        """Many come and go, more of them than names are remembered for anyone."""
+        for n in range(12):
+            presence = self.node.service.chat.presence
+            for here in (presence.enter, presence.leave):
+                for k in range(100):
+                    here("lobby", f"passing-{n}-{k}")
+                self.node.clock.advance(1.1)
+                await pause()
+
+    async def thin_out(self, number: int) -> None:
+        """All but so many connections go."""
+        while len(self.here) > number:
+            self.here.pop(0).raw.abort()
+        await pause(0.02)
+
 
 class StateTests(ServingTests):
     """Each with several seeds, so that a failure can be repeated."""
 
-    async def crowd(self, seed: int) -> Crowd:
+    async def crowd(self, seed: int, limit: int = 200) -> Crowd:
         node = await self.serve("--rate=10000/s")
+        node.service.chat.presence.limit = limit
         crowd = Crowd(node, Random(seed))
         for _ in range(20):
             await crowd.act()
@@ -119,6 +150,61 @@ class StateTests(ServingTests):
                 state.apply(await socket.receive())
             for event in await socket.fence():
                 state.apply(event)
+            self.equal(state, end)
+
+    def tighten(self, node: Node, raw: Raw) -> None:
+        """Let little fit between the node and a client that does not read."""
+        raw.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        for end in node.connections():
+            end.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        raw.transport.pauseProducing()
+
+    async def test_through_the_limit_and_stalled_over_websocket(self) -> None:
+        for seed in range(4, 6):
+            crowd = await self.crowd(seed, limit=4)
+            watcher = await crowd.node.chat("watcher")
+            joined = await watcher.join("lobby")
+            state = State(joined["cursor"], set(joined["members"]), joined["count"])
+            state.messages = await self.before(crowd.node, joined["cursor"])
+            for n in range(ACTIONS):
+                await crowd.act()
+                if n == ACTIONS // 2:
+                    self.tighten(crowd.node, watcher.raw)
+                    await crowd.stall()
+                    await crowd.pass_through()
+            await crowd.thin_out(2)
+            end = await self.settled(crowd)
+            watcher.raw.transport.resumeProducing()
+            while not state.messages or state.messages[-1]["text"] != "end":
+                state.apply(await watcher.receive())
+            for event in await watcher.fence():
+                state.apply(event)
+            self.assertLessEqual(end.count, 4)
+            self.equal(state, end)
+
+    async def test_through_the_limit_and_stalled_over_an_event_stream(self) -> None:
+        for seed in range(7, 9):
+            crowd = await self.crowd(seed, limit=4)
+            stream = await crowd.node.events("/rooms/lobby/events?username=watcher")
+            await stream.block()
+            state = await fetch(crowd.node)
+            start = int(state.cursor.partition(":")[2])
+            for n in range(ACTIONS):
+                await crowd.act()
+                if n == ACTIONS // 2:
+                    self.tighten(crowd.node, stream._http.raw)
+                    await crowd.stall()
+                    await crowd.pass_through()
+            await crowd.thin_out(2)
+            end = await self.settled(crowd)
+            stream._http.raw.transport.resumeProducing()
+            events: list[dict[str, Any]] = []
+            await self.read(stream, events)
+            for event in events:
+                seen = event.get("cursor", "").partition(":")[2]
+                if not seen or int(seen) > start:
+                    state.apply(event)
+            self.assertLessEqual(end.count, 4)
             self.equal(state, end)
 
     async def before(self, node: Node, cursor: str) -> list[dict[str, Any]]:
