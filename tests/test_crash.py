@@ -12,7 +12,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from tests.daemon import Daemon
-from tests.serving import Clients, WebSocket, reactor, together
+from tests.serving import Clients, Closed, WebSocket, reactor, together
 from tests.waiting import until
 
 #: Acknowledgements after which the process is killed, and publishes under way on each socket.
@@ -133,17 +133,29 @@ class CrashTests(TestCase):
     async def test_sigterm(self) -> None:
         """All is answered, everyone is sent away, and the process is gone within 10 seconds."""
         sockets = [await self.clients.chat(f"u{n}") for n in range(5)]
-        for socket in sockets:
-            for n in range(20):
-                socket.send(self.message("x", 0) | {"id": f"x-{n}-{id(socket)}"})
+        for number, socket in enumerate(sockets):
+            for n in range(200):
+                socket.send(self.message(f"u{number}", n))
+            await socket.find("ack")
         begun = reactor.seconds()
         stopping = deferToThread(self.daemon.stop)
-        for socket in sockets:
-            bye = await socket.find("bye")
-            self.assertEqual(bye["reason"], "restart")
-            self.assertEqual((await socket.closed()).code, 1012)
+        told = await together(*map(self.until_closed, sockets))
         self.assertIn(await stopping, (0, -signal.SIGTERM))
         self.assertLess(reactor.seconds() - begun, 10)
         self.assertNotIn("Traceback", self.daemon.log())
         self.daemon.start()
-        self.assertEqual(len(await self.stored(since="2020-01-01T00:00:00Z")), 100)
+        acknowledged = [frame["id"] for frames in told for frame in frames if "id" in frame]
+        stored = [message["id"] for message in await self.stored(since="2020-01-01T00:00:00Z")]
+        # the first of each was taken note of above
+        self.assertEqual(sorted(stored), sorted([*acknowledged, *(f"u{n}-0" for n in range(5))]))
+
+    async def until_closed(self, socket: WebSocket) -> list[dict[str, Any]]:
+        """What is said until the goodbye and after it."""
+        frames: list[dict[str, Any]] = []
+        try:
+            while True:
+                frames.append(await socket.receive())
+        except Closed as how:
+            self.assertEqual(how.code, 1012)
+        self.assertEqual([f["reason"] for f in frames if f["type"] == "bye"], ["restart"])
+        return frames
