@@ -1,9 +1,10 @@
-"""Many rooms on one RabbitMQ node and one chatd broker: attaching, memory, recovery.
+"""Many rooms with a member each, on one RabbitMQ node and one chatd: attaching, memory, recovery.
 
     python bench/amqp_rooms.py --rooms 5000
 
-Starts a node of its own, makes the rooms with a few messages each, follows them all as a chatd
-node with a member in each would, restarts RabbitMQ, and waits until all are followed again.
+Starts a RabbitMQ node of its own and composes a chatd node in this process, without ports. Makes
+the rooms, lets a member join each, says something everywhere, restarts RabbitMQ, and says something
+everywhere again as soon as all rooms are level. Every member must get every message once.
 """
 
 from __future__ import annotations
@@ -12,49 +13,59 @@ import argparse
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from twisted.internet import defer, reactor, task
+from twisted.internet import defer, task
 from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
-from chatd.amqp.url import BrokerURL
-from chatd.brokers.amqp import AMQPBroker
-from chatd.interfaces import IFollower, Record, Stream
-from chatd.wire import WINDOW, Content
+from chatd.auth import Identity
+from chatd.chat import Chat
+from chatd.interfaces import IEncoding, ISubscriber
+from chatd.opening import Now
+from chatd.session import Session
+from chatd.tap import ChatService, Options
+from chatd.wire import ChatError, Message
 from tests.rabbit import Node
 from tests.waiting import until
 
-MESSAGES = 3
 PATIENCE = 600.0
 
 
-@implementer(IFollower)
-class Level:
-    """Counts the rooms that are level."""
+@implementer(IEncoding)
+class Texts:
+    """Texts, a line each."""
 
-    number = 0
+    def encode(self, messages: Sequence[Message]) -> bytes:
+        return b"".join([m.text.encode() + b"\n" for m in messages])
 
-    def __init__(self) -> None:
-        self.records_seen = 0
+    def event(self, frame: dict[str, Any]) -> bytes:
+        return b""
 
-    def records(self, batch: Sequence[Record]) -> None:
-        self.records_seen += len(batch)
 
-    def caught_up(self, end: int) -> None:
-        Level.number += 1
+@implementer(ISubscriber)
+class Member:
+    """Who is in one room, and what it got."""
 
-    def interrupted(self) -> None:
-        Level.number -= 1
+    encoding: IEncoding = Texts()
 
-    def truncated(self) -> None:
-        raise AssertionError("nothing was removed")
+    def __init__(self, name: str) -> None:
+        self.identity = Identity(name)
+        self.got = b""
 
-    def gone(self) -> None:
-        raise AssertionError("nothing was deleted")
+    def deliver(self, data: bytes, end: int) -> bool:
+        self.got += data
+        return True
+
+    def notify(self, data: bytes) -> bool:
+        return True
+
+    def closed(self, error: ChatError) -> None:
+        raise AssertionError(error.text)
 
 
 def memory(pid: int | str) -> float:
@@ -82,50 +93,61 @@ class Watch:
         self.wall, self.cpu = wall, cpu
 
 
-async def fill(broker: AMQPBroker, streams: Sequence[Stream]) -> None:
-    for start in range(0, len(streams), 500):
-        some = streams[start : start + 500]
-        await defer.gatherResults([broker.create(stream) for stream in some])
-    for n in range(MESSAGES):
-        now = int(time.time() * 1000)
-        body = Content("ann", f"m{n}", "x" * 100).record(now)
-        await defer.gatherResults([broker.append(stream, body, f"m{n}", now) for stream in streams])
+async def each(work: Iterable[Any]) -> None:
+    """Do all of ``work``, some hundred at a time."""
+    tokens = defer.DeferredSemaphore(500)
+    await defer.gatherResults(
+        [tokens.run(defer.Deferred.fromCoroutine, one) for one in work], consumeErrors=True
+    )
 
 
-async def bench(node: Node, rooms: int) -> None:
+async def join(chat: Chat, member: Member, room: str) -> None:
+    session = Session(chat, member.identity, lambda _: member)
+    joined = await session.join(room, Now())
+    assert joined is not None
+    joined.subscription.resume()
+
+
+async def bench(reactor: Any, node: Node, number: int) -> None:
     assert node.process is not None
     print(f"RabbitMQ alone: {memory(node.process.pid):.0f} MB; this process: {memory('self'):.0f}")
-    broker = AMQPBroker(reactor, BrokerURL.parse(node.url()))
+    options = Options({})
+    options.parseOptions(
+        ["--broker", node.url(), "--http", "off", "--websocket", "off", "--setup", "off"]
+    )
+    service = ChatService(reactor, options.config)
+    chat = service.chat
     watch = Watch()
-    broker.startService()
-    await until(lambda: broker.ready)
-    watch.tell("connecting")
-    streams = [Stream(f"room{n}", "e1") for n in range(rooms)]
-    await fill(broker, streams)
-    watch.tell(f"making {rooms} rooms, {MESSAGES} messages each")
-    print(f"RabbitMQ: {memory(node.process.pid):.0f} MB, {descriptors(node)} descriptors")
-    followers = [Level() for _ in streams]
-    for stream, follower in zip(streams, followers, strict=True):
-        broker.follow(stream, WINDOW, follower)
-    await until(lambda: Level.number == rooms, PATIENCE)
-    assert all(follower.records_seen == MESSAGES for follower in followers)
-    watch.tell("attaching to all")
+    service.startService()
+    await until(lambda: service.ready)
+    watch.tell("until ready")
+    rooms = [f"room{n}" for n in range(number)]
+    await each(chat.directory.create(room) for room in rooms)
+    watch.tell(f"making {number} rooms")
+    members = [Member(f"user{n}") for n in range(number)]
+    await each(join(chat, m, room) for m, room in zip(members, rooms, strict=True))
+    watch.tell("a member joins each")
     print(
         f"RabbitMQ: {memory(node.process.pid):.0f} MB, {descriptors(node)} descriptors;"
         f" this process: {memory('self'):.0f} MB"
     )
+    await each(chat.publish(Identity("ann"), room, "before") for room in rooms)
+    watch.tell("a message in each")
     await deferToThread(node.stop)
-    await until(lambda: Level.number == 0, PATIENCE)
     watch.tell("stopping RabbitMQ")
     node.start(wait=False)
     await node.ready()
     watch.tell("starting RabbitMQ")
-    await until(lambda: Level.number == rooms, PATIENCE)
-    watch.tell("until all are followed again")
-    assert all(follower.records_seen == MESSAGES for follower in followers)
+    level = [chat.directory.get(room) for room in rooms]
+    await until(lambda: all(map(chat.rooms.get, level)), PATIENCE)
+    watch.tell("until all rooms are level again")
+    await each(chat.publish(Identity("ann"), room, "after") for room in rooms)
+    await until(lambda: all(m.got.endswith(b"after\n") for m in members), PATIENCE)
+    watch.tell("a message in each")
+    assert all(m.got == b"before\nafter\n" for m in members)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"RabbitMQ: {memory(node.process.pid):.0f} MB; this process at most: {peak:.0f} MB")
-    await broker.stopService()
+    await service.stopService()
 
 
 def main() -> None:
@@ -135,7 +157,7 @@ def main() -> None:
     node = Node()
     node.start()
     try:
-        task.react(lambda _: defer.ensureDeferred(bench(node, arguments.rooms)))
+        task.react(lambda reactor: defer.ensureDeferred(bench(reactor, node, arguments.rooms)))
     finally:
         node.close()
 
