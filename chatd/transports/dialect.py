@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from twisted.logger import Logger
@@ -46,7 +47,7 @@ class RoomEnd:
         self._dialect.dropped(self._room, error)
 
 
-class BaseDialect:
+class BaseDialect(ABC):
     """One connection's side of the talk, whatever its words are."""
 
     _log = Logger()
@@ -73,13 +74,13 @@ class BaseDialect:
             self._expiry.cancel()
         self.session.close()
 
+    @abstractmethod
     def dropped(self, room: str, error: ChatError) -> None:
         """A room ended our subscription: it is gone, or our right to it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _tell(self, error: ChatError) -> None:
         """Say ``error`` to the client."""
-        raise NotImplementedError
 
     def _await_expiry(self) -> None:
         """Close when the token of this session runs out."""
