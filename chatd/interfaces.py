@@ -89,6 +89,10 @@ class IFollowing(Interface):
     def stop() -> None:
         """End following; no call reaches the follower after this. May be called twice."""
 
+    def refresh() -> None:
+        """A record that is stored has not come: begin again after the last one handed over, if
+        the broker can have lost sight of this follower."""
+
 
 class IBroker(Interface):
     """Named streams, and a fan-out between nodes. Also an `IService`.

@@ -20,16 +20,21 @@ SHOWN = 5.0
 
 
 class Publishing:
-    """The ids that a room knows, and those under way. ``store`` appends to the room's stream.
+    """The ids that a room knows, and those under way. ``store`` appends to the room's stream;
+    ``late`` is called when the follower does not bring what is stored.
 
     A message counts as published when the broker has confirmed it and our own follower has brought
     it: who is told so can read it on this node at once.
     """
 
     def __init__(
-        self, store: Callable[[Content], Coroutine[Any, Any, None]], clock: IReactorTime
+        self,
+        store: Callable[[Content], Coroutine[Any, Any, None]],
+        late: Callable[[], None],
+        clock: IReactorTime,
     ) -> None:
         self._store = store
+        self._late = late
         self._clock = clock
         self._window = Window()
         #: Under way, and not yet brought by our own follower: that may come before the broker
@@ -105,3 +110,4 @@ class Publishing:
         except TimeoutError:
             del self._awaited[key]
             self._confirmed[key] = None
+            self._late()

@@ -63,7 +63,7 @@ class Room:
         self.node = node
         self._gone = gone
         self._audience = Audience()
-        self._publishing = Publishing(self._store, node.clock)
+        self._publishing = Publishing(self._store, self._refresh, node.clock)
         self._following: IFollowing | None = None
         self._level: Waiters[None] = Waiters()
         self._truncated = False
@@ -301,6 +301,10 @@ class Room:
         """Store a message. Fires with True when it is safe, with False if it was stored before;
         fails with `Unavailable` or `NoSuchStream`. The room must have been attached."""
         return self._publishing.publish(content)
+
+    def _refresh(self) -> None:
+        if self._following is not None:
+            self._following.refresh()
 
     async def _store(self, content: Content) -> None:
         if self.attachment is not Attachment.LEVEL:

@@ -12,6 +12,7 @@ from twisted.trial.unittest import TestCase
 
 from chatd.amqp.url import BrokerURL
 from chatd.brokers.amqp import AMQPBroker
+from chatd.brokers.amqp_follow import Following
 from chatd.interfaces import Retention, StartError, Stream, Unavailable
 from tests import broker_suite
 from tests.broker_suite import body
@@ -102,6 +103,20 @@ class AMQPBrokerSuite(broker_suite.BrokerSuite):
         while (await self.all_of(other, stream))[0].offset < before:
             number += 1
             await other.append(stream, body(f"big{number}", "x" * 15_000), f"big{number}", 0)
+
+    async def test_a_consumer_that_was_left_behind_without_a_word(self) -> None:
+        broker = await self.make_broker()
+        stream = await self.created(broker)
+        recorder = await self.followed(broker, stream)
+        following = recorder.following
+        assert isinstance(following, Following)
+        assert following._attachment is not None
+        following._attachment.close()
+        await self.fill(broker, stream, 0, 3)
+        self.assertEqual(recorder.ids, [])
+        following.refresh()
+        await until(lambda: len(recorder.ends) == 2)
+        self.assertEqual(recorder.ids, ["m0", "m1", "m2"])
 
 
 class StartTests(TestCase):

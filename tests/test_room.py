@@ -68,12 +68,16 @@ class PublishTests(RoomCase):
     def test_the_same_id_between_its_confirmation_and_its_return(self) -> None:
         room = self.world.room()
         content = Content("ann", "k", "hello")
-        with mock.patch.object(room, "records"):  # our follower lags
+        with (
+            mock.patch.object(room, "records"),  # our follower lags
+            mock.patch.object(type(room._following), "refresh") as refresh,
+        ):
             waiting = [self.world.begin(room.publish(content)) for _ in range(2)]
             self.world.turn()
             self.assertEqual(waiting, [[], []], "acknowledged before it can be read here")
             self.world.advance(SHOWN)
             self.assertEqual(waiting, [[True], [True]], "it is stored, after all")
+            refresh.assert_called_once_with()
             self.assertFalse(self.world.do(room.publish(content)))
 
     def test_what_is_stored_is_acknowledged_when_the_broker_goes_away(self) -> None:

@@ -136,6 +136,13 @@ class Following:
             self.place = Place.STOPPED
             self._helper.forget(self)
 
+    def refresh(self) -> None:
+        # A consumer on a replica may be left behind, without a word, when a stream changes leaders.
+        if self.place is Place.LEVEL:
+            self._log.warn("{stream} brings nothing; asking anew", stream=self.stream.name)
+            self.lost()
+            self.attach()
+
     # -- attaching ---------------------------------------------------------------------------------
 
     def _consume(self, place: Place, start: str | int) -> None:

@@ -110,6 +110,9 @@ class Following:
         self.state = State.STOPPED
         self.forget(self)
 
+    def refresh(self) -> None:
+        """Nothing to do: what is stored is handed over in the same turn."""
+
     def interrupt(self) -> None:
         """The broker goes away; `advance` begins again after the position."""
         if self.state is State.LIVE:

@@ -51,6 +51,9 @@ class Following:
             self._aside.clear()
             self.forget(self)
 
+    def refresh(self) -> None:
+        """Nothing to do: what is stored is handed over before anyone is told so."""
+
     def begin(self) -> None:
         """Read on from the position, unless that is under way."""
         if self._state is _State.WAITING:
