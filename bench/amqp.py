@@ -152,11 +152,11 @@ async def stock_connect(url: BrokerURL, acked: Callable[[Any], None]) -> Any:
 
     from chatd.amqp.spec import SPEC
 
-    class StockClient(AMQClient):  # type: ignore[misc]
+    class StockClient(AMQClient):
         def send_init_string(self) -> None:
             self.transport.write(b"AMQP\0\0\x09\x01")
 
-    class StockDelegate(TwistedDelegate):  # type: ignore[misc]
+    class StockDelegate(TwistedDelegate):
         def basic_ack(self, ch: Any, msg: Any) -> None:
             acked(msg)
 

@@ -176,7 +176,7 @@ def _load(files: dict[str, str]) -> CertificateOptions:
         raise StartError(f"the key in {key_path} is not of the certificate in {certificate_path}")
     options = CertificateOptions(
         privateKey=key,
-        # pyOpenSSL's own certificate objects are deprecated
+        # pyOpenSSL's own certificate objects are deprecated; Twisted's types know only those
         certificate=certificate,  # type: ignore[arg-type]
         extraCertChain=chain,  # type: ignore[arg-type]
         dhParameters=_parameters(files.get("dhParameters")),

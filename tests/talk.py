@@ -18,7 +18,7 @@ from tests.waiting import pause, until
 Frame = dict[str, Any]
 
 
-class Talker(WebSocketClientProtocol):  # type: ignore[misc]
+class Talker(WebSocketClientProtocol):
     """A ``chatd.v1`` client that says nothing by itself."""
 
     def __init__(self) -> None:

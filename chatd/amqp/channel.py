@@ -54,7 +54,7 @@ class _Call:
     done: Deferred[Any]
 
 
-class Channel(AMQChannel):  # type: ignore[misc]
+class Channel(AMQChannel):
     """``on_close`` is called with a `Reason` when the server closes this channel alone."""
 
     on_close: Callable[[Reason], None] | None = None

@@ -35,7 +35,7 @@ FRAME_MAX = 131_072
 ACK = b"\0\x3c\0\x50"
 
 
-class Client(AMQClient):  # type: ignore[misc]
+class Client(AMQClient):
     """One connection. ``lost`` is called once, with a `Reason`, when it has ended.
 
     ``properties`` tell the broker who is connected. ``blocked`` is the broker's reason while it

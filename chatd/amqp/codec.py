@@ -35,7 +35,7 @@ def _text(data: bytes) -> str | bytes:
         return data
 
 
-class Codec(txamqp.codec.Codec):  # type: ignore[misc]
+class Codec(txamqp.codec.Codec):
     """txAMQP's codec with exact lengths, every table type, and short reads refused."""
 
     depth = 0

@@ -23,7 +23,7 @@ CAPABILITIES = {
 }
 
 
-class Delegate(TwistedDelegate):  # type: ignore[misc]
+class Delegate(TwistedDelegate):
     """Answers what the server says of its own accord."""
 
     client: Client

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from chatd.amqp.channel import Channel, Reason
 from chatd.amqp.client import Client
@@ -87,9 +88,9 @@ class _Reader:
         if not self.done.called:
             self.done.callback(None)
 
-    def _fail(self, why: object) -> None:
+    def _fail(self, why: Exception | Failure) -> None:
         if not self.done.called:
-            self.done.errback(why)  # type: ignore[arg-type]
+            self.done.errback(why)
 
 
 class Reading:

@@ -64,7 +64,7 @@ class Dialect(Protocol):
         """The connection is gone."""
 
 
-class Connection(WebSocketServerProtocol):  # type: ignore[misc]
+class Connection(WebSocketServerProtocol):
     """One WebSocket connection."""
 
     factory: Factory
@@ -255,7 +255,7 @@ class Connection(WebSocketServerProtocol):  # type: ignore[misc]
             self.dialect.closed()
 
 
-class Factory(WebSocketServerFactory):  # type: ignore[misc]
+class Factory(WebSocketServerFactory):
     """Makes connections, and knows the open ones. ``dialect`` makes what one of them speaks."""
 
     protocol = Connection
