@@ -32,8 +32,8 @@ from chatd.amqp.codec import Codec, encode_properties
 from chatd.amqp.confirms import pack_address
 from chatd.amqp.deliveries import Delivery
 from chatd.amqp.url import BrokerURL
-from chatd.brokers.amqp_record import publish_properties
-from tests.rabbit import Node
+from chatd.brokers.rabbitmq.records import publish_properties
+from tests.support.rabbit import Node
 
 STREAM = "chatd.bench"
 BODY = b'{"id":"i","user":"ann","text":"' + b"x" * 200 + b'","time":"2026-11-01T12:00:00.000Z"}'

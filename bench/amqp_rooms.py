@@ -23,15 +23,15 @@ from twisted.internet import defer, task
 from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
-from chatd.auth import Identity
-from chatd.chat import Chat
-from chatd.interfaces import IEncoding, ISubscriber
-from chatd.opening import Now
-from chatd.session import Session
+from chatd.access.identity import Identity
+from chatd.brokers.interfaces import IEncoding, ISubscriber
+from chatd.protocol.messages import ChatError, Message
+from chatd.rooms.start_position import Now
+from chatd.service.chat import Chat
+from chatd.service.session import Session
 from chatd.tap import ChatService, Options
-from chatd.wire import ChatError, Message
-from tests.rabbit import Node
-from tests.waiting import until
+from tests.support.rabbit import Node
+from tests.support.waiting import until
 
 PATIENCE = 600.0
 

@@ -29,7 +29,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.daemon import Daemon
+from tests.support.daemon import Daemon
 
 ROOM = "lobby"
 CHUNK = 256 * 1024

@@ -27,40 +27,41 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 
-from chatd import preflight
+from chatd.access.admission import Door
+from chatd.access.identity import Secret, TokenKeys
+from chatd.access.limits import Buckets, Connections, Rate, sockets_for
+from chatd.access.origins import Gate
 from chatd.amqp.url import BadURL, BrokerURL
-from chatd.archive import Archive
-from chatd.auth import Secret, TokenKeys
-from chatd.brokers.amqp import AMQPBroker
-from chatd.brokers.memory import MemoryBroker
-from chatd.brokers.sqlite import SQLiteBroker
-from chatd.chat import Chat
-from chatd.config import Config, is_loopback_only
-from chatd.deadlines import Deadlines
-from chatd.directory import Directory
-from chatd.door import Door
+from chatd.brokers.interfaces import Retention
+from chatd.brokers.memory.broker import MemoryBroker
+from chatd.brokers.rabbitmq.broker import AMQPBroker
+from chatd.brokers.sqlite.broker import SQLiteBroker
+from chatd.config import preflight
+from chatd.config.options import Options as Options
+from chatd.config.settings import Config, is_loopback_only
+from chatd.directory.directory import Directory
 from chatd.errors import StartError
-from chatd.gossip import Gossip
-from chatd.interfaces import Retention
-from chatd.limits import Buckets, Connections, Rate, sockets_for
-from chatd.metrics import Metrics
-from chatd.node import NodeClock, NodeService
-from chatd.options import Options as Options
-from chatd.origins import Gate
-from chatd.pollers import Pollers
-from chatd.presence import Presence
-from chatd.recent import Budget
-from chatd.room import Node
-from chatd.rooms import Rooms
-from chatd.tls import Certificates, listen_endpoint
-from chatd.transports import admin, messages, pages
-from chatd.transports.channel import LimitedSite
-from chatd.transports.chat_v1 import ChatV1
-from chatd.transports.events import Streams
-from chatd.transports.http import Api
-from chatd.transports.legacy import Legacy
-from chatd.transports.setup import SetupFactory
-from chatd.transports.websocket import Connection, Factory
+from chatd.net.endpoints import Certificates, listen_endpoint
+from chatd.presence.board import Presence
+from chatd.presence.replication import Gossip
+from chatd.rooms.cache import Budget
+from chatd.rooms.history import Archive
+from chatd.rooms.registry import Rooms
+from chatd.rooms.room import Node
+from chatd.service.chat import Chat
+from chatd.service.lifecycle import NodeClock, NodeService
+from chatd.telemetry.metrics import Metrics
+from chatd.timing.timer_wheel import Deadlines
+from chatd.transports.http import messages, pages
+from chatd.transports.http import rooms as admin
+from chatd.transports.http.connection import LimitedSite
+from chatd.transports.http.poll_presence import Pollers
+from chatd.transports.http.router import Api
+from chatd.transports.http.sse import Streams
+from chatd.transports.setup.protocol import SetupFactory
+from chatd.transports.websocket.chat_v1 import ChatV1
+from chatd.transports.websocket.connection import Connection, Factory
+from chatd.transports.websocket.legacy import Legacy
 
 
 def makeService(options: Options) -> IService:

@@ -1,0 +1,1 @@
+"""The brokers that keep streams, and their common interface."""

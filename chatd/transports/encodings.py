@@ -7,8 +7,8 @@ from typing import Any
 
 from zope.interface import implementer
 
-from chatd.interfaces import IEncoding
-from chatd.wire import Message, dump
+from chatd.brokers.interfaces import IEncoding
+from chatd.protocol.messages import Message, dump
 
 
 def text_frame(payload: bytes) -> bytes:

@@ -1,0 +1,312 @@
+"""Which web pages may speak to chatd, by which name, and from which address a caller comes.
+
+A browser sends cookies and form posts to any server a page names, so every request with an Origin
+(RFC 6454) that is not allowed is refused before anything is done. A name in the attacker's DNS may
+point to this machine, so the Host header is checked too.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+from attrs import define, field, frozen
+
+from chatd.protocol.messages import ChatError, Code
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+#: A request's header by its lower-case name; several of one name joined by ``, ``.
+Headers = Callable[[str], str | None]
+
+#: The address of a caller on a Unix socket.
+UNIX = "unix"
+#: How many entries of X-Forwarded-For are looked at, from the right.
+HOPS = 20
+#: How long a browser may remember a preflight, in seconds; Chromium's own limit.
+PREFLIGHT_AGE = 7200
+
+DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#@\s]+)", re.ASCII)
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]\s/?#@,]+)(?::([0-9]{1,5}))?", re.ASCII)
+_NAME = re.compile(r"[a-z0-9_*-]+(\.[a-z0-9_-]+)*\.?", re.ASCII)
+
+
+# -- origins and hosts as values -------------------------------------------------------------------
+
+
+def _split_host(value: str) -> tuple[str, int | None]:
+    """``name[:port]`` in lower case; ValueError for anything else."""
+    match = _HOST.fullmatch(value.strip().lower())
+    if match is None:
+        raise ValueError(f"{value!r} is not a host")
+    port = int(match[2]) if match[2] else None
+    if port is not None and not 0 < port < 65536:
+        raise ValueError(f"{port} is not a port")
+    return host_name(match[1]), port
+
+
+def host_name(value: str) -> str:
+    """A host's name or address without port, normalised: lower case, IDNA, no final dot, no
+    brackets. ValueError if it is neither."""
+    name = value.strip().lower()
+    try:
+        return str(ipaddress.ip_address(name.removeprefix("[").removesuffix("]")))
+    except ValueError:
+        pass
+    if not name.isascii():
+        name = name.encode("idna").decode("ascii")
+    if len(name) > 253 or not _NAME.fullmatch(name) or "*" in name:
+        raise ValueError(f"{value!r} is not a host name or address (without scheme and port)")
+    return name.removesuffix(".")
+
+
+@frozen
+class Origin:
+    """An origin: scheme, host, port (``None`` for a scheme that has none by default)."""
+
+    scheme: str
+    host: str
+    port: int | None
+
+    @classmethod
+    def parse(cls, value: str) -> Origin:
+        """Read ``scheme://host[:port]``; ValueError for anything else, ``null`` included."""
+        match = _ORIGIN.fullmatch(value.strip().lower()) if len(value) <= 300 else None
+        if match is None:
+            raise ValueError(f"{value!r} is not an origin such as https://chat.example.org")
+        host, port = _split_host(match[2])
+        return cls(match[1], host, port or DEFAULT_PORTS.get(match[1]))
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        if self.port is None or DEFAULT_PORTS.get(self.scheme) == self.port:
+            return f"{self.scheme}://{host}"
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+def normalise_origin(value: str) -> str:
+    """An origin as browsers write it (lower case, default port dropped), or ``*``."""
+    return "*" if value.strip() == "*" else str(Origin.parse(value))
+
+
+def _literal(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+# -- the caller ------------------------------------------------------------------------------------
+
+
+@frozen
+class Caller:
+    """Where a request came from, as far as trusted proxies tell.
+
+    ``address`` is an IP address or ``unix``. ``scheme`` is ``http`` or ``https``, ``None`` where it
+    cannot be known: on plain TCP, where a proxy that is not trusted may have ended TLS. ``host`` is
+    the Host header as the browser sent it, ``None`` if there was none.
+    """
+
+    address: str
+    scheme: str | None
+    host: str | None
+
+
+def _address(value: str) -> str | None:
+    """The IP address in an entry of X-Forwarded-For, which may carry a port."""
+    value = value.strip()
+    if value.startswith("["):
+        value = value[1:].partition("]")[0]
+    elif value.count(":") == 1:
+        value = value.partition(":")[0]
+    try:
+        ip = ipaddress.ip_address(value.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return str(mapped or ip)
+
+
+def _last(value: str | None) -> str | None:
+    # A proxy that appends leaves what the client claimed on the left.
+    return value.rpartition(",")[2].strip().lower() or None if value else None
+
+
+@define
+class Gate:
+    """Decides, for every HTTP request and WebSocket handshake, whether it is heard at all.
+
+    ``origins`` are those of ``--origin``, or ``*``. ``hosts`` are those of ``--host`` (``*`` for
+    any); without any, ``loopback_only`` decides: then localhost and literal addresses are accepted,
+    else everything. ``trusted`` are the networks of proxies, ``trust_unix`` means that Unix sockets
+    lead to one.
+    """
+
+    origins: Sequence[str] = ()
+    hosts: Sequence[str] = ()
+    loopback_only: bool = False
+    trusted: Sequence[Network] = ()
+    trust_unix: bool = False
+    _allowed: frozenset[str] = field(init=False)
+    _names: frozenset[str] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._allowed = frozenset(normalise_origin(o) for o in self.origins)
+        listed = [Origin.parse(o).host for o in self._allowed if o != "*"]
+        names = ["*" if host == "*" else host_name(host) for host in self.hosts]
+        self._names = frozenset([*listed, *names])
+
+    def check(self, peer: str | None, secure: bool, headers: Headers) -> Caller:
+        """Let a request pass or raise `ChatError` forbidden, with a text that says what to set.
+
+        ``peer`` is the transport's address (``None`` for a Unix socket), ``secure`` whether this
+        port itself speaks TLS.
+        """
+        caller = self.caller(peer, secure, headers)
+        self._check_host(caller)
+        self._check_origin(headers("origin"), caller)
+        return caller
+
+    # -- behind proxies --
+
+    def caller(self, peer: str | None, secure: bool, headers: Headers) -> Caller:
+        """Where the request came from; X-Forwarded-* counts only from a trusted proxy."""
+        scheme = "https" if secure else None
+        address = UNIX if peer is None else _address(peer) or peer
+        if not self._trusts(address):
+            return Caller(address, scheme, headers("host"))
+        address = self._forwarded_for(address, headers("x-forwarded-for"))
+        claimed = _last(headers("x-forwarded-proto"))
+        if claimed in DEFAULT_PORTS:
+            scheme = "https" if claimed in ("https", "wss") else "http"
+        return Caller(address, scheme, _last(headers("x-forwarded-host")) or headers("host"))
+
+    def source(self, peer: str | None) -> str | None:
+        """The address a bare connection comes from; ``None`` if others stand behind it, because it
+        is a trusted proxy's."""
+        address = UNIX if peer is None else _address(peer) or peer
+        return None if self._trusts(address) else address
+
+    def _trusts(self, address: str) -> bool:
+        if address == UNIX:
+            return self.trust_unix
+        if not self.trusted or not _literal(address):
+            return False
+        ip = ipaddress.ip_address(address)
+        return any(ip in network for network in self.trusted)
+
+    def _forwarded_for(self, peer: str, value: str | None) -> str:
+        """The right-most address that is not a trusted proxy's: what stands left of it is the
+        client's own claim."""
+        address = peer
+        for entry in reversed((value or "").split(",")[-HOPS:]):
+            found = _address(entry)
+            if found is None:
+                break
+            address = found
+            if not self._trusts(found):
+                break
+        return address
+
+    # -- the Host --
+
+    def _check_host(self, caller: Caller) -> None:
+        """Browsers always send a Host; who sends none cannot have been led here by DNS."""
+        if caller.host is None or "*" in self._names or not (self.hosts or self.loopback_only):
+            return
+        try:
+            name, _ = _split_host(caller.host)
+        except ValueError:
+            raise ChatError(
+                Code.FORBIDDEN, "The Host header is not a host name; see --host."
+            ) from None
+        if name in self._names:
+            return
+        if not self.hosts and (name == "localhost" or _literal(name)):
+            return
+        raise ChatError(
+            Code.FORBIDDEN, f"The Host {name} is not accepted; start chatd with --host {name}"
+        )
+
+    # -- the Origin --
+
+    def _check_origin(self, header: str | None, caller: Caller) -> None:
+        if header is None or "*" in self._allowed:
+            return
+        try:
+            origin = Origin.parse(header)
+        except ValueError:
+            raise ChatError(
+                Code.FORBIDDEN, "A page with this Origin is not allowed; see --origin."
+            ) from None
+        if str(origin) in self._allowed or _same_origin(origin, caller):
+            return
+        raise ChatError(
+            Code.FORBIDDEN,
+            f"Pages of {origin} are not allowed; start chatd with --origin {origin}"
+            " (or, behind a proxy, let it pass the Host on, or name it with --trusted-proxy)",
+        )
+
+    def cors_headers(self, header: str | None) -> dict[str, str]:
+        """The CORS headers (Fetch standard) of an answer to a request that passed `check`.
+
+        A listed origin is echoed, with credentials, because the cursor of ``GET /poll`` is a
+        cookie; those pages were named by the operator. ``*`` goes without credentials: any page
+        may then speak to chatd, but not in the name of cookies that others set. Cookies say where
+        a poller is, never who it is, so neither lends anyone a right.
+        """
+        if "*" in self._allowed:
+            return {
+                "Access-Control-Allow-Origin": "*",
+                "Access-Control-Expose-Headers": "Retry-After, Allow",
+            }
+        if not self._allowed:
+            return {}
+        headers = {"Vary": "Origin"}
+        origin = self._listed(header)
+        if origin is not None:
+            headers["Access-Control-Allow-Origin"] = origin
+            headers["Access-Control-Allow-Credentials"] = "true"
+            headers["Access-Control-Expose-Headers"] = "Retry-After, Allow"
+        return headers
+
+    def preflight_headers(self, header: str | None, methods: Iterable[str]) -> dict[str, str]:
+        """The headers of the answer to a preflight (OPTIONS) that passed `check`."""
+        headers = self.cors_headers(header)
+        if "Access-Control-Allow-Origin" in headers:
+            headers["Access-Control-Allow-Methods"] = ", ".join(methods)
+            headers["Access-Control-Allow-Headers"] = (
+                "Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
+            )
+            headers["Access-Control-Max-Age"] = str(PREFLIGHT_AGE)
+        return headers
+
+    def _listed(self, header: str | None) -> str | None:
+        # as the browser wrote it: it compares byte for byte
+        try:
+            listed = header is not None and normalise_origin(header) in self._allowed
+        except ValueError:
+            return None
+        return header if listed else None
+
+
+def _same_origin(origin: Origin, caller: Caller) -> bool:
+    """Whether the Origin's host and port equal the Host header's.
+
+    A Host without a port means the default port of its scheme, which is unknown where a proxy that
+    is not trusted ended TLS; then it is taken to be the Origin's.
+    """
+    if origin.scheme not in ("http", "https") or caller.host is None:
+        return False
+    try:
+        host, port = _split_host(caller.host)
+    except ValueError:
+        return False
+    return host == origin.host and origin.port == (
+        port or DEFAULT_PORTS[caller.scheme or origin.scheme]
+    )

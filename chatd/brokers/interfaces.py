@@ -1,0 +1,183 @@
+"""The seams: what the domain asks of a broker, and what a transport promises the domain.
+
+A broker offers **streams** and nothing else: append-only, ordered, read by any number of cursors
+at once. Everything chatd keeps (rooms, members, messages) is folded from streams, so a new broker
+is one new module that provides `IBroker` and passes ``tests/contract/broker_suite.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from chatd.access.identity import Identity
+from chatd.errors import StartError as StartError
+from chatd.protocol.messages import ChatError, Message
+
+
+class Unavailable(Exception):
+    """The broker cannot be reached or did not confirm in time; whether it stored is unknown."""
+
+
+class NoSuchStream(Exception):
+    """The stream named does not exist on the broker."""
+
+
+@frozen
+class Stream:
+    """The name of a stream: one life (``epoch``) of one room, or the directory."""
+
+    room: str
+    epoch: str
+
+    @property
+    def name(self) -> str:
+        """The stream's name on the broker, such as ``chatd.room.lobby.3f09ab41c2d8``."""
+        return f"chatd.room.{self.room}.{self.epoch}" if self.room else "chatd.directory"
+
+
+#: Which rooms and members exist. Kept for ever, whatever the retention of rooms.
+DIRECTORY = Stream("", "")
+
+
+@frozen
+class Record:
+    """One entry of a stream. Offsets only grow; they need not be contiguous."""
+
+    offset: int
+    body: bytes
+
+
+@frozen
+class Retention:
+    """How much of each room is kept: seconds of age, bytes of bodies. The directory is exempt."""
+
+    age: int = 7 * 24 * 3600
+    size: int = 100 * 1024 * 1024
+
+
+class IFollower(Interface):
+    """Receives a stream as it grows. All calls come on the reactor thread, in stream order."""
+
+    def records(batch: Sequence[Record]) -> None:
+        """Take the next records: offsets ascending, each handed over exactly once."""
+
+    def caught_up(end: int) -> None:
+        """All that was in the stream when following (re)started has been handed over.
+
+        ``end`` is the offset of the stream's last record, -1 if it never had one. Called once
+        after `IBroker.follow` and once after each interruption.
+        """
+
+    def interrupted() -> None:
+        """The broker is away. Following resumes by itself after the last record handed over."""
+
+    def truncated() -> None:
+        """Retention removed records that were never handed over; the next batch follows a gap."""
+
+    def gone() -> None:
+        """The stream no longer exists. No further call is made."""
+
+
+class IFollowing(Interface):
+    """What `IBroker.follow` returns."""
+
+    def stop() -> None:
+        """End following; no call reaches the follower after this. May be called twice."""
+
+    def refresh() -> None:
+        """A record that is stored has not come: begin again after the last one handed over, if
+        the broker can have lost sight of this follower."""
+
+
+class IBroker(Interface):
+    """Named streams, and a fan-out between nodes. Also an `IService`.
+
+    ``startService`` raises `StartError` only for what an operator must mend (a locked file, a
+    malformed address). A broker that is merely away is retried for ever, with back-off; meanwhile
+    every Deferred here fails with `Unavailable` within a bounded time, and nothing is queued.
+    """
+
+    ready = Attribute("bool: connected, so that an append now would normally succeed.")
+
+    def create(stream: Stream) -> Deferred[None]:
+        """Create ``stream`` unless it exists. Fires when a record appended by anyone is kept."""
+
+    def delete(stream: Stream) -> Deferred[None]:
+        """Delete ``stream`` and its records. Deleting what does not exist succeeds."""
+
+    def append(stream: Stream, body: bytes, message_id: str, time: int) -> Deferred[None]:
+        """Append one record; fires once it is safe from a crash of any single process.
+
+        ``time`` is in milliseconds since the epoch; retention by age counts from it. Appends to
+        one stream are stored in the order of the calls. Fails with `Unavailable` (it may or may
+        not have been stored) or `NoSuchStream` (it was not).
+        """
+
+    def follow(stream: Stream, tail: int | None, follower: IFollower) -> IFollowing:
+        """Hand ``follower`` the stream from at least ``tail`` records before its end, and on.
+
+        ``None`` means from the first record kept. Fewer than ``tail`` come if the stream has
+        fewer. No call is made to ``follower`` before this method has returned.
+        """
+
+    def read(stream: Stream, start: int, stop: int) -> Deferred[Sequence[Record]]:
+        """Read the records with ``start <= offset < stop``, ascending.
+
+        A start below the oldest record kept is no error: the first offset returned tells where
+        reading really began. The caller bounds the range; at most ``stop - start`` records come.
+        """
+
+    def locate(stream: Stream, time: int) -> Deferred[int]:
+        """Find where to start reading for ``time`` (milliseconds): the offset of a record at or
+        before the first one at or after it, never past it. ``end + 1`` if all are earlier."""
+
+    def end(stream: Stream) -> Deferred[int]:
+        """Tell the offset of the last record, as the broker (not a follower) knows it; -1 if
+        there never was one."""
+
+    def announce(event: str, room: str, body: bytes) -> None:
+        """Tell other programs of an application event (JSON), best effort. Brokers without
+        neighbours ignore it."""
+
+    def broadcast(payload: bytes) -> None:
+        """Send to every node's `listen`, the sender's own included; best effort, never stored."""
+
+    def listen(handler: Callable[[bytes], None]) -> None:
+        """Call ``handler`` with each payload that any node broadcasts."""
+
+
+class IEncoding(Interface):
+    """How a transport writes what happens in a room. One instance serves all its connections, so
+    that anything is encoded once for all subscribers that get the same."""
+
+    def encode(messages: Sequence[Message]) -> bytes:
+        """The bytes that carry ``messages``, in order, on this transport."""
+
+    def event(frame: dict[str, Any]) -> bytes:
+        """The bytes that carry a presence, typing or gap frame; empty if it is not shown here."""
+
+
+class ISubscriber(Interface):
+    """A client's end of a subscription, provided by a transport.
+
+    The domain never queues for a subscriber: what `deliver` refuses is read again from the room
+    once the transport calls `chatd.rooms.subscription.Subscription.resume`.
+    """
+
+    encoding: IEncoding = Attribute("The encoding of what `deliver` and `notify` are given.")
+    identity: Identity = Attribute("Who reads, and with which rights.")
+
+    def deliver(data: bytes, end: int) -> bool:
+        """Take the encoded messages up to the offset ``end``, or refuse all of them (False)
+        because the transport is not draining."""
+
+    def notify(data: bytes) -> bool:
+        """Take an encoded event, or refuse it because the transport is not draining."""
+
+    def closed(error: ChatError) -> None:
+        """The subscription ended: the room is gone, or the right to it. No call follows."""

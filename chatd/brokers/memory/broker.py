@@ -1,0 +1,270 @@
+"""The broker of `memory:`: streams that last as long as the process, for tests and for trying out.
+
+Everything that happens in one reactor turn takes effect together at its end, so that with a
+`task.Clock` a test decides when. Several nodes of a test may share one `MemoryBroker`, or each
+have its own `MemoryBroker.peer` on the same streams, to be interrupted on its own.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from zope.interface import implementer
+
+from chatd.brokers.interfaces import (
+    DIRECTORY,
+    IBroker,
+    IFollower,
+    IFollowing,
+    NoSuchStream,
+    Record,
+    Retention,
+    Stream,
+    Unavailable,
+)
+from chatd.brokers.local_fanout import LocalFanout
+from chatd.brokers.memory.log import Following, Log, State
+
+T = TypeVar("T")
+
+#: How many of the newest events `MemoryBroker.announced` shows.
+ANNOUNCED = 1000
+
+
+class _World:
+    """The streams, and all brokers (one a node) that share them."""
+
+    def __init__(self, clock: IReactorTime, retention: Retention, skip: int) -> None:
+        self.clock = clock
+        self.nodes: list[MemoryBroker] = []
+        self.announced: deque[tuple[str, str, bytes]] = deque(maxlen=ANNOUNCED)
+        self._retention = retention
+        self._skip = skip
+        self._logs: dict[Stream, Log] = {}
+        self._changed: dict[Stream, None] = {}  # an ordered set
+        self._work: list[tuple[MemoryBroker, Callable[[], Any], Deferred[Any]]] = []
+        self._turn: IDelayedCall | None = None
+
+    def submit(self, node: MemoryBroker, work: Callable[[], T]) -> Deferred[T]:
+        """Have ``work`` done for ``node`` when this turn ends."""
+        done: Deferred[T] = Deferred()
+        self._work.append((node, work, done))
+        self.wake()
+        return done
+
+    def withdraw(self, node: MemoryBroker, stored: bool) -> None:
+        """``node`` goes away: its work fails, and is ``stored`` or not."""
+        mine = [entry for entry in self._work if entry[0] is node]
+        self._work = [entry for entry in self._work if entry[0] is not node]
+        if stored:
+            for _, work, done in mine:
+                _do(work, done)
+        for _, _, done in mine:
+            done.errback(Unavailable("the broker went away"))
+        if not any(other.ready for other in self.nodes):
+            self._cancel_turn()
+
+    def wake(self, *changed: Stream) -> None:
+        """See to it that followers of the ``changed`` streams are looked at when this turn ends."""
+        self._changed.update(dict.fromkeys(changed))
+        if self._turn is None and any(node.ready for node in self.nodes):
+            self._turn = self.clock.callLater(0, self.flush)
+
+    def flush(self) -> None:
+        """End the turn: do the work, then tell followers, then those who asked."""
+        self._cancel_turn()
+        work, self._work = self._work, []
+        told = [_do(do, done) for _, do, done in work]
+        changed, self._changed = self._changed, {}
+        now = self._now()
+        for stream in changed:
+            log = self._logs.get(stream)
+            for node in self.nodes:
+                node.advance(stream, log, now)
+            if log is not None:
+                log.trim_size()
+        for tell in told:
+            tell()
+
+    def _cancel_turn(self) -> None:
+        if self._turn is not None and self._turn.active():
+            self._turn.cancel()
+        self._turn = None
+
+    # -- the work itself
+
+    def log(self, stream: Stream) -> Log:
+        log = self._logs.get(stream)
+        if log is None:
+            raise NoSuchStream(stream.name)
+        return log
+
+    def append(self, stream: Stream, body: bytes, time: int) -> None:
+        self.log(stream).append(body, time)
+        self._changed[stream] = None
+
+    def create(self, stream: Stream) -> None:
+        if stream not in self._logs:
+            exempt = stream == DIRECTORY
+            self._logs[stream] = Log(None if exempt else self._retention, self._skip)
+
+    def delete(self, stream: Stream) -> None:
+        log = self._logs.pop(stream, None)
+        if log is not None:
+            log.deleted = True
+            self._changed[stream] = None
+
+    def read(self, stream: Stream, start: int, stop: int) -> list[Record]:
+        return self.log(stream).since(start, stop, self._now())
+
+    def locate(self, stream: Stream, time: int) -> int:
+        log = self.log(stream)
+        log.trim_age(self._now())
+        place = log.at_time(time)
+        return log.entries[place].record.offset if place < len(log.entries) else log.last + 1
+
+    def _now(self) -> int:
+        return int(self.clock.seconds() * 1000)
+
+
+def _do(work: Callable[[], Any], done: Deferred[Any]) -> Callable[[], None]:
+    try:
+        return partial(done.callback, work())
+    except NoSuchStream as e:
+        return partial(done.errback, e)
+
+
+@implementer(IBroker, IService)
+class MemoryBroker(LocalFanout, Service):
+    """Streams in this process's memory.
+
+    ``skip``: leave out an offset after every so many records, as RabbitMQ does now and then.
+    """
+
+    name = "broker"
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        retention: Retention | None = None,
+        skip: int = 0,
+        world: _World | None = None,
+    ) -> None:
+        super().__init__(clock)
+        self._world = world or _World(clock, retention or Retention(), skip)
+        self._world.nodes.append(self)
+        self._away = False
+        self._followings: dict[Stream, list[Following]] = {}
+
+    # -- service and test hooks
+
+    @property
+    def ready(self) -> bool:
+        return bool(self.running) and not self._away
+
+    @property
+    def announced(self) -> Sequence[tuple[str, str, bytes]]:
+        """The newest events given to `announce` on any node, as (event, room, body)."""
+        return list(self._world.announced)
+
+    def startService(self) -> None:
+        super().startService()
+        self._world.wake(*self._followings)
+
+    def stopService(self) -> None:
+        if self.ready:
+            self._world.flush()
+        super().stopService()
+        self._leave(stored=False)
+
+    def peer(self) -> MemoryBroker:
+        """Another node's broker, on the same streams. To be started like this one."""
+        return MemoryBroker(self._clock, world=self._world)
+
+    def interrupt(self, stored: bool = False) -> None:
+        """Be away, until `resume`. What waits fails; with ``stored`` it is stored nevertheless."""
+        self._away = True
+        self._leave(stored)
+
+    def resume(self) -> None:
+        """Be there again: followers go on after the last record they were handed."""
+        self._away = False
+        self._world.wake(*self._followings)
+
+    def store(self, stream: Stream, body: bytes, time: int) -> None:
+        """Append as another program would, whether this broker is away or not."""
+        self._world.append(stream, body, time)
+        self._world.wake()
+
+    def truncate(self, stream: Stream, before: int) -> None:
+        """Remove the records below the offset ``before``, as retention would."""
+        log = self._world.log(stream)
+        log.drop(log.at_offset(before))
+
+    # -- IBroker
+
+    def create(self, stream: Stream) -> Deferred[None]:
+        return self._submit(lambda: self._world.create(stream))
+
+    def delete(self, stream: Stream) -> Deferred[None]:
+        return self._submit(lambda: self._world.delete(stream))
+
+    def append(self, stream: Stream, body: bytes, message_id: str, time: int) -> Deferred[None]:
+        return self._submit(lambda: self._world.append(stream, body, time))
+
+    def follow(self, stream: Stream, tail: int | None, follower: IFollower) -> IFollowing:
+        following = Following(stream, tail, follower, self._forget)
+        self._followings.setdefault(stream, []).append(following)
+        self._world.wake(stream)
+        return following
+
+    def read(self, stream: Stream, start: int, stop: int) -> Deferred[Sequence[Record]]:
+        return self._submit(lambda: self._world.read(stream, start, stop))
+
+    def locate(self, stream: Stream, time: int) -> Deferred[int]:
+        return self._submit(lambda: self._world.locate(stream, time))
+
+    def end(self, stream: Stream) -> Deferred[int]:
+        return self._submit(lambda: self._world.log(stream).last)
+
+    def announce(self, event: str, room: str, body: bytes) -> None:
+        if self.ready:
+            self._world.announced.append((event, room, body))
+
+    def broadcast(self, payload: bytes) -> None:
+        if self.ready:
+            for node in self._world.nodes:
+                if node.ready:
+                    LocalFanout.broadcast(node, payload)
+
+    # -- followers
+
+    def advance(self, stream: Stream, log: Log | None, now: int) -> None:
+        """Hand this node's followers of ``stream`` what they have not had."""
+        for following in list(self._followings.get(stream, ())):
+            if following.state is not State.STOPPED and self.ready:
+                following.advance(log, now)
+
+    def _submit(self, work: Callable[[], T]) -> Deferred[T]:
+        if not self.ready:
+            return fail(Unavailable("the broker is away"))
+        return self._world.submit(self, work)
+
+    def _leave(self, stored: bool) -> None:
+        for followings in list(self._followings.values()):
+            for following in list(followings):
+                following.interrupt()
+        self._world.withdraw(self, stored)
+
+    def _forget(self, following: Following) -> None:
+        followings = self._followings.get(following.stream, [])
+        if following in followings:
+            followings.remove(following)
+            if not followings:
+                del self._followings[following.stream]

@@ -1,0 +1,160 @@
+"""One stream in memory, and a follower's place in it. Pure: no clock, no reactor."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable
+from enum import Enum, auto
+
+from attrs import define, field, frozen
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from chatd.brokers.interfaces import IFollower, IFollowing, Record, Retention, Stream
+
+
+@frozen
+class Entry:
+    """A record with what retention goes by. ``time`` is in milliseconds."""
+
+    record: Record
+    time: int
+    latest: int  # the largest time so far, which ascends even where times do not
+
+
+@define(eq=False)
+class Log:
+    """One stream's records. ``trimmed`` is the largest offset ever removed."""
+
+    retention: Retention | None
+    skip: int
+    entries: list[Entry] = field(factory=list)
+    size: int = 0
+    last: int = -1
+    appended: int = 0
+    trimmed: int = -1
+    deleted: bool = False
+
+    def append(self, body: bytes, time: int) -> None:
+        """Add a record; retention by size is left to `trim_size`."""
+        skipped = bool(self.skip and self.appended and self.appended % self.skip == 0)
+        self.last += 2 if skipped else 1
+        self.appended += 1
+        latest = max(time, self.entries[-1].latest) if self.entries else time
+        self.entries.append(Entry(Record(self.last, body), time, latest))
+        self.size += len(body)
+
+    def trim_size(self) -> None:
+        """Remove the oldest records until the rest are within the retention's size."""
+        if self.retention is None or self.size <= self.retention.size:
+            return
+        excess, count = self.size - self.retention.size, 0
+        while excess > 0:
+            excess -= len(self.entries[count].record.body)
+            count += 1
+        self.drop(count)
+
+    def trim_age(self, now: int) -> None:
+        """Remove the oldest records that are too old at ``now`` (milliseconds)."""
+        if self.retention is not None and self.entries:
+            self.drop(self.at_time(now - self.retention.age * 1000))
+
+    def drop(self, count: int) -> None:
+        """Remove the first ``count`` entries."""
+        if count:
+            self.size -= sum(len(e.record.body) for e in self.entries[:count])
+            self.trimmed = self.entries[count - 1].record.offset
+            del self.entries[:count]
+
+    def at_offset(self, offset: int) -> int:
+        """The place in ``entries`` of the first at or after ``offset``."""
+        return bisect_left(self.entries, offset, key=lambda e: e.record.offset)
+
+    def at_time(self, time: int) -> int:
+        """The place in ``entries`` of the first at or after ``time``."""
+        return bisect_left(self.entries, time, key=lambda e: e.latest)
+
+    def since(self, start: int, stop: int | None, now: int) -> list[Record]:
+        """The records with ``start <= offset``, below ``stop`` if given, not too old at ``now``."""
+        self.trim_age(now)
+        oldest = now - self.retention.age * 1000 if self.retention is not None else None
+        first, end = self.at_offset(start), None if stop is None else self.at_offset(stop)
+        entries = self.entries[first:end]
+        return [e.record for e in entries if oldest is None or e.time >= oldest]
+
+
+class State(Enum):
+    """Where a follower stands."""
+
+    STARTING = auto()
+    LIVE = auto()
+    STOPPED = auto()
+
+
+@implementer(IFollowing)
+@define(eq=False)
+class Following:
+    """A follower's place in a log: ``position`` is the least offset not handed over yet."""
+
+    stream: Stream
+    tail: int | None
+    follower: IFollower
+    forget: Callable[[Following], None]
+    state: State = State.STARTING
+    log: Log | None = None
+    position: int = 0
+
+    _logger = Logger()
+
+    def stop(self) -> None:
+        self.state = State.STOPPED
+        self.forget(self)
+
+    def refresh(self) -> None:
+        """Nothing to do: what is stored is handed over in the same turn."""
+
+    def interrupt(self) -> None:
+        """The broker goes away; `advance` begins again after the position."""
+        if self.state is State.LIVE:
+            self.state = State.STARTING
+            self._tell(self.follower.interrupted)
+
+    def advance(self, log: Log | None, now: int) -> None:
+        """Hand over all that lies after the position; ``log`` is the stream's present one."""
+        if self.log is None and log is not None:
+            self._attach(log, now)
+        if self.log is None or self.log.deleted:
+            self.stop()
+            self._tell(self.follower.gone)
+            return
+        starting, end = self.state is State.STARTING, self.log.last
+        batch = self._take(self.log, now)
+        if starting and self.state is not State.STOPPED:
+            self.state = State.LIVE
+        if batch and self.state is State.LIVE:
+            self._tell(self.follower.records, batch)
+        if starting and self.state is State.LIVE:
+            self._tell(self.follower.caught_up, end)
+
+    def _attach(self, log: Log, now: int) -> None:
+        log.trim_age(now)
+        self.log = log
+        first = 0 if self.tail is None else max(0, len(log.entries) - self.tail)
+        at_end = first >= len(log.entries)
+        self.position = log.last + 1 if at_end else log.entries[first].record.offset
+
+    def _take(self, log: Log, now: int) -> list[Record]:
+        if self.state is State.STARTING:
+            batch = log.since(self.position, None, now)
+        else:
+            batch = [e.record for e in log.entries[log.at_offset(self.position) :]]
+        lost, self.position = self.position <= log.trimmed, log.last + 1
+        if lost:
+            self._tell(self.follower.truncated)
+        return batch
+
+    def _tell(self, call: Callable[..., None], *args: object) -> None:
+        try:
+            call(*args)
+        except Exception:
+            self._logger.failure("a follower of {stream} failed", stream=self.stream.name)

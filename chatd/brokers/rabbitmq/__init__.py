@@ -1,0 +1,1 @@
+"""RabbitMQ streams as a broker."""

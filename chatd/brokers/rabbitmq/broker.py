@@ -1,0 +1,167 @@
+"""RabbitMQ as a broker: any number of chatd nodes become one chat. See `IBroker`.
+
+Streams are RabbitMQ streams, reached over AMQP 0-9-1 so that other programs can take part with any
+AMQP library (protocol, section 7). The parts: ``amqp_publish`` sends, ``amqp_follow`` follows,
+``amqp_read`` reads pieces, ``amqp_streams`` makes and deletes, ``amqp_record`` is what a record is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from chatd.amqp.channel import Reason
+from chatd.amqp.client import Client
+from chatd.amqp.deliveries import Delivery
+from chatd.amqp.service import Connection
+from chatd.amqp.url import BadURL, BrokerURL
+from chatd.brokers.interfaces import (
+    IBroker,
+    IFollower,
+    IFollowing,
+    Record,
+    Retention,
+    StartError,
+    Stream,
+)
+from chatd.brokers.rabbitmq.channel_pool import ChannelPool
+from chatd.brokers.rabbitmq.follower import Following
+from chatd.brokers.rabbitmq.publisher import PRESENCE, Publishing, declare_exchanges
+from chatd.brokers.rabbitmq.queues import Streams
+from chatd.brokers.rabbitmq.reader import Reading
+from chatd.brokers.rabbitmq.shared_channels import Lanes
+
+#: Tasks at once on the broker: pieces being read, streams being made or deleted.
+READERS, MAKERS = 8, 8
+
+
+@implementer(IBroker)
+class AMQPBroker(MultiService):
+    """A broker at ``url``. ``retention`` is for streams created from now on."""
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, url: BrokerURL, retention: Retention | None = None) -> None:
+        super().__init__()
+        self.clock = reactor
+        self.lanes: Lanes | None = None
+        self._readers = ChannelPool(reactor, READERS)
+        self._makers = ChannelPool(reactor, MAKERS)
+        self._publishing = Publishing()
+        self._reading = Reading(reactor, self._readers, self._publishing)
+        self._streams = Streams(self._makers, retention or Retention())
+        self._followings: dict[Following, None] = {}
+        self._handlers: list[Callable[[bytes], None]] = []
+        for name, opened, lost in (
+            ("chatd publisher", self._publishing.connected, self._publishing.lost),
+            ("chatd reader", self._connected, self._lost),
+        ):
+            Connection(reactor, url, name, opened, lost).setServiceParent(self)
+
+    # -- service -----------------------------------------------------------------------------------
+
+    def startService(self) -> None:
+        try:
+            super().startService()
+        except BadURL as e:
+            raise StartError(f"--broker: {e}") from None
+
+    def stopService(self) -> Deferred[Any]:
+        for following in list(self._followings):
+            following.stop()
+        stopping: Deferred[Any] = super().stopService()
+        return stopping
+
+    @property
+    def ready(self) -> bool:
+        return self.lanes is not None and self._publishing.ready
+
+    async def _connected(self, client: Client) -> None:
+        await declare_exchanges(client)
+        await self._listen(client)
+        self._readers.connected(client)
+        self._makers.connected(client)
+        self.lanes = Lanes(client)
+        for following in list(self._followings):
+            following.attach()
+
+    def _lost(self, reason: Reason) -> None:
+        self.lanes = None
+        self._readers.lost()
+        self._makers.lost()
+        for following in list(self._followings):
+            following.lost()
+
+    # -- streams -----------------------------------------------------------------------------------
+
+    def create(self, stream: Stream) -> Deferred[None]:
+        return self._streams.create(stream)
+
+    def delete(self, stream: Stream) -> Deferred[None]:
+        return self._streams.delete(stream)
+
+    def exists(self, stream: Stream) -> Deferred[bool]:
+        """Whether there is such a stream."""
+        return self._streams.exists(stream)
+
+    def append(self, stream: Stream, body: bytes, message_id: str, time: int) -> Deferred[None]:
+        return self._publishing.append(stream, body, message_id, time)
+
+    def fence(self, stream: Stream) -> Deferred[None]:
+        """Append a fence; see `chatd.brokers.rabbitmq.consumer`."""
+        return self._publishing.fence(stream)
+
+    def follow(self, stream: Stream, tail: int | None, follower: IFollower) -> IFollowing:
+        following = Following(self, stream, tail, follower)
+        self._followings[following] = None
+        following.attach()
+        return following
+
+    def forget(self, following: Following) -> None:
+        """A following has stopped."""
+        self._followings.pop(following, None)
+
+    def read(self, stream: Stream, start: int, stop: int) -> Deferred[Sequence[Record]]:
+        return self._reading.read(stream, start, stop)
+
+    def locate(self, stream: Stream, time: int) -> Deferred[int]:
+        return self._reading.locate(stream, time)
+
+    def end(self, stream: Stream) -> Deferred[int]:
+        return self._reading.end(stream)
+
+    # -- between nodes, and to other programs ------------------------------------------------------
+
+    def announce(self, event: str, room: str, body: bytes) -> None:
+        self._publishing.announce(event, room, body)
+
+    def broadcast(self, payload: bytes) -> None:
+        self._publishing.broadcast(payload)
+
+    def listen(self, handler: Callable[[bytes], None]) -> None:
+        self._handlers.append(handler)
+
+    async def _listen(self, client: Client) -> None:
+        """Hear what any node broadcasts, on a queue that goes with this connection."""
+
+        def deleted(*_: object) -> None:
+            client.fail("the presence queue is gone")
+
+        channel = await client.open_channel()
+        channel.on_close = deleted
+        declared = await channel.queue_declare(queue="", exclusive=True, auto_delete=True)
+        await channel.queue_bind(queue=declared.queue, exchange=PRESENCE)
+        await client.consume(channel, declared.queue, "chatd-presence", self._heard, deleted, {})
+
+    def _heard(self, batch: Sequence[Delivery]) -> None:
+        for delivery in batch:
+            for handler in self._handlers:
+                try:
+                    handler(delivery.body)
+                except Exception:
+                    self._log.failure("A listener failed")

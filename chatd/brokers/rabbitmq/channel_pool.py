@@ -1,0 +1,94 @@
+"""Channels for one task at a time: what the broker dislikes closes that task's channel, no other's.
+
+https://www.rabbitmq.com/channels.html#error-handling
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from txamqp.client import Closed
+
+from chatd.amqp.channel import Channel, reason_of
+from chatd.amqp.client import Client
+from chatd.brokers.interfaces import Unavailable
+
+T = TypeVar("T")
+#: Seconds within which a task is done, waiting for its turn included.
+PATIENCE = 10.0
+
+
+class ChannelPool:
+    """At most ``size`` channels in use at once, ``waiting`` tasks in line for them."""
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, size: int, waiting: int = 10_000) -> None:
+        self._clock = clock
+        self._size = size
+        self._waiting = waiting
+        self._turns = DeferredSemaphore(size)
+        self._client: Client | None = None
+        self._free: list[Channel] = []
+
+    def connected(self, client: Client) -> None:
+        """There is a new connection."""
+        self._client = client
+        self._free = []
+
+    def lost(self) -> None:
+        """There is none; tasks under way fail by themselves."""
+        self._client = None
+        self._free = []
+
+    def run(self, task: Callable[[Client, Channel], Awaitable[T]]) -> Deferred[T]:
+        """Run ``task`` with a channel of its own; fails with `Unavailable` if the broker is away,
+        too many wait, or it takes too long, else with what ``task`` raises."""
+        done = Deferred.fromCoroutine(self._run(task))
+        return done.addTimeout(PATIENCE, self._clock, _too_late)
+
+    async def _run(self, task: Callable[[Client, Channel], Awaitable[T]]) -> T:
+        if self._client is None:
+            raise Unavailable("RabbitMQ is not connected")
+        if len(self._turns.waiting) >= self._waiting:
+            raise Unavailable("too many requests wait for RabbitMQ")
+        await self._turns.acquire()
+        try:
+            async with self._channel() as (client, channel):
+                return await task(client, channel)
+        finally:
+            self._turns.release()
+
+    @asynccontextmanager
+    async def _channel(self) -> AsyncIterator[tuple[Client, Channel]]:
+        client = self._client
+        if client is None or client.closed:
+            raise Unavailable("RabbitMQ is not connected")
+        try:
+            channel = self._free.pop() if self._free else await client.open_channel()
+        except Closed as e:
+            raise Unavailable(str(reason_of(e))) from None
+        try:
+            yield client, channel
+        except Closed as e:
+            raise Unavailable(str(reason_of(e))) from None
+        except BaseException:
+            # cancelled, or worse: who knows what replies are still to come
+            closing = Deferred.fromCoroutine(client.close_channel(channel))
+            closing.addErrback(lambda f: self._log.failure("Closing a channel failed", f))
+            raise
+        if not channel.closed and client is self._client:
+            self._free.append(channel)
+
+
+def _too_late(value: T | Failure, timeout: float) -> T:
+    if isinstance(value, Failure):
+        value.trap(CancelledError)
+        raise Unavailable("RabbitMQ did not answer in time")
+    return value

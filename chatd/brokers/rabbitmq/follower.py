@@ -1,0 +1,281 @@
+"""Following a stream for as long as someone wants it, through whatever happens to the broker.
+
+After an interruption a following asks again from the newest offset it saw, inclusive. The broker
+clamps silently, so if that record does not come first it is gone, and others may be with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum, auto
+from random import uniform
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from chatd.amqp.deliveries import Delivery
+from chatd.brokers.interfaces import IFollower, IFollowing, NoSuchStream, Stream, Unavailable
+from chatd.brokers.rabbitmq.consumer import Attachment
+from chatd.brokers.rabbitmq.records import is_fence, records
+from chatd.brokers.rabbitmq.shared_channels import Lane, Lanes
+
+#: Seconds: how long a stored fence may take to come; between attempts, at most.
+FENCE, LONGEST = 10.0, 5.0
+
+
+class Place(Enum):
+    """Where a following stands."""
+
+    #: Not attached: the broker is away or said no, or nobody asked yet.
+    AWAY = auto()
+    #: At the last chunk, to learn the end; or before that, gathering the tail asked for.
+    GATHERING = auto()
+    #: Being brought what was there when (re)started.
+    CATCHING_UP = auto()
+    #: At the head.
+    LEVEL = auto()
+    STOPPED = auto()
+
+
+class Helper(Protocol):
+    """What a following needs of its broker."""
+
+    clock: IReactorTime
+    #: None while the broker is away.
+    lanes: Lanes | None
+
+    def fence(self, stream: Stream) -> Deferred[None]:
+        """Append a fence to the stream itself; `Unavailable`, `NoSuchStream`."""
+
+    def exists(self, stream: Stream) -> Deferred[bool]:
+        """Whether there is such a stream; `Unavailable`."""
+
+    def forget(self, following: Following) -> None:
+        """It has stopped."""
+
+
+class _Tail:
+    """The newest ``wanted`` records, gathered from the end backwards in as few steps as it takes.
+
+    Offsets skip, so a step may bring fewer records than offsets.
+    """
+
+    def __init__(self, wanted: int) -> None:
+        self.gathered: list[Delivery] = []
+        self._wanted = wanted
+        self._start = -1
+        self._lowest = -1
+
+    def next_start(self) -> int | None:
+        """From which offset to gather again; None if there is enough, or no more."""
+        lowest, end = self.gathered[0].offset, self.gathered[-1].offset
+        had = sum(1 for one in self.gathered if one.body or not is_fence(one))
+        if had >= self._wanted or lowest in (0, self._lowest) or self._start == 0:
+            return None
+        self._lowest = lowest
+        before = end + 1 if self._start < 0 else self._start
+        self._start = max(0, before - self._wanted * 9 // 8 - 64)
+        self.gathered = []
+        return self._start
+
+
+@implementer(IFollowing)
+class Following:
+    """One follower of one stream, ``tail`` records from its end (None: from the first) and on."""
+
+    _log = Logger()
+
+    def __init__(
+        self, helper: Helper, stream: Stream, tail: int | None, follower: IFollower
+    ) -> None:
+        self.stream = stream
+        self.place = Place.AWAY
+        self._helper = helper
+        self._follower = follower
+        self._tail = tail
+        self._gathering = _Tail(tail or 0)
+        #: The newest offset that came, fences included (None: nothing ever came), and the offset
+        #: of the newest record.
+        self._seen: int | None = None
+        self._end = -1
+        #: Whether the follower believes to be at the head, and whether to look for a gap.
+        self._told_level = False
+        self._resuming = False
+        self._attachment: Attachment | None = None
+        self._lane: Lane | None = None
+        self._failures = 0
+        self._timer: IDelayedCall | None = None
+
+    # -- what the broker calls ---------------------------------------------------------------------
+
+    def attach(self) -> None:
+        """Begin, or go on: the broker is there."""
+        if self._helper.lanes is None or self.place is Place.STOPPED:
+            return
+        if self._seen is not None:
+            self._resuming = True
+            self._consume(Place.CATCHING_UP, self._seen)
+        elif self._tail is None:
+            self._consume(Place.CATCHING_UP, "first")
+        else:
+            self._gathering = _Tail(self._tail)
+            self._consume(Place.GATHERING, "last")
+
+    def lost(self) -> None:
+        """The broker went away."""
+        self._detach()
+        self._interrupted()
+
+    def stop(self) -> None:
+        if self.place is not Place.STOPPED:
+            self._detach()
+            self.place = Place.STOPPED
+            self._helper.forget(self)
+
+    def refresh(self) -> None:
+        # A consumer on a replica may be left behind, without a word, when a stream changes leaders.
+        if self.place is Place.LEVEL:
+            self._log.warn("{stream} brings nothing; asking anew", stream=self.stream.name)
+            self.lost()
+            self.attach()
+
+    # -- attaching ---------------------------------------------------------------------------------
+
+    def _consume(self, place: Place, start: str | int) -> None:
+        lanes = self._helper.lanes
+        assert lanes is not None
+        self._detach()
+        self.place = place
+        self._attachment = Attachment(lanes.client, self.stream.name, start, self)
+        self._lane = lanes.attach(self._attachment, apart=self._failures > 0)
+
+    def _detach(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+        if self._attachment is not None and self._lane is not None:
+            self._attachment.close()
+            self._lane.members.discard(self._attachment)
+        self._attachment = self._lane = None
+        if self.place is not Place.STOPPED:
+            self.place = Place.AWAY
+
+    def _wait(self, seconds: float, then: Callable[[], None]) -> None:
+        self._timer = self._helper.clock.callLater(seconds, then)
+
+    # -- Owner of the attachment -------------------------------------------------------------------
+
+    def delivered(self, batch: Sequence[Delivery]) -> None:
+        if self.place is Place.GATHERING:
+            self._gathering.gathered += batch
+        else:
+            self._take(batch)
+
+    def drained(self) -> None:
+        self._failures = 0
+        if self.place is Place.GATHERING:
+            start = self._gathering.next_start()
+            if start is not None:
+                self._consume(Place.GATHERING, start)
+                return
+            self._take(self._gathering.gathered, self._tail)
+            self._gathering.gathered = []
+        if self.place is not Place.STOPPED:
+            self.place = Place.LEVEL
+        if not self._told_level:
+            self._told_level = True
+            self._tell(self._follower.caught_up, self._end)
+
+    def silent(self) -> None:
+        attachment = self._attachment
+        self._helper.fence(self.stream).addCallbacks(
+            lambda _: self._fenced(attachment),
+            self._unfenced,
+            errbackArgs=(attachment,),
+        )
+
+    def detached(self, suspect: bool) -> None:
+        self._detach()
+        if suspect:
+            self._check()
+        else:
+            self.attach()
+
+    # -- handing over ------------------------------------------------------------------------------
+
+    def _take(self, batch: Sequence[Delivery], most: int | None = None) -> None:
+        """Hand over what is new in ``batch``, only the newest ``most`` records if that is given."""
+        seen = self._seen
+        if self._resuming and seen is not None:
+            self._resuming = False
+            if batch[0].offset > seen + 1:
+                self._tell(self._follower.truncated)
+        if seen is not None and batch[0].offset <= seen:
+            batch = [one for one in batch if one.offset > seen]
+        if not batch:
+            return
+        fresh = records(batch, int(self._helper.clock.seconds() * 1000))
+        self._seen = batch[-1].offset
+        if fresh:
+            self._end = fresh[-1].offset
+        elif seen is None:
+            self._end = batch[0].offset - 1
+        if most is not None:
+            fresh = fresh[len(fresh) - min(most, len(fresh)) :]
+        if fresh:
+            self._tell(self._follower.records, fresh)
+
+    def _interrupted(self) -> None:
+        if self._told_level:
+            self._told_level = False
+            self._tell(self._follower.interrupted)
+
+    def _tell(self, call: Callable[..., Any], *args: object) -> None:
+        if self.place is Place.STOPPED:
+            return
+        try:
+            call(*args)
+        except Exception:
+            self._log.failure("A follower of {stream} failed", stream=self.stream.name)
+
+    # -- the broker refused ------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        """Find out whether the stream is still there before trying again."""
+        asking = self._helper.exists(self.stream)
+        asking.addErrback(lambda failure: bool(failure.trap(Unavailable)))
+        asking.addCallback(self._checked)
+
+    def _checked(self, there: bool) -> None:
+        # meanwhile the broker may have gone and come, or the follower stopped
+        if self.place is not Place.AWAY or self._timer is not None:
+            return
+        if not there:
+            self._gone()
+        elif self._helper.lanes is not None:
+            self._failures += 1
+            self._interrupted()
+            self._wait(
+                uniform(0.5, 1.0) * min(LONGEST, 0.1 * 2.0 ** min(self._failures, 10)), self.attach
+            )
+
+    def _gone(self) -> None:
+        follower = self._follower
+        self._tell(follower.gone)
+        self.stop()
+
+    def _fenced(self, attachment: Attachment | None) -> None:
+        """The fence is stored, so something must come soon. If not, the stream ends before our
+        place: it is another one of the same name."""
+        if attachment is not None and attachment is self._attachment and not attachment.delivered:
+            self._wait(FENCE, lambda: None if attachment.delivered else self._gone())
+
+    def _unfenced(self, failure: Failure, attachment: Attachment | None) -> None:
+        failure.trap(Unavailable, NoSuchStream)
+        if attachment is not None and attachment is self._attachment:
+            self._detach()
+            self._check()

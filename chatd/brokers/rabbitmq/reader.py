@@ -1,0 +1,190 @@
+"""Reading a piece of a stream, finding its end, and finding a time in it.
+
+Each is a consumer on a channel of its own, a few at a time, closed when it has what it came for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from chatd.amqp.channel import Channel, Reason
+from chatd.amqp.client import Client
+from chatd.amqp.deliveries import Delivery
+from chatd.brokers.interfaces import NoSuchStream, Record, Stream, Unavailable
+from chatd.brokers.rabbitmq.channel_pool import ChannelPool
+from chatd.brokers.rabbitmq.consumer import PREFETCH, Attachment
+from chatd.brokers.rabbitmq.publisher import Publishing
+from chatd.brokers.rabbitmq.queues import is_missing
+from chatd.brokers.rabbitmq.records import is_fence, records
+from chatd.protocol.messages import ChatError, load_object, parse_time
+
+#: Seconds by which clocks of chatd nodes and of the broker may differ.
+SKEW = 5
+
+
+class _Reader:
+    """A consumer that gathers deliveries until ``stop`` (an offset) or the end of the stream.
+
+    ``done`` fires with None; it fires with nothing gathered only if the stream ends before
+    ``start``, and only if ``fence`` was not given.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        stream: Stream,
+        start: str | int | datetime,
+        stop: int | None = None,
+        fence: Publishing | None = None,
+    ) -> None:
+        self.gathered: list[Delivery] = []
+        self.done: Deferred[None] = Deferred()
+        self._stream = stream
+        self._stop = stop
+        self._fence = fence
+        self._prefetch = PREFETCH
+        if stop is not None and isinstance(start, int):
+            self._prefetch = max(16, min(PREFETCH, stop - start))
+        self._attachment = Attachment(client, stream.name, start, self, self._prefetch)
+
+    async def run(self, channel: Channel) -> list[Delivery]:
+        channel.on_close = self._channel_closed
+        await channel.basic_qos(prefetch_count=self._prefetch)
+        self._attachment.begin(channel)
+        try:
+            await self.done
+        finally:
+            self._attachment.close()
+            channel.on_close = None
+        return self.gathered
+
+    def delivered(self, batch: Sequence[Delivery]) -> None:
+        self.gathered += batch
+        if self._stop is not None and batch[-1].offset >= self._stop - 1:
+            self._end()
+
+    def drained(self) -> None:
+        self._end()
+
+    def silent(self) -> None:
+        if self._fence is None:
+            self._end()
+        else:
+            self._fence.fence(self._stream).addErrback(self._fail)
+
+    def detached(self, suspect: bool) -> None:
+        self._fail(NoSuchStream(self._stream.name))
+
+    def _channel_closed(self, reason: Reason) -> None:
+        missing = is_missing(reason)
+        self._fail(NoSuchStream(self._stream.name) if missing else Unavailable(str(reason)))
+
+    def _end(self) -> None:
+        if not self.done.called:
+            self.done.callback(None)
+
+    def _fail(self, why: Exception | Failure) -> None:
+        if not self.done.called:
+            self.done.errback(why)
+
+
+class Reading:
+    """What a broker is asked about streams, other than to follow them."""
+
+    def __init__(self, clock: IReactorTime, pool: ChannelPool, publishing: Publishing) -> None:
+        self._clock = clock
+        self._pool = pool
+        self._publishing = publishing
+
+    def read(self, stream: Stream, start: int, stop: int) -> Deferred[Sequence[Record]]:
+        """As `IBroker.read`."""
+
+        async def task(client: Client, channel: Channel) -> Sequence[Record]:
+            reader = _Reader(client, stream, max(0, start), stop)
+            gathered = await reader.run(channel)
+            if not gathered and await self._last(client, channel, stream) >= start:
+                # it was being written while we asked
+                reader = _Reader(client, stream, max(0, start), stop, self._publishing)
+                gathered = await reader.run(channel)
+            kept = [one for one in gathered if start <= one.offset < stop]
+            return records(kept, self._now())
+
+        return self._pool.run(task)
+
+    def end(self, stream: Stream) -> Deferred[int]:
+        """As `IBroker.end`."""
+        return self._pool.run(lambda client, channel: self._last(client, channel, stream))
+
+    def locate(self, stream: Stream, time: int) -> Deferred[int]:
+        """As `IBroker.locate`. RabbitMQ finds a chunk by the time it was stored; the record is
+        found by reading on from there."""
+
+        async def task(client: Client, channel: Channel) -> int:
+            start = datetime.fromtimestamp(max(0, time // 1000 - SKEW), UTC)
+            finder = _Finder(client, stream, start, time, self._now())
+            gathered = await finder.run(channel)
+            if finder.found is not None:
+                return finder.found
+            if gathered:
+                return _newest(gathered) + 1
+            return await self._last(client, channel, stream) + 1
+
+        return self._pool.run(task)
+
+    async def _last(self, client: Client, channel: Channel, stream: Stream) -> int:
+        """The offset of the newest record, -1 if there never was one."""
+        gathered = await _Reader(client, stream, "last", None, self._publishing).run(channel)
+        return _newest(gathered)
+
+    def _now(self) -> int:
+        return int(self._clock.seconds() * 1000)
+
+
+class _Finder(_Reader):
+    """Reads until a record of ``time`` or later."""
+
+    def __init__(
+        self, client: Client, stream: Stream, start: datetime, time: int, now: int
+    ) -> None:
+        super().__init__(client, stream, start)
+        self.found: int | None = None
+        self._first: int | None = None
+        self._time = time
+        self._now = now
+
+    def delivered(self, batch: Sequence[Delivery]) -> None:
+        if self.done.called:
+            return
+        # what has been looked at is needed no more, but for where it ends
+        self.gathered = [*self.gathered[-1:], *batch]
+        for one in batch:
+            # fences just before the record sought count with it: they tell that nothing is gone
+            if self._first is None:
+                self._first = one.offset
+            for record in records([one], self._now):
+                if _time_of(record, self._now) >= self._time:
+                    self.found = self._first
+                    self._end()
+                    return
+                self._first = None
+
+
+def _newest(gathered: Sequence[Delivery]) -> int:
+    """The offset of the newest record; just before the first fence if there is none."""
+    for one in reversed(gathered):
+        if one.body or not is_fence(one):
+            return one.offset
+    return gathered[0].offset - 1
+
+
+def _time_of(record: Record, now: int) -> int:
+    try:
+        return parse_time(load_object(record.body).get("time"))
+    except ChatError:
+        # who cannot be placed must not be passed
+        return now

@@ -1,0 +1,120 @@
+"""What a record is on RabbitMQ: its properties, and how other programs' messages become records.
+
+chatd's own records pass through untouched. Whatever else was published (protocol, section 7) is
+brought into the form that every reader of a stream expects, before anyone sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from struct import Struct
+from typing import Any
+
+from chatd.amqp.codec import ProtocolError, encode_properties
+from chatd.amqp.deliveries import Delivery
+from chatd.brokers.interfaces import Record
+from chatd.protocol.messages import ChatError, dump, format_time, load_object, message_id, user_name
+
+_FENCE_TYPE = "chatd.fence"
+#: The properties of a fence: an empty record of chatd's own, which no reader is shown.
+FENCE = encode_properties({"delivery-mode": 2, "type": _FENCE_TYPE, "app-id": "chatd"})
+
+_JSON = b"\x10application/json"
+_OWN = b"\x05chatd"
+# flags: content-type, delivery-mode, message-id, timestamp, app-id
+_HEAD = Struct("!H17sBB").pack
+_FLAGS = 1 << 15 | 1 << 12 | 1 << 7 | 1 << 6 | 1 << 3
+_TIME = Struct("!Q").pack
+
+
+def publish_properties(id: str, time: int) -> bytes:
+    """The properties of a record of chatd's own, encoded. ``time`` is in milliseconds; AMQP's
+    timestamp knows seconds only, the body has the rest."""
+    message = id.encode()
+    return b"".join([_HEAD(_FLAGS, _JSON, 2, len(message)), message, _TIME(time // 1000), _OWN])
+
+
+def records(batch: Sequence[Delivery], now: int) -> list[Record]:
+    """The records in a batch of deliveries, without the fences. ``now`` is in milliseconds."""
+    return [
+        Record(one.offset, one.body if is_own(one) else normalised(one, now))
+        for one in batch
+        if one.body or not is_fence(one)
+    ]
+
+
+def is_own(delivery: Delivery) -> bool:
+    """Whether a chatd node wrote it. Who forges this gets a record that readers skip."""
+    raw = delivery.raw
+    return raw.endswith(_OWN) and raw.startswith(_JSON, 2)
+
+
+def is_fence(delivery: Delivery) -> bool:
+    """Whether it is a fence; see `chatd.brokers.rabbitmq.consumer`."""
+    try:
+        return delivery.properties().get("type") == _FENCE_TYPE
+    except ProtocolError:
+        return False
+
+
+def normalised(delivery: Delivery, now: int) -> bytes:
+    """The JSON body of the record that another program's message stands for.
+
+    A message that cannot be read stays as it is, for the room to skip, count and log.
+    """
+    try:
+        properties = delivery.properties()
+    except ProtocolError:
+        return delivery.body
+    kind = str(properties.get("content-type", "")).lower()
+    try:
+        body = None if kind.startswith("text/") else load_object(delivery.body)
+    except ChatError:
+        if "json" in kind:
+            return delivery.body
+        body = None
+    if body is None:
+        try:
+            body = {"text": delivery.body.decode("utf-8")}
+        except UnicodeDecodeError:
+            return delivery.body
+    try:
+        return dump(_completed(body, properties, delivery.offset, now))
+    except (ValueError, RecursionError):
+        return delivery.body
+
+
+def _completed(
+    body: dict[str, Any], properties: dict[str, Any], offset: int, now: int
+) -> dict[str, Any]:
+    parts: dict[str, Any] = {
+        "id": _id(properties.get("message-id"), offset),
+        "user": _user(properties),
+        "text": None,
+        "time": _time(properties.get("timestamp"), now),
+    }
+    return parts | {name: body[name] for name in (*parts, "data") if body.get(name) is not None}
+
+
+def _id(value: object, offset: int) -> str:
+    try:
+        return message_id(value)
+    except ChatError:
+        return f"amqp-{offset}"
+
+
+def _user(properties: dict[str, Any]) -> str:
+    headers = properties.get("headers") or {}
+    for value in (headers.get("user"), properties.get("app-id")):
+        try:
+            return user_name(value, legacy=True)
+        except ChatError:
+            continue
+    return "amqp"
+
+
+def _time(seconds: object, now: int) -> str:
+    try:
+        return format_time(seconds * 1000 if isinstance(seconds, int) and seconds else now)
+    except (ValueError, OverflowError, OSError):
+        return format_time(now)

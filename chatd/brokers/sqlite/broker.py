@@ -1,0 +1,283 @@
+"""The broker of `sqlite:PATH`: one process, one file, and an acknowledged record is on the disk.
+
+Two threads touch the file. The *writer* commits: whatever waits when a reactor turn ends is one
+transaction, and while that is on its way to the disk the next one gathers. The *reader* answers
+reads and brings followers up to the head. A commit comes back in one hop, which hands followers
+the new records and fires the Deferreds.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+from attrs import frozen
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, TimeoutError, ensureDeferred, fail
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from chatd.brokers.interfaces import (
+    DIRECTORY,
+    IBroker,
+    IFollower,
+    IFollowing,
+    Record,
+    Retention,
+    Stream,
+    Unavailable,
+)
+from chatd.brokers.local_fanout import LocalFanout
+from chatd.brokers.sqlite.follower import Following
+from chatd.brokers.sqlite.reader import Page, Reader
+from chatd.brokers.sqlite.schema import Lock, cannot_use, prepare
+from chatd.brokers.sqlite.threads import GroupCommit, Health, Lane
+from chatd.brokers.sqlite.writer import Append, Changes, Create, Delete, Writer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: How many reads may wait for the reader, and how long (seconds) one of them does.
+WAITING_READS = 1000
+READ_SECONDS = 10.0
+
+#: Seconds between two sweeps for what retention no longer keeps, and between two looks at whether
+#: the disk is well.
+SWEEP_SECONDS = 2.0
+#: Seconds that stopping waits for the disk; draining clients has taken its own time before.
+STOP_SECONDS = 1.5
+
+
+@frozen
+class _Open:
+    """What exists while the service runs."""
+
+    lock: Lock
+    writer: Writer
+    reader: Reader
+    writing: Lane
+    reading: Lane
+    commits: GroupCommit
+
+
+@implementer(IBroker, IService)
+class SQLiteBroker(LocalFanout, Service):
+    """Streams in one SQLite file. ``reactor`` provides `IReactorTime` and `IReactorFromThreads`.
+
+    ``path`` is made at start, with permissions for its owner alone; beside it live ``path.lock``,
+    ``path-wal`` and ``path-shm``.
+    """
+
+    name = "broker"
+    _log = Logger()
+
+    def __init__(self, reactor: Any, path: str, retention: Retention | None = None) -> None:
+        super().__init__(reactor)
+        self._reactor = reactor
+        # Two names of one file must meet in one lock; and a daemon changes its directory.
+        self._path = os.path.realpath(path)
+        self._retention = retention if retention is not None else Retention()
+        self._open: _Open | None = None
+        self._followings: dict[Stream, list[Following]] = {}
+        self._reads = 0
+        self._sweeping = LoopingCall(self.sweep)
+        self._watching = LoopingCall(self._watch)
+        self._sweeping.clock = self._watching.clock = reactor
+
+    # -- service
+
+    @property
+    def ready(self) -> bool:
+        return (
+            bool(self.running)
+            and self._open is not None
+            and self._open.commits.health is Health.WORKING
+        )
+
+    def startService(self) -> None:
+        self._open = self._start()
+        super().startService()
+        self._swept = self._sweeping.start(SWEEP_SECONDS, now=False)
+        self._watching.start(SWEEP_SECONDS, now=True)
+
+    def stopService(self) -> Deferred[None]:
+        """Fires when all that was in hand is stored or refused, and the file is closed."""
+        super().stopService()
+        return ensureDeferred(self._stop())
+
+    def _start(self) -> _Open:
+        lock = Lock(self._path)
+        try:
+            prepare(self._path)
+            writer, reader = Writer(self._path, self._retention), Reader(self._path)
+        except sqlite3.Error as e:
+            lock.release()
+            raise cannot_use(self._path, str(e)) from None
+        except BaseException:
+            lock.release()
+            raise
+        writing, reading = Lane(self._reactor, "chatd-write"), Lane(self._reactor, "chatd-read")
+        commits = GroupCommit(self._reactor, writing, writer.commit, self._committed)
+        return _Open(lock, writer, reader, writing, reading, commits)
+
+    async def _stop(self) -> None:
+        opened = self._open
+        if opened is None:
+            return
+        self._sweeping.stop()
+        closing: Deferred[None] = Deferred.fromCoroutine(self._close(opened))
+        try:
+            # a disk that never answers must not keep the process from ending
+            await closing.addTimeout(STOP_SECONDS, self._reactor)
+        except TimeoutError:
+            self._log.error(
+                "{path}: the disk does not answer; stopping without it", path=self._path
+            )
+            opened.commits.give_up()
+        for following in self._all_followings():
+            following.interrupt()
+        self._watching.stop()
+        opened.lock.release()
+        self._open = None
+
+    async def _close(self, opened: _Open) -> None:
+        """Store what waits, and close the file."""
+        await self._swept
+        await opened.commits.drain()
+        await opened.reading.call(opened.reader.close)
+        await opened.writing.call(opened.writer.close)
+        opened.reading.stop()
+        opened.writing.stop()
+
+    # -- IBroker
+
+    def create(self, stream: Stream) -> Deferred[None]:
+        return self._submit(Create(stream))
+
+    def delete(self, stream: Stream) -> Deferred[None]:
+        return self._submit(Delete(stream))
+
+    def append(self, stream: Stream, body: bytes, message_id: str, time: int) -> Deferred[None]:
+        return self._submit(Append(stream, body, time))
+
+    def follow(self, stream: Stream, tail: int | None, follower: IFollower) -> IFollowing:
+        following = Following(stream, tail, follower, self._page, self._forget)
+        self._followings.setdefault(stream, []).append(following)
+        if self.running:
+            following.begin()
+        return following
+
+    def read(self, stream: Stream, start: int, stop: int) -> Deferred[Sequence[Record]]:
+        cutoff = self._cutoff(stream)
+        return self._ask(lambda reader: reader.read(stream, start, stop, cutoff))
+
+    def locate(self, stream: Stream, time: int) -> Deferred[int]:
+        cutoff = self._cutoff(stream)
+        return self._ask(lambda reader: reader.locate(stream, time, cutoff))
+
+    def end(self, stream: Stream) -> Deferred[int]:
+        return self._ask(lambda reader: reader.end(stream))
+
+    def announce(self, event: str, room: str, body: bytes) -> None:
+        """There is no other program to tell."""
+
+    # -- the two threads
+
+    def _submit(self, work: Append | Create | Delete) -> Deferred[None]:
+        if not self.running or self._open is None:
+            return fail(Unavailable("the broker is not running"))
+        return self._open.commits.submit(work)
+
+    def _ask(self, question: Callable[[Reader], T]) -> Deferred[T]:
+        if self._reads >= WAITING_READS:
+            return fail(Unavailable("too many reads wait"))
+        return self._read(question)
+
+    def _read(self, question: Callable[[Reader], T]) -> Deferred[T]:
+        if not self.running or self._open is None:
+            return fail(Unavailable("the broker is not running"))
+        self._reads += 1
+        answer: Deferred[T] = Deferred()
+        read = self._open.reading.call(question, self._open.reader)
+        read.addBoth(self._was_read).addCallbacks(answer.callback, answer.errback)
+        answer.addTimeout(READ_SECONDS, self._reactor)
+        return answer.addErrback(_unavailable)
+
+    def _was_read(self, result: T) -> T:
+        self._reads -= 1
+        return result
+
+    def _page(self, stream: Stream, position: int | None, tail: int | None) -> Deferred[Page]:
+        cutoff = self._cutoff(stream)
+        return self._read(lambda reader: reader.page(stream, position, tail, cutoff))
+
+    def _committed(self, changes: Changes) -> None:
+        for stream, records in changes:
+            for following in tuple(self._followings.get(stream, ())):
+                if records is None:
+                    following.end()
+                else:
+                    following.grown(records)
+
+    def _cutoff(self, stream: Stream) -> int:
+        return 0 if stream == DIRECTORY else self._oldest()
+
+    def _oldest(self) -> int:
+        return int(self._reactor.seconds() * 1000) - self._retention.age * 1000
+
+    # -- followers
+
+    def _forget(self, following: Following) -> None:
+        followings = self._followings[following.stream]
+        followings.remove(following)
+        if not followings:
+            del self._followings[following.stream]
+
+    def _all_followings(self) -> list[Following]:
+        return [following for some in self._followings.values() for following in some]
+
+    # -- from time to time
+
+    def _watch(self) -> None:
+        opened = self._open
+        if opened is None:
+            return
+        opened.commits.check()
+        if opened.commits.health is Health.FAILING:
+            probed = opened.writing.call(opened.writer.probe)
+            probed.addCallbacks(
+                lambda _: opened.commits.report(None), lambda failure: failure.trap(sqlite3.Error)
+            )
+        for following in self._all_followings():
+            following.begin()
+
+    def sweep(self) -> Deferred[None]:
+        """Remove what retention no longer keeps, in pieces between which commits get their turn."""
+        return ensureDeferred(self._sweep())
+
+    async def _sweep(self) -> None:
+        opened = self._open
+        if opened is None:
+            return
+        oldest = self._oldest()
+        try:
+            due = await opened.reading.call(opened.reader.overdue, self._retention, oldest)
+            for stream_id in due:
+                while self.running and await opened.writing.call(
+                    opened.writer.trim, stream_id, oldest
+                ):
+                    pass
+            while self.running and await opened.writing.call(opened.writer.vacuum):
+                pass
+        except sqlite3.Error as e:
+            self._log.warn("cannot clear up {path}: {fault}", path=self._path, fault=e)
+
+
+def _unavailable(failure: Failure) -> Failure:
+    if isinstance(failure.value, sqlite3.Error | TimeoutError):
+        raise Unavailable(f"the records cannot be read: {failure.value}") from None
+    return failure

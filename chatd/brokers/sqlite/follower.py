@@ -1,0 +1,134 @@
+"""A follower's place in a stream of `SQLiteBroker`: pages from the file, then what is committed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum, auto
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from chatd.brokers.interfaces import IFollower, IFollowing, NoSuchStream, Record, Stream
+from chatd.brokers.sqlite.reader import PAGE_RECORDS, Page
+
+
+class _State(Enum):
+    WAITING = auto()  # for the broker to be there
+    READING = auto()
+    LIVE = auto()
+    STOPPED = auto()
+
+
+@implementer(IFollowing)
+@define(eq=False)
+class Following:
+    """Hands a follower each record once: what is committed while a page is being read is kept
+    aside, and what of it lies after that page is handed over in the step that ends the reading.
+
+    ``turn_page(stream, position, tail)`` reads a `Page`. When that fails the following waits until
+    `begin` is called again, which may be done at any time.
+    """
+
+    stream: Stream
+    tail: int | None
+    follower: IFollower
+    turn_page: Callable[[Stream, int | None, int | None], Deferred[Page]]
+    forget: Callable[[Following], None]
+    _state: _State = _State.WAITING
+    _position: int | None = None
+    _aside: list[Record] = field(factory=list)
+    _missed: bool = False
+    _reading: Deferred[Page] | None = None
+
+    _log = Logger()
+
+    def stop(self) -> None:
+        if self._state is not _State.STOPPED:
+            self._state = _State.STOPPED
+            self._aside.clear()
+            self.forget(self)
+
+    def refresh(self) -> None:
+        """Nothing to do: what is stored is handed over before anyone is told so."""
+
+    def begin(self) -> None:
+        """Read on from the position, unless that is under way."""
+        if self._state is _State.WAITING:
+            self._state = _State.READING
+            self._read()
+
+    def interrupt(self) -> None:
+        """The broker goes away."""
+        if self._state in (_State.READING, _State.LIVE):
+            self._state = _State.WAITING
+            self._aside.clear()
+            self._tell(self.follower.interrupted)
+
+    def end(self) -> None:
+        """The stream was deleted."""
+        if self._state is not _State.STOPPED:
+            self.stop()
+            self._tell(self.follower.gone)
+
+    def grown(self, records: Sequence[Record]) -> None:
+        """Take what was committed."""
+        if self._state is _State.LIVE:
+            self._hand_over(records)
+        elif self._state is _State.READING and not self._missed:
+            self._aside.extend(records)
+            if len(self._aside) > PAGE_RECORDS:
+                self._missed = True
+                self._aside.clear()
+
+    def _read(self) -> None:
+        self._aside.clear()
+        self._missed = False
+        self._reading = reading = self.turn_page(self.stream, self._position, self.tail)
+        reading.addCallbacks(
+            self._paged, self._failed, callbackArgs=(reading,), errbackArgs=(reading,)
+        )
+
+    def _paged(self, page: Page, reading: Deferred[Page]) -> None:
+        if self._state is not _State.READING or reading is not self._reading:
+            return
+        self._position = page.next
+        if page.lost:
+            self._tell(self.follower.truncated)
+        if page.records and self._state is _State.READING:
+            self._tell(self.follower.records, page.records)
+        if self._state is not _State.READING:
+            return
+        if not page.complete or self._missed:
+            self._read()
+            return
+        aside, self._aside = self._aside, []
+        self._state = _State.LIVE
+        self._tell(self.follower.caught_up, page.end)
+        if self._state is _State.LIVE:
+            self._hand_over(aside)
+
+    def _failed(self, failure: Failure, reading: Deferred[Page]) -> None:
+        if self._state is not _State.READING or reading is not self._reading:
+            return
+        if isinstance(failure.value, NoSuchStream):
+            self.end()
+        else:
+            self.interrupt()
+
+    def _hand_over(self, records: Sequence[Record]) -> None:
+        position = self._position or 0
+        # A page may have shown records whose commit is announced only now.
+        if records and records[0].offset < position:
+            records = [record for record in records if record.offset >= position]
+        if records:
+            self._position = records[-1].offset + 1
+            self._tell(self.follower.records, records)
+
+    def _tell(self, call: Callable[..., None], *args: object) -> None:
+        try:
+            call(*args)
+        except Exception:
+            self._log.failure("a follower of {stream} failed", stream=self.stream.name)

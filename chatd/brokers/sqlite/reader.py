@@ -1,0 +1,184 @@
+"""The reading SQL of `SQLiteBroker`, for one thread; every method sees one moment of the file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import accumulate
+
+from attrs import frozen
+
+from chatd.brokers.interfaces import DIRECTORY, NoSuchStream, Record, Retention, Stream
+from chatd.brokers.sqlite.schema import OFFSET_BITS, connect
+
+#: What one page of a follower's catching up holds at most.
+PAGE_RECORDS = 512
+PAGE_BYTES = 1024 * 1024
+
+
+@frozen
+class Page:
+    """A stretch of a stream. ``next`` is where to go on; ``end`` the stream's last offset (-1: it
+    never had one); ``lost``: records between the start asked for and the first are gone."""
+
+    records: list[Record]
+    next: int
+    end: int
+    complete: bool
+    lost: bool
+
+
+@frozen
+class _Row:
+    base: int
+    first: int
+    next: int
+    latest: int
+
+
+# One row for a page: the interpreter's lock is let go and fought for at each row, which beside a
+# busy reactor thread takes milliseconds.
+_LISTING = """
+    SELECT json_group_array(key), json_group_array(time), json_group_array(size) FROM (
+        SELECT key, time, length(body) AS size FROM record
+        WHERE key >= ? AND key < ? ORDER BY key LIMIT ?)
+"""
+_BODIES = """
+    SELECT CAST(group_concat(body, '') AS BLOB) FROM (
+        SELECT body FROM record WHERE key BETWEEN ? AND ? ORDER BY key)
+"""
+
+
+def _within(sizes: list[int], limit: int) -> int:
+    """How many make up a page: all until ``limit`` is reached."""
+    return next((n for n, size in enumerate(accumulate(sizes), 1) if size >= limit), len(sizes))
+
+
+class Reader:
+    """Reads the file. Methods raise `NoSuchStream`, or `sqlite3.Error`.
+
+    ``cutoff`` (milliseconds) hides records that are older and not removed yet.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._db = connect(path)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def page(self, stream: Stream, start: int | None, tail: int | None, cutoff: int) -> Page:
+        """A page from ``start``, or where that is None, from ``tail`` records before the end."""
+        with self._moment():
+            row = self._row(stream)
+            floor = self._floor(row, cutoff)
+            begin = max(floor, self._tail(row, tail) if start is None else start)
+            records, place = self._records(row, begin, row.next, cutoff)
+            end, lost = row.next - 1, start is not None and start < floor
+            return Page(records, place, end, place >= row.next, lost)
+
+    def read(self, stream: Stream, start: int, stop: int, cutoff: int) -> list[Record]:
+        """The records with ``start <= offset < stop``."""
+        with self._moment():
+            row = self._row(stream)
+            begin, end = max(start, self._floor(row, cutoff)), min(stop, row.next)
+            records: list[Record] = []
+            while begin < end:
+                more, begin = self._records(row, begin, end, cutoff)
+                records += more
+            return records
+
+    def locate(self, stream: Stream, time: int, cutoff: int) -> int:
+        """The offset of the first record at or after ``time``, or of the next one to come."""
+        with self._moment():
+            row = self._row(stream)
+            return self._at_time(row, max(time, cutoff))
+
+    def end(self, stream: Stream) -> int:
+        """The offset of the last record there was, -1 if there never was one."""
+        with self._moment():
+            return self._row(stream).next - 1
+
+    def overdue(self, retention: Retention, cutoff: int) -> list[int]:
+        """The ids of streams of which something is to be removed."""
+        with self._moment():
+            rows = self._db.execute(
+                "SELECT id FROM stream WHERE name IS NULL OR (name <> ? AND (size > ? OR ("
+                " SELECT latest FROM record WHERE key >= (id << 40) + first"
+                " AND key < (id << 40) + next ORDER BY key LIMIT 1) < ?))",
+                (DIRECTORY.name, retention.size, cutoff),
+            )
+            return [id for (id,) in rows.fetchall()]
+
+    @contextmanager
+    def _moment(self) -> Iterator[None]:
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+
+    def _row(self, stream: Stream) -> _Row:
+        row = self._db.execute(
+            "SELECT id, first, next, latest FROM stream WHERE name = ?", (stream.name,)
+        ).fetchone()
+        if row is None:
+            raise NoSuchStream(stream.name)
+        return _Row(row[0] << OFFSET_BITS, *row[1:])
+
+    def _records(self, row: _Row, start: int, stop: int, cutoff: int) -> tuple[list[Record], int]:
+        """A page's worth of ``start <= offset < stop``, and the offset after it."""
+        rows = self._db.execute(_LISTING, (row.base + start, row.base + stop, PAGE_RECORDS))
+        keys, times, sizes = map(json.loads, rows.fetchone())
+        if not keys:
+            return [], max(start, stop)
+        count = _within(sizes, PAGE_BYTES)
+        bodies = self._db.execute(_BODIES, (keys[0], keys[count - 1])).fetchone()[0]
+        records, place = [], 0
+        for key, time, size in zip(keys[:count], times, sizes, strict=False):
+            if time >= cutoff:
+                records.append(Record(key - row.base, bodies[place : place + size]))
+            place += size
+        complete = count == len(keys) < PAGE_RECORDS
+        return records, max(start, stop) if complete else keys[count - 1] - row.base + 1
+
+    def _tail(self, row: _Row, tail: int | None) -> int:
+        if tail is None or tail >= row.next - row.first:
+            return row.first
+        if tail <= 0:
+            return row.next
+        found = self._db.execute(
+            "SELECT key FROM record WHERE key >= ? AND key < ? ORDER BY key DESC LIMIT 1 OFFSET ?",
+            (row.base, row.base + row.next, tail - 1),
+        ).fetchone()
+        return row.first if found is None else int(found[0]) - row.base
+
+    def _floor(self, row: _Row, cutoff: int) -> int:
+        """The first offset that is neither removed nor too old."""
+        if row.first >= row.next or row.latest < cutoff:
+            return row.next
+        found = self._from(row, row.first, row.next)
+        if found is None or found[1] >= cutoff:
+            return row.first
+        return self._at_time(row, cutoff)
+
+    def _at_time(self, row: _Row, time: int) -> int:
+        low, high = row.first, row.next
+        while low < high:
+            middle = (low + high) // 2
+            found = self._from(row, middle, high)
+            if found is None or found[1] >= time:
+                high = middle
+            else:
+                low = found[0] + 1
+        found = self._from(row, low, row.next)
+        return row.next if found is None else found[0]
+
+    def _from(self, row: _Row, start: int, stop: int) -> tuple[int, int] | None:
+        """The offset and the latest time of the first record with ``start <= offset < stop``."""
+        found = self._db.execute(
+            "SELECT key, latest FROM record WHERE key >= ? AND key < ? ORDER BY key LIMIT 1",
+            (row.base + start, row.base + stop),
+        ).fetchone()
+        return None if found is None else (found[0] - row.base, found[1])

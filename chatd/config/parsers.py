@@ -1,0 +1,159 @@
+"""The values that options take: each function reads one text, or raises ValueError saying why.
+
+Pure but for `file`, which looks whether the file can be read.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from chatd.access import origins
+from chatd.access.origins import UNIX as UNIX
+from chatd.access.origins import Network as Network
+from chatd.net.endpoints import Description
+from chatd.protocol.messages import CONTENT_BYTES as CONTENT_BYTES
+from chatd.protocol.messages import ChatError, room_name
+
+OFF = "off"
+
+_AGE = re.compile(r"([0-9]{1,12})([smhd])", re.ASCII)
+_SIZE = re.compile(r"([0-9]{1,18})(|KB|MB|GB)", re.ASCII)
+_RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(?:/([sm]))?", re.ASCII)
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_BYTES = {"": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3}
+#: A hundred years; what is meant to be longer is meant to be for ever, which no room is.
+_LONGEST = 100 * 366 * 86400
+
+
+def one_line(text: str) -> str:
+    """``text`` with whatever would break the line, or fool a terminal, escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def mask_password(url: str) -> str:
+    """A broker's address that may be shown: ``amqp://user:***@host/``."""
+    scheme, separator, rest = url.partition("://")
+    # Up to the last @, for a password may hold anything that someone forgot to escape.
+    login, at, where = rest.rpartition("@")
+    if not at:
+        return url
+    return f"{scheme}{separator}{login.partition(':')[0]}:***@{where}"
+
+
+def choice(*words: str) -> Callable[[str], str]:
+    """A reader for one of ``words``."""
+
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"{text!r} is not one of {', '.join(words)}")
+        return text
+
+    return read
+
+
+def age(text: str) -> int:
+    """A whole number and ``s``, ``m``, ``h`` or ``d``, in seconds."""
+    match = _AGE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a whole number and s, m, h or d, such as 7d")
+    seconds = int(match[1]) * _SECONDS[match[2]]
+    if not 0 < seconds <= _LONGEST:
+        raise ValueError(f"{text!r} is not between 1s and 100 years")
+    return seconds
+
+
+def size(text: str) -> int:
+    """A whole number and nothing, ``KB``, ``MB`` or ``GB`` (1024), in bytes."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a whole number and nothing, KB, MB or GB, such as 16KB")
+    number = int(match[1]) * _BYTES[match[2]]
+    if not 0 < number < 2**63:
+        raise ValueError(f"{text!r} is not a size that can be used")
+    return number
+
+
+def count(text: str) -> int:
+    """A whole number above 0."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text)):
+        raise ValueError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def rate(text: str) -> float:
+    """A number per second (``20/s``, ``20``) or per minute (``90/m``), as a number per second."""
+    match = _RATE.fullmatch(text)
+    if match is None or not float(match[1]):
+        raise ValueError(f"{text!r} is not a number above 0 and /s or /m, such as 20/s")
+    per_second = float(match[1]) / (60 if match[2] == "m" else 1)
+    assert math.isfinite(per_second)
+    return per_second
+
+
+def room(text: str) -> str:
+    """The name of a room."""
+    try:
+        return room_name(text)
+    except ChatError as e:
+        raise ValueError(f"{text!r} is not a room's name: {e.text}") from None
+
+
+def origin(text: str) -> str:
+    """A web origin, normalised, or ``*``."""
+    return origins.normalise_origin(text)
+
+
+def host(text: str) -> str:
+    """A host's name or address, normalised, or ``*``."""
+    return text if text == "*" else origins.host_name(text)
+
+
+def proxy(text: str) -> Network | str:
+    """A network in CIDR notation, an address, or ``unix``."""
+    if text == UNIX:
+        return text
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as e:
+        raise ValueError(f"{e}; give a network such as 10.0.0.0/8") from None
+
+
+def file(text: str) -> str:
+    """The absolute path of a file that can be read."""
+    path = Path(text).absolute()
+    try:
+        with path.open("rb"):
+            pass  # reading would use up a pipe, such as the shell's <(...)
+    except OSError as e:
+        raise ValueError(f"cannot read {text}: {e.strerror}") from None
+    except ValueError:
+        raise ValueError(f"{text!r} is not a path") from None
+    return str(path)
+
+
+def endpoint(text: str) -> str:
+    """A Twisted server endpoint string, or ``off``."""
+    if text != OFF:
+        try:
+            Description.parse(text)
+        except ValueError as e:
+            raise ValueError(f"{text!r}: {e}") from None
+    return text
+
+
+def embedded_broker(text: str) -> str:
+    """The address of a broker that is part of chatd. No error repeats it: it may be another kind's,
+    and hold a password."""
+    if text == "memory:":
+        return text
+    kind, colon, rest = text.partition(":")
+    if kind == "sqlite" and colon:
+        if not rest:
+            raise ValueError("sqlite: needs a file, such as sqlite:chatd.sqlite")
+        return text
+    raise ValueError("give sqlite:FILE, memory:, amqp://... or amqps://...")

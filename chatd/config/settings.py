@@ -1,0 +1,46 @@
+"""What the operator decided, checked: the outcome of the options, as the parts of chatd get it."""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from chatd.access.origins import Network
+from chatd.config.parsers import mask_password
+from chatd.net.endpoints import Description
+
+
+@frozen
+class Config:
+    """What chatd was told. Sizes in bytes, times in seconds, ``rate`` in messages per second.
+
+    ``websocket``, ``http`` and ``setup`` are endpoint strings, none where the port is off. Files
+    are absolute paths. ``hosts`` is empty for the default.
+    """
+
+    broker: str = field(repr=mask_password)
+    websocket: tuple[str, ...]
+    http: tuple[str, ...]
+    setup: tuple[str, ...]
+    rooms: tuple[str, ...]
+    auth: str
+    token_key: str | None
+    admin_key: str | None
+    setup_secret: str | None
+    origins: tuple[str, ...]
+    hosts: tuple[str, ...]
+    retain: int
+    retain_bytes: int
+    max_text: int
+    max_frame: int
+    rate: float
+    max_connections: int
+    max_connections_per_address: int
+    trusted_proxies: tuple[Network, ...]
+    #: ``--trusted-proxy unix``: what connects to a Unix socket is a proxy.
+    trust_unix: bool
+
+
+def is_loopback_only(config: Config) -> bool:
+    """Whether nobody but this machine can connect: loopback interfaces and Unix sockets only."""
+    every = (*config.websocket, *config.http, *config.setup)
+    return all(Description.parse(text).loopback for text in every)

@@ -1,0 +1,314 @@
+"""Which rooms and members exist: a fold over the directory stream.
+
+Every change is an event appended to the stream, and takes effect where the fold meets it. So all
+nodes agree on the order of events, whoever asked for them, and no other database exists.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from secrets import token_hex
+from typing import Any, NoReturn, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from chatd.brokers.interfaces import (
+    DIRECTORY,
+    IBroker,
+    IFollower,
+    IFollowing,
+    NoSuchStream,
+    Record,
+    Stream,
+    Unavailable,
+)
+from chatd.directory.projection import Catalogue, Change, Entry, What
+from chatd.protocol.messages import ChatError, Code, dump, load_object
+from chatd.timing.singleflight import Shared, Waiters
+
+#: Seconds until a change that was appended must have come back.
+PATIENCE = 10.0
+#: Seconds between tries to do what the broker was away for.
+RETRY = 0.1
+#: Seconds between tries to delete what is left of rooms.
+DELETE_AGAIN = 5.0
+#: Streams of deleted rooms, newest first, that are deleted again at start: whoever deleted them
+#: may have died in between.
+DOOMED = 100
+
+
+class Watcher(Protocol):
+    """Is told of each change at the fold, in the order all nodes see."""
+
+    def directory_changed(self, change: Change) -> None:
+        """``change`` has just taken effect."""
+
+
+@implementer(IFollower)
+class Directory:
+    """The rooms and their members. `start` it before use."""
+
+    _log = Logger()
+
+    def __init__(self, broker: IBroker, clock: IReactorTime) -> None:
+        self.loaded = False
+        #: Called whenever all events have been folded: at start, and if the stream had to begin
+        #: again.
+        self.on_loaded: Callable[[], None] = lambda: None
+        self._broker = broker
+        self._clock = clock
+        self._catalogue = Catalogue()
+        self._watchers: list[Watcher] = []
+        self._waiting: dict[str, Waiters[bool]] = {}
+        self._loading: Waiters[None] = Waiters()
+        self._making: Shared[Stream, None] = Shared()
+        self._doomed: deque[Stream] = deque(maxlen=DOOMED)
+        self._undeleted: dict[Stream, None] = {}
+        self._following: IFollowing | None = None
+        self._running = False
+
+    def start(self) -> None:
+        """Begin to follow the directory stream, as soon as the broker can be reached."""
+        self._running = True
+        self._open()
+
+    def stop(self) -> None:
+        """Stop following."""
+        self._running = False
+        if self._following is not None:
+            self._following.stop()
+            self._following = None
+
+    def _open(self) -> None:
+        if self._running:
+            self._broker.create(DIRECTORY).addCallbacks(self._follow, self._open_later)
+
+    def _open_later(self, failure: Any) -> None:
+        failure.trap(Unavailable)
+        self._clock.callLater(RETRY, self._open)  # cheap: refused here until the broker is back
+
+    def _follow(self, _: None) -> None:
+        if self._running:
+            self._following = self._broker.follow(DIRECTORY, None, self)
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell ``watcher`` of changes from now on."""
+        self._watchers.append(watcher)
+
+    # -- what there is -----------------------------------------------------------------------------
+
+    def when_loaded(self) -> Deferred[None]:
+        """Fires once all events up to now have been folded."""
+        waiter = self._loading.wait()
+        if self.loaded:
+            self._loading.fire(None)
+        return waiter
+
+    def get(self, name: str) -> Entry:
+        """The room called ``name``, a name in NFC; `ChatError` unknown_room if there is none."""
+        if not self.loaded:
+            raise unavailable()
+        entry = self._catalogue.rooms.get(name)
+        if entry is None:
+            raise ChatError(
+                Code.UNKNOWN_ROOM, f"There is no room {name}; create it first.", room=name
+            )
+        return entry
+
+    def find(self, name: str) -> Entry | None:
+        """The room called ``name``, if this node knows of one."""
+        return self._catalogue.rooms.get(name)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._catalogue.rooms.values())
+
+    def __len__(self) -> int:
+        return len(self._catalogue.rooms)
+
+    # -- changes -----------------------------------------------------------------------------------
+
+    async def create(self, name: str, private: bool = False) -> bool:
+        """Create a room; whether it is new. Done when its stream is ready on the broker."""
+        new = False
+        if name not in self._catalogue.rooms:
+            event = {"op": "create", "room": name, "epoch": token_hex(6), "private": private}
+            new = await self._change(event)
+        entry = self.get(name)
+        if new:
+            self._announce("created", entry, {"private": private})
+        await self.ensure(entry)
+        return new
+
+    async def ensure(self, entry: Entry) -> None:
+        """Make sure that the room's stream exists: it may have been created by one who died."""
+        if not entry.made:
+            try:
+                # once for all who wait, who then go on in the order in which they came
+                await self._making.run(entry.stream, lambda: self._make(entry))
+            except Unavailable:
+                raise unavailable().about(entry.name) from None
+
+    async def _make(self, entry: Entry) -> None:
+        stream = entry.stream
+        await self._broker.create(stream)
+        if entry.stream == stream:
+            entry.made = True
+
+    async def delete(self, name: str) -> bool:
+        """Delete a room and all that was said in it; False if there was none."""
+        if not self.loaded:
+            raise unavailable()  # whether there is one is not known yet
+        entry = self._catalogue.rooms.get(name)
+        if entry is None:
+            return False
+        changed = await self._change({"op": "delete", "room": name, "epoch": entry.stream.epoch})
+        if changed:
+            self._announce("deleted", entry, {})
+        return changed
+
+    async def set_private(self, name: str, private: bool) -> None:
+        """Make a room private or public."""
+        if self.get(name).private != private:
+            await self._change({"op": "private", "room": name, "private": private})
+
+    async def add_member(self, name: str, user: str) -> None:
+        """Let ``user`` join the room when it is private."""
+        entry = self.get(name)
+        if user not in entry.members and await self._change(
+            {"op": "add_member", "room": name, "user": user}
+        ):
+            self._announce("member_added", entry, {"user": user})
+
+    async def remove_member(self, name: str, user: str) -> None:
+        """Take that right away again."""
+        entry = self.get(name)
+        if user in entry.members and await self._change(
+            {"op": "remove_member", "room": name, "user": user}
+        ):
+            self._announce("member_removed", entry, {"user": user})
+
+    async def renew(self, lost: Stream) -> None:
+        """Begin a new life of a room whose stream vanished from the broker."""
+        event = {"op": "renew", "room": lost.room, "old": lost.epoch, "epoch": token_hex(6)}
+        await self._change(event)
+        entry = self._catalogue.rooms.get(lost.room)
+        if entry is not None:
+            await self.ensure(entry)
+
+    async def _change(self, event: dict[str, Any]) -> bool:
+        """Append an event and wait until the fold has met it; whether it changed anything."""
+        if not self.loaded:
+            raise unavailable()
+        key = event["event"] = token_hex(8)
+        met = self._waiting[key] = Waiters()
+        outcome = met.wait().addTimeout(PATIENCE, self._clock, _late)
+        try:
+            time = int(self._clock.seconds() * 1000)
+            await self._broker.append(DIRECTORY, dump(event), key, time)
+            return await outcome
+        except (Unavailable, NoSuchStream):
+            raise unavailable().about(event["room"]) from None
+        finally:
+            del self._waiting[key]
+            outcome.addErrback(lambda _: None)
+            outcome.cancel()
+
+    def _announce(self, event: str, entry: Entry, more: dict[str, Any]) -> None:
+        body = {"event": event, "room": entry.name, **more}
+        self._broker.announce(event, entry.name, dump(body))
+
+    # -- IFollower: the fold -----------------------------------------------------------------------
+
+    def records(self, batch: Sequence[Record]) -> None:
+        for record in batch:
+            try:
+                event = load_object(record.body)
+                changed = self._apply(event)
+            except (ChatError, KeyError, TypeError) as e:
+                self._log.warn(
+                    "directory at {offset}: skipped what is no event: {why!r}",
+                    offset=record.offset,
+                    why=e,
+                )
+                continue
+            waiters = self._waiting.get(str(event.get("event")))
+            if waiters is not None:
+                waiters.fire(changed)
+
+    def _apply(self, event: dict[str, Any]) -> bool:
+        change = self._catalogue.apply(event)
+        if change is None:
+            return False
+        if change.what in (What.DELETED, What.RENEWED):
+            self._doom(change.old)
+        self._tell(change)
+        return True
+
+    def _tell(self, change: Change) -> None:
+        for watcher in self._watchers:
+            try:
+                watcher.directory_changed(change)
+            except Exception:
+                self._log.failure("A watcher of the directory failed; the others are told.")
+
+    def caught_up(self, end: int) -> None:
+        if not self.loaded:
+            self.loaded = True
+            for stream in self._doomed:
+                self._delete_stream(stream)
+            self._doomed.clear()
+            self._loading.fire(None)
+            self.on_loaded()
+
+    def interrupted(self) -> None:
+        """What is known stays known; changes fail until the broker is back."""
+
+    def truncated(self) -> None:
+        self._log.error("The directory stream lost records: set no retention on it.")
+
+    def gone(self) -> None:
+        self._log.error("The directory stream was deleted; it begins again, with no rooms.")
+        self.loaded = False
+        lost, self._catalogue = self._catalogue, Catalogue()
+        for entry in lost.rooms.values():
+            self._tell(Change(What.DELETED, entry, entry.stream))
+        self._open()
+
+    # -- deleted streams ---------------------------------------------------------------------------
+
+    def _doom(self, stream: Stream) -> None:
+        if self.loaded:
+            self._delete_stream(stream)
+        else:
+            self._doomed.append(stream)
+
+    def _delete_stream(self, stream: Stream) -> None:
+        if self._running:
+            self._broker.delete(stream).addErrback(self._delete_later, stream)
+
+    def _delete_later(self, failure: Any, stream: Stream) -> None:
+        failure.trap(Unavailable)
+        if len(self._undeleted) < DOOMED:  # more are deleted at the next start
+            self._undeleted[stream] = None
+        if len(self._undeleted) == 1:
+            self._clock.callLater(DELETE_AGAIN, self._delete_again)
+
+    def _delete_again(self) -> None:
+        streams, self._undeleted = self._undeleted, {}
+        for stream in streams:
+            self._delete_stream(stream)
+
+
+def _late(result: object, timeout: float) -> NoReturn:
+    raise Unavailable
+
+
+def unavailable() -> ChatError:
+    """The refusal for what needs the broker while it is away."""
+    return ChatError(
+        Code.UNAVAILABLE, "The broker is away; nothing was stored, try again.", retry=2
+    )

@@ -1,0 +1,118 @@
+"""The rooms and members that a sequence of directory events adds up to. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Any
+
+from attrs import define, field, frozen
+
+from chatd.brokers.interfaces import Stream
+from chatd.protocol.messages import room_name, user_name
+
+
+@define(eq=False)
+class Entry:
+    """One room, as the directory knows it."""
+
+    stream: Stream
+    private: bool = False
+    members: set[str] = field(factory=set)
+    #: Whether this node has made sure that the stream exists.
+    made: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.stream.room
+
+
+class What(Enum):
+    """What an event did."""
+
+    CREATED = auto()
+    DELETED = auto()
+    #: The room goes on with a new, empty stream.
+    RENEWED = auto()
+    #: Somebody may have lost the right to the room.
+    RESTRICTED = auto()
+    #: Nobody lost anything.
+    GRANTED = auto()
+
+
+@frozen
+class Change:
+    """An event's effect on ``entry``; ``old`` is the stream it had before."""
+
+    what: What
+    entry: Entry
+    old: Stream
+
+
+class Catalogue:
+    """Rooms by name."""
+
+    def __init__(self) -> None:
+        self.rooms: dict[str, Entry] = {}
+        self._folds: dict[str, Callable[[str, dict[str, Any]], Change | None]] = {
+            "create": self._create,
+            "delete": self._delete,
+            "renew": self._renew,
+            "private": self._private,
+            "add_member": self._add_member,
+            "remove_member": self._remove_member,
+        }
+
+    def apply(self, event: dict[str, Any]) -> Change | None:
+        """Fold one event; None if it changes nothing, for instance because another was first.
+
+        KeyError, TypeError or `ChatError` for what is no event.
+        """
+        name = room_name(event["room"])
+        fold = self._folds.get(event["op"])
+        return fold(name, event) if fold is not None else None  # an op of a later version
+
+    def _create(self, name: str, event: dict[str, Any]) -> Change | None:
+        if name in self.rooms:
+            return None
+        entry = Entry(Stream(name, str(event["epoch"])), event.get("private") is True)
+        self.rooms[name] = entry
+        return Change(What.CREATED, entry, entry.stream)
+
+    def _delete(self, name: str, event: dict[str, Any]) -> Change | None:
+        entry = self.rooms.get(name)
+        if entry is None or entry.stream.epoch != event["epoch"]:
+            return None
+        del self.rooms[name]
+        return Change(What.DELETED, entry, entry.stream)
+
+    def _renew(self, name: str, event: dict[str, Any]) -> Change | None:
+        entry = self.rooms.get(name)
+        if entry is None or entry.stream.epoch != event["old"]:
+            return None
+        old, entry.stream, entry.made = entry.stream, Stream(name, str(event["epoch"])), False
+        return Change(What.RENEWED, entry, old)
+
+    def _private(self, name: str, event: dict[str, Any]) -> Change | None:
+        entry = self.rooms.get(name)
+        private = event["private"] is True
+        if entry is None or entry.private == private:
+            return None
+        entry.private = private
+        return Change(What.RESTRICTED if private else What.GRANTED, entry, entry.stream)
+
+    def _add_member(self, name: str, event: dict[str, Any]) -> Change | None:
+        entry = self.rooms.get(name)
+        user = user_name(event["user"])
+        if entry is None or user in entry.members:
+            return None
+        entry.members.add(user)
+        return Change(What.GRANTED, entry, entry.stream)
+
+    def _remove_member(self, name: str, event: dict[str, Any]) -> Change | None:
+        entry = self.rooms.get(name)
+        user = user_name(event["user"])
+        if entry is None or user not in entry.members:
+            return None
+        entry.members.remove(user)
+        return Change(What.RESTRICTED, entry, entry.stream)

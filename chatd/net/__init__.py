@@ -1,0 +1,1 @@
+"""Listening: endpoint strings, certificates, TCP."""

@@ -1,0 +1,1 @@
+"""Rooms: streams, subscriptions and what lies between them."""

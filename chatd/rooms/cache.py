@@ -1,0 +1,168 @@
+"""What a node keeps of a room in memory: its newest messages, and the ids it has seen lately."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from itertools import islice
+
+from chatd.protocol.messages import WINDOW, Message
+
+#: Per room: whatever is older is read from the broker.
+RECENT_MESSAGES = 512
+RECENT_BYTES = 512 * 1024
+#: All rooms of a node together.
+RECENT_TOTAL = 64 * 1024 * 1024
+
+
+def weight(message: Message) -> int:
+    """About how many bytes ``message`` takes: its JSON, its text once more, and objects."""
+    return 2 * len(message.json) + 500
+
+
+class Window:
+    """The keys of a room's newest `WINDOW` records: what makes publishing idempotent.
+
+    A record repeats another if its key is among the `WINDOW` records before it. The rule looks at
+    records, kept or dropped, so that whoever starts reading anywhere judges alike after
+    `WINDOW` records (protocol, section 7).
+    """
+
+    def __init__(self) -> None:
+        self._keys: deque[int | None] = deque()
+        self._count: dict[int | None, int] = {}
+
+    def __contains__(self, key: int) -> bool:
+        return key in self._count
+
+    def repeats(self, key: int | None) -> bool:
+        """Count one more record in, and tell whether it repeats an earlier one. ``key`` is None
+        for a record that is no message, which takes a place all the same."""
+        known = self._count.get(key, 0)
+        self._count[key] = known + 1
+        self._keys.append(key)
+        if len(self._keys) > WINDOW:
+            self._forget(self._keys.popleft())
+        return known > 0
+
+    def _forget(self, key: int | None) -> None:
+        left = self._count[key] - 1
+        if left:
+            self._count[key] = left
+        else:
+            del self._count[key]
+
+
+class Recent:
+    """A room's newest messages: all there are after the offset `floor`, oldest first."""
+
+    def __init__(self, budget: Budget, limit: int = RECENT_BYTES) -> None:
+        self.floor = -1
+        self.size = 0
+        self._limit = min(limit, RECENT_BYTES)
+        self._messages: deque[Message] = deque()
+        self._budget = budget
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def extend(self, messages: Sequence[Message]) -> None:
+        """Add what the stream has just brought."""
+        added = sum(map(weight, messages))
+        self._messages.extend(messages)
+        self.size += added
+        while len(self._messages) > RECENT_MESSAGES or self.size > self._limit:
+            added -= self._drop_oldest()
+        self._budget.charge(self, added)
+
+    def after(
+        self, offset: int, oldest: int, limit: int, size: int = RECENT_BYTES
+    ) -> Sequence[Message] | None:
+        """Messages after ``offset``: up to ``limit``, none begun after ``size`` bytes; None if the
+        room has some that are not here.
+
+        Messages from before the time ``oldest`` (milliseconds) have expired and are dropped.
+        """
+        self.expire(oldest)
+        if offset < self.floor:
+            return None
+        taken: list[Message] = []
+        start = bisect_right(self._messages, offset, key=_offset)
+        # a deque slices slowly from its middle, but who reads here is nearly always near the head
+        for message in islice(self._messages, start, None):
+            if len(taken) == limit or size <= 0:
+                break
+            if message.time >= oldest:  # times need not ascend: programs give their own
+                taken.append(message)
+                size -= len(message.json)
+        return taken
+
+    def before_last(self, n: int, oldest: int) -> int | None:
+        """The offset after which exactly the ``n`` newest messages lie; None if not known here."""
+        self.expire(oldest)
+        if len(self._messages) > n:
+            return self._messages[-n - 1].offset
+        return self.floor if len(self._messages) == n or self.floor < 0 else None
+
+    def before_time(self, time: int, oldest: int) -> int | None:
+        """The offset after which the first message at or after ``time`` lies; None if it may be
+        older than what is kept here."""
+        self.expire(oldest)
+        before = self.floor
+        for i, message in enumerate(self._messages):
+            if message.time >= time:
+                return before if i or self.floor < 0 else None
+            before = message.offset
+        return before if self._messages or self.floor < 0 else None
+
+    def expire(self, oldest: int) -> None:
+        """Forget messages from before ``oldest`` (milliseconds)."""
+        freed = 0
+        while self._messages and self._messages[0].time < oldest:
+            freed += self._drop_oldest()
+        if freed:
+            self._budget.charge(self, -freed)
+
+    def clear(self, floor: int) -> None:
+        """Keep nothing; ``floor`` is the offset after which everything to come will be added."""
+        self._budget.charge(self, -self.size)
+        self._messages.clear()
+        self.size = 0
+        self.floor = floor
+
+    def forget(self) -> None:
+        """Give the memory back; later readers find what they need on the broker."""
+        self.clear(self._messages[-1].offset if self._messages else self.floor)
+
+    def _drop_oldest(self) -> int:
+        message = self._messages.popleft()
+        self.floor = message.offset
+        dropped = weight(message)
+        self.size -= dropped
+        return dropped
+
+
+def _offset(message: Message) -> int:
+    return message.offset
+
+
+class Budget:
+    """Bounds the recent messages of all rooms together: the longest quiet room forgets first."""
+
+    def __init__(self, limit: int = RECENT_TOTAL) -> None:
+        self.used = 0
+        self._limit = limit
+        self._rooms: OrderedDict[Recent, None] = OrderedDict()
+
+    def charge(self, recent: Recent, change: int) -> None:
+        """Account for ``change`` bytes more (or less) kept by ``recent``, the latest to be used."""
+        self.used += change
+        if recent.size:
+            self._rooms[recent] = None
+            self._rooms.move_to_end(recent)
+        else:
+            self._rooms.pop(recent, None)
+        while self.used > self._limit and len(self._rooms) > 1:
+            quiet = next(iter(self._rooms))
+            quiet.forget()

@@ -1,0 +1,29 @@
+"""What the rooms of a node have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import Factory, field, frozen
+from twisted.internet.interfaces import IReactorTime
+
+from chatd.brokers.interfaces import IBroker, Retention
+from chatd.rooms.cache import Budget
+from chatd.rooms.catch_up import Turns
+from chatd.rooms.history import Archive
+
+if TYPE_CHECKING:
+    from chatd.telemetry.metrics import Metrics
+
+
+@frozen
+class Node:
+    """What all rooms of a node share."""
+
+    broker: IBroker
+    clock: IReactorTime
+    archive: Archive
+    budget: Budget
+    retention: Retention
+    metrics: Metrics
+    turns: Turns = field(init=False, default=Factory(lambda self: Turns(self.clock), True))

@@ -1,0 +1,175 @@
+"""The rooms of this node: made when somebody needs one, kept while they are in use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from chatd.access.identity import Identity
+from chatd.brokers.interfaces import Stream, Unavailable
+from chatd.directory.directory import Directory, unavailable
+from chatd.directory.projection import Change, Entry, What
+from chatd.presence.board import News
+from chatd.protocol.messages import ChatError, Code
+from chatd.rooms.room import Attachment, Node, Room
+
+#: Seconds between looks for rooms nobody takes part in any more.
+SWEEP = 15.0
+#: Seconds between tries to give a room whose stream vanished a new one.
+AGAIN = 5.0
+
+
+class Rooms:
+    """`Room` objects by stream, in step with the directory."""
+
+    _log = Logger()
+
+    def __init__(self, node: Node, directory: Directory) -> None:
+        self.node = node
+        self._directory = directory
+        self._rooms: dict[Stream, Room] = {}
+        #: Streams that vanished, until their rooms have new ones.
+        self._lost: set[Stream] = set()
+        self._sweep: IDelayedCall | None = None
+        directory.watch(self)
+        metrics = node.metrics
+        metrics.gauge("rooms", "Rooms that exist.", lambda: len(directory))
+        metrics.gauge("rooms_attached", "Rooms followed by this node.", lambda: len(self._rooms))
+        metrics.gauge("recent_bytes", "Recent messages kept.", lambda: node.budget.used)
+
+    def start(self) -> None:
+        """Begin to let go of rooms that are no longer used."""
+        self._sweep = self.node.clock.callLater(SWEEP, self._sweep_idle)
+
+    def stop(self) -> None:
+        """Let go of all rooms."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        for room in self._rooms.values():
+            room.detach()
+        self._rooms.clear()
+
+    async def open(self, entry: Entry) -> Room:
+        """The attached room of ``entry``; `ChatError` unavailable if the broker is away."""
+        await self._directory.ensure(entry)
+        room = self._rooms.get(entry.stream)
+        if room is None:
+            room = self._rooms[entry.stream] = Room(entry.stream, self.node, self.lost)
+        try:
+            await room.attach()
+        except Unavailable:
+            raise unavailable().about(entry.name) from None
+        return room
+
+    def get(self, entry: Entry) -> Room | None:
+        """The room of ``entry`` if it is attached and level, so that no waiting is needed."""
+        room = self._rooms.get(entry.stream)
+        if room is None or room.attachment is not Attachment.LEVEL:
+            return None
+        room.touch()
+        return room
+
+    def show(self, name: str, news: News) -> None:
+        """Show comings and goings to a room's subscribers; see `chatd.presence.board.Audience`."""
+        entry = self._directory.find(name)
+        room = self._rooms.get(entry.stream) if entry is not None else None
+        if room is not None:
+            room.presence(news)
+
+    def show_typing(self, name: str, user: str) -> None:
+        """Show that ``user`` is typing on another node; see `chatd.presence.board.Audience`."""
+        entry = self._directory.find(name)
+        room = self._rooms.get(entry.stream) if entry is not None else None
+        if room is not None:
+            room.notify({"type": "typing", "room": name, "user": user})
+
+    def wake(self) -> None:
+        """Let everyone who waits for news look again."""
+        for room in list(self._rooms.values()):
+            room.news.fire(None)
+
+    def directory_changed(self, change: Change) -> None:
+        """See `chatd.directory.Watcher`."""
+        room = self._rooms.get(change.old)
+        if room is None:
+            return
+        if change.what is What.DELETED:
+            self._delete(room, change.old)
+        elif change.what is What.RENEWED:
+            self._renew(room, change.old, change.entry)
+        elif change.what is What.RESTRICTED:
+            self._recheck(room, change.entry)
+
+    def _delete(self, room: Room, stream: Stream) -> None:
+        del self._rooms[stream]
+        room.detach()
+        error = ChatError(Code.UNKNOWN_ROOM, "The room was deleted.", room=stream.room)
+        for subscription in list(room.subscriptions):
+            subscription.close(error)
+        room.news.fire(None)
+
+    def _recheck(self, room: Room, entry: Entry) -> None:
+        error = ChatError(Code.FORBIDDEN, "You may no longer be in this room.", room=entry.name)
+        for subscription in list(room.subscriptions):
+            if not allowed(subscription.subscriber.identity, entry):
+                subscription.close(error)
+        room.news.fire(None)
+
+    # -- streams that vanish -----------------------------------------------------------------------
+
+    def lost(self, room: Room) -> None:
+        """The stream of ``room`` vanished from the broker."""
+        entry = self._directory.find(room.stream.room)
+        if room.stream in self._lost or entry is None or entry.stream != room.stream:
+            return  # seen already, or the room itself was deleted
+        self._lost.add(room.stream)
+        self._log.error(
+            "The stream of {room} was deleted on the broker; the room begins a new life.",
+            room=room.stream.room,
+        )
+        self._renew_later(room.stream)
+
+    def _renew_later(self, stream: Stream) -> None:
+        if stream not in self._rooms:
+            self._lost.discard(stream)
+            return
+        renewing = Deferred.fromCoroutine(self._directory.renew(stream))
+        renewing.addCallback(lambda _: self._lost.discard(stream))
+        renewing.addErrback(self._not_renewed, stream)
+
+    def _not_renewed(self, failure: Any, stream: Stream) -> None:
+        failure.trap(ChatError)
+        self.node.clock.callLater(AGAIN, self._renew_later, stream)
+
+    def _renew(self, room: Room, old: Stream, entry: Entry) -> None:
+        del self._rooms[old]
+        self._rooms[entry.stream] = room
+        room.renew(entry.stream)
+        self._open_again(room, entry)
+
+    def _open_again(self, room: Room, entry: Entry) -> None:
+        if self._rooms.get(entry.stream) is room:
+            opening = Deferred.fromCoroutine(self.open(entry))
+            opening.addErrback(self._not_opened, room, entry)
+
+    def _not_opened(self, failure: Failure, room: Room, entry: Entry) -> None:
+        failure.trap(ChatError)
+        self.node.clock.callLater(AGAIN, self._open_again, room, entry)
+
+    def _sweep_idle(self) -> None:
+        self._sweep = self.node.clock.callLater(SWEEP, self._sweep_idle)
+        for stream, room in list(self._rooms.items()):
+            if room.idle:
+                room.detach()
+                del self._rooms[stream]
+
+
+def allowed(identity: Identity, entry: Entry) -> bool:
+    """Whether ``identity`` may be in the room (protocol, section 8)."""
+    member = identity.user in entry.members
+    return identity.may_join(entry.name, entry.private, member)

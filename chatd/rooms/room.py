@@ -1,0 +1,318 @@
+"""A room on this node: who is subscribed, what was said lately, publish and fan-out.
+
+A room follows its stream while anyone here takes part in it. What the stream brings is the only
+thing subscribers ever see; publishing just appends. So all readers, on all nodes, see one order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from chatd.brokers.interfaces import (
+    IFollower,
+    IFollowing,
+    ISubscriber,
+    NoSuchStream,
+    Record,
+    Stream,
+    Unavailable,
+)
+from chatd.presence.board import News
+from chatd.protocol.messages import WINDOW, BadRecord, Content, Cursor, Message, read_message
+from chatd.rooms.attachment import Attachment as Attachment
+from chatd.rooms.cache import RECENT_MESSAGES, Recent
+from chatd.rooms.catch_up import Stranded
+from chatd.rooms.context import Node as Node
+from chatd.rooms.fanout import Audience, tell, tell_presence
+from chatd.rooms.history import PAGE_BYTES, PAGE_MESSAGES, Page
+from chatd.rooms.publisher import Publishing
+from chatd.rooms.subscription import Subscription
+from chatd.timing.singleflight import Waiters
+
+if TYPE_CHECKING:
+    pass
+
+#: Seconds a client waits for the broker before it is told `unavailable`.
+PATIENCE = 10.0
+#: Seconds a room that nobody takes part in is kept attached.
+IDLE = 60.0
+#: Records read when a room is attached: the recent messages, and the ids they may repeat.
+TAIL = WINDOW + RECENT_MESSAGES
+
+
+@implementer(IFollower)
+class Room:
+    """One life of one room. ``gone`` is called if its stream vanishes from the broker."""
+
+    _log = Logger()
+
+    def __init__(self, stream: Stream, node: Node, gone: Callable[[Room], None]) -> None:
+        self.stream = stream
+        self.head = -1
+        self.attachment = Attachment.DETACHED
+        self.recent = Recent(node.budget, node.retention.size)
+        self.subscriptions: dict[Subscription, None] = {}
+        #: Fires whenever something may have changed for one who waits: messages, or rights.
+        self.news: Waiters[None] = Waiters()
+        self.node = node
+        self._gone = gone
+        self._audience = Audience()
+        self._publishing = Publishing(self._store, self._refresh, node.clock)
+        self._following: IFollowing | None = None
+        self._level: Waiters[None] = Waiters()
+        self._truncated = False
+        #: What was there when attaching, until all of it has come.
+        self._history: list[Record] = []
+        self._stranded = Stranded(node.clock, node.turns)
+        self._holders = 0
+        self._busy_until = 0.0
+
+    # -- attaching ---------------------------------------------------------------------------------
+
+    def attach(self) -> Deferred[None]:
+        """Follow the stream; fires when the head is known. Fails with `Unavailable` if the broker
+        does not answer within `PATIENCE` seconds."""
+        self.touch()
+        if self.attachment in (Attachment.LEVEL, Attachment.AWAY):
+            return succeed(None)
+        if self.attachment is Attachment.DETACHED:
+            self.attachment = Attachment.ATTACHING
+            self._following = self.node.broker.follow(self.stream, TAIL, self)
+        waiter = self._level.wait()
+        return waiter.addTimeout(PATIENCE, self.node.clock, _late)
+
+    def touch(self) -> None:
+        """Somebody uses the room: keep it attached for a while."""
+        self._busy_until = self.node.clock.seconds() + IDLE
+
+    def detach(self) -> None:
+        """Stop following and forget what was read; the room costs next to nothing then."""
+        if self._following is not None:
+            self._following.stop()
+        self._following = None
+        self._stranded.wait()
+        self.attachment = Attachment.DETACHED
+        self.head = -1
+        self._history = []
+        self._truncated = False
+        self.recent.clear(-1)
+        self._publishing.forget()
+        self._level.fire(None)  # who waits had better look again
+
+    def renew(self, stream: Stream) -> None:
+        """Go on with a new, empty stream: the old one vanished. Subscribers are told of a gap."""
+        self.detach()
+        self.stream = stream
+        self._audience.clear()
+        for subscription in self.subscriptions:
+            subscription.lost(-1)
+        self.news.fire(None)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody on this node takes part in the room."""
+        return not (
+            self.subscriptions
+            or self._holders
+            or len(self.news)
+            or len(self._publishing)
+            or self.node.clock.seconds() < self._busy_until
+        )
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Not idle meanwhile."""
+        self._holders += 1
+        try:
+            yield
+        finally:
+            self._holders -= 1
+
+    # -- IFollower ---------------------------------------------------------------------------------
+
+    def caught_up(self, end: int) -> None:
+        if self.attachment is Attachment.ATTACHING:
+            self._prime(end)
+        elif self._truncated:
+            self._resume_after(end)
+        self.head = max(self.head, end)
+        self.attachment = Attachment.LEVEL
+        self._level.fire(None)
+        self._stranded.resume()
+
+    def interrupted(self) -> None:
+        if self.attachment is Attachment.LEVEL:
+            self.attachment = Attachment.AWAY
+            self._publishing.release()
+            self._stranded.wait()
+
+    def truncated(self) -> None:
+        self._truncated = True
+        self._history = []
+
+    def gone(self) -> None:
+        self._following = None
+        # Nothing can be stored here any more. RabbitMQ would go on to confirm publishes if another
+        # program's queue takes them.
+        self.detach()
+        self._gone(self)
+
+    def records(self, batch: Sequence[Record]) -> None:
+        if self.attachment is Attachment.ATTACHING:
+            self._history += batch
+            return
+        if self._truncated:
+            self._resume_after(batch[0].offset - 1)
+        messages = [m for record in batch if (m := self._read(record)) is not None]
+        self.head = batch[-1].offset
+        self._add(messages)
+
+    def _prime(self, end: int) -> None:
+        """Know what was said lately, from the history that attaching brought.
+
+        If there is more before it, its first records may repeat ids from there: they serve to know
+        ids by, and nothing else.
+        """
+        history, self._history = self._history, []
+        self._truncated = False
+        sure = WINDOW if len(history) >= TAIL else 0
+        before = history[0].offset - 1 if history else end
+        messages: list[Message] = []
+        for i, record in enumerate(history):
+            message = self._read(record)
+            if i < sure:
+                before = record.offset
+            elif message is not None:
+                messages.append(message)
+        self.recent.clear(before)
+        self.recent.extend(messages)
+        self.head = history[-1].offset if history else end
+
+    def _add(self, messages: Sequence[Message]) -> None:
+        self.recent.extend(messages)
+        oldest = self.oldest()
+        fresh = [m for m in messages if m.time >= oldest]
+        if len(fresh) < len(messages) and self.attachment is Attachment.AWAY:
+            # expired while the broker was away
+            self._lose(fresh[0].offset - 1 if fresh else messages[-1].offset)
+        else:
+            self._fan_out(fresh)
+        if len(self.news):
+            self.news.fire(None)
+
+    def _resume_after(self, before: int) -> None:
+        """Go on after a gap: all there is comes after ``before``. Ids seen before it stay known."""
+        self._truncated = False
+        self.recent.clear(before)
+        self._lose(before)
+
+    def _lose(self, upto: int) -> None:
+        """Nobody at the head can be given the messages up to the offset ``upto`` any more."""
+        for subscription in self._audience.clear():
+            subscription.lost(upto)
+
+    def _read(self, record: Record) -> Message | None:
+        cursor = Cursor(self.stream.epoch, record.offset)
+        try:
+            message = read_message(self.stream.room, cursor, record.body)
+        except BadRecord as e:
+            self._publishing.repeats(None)
+            self.node.metrics.bad_records.inc()
+            self._log.warn(
+                "{room} at {offset}: skipped a record that is no message: {why}",
+                room=self.stream.room,
+                offset=record.offset,
+                why=str(e),
+            )
+            return None
+        return None if self._publishing.repeats(message.key) else message
+
+    # -- fan-out -----------------------------------------------------------------------------------
+
+    def _fan_out(self, messages: Sequence[Message]) -> None:
+        if messages:
+            self.node.metrics.delivered.inc(self._audience.send(messages))
+
+    def notify(self, frame: dict[str, Any], besides: Subscription | None = None) -> None:
+        """Show a passing event (``typing``) to those who can take it now."""
+        tell(self.subscriptions, frame, besides)
+
+    def presence(self, news: News) -> None:
+        """Tell all subscribers who came and went."""
+        tell_presence(self.subscriptions, self.stream.room, news)
+
+    # -- subscribing -------------------------------------------------------------------------------
+
+    def subscribe(self, subscriber: ISubscriber, offset: int) -> Subscription:
+        """Subscribe after ``offset``. Call `Subscription.resume` to let messages flow."""
+        subscription = Subscription(self, subscriber, offset)
+        self.subscriptions[subscription] = None
+        return subscription
+
+    def unsubscribed(self, subscription: Subscription) -> None:
+        self.subscriptions.pop(subscription, None)
+        self._stranded.discard(subscription.resume)
+        self._audience.remove(subscription)
+
+    def went_live(self, subscription: Subscription) -> None:
+        """``subscription`` has read all there is; it gets what comes from now on."""
+        self._audience.add(subscription)
+
+    def recent_after(self, offset: int, limit: int) -> Sequence[Message] | None:
+        """Messages after ``offset`` if memory holds them all; see `Recent.after`."""
+        if offset >= self.head:
+            return ()
+        return self.recent.after(offset, self.oldest(), limit, PAGE_BYTES)
+
+    async def page(self, offset: int, limit: int = PAGE_MESSAGES) -> Page:
+        """The messages after ``offset``, from memory or the archive. Fails with `Unavailable`."""
+        batch = self.recent_after(offset, limit)
+        if batch is not None:
+            return Page(batch, batch[-1].offset if batch else max(offset, self.head), gap=False)
+        archive, head = self.node.archive, self.head
+        with self.held():
+            try:
+                return await archive.page(self.stream, offset, head, self.oldest(), limit)
+            except NoSuchStream:
+                raise Unavailable from None
+
+    def oldest(self) -> int:
+        """The time (milliseconds) before which messages have expired."""
+        return int((self.node.clock.seconds() - self.node.retention.age) * 1000)
+
+    @property
+    def known(self) -> bool:
+        """Whether this node knows the head, so that it can tell what lies after a cursor."""
+        return self.attachment in (Attachment.LEVEL, Attachment.AWAY)
+
+    def resume_later(self, subscription: Subscription) -> None:
+        """Let ``subscription`` read on once the broker can be read, or be read again."""
+        self._stranded.add(subscription.resume, again=self.attachment is Attachment.LEVEL)
+
+    # -- publishing --------------------------------------------------------------------------------
+
+    def publish(self, content: Content) -> Deferred[bool]:
+        """Store a message. Fires with True when it is safe, with False if it was stored before;
+        fails with `Unavailable` or `NoSuchStream`. The room must have been attached."""
+        return self._publishing.publish(content)
+
+    def _refresh(self) -> None:
+        if self._following is not None:
+            self._following.refresh()
+
+    async def _store(self, content: Content) -> None:
+        if self.attachment is not Attachment.LEVEL:
+            raise Unavailable
+        time = int(self.node.clock.seconds() * 1000)
+        await self.node.broker.append(self.stream, content.record(time), content.id, time)
+        self.node.metrics.published.inc()
+
+
+def _late(result: object, timeout: float) -> None:
+    raise Unavailable

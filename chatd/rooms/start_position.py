@@ -1,0 +1,132 @@
+"""Where a reader starts: a cursor, the last so many, a time, or now."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from chatd.brokers.interfaces import NoSuchStream, Unavailable
+from chatd.protocol.messages import Cursor, bad_request
+from chatd.rooms.room import Room
+
+#: ``last`` asks for at most this many messages.
+MAX_LAST = 1000
+
+
+@frozen
+class Now:
+    """Only what comes from now on."""
+
+
+@frozen
+class After:
+    """What comes after a cursor."""
+
+    cursor: Cursor
+
+
+@frozen
+class Last:
+    """The newest ``n`` messages, and on."""
+
+    n: int
+
+
+@frozen
+class Since:
+    """The first message at or after ``time`` (milliseconds since the epoch), and on."""
+
+    time: int
+
+
+Start = Now | After | Last | Since
+
+
+@frozen
+class Place:
+    """Where reading begins: after ``offset``. ``gap``: messages the cursor promised are gone."""
+
+    offset: int
+    gap: bool = False
+
+
+def check_last(value: object) -> int:
+    """``last`` as a client gave it: a whole number from 0 to 1000."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_LAST:
+        return value
+    raise bad_request(f"last is a whole number from 0 to {MAX_LAST}.")
+
+
+async def find(room: Room, start: Start) -> Place:
+    """Find where a reader of an attached ``room`` begins. Fails with `Unavailable`."""
+    stream = room.stream
+    with room.held():
+        try:
+            place = await _find(room, start)
+        except NoSuchStream:
+            raise Unavailable from None
+    if room.stream != stream or not room.known:
+        raise Unavailable  # deleted, or a new life, meanwhile
+    return place
+
+
+async def _find(room: Room, start: Start) -> Place:
+    match start:
+        case Now():
+            return Place(room.head)
+        case After(cursor):
+            return await _after(room, cursor)
+        case Last(n):
+            return Place(await _last(room, n))
+        case Since(time):
+            return Place(await _since(room, time))
+
+
+async def _after(room: Room, cursor: Cursor) -> Place:
+    if cursor.epoch != room.stream.epoch:
+        return await _oldest(room)  # an earlier life of the room, or another room's cursor
+    if cursor.offset > room.head and not await _reaches(room, cursor.offset):
+        return await _oldest(room)
+    if room.recent_after(cursor.offset, 1) is not None:
+        return Place(cursor.offset)
+    page = await room.page(cursor.offset, limit=1)
+    if not page.gap:
+        return Place(cursor.offset)
+    return Place(page.messages[0].offset - 1 if page.messages else page.end, gap=True)
+
+
+async def _reaches(room: Room, offset: int) -> bool:
+    """Whether ``offset`` exists after all: another node may be ahead of our follower."""
+    if await room.node.broker.end(room.stream) < offset:
+        return False
+    while room.known and room.head < offset:
+        await room.news.wait().addTimeout(5, room.node.clock, _behind)
+    return True
+
+
+def _behind(result: object, timeout: float) -> None:
+    raise Unavailable
+
+
+async def _oldest(room: Room) -> Place:
+    before = room.recent.before_time(room.oldest(), room.oldest())
+    if before is None:
+        before = await room.node.archive.before_oldest(room.stream, room.head, room.oldest())
+    return Place(before, gap=True)
+
+
+async def _last(room: Room, n: int) -> int:
+    if n == 0:
+        return room.head
+    before = room.recent.before_last(n, room.oldest())
+    if before is None:
+        archive = room.node.archive
+        before = await archive.before_last(room.stream, n, room.head, room.oldest())
+    return before
+
+
+async def _since(room: Room, time: int) -> int:
+    before = room.recent.before_time(time, room.oldest())
+    if before is None:
+        archive = room.node.archive
+        before = await archive.before_time(room.stream, time, room.head, room.oldest())
+    return before

@@ -1,0 +1,149 @@
+"""What a client may ask of the domain, whatever the transport; every right is checked here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import count
+from secrets import token_hex
+
+from attrs import define, field, frozen
+from twisted.internet.interfaces import IReactorTime
+
+from chatd.access.identity import Identity
+from chatd.brokers.interfaces import NoSuchStream, Unavailable
+from chatd.directory.directory import Directory, unavailable
+from chatd.directory.projection import Entry
+from chatd.presence.board import Presence
+from chatd.protocol.messages import (
+    ChatError,
+    Code,
+    Content,
+    Cursor,
+    Message,
+    check_content,
+    message_id,
+    room_name,
+)
+from chatd.rooms.registry import Rooms, allowed
+from chatd.rooms.room import Room
+from chatd.rooms.start_position import After, Now, Place, Start, find
+
+#: Bytes of message objects after which an answer is full, whatever its limit.
+ANSWER_BYTES = 4 * 1024 * 1024
+
+
+@frozen
+class Receipt:
+    """A message is safe. ``new`` is False if this node knew the id to be stored already."""
+
+    id: str
+    new: bool
+
+
+@frozen
+class Answer:
+    """What a poll returns: messages, and the cursor to poll again with."""
+
+    messages: Sequence[Message]
+    cursor: Cursor
+    gap: bool
+
+
+@define(eq=False)
+class Chat:
+    """The domain of one node."""
+
+    clock: IReactorTime
+    directory: Directory
+    rooms: Rooms
+    presence: Presence
+    max_text: int = 16 * 1024
+    draining: bool = False
+    #: What makes the ids of messages that came without one: unique, cheap, not secret.
+    _series: str = field(factory=lambda: token_hex(6), init=False)
+    _numbers: Iterator[int] = field(factory=lambda: count(1), init=False)
+
+    # -- rights ------------------------------------------------------------------------------------
+
+    def entry(self, identity: Identity, name: str) -> Entry:
+        """The room called ``name``; `ChatError` if there is none, or not for ``identity``."""
+        entry = self.directory.get(name)
+        if not allowed(identity, entry):
+            raise ChatError(
+                Code.FORBIDDEN,
+                "You may not enter this room; ask its owner to add you as a member.",
+                room=name,
+            )
+        return entry
+
+    async def room(self, identity: Identity, name: str) -> Room:
+        """The room called ``name``, attached, for ``identity`` to read or write."""
+        entry = self.entry(identity, name)
+        room = self.rooms.get(entry) or await self.rooms.open(entry)
+        self.entry(identity, name)  # it may be gone, or closed to us, by now
+        return room
+
+    # -- publishing --------------------------------------------------------------------------------
+
+    async def publish(
+        self, identity: Identity, room: object, text: object, data: object = None, id: object = None
+    ) -> Receipt:
+        """Publish what a client sent, unchecked as it is. The message is safe when this returns."""
+        name = room_name(room)
+        key = message_id(id) if id is not None else f"{self._series}-{next(self._numbers)}"
+        checked, more = check_content(text, data, self.max_text)
+        try:
+            there = await self.room(identity, name)
+            new = await there.publish(Content(identity.user, key, checked, more))
+        except Unavailable:
+            raise unavailable() from None
+        except NoSuchStream:
+            self.rooms.lost(there)
+            raise unavailable() from None
+        return Receipt(key, new)
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    async def poll(
+        self, identity: Identity, name: str, start: Start, limit: int, wait: float
+    ) -> Answer:
+        """The messages from ``start`` on, at most ``limit``; with ``wait``, the next ones within
+        that many seconds if there are none yet."""
+        room = await self.room(identity, name)
+        try:
+            return await self._poll(identity, room, start, limit, self.clock.seconds() + wait)
+        except Unavailable:
+            raise unavailable() from None
+
+    async def _poll(
+        self, identity: Identity, room: Room, start: Start, limit: int, until: float
+    ) -> Answer:
+        place = await find(room, start)
+        stream = room.stream
+        if isinstance(start, Now):
+            return Answer((), Cursor(stream.epoch, place.offset), gap=False)
+        while True:
+            answer = await self._gather(room, place, limit)
+            left = until - self.clock.seconds()
+            if answer.messages or answer.gap or not limit or self.draining or left <= 0:
+                return answer
+            await room.news.wait().addTimeout(left, self.clock, lambda *_: None)
+            if self.entry(identity, stream.room).stream != stream:
+                # a new life of the room: what is said in it is read from its start
+                old = After(Cursor(stream.epoch, place.offset))
+                return await self._poll(identity, room, old, limit, 0)
+
+    async def _gather(self, room: Room, place: Place, limit: int) -> Answer:
+        """What lies after ``place`` now; the cursor moves only with messages, or over a gap."""
+        messages: list[Message] = []
+        gap, end, size = place.gap, place.offset, 0
+        while len(messages) < limit and size < ANSWER_BYTES:
+            page = await room.page(end, limit - len(messages))
+            messages += page.messages
+            gap = gap or page.gap
+            size += sum(len(m.json) for m in page.messages)
+            end = page.end
+            if end >= room.head:
+                break
+        cursor = Cursor(room.stream.epoch, end if messages or gap else place.offset)
+        return Answer(messages, cursor, gap)

@@ -1,0 +1,135 @@
+"""The domain as a service: its start, and how a node drains before it stops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from chatd.presence.replication import Gossip
+from chatd.protocol.messages import ChatError
+from chatd.service.chat import Chat
+
+#: Seconds between tries to create the rooms of ``--room``.
+RETRY = 5.0
+#: Seconds within which clients are told to come back, and what is in hand is finished.
+DRAIN = 8.0
+
+
+@implementer(IReactorTime)
+class NodeClock:
+    """The time of one node: what it still has to do later is forgotten when it stops."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._calls: list[IDelayedCall] = []
+        self._sweep_at = 100
+        self._stopped = False
+
+    def seconds(self) -> float:
+        return self._clock.seconds()
+
+    def callLater(
+        self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object
+    ) -> IDelayedCall:
+        call = self._clock.callLater(delay, callable, *args, **kwargs)
+        if self._stopped:
+            call.cancel()
+            return call
+        self._calls.append(call)
+        if len(self._calls) > self._sweep_at:
+            self._calls = self.getDelayedCalls()
+            self._sweep_at = 100 + 2 * len(self._calls)
+        return call
+
+    def getDelayedCalls(self) -> list[IDelayedCall]:
+        return [call for call in self._calls if call.active()]
+
+    def stop(self) -> None:
+        """Cancel whatever has yet to be called, now and from now on."""
+        self._stopped = True
+        for call in self.getDelayedCalls():
+            call.cancel()
+
+
+class Draining(Protocol):
+    """A transport that can send its clients away."""
+
+    def drain(self) -> None:
+        """Tell all clients that the node goes down, and end what they wait for."""
+
+    @property
+    def busy(self) -> int:
+        """How many clients are still here, or requests in hand."""
+
+
+class NodeService(Service):
+    """Directory, rooms and presence of one node; drained before anything else stops."""
+
+    name = "node"
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: NodeClock,
+        chat: Chat,
+        gossip: Gossip,
+        rooms: Sequence[str],
+        transports: Sequence[Draining],
+    ) -> None:
+        self._clock = clock
+        self._chat = chat
+        self._gossip = gossip
+        self._wanted = list(rooms)
+        self._transports = transports
+
+    def startService(self) -> None:
+        super().startService()
+        self._chat.directory.on_loaded = self._create_rooms
+        self._chat.directory.start()
+        self._chat.rooms.start()
+        self._gossip.start()
+
+    def stopService(self) -> None:
+        super().stopService()
+        self._gossip.stop()
+        self._chat.rooms.stop()
+        self._chat.directory.stop()
+        self._clock.stop()
+
+    def _create_rooms(self) -> None:
+        for name in self._wanted:
+            self._create(name)
+
+    def _create(self, name: str) -> None:
+        if self.running:
+            creating = Deferred.fromCoroutine(self._chat.directory.create(name))
+            creating.addErrback(self._create_later, name)
+
+    def _create_later(self, failure: Failure, name: str) -> None:
+        failure.trap(ChatError)
+        self._log.warn("Room {room} not created yet: {why}", room=name, why=failure.value)
+        self._clock.callLater(RETRY, self._create, name)
+
+    def drain(self) -> Deferred[None]:
+        """Send all clients away; fires when nothing is in hand, or after `DRAIN` seconds."""
+        self._chat.draining = True
+        for transport in self._transports:
+            transport.drain()
+        self._chat.rooms.wake()
+        done: Deferred[None] = Deferred()
+        self._wait(done, self._clock.seconds() + DRAIN)
+        return done
+
+    def _wait(self, done: Deferred[None], until: float) -> None:
+        busy = sum(transport.busy for transport in self._transports)
+        if not busy or self._clock.seconds() >= until:
+            done.callback(None)
+        else:
+            self._clock.callLater(0.05, self._wait, done, until)

@@ -1,0 +1,167 @@
+"""One client's conversation: who it is, and the rooms it has joined, on any transport."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from attrs import define, field, frozen
+from twisted.internet.defer import DeferredLock
+
+from chatd.access.identity import Identity
+from chatd.brokers.interfaces import ISubscriber, Unavailable
+from chatd.directory.directory import unavailable
+from chatd.presence.board import Members
+from chatd.protocol.messages import ChatError, Code, Cursor, bad_request, room_name
+from chatd.rooms.start_position import Start, find
+from chatd.rooms.subscription import Subscription
+from chatd.service.chat import Chat, Receipt
+
+T = TypeVar("T")
+
+#: Rooms one connection may join.
+MAX_ROOMS = 100
+#: Seconds between two showings of a user that types, in one room and from one connection.
+TYPING = 1.0
+
+
+@frozen
+class Joined:
+    """A room was joined: what follows continues from ``cursor``. Call ``subscription.resume()``
+    when the client has been told."""
+
+    subscription: Subscription
+    cursor: Cursor
+    members: Members
+    gap: bool
+
+
+@define(eq=False)
+class Session:
+    """The rooms of one connection. ``subscriber`` makes the connection's end for a room."""
+
+    chat: Chat
+    identity: Identity
+    subscriber: Callable[[str], ISubscriber]
+    joined: dict[str, Subscription] = field(factory=dict, init=False)
+    _turns: dict[str, DeferredLock] = field(factory=dict, init=False)
+    #: When this user was last shown typing, by room.
+    _typed: dict[str, float] = field(factory=dict, init=False)
+    _closed: bool = field(default=False, init=False)
+
+    async def join(self, name: str, start: Start) -> Joined | None:
+        """Join ``name``, or move the cursor in it. None if the session was closed meanwhile."""
+        rooms = self.joined.keys() | self._turns.keys()
+        if name not in rooms and len(rooms) >= MAX_ROOMS:
+            raise bad_request(f"At most {MAX_ROOMS} rooms a connection; leave one first.")
+        return await self._in_turn(name, lambda: self._join(name, start))
+
+    async def _in_turn(self, name: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Do ``work`` after what was asked of the same room before."""
+        turn = self._turns.setdefault(name, DeferredLock())
+        await turn.acquire()
+        try:
+            return await work()
+        finally:
+            if turn.waiting:
+                # whoever asked is answered before the next in line begins
+                self.chat.clock.callLater(0, turn.release)
+            else:
+                turn.release()
+                del self._turns[name]
+
+    async def _join(self, name: str, start: Start) -> Joined | None:
+        room = await self.chat.room(self.identity, name)
+        stream = room.stream
+        try:
+            place = await find(room, start)
+        except Unavailable:
+            raise unavailable() from None
+        # it may be gone, closed to us, or another one, by now
+        if self.chat.entry(self.identity, name).stream != stream:
+            raise unavailable()
+        if self._closed:
+            return None
+        before = self.joined.get(name)
+        if before is not None:
+            before.stop()
+        else:
+            self._enter(name)
+        subscription = room.subscribe(self.subscriber(name), place.offset)
+        self.joined[name] = subscription
+        return Joined(
+            subscription, subscription.cursor, self.chat.presence.members(name), place.gap
+        )
+
+    async def publish(self, room: object, text: object, data: object, id: object) -> Receipt:
+        """Publish to a room, joined or not; a join asked for before comes first."""
+        if self._turns and isinstance(room, str) and (name := room_name(room)) in self._turns:
+            return await self._in_turn(
+                name, lambda: self.chat.publish(self.identity, room, text, data, id)
+            )
+        return await self.chat.publish(self.identity, room, text, data, id)
+
+    async def leave_in_turn(self, name: str) -> None:
+        """Leave ``name`` after what was asked of it before."""
+        if name in self._turns:
+            await self._in_turn(name, lambda: self._left(name))
+        else:
+            self.leave(name)
+
+    async def _left(self, name: str) -> None:
+        self.leave(name)
+
+    def leave(self, name: str) -> None:
+        """Leave ``name``; nothing happens if it was not joined."""
+        subscription = self.joined.pop(name, None)
+        if subscription is not None:
+            subscription.stop()
+            self._exit(name)
+
+    def dropped(self, name: str) -> None:
+        """The room ended the subscription itself."""
+        if self.joined.pop(name, None) is not None:
+            self._exit(name)
+
+    def typing(self, name: str) -> None:
+        """Show the others in ``name`` that this user is typing; once in `TYPING` seconds."""
+        subscription = self.joined.get(name)
+        if subscription is None:
+            raise ChatError(Code.NOT_JOINED, "Join the room first.")
+        now = self.chat.clock.seconds()
+        if 0.0 <= now - self._typed.get(name, -math.inf) < TYPING:
+            return
+        self._typed[name] = now
+        frame = {"type": "typing", "room": name, "user": self.identity.user}
+        subscription.room.notify(frame, besides=subscription)
+        self.chat.presence.typing(name, self.identity.user)
+
+    def resume(self) -> None:
+        """The transport drains again: read on in every room."""
+        for subscription in list(self.joined.values()):
+            subscription.resume()
+
+    def become(self, identity: Identity) -> None:
+        """Go on with renewed rights; rooms that these no longer allow are left."""
+        self.identity = identity
+        for name, subscription in list(self.joined.items()):
+            try:
+                self.chat.entry(identity, name)
+            except ChatError as error:
+                subscription.close(error)
+
+    def close(self) -> None:
+        """The connection is gone."""
+        self._closed = True
+        for name in list(self.joined):
+            self.leave(name)
+
+    def _enter(self, name: str) -> None:
+        if self.identity.user:
+            self.chat.presence.enter(name, self.identity.user)
+
+    def _exit(self, name: str) -> None:
+        self._typed.pop(name, None)
+        if self.identity.user:
+            self.chat.presence.leave(name, self.identity.user)

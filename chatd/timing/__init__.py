@@ -1,0 +1,1 @@
+"""Clocks, timers, and work shared by those who wait for it."""

@@ -1,0 +1,1 @@
+"""HTTP: long-poll, event streams, administration, pages."""

@@ -1,0 +1,56 @@
+"""What the query of a reading request says: where to start, how much, how long to wait."""
+
+from __future__ import annotations
+
+import re
+
+from chatd.protocol.messages import Cursor, bad_request, parse_time
+from chatd.rooms.start_position import After, Last, Now, Since, Start, check_last
+from chatd.transports.http.router import Call
+
+LIMIT = 100
+MAX_LIMIT = 1000
+#: Seconds a poll may wait.
+MAX_WAIT = 60.0
+
+_WHOLE = re.compile(r"[0-9]{1,100}", re.ASCII)
+_DECIMAL = re.compile(r"[0-9]{1,100}(\.[0-9]{1,100})?", re.ASCII)
+
+
+def start_of(call: Call) -> Start:
+    """``after``, ``last`` or ``since``; at most one of them."""
+    given = {name: v for name in ("after", "last", "since") if (v := call.query(name)) is not None}
+    if len(given) > 1:
+        raise bad_request("Give at most one of after, last and since.")
+    if "after" in given:
+        return After(Cursor.parse(given["after"]))
+    if "last" in given:
+        return Last(check_last(_whole("last", given["last"])))
+    if "since" in given:
+        return Since(parse_time(given["since"]))
+    return Now()
+
+
+def limit_of(call: Call, start: Start) -> int:
+    """``limit``, cut to `MAX_LIMIT`; ``last`` sets it."""
+    limit = call.query("limit")
+    size = min(_whole("limit", limit), MAX_LIMIT) if limit is not None else LIMIT
+    if isinstance(start, Last) and start.n:
+        return start.n
+    return size
+
+
+def wait_of(call: Call) -> float:
+    """``wait`` in seconds, cut to `MAX_WAIT`."""
+    wait = call.query("wait")
+    if wait is None:
+        return 0.0
+    if not _DECIMAL.fullmatch(wait):
+        raise bad_request("wait is a number of seconds, 0 or more.")
+    return min(float(wait), MAX_WAIT)
+
+
+def _whole(name: str, value: str) -> int:
+    if not _WHOLE.fullmatch(value):
+        raise bad_request(f"{name} is a whole number, 0 or more.")
+    return int(value)

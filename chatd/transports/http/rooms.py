@@ -1,0 +1,87 @@
+"""What a room is, and administration: ``/rooms`` and below (protocol, section 5)."""
+
+from __future__ import annotations
+
+from chatd.protocol.messages import bad_request, room_name, user_name
+from chatd.service.chat import Chat
+from chatd.transports.http.router import Call, Reply, Route
+
+
+class Rooms:
+    """Rooms and their members, over HTTP."""
+
+    def __init__(self, chat: Chat) -> None:
+        self._chat = chat
+        self._directory = chat.directory
+
+    def routes(self) -> list[Route]:
+        """The routes of this module."""
+        return [
+            Route("/rooms", {"GET": self.list}),
+            Route("/rooms/{room}", {"GET": self.show, "PUT": self.create, "DELETE": self.delete}),
+            Route("/rooms/{room}/members/{user}", {"PUT": self.add, "DELETE": self.remove}),
+        ]
+
+    async def show(self, call: Call, room: str) -> Reply:
+        """GET a room: for anyone who may join it."""
+        name = room_name(room)
+        identity = call.identify()
+        attached = await self._chat.room(identity, name)
+        entry = self._chat.entry(identity, name)
+        members = self._chat.presence.members(name)
+        return Reply(
+            200,
+            {
+                "room": name,
+                "private": entry.private,
+                "cursor": f"{attached.stream.epoch}:{attached.head}",
+                "members": members.names,
+                "count": members.count,
+            },
+        )
+
+    async def list(self, call: Call) -> Reply:
+        """GET all rooms."""
+        call.door.check_admin(call.token)
+        rooms = [
+            {
+                "room": entry.name,
+                "private": entry.private,
+                "count": self._chat.presence.count(entry.name),
+            }
+            for entry in sorted(self._directory, key=lambda entry: entry.name)
+        ]
+        return Reply(200, {"rooms": rooms})
+
+    async def create(self, call: Call, room: str) -> Reply:
+        """PUT a room: 201 if it is new. ``private`` changes one that exists."""
+        call.door.check_admin(call.token)
+        name = room_name(room)
+        wanted = call.json() if call.body().strip() else {}
+        private = wanted.get("private")
+        if private is not None and not isinstance(private, bool):
+            raise bad_request("private is true or false.")
+        new = await self._directory.create(name, private is True)
+        if not new and private is not None:
+            await self._directory.set_private(name, private)
+        body = {"room": name, "private": self._directory.get(name).private}
+        return Reply(201 if new else 200, body)
+
+    async def delete(self, call: Call, room: str) -> Reply:
+        """DELETE a room and all that was said in it."""
+        call.door.check_admin(call.token)
+        name = self._directory.get(room_name(room)).name
+        await self._directory.delete(name)
+        return Reply(204)
+
+    async def add(self, call: Call, room: str, user: str) -> Reply:
+        """PUT a member."""
+        call.door.check_admin(call.token)
+        await self._directory.add_member(room_name(room), user_name(user))
+        return Reply(204)
+
+    async def remove(self, call: Call, room: str, user: str) -> Reply:
+        """DELETE a member."""
+        call.door.check_admin(call.token)
+        await self._directory.remove_member(room_name(room), user_name(user))
+        return Reply(204)

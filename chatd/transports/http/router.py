@@ -1,0 +1,265 @@
+"""HTTP by twisted.web: one leaf resource that routes, and says every error in JSON.
+
+Handlers are coroutines that take a `Call` and return a `Reply`, or None if they answer the request
+themselves (event streams, WebSocket).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+
+from attrs import define, field, frozen
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from chatd.access.admission import Door
+from chatd.access.identity import Identity, shown_token
+from chatd.access.origins import Caller
+from chatd.protocol.messages import ChatError, Code, bad_request, dump, load_object
+from chatd.service.chat import Chat
+from chatd.telemetry.metrics import Metrics
+
+JSON = "application/json; charset=utf-8"
+
+T = TypeVar("T")
+
+
+@frozen
+class Reply:
+    """An answer: a JSON object, or bytes of another media type."""
+
+    status: int
+    body: dict[str, Any] | bytes = b""
+    type: str = JSON
+    headers: Mapping[str, str] = field(factory=dict)
+
+
+@define(eq=False)
+class Call:
+    """One request, and who sent it."""
+
+    request: Request
+    door: Door
+    #: Set once the gate has let the request in.
+    caller: Caller = field(init=False)
+    #: The client has hung up: there is nobody left to answer.
+    gone: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.request.notifyFinish().addErrback(self._hung_up)
+
+    def _hung_up(self, _: Failure) -> None:
+        self.gone = True
+
+    async def with_client(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do ``work``, and give it up if the client hangs up first."""
+        doing = Deferred.fromCoroutine(work)
+        self.request.notifyFinish().addErrback(lambda _: doing.cancel())
+        return await doing
+
+    def query(self, name: str) -> str | None:
+        """A parameter of the URL (or of a form), decoded; the first one if given twice."""
+        values = (self.request.args or {}).get(name.encode("ascii"))
+        if not values or values[0] is None:  # a part of a form that holds parts of its own
+            return None
+        try:
+            return str(values[0], "utf-8")
+        except UnicodeDecodeError:
+            raise bad_request(f"The parameter {name} is not UTF-8.") from None
+
+    def header(self, name: str) -> str | None:
+        """A header's value; several of one name joined by commas."""
+        return header(self.request, name)
+
+    @property
+    def token(self) -> str | None:
+        """What the caller shows: ``Authorization: Bearer T``, else ``?token=T``."""
+        return shown_token(self.header("authorization"), self.query("token"))
+
+    def identify(self, legacy: bool = False) -> Identity:
+        """Who the caller is; see `Door.identify`."""
+        return self.door.identify(self.token, self.query("username"), legacy)
+
+    def body(self) -> bytes:
+        """The whole body; its size was checked when it came in."""
+        content = self.request.content
+        if content is None:
+            return b""
+        content.seek(0)
+        return bytes(content.read())
+
+    def json(self) -> dict[str, Any]:
+        """The body as a JSON object."""
+        return load_object(self.body())
+
+    @property
+    def media_type(self) -> str:
+        """The Content-Type without its parameters, in lower case."""
+        return (self.header("content-type") or "").partition(";")[0].strip().lower()
+
+
+Handler = Callable[..., Coroutine[Any, Any, Reply | None]]
+
+
+@frozen
+class Route:
+    """A path, ``{name}`` standing for a segment, and the handlers of its methods."""
+
+    path: str
+    methods: Mapping[str, Handler]
+
+    def match(self, segments: list[str]) -> list[str] | None:
+        """The segments that stand for names, or None if the path is another."""
+        pattern = self.path.strip("/").split("/")
+        if len(pattern) != len(segments):
+            return None
+        names: list[str] = []
+        for expected, given in zip(pattern, segments, strict=True):
+            if expected.startswith("{"):
+                names.append(given)
+            elif expected != given:
+                return None
+        return names
+
+    @property
+    def allow(self) -> list[str]:
+        methods = list(self.methods)
+        return [*methods, "HEAD", "OPTIONS"] if "GET" in methods else [*methods, "OPTIONS"]
+
+
+class Api(Resource):
+    """The root of the HTTP port. ``unlimited`` paths answer whatever state the node is in."""
+
+    isLeaf = True
+    _log = Logger()
+
+    def __init__(
+        self,
+        routes: list[Route],
+        chat: Chat,
+        door: Door,
+        metrics: Metrics,
+        unlimited: frozenset[str],
+    ) -> None:
+        super().__init__()
+        self._routes = routes
+        self._chat = chat
+        self._door = door
+        self._metrics = metrics
+        self._unlimited = unlimited
+        self._in_hand = 0
+
+    @property
+    def busy(self) -> int:
+        """How many requests are in hand."""
+        return self._in_hand
+
+    def drain(self) -> None:
+        """New requests are refused because of ``chat.draining``; nothing else is to be done."""
+
+    def render(self, request: Request) -> int:
+        self._in_hand += 1
+        call = Call(request, self._door)
+        doing = Deferred.fromCoroutine(self._handle(call))
+        doing.addErrback(self._failed, call)
+        doing.addCallback(self._answer, call)
+        return NOT_DONE_YET
+
+    async def _handle(self, call: Call) -> Reply | None:
+        request = call.request
+        peer = getattr(request.getClientAddress(), "host", None)
+        call.caller = self._door.gate.check(peer, request.isSecure(), call.header)
+        route, names = self._find(request)
+        method = request.method.decode("latin-1")
+        if method == "OPTIONS":
+            return self._options(request, route)
+        handler = route.methods.get("GET" if method == "HEAD" else method)
+        if handler is None:
+            return _error(405, f"Use {' or '.join(route.methods)}.", Allow=", ".join(route.allow))
+        if self._chat.draining and route.path not in self._unlimited:
+            raise ChatError(Code.UNAVAILABLE, "This server is going down; try again.", retry=2)
+        return await handler(call, *names)
+
+    def _find(self, request: Request) -> tuple[Route, list[str]]:
+        try:
+            segments = [segment.decode("utf-8") for segment in request.postpath or []]
+        except UnicodeDecodeError:
+            raise bad_request("The path is not UTF-8.") from None
+        for route in self._routes:
+            names = route.match(segments)
+            if names is not None:
+                return route, names
+        raise _NotFound
+
+    def _options(self, request: Request, route: Route) -> Reply:
+        origin = header(request, "origin")
+        headers = self._door.gate.preflight_headers(origin, route.allow)
+        return Reply(204, headers={"Allow": ", ".join(route.allow), **headers})
+
+    def _failed(self, failure: Failure, call: Call) -> Reply | None:
+        error = failure.value
+        if call.gone and isinstance(error, CancelledError):
+            return None  # given up with its client
+        if isinstance(error, _NotFound):
+            return _error(404, "There is nothing at this path.")
+        if not isinstance(error, ChatError):
+            # not the query: it may hold a token
+            self._log.failure("A request failed: {path!r}", failure, path=call.request.path)
+            return Reply(
+                500, {"type": "error", "code": Code.UNAVAILABLE.word, "text": "The server failed."}
+            )
+        headers = {"Retry-After": str(error.retry or 1)} if error.code in _AGAIN else {}
+        if error.code is Code.UNAUTHORIZED:
+            headers["WWW-Authenticate"] = "Bearer"  # RFC 6750, section 3
+        body = {"type": "error", "code": error.code.word, "text": error.text}
+        self._metrics.errors.labels(error.code.word).inc()
+        return Reply(error.code.http, body, headers=headers)
+
+    def _answer(self, reply: Reply | None, call: Call) -> None:
+        self._in_hand -= 1
+        if reply is None or call.gone:
+            return
+        request = call.request
+        self._metrics.requests.labels(str(reply.status)).inc()
+        begin(request, reply.status, reply.type, self._door, reply.headers)
+        body = reply.body if isinstance(reply.body, bytes) else dump(reply.body) + b"\n"
+        if reply.status in (204, 304):  # no body, and no length of one (RFC 9110, section 8.6)
+            request.responseHeaders.removeHeader(b"content-type")
+        else:
+            request.setHeader(b"Content-Length", str(len(body)).encode("ascii"))
+            request.write(body)
+        request.finish()
+
+
+def begin(request: Request, status: int, type: str, door: Door, headers: Mapping[str, str]) -> None:
+    """Set the status and the headers every answer has; ``headers`` win."""
+    request.setResponseCode(status)
+    request.setHeader(b"Content-Type", type.encode("ascii"))
+    request.setHeader(b"Cache-Control", b"no-store")
+    request.setHeader(b"X-Content-Type-Options", b"nosniff")
+    for name, value in door.gate.cors_headers(header(request, "origin")).items():
+        request.setHeader(name.encode("ascii"), value.encode("latin-1"))
+    for name, value in headers.items():
+        request.setHeader(name.encode("ascii"), value.encode("latin-1"))
+
+
+def header(request: Request, name: str) -> str | None:
+    """A request header, decoded; several of one name joined by commas."""
+    values = request.requestHeaders.getRawHeaders(name.encode("ascii"))
+    return ", ".join(value.decode("latin-1") for value in values) if values else None
+
+
+class _NotFound(Exception):
+    """No route has this path."""
+
+
+_AGAIN = frozenset({Code.RATE_LIMITED, Code.UNAVAILABLE})
+
+
+def _error(status: int, text: str, **headers: str) -> Reply:
+    body = {"type": "error", "code": Code.BAD_REQUEST.word, "text": text}
+    return Reply(status, body, headers=headers)

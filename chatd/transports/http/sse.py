@@ -1,0 +1,179 @@
+"""Server-sent events: ``/rooms/{room}/events`` (HTML standard, section 9.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IPushProducer
+from twisted.web.server import Request
+from zope.interface import implementer
+
+from chatd.access.identity import Identity
+from chatd.brokers.interfaces import IEncoding, ISubscriber
+from chatd.protocol.messages import ChatError, Cursor, room_name
+from chatd.rooms.start_position import After
+from chatd.service.chat import Chat
+from chatd.service.session import Joined, Session
+from chatd.telemetry.metrics import Metrics
+from chatd.timing.timer_wheel import Deadline
+from chatd.transports.encodings import EVENT_STREAM
+from chatd.transports.http.parameters import start_of
+from chatd.transports.http.router import Call, Reply, Route, begin
+from chatd.transports.writer import tune
+
+#: Seconds between comment lines that keep proxies from closing a quiet stream.
+KEEP_ALIVE = 15.0
+#: Bytes the transport may hold before it counts as not draining.
+BUFFER = 16 * 1024
+
+
+class Streams:
+    """The open event streams of a node."""
+
+    def __init__(self, chat: Chat, metrics: Metrics) -> None:
+        self._chat = chat
+        self._metrics = metrics
+        self._open: set[Stream] = set()
+
+    def routes(self) -> list[Route]:
+        """The route of this module."""
+        return [Route("/rooms/{room}/events", {"GET": self.read})]
+
+    async def read(self, call: Call, room: str) -> Reply | None:
+        """GET: the messages after the cursor, and on as they come."""
+        identity = call.identify()
+        name = room_name(room)
+        last = call.header("last-event-id")
+        start = After(Cursor.parse(last)) if last else start_of(call)
+        if call.request.method == b"HEAD":
+            self._chat.entry(identity, name)
+            return Reply(200, b"", "text/event-stream")
+        release = call.door.connections.admit(call.caller.address)
+        stream = Stream(call, identity, self._chat)
+        try:
+            joined = await call.with_client(stream.session.join(name, start))
+        except BaseException:
+            release()
+            raise
+        if joined is None or call.gone:
+            stream.session.close()
+            release()
+            return None
+        call.request.notifyFinish().addBoth(self._opened(stream, release))
+        stream.begin(joined)
+        return None
+
+    def _opened(self, stream: Stream, release: Callable[[], None]) -> Callable[[object], None]:
+        """Count ``stream``; call what is returned when it has ended, by either side."""
+        gauge = self._metrics.connections.labels("events")
+        self._open.add(stream)
+        gauge.inc()
+
+        def lost(_: object) -> None:
+            self._open.discard(stream)
+            gauge.dec()
+            stream.lost()
+            release()
+
+        return lost
+
+    @property
+    def busy(self) -> int:
+        """How many streams are open."""
+        return len(self._open)
+
+    def drain(self) -> None:
+        """End all streams; clients come back by themselves."""
+        for stream in list(self._open):
+            stream.end()
+
+
+@implementer(ISubscriber, IPushProducer)
+class Stream:
+    """One event stream: a subscriber on one room."""
+
+    encoding: IEncoding = EVENT_STREAM
+
+    def __init__(self, call: Call, identity: Identity, chat: Chat) -> None:
+        self.session = Session(chat, identity, lambda room: self)
+        self._call = call
+        self._request: Request = call.request
+        self._deadlines = call.door.deadlines
+        self._next_comment: Deadline | None = None
+        self._expiry: Deadline | None = None
+        self._draining = True
+        self._finished = False
+
+    @property
+    def identity(self) -> Identity:
+        return self.session.identity
+
+    def begin(self, joined: Joined) -> None:
+        """Answer, and let messages flow."""
+        headers = {"X-Accel-Buffering": "no"}
+        begin(self._request, 200, "text/event-stream; charset=utf-8", self._call.door, headers)
+        transport: Any = self._request.channel.transport
+        tune(transport)
+        if hasattr(transport, "bufferSize"):
+            transport.bufferSize = BUFFER
+        self._request.registerProducer(self, True)
+        self._request.write(b": chatd\n\n")
+        if joined.gap:
+            joined.subscription.gap()
+        self._keep_alive()
+        if self.identity.expires is not None:
+            self._expiry = self._deadlines.at(self.identity.expires, self.end)
+        joined.subscription.resume()
+
+    def _keep_alive(self) -> None:
+        self._next_comment = self._deadlines.after(KEEP_ALIVE, self._still_here)
+
+    def _still_here(self) -> None:
+        if self._draining:
+            self._request.write(b":\n\n")
+        self._keep_alive()
+
+    def end(self) -> None:
+        """End the stream."""
+        if not self._finished:
+            self._finished = True
+            self._request.unregisterProducer()
+            self._request.finish()
+
+    def lost(self) -> None:
+        """The stream has ended, by either side."""
+        self._finished = True
+        for deadline in (self._next_comment, self._expiry):
+            if deadline is not None:
+                deadline.cancel()
+        self.session.close()
+
+    # -- ISubscriber -------------------------------------------------------------------------------
+
+    def deliver(self, data: bytes, end: int) -> bool:
+        return self._offer(data)
+
+    def notify(self, data: bytes) -> bool:
+        return self._offer(data)
+
+    def _offer(self, data: bytes) -> bool:
+        if not self._draining or self._finished:
+            return False
+        self._request.write(data)
+        return True
+
+    def closed(self, error: ChatError) -> None:
+        self.end()
+
+    # -- IPushProducer -----------------------------------------------------------------------------
+
+    def pauseProducing(self) -> None:
+        self._draining = False
+
+    def resumeProducing(self) -> None:
+        self._draining = True
+        self.session.resume()
+
+    def stopProducing(self) -> None:
+        self._finished = True

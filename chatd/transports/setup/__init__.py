@@ -1,0 +1,1 @@
+"""Room set-up over raw TCP."""

@@ -1,0 +1,276 @@
+"""Room set-up over raw TCP, for legacy systems (protocol, section 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from enum import Enum, auto
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from chatd.access.admission import Door
+from chatd.access.limits import BAD_IN_A_ROW, Connections
+from chatd.access.origins import UNIX
+from chatd.directory.directory import Directory
+from chatd.protocol.messages import ChatError, Code, bad_request, load_object, room_name, user_name
+from chatd.telemetry.metrics import Metrics
+from chatd.timing.timer_wheel import Deadline
+from chatd.transports.setup.json_splitter import MAX_OBJECT, NotAnObject, Splitter
+from chatd.transports.writer import LINGER, half_close, tune
+
+#: Seconds without a byte after which a connection is closed.
+IDLE = 60.0
+#: Set-up connections of a node, in all and per address: a few systems that create rooms.
+MAX_CONNECTIONS = 1000
+MAX_PER_ADDRESS = 200
+
+#: Refusals for requests that are wrong whatever the rooms are like.
+_WRONG = frozenset({Code.BAD_REQUEST, Code.UNAUTHORIZED})
+
+
+class State(Enum):
+    """What a set-up connection is about."""
+
+    READY = auto()
+    #: A request is being done.
+    BUSY = auto()
+    CLOSING = auto()
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class SetupProtocol(Protocol):
+    """One connection. Requests are answered in the order they came, also after the client has
+    ended its side, as ``nc`` does. Who reads no answers is not read from."""
+
+    _log = Logger()
+    transport: Any
+
+    def __init__(self, factory: SetupFactory) -> None:
+        self.factory = factory
+        self._splitter = Splitter()
+        self._state = State.READY
+        self._taking = False
+        self._reading = True
+        self._draining = True
+        self._ended = False
+        self._bad = 0
+        self._release: Callable[[], None] | None = None
+        self._idle: Deadline | None = None
+
+    def connectionMade(self) -> None:
+        tune(self.transport)
+        self.factory.protocols.add(self)
+        self.transport.registerProducer(self, True)
+        self._idle = self.factory.door.deadlines.after(IDLE, self.transport.abortConnection)
+        address = getattr(self.transport.getPeer(), "host", UNIX)
+        try:
+            self._release = self.factory.connections.admit(address)
+        except ChatError as error:
+            self._give_up(error)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._state = State.CLOSING
+        self.factory.protocols.discard(self)
+        if self._idle is not None:
+            self._idle.cancel()
+        if self._release is not None:
+            self._release()
+
+    def readConnectionLost(self) -> None:
+        self._ended = True
+        if self._state is State.CLOSING:
+            self.transport.loseConnection()
+        self._next()
+
+    def writeConnectionLost(self) -> None:
+        """What `half_close` asked for: the client has still to see why."""
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._state is State.CLOSING or self._idle is None:
+            return
+        self._idle.move(self.factory.door.clock.seconds() + IDLE)
+        self._splitter.feed(data)
+        self._next()
+
+    def _next(self) -> None:
+        """Take up the requests that have come, one after the other."""
+        if self._taking:
+            return  # one was done at once: the loop below goes on
+        self._taking = True
+        while self._state is State.READY and self._draining:
+            try:
+                found = self._splitter.next()
+                request = load_object(found) if found is not None else None
+            except NotAnObject as error:
+                self._give_up(bad_request(str(error)))
+                break
+            except ChatError as error:
+                self._give_up(error)
+                break
+            if request is None:
+                break
+            self._state = State.BUSY
+            doing = Deferred.fromCoroutine(self.factory.perform(request))
+            doing.addCallbacks(self._succeed, self._refuse)
+            doing.addCallback(self._done)
+        self._taking = False
+        if self._ended and self._state is State.READY and self._draining:
+            if len(self._splitter):
+                self._give_up(bad_request("This ends before its JSON object does."))
+            else:
+                self._close()
+        self._pace()
+
+    def _done(self, _: object) -> None:
+        if self._state is State.BUSY:
+            self._state = State.READY
+        self._next()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being done."""
+        return self._state is State.BUSY
+
+    def drain(self) -> None:
+        """Close once what has come is answered."""
+        self._ended = True
+        self._next()
+
+    def _pace(self) -> None:
+        """Read on, or not while there is more in hand than a request may be long."""
+        behind = self._state is State.BUSY and len(self._splitter) > MAX_OBJECT
+        reading = self._draining and not behind
+        if reading != self._reading and self._state is not State.CLOSING:
+            self._reading = reading
+            if reading:
+                self.transport.resumeProducing()
+            else:
+                self.transport.pauseProducing()
+
+    def _succeed(self, _: object) -> None:
+        self._bad = 0
+        self._answer("200")
+
+    def _refuse(self, failure: Failure) -> None:
+        error = failure.value
+        if not isinstance(error, ChatError):
+            self._log.failure("A set-up request failed.", failure)
+            error = ChatError(Code.UNAVAILABLE, "The server failed; try again.")
+        self._bad = self._bad + 1 if error.code in _WRONG else 0
+        if self._bad >= BAD_IN_A_ROW:
+            self._give_up(error)
+            return
+        self._count(error)
+        self._answer(f"{error.code.http} {error.line()}")
+
+    def _answer(self, line: str, newline: bool = False) -> None:
+        # The newline is looked for only now: it may have come in a later piece than the object.
+        end = b"\n" if self._splitter.newline() or newline else b""
+        if self._state is not State.CLOSING:
+            self.transport.write(line.encode("utf-8", "replace") + end)
+
+    def _give_up(self, error: ChatError) -> None:
+        self._count(error)
+        self._answer(f"{error.code.http} {error.line()}", self._splitter.ends_line())
+        self._state = State.CLOSING
+        self.transport.unregisterProducer()
+        if self._ended:
+            self.transport.loseConnection()  # neither side has anything more to say
+        else:
+            half_close(self.transport)
+        if self._idle is not None:
+            self._idle.move(self.factory.door.clock.seconds() + LINGER)
+
+    def _count(self, error: ChatError) -> None:
+        self.factory.metrics.errors.labels(error.code.word).inc()
+
+    def _close(self) -> None:
+        self._state = State.CLOSING
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+    # -- IPushProducer -----------------------------------------------------------------------------
+
+    def pauseProducing(self) -> None:
+        self._draining = False
+        self._pace()
+
+    def resumeProducing(self) -> None:
+        self._draining = True
+        self._next()
+
+    def stopProducing(self) -> None:
+        self._state = State.CLOSING
+
+
+class SetupFactory(Factory):
+    """Makes set-up connections, and does what they ask."""
+
+    noisy = False
+
+    def __init__(self, directory: Directory, door: Door, metrics: Metrics) -> None:
+        self.door = door
+        self.metrics = metrics
+        self.connections = Connections(MAX_CONNECTIONS, MAX_PER_ADDRESS)
+        self.protocols: set[SetupProtocol] = set()
+        self._directory = directory
+        self._operations: dict[str, Callable[[dict[str, Any]], Coroutine[Any, Any, Any]]] = {
+            "create_room": self._create,
+            "delete_room": self._delete,
+            "add_member": self._add_member,
+            "remove_member": self._remove_member,
+        }
+
+    def buildProtocol(self, addr: IAddress | None) -> SetupProtocol:
+        return SetupProtocol(self)
+
+    @property
+    def busy(self) -> int:
+        """How many requests are being done."""
+        return sum(protocol.busy for protocol in self.protocols)
+
+    def drain(self) -> None:
+        """Close all connections, each after its answer."""
+        for protocol in list(self.protocols):
+            protocol.drain()
+
+    async def perform(self, request: dict[str, Any]) -> None:
+        """Do what ``request`` asks; `ChatError` if it cannot be done."""
+        secret = self.door.setup_secret
+        if secret is not None and not secret.matches(request.get("secret")):
+            raise ChatError(Code.UNAUTHORIZED, 'Send the shared secret as "secret".')
+        status = request.get("status")
+        named = isinstance(status, str) and status in self._operations
+        op = request.get("op", status if named else "create_room")
+        operation = self._operations.get(op) if isinstance(op, str) else None
+        if operation is None:
+            raise bad_request(f"The op is one of {', '.join(self._operations)}.")
+        await operation(request)
+
+    async def _create(self, request: dict[str, Any]) -> None:
+        private = request.get("private", False)
+        if not isinstance(private, bool):
+            raise bad_request("private is true or false.")
+        await self._directory.create(_room(request), private)
+
+    async def _delete(self, request: dict[str, Any]) -> None:
+        await self._directory.delete(_room(request))
+
+    async def _add_member(self, request: dict[str, Any]) -> None:
+        await self._directory.add_member(_room(request), _user(request))
+
+    async def _remove_member(self, request: dict[str, Any]) -> None:
+        await self._directory.remove_member(_room(request), _user(request))
+
+
+def _room(request: dict[str, Any]) -> str:
+    return room_name(request.get("roomname"), legacy=True)
+
+
+def _user(request: dict[str, Any]) -> str:
+    return user_name(request.get("username"), legacy=True)

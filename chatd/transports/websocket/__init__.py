@@ -1,0 +1,1 @@
+"""WebSocket: chatd.v1, and the original's clients."""

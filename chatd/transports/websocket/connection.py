@@ -1,0 +1,308 @@
+"""WebSocket (RFC 6455) by Autobahn: the handshake, and what all dialects share.
+
+A connection speaks `chatd.transports.websocket.chat_v1` if it asks for that subprotocol, and the
+original's `chatd.transports.websocket.legacy` if it asks for none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from random import randrange
+from secrets import token_hex
+from typing import Any, Protocol
+
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web.http import RESPONSES
+
+from chatd.access.admission import Door
+from chatd.access.identity import Identity, shown_token
+from chatd.protocol.messages import ChatError, Code, bad_request, dump
+from chatd.service.chat import Chat
+from chatd.telemetry.metrics import Metrics
+from chatd.timing.timer_wheel import Deadline
+from chatd.transports.encodings import text_frame
+from chatd.transports.websocket.heartbeat import Heartbeat
+from chatd.transports.writer import Outlet, tune
+
+SUBPROTOCOL = "chatd.v1"
+#: Requests of one connection under way; beyond it is not read from until some are answered.
+UNDER_WAY = 200
+#: Milliseconds over which the clients of a node that drains come back.
+COME_BACK = 5000
+#: Seconds for the opening handshake, and for the closing one.
+HANDSHAKE = 10
+HANDSHAKE_BYTES = 16 * 1024
+#: Pieces of a message that is coming in, kept apart.
+PIECES = 64
+#: Close code: the server restarts (RFC 6455, registry of close codes).
+CLOSE_RESTART = 1012
+
+
+class Dialect(Protocol):
+    """What is said over an open connection."""
+
+    def opened(self) -> None:
+        """The handshake is done."""
+
+    def received(self, payload: bytes, binary: bool) -> None:
+        """A message came from the client."""
+
+    def drained(self) -> None:
+        """The client takes messages again."""
+
+    def drain(self, retry: int) -> None:
+        """The node is going down; the client should come back after ``retry`` milliseconds."""
+
+    def closed(self) -> None:
+        """The connection is gone."""
+
+
+class Connection(WebSocketServerProtocol):
+    """One WebSocket connection."""
+
+    factory: Factory
+    outlet: Outlet
+    query: dict[str, list[str]]
+    identity: Identity
+    dialect: Dialect
+    frame_data: list[bytes]
+    message_data: list[bytes]
+    _due: Deadline
+    _refusal: ChatError | None = None
+    _heartbeat: Heartbeat | None = None
+    _release: Callable[[], None] | None = None
+    _close_socket: Callable[[], None] | None = None
+    _under_way = 0
+    _draining = False
+
+    # -- handshake ---------------------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        tune(self.transport)
+        self.outlet = Outlet(self.transport, self._drained)
+        self._shake_hands()
+        self._close_socket = self.factory.door.open(self.transport)
+        super().connectionMade()
+
+    def _shake_hands(self) -> None:
+        """Begin an opening or a closing handshake, which may take `HANDSHAKE` seconds."""
+        self._due = self.factory.door.deadlines.after(HANDSHAKE, self.transport.abortConnection)
+
+    def _drained(self) -> None:
+        if self.state == self.STATE_OPEN:
+            self.dialect.drained()
+
+    def dataReceived(self, data: bytes) -> None:
+        # Autobahn's own formats two arguments for a log line, whether it is logged or not
+        self._dataReceived(data)
+        if self.state == self.STATE_CONNECTING and len(self.data) > HANDSHAKE_BYTES:
+            self.failHandshake(f"The request is longer than {HANDSHAKE_BYTES} bytes.", 431)
+
+    def onConnect(self, request: ConnectionRequest) -> str | None:
+        """Decide on the handshake; returns the subprotocol."""
+        try:
+            return self._admit(request)
+        except ChatError as error:
+            self._refusal = error
+            raise ConnectionDeny(error.code.http, error.text) from None
+
+    def _admit(self, request: ConnectionRequest) -> str | None:
+        self.query = request.params
+        door = self.factory.door
+        headers = request.headers
+        secure = bool(self.transport_details.is_secure)
+        peer = getattr(self.transport.getPeer(), "host", None)
+        caller = door.gate.check(peer, secure, headers.get)
+        if self.factory.chat.draining:
+            raise ChatError(Code.UNAVAILABLE, "This server is going down; try again.", retry=2)
+        legacy = not request.protocols
+        if not legacy and SUBPROTOCOL not in request.protocols:
+            raise bad_request(f"The only subprotocol here is {SUBPROTOCOL}.")
+        token = shown_token(headers.get("authorization"), self.parameter("token"))
+        self.identity = door.identify(token, self.parameter("username"), legacy)
+        if not self.identity.user:
+            self.identity = Identity(f"guest-{token_hex(3)}")
+        self._release = door.connections.admit(caller.address)
+        self.dialect = self.factory.dialect(self, legacy)
+        return None if legacy else SUBPROTOCOL
+
+    def parameter(self, name: str) -> str | None:
+        """A parameter of the URL's query; the first one if it is given twice."""
+        values = self.query.get(name)
+        return values[0] if values else None
+
+    def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
+        """Refuse the handshake, with an error body like that of every HTTP route."""
+        # Autobahn quotes what was sent, a token in the URL too
+        error = self._refusal or bad_request(re.split(r"""['":(]""", reason)[0].strip() + ".")
+        if "Origin header" in reason:  # Autobahn's own look at it, which knows no 403
+            error = ChatError(Code.FORBIDDEN, "A page with this Origin is not allowed.")
+        headers = list(responseHeaders or [])
+        if error.retry is not None:
+            headers.append(("Retry-After", error.retry))
+        if error.code is Code.UNAUTHORIZED:
+            headers.append(("WWW-Authenticate", "Bearer"))
+        body = dump(error.frame())
+        headers += [
+            ("Content-Type", "application/json"),
+            ("Content-Length", len(body)),
+            ("Connection", "close"),
+        ]
+        status = code if error.code is Code.BAD_REQUEST else error.code.http
+        head = [f"HTTP/1.1 {status} {RESPONSES.get(status, b'Refused').decode()}"]
+        head += [f"{name}: {value}" for name, value in headers]
+        self.outlet.write("\r\n".join([*head, "", ""]).encode("ascii") + body)
+        self.factory.metrics.errors.labels(error.code.word).inc()
+        self.wasClean = True  # nothing to warn of: strangers do this
+        self.dropConnection(abort=False)
+
+    # -- an open connection ------------------------------------------------------------------------
+
+    def onOpen(self) -> None:
+        deadlines = self.factory.door.deadlines
+        self._due.cancel()
+        self._heartbeat = Heartbeat(
+            deadlines, self.transport, self.outlet, self.sendPing, self.transport.abortConnection
+        )
+        self.factory.opened(self)
+        self.dialect.opened()
+
+    def onMessageFrameData(self, payload: bytes) -> None:
+        # Autobahn keeps all pieces of a message: as many as its sender likes, were they not joined
+        super().onMessageFrameData(payload)
+        if not self.failedByMe and len(self.frame_data) > PIECES:
+            self.frame_data = [b"".join(self.frame_data)]
+
+    def onMessageFrame(self, payload: list[bytes]) -> None:
+        super().onMessageFrame(payload)
+        if len(self.message_data) > PIECES:
+            self.message_data = [b"".join(self.message_data)]
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        if self.state == self.STATE_OPEN:
+            self.dialect.received(payload, isBinary)
+
+    def sendClose(self, code: int | None = None, reason: str | None = None) -> None:
+        # Autobahn's own refuses the codes of the registry, such as 1012
+        self.sendCloseFrame(code, (reason or "").encode("utf-8")[:123])
+
+    def sendCloseFrame(
+        self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False
+    ) -> None:
+        """Begin or answer the closing handshake. Nothing is said or heard after it."""
+        was_open = self.state == self.STATE_OPEN
+        super().sendCloseFrame(code, reasonUtf8, isReply)
+        if was_open:
+            self._shake_hands()
+            self.outlet.close()
+            self.dialect.closed()
+
+    def onPong(self, payload: bytes) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.pong()
+
+    def send(self, value: dict[str, Any]) -> None:
+        """Send one JSON object."""
+        self.outlet.write(text_frame(dump(value)))
+
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
+        """All that Autobahn itself writes."""
+        self.outlet.write(data)
+
+    def work(self, doing: Deferred[None]) -> None:
+        """Count ``doing`` as under way; who asks for too much is not read from meanwhile."""
+        if doing.called:
+            return
+        self._under_way += 1
+        if self._under_way == UNDER_WAY:
+            self.outlet.stop_reading()
+        doing.addBoth(self._done)
+
+    def drain(self, retry: int) -> None:
+        """Say goodbye, and close once what is in hand has been answered."""
+        self.dialect.drain(retry)
+        self._draining = True
+        if not self._under_way:
+            self.sendClose(CLOSE_RESTART, "restart")
+
+    def _done(self, result: Any) -> Any:
+        self._under_way -= 1
+        if self._draining and not self._under_way:
+            self.sendClose(CLOSE_RESTART, "restart")
+        if self._under_way == UNDER_WAY - 1:
+            self.outlet.start_reading()
+        return result
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        # Autobahn reports what no TLS client would say as an error; strangers say such things
+        super().connectionLost(connectionDone if reason.check(SSL.Error) else reason)
+        self._due.cancel()
+        self.outlet.close()
+        for release in (self._release, self._close_socket):
+            if release is not None:
+                release()
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+            self._heartbeat = None
+            self.factory.lost(self)
+            self.dialect.closed()
+
+
+class Factory(WebSocketServerFactory):
+    """Makes connections, and knows the open ones. ``dialect`` makes what one of them speaks."""
+
+    protocol = Connection
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        chat: Chat,
+        door: Door,
+        metrics: Metrics,
+        dialect: Callable[[Connection, bool], Dialect],
+        max_frame: int,
+    ) -> None:
+        super().__init__(reactor=reactor, server="chatd")
+        self.chat = chat
+        self.door = door
+        self.metrics = metrics
+        self.dialect = dialect
+        self.connections: set[Connection] = set()
+        self.setProtocolOptions(
+            maxFramePayloadSize=max_frame,
+            maxMessagePayloadSize=max_frame,
+            failByDrop=False,
+            # Autobahn's own timers are not on our clock
+            openHandshakeTimeout=0,
+            closeHandshakeTimeout=0,
+            webStatus=False,
+            autoPingInterval=0,
+            allowNullOrigin=True,
+        )
+
+    def opened(self, connection: Connection) -> None:
+        """A connection is open."""
+        self.connections.add(connection)
+        self.metrics.connections.labels("websocket").inc()
+
+    def lost(self, connection: Connection) -> None:
+        """An open connection is gone."""
+        self.connections.discard(connection)
+        self.metrics.connections.labels("websocket").dec()
+
+    @property
+    def busy(self) -> int:
+        """How many connections are open."""
+        return len(self.connections)
+
+    def drain(self) -> None:
+        """Send every client away, to come back at a time of its own within `COME_BACK`."""
+        for connection in list(self.connections):
+            connection.drain(randrange(COME_BACK // 20, COME_BACK))

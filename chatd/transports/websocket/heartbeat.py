@@ -1,0 +1,58 @@
+"""Liveness of a WebSocket connection: a ping every so often, and an end to what does not answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from chatd.timing.timer_wheel import Deadline, Deadlines
+from chatd.transports.writer import Outlet, silent
+
+#: Seconds from one ping to the next, and until its pong must have come.
+PING_EVERY = 25.0
+PONG_WITHIN = 20.0
+
+
+class Heartbeat:
+    """Pings one connection. ``dead`` is called once, when it no longer answers.
+
+    A client that does not read cannot answer either; it is slow, not gone. While its transport
+    does not drain, TCP's own acknowledgements decide.
+    """
+
+    def __init__(
+        self,
+        deadlines: Deadlines,
+        transport: Any,
+        outlet: Outlet,
+        ping: Callable[[], None],
+        dead: Callable[[], None],
+    ) -> None:
+        self._deadlines = deadlines
+        self._transport = transport
+        self._outlet = outlet
+        self._ping = ping
+        self._dead = dead
+        self._next: Deadline = deadlines.after(PING_EVERY, self._beat)
+
+    def pong(self) -> None:
+        """The client answered."""
+        self._next.cancel()
+        self._next = self._deadlines.after(PING_EVERY, self._beat)
+
+    def stop(self) -> None:
+        """The connection is closed."""
+        self._next.cancel()
+
+    def _beat(self) -> None:
+        if self._outlet.draining:
+            self._next = self._deadlines.after(PONG_WITHIN, self._missed)
+            self._ping()
+        else:
+            self._missed()
+
+    def _missed(self) -> None:
+        if self._outlet.draining or silent(self._transport):
+            self._dead()
+        else:
+            self._next = self._deadlines.after(PONG_WITHIN, self._beat)

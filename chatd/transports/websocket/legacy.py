@@ -1,0 +1,105 @@
+"""The original's WebSocket clients, which ask for no subprotocol (protocol, section 4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from chatd.access.identity import Identity
+from chatd.brokers.interfaces import IEncoding
+from chatd.protocol.messages import ChatError, Code, bad_request, load_object, room_name, user_name
+from chatd.rooms.start_position import Now
+from chatd.transports.encodings import LEGACY, text_frame
+from chatd.transports.websocket.subprotocol import (
+    CLOSE_BAD_REQUEST,
+    CLOSE_UNAUTHORIZED,
+    BaseDialect,
+    RoomEnd,
+)
+
+#: Close codes by error, for what goes wrong with the room in the URL.
+CLOSE = {
+    Code.BAD_REQUEST: CLOSE_BAD_REQUEST,
+    Code.UNAUTHORIZED: CLOSE_UNAUTHORIZED,
+    Code.FORBIDDEN: 4403,
+    Code.UNKNOWN_ROOM: 4404,
+    Code.UNAVAILABLE: 1013,
+}
+
+
+class LegacyEnd(RoomEnd):
+    """A connection's end of its subscription: live messages only."""
+
+    encoding: IEncoding = LEGACY
+
+    def notify(self, data: bytes) -> bool:
+        return True  # the original knows no presence
+
+
+class Legacy(BaseDialect):
+    """What one connection of an original client says and hears."""
+
+    end = LegacyEnd
+
+    # -- the connection ----------------------------------------------------------------------------
+
+    def opened(self) -> None:
+        self._say("Connection open")
+        self._await_expiry()
+        doing = Deferred.fromCoroutine(self._enter())
+        doing.addErrback(self._not_entered)
+        self.connection.work(doing)
+
+    async def _enter(self) -> None:
+        name = room_name(self.connection.parameter("roomname"), legacy=True)
+        joined = await self.session.join(name, Now())
+        if joined is not None:
+            joined.subscription.resume()
+
+    def _not_entered(self, failure: Failure) -> None:
+        self._leave(self._error(failure))
+
+    def dropped(self, room: str, error: ChatError) -> None:
+        """The only room ended our subscription: there is nothing left to hear."""
+        self.session.dropped(room)
+        self._leave(error)
+
+    def _leave(self, error: ChatError) -> None:
+        self._refuse(error)
+        self.connection.sendClose(CLOSE.get(error.code, 1011), error.code.word)
+
+    def received(self, payload: bytes, binary: bool) -> None:
+        doing = Deferred.fromCoroutine(self._handle(payload, binary))
+        doing.addErrback(lambda failure: self._refuse(self._error(failure)))
+        self.connection.work(doing)
+
+    async def _handle(self, payload: bytes, binary: bool) -> None:
+        if binary:
+            raise bad_request("Send text frames.")
+        frame = load_object(payload)
+        if frame.get("status") == "message":
+            await self._message(frame)
+        elif frame.get("status") != "status":
+            raise bad_request('The status is "message" or "status".')
+        self._bad = 0
+
+    async def _message(self, frame: dict[str, Any]) -> None:
+        self._publishes.check(self._door.clock.seconds())
+        identity = self.session.identity
+        if self._door.tokens is None and frame.get("username") is not None:
+            identity = Identity(user_name(frame["username"], legacy=True))
+        name = room_name(frame.get("roomname"), legacy=True)
+        await self.session.chat.publish(identity, name, frame.get("message"))
+
+    def drain(self, retry: int) -> None:
+        """The original knows no goodbye but the close code."""
+
+    # -- answers -----------------------------------------------------------------------------------
+
+    def _say(self, text: str) -> None:
+        self.connection.outlet.write(text_frame(text.encode("utf-8", "replace")))
+
+    def _tell(self, error: ChatError) -> None:
+        self._say(f"error: {error.line()}")

@@ -1,0 +1,109 @@
+"""What the dialects of WebSocket share: a session, limits, expiry, and how errors are met."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from chatd.access.identity import Identity
+from chatd.access.limits import BAD_IN_A_ROW
+from chatd.brokers.interfaces import IEncoding, ISubscriber
+from chatd.protocol.messages import ChatError, Code
+from chatd.service.session import Session
+from chatd.timing.timer_wheel import Deadline
+from chatd.transports.encodings import WEBSOCKET
+from chatd.transports.websocket.connection import Connection
+
+CLOSE_BAD_REQUEST = 4400
+CLOSE_UNAUTHORIZED = 4401
+
+
+@implementer(ISubscriber)
+class RoomEnd:
+    """A connection's end of its subscription to one room."""
+
+    encoding: IEncoding = WEBSOCKET
+
+    def __init__(self, dialect: BaseDialect, room: str) -> None:
+        self._dialect = dialect
+        self._room = room
+        self._outlet = dialect.connection.outlet
+
+    @property
+    def identity(self) -> Identity:
+        return self._dialect.session.identity
+
+    def deliver(self, data: bytes, end: int) -> bool:
+        return self._outlet.offer(data)
+
+    def notify(self, data: bytes) -> bool:
+        return self._outlet.offer(data)
+
+    def closed(self, error: ChatError) -> None:
+        self._dialect.dropped(self._room, error)
+
+
+class BaseDialect(ABC):
+    """One connection's side of the talk, whatever its words are."""
+
+    _log = Logger()
+    #: What it takes part in a room with.
+    end: ClassVar[type[RoomEnd]] = RoomEnd
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._door = connection.factory.door
+        self.session = Session(
+            connection.factory.chat, connection.identity, lambda room: self.end(self, room)
+        )
+        self._publishes = self._door.rate.bucket()
+        self._bad = 0
+        self._expiry: Deadline | None = None
+
+    def drained(self) -> None:
+        """See `chatd.transports.websocket.connection.Dialect`."""
+        self.session.resume()
+
+    def closed(self) -> None:
+        """See `chatd.transports.websocket.connection.Dialect`."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self.session.close()
+
+    @abstractmethod
+    def dropped(self, room: str, error: ChatError) -> None:
+        """A room ended our subscription: it is gone, or our right to it."""
+
+    @abstractmethod
+    def _tell(self, error: ChatError) -> None:
+        """Say ``error`` to the client."""
+
+    def _await_expiry(self) -> None:
+        """Close when the token of this session runs out."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+        if self.session.identity.expires is not None:
+            self._expiry = self._door.deadlines.at(self.session.identity.expires, self._expired)
+
+    def _expired(self) -> None:
+        self._tell(ChatError(Code.UNAUTHORIZED, "The token has expired; connect with a new one."))
+        self.connection.sendClose(CLOSE_UNAUTHORIZED, "the token has expired")
+
+    def _error(self, failure: Failure) -> ChatError:
+        """What to say of ``failure``; logged if it is a fault of ours."""
+        if isinstance(failure.value, ChatError):
+            return failure.value
+        self._log.failure("A request failed.", failure)
+        return ChatError(Code.UNAVAILABLE, "The server failed; try again.", retry=2)
+
+    def _refuse(self, error: ChatError) -> None:
+        """Answer a request with ``error``; a client beyond help is sent away."""
+        self.connection.factory.metrics.errors.labels(error.code.word).inc()
+        self._tell(error)
+        self._bad = self._bad + 1 if error.code is Code.BAD_REQUEST else 0
+        if self._bad == BAD_IN_A_ROW:
+            self.connection.sendClose(CLOSE_BAD_REQUEST, "too many bad requests")

@@ -1,0 +1,142 @@
+"""`AMQPBroker` on a real RabbitMQ node: the suite, and what is RabbitMQ's own."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+from twisted.internet import reactor
+from twisted.internet.interfaces import IListeningPort, ITCPTransport
+from twisted.protocols.portforward import ProxyFactory, ProxyServer
+from twisted.trial.unittest import TestCase
+
+from chatd.amqp.url import BrokerURL
+from chatd.brokers.interfaces import Retention, StartError, Stream, Unavailable
+from chatd.brokers.rabbitmq.broker import AMQPBroker
+from chatd.brokers.rabbitmq.follower import Following
+from tests.contract import broker_suite
+from tests.contract.broker_suite import body
+from tests.support.rabbit import shared_node
+from tests.support.rabbit_home import free_port
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.rabbitmq
+
+
+class _Tunnel(ProxyServer):
+    factory: Tunnel
+
+    def connectionMade(self) -> None:
+        self.factory.open.add(self)
+        super().connectionMade()
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.factory.open.discard(self)
+        super().connectionLost(reason)
+
+
+class Tunnel(ProxyFactory):
+    """The way from one broker to the node: what is cut when that broker goes away."""
+
+    protocol = _Tunnel
+    noisy = False
+
+    def __init__(self, port: int) -> None:
+        super().__init__("127.0.0.1", port)
+        self.open: set[_Tunnel] = set()
+        self.listening: IListeningPort | None = None
+        self.number = 0
+
+    def listen(self) -> int:
+        self.listening = cast(Any, reactor).listenTCP(self.number, self, interface="127.0.0.1")
+        self.number = self.listening.getHost().port  # type: ignore[union-attr]
+        return self.number
+
+    async def cut(self) -> None:
+        """Nobody gets through until `listen`."""
+        if self.listening is not None:
+            await self.listening.stopListening()  # type: ignore[misc]
+        self.listening = None
+        for tunnel in list(self.open):
+            ITCPTransport(tunnel.transport).abortConnection()
+        await until(lambda: not self.open)
+
+
+class AMQPBrokerSuite(broker_suite.BrokerSuite):
+    __test__ = True
+
+    def setUp(self) -> None:
+        self.node = shared_node()
+        self.vhost = self.node.vhost()
+        self.addCleanup(self.node.drop_vhost, self.vhost)
+        self.tunnels: dict[AMQPBroker, Tunnel] = {}
+
+    async def connect(self, port: int, retention: Retention | None = None) -> AMQPBroker:
+        url = BrokerURL.parse(f"amqp://guest:guest@127.0.0.1:{port}/{self.vhost}")
+        broker = AMQPBroker(reactor, url, retention)
+        broker.startService()
+        await until(lambda: broker.ready)
+        return broker
+
+    async def make_broker(self, retention: Retention | None = None) -> AMQPBroker:
+        tunnel = Tunnel(self.node.port)
+        self.addCleanup(tunnel.cut)
+        broker = await self.connect(tunnel.listen(), retention)
+        self.addCleanup(broker.stopService)
+        self.tunnels[broker] = tunnel
+        return broker
+
+    async def interrupt(self, broker: AMQPBroker) -> None:
+        await self.tunnels[broker].cut()
+
+    async def resume(self, broker: AMQPBroker) -> None:
+        self.tunnels[broker].listen()
+
+    async def elsewhere(self, broker: AMQPBroker) -> AMQPBroker:
+        return await self.connect(self.node.port)
+
+    async def leave(self, other: AMQPBroker) -> None:
+        await other.stopService()
+
+    async def truncate(self, other: AMQPBroker, stream: Stream, before: int) -> None:
+        number = 0
+        while (await self.all_of(other, stream))[0].offset < before:
+            number += 1
+            await other.append(stream, body(f"big{number}", "x" * 15_000), f"big{number}", 0)
+
+    async def test_a_consumer_that_was_left_behind_without_a_word(self) -> None:
+        broker = await self.make_broker()
+        stream = await self.created(broker)
+        recorder = await self.followed(broker, stream)
+        following = recorder.following
+        assert isinstance(following, Following)
+        assert following._attachment is not None
+        following._attachment.close()
+        await self.fill(broker, stream, 0, 3)
+        self.assertEqual(recorder.ids, [])
+        following.refresh()
+        await until(lambda: len(recorder.ends) == 2)
+        self.assertEqual(recorder.ids, ["m0", "m1", "m2"])
+
+
+class StartTests(TestCase):
+    def test_files_that_cannot_be_used(self) -> None:
+        url = BrokerURL.parse("amqps://localhost/?cacertfile=/nowhere/ca.pem")
+        with self.assertRaises(StartError) as raised:
+            AMQPBroker(reactor, url).startService()
+        self.assertIn("/nowhere/ca.pem", str(raised.exception))
+
+    async def test_a_broker_that_is_not_there(self) -> None:
+        url = BrokerURL.parse(f"amqp://127.0.0.1:{free_port()}")
+        broker = AMQPBroker(reactor, url)
+        broker.startService()
+        self.assertIs(broker.ready, False)
+        stream = Stream("lobby", "e1")
+        for ask in (broker.create, broker.delete, broker.end):
+            with self.assertRaises(Unavailable):
+                await ask(stream)
+        with self.assertRaises(Unavailable):
+            await broker.append(stream, b"{}", "i", 0)
+        broker.announce("joined", "lobby", b"{}")
+        broker.broadcast(b"x")
+        await broker.stopService()

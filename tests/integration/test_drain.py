@@ -1,0 +1,160 @@
+"""SIGTERM: clients are sent away, what is in hand is finished (protocol, sections 3, 5 and 8)."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError
+
+from tests.support.serving import Closed, Node, ServingTests, WebSocket, together
+from tests.support.waiting import until
+
+SAY = "/rooms/lobby/messages?username=ann"
+
+
+class DrainTests(ServingTests):
+    async def goodbye(self, socket: WebSocket) -> tuple[int, int]:
+        """``retry`` of the goodbye, and the close code after it."""
+        bye = await socket.find("bye")
+        self.assertEqual((set(bye), bye["reason"]), ({"type", "reason", "retry"}, "restart"))
+        with self.assertRaises(Closed) as closing:
+            await socket.receive()
+        return bye["retry"], closing.exception.code
+
+    async def test_sockets(self) -> None:
+        """Each is told when to come back, and not all at once; then 1012."""
+        node = await self.serve()
+        sockets = [await node.chat(f"u{n}", "lobby") for n in range(12)]
+        node.drain()
+        told = await together(*map(self.goodbye, sockets))
+        self.assertEqual({code for _, code in told}, {1012})
+        times = [retry for retry, _ in told]
+        self.assertTrue(all(isinstance(ms, int) and 0 < ms <= 10_000 for ms in times), times)
+        self.assertGreater(len(set(times)), 6)
+
+    async def test_legacy_sockets(self) -> None:
+        node = await self.serve()
+        socket = await node.websocket("/?roomname=lobby&username=ann", protocol=None)
+        self.assertEqual(await socket.receive_text(), "Connection open")
+        node.drain()
+        with self.assertRaises(Closed) as closing:
+            await socket.receive_text()
+        self.assertEqual(closing.exception.code, 1012)
+
+    def slow(self, node: Node) -> list[Deferred[None]]:
+        """Have the broker begin with an append only once one of these fires."""
+        append = node.service.broker.append
+        held: list[Deferred[None]] = []
+
+        def slow(*args: object) -> Deferred[None]:
+            held.append(Deferred())
+            return held[-1].addCallback(lambda _: append(*args))
+
+        self.patch(node.service.broker, "append", slow)
+        return held
+
+    async def test_publishes_in_hand_are_acknowledged(self) -> None:
+        """The broker takes its time; the goodbye does not wait for it, the close does."""
+        node = await self.serve()
+        ann = await node.chat("ann")
+        held = self.slow(node)
+        ann.send({"type": "message", "room": "lobby", "text": "x", "id": "socket"})
+        post = await node.ask("POST", SAY, {"text": "y", "id": "post"})
+        await until(lambda: len(held) == 2)
+        stopped = node.drain()
+        self.assertEqual((await ann.receive())["type"], "bye")
+        for one in held:
+            one.callback(None)
+        self.assertEqual(await ann.receive(), {"type": "ack", "room": "lobby", "id": "socket"})
+        with self.assertRaises(Closed) as closing:
+            await ann.receive()
+        self.assertEqual(closing.exception.code, 1012)
+        self.assertEqual((await post.answer()).status, 201)
+        await stopped
+
+    async def test_waiting_polls_are_answered_at_once(self) -> None:
+        node = await self.serve()
+        cursor = (await node.get("/rooms/lobby")).json["cursor"]
+        total = node.service.door.connections
+        polls = [
+            await node.ask("GET", f"{path}after={cursor}&wait=60")
+            for path in ("/rooms/lobby/messages?", "/poll?roomname=lobby&")
+        ]
+        await until(lambda: total.total == 2)
+        stopped = node.drain()
+        for poll in polls:
+            answer = await poll.answer()
+            self.assertEqual((answer.status, answer.json["messages"]), (200, []))
+            self.assertEqual(answer.json["cursor"], cursor)
+        await stopped
+
+    async def test_streams_end(self) -> None:
+        node = await self.serve()
+        stream = await node.events("/rooms/lobby/events")
+        stopped = node.drain()
+        with self.assertRaises(EOFError):
+            await stream.message()
+        await stopped
+
+    async def test_new_requests_are_refused(self) -> None:
+        """On connections there are; nobody gets a new one. Probes are answered."""
+        node = await self.serve()
+        raw = await node.raw("http")
+        holder = await node.chat("holder")
+
+        async def get(path: str) -> tuple[int, dict[str, str]]:
+            raw.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            first, *lines = (await raw.until(b"\r\n\r\n")).decode().split("\r\n")
+            headers = dict(line.lower().split(": ", 1) for line in lines)
+            await raw.take(int(headers["content-length"]))
+            return int(first.split()[1]), headers
+
+        self.assertEqual((await get("/readyz"))[0], 200)
+        node.drain()
+        await holder.find("bye")
+        for path in (
+            "/",
+            "/rooms/lobby",
+            "/rooms/lobby/messages",
+            "/rooms/lobby/events",
+            "/readyz",
+        ):
+            status, headers = await get(path)
+            self.assertEqual(status, 503, path)
+            self.assertGreaterEqual(int(headers["retry-after"]), 1)
+        for path in ("/healthz", "/metrics"):
+            self.assertEqual((await get(path))[0], 200)
+        for port in ("http", "websocket", "setup"):
+            with self.assertRaises(ConnectError):
+                await node.raw(port)
+
+    async def test_who_does_not_go_is_left_behind(self) -> None:
+        """Within 10 seconds, whoever does not answer the close."""
+        node = await self.serve()
+        deaf = await node.chat("deaf")
+        deaf.raw.transport.pauseProducing()
+        stopped = node.drain()
+        for _ in range(9):
+            self.assertFalse(stopped.called)
+            node.clock.advance(1)
+            await together(self.turn(node))
+        await stopped
+
+    async def turn(self, node: Node) -> None:
+        done: Deferred[None] = Deferred()
+        node.clock.callLater(0.06, done.callback, None)
+        await done
+
+    async def test_set_up(self) -> None:
+        """What has come is answered, then the connection is closed."""
+        node = await self.serve()
+        resting, asking = [await node.raw("setup") for _ in range(2)]
+        await until(lambda: len(node.service.setup.protocols) == 2)
+        held = self.slow(node)
+        asking.send(b'{"roomname":"x"}\n')
+        await until(lambda: held)
+        stopped = node.drain()
+        self.assertFalse(stopped.called)
+        held[0].callback(None)
+        self.assertEqual(await asking.rest(), b"200\n")
+        self.assertEqual(await resting.rest(), b"")
+        await stopped

@@ -1,0 +1,210 @@
+"""Server-sent events (protocol, section 5; HTML standard, section 9.2)."""
+
+from __future__ import annotations
+
+import gc
+
+from tests.support.serving import EventStream, Node, ServingTests
+from tests.support.tokens import Issuer
+from tests.support.waiting import until
+
+EVENTS = "/rooms/lobby/events"
+
+
+async def say(node: Node, *texts: str) -> list[str]:
+    """Publish; the cursors."""
+    for text in texts:
+        answer = await node.post("/rooms/lobby/messages?username=ben", {"text": text})
+        assert answer.status == 201, answer
+    found = (await node.get(f"/rooms/lobby/messages?last={len(texts)}")).json["messages"]
+    return [message["cursor"] for message in found]
+
+
+async def texts(stream: EventStream, n: int) -> list[str]:
+    return [(await stream.message()).data["text"] for _ in range(n)]
+
+
+class EventTests(ServingTests):
+    async def test_the_head(self) -> None:
+        node = await self.serve()
+        stream = await node.events(EVENTS)
+        self.assertEqual(stream.head.status, 200)
+        kind = str(stream.head.header("content-type"))
+        self.assertTrue(kind.startswith("text/event-stream"), kind)
+        self.assertEqual(stream.head.header("cache-control"), "no-store")
+        self.assertTrue((await stream.block()).startswith(b":"))
+
+    async def test_a_message_is_an_unnamed_event(self) -> None:
+        node = await self.serve()
+        stream = await node.events(EVENTS)
+        [cursor] = await say(node, "«hi»\nthere\r")
+        event = await stream.next()
+        self.assertEqual((event.name, event.id), ("message", cursor))
+        self.assertEqual(event.data["text"], "«hi»\nthere\r")
+        self.assertEqual(event.data["cursor"], cursor)
+
+    async def test_starts(self) -> None:
+        node = await self.serve()
+        cursors = await say(node, "1", "2", "3")
+        for query, expected in (
+            ("last=2", ["2", "3"]),
+            ("since=2020-01-01T00:00:00Z", ["1", "2", "3"]),
+            (f"after={cursors[1]}", ["3"]),
+        ):
+            stream = await node.events(f"{EVENTS}?{query}")
+            self.assertEqual(await texts(stream, len(expected)), expected, query)
+        live = await node.events(EVENTS)
+        await say(node, "4")
+        self.assertEqual(await texts(live, 1), ["4"])
+
+    async def test_last_event_id_wins(self) -> None:
+        """What a browser sends when it reconnects, with the old URL."""
+        node = await self.serve()
+        one, two, _ = await say(node, "1", "2", "3")
+        stream = await node.events(f"{EVENTS}?after={one}", last_event_id=two)
+        self.assertEqual(await texts(stream, 1), ["3"])
+        stream = await node.events(f"{EVENTS}?last=3", last_event_id=two)
+        self.assertEqual(await texts(stream, 1), ["3"])
+        stream = await node.events(f"{EVENTS}?after={one}", last_event_id="")
+        self.assertEqual(await texts(stream, 2), ["2", "3"])
+
+    async def test_bad_requests(self) -> None:
+        node = await self.serve()
+        for query in ("after=x", "last=1001", "since=x", "after=0:1&last=1", "username=a%20b"):
+            answer = await node.get(f"{EVENTS}?{query}")
+            self.assertEqual((answer.status, answer.code), (400, "bad_request"), query)
+        answer = await node.get(EVENTS, last_event_id="x")
+        self.assertEqual((answer.status, answer.code), (400, "bad_request"))
+        self.assertEqual(node.service.door.connections.total, 0)
+
+    async def test_a_gap(self) -> None:
+        node = await self.serve()
+        [old] = await say(node, "lost")
+        await node.service.chat.directory.delete("lobby")
+        await node.service.chat.directory.create("lobby")
+        [new] = await say(node, "found")
+        stream = await node.events(f"{EVENTS}?after={old}")
+        gap = await stream.next()
+        epoch = new.partition(":")[0]
+        self.assertEqual(gap.name, "gap")
+        self.assertEqual(gap.data, {"type": "gap", "room": "lobby", "cursor": f"{epoch}:-1"})
+        self.assertEqual(await texts(stream, 1), ["found"])
+        self.assertFalse(
+            (await node.get(f"/rooms/lobby/messages?after={gap.data['cursor']}")).json["gap"]
+        )
+
+    async def test_presence_and_typing(self) -> None:
+        node = await self.serve()
+        stream = await node.events(f"{EVENTS}?username=ann")
+        ben = await node.chat("ben", "lobby")
+        ben.send({"type": "typing", "room": "lobby"})
+        typing = await stream.next()
+        self.assertEqual((typing.name, typing.id), ("typing", None))
+        self.assertEqual(typing.data, {"type": "typing", "room": "lobby", "user": "ben"})
+        node.clock.advance(1)
+        presence = await stream.next()
+        self.assertEqual((presence.name, presence.id), ("presence", None))
+        self.assertEqual(
+            presence.data,
+            {"type": "presence", "room": "lobby", "joined": ["ann", "ben"], "left": [], "count": 2},
+        )
+
+    async def test_a_named_stream_is_present_while_it_is_open(self) -> None:
+        node = await self.serve()
+        named = await node.events(f"{EVENTS}?username=ann")
+        unnamed = await node.events(EVENTS)
+        found = (await node.get("/rooms/lobby")).json
+        self.assertEqual((found["members"], found["count"]), (["ann"], 1))
+        named.close()
+        await until(lambda: node.service.streams.busy == 1)
+        found = (await node.get("/rooms/lobby")).json
+        self.assertEqual((found["members"], found["count"]), ([], 0))
+        unnamed.close()
+        await until(lambda: node.service.streams.busy == 0)
+
+    async def test_given_up_while_it_waits_for_the_broker(self) -> None:
+        """A page that is closed while the broker is away: no traceback, nothing is kept."""
+        node = await self.serve()
+        await node.service.chat.directory.create("cold")
+        node.service.broker.interrupt()
+        waiting = [await node.ask("GET", f"/rooms/cold/events?username=u{n}") for n in range(5)]
+        await until(lambda: node.service.api.busy == 5)
+        for http in waiting:
+            http.raw.abort()
+        await until(lambda: node.service.api.busy == 0)
+        self.assertEqual(node.service.door.connections.total, 0)
+        node.service.broker.resume()
+        answer = await node.get("/rooms/cold")
+        self.assertEqual((answer.status, answer.json["count"]), (200, 0))
+        stream = await node.events("/rooms/cold/events?username=ann")
+        self.assertEqual(stream.head.status, 200)
+        del waiting, http
+        gc.collect()  # a failure nobody looked at is logged when it is let go, and fails the test
+
+    async def test_refused_and_then_closed(self) -> None:
+        node = await self.serve()
+        for _ in range(3):
+            http = await node.ask("GET", "/rooms/nowhere/events", None, connection="keep-alive")
+            self.assertEqual((await http.answer()).status, 404)
+            http.raw.abort()
+            await until(lambda http=http: http.raw.lost)  # type: ignore[misc]
+        gc.collect()
+
+    async def test_a_comment_every_15_seconds(self) -> None:
+        node = await self.serve()
+        stream = await node.events(EVENTS)
+        await stream.block()
+        for _ in range(3):
+            node.clock.advance(16)
+            self.assertEqual(await stream.block(), b":")
+
+    async def test_it_outlives_every_deadline(self) -> None:
+        node = await self.serve()
+        stream = await node.events(EVENTS)
+        await stream.block()
+        for _ in range(10):
+            node.clock.advance(30)
+            await stream.block()
+        await say(node, "x")
+        self.assertEqual(await texts(stream, 1), ["x"])
+
+    async def test_the_room_is_deleted(self) -> None:
+        node = await self.serve()
+        stream = await node.events(EVENTS)
+        await node.service.chat.directory.delete("lobby")
+        with self.assertRaises(EOFError):
+            await stream.message()
+
+    async def test_the_right_is_lost(self) -> None:
+        node = await self.serve()
+        directory = node.service.chat.directory
+        await directory.create("den", private=True)
+        await directory.add_member("den", "ann")
+        stream = await node.events("/rooms/den/events?username=ann")
+        await directory.remove_member("den", "ann")
+        with self.assertRaises(EOFError):
+            await stream.message()
+
+    async def test_the_token_expires(self) -> None:
+        issuer = Issuer(self.mktemp())
+        node = await self.serve(*issuer.options)
+        token = issuer.token("ann", node.clock.seconds() + 20)
+        stream = await node.events(f"{EVENTS}?token={token}")
+        self.assertEqual((await node.get(f"/rooms/lobby?token={token}")).json["members"], ["ann"])
+        node.clock.advance(21)
+        with self.assertRaises(EOFError):
+            await stream.message()
+
+    async def test_a_reader_that_stops_reading(self) -> None:
+        """It falls behind, costs nothing, and reads on from where it was."""
+        node = await self.serve("--rate=1000000/s")
+        stream = await node.events(EVENTS)
+        await stream.block()
+        stream._http.raw.transport.pauseProducing()
+        writer = await node.chat("ben")
+        big = "x" * 16000
+        for n in range(700):
+            await writer.say("lobby", f"{n} {big}")
+        stream._http.raw.transport.resumeProducing()
+        seen = await texts(stream, 700)
+        self.assertEqual([int(text.split()[0]) for text in seen], list(range(700)))

@@ -1,0 +1,532 @@
+"""HTTP: routes, methods, publishing, errors, limits, origins (protocol, sections 2 and 5)."""
+
+from __future__ import annotations
+
+import json
+from unittest import mock
+from urllib.parse import quote
+
+from tests.support.serving import Answer, Node, ServingTests
+from tests.support.tokens import Issuer
+from tests.support.waiting import until
+
+SAY = "/rooms/lobby/messages?username=ann"
+FORM = "application/x-www-form-urlencoded"
+
+
+async def last(node: Node, room: str = "lobby") -> dict[str, object]:
+    """The newest message."""
+    found = (await node.get(f"/rooms/{room}/messages?last=1")).json["messages"][0]
+    assert isinstance(found, dict)
+    return found
+
+
+class RoutingTests(ServingTests):
+    async def test_unknown_paths(self) -> None:
+        node = await self.serve()
+        for path in (
+            "/x",
+            "/rooms/lobby/x",
+            "/rooms/lobby/",
+            "/rooms/lobby/messages/1",
+            "//",
+            "/ws/x",
+        ):
+            for method in ("GET", "POST", "OPTIONS", "DELETE"):
+                answer = await node.request(method, path, b"")
+                self.assertEqual((answer.status, answer.code), (404, "bad_request"), path)
+
+    async def test_wrong_methods(self) -> None:
+        node = await self.serve()
+        for path, allow in (
+            ("/", "GET"),
+            ("/chatd.js", "GET"),
+            ("/ws", "GET"),
+            ("/healthz", "GET"),
+            ("/readyz", "GET"),
+            ("/metrics", "GET"),
+            ("/poll", "GET, POST"),
+            ("/rooms", "GET"),
+            ("/rooms/lobby", "GET, PUT, DELETE"),
+            ("/rooms/lobby/messages", "GET, POST"),
+            ("/rooms/lobby/events", "GET"),
+            ("/rooms/lobby/members/ann", "PUT, DELETE"),
+        ):
+            methods = set(allow.split(", "))
+            known = methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
+            for method in {"PUT", "PATCH", "BREW", "DELETE", "POST", "TRACE"} - known:
+                answer = await node.request(method, path, b"")
+                self.assertEqual((answer.status, answer.code), (405, "bad_request"), path)
+                self.assertEqual(set(str(answer.header("allow")).split(", ")), known, path)
+
+    async def test_head(self) -> None:
+        node = await self.serve()
+        for path in ("/", "/chatd.js", "/healthz", "/rooms/lobby", "/rooms/lobby/messages?last=1"):
+            get, head = await node.get(path), await node.request("HEAD", path)
+            self.assertEqual((head.status, head.body), (get.status, b""), path)
+            self.assertEqual(head.header("content-length"), get.header("content-length"), path)
+            self.assertEqual(head.header("content-type"), get.header("content-type"), path)
+        stream = await node.request("HEAD", "/rooms/lobby/events")
+        self.assertEqual((stream.status, stream.header("content-type")), (200, "text/event-stream"))
+        self.assertEqual((await node.request("HEAD", "/rooms/nowhere/events")).status, 404)
+
+    async def test_options(self) -> None:
+        node = await self.serve()
+        answer = await node.request("OPTIONS", "/rooms/lobby/messages")
+        self.assertEqual((answer.status, answer.body), (204, b""))
+        self.assertEqual(answer.header("allow"), "GET, POST, HEAD, OPTIONS")
+
+    async def test_json_in_utf8(self) -> None:
+        node = await self.serve("--room", "küche")
+        answer = await node.get("/rooms/k%C3%BCche")
+        self.assertEqual(answer.header("content-type"), "application/json; charset=utf-8")
+        self.assertIn("küche".encode(), answer.body)
+
+    async def test_paths_that_are_no_names(self) -> None:
+        node = await self.serve()
+        for path in ("%ff", "a%20b", "a%2Fb", "%00", "a%0Ab", "", quote("½"), "r" * 101):
+            answer = await node.get(f"/rooms/{path}/messages")
+            self.assertEqual((answer.status, answer.code), (400, "bad_request"), path)
+
+    async def test_keep_alive(self) -> None:
+        """Several requests on one connection, asked for at once, answered in order."""
+        node = await self.serve()
+        raw = await node.raw("http")
+        for path in ("/healthz", "/rooms/nowhere", "/readyz"):
+            raw.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        for status in (b"200", b"404", b"200"):
+            head = await raw.until(b"\r\n\r\n")
+            self.assertTrue(head.startswith(b"HTTP/1.1 " + status), head)
+            length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+            json.loads(await raw.take(length))
+
+
+class PublishTests(ServingTests):
+    async def test_json(self) -> None:
+        node = await self.serve()
+        answer = await node.post(SAY, {"text": "«hi»", "id": "k", "data": {"a": [1]}})
+        self.assertEqual((answer.status, answer.json), (201, {"id": "k"}))
+        message = await last(node)
+        self.assertEqual((message["text"], message["data"]), ("«hi»", {"a": [1]}))
+        self.assertEqual((message["user"], message["id"]), ("ann", "k"))
+
+    async def test_json_whatever_it_is_called(self) -> None:
+        node = await self.serve()
+        for kind in ("application/json; charset=utf-8", "application/vnd.x+json", ""):
+            answer = await node.post(SAY, b'{"text":"x"}', content_type=kind)
+            self.assertEqual(answer.status, 201, kind)
+
+    async def test_an_id_of_the_servers_own(self) -> None:
+        node = await self.serve()
+        ids = {(await node.post(SAY, {"text": "x"})).json["id"] for _ in range(5)}
+        self.assertEqual(len(ids), 5)
+        self.assertIn((await last(node))["id"], ids)
+        for id in ids:
+            self.assertRegex(id, r"^[\x21-\x7e]{1,64}$")
+
+    async def test_a_form(self) -> None:
+        node = await self.serve()
+        answer = await node.post(SAY, "text=a+%C3%BC%26b&x=y", content_type=FORM)
+        self.assertEqual(answer.status, 201)
+        self.assertEqual((await last(node))["text"], "a ü&b")
+        parts = '--B\r\nContent-Disposition: form-data; name="text"\r\n\r\nü in parts\r\n--B--\r\n'
+        answer = await node.post(SAY, parts, content_type="multipart/form-data; boundary=B")
+        self.assertEqual(answer.status, 201)
+        self.assertEqual((await last(node))["text"], "ü in parts")
+
+    async def test_plain_text(self) -> None:
+        node = await self.serve()
+        for text in ("hi", "", '{"text":"not JSON here"}', "text=a&b=c", "ü\n"):
+            answer = await node.post(SAY, text, content_type="Text/Plain; charset=UTF-8")
+            self.assertEqual(answer.status, 201)
+            self.assertEqual((await last(node))["text"], text)
+
+    async def test_idempotency(self) -> None:
+        node = await self.serve()
+        for status in (201, 200, 200):
+            answer = await node.post(SAY, {"text": "x"}, idempotency_key="k-1")
+            self.assertEqual((answer.status, answer.json), (status, {"id": "k-1"}))
+        answer = await node.post(SAY, {"text": "x", "id": "k-1"}, idempotency_key="k-1")
+        self.assertEqual(answer.status, 200)
+        answer = await node.post(SAY, "text=x&id=k-1", content_type=FORM)
+        self.assertEqual(answer.status, 200)
+        answer = await node.post(SAY, {"text": "x", "id": "k-1"}, idempotency_key="k-2")
+        self.assertEqual((answer.status, answer.code), (400, "bad_request"))
+        for key in ("", "a b", "é", "x" * 65):
+            answer = await node.post(SAY, {"text": "x"}, idempotency_key=key)
+            self.assertEqual((answer.status, answer.code), (400, "bad_request"), key)
+        self.assertEqual(len((await node.get("/rooms/lobby/messages?last=9")).json["messages"]), 1)
+
+    async def test_bad_requests(self) -> None:
+        node = await self.serve()
+        nested = b'{"text":"x","data":' + b'{"a":' * 5000 + b"1" + b"}" * 5001
+        for body, kind in (
+            (b"", "application/json"),
+            (b"hello", "application/json"),
+            (b"hello", ""),
+            (b"[]", "application/json"),
+            (b"{}", "application/json"),
+            (b'{"text":7}', "application/json"),
+            (b'{"text":"x","data":[]}', "application/json"),
+            (b'{"text":"x","data":{"a":NaN}}', "application/json"),
+            (b'{"text":"x","data":{"a":-1e999}}', "application/json"),
+            (b'{"text":"x","data":{"a":' + b"1" * 5000 + b"}}", "application/json"),
+            (b'{"text":"\\ud800"}', "application/json"),
+            (b'{"text":"\xff"}', "application/json"),
+            (b"\xff\xfe{\x00}\x00", "application/json"),
+            (nested, "application/json"),
+            (b"\xff", "text/plain"),
+            (b"", FORM),
+            (b"texts=x", FORM),
+            (b"text=%ff", FORM),
+            (b"text=x", "multipart/form-data; boundary=B"),
+            (b"text=x", "multipart/form-data"),
+            (b"--B\r\n\r\n\r\n", "multipart/form-data; boundary=B"),
+        ):
+            answer = await node.post(SAY, body, content_type=kind)
+            self.assertEqual((answer.status, answer.code), (400, "bad_request"), (body, kind))
+        self.assertEqual((await node.get("/rooms/lobby/messages?last=9")).json["messages"], [])
+
+    async def test_data_may_be_nested_but_not_without_end(self) -> None:
+        """What is acknowledged can be read again, however deep the stack is then."""
+        node = await self.serve("--rate=1000/s")
+        reader = await node.chat("ben", "lobby")
+        stored = 0
+        for depth in (1, 10, 60, 100, 200, 300, 500, 700, 800, *range(850, 1000, 3)):
+            data = '{"a":' * depth + "1" + "}" * depth
+            answer = await node.post(SAY, f'{{"text":"{depth}","data":{data}}}')
+            if answer.status == 201:
+                stored += 1
+                self.assertEqual((await reader.find("message"))["text"], str(depth))
+            else:
+                self.assertEqual((answer.status, answer.code), (400, "bad_request"))
+                self.assertGreater(depth, 60)
+        messages = (await node.get("/rooms/lobby/messages?last=1000")).json["messages"]
+        self.assertEqual(len(messages), stored)
+
+    async def test_who_speaks(self) -> None:
+        node = await self.serve()
+        answer = await node.post("/rooms/lobby/messages", {"text": "x"})
+        self.assertEqual((answer.status, answer.code), (401, "unauthorized"))
+        answer = await node.post("/rooms/lobby/messages?username=a%20b", {"text": "x"})
+        self.assertEqual((answer.status, answer.code), (400, "bad_request"))
+        answer = await node.post("/rooms/lobby/messages?username=a%2Bb", {"text": "x"})
+        self.assertEqual(answer.status, 201)
+        self.assertEqual((await last(node))["user"], "a+b")
+
+    async def test_no_such_room(self) -> None:
+        node = await self.serve()
+        for answer in (
+            await node.post("/rooms/nowhere/messages?username=ann", {"text": "x"}),
+            await node.get("/rooms/nowhere/messages"),
+            await node.get("/rooms/nowhere/events"),
+            await node.get("/rooms/nowhere"),
+            await node.get("/poll?roomname=nowhere"),
+            await node.post(
+                "/poll",
+                {"status": "message", "message": "x", "username": "ann", "roomname": "nowhere"},
+            ),
+        ):
+            self.assertEqual((answer.status, answer.code), (404, "unknown_room"))
+
+    async def test_a_private_room(self) -> None:
+        node = await self.serve()
+        await node.service.chat.directory.create("den", private=True)
+        await node.service.chat.directory.add_member("den", "ann")
+        for path in ("/messages", "/events", ""):
+            answer = await node.get(f"/rooms/den{path}?username=ben")
+            self.assertEqual((answer.status, answer.code), (403, "forbidden"), path)
+        answer = await node.post("/rooms/den/messages?username=ben", {"text": "x"})
+        self.assertEqual((answer.status, answer.code), (403, "forbidden"))
+        self.assertEqual((await node.get("/rooms/den?username=ann")).status, 200)
+        answer = await node.post("/rooms/den/messages?username=ann", {"text": "x"})
+        self.assertEqual(answer.status, 201)
+
+
+class SizeTests(ServingTests):
+    async def test_texts(self) -> None:
+        node = await self.serve()
+        for text, data, status in (
+            ("x" * 16384, None, 201),
+            ("ü" * 8192, None, 201),
+            ("x" * 16385, None, 413),
+            ("ü" * 8193, None, 413),
+            ("x" * 16384, {"a": "y" * (49152 - 8)}, 201),
+            ("x" * 16384, {"a": "y" * (49153 - 8)}, 413),
+        ):
+            answer = await node.post(SAY, {"text": text, "data": data})
+            self.assertEqual(answer.status, status)
+            if status == 413:
+                self.assertEqual(answer.code, "too_large")
+        answer = await node.post(SAY, "x" * 16385, content_type="text/plain")
+        self.assertEqual((answer.status, answer.code), (413, "too_large"))
+
+    async def test_a_body_is_refused_before_it_comes(self) -> None:
+        """From its Content-Length alone, or as soon as more has come than may."""
+        node = await self.serve("--max-frame", "32KB")
+        begun = f"POST {SAY} HTTP/1.1\r\nHost: localhost\r\n"
+        for more in (
+            "Content-Length: 32769\r\n\r\n",
+            "Content-Length: 32769\r\nExpect: 100-continue\r\n\r\n",
+            "Content-Length: 999999999999\r\n\r\nxxx",
+            "Transfer-Encoding: chunked\r\n\r\n"
+            + ("4000\r\n" + "x" * 0x4000 + "\r\n") * 2
+            + "1\r\nx\r\n",
+        ):
+            raw = await node.raw("http")
+            raw.send((begun + more).encode())
+            head, _, body = (await raw.rest()).partition(b"\r\n\r\n")
+            self.assertTrue(head.startswith(b"HTTP/1.1 413 "), head)
+            self.assertEqual(json.loads(body)["code"], "too_large")
+
+    async def test_the_refusal_reaches_who_goes_on_sending(self) -> None:
+        node = await self.serve()
+        raw = await node.raw("http")
+        raw.send(
+            f"POST {SAY} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\n".encode()
+        )
+        raw.send(b"x" * 9_000_000)
+        self.assertTrue((await raw.until(b"\r\n")).startswith(b"HTTP/1.1 413 "))
+
+    async def test_exactly_the_limit(self) -> None:
+        node = await self.serve("--max-frame", "32KB")
+        body = b'{"text":"x"}'.ljust(32768)
+        self.assertEqual((await node.post(SAY, body, content_type="")).status, 201)
+
+
+class RateTests(ServingTests):
+    async def test_per_user(self) -> None:
+        node = await self.serve("--rate=2/s")
+        for _ in range(4):
+            self.assertEqual((await node.post(SAY, {"text": "x"})).status, 201)
+        for path, body in (
+            (SAY, {"text": "x"}),
+            (
+                "/poll",
+                {"status": "message", "message": "x", "username": "ann", "roomname": "lobby"},
+            ),
+        ):
+            answer = await node.post(path, body)
+            self.assertEqual((answer.status, answer.code), (429, "rate_limited"))
+            self.assertGreaterEqual(int(answer.header("retry-after") or 0), 1)
+        other = await node.post("/rooms/lobby/messages?username=ben", {"text": "x"})
+        self.assertEqual(other.status, 201)
+        node.clock.advance(1)
+        self.assertEqual((await node.post(SAY, {"text": "x"})).status, 201)
+
+    async def test_in_open_mode_per_address_too(self) -> None:
+        node = await self.serve("--rate=1/s", "--trusted-proxy", "127.0.0.1")
+
+        async def say(address: str) -> int:
+            return (await node.post(SAY, {"text": "x"}, x_forwarded_for=address)).status
+
+        self.assertEqual([await say("192.0.2.1") for _ in range(3)], [201, 201, 429])
+        self.assertEqual(await say("192.0.2.2"), 201)
+
+
+class ConnectionTests(ServingTests):
+    async def refused(self, node: Node) -> None:
+        for path in (
+            "/rooms/lobby/events",
+            "/rooms/lobby/messages?wait=1",
+            "/poll?roomname=lobby&wait=1",
+        ):
+            answer = await node.get(path)
+            self.assertEqual((answer.status, answer.code), (503, "unavailable"), path)
+            self.assertGreaterEqual(int(answer.header("retry-after") or 0), 1)
+
+    async def test_sockets_streams_and_waiting_polls_count(self) -> None:
+        node = await self.serve("--max-connections-per-address", "3")
+        total = node.service.door.connections
+        cursor = (await node.get("/rooms/lobby")).json["cursor"]
+        socket = await node.chat("ann")
+        stream = await node.events("/rooms/lobby/events")
+        poll = await node.ask("GET", f"/rooms/lobby/messages?after={cursor}&wait=30")
+        await until(lambda: total.total == 3)
+        await self.refused(node)
+        for path in (
+            "/healthz",
+            "/readyz",
+            "/metrics",
+            "/",
+            "/rooms/lobby",
+            "/rooms/lobby/messages",
+        ):
+            self.assertEqual((await node.get(path)).status, 200, path)
+        self.assertEqual((await node.post(SAY, {"text": "x"})).status, 201)
+        self.assertEqual((await poll.answer()).status, 200)
+        await until(lambda: total.total == 2)
+        socket.raw.abort()
+        stream.close()
+        await until(lambda: total.total == 0)
+
+    async def test_who_hangs_up_makes_room(self) -> None:
+        node = await self.serve("--max-connections", "1")
+        cursor = (await node.get("/rooms/lobby")).json["cursor"]
+        for path in ("/messages?wait=60&after=", "/events?after="):
+            http = await node.ask("GET", f"/rooms/lobby{path}{cursor}")
+            await until(lambda: node.service.door.connections.total == 1)
+            await self.refused(node)
+            http.raw.abort()
+            await until(lambda: node.service.door.connections.total == 0)
+
+
+class UnavailableTests(ServingTests):
+    async def test_the_broker_is_away(self) -> None:
+        node = await self.serve()
+        await node.post(SAY, {"text": "x"})
+        node.service.broker.interrupt()
+        answer = await node.post(SAY, {"text": "x", "id": "k"})
+        self.assertEqual((answer.status, answer.code), (503, "unavailable"))
+        self.assertGreaterEqual(int(answer.header("retry-after") or 0), 1)
+        ready = await node.get("/readyz")
+        self.assertEqual(ready.status, 503)
+        self.assertEqual((await node.get("/healthz")).status, 200)
+        node.service.broker.resume()
+        self.assertEqual((await node.post(SAY, {"text": "x", "id": "k"})).status, 201)
+        self.assertEqual((await node.get("/readyz")).status, 200)
+
+
+class TokenTests(ServingTests):
+    async def test_both_ways_to_show_one(self) -> None:
+        issuer = Issuer(self.mktemp())
+        node = await self.serve(*issuer.options)
+        token = issuer.token("ann", node.clock.seconds() + 60)
+        shown = {"authorization": f"Bearer {token}"}
+        answer = await node.post("/rooms/lobby/messages?username=mallory", {"text": "x"}, **shown)
+        self.assertEqual(answer.status, 201)
+        by_query = await node.get(f"/rooms/lobby/messages?last=1&token={token}")
+        self.assertEqual(by_query.json["messages"][0]["user"], "ann")
+        node.clock.advance(60)
+        late = await node.get("/rooms/lobby", **shown)
+        self.assertEqual((late.status, late.code), (401, "unauthorized"))
+
+    async def test_none_and_bad_ones(self) -> None:
+        issuer = Issuer(self.mktemp())
+        node = await self.serve(*issuer.options)
+        bad = {"authorization": "Bearer x.y.z"}
+        for path in (
+            "/rooms/lobby",
+            "/rooms/lobby/messages",
+            "/rooms/lobby/events",
+            "/poll?roomname=lobby",
+        ):
+            for headers in ({}, bad):
+                answer = await node.get(path, **headers)
+                self.assertEqual((answer.status, answer.code), (401, "unauthorized"), path)
+                self.assertEqual(answer.header("www-authenticate"), "Bearer")
+        for path in ("/", "/healthz", "/readyz", "/metrics"):
+            self.assertEqual((await node.get(path)).status, 200)
+
+
+class OriginTests(ServingTests):
+    async def test_refused_before_anything_is_done(self) -> None:
+        node = await self.serve("--admin-key", self.key())
+        for headers in (
+            {"origin": "https://evil.example"},
+            {"origin": "null"},
+            {"origin": ""},
+            {"host": "evil.example"},
+        ):
+            for method, path in (
+                ("POST", SAY),
+                ("POST", "/poll"),
+                ("GET", "/rooms/lobby/messages"),
+                ("GET", "/rooms/lobby/events"),
+                ("OPTIONS", "/rooms/lobby/messages"),
+                ("PUT", "/rooms/new"),
+                ("GET", "/"),
+                ("GET", "/nothing"),
+            ):
+                answer = await node.request(
+                    method, path, "text=x", content_type=FORM, authorization="Bearer key", **headers
+                )
+                self.assertEqual((answer.status, answer.code), (403, "forbidden"), (path, headers))
+                self.assertIsNone(answer.header("access-control-allow-origin"))
+        self.assertIn("--host", answer.json["text"]) if "host" in headers else None
+        self.assertEqual((await node.get("/rooms/lobby/messages?last=9")).json["messages"], [])
+        self.assertEqual((await node.get("/rooms/new")).status, 404)
+
+    def key(self) -> str:
+        path = self.mktemp()
+        with open(path, "w") as file:
+            file.write("key")
+        return path
+
+    async def test_same_origin(self) -> None:
+        node = await self.serve()
+        own = f"http://127.0.0.1:{node.port('http')}"
+        self.assertEqual((await node.post(SAY, {"text": "x"}, origin=own)).status, 201)
+        answer = await node.get("/rooms/lobby", host="localhost:80", origin="http://localhost")
+        self.assertEqual(answer.status, 200)
+
+    def cors(self, answer: Answer) -> dict[str, str | None]:
+        names = ("origin", "credentials", "methods", "headers")
+        return {name: answer.header(f"access-control-allow-{name}") for name in names}
+
+    async def test_listed(self) -> None:
+        node = await self.serve("--origin", "https://app.example")
+        page = {"origin": "https://app.example"}
+        told = {"origin": "https://app.example", "credentials": "true"}
+        none = dict.fromkeys(("methods", "headers"))
+        answer = await node.post(SAY, {"text": "x"}, **page)
+        self.assertEqual((answer.status, self.cors(answer)), (201, told | none))
+        answer = await node.get("/rooms/nowhere", **page)
+        self.assertEqual((answer.status, self.cors(answer)), (404, told | none))
+        self.assertEqual(answer.header("vary"), "Origin")
+        stream = await node.events("/rooms/lobby/events", **page)
+        self.assertEqual(self.cors(stream.head), told | none)
+        preflight = await node.request(
+            "OPTIONS",
+            "/rooms/lobby/messages",
+            access_control_request_method="POST",
+            access_control_request_headers="content-type,idempotency-key",
+            **page,
+        )
+        self.assertEqual(preflight.status, 204)
+        self.assertIn("POST", str(self.cors(preflight)["methods"]))
+        allowed = str(self.cors(preflight)["headers"]).lower().split(", ")
+        self.assertLessEqual({"authorization", "content-type", "idempotency-key"}, set(allowed))
+        # the host of a listed origin is accepted too
+        self.assertEqual((await node.get("/rooms/lobby", host="app.example")).status, 200)
+
+    async def test_any(self) -> None:
+        node = await self.serve("--origin", "*")
+        answer = await node.post(SAY, {"text": "x"}, origin="null")
+        self.assertEqual(answer.status, 201)
+        self.assertEqual(self.cors(answer)["origin"], "*")
+        self.assertIsNone(self.cors(answer)["credentials"])
+
+
+class PageTests(ServingTests):
+    async def test_a_fault_of_ours_is_not_blamed_on_a_form(self) -> None:
+        node = await self.serve()
+        with mock.patch("twisted.web.server.Request.process", side_effect=TypeError("ours")):
+            http = await node.ask("GET", "/healthz")
+            self.assertEqual(await http.raw.rest(), b"")
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
+    async def test_the_page_may_connect_to_its_own_origin_only(self) -> None:
+        node = await self.serve()
+        policy = str((await node.get("/")).header("content-security-policy"))
+        self.assertIn("connect-src 'self';", policy)
+
+    async def test_the_page_and_its_client(self) -> None:
+        node = await self.serve()
+        for path, kind in (("/", "text/html"), ("/chatd.js", "text/javascript")):
+            answer = await node.get(path)
+            self.assertEqual(answer.status, 200)
+            self.assertTrue(str(answer.header("content-type")).startswith(kind))
+            again = await node.get(path, if_none_match=str(answer.header("etag")))
+            self.assertEqual((again.status, again.body), (304, b""))
+            self.assertIsNone(again.header("content-length"))
+
+    async def test_probes(self) -> None:
+        node = await self.serve()
+        await node.post(SAY, {"text": "x"})
+        for path in ("/healthz", "/readyz"):
+            answer = await node.get(path)
+            self.assertEqual((answer.status, answer.header("cache-control")), (200, "no-store"))
+        metrics = await node.get("/metrics")
+        self.assertIn("text/plain", str(metrics.header("content-type")))
+        self.assertIn(b"\nchatd_messages_published_total 1.0\n", metrics.body)

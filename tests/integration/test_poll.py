@@ -1,0 +1,468 @@
+"""Long-poll with a cursor, and ``/poll`` with a cookie (protocol, section 5)."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from tests.support.serving import HTTP, Answer, Node, ServingTests
+from tests.support.tokens import Issuer
+from tests.support.waiting import until
+
+MESSAGES = "/rooms/lobby/messages"
+
+
+async def say(node: Node, *texts: str, room: str = "lobby", user: str = "ben") -> None:
+    for text in texts:
+        answer = await node.post(f"/rooms/{quote(room)}/messages?username={user}", {"text": text})
+        assert answer.status == 201, answer
+
+
+def texts(answer: Answer) -> list[str]:
+    return [message["text"] for message in answer.json["messages"]]
+
+
+async def waiting(node: Node, path: str, *before: HTTP, **headers: str) -> HTTP:
+    """A poll that has come as far as to wait."""
+    connections = node.service.door.connections
+    there = connections.total
+    http = await node.ask("GET", path, None, **headers)
+    await until(lambda: connections.total == there + 1)
+    return http
+
+
+class ReadTests(ServingTests):
+    async def test_without_a_start(self) -> None:
+        """No messages and the current cursor, at once, whatever ``wait`` says."""
+        node = await self.serve("--rate=1000/s")
+        await say(node, "x")
+        answer = await node.get(f"{MESSAGES}?wait=60")
+        cursor = (await node.get("/rooms/lobby")).json["cursor"]
+        expected = {"room": "lobby", "messages": [], "cursor": cursor, "gap": False}
+        self.assertEqual((answer.status, answer.json), (200, expected))
+
+    async def test_headers(self) -> None:
+        node = await self.serve()
+        for path in (MESSAGES, f"{MESSAGES}?last=5", "/poll?roomname=lobby", "/rooms/lobby"):
+            answer = await node.get(path)
+            self.assertEqual(answer.header("cache-control"), "no-store")
+            self.assertIsNone(answer.header("etag"))
+            self.assertEqual(answer.header("content-type"), "application/json; charset=utf-8")
+
+    async def test_page_by_page(self) -> None:
+        node = await self.serve("--rate=100000/s")
+        socket = await node.chat("ben")
+        for n in range(250):
+            socket.send({"type": "message", "room": "lobby", "text": str(n)})
+        for _ in range(250):
+            await socket.find("ack")
+        seen: list[str] = []
+        answer = await node.get(f"{MESSAGES}?since=2020-01-01T00:00:00Z")
+        sizes = []
+        while answer.json["messages"]:
+            sizes.append(len(answer.json["messages"]))
+            seen += texts(answer)
+            self.assertEqual(answer.json["cursor"], answer.json["messages"][-1]["cursor"])
+            answer = await node.get(f"{MESSAGES}?after={answer.json['cursor']}")
+        self.assertEqual(seen, [str(n) for n in range(250)])
+        self.assertEqual(sizes, [100, 100, 50])
+        self.assertEqual(answer.json["cursor"], (await node.get("/rooms/lobby")).json["cursor"])
+
+    async def test_starts_and_limits(self) -> None:
+        node = await self.serve("--rate=1000/s")
+        for n in range(5):
+            await say(node, str(n))
+            node.clock.advance(2)
+        everything = (await node.get(f"{MESSAGES}?last=1000")).json["messages"]
+        second = everything[1]
+        for query, expected in (
+            ("last=0", []),
+            ("last=2", ["3", "4"]),
+            ("last=2&limit=1", ["3", "4"]),
+            ("last=1000", ["0", "1", "2", "3", "4"]),
+            (f"after={second['cursor']}", ["2", "3", "4"]),
+            (f"after={quote(second['cursor'])}&limit=2", ["2", "3"]),
+            (f"since={second['time']}&limit=2", ["1", "2"]),
+            (
+                f"since={quote(second['time'].replace('Z', '+00:00'), safe='+')}",
+                ["1", "2", "3", "4"],
+            ),
+            ("since=2999-01-01T00:00:00Z", []),
+            (f"after={second['cursor']}&limit=0", []),
+            (f"after={second['cursor']}&limit=99999999999999999999", ["2", "3", "4"]),
+        ):
+            answer = await node.get(f"{MESSAGES}?{query}")
+            self.assertEqual(texts(answer), expected, query)
+            self.assertFalse(answer.json["gap"])
+
+    async def test_limit_0_moves_nothing(self) -> None:
+        node = await self.serve()
+        start = (await node.get(MESSAGES)).json["cursor"]
+        await say(node, "x")
+        answer = await node.get(f"{MESSAGES}?after={start}&limit=0&wait=60")
+        self.assertEqual((answer.json["messages"], answer.json["cursor"]), ([], start))
+
+    async def test_limits_are_cut(self) -> None:
+        node = await self.serve("--rate=100000/s")
+        socket = await node.chat("ben")
+        for _ in range(1005):
+            socket.send({"type": "message", "room": "lobby", "text": ""})
+        for _ in range(1005):
+            await socket.find("ack")
+        for query, n in (("limit=5000&since=2020-01-01T00:00:00Z", 1000), ("last=1000", 1000)):
+            self.assertEqual(len((await node.get(f"{MESSAGES}?{query}")).json["messages"]), n)
+
+    async def test_bad_parameters(self) -> None:
+        node = await self.serve()
+        cursor = (await node.get("/rooms/lobby")).json["cursor"]
+        for query in (
+            "after=",
+            "after=x",
+            "after=%ff",
+            "after=a:b",
+            f"after={cursor}&last=1",
+            "last=1&since=2020-01-01T00:00:00Z",
+            "last=",
+            "last=-1",
+            "last=1001",
+            "last=1.5",
+            "last=x",
+            "last=99999999999999999999",
+            "limit=-1",
+            "limit=x",
+            "limit=1.5",
+            "limit=",
+            "wait=-1",
+            "wait=x",
+            "wait=1e3",
+            "wait=nan",
+            "wait=inf",
+            "wait=",
+            "since=",
+            "since=yesterday",
+            "since=1700000000",
+            "since=2026-11-24",
+            "since=2026-11-24T00:00:00",
+            "username=a%20b",
+            "username=",
+        ):
+            answer = await node.get(f"{MESSAGES}?{query}")
+            self.assertEqual((answer.status, answer.code), (400, "bad_request"), query)
+
+    async def test_gaps(self) -> None:
+        """An old life's cursor and one beyond the end are answered from the oldest message kept."""
+        node = await self.serve("--rate=1000/s")
+        old = (await node.get(MESSAGES)).json["cursor"]
+        await node.service.chat.directory.delete("lobby")
+        await node.service.chat.directory.create("lobby")
+        epoch = (await node.get(MESSAGES)).json["cursor"].partition(":")[0]
+        await say(node, "1", "2")
+        for cursor in (old, f"{epoch}:99", "0:3"):
+            for path in (f"{MESSAGES}?after={cursor}", f"/poll?roomname=lobby&after={cursor}"):
+                answer = await node.get(path)
+                self.assertTrue(answer.json["gap"], cursor)
+                self.assertEqual(texts(answer), ["1", "2"])
+        self.assertFalse((await node.get(f"{MESSAGES}?after={answer.json['cursor']}")).json["gap"])
+
+    async def test_what_retention_removed_is_a_gap(self) -> None:
+        node = await self.serve("--retain=1h")
+        start = (await node.get(MESSAGES)).json["cursor"]
+        await say(node, "old")
+        seen = (await node.get(f"{MESSAGES}?after={start}")).json
+        await say(node, "old too")
+        node.clock.advance(3000)
+        await say(node, "young")
+        node.clock.advance(700)
+        for query, gap in (
+            (f"after={start}", True),
+            (f"after={seen['cursor']}", True),
+            ("last=10", False),
+            ("since=2020-01-01T00:00:00Z", False),
+        ):
+            answer = await node.get(f"{MESSAGES}?{query}")
+            self.assertEqual((answer.json["gap"], texts(answer)), (gap, ["young"]), query)
+
+
+class WaitTests(ServingTests):
+    async def test_the_next_message_ends_it(self) -> None:
+        node = await self.serve()
+        cursor = (await node.get(MESSAGES)).json["cursor"]
+        polls = [await waiting(node, f"{MESSAGES}?after={cursor}&wait=30") for _ in range(3)]
+        await say(node, "x")
+        answers = [await poll.answer() for poll in polls]
+        for answer in answers:
+            self.assertEqual((texts(answer), answer.json["gap"]), (["x"], False))
+            self.assertEqual(answer.body, answers[0].body)
+
+    async def test_the_time_ends_it(self) -> None:
+        """With no messages, and the cursor as it was."""
+        node = await self.serve()
+        await say(node, "x")
+        cursor = (await node.get(MESSAGES)).json["cursor"]
+        for wait, seconds in (("5", 5), ("2.5", 2.5), ("60", 60), ("61", 60), ("1" * 40, 60)):
+            poll = await waiting(node, f"{MESSAGES}?after={cursor}&wait={wait}")
+            node.clock.advance(seconds - 2)
+            await node.get("/healthz")
+            self.assertEqual(node.service.door.connections.total, 1, wait)
+            node.clock.advance(2)
+            answer = await poll.answer()
+            self.assertEqual((texts(answer), answer.json["cursor"]), ([], cursor), wait)
+
+    async def test_what_is_there_is_returned_at_once(self) -> None:
+        node = await self.serve()
+        await say(node, "x")
+        for query in ("last=1", "since=2020-01-01T00:00:00Z"):
+            self.assertEqual(texts(await node.get(f"{MESSAGES}?{query}&wait=60")), ["x"])
+
+    async def test_last_0_waits_for_what_comes(self) -> None:
+        node = await self.serve()
+        await say(node, "before")
+        poll = await waiting(node, f"{MESSAGES}?last=0&wait=60")
+        await say(node, "after")
+        self.assertEqual(texts(await poll.answer()), ["after"])
+
+    async def test_a_poller_that_lost_its_right(self) -> None:
+        node = await self.serve()
+        directory = node.service.chat.directory
+        await directory.create("den", private=True)
+        await directory.add_member("den", "ann")
+        cursor = (await node.get("/rooms/den?username=ann")).json["cursor"]
+        poll = await waiting(node, f"/rooms/den/messages?after={cursor}&wait=60&username=ann")
+        await directory.remove_member("den", "ann")
+        answer = await poll.answer()
+        self.assertEqual((answer.status, answer.code), (403, "forbidden"))
+
+    async def test_a_room_that_is_deleted(self) -> None:
+        node = await self.serve()
+        cursor = (await node.get(MESSAGES)).json["cursor"]
+        polls = [
+            await waiting(node, f"{MESSAGES}?after={cursor}&wait=60"),
+            await waiting(node, f"/poll?roomname=lobby&after={cursor}&wait=60"),
+        ]
+        await node.service.chat.directory.delete("lobby")
+        for poll in polls:
+            answer = await poll.answer()
+            self.assertEqual((answer.status, answer.code), (404, "unknown_room"))
+
+    async def test_a_token_that_expires(self) -> None:
+        issuer = Issuer(self.mktemp())
+        node = await self.serve(*issuer.options)
+        token = issuer.token("ann", node.clock.seconds() + 20)
+        cursor = (await node.get(f"{MESSAGES}?token={token}")).json["cursor"]
+        poll = await waiting(node, f"{MESSAGES}?token={token}&after={cursor}&wait=60")
+        node.clock.advance(21)
+        answer = await poll.answer()
+        self.assertEqual((answer.status, answer.code), (401, "unauthorized"))
+
+
+class PresenceTests(ServingTests):
+    async def members(self, node: Node) -> list[str]:
+        found = (await node.get("/rooms/lobby")).json
+        self.assertEqual(found["count"], len(found["members"]))
+        return list(found["members"])
+
+    async def test_a_named_poller(self) -> None:
+        """Present from its poll until 90 s after it."""
+        node = await self.serve()
+        for path in (f"{MESSAGES}?username=ann", "/poll?roomname=lobby&username=ann"):
+            await node.get(path)
+            self.assertEqual(await self.members(node), ["ann"])
+            node.clock.advance(60)
+            await node.get(path)
+            node.clock.advance(89)
+            await node.get("/healthz")
+            self.assertEqual(await self.members(node), ["ann"])
+            node.clock.advance(3)
+            await until(lambda: not node.service.chat.presence.members("lobby").count)
+
+    async def test_while_it_waits(self) -> None:
+        node = await self.serve()
+        cursor = (await node.get(MESSAGES)).json["cursor"]
+        poll = await waiting(node, f"{MESSAGES}?after={cursor}&username=ann&wait=60")
+        self.assertEqual(await self.members(node), ["ann"])
+        node.clock.advance(60)
+        await poll.answer()
+        node.clock.advance(80)
+        await node.get("/healthz")
+        self.assertEqual(await self.members(node), ["ann"])
+
+    async def test_nobody_is_not_counted(self) -> None:
+        node = await self.serve()
+        await node.get(MESSAGES)
+        await node.get("/poll?roomname=lobby")
+        self.assertEqual(await self.members(node), [])
+
+    async def test_others_are_told(self) -> None:
+        node = await self.serve()
+        ben = await node.chat("ben", "lobby")
+        node.clock.advance(1)
+        await ben.find("presence")
+        await node.get(f"{MESSAGES}?username=ann")
+        node.clock.advance(1)
+        told = await ben.find("presence")
+        self.assertEqual((told["joined"], told["left"], told["count"]), (["ann"], [], 2))
+        node.clock.advance(91)
+        await until(lambda: node.service.chat.presence.members("lobby").count == 1)
+        node.clock.advance(1)
+        self.assertEqual((await ben.find("presence"))["left"], ["ann"])
+
+    async def test_a_room_that_may_not_be_entered(self) -> None:
+        node = await self.serve()
+        await node.service.chat.directory.create("den", private=True)
+        await node.get("/rooms/den/messages?username=ann")
+        await node.get("/rooms/nowhere/messages?username=ann")
+        for room in ("den", "nowhere"):
+            self.assertEqual(node.service.chat.presence.members(room).count, 0)
+
+
+class Poller:
+    """A browser that polls ``/poll`` and keeps its cookies."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.jar: dict[str, str] = {}
+
+    async def poll(self, query: str) -> Answer:
+        cookies = "; ".join(f"{name}={value}" for name, value in self.jar.items())
+        answer = await self.node.get(f"/poll?{query}", cookie=cookies)
+        for cookie in answer.headers.getRawHeaders("set-cookie") or ():
+            name, _, value = cookie.partition(";")[0].partition("=")
+            self.jar[name] = value
+        return answer
+
+
+class CookieTests(ServingTests):
+    async def test_each_poller_gets_every_message(self) -> None:
+        node = await self.serve("--rate=1000/s")
+        await say(node, "before")
+        pollers = [(Poller(node), f"roomname=lobby&username={user}") for user in ("ann", "ben")]
+        for poller, query in pollers:
+            first = await poller.poll(query)
+            cursor = (await node.get("/rooms/lobby")).json["cursor"]
+            expected = {"roomname": "lobby", "messages": [], "cursor": cursor, "gap": False}
+            self.assertEqual((first.status, first.json), (200, expected))
+        await say(node, "1", "2")
+        for poller, query in pollers:
+            self.assertEqual(texts(await poller.poll(query)), ["1", "2"])
+            self.assertEqual(texts(await poller.poll(query)), [])
+
+    async def test_a_cookie_for_each_room_and_user(self) -> None:
+        """One browser, two users and two rooms."""
+        node = await self.serve("--room=lobby", "--room=other", "--rate=1000/s")
+        browser = Poller(node)
+        places = [f"roomname={r}&username={u}" for r in ("lobby", "other") for u in ("ann", "ben")]
+        for place in places:
+            await browser.poll(place)
+        self.assertEqual(len(browser.jar), 4)
+        await say(node, "x")
+        await say(node, "y", room="other")
+        for place in places:
+            expected = ["x"] if "lobby" in place else ["y"]
+            self.assertEqual(texts(await browser.poll(place)), expected, place)
+
+    async def test_two_tabs(self) -> None:
+        """They share a cookie; ``after`` wins over it."""
+        node = await self.serve()
+        browser = Poller(node)
+        query = "roomname=lobby&username=ann"
+        start = (await browser.poll(query)).json["cursor"]
+        await say(node, "1", "2")
+        self.assertEqual(texts(await browser.poll(query)), ["1", "2"])
+        self.assertEqual(texts(await browser.poll(query)), [])
+        self.assertEqual(texts(await browser.poll(f"{query}&after={start}")), ["1", "2"])
+
+    async def test_it_waits(self) -> None:
+        node = await self.serve()
+        browser = Poller(node)
+        query = "roomname=lobby&username=ann"
+        await browser.poll(query)
+        [(name, value)] = browser.jar.items()
+        poll = await waiting(node, f"/poll?{query}&wait=30", cookie=f"{name}={value}")
+        await say(node, "x")
+        self.assertEqual(texts(await poll.answer()), ["x"])
+
+    async def test_the_first_call_never_waits(self) -> None:
+        node = await self.serve()
+        self.assertEqual((await Poller(node).poll("roomname=lobby&wait=60")).status, 200)
+
+    async def test_not_a_cookie_of_ours(self) -> None:
+        node = await self.serve()
+        browser = Poller(node)
+        await browser.poll("roomname=lobby")
+        [name] = browser.jar
+        for value in ("", "x", "0:0:0", '"', "%ff", "x" * 4000):
+            browser.jar[name] = value
+            answer = await browser.poll("roomname=lobby")
+            self.assertEqual((answer.status, texts(answer)), (200, []), value)
+            self.assertRegex(browser.jar[name], "^[0-9a-f]+:-1$")
+
+    async def test_the_cookie(self) -> None:
+        node = await self.serve("--trusted-proxy=127.0.0.1")
+        answer = await node.get("/poll?roomname=lobby&username=ann")
+        name, *attributes = str(answer.header("set-cookie")).split("; ")
+        self.assertRegex(name, r"^[a-z0-9_]+=[0-9a-f]+:-1$")
+        self.assertEqual(set(attributes), {"HttpOnly", "SameSite=Lax"})
+        answer = await node.get("/poll?roomname=lobby", x_forwarded_proto="https")
+        self.assertIn("; Secure", str(answer.header("set-cookie")))
+
+    async def test_bad_requests(self) -> None:
+        node = await self.serve()
+        for query in (
+            "",
+            "roomname=",
+            "roomname=a/b",
+            "roomname=lobby&username=",
+            "roomname=lobby&wait=x",
+            "roomname=lobby&after=x",
+            "roomname=lobby&after=",
+        ):
+            answer = await node.get(f"/poll?{query}")
+            self.assertEqual((answer.status, answer.code), (400, "bad_request"), query)
+
+    async def test_spaces(self) -> None:
+        node = await self.serve("--room=Harry_Potter")
+        browser = Poller(node)
+        query = "roomname=Harry%20Potter&username=Ann+Lee"
+        self.assertEqual((await browser.poll(query)).json["roomname"], "Harry_Potter")
+        await self.send(node, message="x", roomname="Harry Potter", username="Ann Lee")
+        [message] = (await browser.poll(query)).json["messages"]
+        self.assertEqual((message["room"], message["user"]), ("Harry_Potter", "Ann_Lee"))
+
+    async def send(self, node: Node, **value: Any) -> Answer:
+        return await node.post("/poll", {"status": "message", **value})
+
+    async def test_publish(self) -> None:
+        node = await self.serve()
+        answer = await self.send(node, message="«hi»", username="ann", roomname="lobby")
+        self.assertEqual(answer.status, 200)
+        [message] = (await node.get(f"{MESSAGES}?last=1")).json["messages"]
+        self.assertEqual((message["user"], message["text"]), ("ann", "«hi»"))
+        self.assertEqual(answer.json, {"id": message["id"]})
+
+    async def test_publish_whatever_it_is_called(self) -> None:
+        """The original sent JSON with jQuery, as a form by its name."""
+        node = await self.serve()
+        body = b'{"status":"message","message":"a=b&c=d","username":"ann","roomname":"lobby"}'
+        for kind in ("application/x-www-form-urlencoded", "text/plain", ""):
+            self.assertEqual((await node.post("/poll", body, content_type=kind)).status, 200)
+        [message] = (await node.get(f"{MESSAGES}?last=1")).json["messages"]
+        self.assertEqual(message["text"], "a=b&c=d")
+
+    async def test_publish_refused(self) -> None:
+        node = await self.serve()
+        whole = {"message": "x", "username": "ann", "roomname": "lobby"}
+        for wrong, status, code in (
+            ({"username": None}, 401, "unauthorized"),
+            ({"username": "a/b"}, 400, "bad_request"),
+            ({"username": 7}, 400, "bad_request"),
+            ({"roomname": 7}, 400, "bad_request"),
+            ({"roomname": "nowhere"}, 404, "unknown_room"),
+            ({"message": 7}, 400, "bad_request"),
+            ({"message": "x" * 16385}, 413, "too_large"),
+            ({"status": "nonsense"}, 400, "bad_request"),
+        ):
+            answer = await self.send(node, **{**whole, **wrong})
+            self.assertEqual((answer.status, answer.code), (status, code), wrong)
+        for body in (b"", b"hello", b"[]", b"{}"):
+            answer = await node.post("/poll", body)
+            self.assertEqual((answer.status, answer.code), (400, "bad_request"), body)

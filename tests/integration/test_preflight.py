@@ -1,0 +1,91 @@
+"""What ends start-up is said in one line by the process that the operator started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatd.brokers.sqlite.schema import Lock
+from tests.support.daemon import _TWISTD, PATIENCE, ROOT, free_port
+
+
+class PreflightTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        self.pidfile = self.folder / "chatd.pid"
+        self.addCleanup(self.end)
+
+    def end(self) -> None:
+        """Leave no daemon behind, whatever failed."""
+        if self.pidfile.exists():
+            os.kill(int(self.pidfile.read_text()), signal.SIGKILL)
+
+    def twistd(self, *options: str, stay: bool = False) -> subprocess.CompletedProcess[str]:
+        """Start chatd in the background, or let it ``stay`` in the foreground."""
+        how = ["--nodaemon"] if stay else []
+        own = ["--pidfile=chatd.pid", "--logfile=chatd.log", "chatd"]
+        ports = ["--setup=off", "--websocket=off"]
+        return subprocess.run(
+            [sys.executable, "-c", _TWISTD, *how, *own, *ports, *options],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+
+    def refused(self, why: str, *options: str, stay: bool = False) -> None:
+        done = self.twistd(*options, stay=stay)
+        self.assertEqual((done.returncode, done.stdout), (1, ""), done.stderr)
+        self.assertRegex(done.stderr, rf"\Achatd: [^\n]*{why}[^\n]*\n\Z")
+        self.assertFalse(self.pidfile.exists())
+
+    def test_a_port_in_use(self) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            why = f"cannot listen on 127.0.0.1:{port}: .*Address already in use"
+            for stay in (False, True):
+                http = f"--http=tcp:{port}:interface=127.0.0.1"
+                self.refused(why, "--broker=memory:", http, stay=stay)
+
+    def test_a_port_given_twice(self) -> None:
+        http = f"--http=tcp:{free_port()}:interface=127.0.0.1"
+        again = f"{http}:backlog=5"
+        self.refused("Address already in use", "--broker=memory:", http, again)
+
+    def test_a_database_in_use(self) -> None:
+        path = os.path.realpath(self.folder / "chat.sqlite")
+        lock = Lock(path)
+        self.addCleanup(lock.release)
+        http = f"--http=tcp:{free_port()}:interface=127.0.0.1"
+        self.refused(f"process {os.getpid()} has it open", "--broker=sqlite:chat.sqlite", http)
+
+    def test_a_folder_that_does_not_exist(self) -> None:
+        http = f"--http=tcp:{free_port()}:interface=127.0.0.1"
+        self.refused("its folder does not exist", "--broker=sqlite:nowhere/chat.sqlite", http)
+
+    def test_nothing_in_the_way(self) -> None:
+        """It starts in the background, says nothing, and goes when it is told to."""
+        port = free_port()
+        done = self.twistd("--broker=sqlite:chat.sqlite", f"--http=tcp:{port}:interface=127.0.0.1")
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            self.assertTrue(client.recv(100).startswith(b"HTTP/1.1 200"))
+        os.kill(int(self.pidfile.read_text()), signal.SIGTERM)
+        deadline = time.monotonic() + PATIENCE
+        while self.pidfile.exists():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.02)

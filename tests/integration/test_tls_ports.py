@@ -1,0 +1,293 @@
+"""TLS on all three ports of a running node, and ports that are Unix sockets."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import (
+    TCP4ClientEndpoint,
+    UNIXClientEndpoint,
+    connectProtocol,
+    wrapClientTLS,
+)
+from twisted.internet.ssl import Certificate, optionsForClientTLS
+from twisted.logger import LogEvent, globalLogPublisher
+
+from tests.integration.test_limits_live import buffered, connections
+from tests.integration.test_tls import Lax
+from tests.support.certificates import Certificates, make_certificates
+from tests.support.guarded import GuardedTests
+from tests.support.serving import HTTP, EventStream, Node, Raw, WebSocket
+from tests.support.waiting import pause, until
+
+reactor: Any = _reactor
+UPGRADE = {"Sec-WebSocket-Protocol": "chatd.v1"}
+
+
+def end(raw: Raw) -> Deferred[None]:
+    """Cut a connection, if it is not cut yet."""
+    if not raw.lost:
+        raw.transport.abortConnection()
+    return Deferred.fromCoroutine(until(lambda: raw.lost))
+
+
+class TLSTests(GuardedTests):
+    def setUp(self) -> None:
+        self.files: Certificates = make_certificates(self.folder())
+        self.events: list[LogEvent] = []
+        observer: Any = self.events.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+
+    def endpoint(self) -> str:
+        files = self.files
+        return (
+            f"ssl:0:interface=127.0.0.1:privateKey={files.server_key}"
+            f":certKey={files.server_certificate}"
+        )
+
+    async def tls(self, *options: str) -> Node:
+        """A node whose three ports speak TLS."""
+        ports = [f"--{port}={self.endpoint()}" for port in ("websocket", "http", "setup")]
+        return await self.serve("--rate", "10000/s", *ports, *options)
+
+    async def dial(self, node: Node, port: str) -> Raw:
+        """A TLS connection that trusts the authority of the tests, and nobody else."""
+        authority = Certificate.loadPEM(self.files.authority.read_bytes())
+        trusting = optionsForClientTLS("localhost", authority)
+        plain = TCP4ClientEndpoint(reactor, "127.0.0.1", node.port(port))
+        raw = Raw()
+        self.addCleanup(end, raw)
+        await connectProtocol(wrapClientTLS(trusting, plain), raw)
+        return raw
+
+    async def websocket(self, node: Node, path: str, port: str, **headers: str) -> WebSocket:
+        raw = await self.dial(node, port)
+        host = {"Host": f"localhost:{node.port(port)}"}
+        return await WebSocket.open(raw, path, {**host, **UPGRADE, **headers})
+
+    async def ask(self, node: Node, method: str, path: str, body: Any = None) -> HTTP:
+        raw = await self.dial(node, "http")
+        content = json.dumps(body).encode() if body is not None else b""
+        raw.send(
+            f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            f"Content-Length: {len(content)}\r\n\r\n".encode()
+            + content
+        )
+        return HTTP(raw, method)
+
+    def tracebacks(self) -> list[LogEvent]:
+        """What was logged as a failure."""
+        return [e for e in self.events if "log_failure" in e or e.get("isError")]
+
+
+class EveryPortTests(TLSTests):
+    async def test_websocket(self) -> None:
+        node = await self.tls()
+        for path, port in (("/?username=ann", "websocket"), ("/ws?username=ann", "http")):
+            own = f"https://localhost:{node.port(port)}"
+            socket = await self.websocket(node, path, port, Origin=own)
+            self.assertEqual(await socket.receive(), {"type": "welcome", "user": "ann"})
+            await socket.join("lobby")
+            await socket.say("lobby", "x" * 10_000)
+            socket.frame(b"\x03\xe8", 8)
+            self.assertEqual((await socket.closed()).code, 1000)
+            foreign = await self.websocket(node, path, port, Origin="https://localhost")
+            self.assertEqual(foreign.status, 403)
+
+    async def test_long_poll_and_event_streams(self) -> None:
+        node = await self.tls()
+        http = await self.ask(node, "GET", "/rooms/lobby/events")
+        stream = EventStream(http, await http.head())
+        start = (await (await self.ask(node, "GET", "/rooms/lobby")).answer()).json["cursor"]
+        path = f"/rooms/lobby/messages?after={start}&wait=60"
+        waiting = await self.ask(node, "GET", path)
+        await until(lambda: node.service.door.connections.total == 2)
+        said = await self.ask(node, "POST", "/rooms/lobby/messages?username=ann", {"text": "x"})
+        self.assertEqual((await said.answer()).status, 201)
+        self.assertEqual((await stream.message()).data["text"], "x")
+        self.assertEqual((await waiting.answer()).json["messages"][0]["text"], "x")
+        poll = await (await self.ask(node, "GET", "/poll?roomname=lobby&username=ann")).answer()
+        self.assertIn("; Secure", poll.header("set-cookie") or "")
+
+    async def test_set_up(self) -> None:
+        node = await self.tls()
+        raw = await self.dial(node, "setup")
+        raw.send(b'{"roomname":"made"}\n{"roomname":"")}\n')
+        self.assertEqual(await raw.until(b"\n"), b"200")
+        self.assertRegex((await raw.rest()).decode(), "^400 bad_request: ")
+
+    async def test_refusals(self) -> None:
+        """They arrive whole, also while the client is still sending."""
+        node = await self.tls("--max-frame", "16KB")
+        raw = await self.dial(node, "http")
+        raw.send(b"POST /poll HTTP/1.1\r\nContent-Length: 900000\r\n\r\n" + b"x" * 900_000)
+        answer = await HTTP(raw, "POST").answer()
+        self.assertEqual((answer.status, answer.code), (413, "too_large"))
+        await until(lambda: not connections())
+        socket = await self.websocket(node, "/", "websocket")
+        socket.raw.send(b"\x81\xff" + (1 << 40).to_bytes(8) + b"mask" + b"x" * 900_000)
+        self.assertEqual((await socket.closed()).code, 1009)
+
+
+class SlowReaderTests(TLSTests):
+    """Its memory is bounded, and it misses nothing."""
+
+    async def fill(self, node: Node, number: int) -> None:
+        socket = await self.websocket(node, "/?username=ann", "websocket")
+        for n in range(number):
+            frame = {"type": "message", "room": "lobby", "text": f"{n} " + "x" * 10_000}
+            socket.send({**frame, "id": str(n)})
+        for _ in range(number):
+            await socket.find("ack")
+        socket.raw.abort()
+
+    async def test_event_streams(self) -> None:
+        node = await self.tls()
+        http = await self.ask(node, "GET", "/rooms/lobby/events")
+        stream = EventStream(http, await http.head())
+        http.raw.transport.transport.pauseProducing()
+        await self.fill(node, 600)
+        await pause(0.05)
+        self.assertLess(buffered(), 200_000)
+        http.raw.transport.transport.resumeProducing()
+        heard = [int((await stream.message()).data["text"].split()[0]) for _ in range(600)]
+        self.assertEqual(heard, list(range(600)))
+
+    async def test_websocket(self) -> None:
+        node = await self.tls()
+        socket = await self.websocket(node, "/?username=ben", "websocket")
+        await socket.receive()
+        await socket.join("lobby")
+        socket.raw.transport.transport.pauseProducing()
+        await self.fill(node, 600)
+        await pause(0.05)
+        self.assertLess(buffered(), 200_000)
+        socket.raw.transport.transport.resumeProducing()
+        heard = [int((await socket.find("message"))["text"].split()[0]) for _ in range(600)]
+        self.assertEqual(heard, list(range(600)))
+
+
+class BadHandshakeTests(TLSTests):
+    async def test_old_versions(self) -> None:
+        node = await self.tls()
+        for port in ("websocket", "http", "setup"):
+            for version, passes in ((SSL.TLS1_1_VERSION, False), (SSL.TLS1_2_VERSION, True)):
+                raw = Raw()
+                endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", node.port(port))
+                await connectProtocol(wrapClientTLS(Lax(version), endpoint), raw)
+                raw.send(b"{}\n" if port == "setup" else b"GET / HTTP/1.1\r\n\r\n")
+                if passes:
+                    await until(lambda: raw.received)  # noqa: B023
+                    raw.abort()
+                await until(lambda: raw.lost)  # noqa: B023
+                self.assertEqual(bool(raw.received), passes, port)
+        self.assertEqual(self.tracebacks(), [])
+
+    async def test_garbage_and_plain_text(self) -> None:
+        """On a TLS port, and TLS on plain ones: no traceback, and the connection ends."""
+        node = await self.tls()
+        plain = await self.serve()
+        for sent in (
+            b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            b'{"roomname":"made"}\n',
+            bytes(range(256)),
+        ):
+            for port in ("websocket", "http", "setup"):
+                raw = await node.raw(port)
+                raw.send(sent)
+                await raw.rest()
+        hello = b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03" + bytes(192)
+        for port in ("websocket", "http", "setup"):
+            raw = await plain.raw(port)
+            raw.send(hello + b"\r\n\r\n")
+            await pause(0.01)
+            plain.clock.advance(31)
+            await pause(0.01)
+            plain.clock.advance(31)
+            await raw.rest()
+        self.assertEqual(self.tracebacks(), [])
+
+    async def test_a_handshake_that_never_ends(self) -> None:
+        node = await self.tls()
+        raws = [await node.raw(port) for port in ("websocket", "http", "setup")]
+        for raw in raws:
+            raw.send(b"\x16\x03\x01\x02\x00")
+        await pause(0.02)
+        node.clock.advance(61)
+        await pause(0.01)
+        node.clock.advance(20)
+        for raw in raws:
+            await raw.rest()
+        await until(lambda: not connections())
+
+
+class ReloadTests(TLSTests):
+    async def test_nobody_is_dropped(self) -> None:
+        """SIGHUP itself is in ``test_reload``."""
+        node = await self.tls()
+        socket = await self.websocket(node, "/?username=ann", "websocket")
+        await socket.receive()
+        await socket.join("lobby")
+        http = await self.ask(node, "GET", "/rooms/lobby/events")
+        stream = EventStream(http, await http.head())
+        old = self.files
+        self.files = make_certificates(old.server_key.parent)
+        node.service.reload()
+        await socket.say("lobby", "still here")
+        self.assertEqual((await stream.message()).data["text"], "still here")
+        # trusts the new authority only
+        again = await self.websocket(node, "/?username=ben", "websocket")
+        self.assertEqual((await again.receive())["user"], "ben")
+
+
+class UnixSocketTests(GuardedTests):
+    async def test_all_ports(self) -> None:
+        folder = self.folder()
+        ports = ("websocket", "http", "setup")
+        node = await self.serve(*(f"--{port}=unix:{folder / port}" for port in ports))
+        shown = {"Host": "localhost", **UPGRADE}
+        for path, port in (("/?username=ann", "websocket"), ("/ws?username=ann", "http")):
+            socket = await WebSocket.open(await self.dial(node, folder / port), path, shown)
+            self.assertEqual((await socket.receive())["user"], "ann")
+            await socket.join("lobby")
+            await socket.say("lobby", "hello")
+        raw = await self.dial(node, folder / "http")
+        raw.send(b"GET /rooms/lobby/messages?last=9 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        http = HTTP(raw, "GET")
+        head = await http.head()
+        body = json.loads(await raw.take(int(head.header("content-length") or 0)))
+        self.assertEqual([m["text"] for m in body["messages"]], ["hello", "hello"])
+        raw = await self.dial(node, folder / "http")
+        raw.send(b"GET /rooms/lobby/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        self.assertEqual((await HTTP(raw, "GET").head()).status, 200)
+        raw = await self.dial(node, folder / "http")
+        raw.send(b"nonsense\r\n\r\n")
+        self.assertEqual((await HTTP(raw, "GET").answer()).status, 400)
+        raw = await self.dial(node, folder / "setup")
+        raw.send(b'{"roomname":"made"}\n')
+        self.assertEqual(await raw.until(b"\n"), b"200")
+
+    async def test_a_proxy_behind_one(self) -> None:
+        folder = self.folder()
+        options = [f"--http=unix:{folder / 'http'}", "--host=*", "--trusted-proxy=unix"]
+        for given, status in ((options, 200), (options[:2], 403)):
+            node = await self.serve(*given)
+            raw = await self.dial(node, folder / "http")
+            raw.send(
+                b"GET /rooms/lobby HTTP/1.1\r\nHost: upstream\r\nConnection: close\r\n"
+                b"Origin: https://chat.example.org\r\nX-Forwarded-Proto: https\r\n"
+                b"X-Forwarded-Host: chat.example.org\r\n\r\n"
+            )
+            self.assertEqual((await HTTP(raw, "GET").answer()).status, status)
+            await node.stop()
+
+    async def dial(self, node: Node, path: Any) -> Raw:
+        raw = Raw()
+        self.addCleanup(end, raw)
+        await connectProtocol(UNIXClientEndpoint(reactor, str(path)), raw)
+        return raw

@@ -1,0 +1,226 @@
+"""Tokens while they are in use: renewed, narrowed, run out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support.guarded import KEY, OTHER_KEY, GuardedTests, bearing, token
+from tests.support.serving import CLOSE, Node, WebSocket
+from tests.support.waiting import pause, until
+
+
+class LiveTests(GuardedTests):
+    async def welcome(self, node: Node, shown: str, **more: Any) -> WebSocket:
+        """A socket that has been welcomed with a token."""
+        socket = await node.websocket(f"/?token={shown}", **more)
+        self.assertEqual((await socket.receive())["type"], "welcome")
+        return socket
+
+
+class WhichTokenTests(LiveTests):
+    async def test_the_header_wins_on_every_transport(self) -> None:
+        node = await self.guarded()
+        ann, ben = token(node, "ann"), token(node, "ben")
+        for port in ("websocket", "http"):
+            socket = await node.websocket(f"/ws?token={ben}", port, **bearing(ann))
+            self.assertEqual(await socket.receive(), {"type": "welcome", "user": "ann"}, port)
+        said = await node.post(f"/rooms/hall/messages?token={ben}", {"text": "x"}, **bearing(ann))
+        self.assertEqual(said.status, 201)
+        [message] = (await node.get("/rooms/hall/messages?last=1", **bearing(ben))).json["messages"]
+        self.assertEqual(message["user"], "ann")
+
+
+class RenewalTests(LiveTests):
+    async def test_the_new_expiry_replaces_the_old(self) -> None:
+        node = await self.guarded()
+        socket = await self.welcome(node, token(node, lives=60))
+        await socket.join("hall")
+        answer = await socket.ask({"type": "auth", "token": token(node, lives=600)})
+        self.assertEqual(answer, {"type": "welcome", "user": "ann"})
+        node.clock.advance(100)
+        await pause()
+        await socket.say("hall", "still here")
+        node.clock.advance(502)
+        self.assertEqual((await socket.closed()).code, 4401)
+
+    async def test_a_shorter_life_counts_too(self) -> None:
+        node = await self.guarded()
+        socket = await self.welcome(node, token(node, lives=600))
+        await socket.ask({"type": "auth", "token": token(node, lives=60)})
+        node.clock.advance(62)
+        self.assertEqual((await socket.closed()).code, 4401)
+
+    async def test_what_is_refused_changes_nothing(self) -> None:
+        node = await self.guarded()
+        socket = await self.welcome(node, token(node, rooms=["hall"], lives=60))
+        await socket.join("hall")
+        for shown, code in (
+            (token(node, "ben"), "forbidden"),
+            (token(node, key=OTHER_KEY), "unauthorized"),
+            (token(node, lives=-1), "unauthorized"),
+            ("", "unauthorized"),
+            (None, "bad_request"),
+            (7, "bad_request"),
+        ):
+            answer = await socket.ask_for("error", {"type": "auth", "token": shown})
+            self.assertEqual(answer["code"], code)
+            self.assertNotIn(str(shown or "eyJ"), answer["text"])
+        await socket.say("hall", "still ann")
+        node.clock.advance(62)
+        self.assertEqual((await socket.closed()).code, 4401)
+
+    async def test_narrower_rooms_are_left(self) -> None:
+        node = await self.guarded()
+        socket = await self.welcome(node, token(node, rooms=["hall", "den", "lobby"]))
+        for room in ("hall", "den", "lobby"):
+            await socket.join(room)
+        socket.send({"type": "auth", "token": token(node, rooms=["hall"])})
+        said = [one for one in await socket.fence() if one["type"] != "presence"]
+        self.assertEqual(
+            [(one["type"], one.get("room"), one.get("code")) for one in said],
+            [
+                ("left", "den", None),
+                ("error", "den", "forbidden"),
+                ("left", "lobby", None),
+                ("error", "lobby", "forbidden"),
+                ("welcome", None, None),
+            ],
+        )
+        other = await self.welcome(node, token(node, "mia"))
+        for room in ("lobby", "den", "hall"):
+            await other.say(room, f"in {room}")
+        self.assertEqual((await socket.find("message"))["text"], "in hall")
+        answer = await socket.ask_for("error", {"type": "join", "room": "den"})
+        self.assertEqual(answer["code"], "forbidden")
+
+    async def test_wider_rooms_are_open(self) -> None:
+        node = await self.guarded()
+        socket = await self.welcome(node, token(node, rooms=[]))
+        answer = await socket.ask({"type": "join", "room": "den"})
+        self.assertEqual(answer["code"], "forbidden")
+        await socket.ask({"type": "auth", "token": token(node, rooms=["den"])})
+        self.assertEqual((await socket.join("den"))["room"], "den")
+
+    async def test_a_join_under_way_has_the_new_rights(self) -> None:
+        node = await self.guarded()
+        socket = await self.welcome(node, token(node, rooms=["den"]))
+        frames = [
+            {"type": "join", "room": "den", "last": 10},
+            {"type": "auth", "token": token(node, rooms=["hall"])},
+        ]
+        for frame in frames:
+            socket.send(frame)
+        heard = await socket.find("error")
+        self.assertEqual((heard["code"], heard["room"]), ("forbidden", "den"))
+        mia = await self.welcome(node, token(node, "mia"))
+        await mia.say("den", "a secret")
+        self.assertNotIn("message", [one["type"] for one in await socket.fence()])
+
+
+class ExpiryTests(LiveTests):
+    async def test_websocket(self) -> None:
+        node = await self.guarded()
+        socket = await self.welcome(node, token(node, lives=60))
+        await socket.join("hall")
+        node.clock.advance(59)
+        await socket.say("hall", "still here")
+        node.clock.advance(2)
+        heard = await socket.find("error")
+        self.assertEqual(heard["code"], "unauthorized")
+        self.assertEqual((await socket.closed()).code, 4401)
+
+    async def test_nothing_is_said_or_heard_after_the_close(self) -> None:
+        """Also by a client that does not answer the close frame."""
+        node = await self.guarded()
+        deaf = await self.welcome(node, token(node, lives=60))
+        await deaf.join("hall")
+        other = await self.welcome(node, token(node, "mia", lives=6000))
+        node.clock.advance(62)
+        while (await deaf.receive_frame())[0] != CLOSE:
+            pass
+        deaf.send({"type": "message", "room": "hall", "text": "from beyond", "id": "late"})
+        await other.join("hall")
+        await other.say("hall", "not for the dead")
+        members = (await node.get("/rooms/hall", **bearing(token(node, "mia")))).json["members"]
+        self.assertEqual(members, ["mia"])
+        node.clock.advance(11)
+        self.assertEqual(await deaf.raw.rest(), b"")
+        answer = await node.get("/rooms/hall/messages?last=9", **bearing(token(node, "mia")))
+        self.assertEqual([m["text"] for m in answer.json["messages"]], ["not for the dead"])
+
+    async def test_the_originals_clients(self) -> None:
+        node = await self.guarded()
+        path = f"/?token={token(node, lives=60)}&roomname=hall"
+        socket = await node.websocket(path, protocol=None)
+        self.assertEqual(await socket.receive_text(), "Connection open")
+        node.clock.advance(62)
+        self.assertRegex(await socket.receive_text(), "^error: unauthorized: ")
+        self.assertEqual((await socket.closed()).code, 4401)
+
+    async def test_an_event_stream_ends(self) -> None:
+        node = await self.guarded()
+        shown = token(node, lives=60)
+        stream = await node.events("/rooms/hall/events", **bearing(shown))
+        node.clock.advance(58)
+        await node.post("/rooms/hall/messages", {"text": "x"}, **bearing(token(node, "mia")))
+        self.assertEqual((await stream.message()).data["text"], "x")
+        node.clock.advance(4)
+        with self.assertRaises(EOFError):
+            while True:
+                await stream.next()
+        again = await node.get("/rooms/hall/events", **bearing(shown))
+        self.assertEqual((again.status, again.code), (401, "unauthorized"))
+
+    async def test_a_waiting_poll_is_refused(self) -> None:
+        node = await self.guarded()
+        start = (await node.get("/rooms/hall/messages", **bearing(token(node)))).json["cursor"]
+        for path in (f"/rooms/hall/messages?after={start}&wait=60", "/poll?roomname=hall&wait=60"):
+            if path.startswith("/poll"):
+                path += f"&after={start}"
+            http = await node.ask("GET", path, None, **bearing(token(node, lives=30)))
+            await until(lambda: node.service.door.connections.total == 1)
+            await pause(0.02)
+            node.clock.advance(31)
+            answer = await http.answer()
+            self.assertEqual((answer.status, answer.code), (401, "unauthorized"))
+            self.assertEqual(node.service.door.connections.total, 0)
+
+    async def test_a_waiting_poll_still_gets_what_comes_before(self) -> None:
+        node = await self.guarded()
+        start = (await node.get("/rooms/hall/messages", **bearing(token(node)))).json["cursor"]
+        path = f"/rooms/hall/messages?after={start}&wait=60"
+        http = await node.ask("GET", path, None, **bearing(token(node, lives=30)))
+        await until(lambda: node.service.door.connections.total == 1)
+        node.clock.advance(20)
+        await node.post("/rooms/hall/messages", {"text": "x"}, **bearing(token(node)))
+        self.assertEqual(len((await http.answer()).json["messages"]), 1)
+
+
+class KeyChangeTests(LiveTests):
+    async def test_a_new_key_is_for_who_comes_anew(self) -> None:
+        """SIGHUP itself is in ``test_reload``."""
+        node = await self.guarded()
+        old = token(node)
+        socket = await self.welcome(node, old)
+        await socket.join("hall")
+        tokens = node.service.door.tokens
+        assert tokens is not None
+        with open(tokens.path, "wb") as file:
+            file.write(OTHER_KEY.raw_value)
+        node.service.reload()
+        await socket.say("hall", "nobody is dropped")
+        self.assertEqual((await node.get("/rooms/hall", **bearing(old))).status, 401)
+        refused = await socket.ask_for("error", {"type": "auth", "token": token(node, key=KEY)})
+        self.assertEqual(refused["code"], "unauthorized")
+        new = token(node, key=OTHER_KEY)
+        self.assertEqual((await socket.ask({"type": "auth", "token": new}))["type"], "welcome")
+        self.assertEqual((await node.get("/rooms/hall", **bearing(new))).status, 200)
+
+    async def test_a_bad_file_is_logged_and_changes_nothing(self) -> None:
+        node = await self.guarded()
+        tokens = node.service.door.tokens
+        assert tokens is not None
+        with open(tokens.path, "wb"):
+            pass
+        node.service.reload()
+        self.assertEqual((await node.get("/rooms/hall", **bearing(token(node)))).status, 200)

@@ -1,0 +1,192 @@
+"""A real ``twistd -n chatd`` in a process of its own, for tests that meet it from outside.
+
+::
+
+    with Daemon("--rate", "1000/s") as daemon:
+        urlopen(daemon.url("/rooms/lobby"))
+
+The calls block. In a trial test use ``deferToThread(Daemon, ...)``, or plain pytest functions.
+The daemon dies with the process that started it, even if that one is killed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.error import URLError
+from urllib.request import ProxyHandler, build_opener
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Seconds that a start or a stop may take on a busy machine.
+PATIENCE = 45.0
+
+_TWISTD = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
+_open = build_opener(ProxyHandler({})).open
+_chosen: set[int] = set()
+
+
+class DaemonError(Exception):
+    """The daemon did not start or stop as it should; the text ends with its log."""
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nothing listens on.
+
+    Taken below the range the kernel hands out to outgoing connections, so that it is still free
+    when a daemon that was killed is started on it again.
+    """
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in _chosen:
+            _chosen.add(port)
+            return port
+
+
+def spawn(
+    *command: str,
+    folder: Path,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    death: str = "KILL",
+) -> subprocess.Popen[bytes]:
+    """Start ``command`` in ``folder``, its output appended to ``log``.
+
+    It leads a process group, and gets the signal ``death`` when the process that started it ends.
+    """
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            ["setpriv", "--pdeathsig", death, "--", *command],
+            cwd=folder,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def _dispose(running: list[subprocess.Popen[bytes]], folder: Path) -> None:
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+class Daemon:
+    """chatd on free ports of 127.0.0.1 with a folder of its own, ready when constructed.
+
+    ``options`` go on its command line. ``broker`` is the ``--broker`` URL, by default SQLite in
+    the daemon's folder. ``env`` is added to the environment. Raises `DaemonError` if it is not
+    ready within `PATIENCE`.
+    """
+
+    def __init__(
+        self,
+        *options: str,
+        broker: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="chatd-test-"))
+        self.http = ("127.0.0.1", free_port())
+        self.websocket = ("127.0.0.1", free_port())
+        self.setup = ("127.0.0.1", free_port())
+        self.broker = broker or f"sqlite:{self.folder / 'chatd.sqlite'}"
+        self.options = options
+        self.env = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(env or {})}
+        self._log = self.folder / "chatd.log"
+        self._running: list[subprocess.Popen[bytes]] = []
+        self.close = weakref.finalize(self, _dispose, self._running, self.folder)
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def url(self, path: str = "/") -> str:
+        """The HTTP address of ``path``."""
+        return f"http://{self.http[0]}:{self.http[1]}{path}"
+
+    @property
+    def pid(self) -> int:
+        """The running daemon's process id."""
+        return self._running[0].pid
+
+    def log(self) -> str:
+        """Everything the daemon has written so far, over all its starts."""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def start(self) -> None:
+        """Start it (again) on the same ports and folder and wait until ``/readyz`` says 200."""
+        if self._running:
+            raise DaemonError("It is running already.")
+        command = [sys.executable, "-c", _TWISTD, "--nodaemon", "--pidfile=", "chatd"]
+        command += ["--broker", self.broker]
+        for port in ("websocket", "http", "setup"):
+            host, number = getattr(self, port)
+            command += [f"--{port}", f"tcp:{number}:interface={host}"]
+        process = spawn(*command, *self.options, folder=self.folder, log=self._log, env=self.env)
+        self._running.append(process)
+        deadline = time.monotonic() + PATIENCE
+        while not self._ready():
+            if process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise DaemonError(f"chatd did not become ready. Its log:\n{self.log()}")
+            time.sleep(0.05)
+
+    def _ready(self) -> bool:
+        try:
+            with _open(self.url("/readyz"), timeout=5) as response:
+                return bool(response.status == 200)
+        except (URLError, OSError):
+            return False
+
+    def stop(self) -> int:
+        """End it with SIGTERM, as an operator would, and return its exit status.
+
+        That is -15: twistd, having stopped in order, ends by the signal that it was sent.
+        """
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> int:
+        """End it with SIGKILL, as a crash would, and return its exit status."""
+        return self._end(signal.SIGKILL)
+
+    def _end(self, how: signal.Signals) -> int:
+        process = self._running.pop()
+        process.send_signal(how)
+        try:
+            return process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise DaemonError(f"chatd did not stop. Its log:\n{self.log()}") from None

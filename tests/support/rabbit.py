@@ -1,0 +1,247 @@
+"""RabbitMQ nodes for tests: real ones, on free loopback ports, that never outlive the tests.
+
+The server comes from Debian's ``rabbitmq-server``, run directly as whoever runs the tests: nothing
+of the system's own node is touched. ``CHATD_TEST_RABBITMQ`` may name a folder that holds a whole
+other Debian; its RabbitMQ is then run under chroot (see ``.ci/rabbitmq4``).
+
+Nodes of one test process share one epmd on a port of its own, so runs beside each other never meet.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from urllib.parse import quote
+
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+
+from tests.support.certificates import Certificates, make_certificates
+from tests.support.rabbit_home import PATIENCE, free_port, home
+
+_SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+_CTL = "/usr/lib/rabbitmq/bin/rabbitmqctl"
+
+
+class Node:
+    """One RabbitMQ node; its ports and data stay the same however often it is started.
+
+    Methods block, at most for seconds, except where a Deferred is returned. ``config`` is added to
+    the node's ``rabbitmq.conf``. With ``tls`` the node also listens for TLS, and demands a
+    certificate of the client's if ``tls`` is ``"mutual"``.
+    """
+
+    def __init__(self, config: str = "", tls: str = "") -> None:
+        self.home = home()
+        short = next(self.home.names)
+        self.name = f"{short}@127.0.0.1"
+        self.folder = self.home.folder / short
+        self.folder.mkdir()
+        self.port = free_port()
+        self.dist_port = free_port()
+        self.config = config
+        self.certificates: Certificates | None = None
+        self.process: subprocess.Popen[bytes] | None = None
+        self.joining = False
+        self._vhosts = (f"test{n}" for n in itertools.count(1))
+        if tls:
+            self.tls_port = free_port()
+            self.certificates = make_certificates(self.folder)
+            self.config += self._tls_config(self.certificates, tls == "mutual")
+
+    def _tls_config(self, certificates: Certificates, mutual: bool) -> str:
+        inside = self.home.inside
+        return (
+            f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}\n"
+            f"ssl_options.cacertfile = {inside(certificates.authority)}\n"
+            f"ssl_options.certfile = {inside(certificates.server_certificate)}\n"
+            f"ssl_options.keyfile = {inside(certificates.server_key)}\n"
+            f"ssl_options.verify = {'verify_peer' if mutual else 'verify_none'}\n"
+            f"ssl_options.fail_if_no_peer_cert = {str(mutual).lower()}\n"
+        )
+
+    def _write_files(self) -> dict[str, str]:
+        (self.folder / "plugins").write_text("[].\n")
+        (self.folder / "rabbitmq.conf").write_text(
+            f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlog.console = false\n{self.config}\n"
+        )
+        inside = self.home.inside(self.folder)
+        return {
+            **self.home.env,
+            "RABBITMQ_NODENAME": self.name,
+            "RABBITMQ_DIST_PORT": str(self.dist_port),
+            "RABBITMQ_MNESIA_BASE": f"{inside}/data",
+            "RABBITMQ_LOG_BASE": f"{inside}/log",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": f"{inside}/plugins",
+            "RABBITMQ_CONFIG_FILE": f"{inside}/rabbitmq.conf",
+            "RABBITMQ_PID_FILE": f"{inside}/pid",
+            # Makes the script exec the Erlang machine, so that our signals reach it.
+            "RABBITMQ_ALLOW_INPUT": "1",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                "-kernel inet_dist_use_interface {127,0,0,1} -kernel net_ticktime 8"
+            ),
+        }
+
+    def start(self, wait: bool = True) -> Node:
+        """Start the node; with ``wait`` return when it serves clients."""
+        assert self.process is None or self.process.poll() is not None, "already running"
+        env = self._write_files()
+        self.process = self.home.spawn([_SERVER], self.folder / "console", env)
+        if wait:
+            self.wait()
+        return self
+
+    def wait(self) -> None:
+        """Return when the node serves clients. RuntimeError with its log if it does not."""
+        deadline = time.monotonic() + PATIENCE
+        while not self._listening():
+            if self.process is None or self.process.poll() is not None:
+                raise RuntimeError(f"{self.name} ended while starting:\n{self.log()}")
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self.name} did not start in time:\n{self.log()}")
+            time.sleep(0.02)
+        self.eval("rabbit:await_startup()")
+        if not self.joining:
+            self.settle()
+
+    def settle(self) -> None:
+        """Write down that streams exist here. RabbitMQ itself does so a second or so after the
+        first stream of all was declared; one killed before that never serves a stream again."""
+        self.eval(
+            'Name = rabbit_misc:r(<<"/">>, queue, <<"first">>),'
+            'Kind = [{<<"x-queue-type">>, longstr, <<"stream">>}],'
+            '{_, Q} = rabbit_amqqueue:declare(Name, true, false, Kind, none, <<"test">>),'
+            '{ok, _} = rabbit_amqqueue:delete(Q, false, false, <<"test">>),'
+            "[ok = dets:sync(Table) || Table <- dets:all()]"
+        )
+
+    def ready(self) -> Deferred[None]:
+        """Fire when the node serves clients, the reactor running meanwhile."""
+        return deferToThread(self.wait)
+
+    def _listening(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def log(self) -> str:
+        """The end of what the node logged."""
+        files = [self.folder / "console", *sorted((self.folder / "log").glob("*.log"))]
+        return "\n".join(f.read_text(errors="replace")[-3000:] for f in files if f.exists())
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        assert self.process.poll() is None, f"{self.name} is not running"
+        self.process.send_signal(number)
+
+    def stop(self) -> None:
+        """Shut down in order."""
+        self._signal(signal.SIGTERM)
+        assert self.process is not None
+        self.process.wait(PATIENCE)
+
+    def kill(self) -> None:
+        """``kill -9``: what a power cut leaves, the page cache apart."""
+        self._signal(signal.SIGKILL)
+        assert self.process is not None
+        self.process.wait(PATIENCE)
+
+    def freeze(self) -> None:
+        """Stop the process in its tracks: connections stay open and nothing answers."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """End `freeze`."""
+        self._signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        """Kill the node if it runs and remove its data."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def eval(self, expression: str) -> str:
+        """Evaluate Erlang on the node, in some 10 ms; RuntimeError if it raises."""
+        reached = ["-address", f"127.0.0.1:{self.dist_port}", "-timeout", "60"]
+        answer = self.home.run(["erl_call", *reached, "-e"], stdin=f"{expression}.\n")
+        if not answer.startswith("{ok, "):
+            raise RuntimeError(f"{expression}: {answer}")
+        return answer[len("{ok, ") : -1]
+
+    def ctl(self, *args: str) -> str:
+        """``rabbitmqctl ARGS``: for a person's view; it takes about a second."""
+        return self.home.run([_CTL, "--longnames", "--node", self.name, *args])
+
+    def vhost(self) -> str:
+        """A new virtual host in which ``guest`` may do everything."""
+        name = next(self._vhosts)
+        self.eval(
+            f'V = <<"{name}">>, rabbit_vhost:add(V, <<"test">>), rabbit_auth_backend_internal:'
+            'set_permissions(<<"guest">>, V, <<".*">>, <<".*">>, <<".*">>, <<"test">>)'
+        )
+        return name
+
+    def drop_vhost(self, name: str) -> None:
+        """Delete a virtual host with all its queues; its connections are closed."""
+        self.eval(f'rabbit_vhost:delete(<<"{name}">>, <<"test">>)')
+
+    def alarm(self, on: bool) -> None:
+        """Raise or clear the memory alarm, which blocks every connection that publishes."""
+        resource_limit = "{resource_limit, memory, node()}"
+        call = f"set_alarm({{{resource_limit}, []}})" if on else f"clear_alarm({resource_limit})"
+        self.eval(f"rabbit_alarm:{call}")
+
+    def url(self, vhost: str = "/", tls: bool = False) -> str:
+        """The address for ``--broker``."""
+        scheme, port = ("amqps", self.tls_port) if tls else ("amqp", self.port)
+        return f"{scheme}://guest:guest@127.0.0.1:{port}/{quote(vhost, safe='')}"
+
+
+class Cluster:
+    """Nodes that are one broker: streams have a replica on each."""
+
+    def __init__(self, size: int = 3) -> None:
+        self.nodes = [Node() for _ in range(size)]
+
+    def start(self) -> Cluster:
+        """Start all nodes and return when they are one cluster."""
+        for node in self.nodes:
+            node.joining = True
+            node.start(wait=False)
+        for node in self.nodes:
+            node.wait()
+        first, *others = self.nodes
+        for node in others:
+            node.ctl("stop_app")
+            node.ctl("join_cluster", first.name)
+            node.ctl("start_app")
+        running = self.nodes[0].eval("length(rabbit_mnesia:cluster_nodes(running))")
+        assert running == str(len(self.nodes)), f"only {running} nodes found each other"
+        for node in self.nodes:
+            node.joining = False
+            node.settle()
+        return self
+
+    def url(self, vhost: str = "/") -> str:
+        """The address that lists all nodes."""
+        hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+        return f"amqp://guest:guest@{hosts}/{quote(vhost, safe='')}"
+
+    def close(self) -> None:
+        for node in self.nodes:
+            node.close()
+
+
+_shared: Node | None = None
+
+
+def shared_node() -> Node:
+    """The node that tests share, each with its own `Node.vhost`; started when first asked for."""
+    global _shared
+    if _shared is None:
+        _shared = Node()
+        _shared.start()
+    return _shared

@@ -1,0 +1,130 @@
+"""What a user gets from pip: a ``twistd chatd`` that works, anywhere, with all its files."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import ProxyHandler, build_opener
+
+import pytest
+
+import chatd
+from tests.support.daemon import ROOT, free_port, spawn
+
+#: What a checkout has that a build may need.
+SOURCES = ("chatd", "twisted", "setup.cfg", "pyproject.toml", "README.rst", "LICENSE")
+_open = build_opener(ProxyHandler({})).open
+
+
+def _pip(python: Path | str, *args: str) -> None:
+    options = ["--quiet", "--disable-pip-version-check", "--no-input"]
+    subprocess.run([str(python), "-m", "pip", *args[:1], *options, *args[1:]], check=True)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the sources, so that building leaves nothing in the checkout."""
+    tree = tmp_path_factory.mktemp("tree")
+    for name in SOURCES:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tree / name)
+    return tree
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an empty virtual environment."""
+    folder = tmp_path_factory.mktemp("venv")
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    return folder / "bin" / "python"
+
+
+@pytest.fixture(scope="module", params=["wheel", "editable"])
+def twistd(
+    request: pytest.FixtureRequest,
+    tree: Path,
+    python: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """``twistd`` of an environment that chatd was installed in, the one way and then the other."""
+    if request.param == "wheel":
+        wheels = tmp_path_factory.mktemp("wheels")
+        _pip(python, "wheel", "--no-deps", "--wheel-dir", str(wheels), str(tree))
+        [wheel] = wheels.glob("chatd-*.whl")
+        _pip(python, "install", str(wheel))
+    else:
+        _pip(python, "uninstall", "--yes", "chatd")
+        _pip(python, "install", "--editable", str(tree))
+    return python.parent / "twistd"
+
+
+@pytest.fixture
+def http(twistd: Path, tmp_path: Path) -> Iterator[str]:
+    """The address of a chatd started in an empty folder."""
+    ports = {name: free_port() for name in ("http", "websocket", "setup")}
+    endpoints = [f"--{name}=tcp:{port}:interface=127.0.0.1" for name, port in ports.items()]
+    command = [str(twistd), "--nodaemon", "--pidfile=", "chatd", *endpoints]
+    process = spawn(*command, folder=tmp_path, log=tmp_path / "log")
+    url = f"http://127.0.0.1:{ports['http']}"
+    try:
+        while _status(f"{url}/readyz") != 200:
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.05)
+        yield url
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _status(url: str) -> int | None:
+    try:
+        with _open(url, timeout=10) as response:
+            return int(response.status)
+    except (URLError, OSError):
+        return None
+
+
+def _installed(twistd: Path) -> Path:
+    code = "import chatd; print(chatd.__file__)"
+    done = subprocess.run(
+        [str(twistd.parent / "python"), "-c", code],
+        cwd="/",
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return Path(done.stdout.strip()).parent
+
+
+def test_it_is_the_installed_one(twistd: Path) -> None:
+    assert _installed(twistd) != Path(chatd.__file__).parent
+
+
+def test_twistd_knows_chatd(twistd: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [str(twistd), "chatd", "--help"], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert "--broker" in done.stdout
+    assert "--websocket" in done.stdout
+
+
+def test_every_file_is_there(twistd: Path) -> None:
+    """Modules and what lies beside them: the page, the specification, the type marker."""
+    ours = Path(chatd.__file__).parent
+    suffixes = {".py", ".xml", ".html", ".js", ".css", ".svg", ".typed"}
+    expected = {p.relative_to(ours) for p in ours.rglob("*") if p.suffix in suffixes}
+    found = {p.relative_to(_installed(twistd)) for p in _installed(twistd).rglob("*")}
+    assert Path("web/index.html") in expected
+    assert expected - found == set()
+
+
+def test_it_runs(http: str, tmp_path: Path) -> None:
+    assert _status(f"{http}/healthz") == 200
+    assert _status(f"{http}/") == 200
+    assert _status(f"{http}/chatd.js") == 200
+    assert (tmp_path / "chatd.sqlite").exists()

@@ -1,0 +1,140 @@
+"""The chat page behind real web servers with the configuration files of ``etc/``."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection, HTTPResponse
+from urllib.parse import quote
+
+import pytest
+
+from tests.support.daemon import Daemon
+from tests.support.proxy import Apache, Nginx, Proxy
+from tests.system.browser_suite import (
+    BrowserSuite,
+    Visit,
+    browser,
+    daemon,
+    relay,
+    room,
+    rooms,
+    visit,
+)
+
+__all__ = ["browser", "daemon", "relay", "room", "rooms", "visit"]
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module", params=[Nginx, Apache], ids=["nginx", "apache"])
+def proxy(request: pytest.FixtureRequest, daemon: Daemon) -> Iterator[Proxy]:
+    """A web server in front of the daemon."""
+    kind: type[Proxy] = request.param
+    with kind(daemon.http) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def front(proxy: Proxy) -> tuple[str, int]:
+    """Browsers come to the web server."""
+    return ("127.0.0.1", proxy.port)
+
+
+@contextmanager
+def get(front: tuple[str, int], path: str, **headers: str) -> Iterator[HTTPResponse]:
+    """GET ``path`` on a connection of its own."""
+    with closing(HTTPConnection(*front, timeout=30)) as connection:
+        connection.request("GET", path, headers=headers)
+        with connection.getresponse() as answer:
+            yield answer
+
+
+def poll(front: tuple[str, int], path: str, cookie: str = "") -> tuple[list[str], str]:
+    """A poll as the original's clients make it: the texts, and the cookie to poll again with."""
+    with get(front, path, Cookie=cookie) as answer:
+        texts = [message["text"] for message in json.load(answer)["messages"]]
+        return texts, answer.headers["Set-Cookie"].split(";")[0]
+
+
+def say(front: tuple[str, int], room: str, text: str) -> int:
+    """Publish as bob and return the status."""
+    connection = HTTPConnection(*front, timeout=30)
+    headers = {"Content-Type": "application/json"}
+    body = json.dumps({"text": text})
+    connection.request("POST", f"/rooms/{quote(room)}/messages?username=bob", body, headers)
+    with closing(connection), connection.getresponse() as answer:
+        return answer.status
+
+
+class TestBehind(BrowserSuite):
+    """Behind it, everything works as without it."""
+
+    def test_the_originals_poll(self, front: tuple[str, int], room: str) -> None:
+        paths = [f"/poll?roomname={room}&username={name}" for name in ("ann", "cid")]
+        first = [poll(front, path) for path in paths]
+        assert [texts for texts, _ in first] == [[], []]
+        with ThreadPoolExecutor() as threads:
+            waiting = [
+                threads.submit(poll, front, f"{path}&wait=30", cookie)
+                for path, (_, cookie) in zip(paths, first, strict=True)
+            ]
+            assert say(front, room, "to each of you") == 201
+            assert [one.result()[0] for one in waiting] == [["to each of you"]] * 2
+
+    def test_the_originals_websocket(self, visit: Visit, room: str) -> None:
+        page = visit().page
+        got = page.evaluate(
+            """room => new Promise((resolve, reject) => {
+              const got = [];
+              const url = `ws://${location.host}/ws?roomname=${room}&username=ann`;
+              const socket = new WebSocket(url);
+              socket.onclose = ({ code }) => reject(code);
+              socket.onmessage = ({ data }) => got.push(data) === 2 && resolve(got);
+              socket.onopen = () => socket.send(JSON.stringify(
+                { status: 'message', message: 'as ever', username: 'ann', roomname: room }));
+            })""",
+            room,
+        )
+        assert got == ["Connection open", "as ever"]
+
+    def test_event_streams_are_not_held_back(self, front: tuple[str, int], room: str) -> None:
+        path = f"/rooms/{room}/events?username=ann"
+        with get(front, path, **{"Accept-Encoding": "gzip"}) as answer:
+            assert answer.headers["Content-Type"].startswith("text/event-stream")
+            assert answer.readline().startswith(b":")
+            for number in range(3):
+                say(front, room, f"{number}")
+                while not (line := answer.readline()).startswith(b'data: {"type":"message"'):
+                    assert line
+                assert f'"text":"{number}"'.encode() in line
+
+    def test_any_name_and_the_largest_message(self, front: tuple[str, int], daemon: Daemon) -> None:
+        room = "Straße:_.@-42"
+        with closing(socket.create_connection(daemon.setup)) as setup:
+            setup.sendall(json.dumps({"roomname": room, "op": "create_room"}).encode() + b"\n")
+            assert setup.recv(100) == b"200\n"
+        assert say(front, room, "ß" * 8192) == 201
+        with get(front, f"/rooms/{quote(room)}/messages?last=1") as answer:
+            page = json.load(answer)
+        assert page["room"] == room
+        assert page["messages"][0]["text"] == "ß" * 8192
+
+    def test_nobody_chooses_who_they_seem_to_be(
+        self, front: tuple[str, int], daemon: Daemon
+    ) -> None:
+        spoofed = {
+            "X-Forwarded-For": "203.0.113.7",
+            "X-Forwarded-Host": "evil.example",
+            "X-Forwarded-Proto": "https",
+            "Origin": "https://evil.example",
+        }
+        with get(front, "/rooms/room-0", **spoofed) as answer:
+            assert answer.status == 403
+        own = spoofed | {"Origin": f"http://{front[0]}:{front[1]}"}
+        with get(front, "/rooms/room-0", **own) as answer:
+            assert answer.status == 200
+        assert "203.0.113.7" not in daemon.log()

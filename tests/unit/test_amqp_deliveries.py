@@ -1,0 +1,196 @@
+"""Deliveries through the hot path: whole or in pieces, batched, exact; and every kind of junk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatd.amqp.deliveries import MAX_BODY, Delivery
+from tests.support.amqp_server import Consuming, content, delivery, frame, method_frame
+
+
+class DeliveryTests(Consuming):
+    def test_one_batch_and_one_acknowledgement_a_read(self) -> None:
+        frames = [f for n in range(5) for f in delivery(1, "c", n + 1, b"%d" % n, 100 + n)]
+        self.server.send(*frames)
+        self.assertEqual(len(self.batches), 1)
+        self.assertEqual([one.offset for one in self.batches[0]], [100, 101, 102, 103, 104])
+        self.assertEqual(self.bodies, [b"0", b"1", b"2", b"3", b"4"])
+        self.assertEqual(
+            self.server.heard(), [(1, "basic.ack", {"delivery_tag": 5, "multiple": True})]
+        )
+
+    def test_bodies_are_bytes_and_exact(self) -> None:
+        for n, body in enumerate(("zwölf".encode(), b"\xff\xfe\xce", b"", b"\xce" * 9, b"\0")):
+            for pieces in (1, 3):
+                with self.subTest(body=body, pieces=pieces):
+                    self.server.send(*delivery(1, "c", n + 1, body, n, pieces=pieces))
+                    self.assertEqual(self.bodies[-1], body)
+                    self.server.send(*delivery(1, "c", n + 1, b"next"))
+                    self.assertEqual(self.bodies[-1], b"next")
+
+    def test_byte_by_byte(self) -> None:
+        data = b"".join(
+            delivery(1, "c", 1, b"one", 1) + delivery(1, "c", 2, b"", 2) + delivery(1, "c", 3, b"3")
+        )
+        for n in range(len(data)):
+            self.server.send(data[n : n + 1])
+        self.assertEqual(self.bodies, [b"one", b"", b"3"])
+
+    @given(st.lists(st.integers(1, 200), min_size=1, max_size=30))
+    def test_cut_anywhere(self, cuts: list[int]) -> None:
+        self.setUp()
+        data = b"".join(
+            [f for n in range(9) for f in delivery(1, "c", n, bytes([n]) * n * 9, n, None, 2)]
+        )
+        for cut in cuts:
+            self.server.send(data[:cut])
+            data = data[cut:]
+        self.server.send(data)
+        self.assertEqual(self.bodies, [bytes([n]) * n * 9 for n in range(9)])
+
+    def test_channels_may_interleave(self) -> None:
+        other = self.server.channel()
+        others: list[list[Delivery]] = []
+        self.consume(other, "d", others.append)
+        one, two = delivery(1, "c", 1, b"one" * 9, 1, None, 3), delivery(2, "d", 1, b"two" * 9)
+        self.server.send(one[0], two[0], one[1], two[1], one[2], *two[2:], *one[3:])
+        self.assertEqual(self.bodies, [b"one" * 9])
+        self.assertEqual([b.body for batch in others for b in batch], [b"two" * 9])
+        self.assertEqual({channel for channel, _, _ in self.server.heard()}, {1, 2})
+
+    def test_properties(self) -> None:
+        given = {
+            "content-type": "text/plain",
+            "content-encoding": "x",
+            "headers": {"user": "jürgen", "zz": 1},
+            "app-id": "other",
+        }
+        self.server.send(*delivery(1, "c", 1, b"x", 77, given))
+        [[got]] = self.batches
+        self.assertEqual(got.offset, 77)
+        self.assertEqual(got.properties()["headers"]["user"], "jürgen")
+        self.assertEqual(got.properties()["app-id"], "other")
+
+    def test_what_is_no_stream_has_no_offset(self) -> None:
+        self.server.send(*delivery(1, "c", 1, b"x"))
+        self.server.send(*delivery(1, "c", 2, b"x", None, {"headers": {"a": 1}}))
+        fake = {"headers": {"a": "\x0fx-stream-offsetl" + "\0" * 8}}
+        self.server.send(*delivery(1, "c", 3, b"x", None, fake))
+        self.assertEqual([batch[0].offset for batch in self.batches], [-1, -1, -1])
+
+    def test_a_huge_body_is_cut_not_kept(self) -> None:
+        frames = delivery(1, "c", 1, b"x" * (3 * MAX_BODY), 5, pieces=30)
+        for one in frames:
+            self.server.send(one)
+        self.assertEqual(len(self.bodies[0]), MAX_BODY)
+
+    def test_a_consumer_that_fails_harms_nobody(self) -> None:
+        def failing(batch: Sequence[Delivery]) -> None:
+            raise RuntimeError("a mistake")
+
+        self.consume(self.channel, "bad", failing)
+        self.server.send(*delivery(1, "bad", 1, b"x"), *delivery(1, "c", 2, b"y"))
+        self.assertEqual(self.bodies, [b"y"])
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_cancelling(self) -> None:
+        self.server.client.cancel(self.channel, "c")
+        self.assertEqual(self.server.names(), ["basic.cancel"])
+        self.server.client.cancel(self.channel, "c")
+        self.server.send(*delivery(1, "c", 9, b"late"))
+        self.assertEqual(self.batches, [])
+        # else the broker would keep it for ever
+        self.assertEqual(self.server.names(), ["basic.ack"])
+
+    def test_a_consumer_may_cancel_another_of_the_same_batch(self) -> None:
+        client = self.server.client
+        self.consume(self.channel, "b", lambda batch: client.cancel(self.channel, "c"))
+        self.server.send(*delivery(1, "b", 1, b"x"), *delivery(1, "c", 2, b"y"))
+        self.assertEqual(self.batches, [])
+
+    def test_the_server_may_cancel(self) -> None:
+        self.server.say(1, "basic.cancel", consumer_tag="c", nowait=True)
+        self.assertEqual(self.batches, [[]])
+        self.server.say(1, "basic.cancel", consumer_tag="c", nowait=True)
+        self.assertEqual(self.batches, [[]])
+
+    def test_deliveries_come_before_what_follows_them(self) -> None:
+        asking = self.channel.basic_qos(prefetch_count=1)
+        seen: list[int] = []
+        asking.addCallback(lambda _: seen.append(len(self.batches)))
+        self.server.send(*delivery(1, "c", 1, b"x"), method_frame(1, "basic.qos-ok"))
+        self.assertEqual(seen, [1])
+
+
+class JunkTests(Consuming):
+    """Whatever comes, the connection ends with a line in the log, and nothing else happens."""
+
+    def check(self, *data: bytes) -> None:
+        self.server.send(*data)
+        self.assertTrue(self.server.transport.aborted)
+        self.assertEqual(self.batches, [])
+        self.server.lose()
+        self.assertEqual(len(self.server.lost), 1)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_another_protocol(self) -> None:
+        self.check(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    def test_another_version(self) -> None:
+        self.check(b"AMQP\0\0\x09\x01")
+
+    def test_no_end_mark(self) -> None:
+        self.check(method_frame(1, "basic.qos-ok")[:-1] + b"\0")
+
+    def test_excessive_size(self) -> None:
+        self.check(b"\x01\0\0\xff\xff\xff\xff\0")
+
+    def test_unknown_method(self) -> None:
+        self.check(frame(1, 1, b"\0\x3c\0\x01"))
+
+    def test_unopened_channel(self) -> None:
+        self.check(method_frame(9, "basic.qos-ok"))
+
+    def test_unasked_reply(self) -> None:
+        self.check(method_frame(1, "queue.declare-ok"))
+
+    def test_content_out_of_place(self) -> None:
+        self.check(content(1, b"x", {})[0])
+
+    def test_delivery_in_a_delivery(self) -> None:
+        self.check(delivery(1, "c", 1, b"x")[0], *delivery(1, "c", 2, b"y"))
+
+    def test_more_body_than_announced(self) -> None:
+        self.check(*delivery(1, "c", 1, b"x")[:2], frame(3, 1, b"xyz"))
+
+    def test_two_headers(self) -> None:
+        one = delivery(1, "c", 1, b"xy", pieces=2)
+        self.check(one[0], one[1], one[1])
+
+    def test_short_delivery(self) -> None:
+        self.check(frame(1, 1, b"\0\x3c\0\x3c"))
+
+    def test_short_header(self) -> None:
+        self.check(delivery(1, "c", 1, b"x")[0], frame(2, 1, b"\0"))
+
+    def test_broken_table(self) -> None:
+        bad = b"\0\x3c\0\0" + (1).to_bytes(8) + b"\x20\0\0\0\0\x05\x01k?xx"
+        self.check(delivery(1, "c", 1, b"x")[0], frame(2, 1, bad), frame(3, 1, b"x"))
+
+    def test_what_only_clients_say(self) -> None:
+        self.check(method_frame(1, "basic.consume"))
+
+    def test_a_second_tune(self) -> None:
+        self.check(method_frame(0, "connection.tune"))
+
+    @given(st.binary(max_size=300), st.integers(0, 300))
+    def test_anything(self, noise: bytes, place: int) -> None:
+        self.setUp()
+        good = b"".join(f for n in range(4) for f in delivery(1, "c", n, b"xyz", n))
+        self.server.send(good[:place] + noise + good[place:])
+        self.server.send(good)
+        self.server.lose()
+        self.assertEqual(len(self.server.lost), 1)

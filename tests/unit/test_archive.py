@@ -1,0 +1,316 @@
+"""Reading the past: pages, gaps, expiry, repetitions; shared, bounded and cached for a moment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
+
+from chatd.brokers.interfaces import NoSuchStream, Retention, Stream, Unavailable
+from chatd.protocol.messages import WINDOW
+from chatd.rooms.history import BLOCK, CACHE_BYTES, CACHE_SECONDS, PAGE_BYTES, READS, Archive, Page
+from tests.support.world import World
+
+
+class ArchiveTests(TestCase):
+    def setUp(self) -> None:
+        self.make()
+
+    def make(self, **more: Any) -> None:
+        self.world = World(**more)
+        self.archive = self.world.sites[0].archive
+        self.stream = self.world.stream()
+        self.reads = 0
+        read = self.world.broker.read
+
+        def counting(stream: Stream, start: int, stop: int) -> Any:
+            self.reads += 1
+            return read(stream, start, stop)
+
+        self.world.broker.read = counting  # type: ignore[method-assign]
+
+    def fill(self, count: int, start: int = 0) -> None:
+        self.world.store("lobby", *(f"m{n}" for n in range(start, start + count)))
+
+    @property
+    def upto(self) -> int:
+        return self.world.do(self.world.broker.end(self.stream))
+
+    def page(self, after: int, upto: int | None = None, limit: int = 128) -> Page:
+        oldest = self.world.now - self.world.retention.age * 1000
+        upto = self.upto if upto is None else upto
+        return self.world.do(self.archive.page(self.stream, after, upto, oldest, limit))
+
+    def texts(self, page: Page) -> list[str]:
+        return [m.text for m in page.messages]
+
+    def everything(self, after: int = -1, limit: int = 128) -> list[str]:
+        """All texts, page by page, GAP where one is told."""
+        texts: list[str] = []
+        upto = self.upto
+        while after < upto:
+            page = self.page(after, limit=limit)
+            assert page.end > after, "no progress"
+            texts += ["GAP"] * page.gap + self.texts(page)
+            after = page.end
+        return texts
+
+    # -- pages
+
+    def test_pages_follow_one_another(self) -> None:
+        self.fill(3 * BLOCK + 7)
+        for limit in (1000, 128, 100, 1):
+            self.assertEqual(
+                self.everything(limit=limit), [f"m{n}" for n in range(3 * BLOCK + 7)], limit
+            )
+
+    def test_an_empty_stream(self) -> None:
+        self.assertEqual(self.page(-1), Page([], -1, gap=False))
+
+    def test_nothing_beyond_the_head_it_is_told(self) -> None:
+        self.fill(20)
+        page = self.page(4, upto=9)
+        self.assertEqual(self.texts(page), ["m5", "m6", "m7", "m8", "m9"])
+        self.assertEqual(page.end, 9)
+
+    def test_a_page_is_bounded_in_bytes(self) -> None:
+        self.world.store("lobby", *(str(n) + "x" * 10_000 for n in range(20)))
+        page = self.page(-1)
+        size = sum(len(m.json) for m in page.messages)
+        self.assertTrue(PAGE_BYTES <= size < PAGE_BYTES + 11_000, size)
+        self.assertEqual(page.end, page.messages[-1].offset)
+
+    def test_offsets_that_skip_are_no_gap(self) -> None:
+        self.make(skip=3)
+        self.fill(2 * BLOCK)
+        self.assertGreater(self.upto, 2 * BLOCK)
+        for after in range(-1, 40):
+            self.assertFalse(self.page(after).gap, after)
+        self.assertEqual(self.everything(), [f"m{n}" for n in range(2 * BLOCK)])
+
+    # -- what is gone
+
+    def test_truncated_before_the_cursor_is_no_gap(self) -> None:
+        self.fill(2 * BLOCK)
+        self.world.broker.truncate(self.stream, BLOCK + 10)
+        page = self.page(BLOCK + 9, limit=2)
+        self.assertEqual(
+            (self.texts(page), page.gap), ([f"m{BLOCK + 10}", f"m{BLOCK + 11}"], False)
+        )
+
+    def test_truncated_beyond_the_cursor_is_a_gap(self) -> None:
+        self.fill(4 * BLOCK)
+        self.world.broker.truncate(self.stream, 3 * BLOCK + 10)
+        for after in (-1, 5, BLOCK, 3 * BLOCK - 1, 3 * BLOCK + 8):
+            page = self.page(after, limit=1)
+            self.assertEqual((self.texts(page), page.gap), ([f"m{3 * BLOCK + 10}"], True), after)
+
+    def test_truncated_between_a_block_that_is_kept_here_and_the_next(self) -> None:
+        self.fill(4 * BLOCK)
+        self.page(BLOCK - 10, limit=1)  # now the first block is kept here, and the next are not
+        self.world.advance(CACHE_SECONDS / 2)
+        self.world.broker.truncate(self.stream, 3 * BLOCK + 10)
+        page = self.page(BLOCK - 10)
+        self.assertEqual(self.texts(page), [f"m{n}" for n in range(BLOCK - 9, BLOCK)])
+        self.assertFalse(page.gap)
+        page = self.page(page.end, limit=1)
+        self.assertEqual((self.texts(page), page.gap), ([f"m{3 * BLOCK + 10}"], True))
+
+    def test_everything_gone(self) -> None:
+        self.fill(300)
+        self.world.broker.truncate(self.stream, 300)
+        self.assertEqual(self.page(10), Page([], 299, gap=True))
+        self.assertEqual(self.page(299), Page([], 299, gap=False))
+
+    def test_a_broken_record_at_the_start_is_no_gap(self) -> None:
+        self.world.foreign("lobby", b"junk", b"[]")
+        self.fill(3)
+        page = self.page(-1)
+        self.assertEqual((self.texts(page), page.gap), (["m0", "m1", "m2"], False))
+
+    def test_whole_blocks_of_foreign_records_are_passed_over(self) -> None:
+        self.fill(1)
+        self.world.foreign("lobby", *[b"junk"] * (2 * BLOCK))
+        self.fill(1, start=1)
+        self.assertEqual(self.everything(), ["m0", "m1"])
+
+    def test_expired_messages_that_are_still_stored_are_not_served(self) -> None:
+        self.make(retention=Retention(age=100))
+        old = self.world.now - 150_000
+        self.world.store("lobby", "kept", time=self.world.now)
+        # out of order, so that the broker, which trims from the start, still has them
+        self.world.store("lobby", "expired", time=old)
+        self.world.store("lobby", "new", time=self.world.now)
+        page = self.page(-1)
+        self.assertEqual(self.texts(page), ["kept", "new"])
+        self.assertEqual(self.texts(self.page(0)), ["new"])
+
+    def test_expired_since_it_was_cached(self) -> None:
+        self.make(retention=Retention(age=100))
+        self.fill(2)
+        self.world.advance(98)
+        self.fill(2, start=2)
+        self.assertEqual(self.texts(self.page(-1)), ["m0", "m1", "m2", "m3"])
+        self.world.advance(3)
+        page = self.page(-1)
+        self.assertEqual((self.texts(page), page.gap), (["m2", "m3"], True))
+        self.assertEqual(self.reads, 1)
+
+    # -- repetitions
+
+    def test_a_repetition_within_the_window_is_dropped(self) -> None:
+        for skip in (0, 1, 5):
+            self.make(skip=skip)
+            for distance in (1, 2, BLOCK, WINDOW - 1, WINDOW, WINDOW + 1):
+                first = f"first{distance}"
+                self.world.store("lobby", first)
+                self.world.store("lobby", *(f"{distance}.{n}" for n in range(distance - 1)))
+                self.world.store("lobby", first)
+                texts = self.everything()
+                expected = 1 if distance <= WINDOW else 2
+                self.assertEqual(texts.count(first), expected, (skip, distance))
+
+    def test_judged_alike_from_wherever_reading_begins(self) -> None:
+        self.make(skip=2)
+        for n in range(0, 2400, 6):
+            self.world.store("lobby", *(f"m{i}" for i in range(n, n + 6)))
+            self.world.store("lobby", f"m{max(0, n - 700)}")
+            self.world.foreign("lobby", b"junk")
+        everything = self.world.do(self._all(-1))
+        for after in (0, 100, 1500, 2222, 3000):
+            self.world.advance(CACHE_SECONDS + 1)
+            expected = [o for o in everything if o > after]
+            self.assertEqual(self.world.do(self._all(after)), expected, after)
+
+    async def _all(self, after: int) -> list[int]:
+        found: list[int] = []
+        upto = await self.world.broker.end(self.stream)
+        while after < upto:
+            page = await self.archive.page(self.stream, after, upto, 0)
+            found += [m.offset for m in page.messages]
+            after = page.end
+        return found
+
+    # -- where to start
+
+    def last(self, n: int) -> int:
+        return self.world.do(self.archive.before_last(self.stream, n, self.upto, 0))
+
+    def test_before_the_last_so_many(self) -> None:
+        self.fill(3 * BLOCK)
+        end = 3 * BLOCK - 1
+        for n in (1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 3):
+            self.assertEqual(self.last(n), end - n, n)
+        self.assertEqual(self.last(3 * BLOCK), -1)
+        self.assertEqual(self.last(1000), -1)
+        self.world.broker.truncate(self.stream, BLOCK + 5)
+        self.world.advance(CACHE_SECONDS + 1)
+        self.assertEqual(self.last(1000), BLOCK + 4)
+
+    def test_the_last_of_a_stream_with_repetitions(self) -> None:
+        self.fill(10)
+        self.fill(10)
+        self.fill(3, start=10)
+        self.assertEqual(self.last(4), 8)
+
+    def test_before_a_time(self) -> None:
+        start = self.world.now
+        for n in range(600):
+            self.world.clock.advance(1)
+            self.world.store("lobby", f"m{n}")
+        upto = self.upto
+
+        def since(seconds: float) -> int:
+            time = int(start + seconds * 1000)
+            return self.world.do(self.archive.before_time(self.stream, time, upto, 0))
+
+        self.assertEqual(since(-5), -1)
+        self.assertEqual(since(1), -1)
+        self.assertEqual(since(1.001), 0)
+        self.assertEqual(since(300), 298)
+        self.assertEqual(since(600), 598)
+        self.assertEqual(since(600.001), 599)
+
+    def test_since_before_the_retention_begins_at_the_oldest_kept(self) -> None:
+        self.make(retention=Retention(age=100))
+        self.world.store("lobby", "early", time=self.world.now + 50_000)
+        self.world.store("lobby", "late", time=self.world.now)
+        self.world.store("lobby", "new", time=self.world.now + 60_000)
+        self.world.advance(101)
+        oldest = self.world.now - 100_000
+        after = self.world.do(self.archive.before_time(self.stream, 0, 2, oldest))
+        self.assertEqual(self.texts(self.page(after)), ["early", "new"])
+        self.assertFalse(self.page(after).gap)
+
+    # -- sharing
+
+    def test_many_who_read_the_same_cost_one_read(self) -> None:
+        self.fill(600)
+        outcomes = [
+            self.world.begin(self.archive.page(self.stream, 299, 599, 0)) for _ in range(1000)
+        ]
+        self.world.turn()
+        self.assertEqual({len(outcome[0].messages) for outcome in outcomes}, {128})
+        self.assertEqual(self.reads, 1)
+        self.world.do(self.archive.page(self.stream, 300, 599, 0))
+        self.assertEqual(self.reads, 1)
+
+    def test_a_block_is_kept_for_a_moment_only(self) -> None:
+        self.fill(600)
+        self.page(10)
+        self.world.advance(CACHE_SECONDS + 1)
+        before = self.reads
+        self.page(10)
+        self.assertEqual(self.reads, before + 1)
+
+    def test_the_newest_block_is_read_again_once_it_has_grown(self) -> None:
+        self.fill(5)
+        self.assertEqual(len(self.page(-1).messages), 5)
+        self.fill(5, start=5)
+        self.assertEqual(len(self.page(-1).messages), 10)
+
+    def test_few_reads_at_a_time(self) -> None:
+        self.fill(10 * BLOCK)
+        asked: list[Deferred[Any]] = []
+
+        def never(stream: Stream, start: int, stop: int) -> Deferred[Any]:
+            asked.append(Deferred())
+            return asked[-1]
+
+        self.world.broker.read = never  # type: ignore[method-assign]
+        for n in range(10):
+            self.world.begin(self.archive.page(self.stream, n * BLOCK, 10 * BLOCK - 1, 0))
+        self.world.turn()
+        self.assertEqual(len(asked), READS)
+        asked[0].errback(Unavailable("away"))
+        self.assertEqual(len(asked), READS + 1)
+
+    def test_the_cache_is_bounded(self) -> None:
+        text = "x" * 8000
+        self.world.store("lobby", *(f"{n}{text}" for n in range(2600)))
+        self.everything()
+        held = self.archive._blocks.values()
+        self.assertEqual(self.archive._size, sum(block.size for block in held))
+        self.assertLessEqual(self.archive._size, CACHE_BYTES)
+        self.assertGreater(self.archive._size, CACHE_BYTES // 2)
+
+    # -- failure
+
+    def test_a_broker_that_is_away(self) -> None:
+        self.fill(10)
+        self.world.broker.interrupt()
+        with self.assertRaises(Unavailable):
+            self.world.do(self.archive.page(self.stream, -1, 9, 0))
+        self.world.broker.resume()
+        self.assertEqual(len(self.page(-1).messages), 10)
+
+    def test_a_stream_that_is_not_there(self) -> None:
+        with self.assertRaises(NoSuchStream):
+            self.world.do(self.archive.page(Stream("lobby", "other"), -1, 9, 0))
+
+    def test_an_archive_of_its_own_needs_nothing_else(self) -> None:
+        self.fill(3)
+        other = Archive(self.world.broker, self.world.clock)
+        page = self.world.do(other.page(self.stream, 0, 2, 0))
+        self.assertEqual(self.texts(page), ["m1", "m2"])

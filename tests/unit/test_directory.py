@@ -1,0 +1,349 @@
+"""Rooms and members: all nodes fold the same events, whoever asked for them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from unittest import mock
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import TestCase
+
+from chatd.brokers.interfaces import DIRECTORY, NoSuchStream, Stream, Unavailable
+from chatd.brokers.memory.broker import MemoryBroker
+from chatd.directory.directory import DELETE_AGAIN, DOOMED, PATIENCE, Directory
+from chatd.directory.projection import Catalogue, Change, What
+from chatd.protocol.messages import ChatError, Code, dump
+from tests.support.world import World
+
+
+def said(directory: Directory) -> dict[str, Any]:
+    """All that a directory knows, to be compared."""
+    return {e.name: (e.stream, e.private, frozenset(e.members)) for e in directory}
+
+
+class DirectoryCase(TestCase):
+    def setUp(self) -> None:
+        self.make()
+
+    def make(self, nodes: int = 2) -> None:
+        self.world = World(nodes=nodes)
+        self.nodes = [site.directory for site in self.world.sites]
+        self.one = self.nodes[0]
+
+    def agree(self) -> dict[str, Any]:
+        first, *others = [said(node) for node in self.nodes]
+        for other in others:
+            self.assertEqual(other, first)
+        return first
+
+    def events(self) -> list[tuple[str, str]]:
+        return [(event, room) for event, room, _ in self.world.broker.announced]
+
+
+class ChangeTests(DirectoryCase):
+    def test_created_on_one_node_there_on_all(self) -> None:
+        self.assertTrue(self.world.do(self.one.create("attic")))
+        self.assertIn("attic", self.agree())
+        self.assertFalse(self.world.do(self.nodes[1].create("attic")))
+        self.assertEqual(self.world.do(self.world.broker.end(self.one.get("attic").stream)), -1)
+
+    def test_done_only_when_the_stream_is_ready(self) -> None:
+        making: Deferred[None] = Deferred()
+        with mock.patch.object(self.world.broker, "create", return_value=making):
+            creating = self.world.begin(self.one.create("attic"))
+            self.world.turn()
+            self.assertEqual(creating, [])
+            making.callback(None)
+        self.assertEqual(creating, [True])
+
+    def test_a_room_whose_creator_died_in_between(self) -> None:
+        with mock.patch.object(self.world.broker, "create", return_value=Deferred()):
+            self.world.begin(self.one.create("attic"))
+            self.world.turn()
+        self.assertFalse(self.world.do(self.nodes[1].create("attic")))
+        self.assertTrue(self.world.say("attic", "hello", node=1))
+
+    def test_two_nodes_create_the_same_room_at_once(self) -> None:
+        creating = [self.world.begin(node.create("attic")) for node in self.nodes]
+        self.world.turn()
+        self.assertEqual(sorted(outcome[0] for outcome in creating), [False, True])
+        self.assertEqual(len(self.agree()), 2)
+        self.assertEqual(self.events().count(("created", "attic")), 1)
+
+    def test_two_nodes_delete_the_same_room_at_once(self) -> None:
+        stream = self.one.get("lobby").stream
+        deleting = [self.world.begin(node.delete("lobby")) for node in self.nodes]
+        self.world.turn()
+        self.assertEqual(sorted(outcome[0] for outcome in deleting), [False, True])
+        self.assertEqual(self.agree(), {})
+        self.assertEqual(self.events().count(("deleted", "lobby")), 1)
+        with self.assertRaises(NoSuchStream):
+            self.world.do(self.world.broker.end(stream))
+
+    def test_one_deletes_while_the_other_creates(self) -> None:
+        for first in (0, 1):
+            self.make()
+            work = [self.nodes[0].delete("lobby"), self.nodes[1].create("lobby")]
+            outcomes = [self.world.begin(work[first]), self.world.begin(work[1 - first])]
+            self.world.turn()
+            self.assertEqual([len(outcome) for outcome in outcomes], [1, 1])
+            self.agree()
+
+    def test_deleting_an_earlier_life_leaves_the_present_one(self) -> None:
+        event = {"op": "delete", "room": "lobby", "epoch": self.one.get("lobby").stream.epoch}
+        self.world.do(self.one.delete("lobby"))
+        self.world.do(self.one.create("lobby"))
+        self.world.broker.store(DIRECTORY, dump(event), self.world.now)
+        self.world.turn()
+        self.assertIn("lobby", self.agree())
+
+    def test_a_new_life_has_a_new_epoch(self) -> None:
+        before = self.one.get("lobby").stream
+        self.world.do(self.one.delete("lobby"))
+        self.world.do(self.one.create("lobby"))
+        self.assertNotEqual(self.one.get("lobby").stream, before)
+
+    def test_members_and_privacy(self) -> None:
+        node = self.nodes[1]
+        self.world.do(node.create("den", private=True))
+        self.world.do(node.add_member("den", "ann"))
+        self.world.do(self.one.add_member("den", "ann"))
+        self.world.do(node.add_member("den", "bob"))
+        self.world.do(self.one.remove_member("den", "bob"))
+        self.world.do(self.one.remove_member("den", "bob"))
+        _, private, members = self.agree()["den"]
+        self.assertEqual((private, members), (True, frozenset({"ann"})))
+        self.world.do(self.one.set_private("den", False))
+        self.assertFalse(self.agree()["den"][1])
+        names = [event for event, room in self.events() if room == "den"]
+        self.assertEqual(names, ["created", "member_added", "member_added", "member_removed"])
+
+    def test_creating_a_room_that_exists_changes_nothing(self) -> None:
+        self.world.do(self.one.create("lobby", private=True))
+        self.assertFalse(self.one.get("lobby").private)
+
+    def test_an_unknown_room(self) -> None:
+        with self.assertRaises(ChatError) as caught:
+            self.one.get("nowhere")
+        self.assertIs(caught.exception.code, Code.UNKNOWN_ROOM)
+        self.assertFalse(self.world.do(self.one.delete("nowhere")))
+        for work in (
+            self.one.add_member("nowhere", "a"),
+            self.one.remove_member("nowhere", "a"),
+            self.one.set_private("nowhere", True),
+        ):
+            self.assertIs(self.world.error(work).code, Code.UNKNOWN_ROOM)
+
+    def test_renewed_once_however_many_nodes_ask(self) -> None:
+        lost = self.one.get("lobby").stream
+        self.world.do(self.one.add_member("lobby", "ann"))
+        renewing = [self.world.begin(node.renew(lost)) for node in self.nodes]
+        self.world.turn()
+        self.assertEqual(renewing, [[None], [None]])
+        stream, _, members = self.agree()["lobby"]
+        self.assertNotEqual(stream, lost)
+        self.assertEqual(members, {"ann"})
+        self.world.do(self.one.renew(lost))
+        self.assertEqual(self.agree()["lobby"][0], stream)
+
+    def test_watchers_are_told_in_order_on_every_node(self) -> None:
+        heard: list[list[Change]] = [[], []]
+        for node, changes in zip(self.nodes, heard, strict=True):
+            node.watch(mock.Mock(directory_changed=changes.append))
+        self.world.do(self.one.create("den"))
+        self.world.do(self.one.set_private("den", True))
+        self.world.do(self.one.add_member("den", "ann"))
+        self.world.do(self.one.remove_member("den", "ann"))
+        self.world.do(self.one.delete("den"))
+        for changes in heard:
+            self.assertEqual(
+                [change.what for change in changes],
+                [What.CREATED, What.RESTRICTED, What.GRANTED, What.RESTRICTED, What.DELETED],
+            )
+
+
+class AwayTests(DirectoryCase):
+    def test_changes_fail_within_bounded_time(self) -> None:
+        self.world.broker.interrupt()
+        for work in (
+            self.one.create("attic"),
+            self.one.delete("lobby"),
+            self.one.add_member("lobby", "ann"),
+            self.one.set_private("lobby", True),
+        ):
+            self.assertIs(self.world.error(work).code, Code.UNAVAILABLE)
+        self.assertIsNotNone(self.one.find("lobby"))  # what is known stays known
+
+    def test_appended_but_never_seen_again(self) -> None:
+        with mock.patch.object(self.world.broker, "append", return_value=succeed(None)):
+            error = self.world.error(self.one.create("attic"), within=PATIENCE + 1)
+        self.assertIs(error.code, Code.UNAVAILABLE)
+        self.assertFalse(self.one._waiting)
+
+    def test_stored_although_it_seemed_to_fail(self) -> None:
+        creating = self.world.begin(self.one.create("attic"))
+        self.world.broker.interrupt(stored=True)
+        self.world.turn()
+        self.assertEqual(len(creating), 1)
+        self.world.broker.resume()
+        self.world.turn()
+        self.assertIn("attic", self.agree())
+        self.assertFalse(self.world.do(self.one.create("attic")))
+
+    def test_a_deleted_stream_is_deleted_in_the_end(self) -> None:
+        stream = self.one.get("lobby").stream
+        away = mock.Mock(side_effect=lambda stream: fail(Unavailable()))
+        with (
+            mock.patch.object(self.world.sites[0].broker, "delete", away),
+            mock.patch.object(self.world.sites[1].broker, "delete", away),
+        ):
+            self.world.do(self.one.delete("lobby"))
+            self.world.advance(5 + 3 * DELETE_AGAIN)
+        self.assertGreaterEqual(away.call_count, 6)
+        self.world.advance(DELETE_AGAIN + 0.5)
+        with self.assertRaises(NoSuchStream):
+            self.world.do(self.world.broker.end(stream))
+
+
+class LoadingTests(DirectoryCase):
+    def test_nothing_is_said_before_it_is_loaded(self) -> None:
+        clock = Clock()
+        broker = MemoryBroker(clock)
+        broker.startService()
+        directory = Directory(broker, clock)
+        loaded = self.world.begin(directory.when_loaded())
+        directory.start()
+        with self.assertRaises(ChatError) as caught:
+            directory.get("lobby")
+        self.assertIs(caught.exception.code, Code.UNAVAILABLE)
+        creating = self.world.begin(directory.create("lobby"))
+        self.assertIs(creating[0].value.code, Code.UNAVAILABLE)
+        clock.advance(0)
+        self.assertEqual(loaded, [None])
+        self.assertEqual(self.world.begin(directory.when_loaded()), [None])
+
+    def test_a_broker_that_is_away_at_the_start(self) -> None:
+        clock = Clock()
+        broker = MemoryBroker(clock)
+        directory = Directory(broker, clock)
+        directory.start()
+        clock.pump([1.0] * 20)
+        self.assertFalse(directory.loaded)
+        broker.startService()
+        clock.pump([1.0] * 6)
+        self.assertTrue(directory.loaded)
+
+    def test_stopped_before_it_could_start(self) -> None:
+        clock = Clock()
+        broker = MemoryBroker(clock)
+        directory = Directory(broker, clock)
+        directory.start()
+        directory.stop()
+        broker.startService()
+        clock.pump([1.0] * 20)
+        self.assertFalse(directory.loaded)
+
+    def test_a_new_node_knows_all(self) -> None:
+        for n in range(20):
+            self.world.do(self.one.create(f"room{n}", private=n % 2 == 0))
+        for n in range(0, 20, 3):
+            self.world.do(self.one.delete(f"room{n}"))
+        self.nodes.append(self.world.add_site().directory)
+        self.assertEqual(len(self.agree()), 1 + 20 - 7)
+
+    def test_what_was_deleted_is_deleted_again_at_start(self) -> None:
+        stream = self.one.get("lobby").stream
+        self.world.do(self.one.delete("lobby"))
+        self.world.do(self.world.broker.create(stream))  # as if its deletion had failed
+        self.world.add_site()
+        with self.assertRaises(NoSuchStream):
+            self.world.do(self.world.broker.end(stream))
+
+    def test_but_only_so_many_of_them(self) -> None:
+        for n in range(DOOMED + 20):
+            self.world.do(self.one.create(f"r{n}"))
+            self.world.do(self.one.delete(f"r{n}"))
+        deleted: list[Stream] = []
+        delete = MemoryBroker.delete
+
+        def noting(broker: MemoryBroker, stream: Stream) -> Deferred[None]:
+            deleted.append(stream)
+            return delete(broker, stream)
+
+        with mock.patch.object(MemoryBroker, "delete", noting):
+            self.world.add_site()
+        self.assertEqual(len(deleted), DOOMED)
+        self.assertEqual(deleted[-1].room, f"r{DOOMED + 19}")
+
+    def test_what_is_no_event_is_skipped_and_logged(self) -> None:
+        with capturedLogs() as events:
+            for body in (
+                b"junk",
+                b"{}",
+                b'{"op":"create","room":7,"epoch":"e"}',
+                b'{"op":"create","room":"no spaces","epoch":"e"}',
+                b'{"op":["create"],"room":"r","epoch":"e"}',
+                b'{"op":"create","room":"r"}',
+                b'{"op":"add_member","room":"lobby","user":""}',
+            ):
+                self.world.broker.store(DIRECTORY, body, self.world.now)
+            later = {"op": "of a later version", "room": "lobby"}
+            self.world.broker.store(DIRECTORY, dump(later), self.world.now)
+            self.world.turn()
+        self.assertEqual(len([e for e in events if "skipped" in e["log_format"]]), 2 * 7)
+        self.assertEqual(list(self.agree()), ["lobby"])
+        self.assertTrue(self.world.do(self.one.create("attic")))
+
+    def test_the_directory_itself_is_deleted(self) -> None:
+        bob = self.world.join("lobby", "bob")
+        self.world.do(self.world.broker.delete(DIRECTORY))
+        self.world.turn()
+        self.assertEqual(self.agree(), {})
+        assert bob.error is not None
+        self.assertIs(bob.error.code, Code.UNKNOWN_ROOM)
+        self.assertTrue(self.world.do(self.one.create("lobby")))
+        self.assertEqual(list(self.agree()), ["lobby"])
+
+
+_names = st.sampled_from(["a", "b"])
+_epochs = st.sampled_from(["e1", "e2", "e3"])
+_users = st.sampled_from(["ann", "bob"])
+_events = st.one_of(
+    st.fixed_dictionaries(
+        {"op": st.just("create"), "room": _names, "epoch": _epochs, "private": st.booleans()}
+    ),
+    st.fixed_dictionaries({"op": st.just("delete"), "room": _names, "epoch": _epochs}),
+    st.fixed_dictionaries(
+        {"op": st.just("renew"), "room": _names, "old": _epochs, "epoch": _epochs}
+    ),
+    st.fixed_dictionaries({"op": st.just("private"), "room": _names, "private": st.booleans()}),
+    st.fixed_dictionaries({"op": st.just("add_member"), "room": _names, "user": _users}),
+    st.fixed_dictionaries({"op": st.just("remove_member"), "room": _names, "user": _users}),
+)
+
+
+class FoldTests(TestCase):
+    @settings(deadline=None, max_examples=100)
+    @given(st.lists(_events, max_size=30))
+    def test_events_that_change_nothing_could_as_well_be_absent(
+        self, events: list[dict[str, Any]]
+    ) -> None:
+        """So it does not matter how often, or by how many nodes, something is asked for."""
+        whole, sparse = Catalogue(), Catalogue()
+        for event in events:
+            event = json.loads(json.dumps(event))
+            if whole.apply(event) is not None:
+                self.assertIsNotNone(sparse.apply(event))
+        for name in ("a", "b"):
+            one, other = whole.rooms.get(name), sparse.rooms.get(name)
+            self.assertEqual(one is None, other is None)
+            if one is not None and other is not None:
+                self.assertEqual(
+                    (one.stream, one.private, one.members),
+                    (other.stream, other.private, other.members),
+                )

@@ -1,0 +1,339 @@
+"""Presence over several nodes: payloads get lost, nodes die, splits heal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+from unittest import mock
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import TestCase
+
+from chatd.brokers.memory.broker import MemoryBroker
+from chatd.presence.replication import BEAT, GATHER, PAUSE
+from tests.support.world import Site, World
+
+
+class GossipCase(TestCase):
+    def setUp(self) -> None:
+        self.make(3)
+
+    def make(self, nodes: int) -> None:
+        self.world = World(nodes=nodes)
+        self.world.advance(1)
+
+    def names(self, site: Site, room: str = "lobby") -> list[str]:
+        return site.presence.members(room).names
+
+    def all_see(self, *names: str) -> None:
+        for site in self.world.sites:
+            self.assertEqual(self.names(site), list(names), site.presence.node)
+
+    def enter(self, node: int, user: str) -> None:
+        self.world.sites[node].presence.enter("lobby", user)
+
+    def leave(self, node: int, user: str) -> None:
+        self.world.sites[node].presence.leave("lobby", user)
+
+    def events(self) -> list[tuple[str, str]]:
+        return [
+            (event, json.loads(body)["user"])
+            for event, _, body in self.world.broker.announced
+            if event in ("joined", "left")
+        ]
+
+
+class StepTests(GossipCase):
+    def test_told_to_all_nodes_soon(self) -> None:
+        for n in range(3):
+            self.enter(n, f"u{n}")
+        self.world.advance(2 * GATHER)
+        self.all_see("u0", "u1", "u2")
+        self.leave(1, "u1")
+        self.world.advance(2 * GATHER)
+        self.all_see("u0", "u2")
+
+    def test_members_on_other_nodes_see_it(self) -> None:
+        bob = self.world.join("lobby", "bob", node=2)
+        ann = self.world.join("lobby", "ann", node=0)
+        self.world.advance(2)
+        self.assertEqual(bob.present, {"ann", "bob"})
+        ann.session.close()  # type: ignore[attr-defined]
+        self.world.advance(2)
+        self.assertEqual(bob.present, {"bob"})
+
+    def test_many_at_once_are_one_payload(self) -> None:
+        with mock.patch.object(self.world.broker, "broadcast") as broadcast:
+            for n in range(500):
+                self.enter(0, f"u{n}")
+            self.world.advance(2 * GATHER)
+        self.assertEqual(broadcast.call_count, 1)
+
+    def test_a_new_node_asks_who_is_there(self) -> None:
+        self.enter(0, "ann")
+        self.enter(1, "bob")
+        self.world.advance(1)
+        self.assertEqual(self.names(self.world.add_site()), ["ann", "bob"])
+
+    def test_on_two_nodes_at_once(self) -> None:
+        self.enter(0, "ann")
+        self.enter(1, "ann")
+        self.world.advance(1)
+        self.leave(0, "ann")
+        self.world.advance(1)
+        self.all_see("ann")
+        self.leave(1, "ann")
+        self.world.advance(1)
+        self.all_see()
+
+    def test_the_same_user_is_announced_once(self) -> None:
+        self.enter(0, "ann")
+        self.world.advance(1)
+        self.enter(1, "ann")
+        self.world.advance(1)
+        self.leave(0, "ann")
+        self.world.advance(1)
+        self.leave(1, "ann")
+        self.world.advance(1)
+        self.assertEqual(self.events(), [("joined", "ann"), ("left", "ann")])
+
+    def test_the_same_user_leaves_two_nodes_at_once(self) -> None:
+        """Neither knows yet that it was the last one; it is told once all the same."""
+        for nodes in ([0, 1], [1, 2], [0, 1, 2]):
+            for n in nodes:
+                self.enter(n, "ann")
+            self.world.advance(1)
+            before = len(self.events())
+            for n in nodes:
+                self.leave(n, "ann")
+            self.world.advance(1)
+            self.assertEqual(self.events()[before:], [("left", "ann")])
+            self.all_see()
+
+
+class CrowdTests(GossipCase):
+    """More names than one payload may carry."""
+
+    NUMBER = 50_000
+
+    def setUp(self) -> None:
+        self.make(2)
+        self.sizes: list[int] = []
+        broadcast = MemoryBroker.broadcast
+
+        def cut(broker: MemoryBroker, payload: bytes) -> None:
+            self.sizes.append(len(payload))
+            broadcast(broker, payload[: 256 * 1024])
+
+        self.patch(MemoryBroker, "broadcast", cut)
+
+    def fill(self) -> None:
+        for n in range(self.NUMBER):
+            for room in ("lobby", "news"):
+                self.world.sites[0].presence.enter(room, f"guest-{n:06x}")
+
+    def wait(self, seconds: int) -> None:
+        """In steps as small as the pauses between parts."""
+        self.world.clock.pump([PAUSE] * int(seconds / PAUSE))
+
+    def see(self, site: Site) -> None:
+        for room in ("lobby", "news"):
+            self.assertEqual(site.presence.count(room), self.NUMBER)
+
+    def test_a_mass_of_changes(self) -> None:
+        self.fill()
+        self.wait(5)
+        self.see(self.world.sites[1])
+        self.assertLess(max(self.sizes), 256 * 1024)
+
+    def test_a_snapshot_for_a_node_that_comes_later_while_there_are_changes(self) -> None:
+        self.fill()
+        self.wait(5)
+        self.sizes.clear()
+        third = self.world.add_site()
+        fourth = self.world.add_site()
+        self.enter(0, "late")
+        self.leave(0, "guest-000000")
+        self.wait(15)
+        for site in (third, fourth):
+            self.see(site)
+            self.assertTrue(site.presence.here("lobby", "late"))
+            self.assertFalse(site.presence.here("lobby", "guest-000000"))
+        self.assertLess(max(self.sizes), 256 * 1024)
+        self.assertLess(sum(self.sizes), 12 * 1024 * 1024)
+
+
+class DeathTests(GossipCase):
+    def test_goodbye_takes_effect_at_once(self) -> None:
+        self.enter(2, "ann")
+        self.world.advance(1)
+        gone = self.world.sites.pop()
+        gone.gossip.stop()
+        gone.stop()
+        self.world.advance(0.1)
+        self.all_see()
+
+    def test_a_node_that_dies_is_missed_within_half_a_minute(self) -> None:
+        self.enter(0, "zoe")
+        self.enter(2, "ann")
+        self.world.advance(1)
+        self.world.sites.pop().die()
+        self.world.advance(10)
+        self.all_see("ann", "zoe")
+        self.world.advance(20)
+        self.all_see("zoe")
+        self.assertEqual(self.world.sites[0].gossip.nodes, ["node-0", "node-1"])
+        self.assertEqual(self.events()[-1], ("left", "ann"))
+        self.assertEqual(self.events().count(("left", "ann")), 1)
+
+    def test_nobody_is_missed_while_the_broker_is_away(self) -> None:
+        self.enter(1, "bob")
+        self.world.advance(1)
+        for site in self.world.sites:
+            site.broker.interrupt()
+        self.world.advance(120)
+        for site in self.world.sites:
+            site.broker.resume()
+        self.world.turn()
+        self.all_see("bob")
+        self.world.advance(60)
+        self.all_see("bob")
+
+
+class LossTests(GossipCase):
+    def lossy(self, lost: Callable[[dict[str, Any]], bool]) -> AbstractContextManager[Any]:
+        """While it is entered, payloads for which ``lost(payload)`` is true reach nobody."""
+        broadcast = MemoryBroker.broadcast
+
+        def sometimes(broker: MemoryBroker, payload: bytes) -> None:
+            if not lost(json.loads(payload)):
+                broadcast(broker, payload)
+
+        return mock.patch.object(MemoryBroker, "broadcast", sometimes)
+
+    def test_a_lost_change_is_found_out_and_mended(self) -> None:
+        with self.lossy(lambda payload: payload["kind"] == "changes"):
+            self.enter(0, "ann")
+            self.world.advance(1)
+        self.assertEqual(self.names(self.world.sites[1]), [])
+        self.world.advance(BEAT + 1)
+        self.all_see("ann")
+
+    def test_a_lost_leave(self) -> None:
+        self.enter(0, "ann")
+        self.world.advance(1)
+        with self.lossy(lambda payload: payload["kind"] == "changes"):
+            self.leave(0, "ann")
+            self.world.advance(1)
+        self.enter(0, "bob")
+        self.world.advance(BEAT + 1)
+        self.all_see("bob")
+
+    def test_the_snapshot_itself_is_lost(self) -> None:
+        self.enter(0, "ann")
+        self.world.advance(1)
+        with self.lossy(lambda payload: payload["kind"] == "snapshot"):
+            self.world.add_site()
+            self.world.advance(20)
+        self.world.advance(2 * BEAT)
+        self.all_see("ann")
+
+    def test_everything_is_lost_for_a_while(self) -> None:
+        self.enter(0, "ann")
+        self.enter(1, "bob")
+        self.world.advance(1)
+        with self.lossy(lambda payload: True):
+            self.leave(0, "ann")
+            self.enter(2, "cid")
+            self.world.advance(60)
+            self.assertEqual(self.names(self.world.sites[1]), ["bob"])
+        self.world.advance(3 * BEAT)
+        self.all_see("bob", "cid")
+
+    def test_a_split_heals(self) -> None:
+        self.enter(0, "ann")
+        self.enter(2, "cid")
+        self.world.advance(1)
+        apart = self.world.sites[2].broker
+        apart.interrupt()
+        self.world.advance(60)
+        self.assertEqual(self.names(self.world.sites[0]), ["ann"])
+        self.enter(1, "bob")
+        self.leave(2, "cid")
+        self.enter(2, "dan")
+        self.world.advance(10)
+        apart.resume()
+        self.world.advance(3 * BEAT)
+        self.all_see("ann", "bob", "dan")
+
+    def test_a_part_of_a_snapshot_is_lost(self) -> None:
+        for n in range(3000):
+            self.enter(0, f"somebody-with-a-long-name-{n}")
+        self.world.advance(1)
+        for lost in range(4):
+            with self.lossy(lambda payload, lost=lost: payload.get("part") == lost):  # type: ignore[misc]
+                later = self.world.add_site()
+                self.world.advance(3)
+                self.assertEqual(later.presence.count("lobby"), 0)
+            self.world.advance(3 * BEAT)
+            self.assertEqual(later.presence.count("lobby"), 3000)
+
+    def test_who_asks_in_vain_asks_less_often(self) -> None:
+        asked: list[bytes] = []
+        other = self.world.sites[1]
+        with mock.patch.object(other.broker, "broadcast", asked.append):
+            for n in range(600):
+                payload = {"node": "node-0", "n": 10 + n, "kind": "beat"}
+                other.gossip.received(json.dumps(payload).encode())
+                self.world.clock.advance(0.1)
+        asks = [payload for payload in asked if json.loads(payload)["kind"] == "ask"]
+        self.assertLess(len(asks), 13)
+
+    def test_what_is_no_payload_is_ignored_and_logged(self) -> None:
+        self.enter(0, "ann")
+        self.world.advance(1)
+        with capturedLogs() as events:
+            for payload in (
+                b"junk",
+                b"{}",
+                b'{"node":"x","n":"one","kind":"beat"}',
+                b'{"node":"x","n":1,"kind":"snapshot","rooms":[]}',
+                b'{"node":"x","n":1,"kind":"snapshot","rooms":{"lobby":[""]}}',
+                b'{"node":"node-0","n":0,"kind":"changes"}',
+            ):
+                self.world.sites[1].gossip.received(payload)
+        self.assertGreaterEqual(len(events), 5)
+        self.world.sites[1].gossip.received(b'{"node":"node-0","n":99,"kind":"of a later time"}')
+        self.world.advance(3 * BEAT)
+        self.all_see("ann")
+
+    def test_a_flood_of_losses_asks_no_more_than_once_a_second(self) -> None:
+        asked: list[bytes] = []
+        other = self.world.sites[1]
+        with mock.patch.object(other.broker, "broadcast", asked.append):
+            for n in range(10, 200, 2):
+                payload = {"node": "node-0", "n": n, "kind": "beat"}
+                other.gossip.received(json.dumps(payload).encode())
+        self.assertLessEqual(len(asked), 1)
+
+    @settings(deadline=None, max_examples=25)
+    @given(st.data())
+    def test_whatever_is_lost_all_agree_in_the_end(self, data: st.DataObject) -> None:
+        self.make(3)
+        counts: dict[tuple[int, str], int] = {}
+        with self.lossy(lambda payload: data.draw(st.booleans())):
+            for _ in range(data.draw(st.integers(1, 12))):
+                node, user = data.draw(st.tuples(st.integers(0, 2), st.sampled_from("ab")))
+                if data.draw(st.booleans()):
+                    self.enter(node, user)
+                    counts[node, user] = counts.get((node, user), 0) + 1
+                elif counts.get((node, user)):
+                    self.leave(node, user)
+                    counts[node, user] -= 1
+                self.world.advance(data.draw(st.sampled_from([0, 0.1, 3])))
+        self.world.advance(3 * BEAT)
+        self.all_see(*sorted({user for (_, user), count in counts.items() if count}))

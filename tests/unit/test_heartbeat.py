@@ -1,0 +1,120 @@
+"""Liveness on a clock that tests turn: who is gone, and who is only slow."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatd.timing.timer_wheel import Deadlines
+from chatd.transports.websocket.heartbeat import PING_EVERY, PONG_WITHIN, Heartbeat
+from chatd.transports.writer import SILENCE, silent
+
+
+class Silence:
+    """A socket whose kernel says how long its peer has acknowledged nothing (tcp_info)."""
+
+    unacked = 0
+    last_ack = 0.0
+
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        assert (level, option) == (socket.IPPROTO_TCP, socket.TCP_INFO)
+        info = bytearray(size)
+        struct.pack_into("I", info, 24, self.unacked)
+        struct.pack_into("I", info, 56, int(self.last_ack * 1000))
+        return bytes(info)
+
+
+@define
+class Peer:
+    """The transport and the outlet of a connection."""
+
+    socket: Silence = field(factory=Silence)
+    draining: bool = True
+
+
+class HeartbeatTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.peer = Peer()
+        self.pings = 0
+        self.died = 0
+        either: Any = self.peer
+        self.heart = Heartbeat(Deadlines(self.clock), either, either, self.ping, self.dead)
+        self.addCleanup(self.heart.stop)
+
+    def ping(self) -> None:
+        self.pings += 1
+
+    def dead(self) -> None:
+        self.died += 1
+
+    def pass_(self, seconds: float) -> None:
+        for _ in range(round(seconds)):
+            self.clock.advance(1)
+
+    def test_a_ping_every_25_seconds(self) -> None:
+        self.assertEqual((PING_EVERY, PONG_WITHIN), (25, 20))
+        for n in range(5):
+            self.assertEqual(self.pings, n)
+            self.pass_(25)
+            self.heart.pong()
+        self.assertEqual((self.pings, self.died), (5, 0))
+
+    def test_no_pong_within_20_seconds(self) -> None:
+        self.pass_(25 + 19)
+        self.assertEqual((self.pings, self.died), (1, 0))
+        self.pass_(2)
+        self.assertEqual((self.pings, self.died), (1, 1))
+        self.pass_(100)
+        self.assertEqual(self.died, 1)
+
+    def test_stopped(self) -> None:
+        self.heart.stop()
+        self.pass_(100)
+        self.assertEqual((self.pings, self.died), (0, 0))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_who_does_not_read_but_lives(self) -> None:
+        """Its kernel acknowledges; there is no use in a ping behind what it does not read."""
+        self.peer.draining = False
+        self.pass_(600)
+        self.assertEqual((self.pings, self.died), (0, 0))
+        self.peer.draining = True
+        self.pass_(25)
+        self.assertEqual(self.pings, 1)
+
+    def test_who_does_not_read_and_is_gone(self) -> None:
+        self.peer.draining = False
+        self.peer.socket.unacked, self.peer.socket.last_ack = 3, SILENCE + 1
+        self.pass_(PING_EVERY + 1)
+        self.assertEqual((self.pings, self.died), (0, 1))
+
+
+class SilentTests(SynchronousTestCase):
+    def test_what_the_kernel_says(self) -> None:
+        peer = Peer()
+        for unacked, last_ack, gone in (
+            (0, 0, False),
+            (0, 1000, False),
+            (1, SILENCE - 1, False),
+            (1, SILENCE + 1, True),
+        ):
+            peer.socket.unacked, peer.socket.last_ack = unacked, last_ack
+            self.assertIs(silent(peer), gone)
+
+    def test_a_transport_without_a_socket(self) -> None:
+        self.assertFalse(silent(object()))
+
+    def test_a_real_connection(self) -> None:
+        with (
+            socket.create_server(("127.0.0.1", 0)) as server,
+            socket.create_connection(server.getsockname()) as client,
+        ):
+            peer = Peer()
+            peer.socket = client  # type: ignore[assignment]
+            self.assertFalse(silent(peer))

@@ -1,0 +1,82 @@
+"""Named pollers: present for a while after each poll, and bounded."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+from chatd.access.identity import Identity
+from chatd.rooms.registry import allowed
+from tests.support.serving import Node, ServingTests
+
+
+async def poll(node: Node, user: str, room: str = "lobby") -> int:
+    """Poll as ``user`` without waiting; the status."""
+    return (await node.get(f"/poll?roomname={room}&username={user}")).status
+
+
+class BoundTests(ServingTests):
+    async def present(self, node: Node, room: str = "lobby") -> int:
+        return int((await node.get(f"/rooms/{room}")).json["count"])
+
+    async def test_invented_names_are_bounded_for_each_address(self) -> None:
+        node = await self.serve("--max-connections-per-address", "10")
+        said = [await poll(node, f"u{n}") for n in range(15)]
+        self.assertEqual(said, [200] * 10 + [503] * 5)
+        self.assertEqual((await self.present(node), len(node.service.pollers)), (10, 10))
+        refused = await node.get("/poll?roomname=lobby&username=late")
+        self.assertEqual(refused.code, "unavailable")
+        self.assertGreater(int(refused.header("retry-after") or 0), 0)
+        # who is known polls on, and who has no name is not present
+        self.assertEqual(await poll(node, "u0"), 200)
+        self.assertEqual((await node.get("/poll?roomname=lobby")).status, 200)
+
+    async def test_in_all(self) -> None:
+        node = await self.serve("--max-connections", "3", "--trusted-proxy", "127.0.0.1")
+        said = [
+            await node.get(f"/poll?roomname=lobby&username=u{n}", x_forwarded_for=f"10.0.0.{n}")
+            for n in range(5)
+        ]
+        self.assertEqual([answer.status for answer in said], [200] * 3 + [503] * 2)
+
+    async def test_a_poll_that_waits_is_no_connection_more(self) -> None:
+        """With as many pollers as connections, each may wait."""
+        node = await self.serve("--max-connections-per-address", "2")
+        self.assertEqual([await poll(node, user) for user in ("a", "b")], [200, 200])
+        waiting = [
+            await node.ask("GET", f"/rooms/lobby/messages?last=0&wait=30&username={user}")
+            for user in ("a", "b")
+        ]
+        answer = await node.post("/rooms/lobby/messages?username=c", {"text": "x"})
+        self.assertEqual(answer.status, 201)
+        self.assertEqual([(await http.answer()).status for http in waiting], [200, 200])
+
+    async def test_a_place_is_free_again_after_90_seconds(self) -> None:
+        node = await self.serve("--max-connections-per-address", "1")
+        self.assertEqual([await poll(node, user) for user in ("a", "b")], [200, 503])
+        node.clock.advance(60)
+        self.assertEqual([await poll(node, user) for user in ("a", "b")], [200, 503])
+        node.clock.advance(60)
+        self.assertEqual([await poll(node, user) for user in ("a", "b")], [200, 503])
+        node.clock.advance(92)
+        self.assertEqual(await poll(node, "b"), 200)
+
+    async def test_a_room_that_is_deleted_gives_its_places_back(self) -> None:
+        node = await self.serve("--max-connections-per-address", "1")
+        directory = node.service.chat.directory
+        await directory.create("den")
+        self.assertEqual([await poll(node, "a", "den"), await poll(node, "a")], [200, 503])
+        await directory.delete("den")
+        self.assertEqual(await poll(node, "a"), 200)
+        self.assertEqual(len(node.service.pollers), 1)
+
+    async def test_only_the_changed_room_is_looked_at(self) -> None:
+        node = await self.serve()
+        directory = node.service.chat.directory
+        await directory.create("den")
+        for n in range(20):
+            node.service.pollers.seen(Identity(f"u{n}"), "lobby", "10.0.0.1")
+        await poll(node, "ann", "den")
+        with mock.patch("chatd.transports.http.poll_presence.allowed", wraps=allowed) as asked:
+            await directory.set_private("den", True)
+        self.assertEqual(asked.call_count, 1)
+        self.assertEqual((await self.present(node), len(node.service.pollers)), (20, 20))

@@ -1,0 +1,143 @@
+"""What a node keeps of a room in memory: bounds, expiry, and the window of ids."""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import TestCase
+
+from chatd.protocol.messages import WINDOW, Cursor, Message
+from chatd.rooms.cache import RECENT_BYTES, RECENT_MESSAGES, Budget, Recent, Window, weight
+
+
+def message(offset: int, time: int = 1000, size: int = 100) -> Message:
+    """A message whose JSON is ``size`` bytes long."""
+    return Message(Cursor("e", offset), f"m{offset}", "ann", "hi", time, b"x" * size)
+
+
+SMALL = weight(message(0))
+
+
+def offsets(messages: object) -> list[int] | None:
+    return None if messages is None else [m.offset for m in messages]  # type: ignore[attr-defined]
+
+
+class RecentTests(TestCase):
+    def setUp(self) -> None:
+        self.budget = Budget()
+        self.recent = Recent(self.budget)
+
+    def fill(self, *numbers: int, size: int = 100) -> None:
+        self.recent.extend([message(n, size=size) for n in numbers])
+
+    def test_knows_all_that_came_after_its_floor(self) -> None:
+        self.recent.clear(9)
+        self.fill(10, 12, 15)
+        self.assertEqual(offsets(self.recent.after(9, 0, 100)), [10, 12, 15])
+        self.assertEqual(offsets(self.recent.after(11, 0, 100)), [12, 15])
+        self.assertEqual(offsets(self.recent.after(15, 0, 100)), [])
+        self.assertIsNone(self.recent.after(8, 0, 100))
+
+    def test_bounded_in_number(self) -> None:
+        self.fill(*range(RECENT_MESSAGES + 10))
+        self.assertEqual(len(self.recent), RECENT_MESSAGES)
+        self.assertIsNone(self.recent.after(8, 0, 1))
+        self.assertEqual(offsets(self.recent.after(9, 0, 1)), [10])
+
+    def test_bounded_in_bytes(self) -> None:
+        size = (RECENT_BYTES // 4 - SMALL + 200) // 2
+        self.fill(0, 1, 2, 3, 4, size=size)
+        self.assertEqual(len(self.recent), 4)
+        self.assertEqual(self.recent.size, 4 * weight(message(0, size=size)))
+        self.assertEqual(self.budget.used, self.recent.size)
+
+    def test_keeps_no_more_than_the_retention(self) -> None:
+        recent = Recent(self.budget, limit=2 * SMALL + 50)
+        recent.extend([message(n) for n in range(5)])
+        self.assertEqual(len(recent), 2)
+
+    def test_an_answer_is_bounded_in_number_and_bytes(self) -> None:
+        self.fill(*range(20))
+        self.assertEqual(offsets(self.recent.after(-1, 0, 3)), [0, 1, 2])
+        self.assertEqual(offsets(self.recent.after(-1, 0, 100, size=250)), [0, 1, 2])
+
+    def test_expired_messages_are_dropped_wherever_they_are(self) -> None:
+        for n, time in enumerate([1000, 3000, 1500, 4000]):
+            self.recent.extend([message(n, time)])
+        self.assertIsNone(self.recent.after(-1, 1001, 100))
+        self.assertEqual(offsets(self.recent.after(0, 2000, 100)), [1, 3])
+        self.assertEqual(self.budget.used, self.recent.size)
+
+    def test_the_last_so_many(self) -> None:
+        self.fill(*range(5))
+        self.assertEqual(self.recent.before_last(2, 0), 2)
+        self.assertEqual(self.recent.before_last(5, 0), -1)
+        self.assertEqual(self.recent.before_last(9, 0), -1)  # there are no more
+        self.recent.expire(1)
+        self.recent.clear(7)
+        self.fill(8, 9)
+        self.assertEqual(self.recent.before_last(2, 0), 7)
+        self.assertIsNone(self.recent.before_last(3, 0))  # the broker may have more
+
+    def test_since_a_time(self) -> None:
+        for n in range(4):
+            self.recent.extend([message(n, 1000 * n)])
+        self.assertEqual(self.recent.before_time(1001, 0), 1)
+        self.assertEqual(self.recent.before_time(2000, 0), 1)
+        self.assertEqual(self.recent.before_time(0, 0), -1)
+        self.assertEqual(self.recent.before_time(9000, 0), 3)
+        self.recent.expire(500)
+        self.assertIsNone(self.recent.before_time(0, 0))  # the first one may be older
+
+    def test_all_rooms_together_are_bounded_and_the_quiet_forget_first(self) -> None:
+        budget = Budget(limit=10 * SMALL)
+        rooms = [Recent(budget) for _ in range(3)]
+        for number, recent in enumerate(rooms):
+            recent.extend([message(n) for n in range(4)])
+            self.assertLessEqual(budget.used, 10 * SMALL, number)
+        self.assertEqual([len(recent) for recent in rooms], [0, 4, 4])
+        self.assertIsNone(rooms[0].after(0, 0, 10))
+        self.assertEqual(offsets(rooms[0].after(3, 0, 10)), [])
+        rooms[1].extend([message(9)])
+        rooms[0].extend([message(n, size=400) for n in (4, 5)])
+        self.assertEqual([len(recent) for recent in rooms], [2, 5, 0])
+        self.assertEqual(budget.used, sum(recent.size for recent in rooms))
+
+
+class WindowTests(TestCase):
+    def test_a_key_is_remembered_for_exactly_the_window(self) -> None:
+        window = Window()
+        self.assertFalse(window.repeats(-1))
+        for other in range(WINDOW - 1):
+            self.assertFalse(window.repeats(other))
+        self.assertIn(-1, window)
+        self.assertTrue(window.repeats(-1))
+
+        window = Window()
+        window.repeats(-1)
+        for other in range(WINDOW):
+            window.repeats(other)
+        self.assertNotIn(-1, window)
+        self.assertFalse(window.repeats(-1))
+
+    def test_what_is_no_message_takes_a_place(self) -> None:
+        window = Window()
+        window.repeats(7)
+        for _ in range(WINDOW):
+            window.repeats(None)
+        self.assertFalse(window.repeats(7))
+
+    @settings(deadline=None, max_examples=25)
+    @given(st.integers(), st.integers(0, 1400))
+    def test_all_judge_alike_after_a_window_of_records(self, seed: int, start: int) -> None:
+        random = Random(seed)
+        keys = [random.randrange(1500) for _ in range(3000)]
+        early, late = Window(), Window()
+        for key in keys[:start]:
+            early.repeats(key)
+        for number, key in enumerate(keys[start:]):
+            first, second = early.repeats(key), late.repeats(key)
+            if number >= WINDOW:
+                self.assertEqual(first, second)

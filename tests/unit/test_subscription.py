@@ -1,0 +1,406 @@
+"""A subscriber is a cursor: it falls behind, reads on, and is live again without gap or double."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+from unittest import mock
+
+from twisted.trial.unittest import TestCase
+
+from chatd.protocol.messages import Cursor
+from chatd.rooms.cache import RECENT_MESSAGES
+from chatd.rooms.catch_up import A_TURN, Turns
+from chatd.rooms.fanout import BATCH_BYTES
+from chatd.rooms.history import PAGE_BYTES, PAGE_MESSAGES
+from chatd.rooms.start_position import After, Last, Now
+from chatd.rooms.subscription import State
+from tests.support.world import Reader, World
+
+
+def names(start: int, stop: int) -> list[str]:
+    return [f"m{n}" for n in range(start, stop)]
+
+
+class SubscriptionCase(TestCase):
+    def setUp(self) -> None:
+        self.world = World()
+        self.said = 0
+
+    def say(self, count: int) -> None:
+        """As one batch: what the stream brings in one go."""
+        self.world.store("lobby", *names(self.said, self.said + count))
+        self.said += count
+
+    def join(self, user: str = "bob", **more: Any) -> Reader:
+        return self.world.join("lobby", user, **more)
+
+    def place(self, offset: int) -> After:
+        return After(Cursor(self.world.stream().epoch, offset))
+
+
+class FallingBehindTests(SubscriptionCase):
+    def test_who_stalls_is_left_alone_and_reads_on_from_memory(self) -> None:
+        bob = self.join()
+        self.say(2)
+        bob.stall()
+        self.say(3)
+        self.assertIs(bob.state, State.BEHIND)
+        refused = bob.refused
+        self.say(3)
+        self.assertEqual(bob.refused, refused, "it was offered more before it drained")
+        self.assertEqual(bob.subscription.offset, 1)
+        bob.drain()  # no turn of the reactor: one synchronous step
+        self.assertEqual(bob.texts, names(0, 8))
+        self.assertIs(bob.state, State.LIVE)
+        self.say(1)
+        self.assertEqual(bob.texts, names(0, 9))
+
+    def test_reads_on_from_the_archive_when_memory_has_moved_on(self) -> None:
+        bob = self.join()
+        self.say(1)
+        bob.stall()
+        self.say(3 * RECENT_MESSAGES)
+        bob.drain()
+        self.assertIs(bob.state, State.READING)
+        self.world.turn()
+        self.assertEqual(bob.texts, names(0, self.said))
+        self.assertIs(bob.state, State.LIVE)
+
+    def test_messages_that_come_while_a_page_is_read(self) -> None:
+        bob = self.join(stalled=True)
+        self.say(RECENT_MESSAGES + 10)
+        bob.drain()
+        for _ in range(5):
+            self.say(50)
+        self.assertEqual(bob.texts, names(0, self.said))
+
+    def test_stalls_again_and_again_at_every_step(self) -> None:
+        bob = self.join(stalled=True)
+        self.say(2 * RECENT_MESSAGES)
+        for _ in range(40):
+            bob.drain(room_for=1)
+            self.world.turn()
+            self.say(3)
+        bob.drain()
+        self.world.turn()
+        self.assertEqual(bob.texts, names(0, self.said))
+        self.assertIs(bob.state, State.LIVE)
+
+    def test_refuses_the_second_batch_of_a_burst(self) -> None:
+        bob = self.join()
+        bob.room_for = 1
+        big = "x" * (BATCH_BYTES // 3)
+        self.world.store("lobby", *(f"{n}{big}" for n in range(10)))
+        self.assertTrue(0 < len(bob.texts) < 10)
+        bob.drain()
+        self.assertEqual([text[0] for text in bob.texts], [str(n) for n in range(10)])
+
+    def test_drains_while_it_is_live_or_reading(self) -> None:
+        bob = self.join()
+        self.say(1)
+        bob.drain()
+        bob.stall()
+        self.say(2 * RECENT_MESSAGES)
+        bob.drain()
+        bob.drain()
+        self.world.turn()
+        self.say(1)
+        self.assertEqual(bob.texts, names(0, self.said))
+
+    def test_leaves_while_a_page_is_read(self) -> None:
+        bob = self.join(stalled=True)
+        self.say(2 * RECENT_MESSAGES)
+        bob.drain()
+        bob.session.leave("lobby")  # type: ignore[attr-defined]
+        self.world.turn()
+        self.say(1)
+        bob.drain()
+        self.assertEqual(bob.texts, [])
+        self.assertIs(bob.state, State.CLOSED)
+
+    def test_one_who_stalls_holds_up_nobody(self) -> None:
+        readers = [self.join(f"r{n}") for n in range(20)]
+        for reader in readers[::2]:
+            reader.stall()
+        self.say(5)
+        for number, reader in enumerate(readers):
+            self.assertEqual(reader.texts, [] if number % 2 == 0 else names(0, 5))
+
+
+class BoundsTests(SubscriptionCase):
+    """What is handed over at once, and so what a stalled client may cost."""
+
+    def test_catching_up_goes_in_pages_bounded_in_bytes(self) -> None:
+        for count in (8, RECENT_MESSAGES + 200):
+            bob = self.join(f"bob{count}", stalled=True)
+            text = "y" * 5000
+            self.world.store("lobby", *(f"{count}.{n}{text}" for n in range(count)))
+            bob.drain()
+            self.world.turn()
+            self.assertEqual(len(bob.texts), count)
+            self.assertLessEqual(max(bob.sizes), PAGE_BYTES + 6000)
+
+    def test_and_in_number(self) -> None:
+        bob = self.join(stalled=True)
+        self.say(PAGE_MESSAGES + 1)
+        bob.drain(room_for=1)
+        self.assertEqual(bob.texts, names(0, PAGE_MESSAGES))
+
+    def test_a_burst_goes_in_batches_bounded_in_bytes(self) -> None:
+        bob = self.join()
+        self.world.store("lobby", *(f"{n}{'z' * 10_000}" for n in range(50)))
+        self.assertEqual(len(bob.texts), 50)
+        self.assertLessEqual(max(bob.sizes), BATCH_BYTES + 11_000)
+
+    def test_a_page_larger_than_all_memory(self) -> None:
+        world = World(budget=20_000)
+        bob = world.join("lobby", "bob", stalled=True)
+        other = world.join("lobby", "other")
+        texts = [f"{n}{'w' * 15_000}" for n in range(40)]
+        for text in texts:
+            world.store("lobby", text)
+        bob.drain()
+        world.turn()
+        self.assertEqual(bob.texts, texts)
+        self.assertEqual(other.texts, texts)
+
+    def test_readers_take_turns(self) -> None:
+        readers = [self.join(f"r{n}", stalled=True) for n in range(3 * A_TURN)]
+        self.say(3 * RECENT_MESSAGES)
+        order: list[Reader] = []
+        with mock.patch.object(Reader, "deliver", autospec=True, side_effect=Reader.deliver) as to:
+            for reader in readers:
+                reader.drain()
+            self.world.turn()
+            order = [call.args[0] for call in to.call_args_list]
+        for reader in readers:
+            self.assertEqual(reader.texts, names(0, self.said))
+        pages = dict.fromkeys(readers, 0)
+        for reader in order[: 8 * len(readers)]:  # as many as come from the archive
+            pages[reader] += 1
+            ahead = max(pages.values()) - min(pages.values())
+            self.assertLessEqual(ahead, 1, "somebody was served out of turn")
+
+    def test_few_in_each_turn_of_the_reactor(self) -> None:
+        clock = mock.Mock()
+        turns = Turns(clock)
+        called: list[int] = []
+        calls = [partial(called.append, n) for n in range(A_TURN + 3)]
+        for call in [*calls, calls[0]]:
+            turns.add(call)
+        self.assertEqual(clock.callLater.call_count, 1)
+        clock.callLater.call_args.args[1]()
+        self.assertEqual(called, list(range(A_TURN)))
+        turns.add(calls[0])
+        clock.callLater.call_args.args[1]()
+        self.assertEqual(called, [*range(A_TURN + 3), 0])
+        self.assertEqual(clock.callLater.call_count, 2)
+
+
+class GapTests(SubscriptionCase):
+    def overtaken(self, reader: Reader, before: int) -> None:
+        self.world.broker.truncate(self.world.stream(), before)
+
+    def test_retention_overtakes_a_stalled_reader(self) -> None:
+        bob = self.join()
+        self.say(3)
+        bob.stall()
+        self.say(3 * RECENT_MESSAGES)
+        self.overtaken(bob, 100)
+        bob.drain()
+        self.world.turn()
+        self.assertEqual(bob.texts, [*names(0, 3), "GAP", *names(100, self.said)])
+        gap = next(f for f in bob.frames if f["type"] == "gap")
+        self.assertEqual(Cursor.parse(gap["cursor"]).offset, 99)
+
+    def test_the_gap_itself_is_refused(self) -> None:
+        bob = self.join(stalled=True)
+        self.say(3 * RECENT_MESSAGES)
+        self.overtaken(bob, 100)
+        bob.drain()
+        bob.stall()
+        self.world.turn()
+        self.assertEqual(bob.texts, [])
+        bob.drain(room_for=1)
+        self.world.turn()
+        self.assertEqual(bob.texts, ["GAP"])
+        bob.drain()
+        self.world.turn()
+        self.assertEqual(bob.texts, ["GAP", *names(100, self.said)])
+
+    def test_overtaken_twice(self) -> None:
+        bob = self.join(stalled=True)
+        self.say(3 * RECENT_MESSAGES)
+        self.overtaken(bob, 100)
+        bob.drain(room_for=2)
+        self.world.turn()
+        self.overtaken(bob, 500)
+        self.world.advance(6)
+        bob.drain()
+        self.world.turn()
+        page = names(100, 100 + PAGE_MESSAGES)
+        self.assertEqual(bob.texts, ["GAP", *page, "GAP", *names(500, self.said)])
+
+    def test_everything_is_gone(self) -> None:
+        bob = self.join(stalled=True)
+        self.say(3 * RECENT_MESSAGES)
+        self.overtaken(bob, self.said)
+        self.world.room().recent.clear(self.said - 1)
+        bob.drain()
+        self.world.turn()
+        self.assertEqual(bob.texts, ["GAP"])
+        self.say(1)
+        self.assertEqual(bob.texts, ["GAP", *names(self.said - 1, self.said)])
+
+    def test_a_gap_that_a_transport_asks_to_be_told(self) -> None:
+        bob = self.join()
+        bob.stall()
+        bob.subscription.gap()
+        self.assertEqual(bob.texts, [])
+        bob.drain()
+        self.assertEqual(bob.texts, ["GAP"])
+
+
+class MissedPresenceTests(SubscriptionCase):
+    def members(self) -> set[str]:
+        return set(self.world.sites[0].presence.members("lobby").names)
+
+    def test_told_when_it_drains_again(self) -> None:
+        bob, cid = self.join("bob"), self.join("cid")
+        self.world.advance(2)
+        bob.stall()
+        ann = self.join("ann")
+        self.world.advance(2)
+        cid.session.close()  # type: ignore[attr-defined]
+        self.world.advance(2)
+        bob.drain()
+        frames = [f for f in bob.frames if f["type"] == "presence"]
+        self.assertEqual(frames[-1]["joined"], ["ann"])
+        self.assertEqual(frames[-1]["left"], ["cid"])
+        self.assertEqual(frames[-1]["count"], 2)
+        self.assertEqual(bob.present, self.members())
+        ann.session.close()  # type: ignore[attr-defined]
+        self.world.advance(2)
+        self.assertEqual(bob.present, {"bob"})
+
+    def test_the_number_alone_above_the_limit(self) -> None:
+        self.world = World(limit=2)
+        bob = self.join("bob")
+        for n in range(3):
+            self.join(f"r{n}")
+        self.world.advance(2)
+        bob.stall()
+        self.join("last")
+        self.world.advance(2)
+        bob.drain()
+        frame = bob.frames[-1]
+        self.assertEqual((frame["joined"], frame["left"], frame["count"]), ([], [], 5))
+
+    def test_before_the_messages_it_missed(self) -> None:
+        bob = self.join("bob")
+        bob.stall()
+        self.join("ann")
+        self.world.advance(2)
+        self.say(1)
+        bob.drain(room_for=1)
+        self.assertEqual([f["type"] for f in bob.frames], ["presence"])
+        bob.drain()
+        self.assertEqual([f["type"] for f in bob.frames], ["presence", "message"])
+
+    def crowd(self, name: str, number: int) -> list[Reader]:
+        readers = [self.world.join("lobby", f"{name}{n}") for n in range(number)]
+        self.world.advance(2)
+        return readers
+
+    def gone(self, readers: list[Reader]) -> None:
+        for reader in readers:
+            reader.session.close()  # type: ignore[attr-defined]
+        self.world.advance(2)
+
+    def test_however_many_came_and_went_meanwhile(self) -> None:
+        bob = self.join("bob")
+        early = self.crowd("early", 50)
+        bob.stall()
+        for n in range(15):
+            self.gone(self.crowd(f"passing{n}-", 100))
+        self.gone(early[:25])
+        self.crowd("late", 100)
+        bob.drain()
+        self.assertEqual(bob.present, set(self.world.sites[0].presence.members("lobby").names))
+        self.assertEqual(bob.frames[-1]["count"], 126)
+        self.assertLess(len(bob.frames[-1]["left"]), 200)
+
+    def test_a_room_that_comes_down_through_the_limit(self) -> None:
+        self.world = World(limit=3)
+        ann, cat = [self.world.join("lobby", user) for user in ("ann", "cat")]
+        cat.stall()
+        crowd = self.crowd("user", 4)
+        late = self.world.join("lobby", "late")
+        self.assertEqual(ann.frames[-1]["count"], 6)
+        self.gone([*crowd[1:], late])
+        cat.drain()
+        for reader in (ann, cat, crowd[0]):
+            self.assertEqual(reader.present, {"ann", "cat", "user0"})
+            self.assertEqual(reader.frames[-1]["count"], 3)
+
+
+class SessionTests(SubscriptionCase):
+    """What one connection asks of one room, one after another."""
+
+    def test_joining_again_moves_the_cursor(self) -> None:
+        self.say(5)
+        session, ends = self.world.session("bob")
+        for start in (Now(), self.place(1), Last(1)):
+            joined = self.world.do(session.join("lobby", start))
+            assert joined is not None
+            ends[-1].joined = joined
+            joined.subscription.resume()
+        self.say(1)
+        self.assertEqual([end.texts for end in ends], [[], names(2, 5), names(4, 6)])
+        self.assertEqual(self.world.sites[0].presence.members("lobby").count, 1)
+
+    def test_two_joins_crossing_are_answered_in_order(self) -> None:
+        self.say(3 * RECENT_MESSAGES)
+        session, _ = self.world.session("bob")
+        answered: list[str] = []
+
+        async def join(name: str, offset: int) -> None:
+            joined = await session.join("lobby", self.place(offset))
+            assert joined is not None
+            answered.append(name)
+            self.assertIs(joined.subscription.state, State.BEHIND, "closed before it was told")
+
+        for work in (join("first", 3), join("second", self.said - 1), join("third", 9)):
+            self.world.begin(work)
+        self.world.turn()
+        self.assertEqual(answered, ["first", "second", "third"])
+
+    def test_a_leave_that_crosses_a_join_comes_after_it(self) -> None:
+        self.say(3 * RECENT_MESSAGES)
+        session, _ = self.world.session("bob")
+        answered: list[str] = []
+
+        async def join() -> None:
+            await session.join("lobby", self.place(3))
+            answered.append("joined")
+
+        async def leave() -> None:
+            await session.leave_in_turn("lobby")
+            answered.append("left")
+
+        self.world.begin(join())
+        self.world.begin(leave())
+        self.world.turn()
+        self.assertEqual(answered, ["joined", "left"])
+        self.assertEqual(session.joined, {})
+
+    def test_the_connection_ends_while_a_join_is_under_way(self) -> None:
+        self.say(3 * RECENT_MESSAGES)
+        session, ends = self.world.session("bob")
+        joining = self.world.begin(session.join("lobby", self.place(3)))
+        session.close()
+        self.world.turn()
+        self.assertEqual(joining, [None])
+        self.assertEqual(ends, [])
+        self.assertFalse(self.world.room().subscriptions)

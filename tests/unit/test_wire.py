@@ -1,0 +1,295 @@
+"""The vocabulary of the wire: whatever comes in is refused with a `ChatError` or made valid."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatd.protocol.messages import (
+    CONTENT_BYTES,
+    BadRecord,
+    ChatError,
+    Code,
+    Content,
+    Cursor,
+    check_content,
+    dump,
+    format_time,
+    load_object,
+    message_id,
+    parse_time,
+    read_message,
+    room_name,
+    user_name,
+)
+
+T = TypeVar("T")
+
+#: Any text JSON can escape, lone surrogates included.
+TEXT = st.text(st.characters(exclude_categories=()))
+#: Whatever Python's JSON can hold, and some that JSON cannot.
+ANYTHING: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=10,
+)
+#: What JSON in UTF-8 can carry.
+VALID: st.SearchStrategy[Any] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=10,
+)
+DATA = st.none() | st.dictionaries(st.text(), VALID, max_size=4)
+NAMES = st.text(st.sampled_from("abzÄß漢١_.:@-"), min_size=1, max_size=60).map(
+    lambda name: unicodedata.normalize("NFC", name)
+)
+IDS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=64)
+
+
+def checked(check: Callable[..., T], *values: Any) -> T | None:
+    """What ``check`` makes of ``values``; None if it refuses them as it should."""
+    try:
+        return check(*values)
+    except ChatError as error:
+        refusal = error
+    assert refusal.code in (Code.BAD_REQUEST, Code.TOO_LARGE), refusal
+    assert refusal.text
+    return None
+
+
+class ObjectTests(SynchronousTestCase):
+    @given(st.binary())
+    @example(b'{"a":NaN}')
+    @example(b'{"a":-Infinity}')
+    @example(b"\xef\xbb\xbf{}")
+    @example(b"[" * 100_000)
+    @example(b'{"a":' * 100_000)
+    @example(b'{"a":' + b"1" * 5000 + b"}")
+    def test_any_bytes(self, raw: bytes) -> None:
+        found = checked(load_object, raw)
+        self.assertIn(type(found), (dict, type(None)))
+
+    @given(ANYTHING)
+    def test_any_json(self, value: Any) -> None:
+        found = checked(load_object, json.dumps(value))
+        if not isinstance(value, dict):
+            self.assertIsNone(found)
+
+    @given(st.dictionaries(st.text(), VALID))
+    def test_round_trip(self, value: dict[str, Any]) -> None:
+        raw = dump(value)
+        self.assertNotIn(b"\n", raw)
+        self.assertEqual(load_object(raw), value)
+        self.assertEqual(load_object(raw.decode()), value)
+
+    def test_what_it_refuses(self) -> None:
+        for raw in (b"", b" ", b"1", b"[]", b"null", b'"x"', b"{", b"{}{}", b'{"a":NaN}', b"\xff"):
+            self.assertIsNone(checked(load_object, raw), raw)
+        self.assertEqual(load_object(b' {"a":1}\n'), {"a": 1})
+
+
+class NameTests(SynchronousTestCase):
+    @given(ANYTHING)
+    def test_anything(self, value: Any) -> None:
+        for check in (room_name, user_name):
+            for legacy in (False, True):
+                name = checked(check, value, legacy)
+                if name is not None:
+                    self.valid(name, check is user_name)
+
+    def valid(self, name: str, user: bool) -> None:
+        self.assertTrue(unicodedata.is_normalized("NFC", name))
+        self.assertTrue(1 <= len(name) <= (64 if user else 100))
+        for c in name:
+            self.assertTrue(c.isalnum() or c in "_.:@-" or (user and c == "+"), ascii(name))
+        if not user:
+            self.assertLessEqual(len(name.encode()), 200)
+
+    @given(NAMES)
+    def test_valid_names_stay(self, name: str) -> None:
+        self.assertEqual(user_name(name), name)
+        for form in ("NFC", "NFD"):
+            self.assertEqual(room_name(unicodedata.normalize(form, name)), name)
+
+    def test_limits(self) -> None:
+        self.assertEqual(room_name("x" * 100), "x" * 100)
+        self.assertEqual(room_name("ü" * 100), "ü" * 100)
+        self.assertEqual(room_name("u\u0308" * 100), "ü" * 100)
+        for name in (
+            "x" * 101,
+            "漢" * 67,
+            "",
+            "a b",
+            "a+b",
+            "a/b",
+            "½",
+            "²",
+            "🙂",
+            "\ud800",
+            "\n",
+            "\u200b",
+        ):
+            self.assertIsNone(checked(room_name, name), ascii(name))
+        self.assertEqual(user_name("a+b" + "x" * 61), "a+b" + "x" * 61)
+        self.assertIsNone(checked(user_name, "x" * 65))
+
+    def test_spaces_of_legacy_clients(self) -> None:
+        self.assertEqual(room_name("Harry Potter", legacy=True), "Harry_Potter")
+        self.assertIsNone(checked(room_name, "a\tb", True))
+
+    @given(ANYTHING | IDS)
+    def test_ids(self, value: Any) -> None:
+        id = checked(message_id, value)
+        good = isinstance(value, str) and re.fullmatch(r"[\x21-\x7e]{1,64}", value, re.ASCII)
+        self.assertEqual(id, value if good else None)
+
+
+class CursorTests(SynchronousTestCase):
+    @given(ANYTHING)
+    def test_anything(self, value: Any) -> None:
+        cursor = checked(Cursor.parse, value)
+        if cursor is not None:
+            self.assertEqual(cursor, Cursor.parse(str(cursor)))
+
+    @given(st.from_regex(r"[0-9a-f]{12}", fullmatch=True), st.integers(-1, 2**53))
+    def test_round_trip(self, epoch: str, offset: int) -> None:
+        cursor = Cursor(epoch, offset)
+        self.assertEqual(Cursor.parse(str(cursor)), cursor)
+
+    def test_what_it_refuses(self) -> None:
+        for value in (
+            "",
+            "x",
+            ":",
+            "a:",
+            ":1",
+            "a:-2",
+            "a:1 ",
+            "a:1\n",
+            "a:١",
+            "a:" + "9" * 19,
+            7,
+            None,
+        ):
+            self.assertIsNone(checked(Cursor.parse, value), value)
+
+
+class TimeTests(SynchronousTestCase):
+    @given(ANYTHING)
+    def test_anything(self, value: Any) -> None:
+        self.assertIn(type(checked(parse_time, value)), (int, type(None)))
+
+    @given(st.integers(0, 253402300799999))
+    def test_round_trip(self, ms: int) -> None:
+        text = format_time(ms)
+        self.assertRegex(text, r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
+        self.assertEqual(parse_time(text), ms)
+
+    def test_forms(self) -> None:
+        noon = 1793534400000
+        for text in (
+            "2026-11-01T12:00:00Z",
+            "2026-11-01T12:00:00.000Z",
+            "2026-11-01T13:00:00+01:00",
+            "2026-11-01T13:00:00 01:00",  # a plus that a URL turned into a space
+            "2026-11-01T12:00:00.000000Z",
+        ):
+            self.assertEqual(parse_time(text), noon, text)
+        for text in ("2026-11-01", "2026-11-01T12:00:00", "12:00:00Z", "now", "", "9" * 50):
+            self.assertIsNone(checked(parse_time, text), text)
+
+
+class ContentTests(SynchronousTestCase):
+    @given(ANYTHING, ANYTHING)
+    def test_anything(self, text: Any, data: Any) -> None:
+        """What passes can be stored, and read again as it was."""
+        found = checked(check_content, text, data, CONTENT_BYTES)
+        if found is None:
+            return
+        self.assertEqual(found, (text, data))
+        record = Content("ann", "k", *found).record(0)
+        message = read_message("lobby", Cursor("e", 0), record)
+        shown = json.loads(message.json)
+        self.assertEqual((shown["text"], shown.get("data")), (text, data))
+
+    @given(NAMES, NAMES, IDS, st.text(), DATA, st.integers(0, 2**41))
+    def test_round_trip(
+        self, room: str, user: str, id: str, text: str, data: dict[str, Any] | None, time: int
+    ) -> None:
+        record = Content(user, id, text, data).record(time)
+        message = read_message(room, Cursor("e1", 7), record)
+        shown: dict[str, Any] = {
+            "type": "message",
+            "room": room,
+            "cursor": "e1:7",
+            "id": id,
+            "user": user,
+            "text": text,
+            "time": format_time(time),
+        }
+        if data is not None:
+            shown["data"] = data
+        self.assertEqual(json.loads(message.json), shown)
+        self.assertEqual(list(json.loads(message.json)), list(shown))
+        self.assertEqual((message.user, message.id, message.text), (user, id, text))
+        self.assertEqual((message.time, message.offset), (time, 7))
+
+    @given(st.binary() | st.dictionaries(TEXT, ANYTHING).map(lambda v: json.dumps(v).encode()))
+    @example(
+        b'{"id":"k","user":"u","text":"t","time":"2026-11-01T12:00:00Z","data":'
+        + b'{"a":' * 300
+        + b"1"
+        + b"}" * 301
+    )
+    def test_any_record(self, body: bytes) -> None:
+        try:
+            read_message("lobby", Cursor("e", 0), body)
+        except BadRecord as fault:
+            self.assertTrue(str(fault))
+
+    def test_depth(self) -> None:
+        def nested(levels: int) -> dict[str, Any]:
+            value: dict[str, Any] = {}
+            for n in range(levels - 1):
+                value = {"a": [value] if n % 2 and levels > n + 2 else value}
+            return value
+
+        self.assertIsNotNone(checked(check_content, "", nested(60), 10))
+        self.assertIsNone(checked(check_content, "", nested(200), 10))
+        flat = {"a": [[n] for n in range(1000)]}
+        self.assertIsNotNone(checked(check_content, "", flat, 10))
+
+
+class ErrorTests(SynchronousTestCase):
+    def test_the_table(self) -> None:
+        """Code and HTTP status, as the contract pairs them."""
+        self.assertEqual(
+            {code.word: code.http for code in Code if code is not Code.NOT_JOINED},
+            {
+                "bad_request": 400,
+                "unauthorized": 401,
+                "forbidden": 403,
+                "unknown_room": 404,
+                "too_large": 413,
+                "rate_limited": 429,
+                "unavailable": 503,
+            },
+        )
+
+    def test_frames(self) -> None:
+        error = ChatError(Code.FORBIDDEN, "why")
+        bare = {"type": "error", "code": "forbidden", "text": "why"}
+        self.assertEqual(error.frame(), bare)
+        self.assertEqual(error.about("r", "k").frame(), {**bare, "room": "r", "id": "k"})
+        self.assertEqual(error.line(), "forbidden: why")
