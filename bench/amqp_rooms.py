@@ -24,8 +24,9 @@ from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
 from chatd.access.identity import Identity
-from chatd.brokers.interfaces import IEncoding, ISubscriber
-from chatd.protocol.messages import ChatError, Message
+from chatd.protocol.errors import ChatError
+from chatd.protocol.messages import Message
+from chatd.rooms.interfaces import IEncoding, ISubscriber
 from chatd.rooms.start_position import Now
 from chatd.service.chat import Chat
 from chatd.service.session import Session

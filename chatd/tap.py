@@ -28,9 +28,10 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 
 from chatd.access.admission import Door
-from chatd.access.identity import Secret, TokenKeys
-from chatd.access.limits import Buckets, Connections, Rate, sockets_for
+from chatd.access.limits import Connections, sockets_for
 from chatd.access.origins import Gate
+from chatd.access.rate_limit import Buckets, Rate
+from chatd.access.tokens import Secret, TokenKeys
 from chatd.amqp.url import BadURL, BrokerURL
 from chatd.brokers.interfaces import Retention
 from chatd.brokers.memory.broker import MemoryBroker
@@ -41,7 +42,8 @@ from chatd.config.options import Options as Options
 from chatd.config.settings import Config, is_loopback_only
 from chatd.directory.directory import Directory
 from chatd.errors import StartError
-from chatd.net.endpoints import Certificates, listen_endpoint
+from chatd.net.certificates import Certificates
+from chatd.net.endpoints import listen_endpoint
 from chatd.presence.board import Presence
 from chatd.presence.replication import Gossip
 from chatd.rooms.cache import Budget
@@ -49,15 +51,17 @@ from chatd.rooms.history import Archive
 from chatd.rooms.registry import Rooms
 from chatd.rooms.room import Node
 from chatd.service.chat import Chat
-from chatd.service.lifecycle import NodeClock, NodeService
+from chatd.service.lifecycle import NodeService
 from chatd.telemetry.metrics import Metrics
+from chatd.timing.clock import NodeClock
 from chatd.timing.timer_wheel import Deadlines
-from chatd.transports.http import messages, pages
+from chatd.transports.http import messages, pages, probes
 from chatd.transports.http import rooms as admin
 from chatd.transports.http.connection import LimitedSite
 from chatd.transports.http.poll_presence import Pollers
 from chatd.transports.http.router import Api
 from chatd.transports.http.sse import Streams
+from chatd.transports.http.upgrade import upgrade
 from chatd.transports.setup.protocol import SetupFactory
 from chatd.transports.websocket.chat_v1 import ChatV1
 from chatd.transports.websocket.connection import Connection, Factory
@@ -188,13 +192,13 @@ class ChatService(MultiService):
     def _api(self) -> Api:
         routes = [
             *pages.pages(),
-            pages.upgrade(self.websockets),
+            upgrade(self.websockets),
             *messages.routes(self.chat, self.pollers),
             *self.streams.routes(),
             *admin.Rooms(self.chat).routes(),
-            *pages.Probes(self.metrics, lambda: self.ready).routes(),
+            *probes.Probes(self.metrics, lambda: self.ready).routes(),
         ]
-        return Api(routes, self.chat, self.door, self.metrics, pages.UNLIMITED)
+        return Api(routes, self.chat, self.door, self.metrics, probes.UNLIMITED)
 
     def _site(self) -> LimitedSite:
         limit = self._config.max_frame

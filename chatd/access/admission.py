@@ -8,10 +8,13 @@ from typing import Any
 from attrs import define
 from twisted.internet.interfaces import IReactorTime
 
-from chatd.access.identity import Identity, Secret, TokenKeys
-from chatd.access.limits import Buckets, Connections, Rate, network_of
+from chatd.access.identity import Identity
+from chatd.access.limits import Connections, network_of
 from chatd.access.origins import Gate
-from chatd.protocol.messages import ChatError, Code, user_name
+from chatd.access.rate_limit import Buckets, Rate
+from chatd.access.tokens import Secret, TokenKeys
+from chatd.protocol.errors import ChatError, Code
+from chatd.protocol.names import user_name
 from chatd.timing.timer_wheel import Deadlines
 
 #: Whoever reads without a name, in open mode.

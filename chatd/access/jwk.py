@@ -19,7 +19,8 @@ from joserfc.jwk import ECKey, JWKRegistry, Key, OctKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
 from chatd.errors import StartError
-from chatd.protocol.messages import ChatError, load_object
+from chatd.protocol.errors import ChatError
+from chatd.protocol.json import load_object
 
 #: The largest key or secret file read, in bytes.
 FILE_BYTES = 256 * 1024

@@ -1,125 +1,17 @@
-"""What any one caller may use up: publishes per second, connections.
-
-Nothing here has a timer: buckets fill when they are looked at. Time is `chatd.timing.timer_wheel`.
-"""
+"""How many connections there may be, in all and from one address."""
 
 from __future__ import annotations
 
 import ipaddress
-import math
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Hashable
+from collections import defaultdict
+from collections.abc import Callable
 
-from attrs import define, field, frozen
+from attrs import define, field
 
-from chatd.protocol.messages import ChatError, Code
+from chatd.protocol.errors import ChatError, Code
 
 #: ``Retry-After`` for a connection too many, in seconds.
 CONNECTIONS_RETRY = 5
-#: Requests in a row that are wrong in themselves, after which a client is beyond help.
-BAD_IN_A_ROW = 10
-
-# -- rates -----------------------------------------------------------------------------------------
-
-
-@frozen
-class Rate:
-    """So many ``what`` per second, with a burst of twice that unless it is given, and of one at
-    least."""
-
-    per_second: float
-    burst: float = field()
-    what: str = "messages"
-
-    @burst.default
-    def _twice(self) -> float:
-        return max(1.0, 2 * self.per_second)
-
-    def bucket(self) -> Bucket:
-        """A full bucket of this rate."""
-        return Bucket(self)
-
-
-@define(eq=False)
-class Bucket:
-    """A token bucket that fills when it is looked at."""
-
-    rate: Rate
-    _level: float = field(init=False)
-    _looked: float = field(default=-math.inf, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._level = self.rate.burst
-
-    def take(self, now: float) -> float:
-        """Take one token; 0.0 if there was one, else the seconds until there will be.
-
-        ``now`` is any clock in seconds. A clock set back adds nothing and takes nothing.
-        """
-        if now > self._looked:
-            gained = (now - self._looked) * self.rate.per_second
-            self._level = min(self.rate.burst, self._level + gained)
-        self._looked = now
-        if self._level >= 1.0:
-            self._level -= 1.0
-            return 0.0
-        return (1.0 - self._level) / self.rate.per_second
-
-    def check(self, now: float) -> None:
-        """Take one token, or raise `ChatError` rate_limited with the seconds to wait."""
-        wait = self.take(now)
-        if wait > 0.0:
-            seconds = max(1, math.ceil(wait))
-            raise ChatError(
-                Code.RATE_LIMITED,
-                f"At most {self.rate.per_second:g} {self.rate.what} a second; wait {wait:.2f} s.",
-                retry=seconds,
-            )
-
-
-@define(eq=False)
-class Buckets:
-    """A bucket per key, such as (user, address), for callers without a connection of their own.
-
-    Buckets that have had time to fill again say nothing and are dropped; of the others at most
-    ``limit`` are kept, the one used longest ago making room, so memory is bounded.
-    """
-
-    rate: Rate
-    limit: int = 100_000
-    _buckets: OrderedDict[Hashable, tuple[Bucket, float]] = field(factory=OrderedDict, init=False)
-
-    def __len__(self) -> int:
-        return len(self._buckets)
-
-    def take(self, key: Hashable, now: float) -> float:
-        """As `Bucket.take`, for the bucket of ``key``."""
-        return self._of(key, now).take(now)
-
-    def check(self, key: Hashable, now: float) -> None:
-        """As `Bucket.check`, for the bucket of ``key``."""
-        self._of(key, now).check(now)
-
-    def _of(self, key: Hashable, now: float) -> Bucket:
-        self._drop_full(now)
-        bucket, _ = self._buckets.get(key) or (self.rate.bucket(), now)
-        self._buckets[key] = (bucket, now)
-        self._buckets.move_to_end(key)
-        if len(self._buckets) > self.limit:
-            self._buckets.popitem(last=False)
-        return bucket
-
-    def _drop_full(self, now: float) -> None:
-        # Two at most each time: as many as come in are let go, and no call pays for all of them.
-        until = now - self.rate.burst / self.rate.per_second
-        for _ in range(2):
-            oldest = next(iter(self._buckets.items()), None)
-            if oldest is None or oldest[1][1] > until:
-                return
-            del self._buckets[oldest[0]]
-
-
-# -- connections -----------------------------------------------------------------------------------
 
 
 def network_of(address: str) -> str:

@@ -1,4 +1,4 @@
-"""Which web pages may speak to chatd, by which name, and from which address a caller comes.
+"""Which web pages may speak to chatd, and by which name it may be called.
 
 A browser sends cookies and form posts to any server a page names, so every request with an Origin
 (RFC 6454) that is not allowed is refused before anything is done. A name in the attacker's DNS may
@@ -9,32 +9,23 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from attrs import define, field, frozen
 
-from chatd.protocol.messages import ChatError, Code
+from chatd.access.proxies import HOPS, UNIX, Caller, Headers, Network, _address, _last, _literal
+from chatd.protocol.errors import ChatError, Code
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-#: A request's header by its lower-case name; several of one name joined by ``, ``.
-Headers = Callable[[str], str | None]
-
-#: The address of a caller on a Unix socket.
-UNIX = "unix"
-#: How many entries of X-Forwarded-For are looked at, from the right.
-HOPS = 20
 #: How long a browser may remember a preflight, in seconds; Chromium's own limit.
 PREFLIGHT_AGE = 7200
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#@\s]+)", re.ASCII)
+
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]\s/?#@,]+)(?::([0-9]{1,5}))?", re.ASCII)
+
 _NAME = re.compile(r"[a-z0-9_*-]+(\.[a-z0-9_-]+)*\.?", re.ASCII)
-
-
-# -- origins and hosts as values -------------------------------------------------------------------
 
 
 def _split_host(value: str) -> tuple[str, int | None]:
@@ -90,51 +81,6 @@ class Origin:
 def normalise_origin(value: str) -> str:
     """An origin as browsers write it (lower case, default port dropped), or ``*``."""
     return "*" if value.strip() == "*" else str(Origin.parse(value))
-
-
-def _literal(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-# -- the caller ------------------------------------------------------------------------------------
-
-
-@frozen
-class Caller:
-    """Where a request came from, as far as trusted proxies tell.
-
-    ``address`` is an IP address or ``unix``. ``scheme`` is ``http`` or ``https``, ``None`` where it
-    cannot be known: on plain TCP, where a proxy that is not trusted may have ended TLS. ``host`` is
-    the Host header as the browser sent it, ``None`` if there was none.
-    """
-
-    address: str
-    scheme: str | None
-    host: str | None
-
-
-def _address(value: str) -> str | None:
-    """The IP address in an entry of X-Forwarded-For, which may carry a port."""
-    value = value.strip()
-    if value.startswith("["):
-        value = value[1:].partition("]")[0]
-    elif value.count(":") == 1:
-        value = value.partition(":")[0]
-    try:
-        ip = ipaddress.ip_address(value.partition("%")[0])
-    except ValueError:
-        return None
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    return str(mapped or ip)
-
-
-def _last(value: str | None) -> str | None:
-    # A proxy that appends leaves what the client claimed on the left.
-    return value.rpartition(",")[2].strip().lower() or None if value else None
 
 
 @define

@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from txamqp.client import TwistedDelegate
 from txamqp.spec import pythonize
 
 from chatd.amqp.codec import ProtocolError
-
-if TYPE_CHECKING:
-    from chatd.amqp.client import Client
 
 #: https://www.rabbitmq.com/consumer-cancel.html, connection-blocked.html, auth-notification.html
 CAPABILITIES = {
@@ -26,7 +23,8 @@ CAPABILITIES = {
 class Delegate(TwistedDelegate):
     """Answers what the server says of its own accord."""
 
-    client: Client
+    #: The `chatd.amqp.client.Client` that this serves; txAMQP sets it.
+    client: Any
 
     def dispatch(self, channel: Any, message: Any) -> None:
         what = message.method

@@ -1,22 +1,19 @@
-"""The seams: what the domain asks of a broker, and what a transport promises the domain.
+"""What the domain asks of a broker.
 
 A broker offers **streams** and nothing else: append-only, ordered, read by any number of cursors
 at once. Everything chatd keeps (rooms, members, messages) is folded from streams, so a new broker
-is one new module that provides `IBroker` and passes ``tests/contract/broker_suite.py``.
+is one new folder that provides `IBroker` and passes ``tests/contract/broker_suite.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from chatd.access.identity import Identity
 from chatd.errors import StartError as StartError
-from chatd.protocol.messages import ChatError, Message
 
 
 class Unavailable(Exception):
@@ -149,35 +146,3 @@ class IBroker(Interface):
 
     def listen(handler: Callable[[bytes], None]) -> None:
         """Call ``handler`` with each payload that any node broadcasts."""
-
-
-class IEncoding(Interface):
-    """How a transport writes what happens in a room. One instance serves all its connections, so
-    that anything is encoded once for all subscribers that get the same."""
-
-    def encode(messages: Sequence[Message]) -> bytes:
-        """The bytes that carry ``messages``, in order, on this transport."""
-
-    def event(frame: dict[str, Any]) -> bytes:
-        """The bytes that carry a presence, typing or gap frame; empty if it is not shown here."""
-
-
-class ISubscriber(Interface):
-    """A client's end of a subscription, provided by a transport.
-
-    The domain never queues for a subscriber: what `deliver` refuses is read again from the room
-    once the transport calls `chatd.rooms.subscription.Subscription.resume`.
-    """
-
-    encoding: IEncoding = Attribute("The encoding of what `deliver` and `notify` are given.")
-    identity: Identity = Attribute("Who reads, and with which rights.")
-
-    def deliver(data: bytes, end: int) -> bool:
-        """Take the encoded messages up to the offset ``end``, or refuse all of them (False)
-        because the transport is not draining."""
-
-    def notify(data: bytes) -> bool:
-        """Take an encoded event, or refuse it because the transport is not draining."""
-
-    def closed(error: ChatError) -> None:
-        """The subscription ended: the room is gone, or the right to it. No call follows."""

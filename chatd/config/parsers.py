@@ -12,11 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from chatd.access import origins
-from chatd.access.origins import UNIX as UNIX
-from chatd.access.origins import Network as Network
-from chatd.net.endpoints import Description
+from chatd.access.proxies import UNIX as UNIX
+from chatd.access.proxies import Network as Network
+from chatd.net.descriptions import Description
+from chatd.protocol.errors import ChatError
 from chatd.protocol.messages import CONTENT_BYTES as CONTENT_BYTES
-from chatd.protocol.messages import ChatError, room_name
+from chatd.protocol.names import room_name
 
 OFF = "off"
 

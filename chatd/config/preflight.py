@@ -14,7 +14,7 @@ from twisted.internet.error import CannotListenError
 
 from chatd.brokers.sqlite.schema import Lock
 from chatd.config.settings import Config
-from chatd.net.endpoints import Description
+from chatd.net.descriptions import Description
 
 
 def check(config: Config) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
-from chatd.access.origins import Network
+from chatd.access.proxies import Network
 from chatd.config.parsers import mask_password
-from chatd.net.endpoints import Description
+from chatd.net.descriptions import Description
 
 
 @frozen

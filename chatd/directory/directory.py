@@ -27,7 +27,8 @@ from chatd.brokers.interfaces import (
     Unavailable,
 )
 from chatd.directory.projection import Catalogue, Change, Entry, What
-from chatd.protocol.messages import ChatError, Code, dump, load_object
+from chatd.protocol.errors import ChatError, Code
+from chatd.protocol.json import dump, load_object
 from chatd.timing.singleflight import Shared, Waiters
 
 #: Seconds until a change that was appended must have come back.

@@ -9,7 +9,7 @@ from typing import Any
 from attrs import define, field, frozen
 
 from chatd.brokers.interfaces import Stream
-from chatd.protocol.messages import room_name, user_name
+from chatd.protocol.names import room_name, user_name
 
 
 @define(eq=False)

@@ -17,7 +17,9 @@ from twisted.logger import Logger
 
 from chatd.brokers.interfaces import IBroker
 from chatd.presence.board import Presence
-from chatd.protocol.messages import ChatError, dump, load_object, room_name, user_name
+from chatd.protocol.errors import ChatError
+from chatd.protocol.json import dump, load_object
+from chatd.protocol.names import room_name, user_name
 
 #: Seconds over which changes are gathered into one payload.
 GATHER = 0.05

@@ -1,4 +1,4 @@
-"""What a node keeps of a room in memory: its newest messages, and the ids it has seen lately."""
+"""What a node keeps of a room in memory: its newest messages."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from itertools import islice
 
-from chatd.protocol.messages import WINDOW, Message
+from chatd.protocol.messages import Message
 
 #: Per room: whatever is older is read from the broker.
 RECENT_MESSAGES = 512
+
 RECENT_BYTES = 512 * 1024
+
 #: All rooms of a node together.
 RECENT_TOTAL = 64 * 1024 * 1024
 
@@ -19,39 +21,6 @@ RECENT_TOTAL = 64 * 1024 * 1024
 def weight(message: Message) -> int:
     """About how many bytes ``message`` takes: its JSON, its text once more, and objects."""
     return 2 * len(message.json) + 500
-
-
-class Window:
-    """The keys of a room's newest `WINDOW` records: what makes publishing idempotent.
-
-    A record repeats another if its key is among the `WINDOW` records before it. The rule looks at
-    records, kept or dropped, so that whoever starts reading anywhere judges alike after
-    `WINDOW` records (protocol, section 7).
-    """
-
-    def __init__(self) -> None:
-        self._keys: deque[int | None] = deque()
-        self._count: dict[int | None, int] = {}
-
-    def __contains__(self, key: int) -> bool:
-        return key in self._count
-
-    def repeats(self, key: int | None) -> bool:
-        """Count one more record in, and tell whether it repeats an earlier one. ``key`` is None
-        for a record that is no message, which takes a place all the same."""
-        known = self._count.get(key, 0)
-        self._count[key] = known + 1
-        self._keys.append(key)
-        if len(self._keys) > WINDOW:
-            self._forget(self._keys.popleft())
-        return known > 0
-
-    def _forget(self, key: int | None) -> None:
-        left = self._count[key] - 1
-        if left:
-            self._count[key] = left
-        else:
-            del self._count[key]
 
 
 class Recent:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from attrs import Factory, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
@@ -11,9 +9,7 @@ from chatd.brokers.interfaces import IBroker, Retention
 from chatd.rooms.cache import Budget
 from chatd.rooms.catch_up import Turns
 from chatd.rooms.history import Archive
-
-if TYPE_CHECKING:
-    from chatd.telemetry.metrics import Metrics
+from chatd.telemetry.metrics import Metrics
 
 
 @frozen

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from chatd.brokers.interfaces import IEncoding, ISubscriber
 from chatd.presence.board import News
 from chatd.protocol.messages import Message
-
-if TYPE_CHECKING:
-    from chatd.rooms.subscription import Subscription
+from chatd.rooms.interfaces import IEncoding, ISubscriber
+from chatd.rooms.subscription import Subscription
 
 #: Bytes of message objects handed to a subscriber at once: what a stalled one costs at most.
 BATCH_BYTES = 48 * 1024

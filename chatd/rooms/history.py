@@ -16,8 +16,10 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 
 from chatd.brokers.interfaces import IBroker, Record, Stream
-from chatd.protocol.messages import WINDOW, BadRecord, Cursor, Message, read_message
-from chatd.rooms.cache import Window, weight
+from chatd.protocol.cursors import Cursor
+from chatd.protocol.messages import WINDOW, BadRecord, Message, read_message
+from chatd.rooms.cache import weight
+from chatd.rooms.deduplication import Window
 from chatd.timing.singleflight import Shared
 
 #: Offsets in a block; as many blocks before one hold the ids that its messages may repeat, unless

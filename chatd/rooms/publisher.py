@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from chatd.brokers.interfaces import Unavailable
 from chatd.protocol.messages import Content, content_key
-from chatd.rooms.cache import Window
+from chatd.rooms.deduplication import Window
 from chatd.timing.singleflight import Shared
 
 #: Publishes under way in one room.

@@ -14,7 +14,7 @@ from chatd.brokers.interfaces import Stream, Unavailable
 from chatd.directory.directory import Directory, unavailable
 from chatd.directory.projection import Change, Entry, What
 from chatd.presence.board import News
-from chatd.protocol.messages import ChatError, Code
+from chatd.protocol.errors import ChatError, Code
 from chatd.rooms.room import Attachment, Node, Room
 
 #: Seconds between looks for rooms nobody takes part in any more.

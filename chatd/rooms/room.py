@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
@@ -17,26 +17,24 @@ from zope.interface import implementer
 from chatd.brokers.interfaces import (
     IFollower,
     IFollowing,
-    ISubscriber,
     NoSuchStream,
     Record,
     Stream,
     Unavailable,
 )
 from chatd.presence.board import News
-from chatd.protocol.messages import WINDOW, BadRecord, Content, Cursor, Message, read_message
+from chatd.protocol.cursors import Cursor
+from chatd.protocol.messages import WINDOW, BadRecord, Content, Message, read_message
 from chatd.rooms.attachment import Attachment as Attachment
 from chatd.rooms.cache import RECENT_MESSAGES, Recent
 from chatd.rooms.catch_up import Stranded
 from chatd.rooms.context import Node as Node
 from chatd.rooms.fanout import Audience, tell, tell_presence
 from chatd.rooms.history import PAGE_BYTES, PAGE_MESSAGES, Page
+from chatd.rooms.interfaces import ISubscriber
 from chatd.rooms.publisher import Publishing
 from chatd.rooms.subscription import Subscription
 from chatd.timing.singleflight import Waiters
-
-if TYPE_CHECKING:
-    pass
 
 #: Seconds a client waits for the broker before it is told `unavailable`.
 PATIENCE = 10.0

@@ -5,7 +5,8 @@ from __future__ import annotations
 from attrs import frozen
 
 from chatd.brokers.interfaces import NoSuchStream, Unavailable
-from chatd.protocol.messages import Cursor, bad_request
+from chatd.protocol.cursors import Cursor
+from chatd.protocol.errors import bad_request
 from chatd.rooms.room import Room
 
 #: ``last`` asks for at most this many messages.

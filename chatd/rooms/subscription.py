@@ -10,19 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from chatd.brokers.interfaces import ISubscriber, Stream, Unavailable
+from chatd.brokers.interfaces import Stream, Unavailable
 from chatd.presence.board import News
-from chatd.protocol.messages import ChatError, Cursor, Message
+from chatd.protocol.cursors import Cursor
+from chatd.protocol.errors import ChatError
+from chatd.protocol.messages import Message
+from chatd.rooms.context import Node
 from chatd.rooms.history import PAGE_MESSAGES, Page
-
-if TYPE_CHECKING:
-    from chatd.rooms.room import Room
+from chatd.rooms.interfaces import ISubscriber
 
 
 class State(Enum):
@@ -38,12 +39,43 @@ class State(Enum):
     CLOSED = auto()
 
 
+class Source(Protocol):
+    """What a subscription reads from: a room."""
+
+    stream: Stream
+    #: The offset of the newest record that was handed over here.
+    head: int
+    node: Node
+
+    @property
+    def known(self) -> bool:
+        """Whether ``head`` is known, so that it can be told what lies after a cursor."""
+
+    def recent_after(self, offset: int, limit: int) -> Sequence[Message] | None:
+        """Messages after ``offset`` if memory holds them all."""
+
+    async def page(self, offset: int, limit: int = PAGE_MESSAGES) -> Page:
+        """The messages after ``offset``, from memory or the archive. Fails with `Unavailable`."""
+
+    def went_live(self, subscription: Subscription) -> None:
+        """It has read all there is, and gets what comes from now on."""
+
+    def resume_later(self, subscription: Subscription) -> None:
+        """Let it read on once the broker can be read."""
+
+    def unsubscribed(self, subscription: Subscription) -> None:
+        """It has ended."""
+
+    def notify(self, frame: dict[str, Any], besides: Subscription | None = None) -> None:
+        """Show a passing event to all but ``besides``."""
+
+
 class Subscription:
     """One subscriber's place in one room. Made by `chatd.rooms.room.Room.subscribe`."""
 
     _log = Logger()
 
-    def __init__(self, room: Room, subscriber: ISubscriber, offset: int) -> None:
+    def __init__(self, room: Source, subscriber: ISubscriber, offset: int) -> None:
         self.room = room
         self.subscriber = subscriber
         self.state = State.BEHIND

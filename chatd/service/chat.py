@@ -14,16 +14,10 @@ from chatd.brokers.interfaces import NoSuchStream, Unavailable
 from chatd.directory.directory import Directory, unavailable
 from chatd.directory.projection import Entry
 from chatd.presence.board import Presence
-from chatd.protocol.messages import (
-    ChatError,
-    Code,
-    Content,
-    Cursor,
-    Message,
-    check_content,
-    message_id,
-    room_name,
-)
+from chatd.protocol.cursors import Cursor
+from chatd.protocol.errors import ChatError, Code
+from chatd.protocol.messages import Content, Message, check_content
+from chatd.protocol.names import message_id, room_name
 from chatd.rooms.registry import Rooms, allowed
 from chatd.rooms.room import Room
 from chatd.rooms.start_position import After, Now, Place, Start, find

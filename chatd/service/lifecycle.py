@@ -2,60 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from chatd.presence.replication import Gossip
-from chatd.protocol.messages import ChatError
+from chatd.protocol.errors import ChatError
 from chatd.service.chat import Chat
+from chatd.timing.clock import NodeClock
 
 #: Seconds between tries to create the rooms of ``--room``.
 RETRY = 5.0
 #: Seconds within which clients are told to come back, and what is in hand is finished.
 DRAIN = 8.0
-
-
-@implementer(IReactorTime)
-class NodeClock:
-    """The time of one node: what it still has to do later is forgotten when it stops."""
-
-    def __init__(self, clock: IReactorTime) -> None:
-        self._clock = clock
-        self._calls: list[IDelayedCall] = []
-        self._sweep_at = 100
-        self._stopped = False
-
-    def seconds(self) -> float:
-        return self._clock.seconds()
-
-    def callLater(
-        self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object
-    ) -> IDelayedCall:
-        call = self._clock.callLater(delay, callable, *args, **kwargs)
-        if self._stopped:
-            call.cancel()
-            return call
-        self._calls.append(call)
-        if len(self._calls) > self._sweep_at:
-            self._calls = self.getDelayedCalls()
-            self._sweep_at = 100 + 2 * len(self._calls)
-        return call
-
-    def getDelayedCalls(self) -> list[IDelayedCall]:
-        return [call for call in self._calls if call.active()]
-
-    def stop(self) -> None:
-        """Cancel whatever has yet to be called, now and from now on."""
-        self._stopped = True
-        for call in self.getDelayedCalls():
-            call.cancel()
 
 
 class Draining(Protocol):

@@ -10,10 +10,13 @@ from attrs import define, field, frozen
 from twisted.internet.defer import DeferredLock
 
 from chatd.access.identity import Identity
-from chatd.brokers.interfaces import ISubscriber, Unavailable
+from chatd.brokers.interfaces import Unavailable
 from chatd.directory.directory import unavailable
 from chatd.presence.board import Members
-from chatd.protocol.messages import ChatError, Code, Cursor, bad_request, room_name
+from chatd.protocol.cursors import Cursor
+from chatd.protocol.errors import ChatError, Code, bad_request
+from chatd.protocol.names import room_name
+from chatd.rooms.interfaces import ISubscriber
 from chatd.rooms.start_position import Start, find
 from chatd.rooms.subscription import Subscription
 from chatd.service.chat import Chat, Receipt

@@ -7,8 +7,9 @@ from typing import Any
 
 from zope.interface import implementer
 
-from chatd.brokers.interfaces import IEncoding
-from chatd.protocol.messages import Message, dump
+from chatd.protocol.json import dump
+from chatd.protocol.messages import Message
+from chatd.rooms.interfaces import IEncoding
 
 
 def text_frame(payload: bytes) -> bytes:

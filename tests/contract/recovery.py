@@ -13,7 +13,9 @@ from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from chatd.access.identity import Identity
-from chatd.protocol.messages import Cursor, content_key, format_time, parse_time
+from chatd.protocol.cursors import Cursor
+from chatd.protocol.messages import content_key
+from chatd.protocol.timestamps import format_time, parse_time
 from chatd.rooms.subscription import State
 from tests.support.serving import EventStream, Node, ServingTests, WebSocket, together
 from tests.support.waiting import pause, until

@@ -34,7 +34,9 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from chatd.errors import StartError
-from chatd.net.endpoints import Certificate, Certificates, Description, listen_endpoint
+from chatd.net.certificates import Certificate, Certificates
+from chatd.net.descriptions import Description
+from chatd.net.endpoints import listen_endpoint
 from tests.support.certificates import Certificates as Files
 from tests.support.certificates import make_certificates
 

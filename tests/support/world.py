@@ -22,14 +22,18 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from chatd.access.identity import Identity
-from chatd.brokers.interfaces import IEncoding, ISubscriber, Retention, Stream
+from chatd.brokers.interfaces import Retention, Stream
 from chatd.brokers.memory.broker import MemoryBroker
 from chatd.directory.directory import Directory
 from chatd.presence.board import PRESENCE_LIMIT, Presence
 from chatd.presence.replication import Gossip
-from chatd.protocol.messages import ChatError, Content, Cursor, Message, dump
+from chatd.protocol.cursors import Cursor
+from chatd.protocol.errors import ChatError
+from chatd.protocol.json import dump
+from chatd.protocol.messages import Content, Message
 from chatd.rooms.cache import RECENT_TOTAL, Budget
 from chatd.rooms.history import Archive
+from chatd.rooms.interfaces import IEncoding, ISubscriber
 from chatd.rooms.registry import SWEEP, Rooms
 from chatd.rooms.room import IDLE, Node, Room
 from chatd.rooms.start_position import After, Now, Start

@@ -9,7 +9,9 @@ import pytest
 
 from chatd.brokers.interfaces import DIRECTORY, Retention, Stream, Unavailable
 from chatd.brokers.rabbitmq import follower as amqp_follow
-from chatd.protocol.messages import BadRecord, Cursor, parse_time, read_message
+from chatd.protocol.cursors import Cursor
+from chatd.protocol.messages import BadRecord, read_message
+from chatd.protocol.timestamps import parse_time
 from tests.contract.broker_suite import Recorder, body, ids
 from tests.support.amqp_neighbour import Neighbours
 from tests.support.waiting import until

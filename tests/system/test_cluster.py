@@ -10,7 +10,7 @@ import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from chatd.protocol.messages import format_time
+from chatd.protocol.timestamps import format_time
 from tests.support.daemon import Daemon
 from tests.support.rabbit import shared_node
 from tests.support.serving import EventStream, Node, ServingTests, WebSocket, together

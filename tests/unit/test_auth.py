@@ -17,9 +17,10 @@ from joserfc import jws, jwt
 from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey
 from twisted.trial.unittest import TestCase
 
-from chatd.access.identity import TOKEN_CHARACTERS, TOKEN_ROOMS, Identity, Secret, TokenKeys, bearer
+from chatd.access.identity import Identity
+from chatd.access.tokens import TOKEN_CHARACTERS, TOKEN_ROOMS, Secret, TokenKeys, bearer
 from chatd.errors import StartError
-from chatd.protocol.messages import ChatError, Code
+from chatd.protocol.errors import ChatError, Code
 
 NOW = 1_800_000_000.0
 SECRET = OctKey.import_key(b"a secret of more than thirty-two bytes")

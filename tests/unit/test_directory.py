@@ -17,7 +17,8 @@ from chatd.brokers.interfaces import DIRECTORY, NoSuchStream, Stream, Unavailabl
 from chatd.brokers.memory.broker import MemoryBroker
 from chatd.directory.directory import DELETE_AGAIN, DOOMED, PATIENCE, Directory
 from chatd.directory.projection import Catalogue, Change, What
-from chatd.protocol.messages import ChatError, Code, dump
+from chatd.protocol.errors import ChatError, Code
+from chatd.protocol.json import dump
 from tests.support.world import World
 
 

@@ -11,7 +11,10 @@ from twisted.trial.unittest import TestCase
 from chatd.brokers.interfaces import DIRECTORY, Stream, Unavailable
 from chatd.brokers.memory.broker import MemoryBroker
 from chatd.directory.directory import Directory
-from chatd.protocol.messages import ChatError, Code, Content, dump, parse_time
+from chatd.protocol.errors import ChatError, Code
+from chatd.protocol.json import dump
+from chatd.protocol.messages import Content
+from chatd.protocol.timestamps import parse_time
 from chatd.rooms.catch_up import Turns
 from chatd.rooms.room import Attachment
 from chatd.rooms.start_position import Last

@@ -10,9 +10,9 @@ from attrs import define, field
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from chatd.net.tcp import SILENCE, silent
 from chatd.timing.timer_wheel import Deadlines
 from chatd.transports.websocket.heartbeat import PING_EVERY, PONG_WITHIN, Heartbeat
-from chatd.transports.writer import SILENCE, silent
 
 
 class Silence:

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.access.limits import Bucket, Buckets, Connections, Rate, network_of
-from chatd.protocol.messages import ChatError, Code
+from chatd.access.limits import Connections, network_of
+from chatd.access.rate_limit import Bucket, Buckets, Rate
+from chatd.protocol.errors import ChatError, Code
 from chatd.timing.timer_wheel import Deadline, Deadlines
 
 

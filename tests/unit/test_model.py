@@ -25,7 +25,10 @@ from twisted.python.failure import Failure
 
 from chatd.access.identity import Identity
 from chatd.brokers.interfaces import Retention
-from chatd.protocol.messages import WINDOW, ChatError, Code, Content, Cursor, parse_time
+from chatd.protocol.cursors import Cursor
+from chatd.protocol.errors import ChatError, Code
+from chatd.protocol.messages import WINDOW, Content
+from chatd.protocol.timestamps import parse_time
 from chatd.rooms.start_position import After, Last, Now, Since, Start
 from chatd.rooms.subscription import State
 from tests.support.world import Reader, World

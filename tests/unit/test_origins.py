@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.access.origins import HOPS, UNIX, Caller, Gate, Headers, host_name, normalise_origin
-from chatd.protocol.messages import ChatError, Code
+from chatd.access.origins import Gate, host_name, normalise_origin
+from chatd.access.proxies import HOPS, UNIX, Caller, Headers
+from chatd.protocol.errors import ChatError, Code
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("2001:db8:f::/48"))
 

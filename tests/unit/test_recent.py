@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
-from chatd.protocol.messages import WINDOW, Cursor, Message
-from chatd.rooms.cache import RECENT_BYTES, RECENT_MESSAGES, Budget, Recent, Window, weight
+from chatd.protocol.cursors import Cursor
+from chatd.protocol.messages import WINDOW, Message
+from chatd.rooms.cache import RECENT_BYTES, RECENT_MESSAGES, Budget, Recent, weight
+from chatd.rooms.deduplication import Window
 
 
 def message(offset: int, time: int = 1000, size: int = 100) -> Message:

@@ -12,7 +12,9 @@ from twisted.trial.unittest import TestCase
 
 from chatd.access.identity import Identity
 from chatd.brokers.interfaces import Retention, Unavailable
-from chatd.protocol.messages import WINDOW, Code, Content, Cursor
+from chatd.protocol.cursors import Cursor
+from chatd.protocol.errors import Code
+from chatd.protocol.messages import WINDOW, Content
 from chatd.rooms.publisher import SHOWN
 from chatd.rooms.registry import SWEEP
 from chatd.rooms.room import IDLE, TAIL, Attachment

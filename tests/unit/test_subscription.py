@@ -8,7 +8,7 @@ from unittest import mock
 
 from twisted.trial.unittest import TestCase
 
-from chatd.protocol.messages import Cursor
+from chatd.protocol.cursors import Cursor
 from chatd.rooms.cache import RECENT_MESSAGES
 from chatd.rooms.catch_up import A_TURN, Turns
 from chatd.rooms.fanout import BATCH_BYTES

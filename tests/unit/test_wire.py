@@ -12,23 +12,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.protocol.messages import (
-    CONTENT_BYTES,
-    BadRecord,
-    ChatError,
-    Code,
-    Content,
-    Cursor,
-    check_content,
-    dump,
-    format_time,
-    load_object,
-    message_id,
-    parse_time,
-    read_message,
-    room_name,
-    user_name,
-)
+from chatd.protocol.cursors import Cursor
+from chatd.protocol.errors import ChatError, Code
+from chatd.protocol.json import dump, load_object
+from chatd.protocol.messages import CONTENT_BYTES, BadRecord, Content, check_content, read_message
+from chatd.protocol.names import message_id, room_name, user_name
+from chatd.protocol.timestamps import format_time, parse_time
 
 T = TypeVar("T")
 

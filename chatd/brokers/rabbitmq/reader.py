@@ -21,7 +21,9 @@ from chatd.brokers.rabbitmq.consumer import PREFETCH, Attachment
 from chatd.brokers.rabbitmq.publisher import Publishing
 from chatd.brokers.rabbitmq.queues import is_missing
 from chatd.brokers.rabbitmq.records import is_fence, records
-from chatd.protocol.messages import ChatError, load_object, parse_time
+from chatd.protocol.errors import ChatError
+from chatd.protocol.json import load_object
+from chatd.protocol.timestamps import parse_time
 
 #: Seconds by which clocks of chatd nodes and of the broker may differ.
 SKEW = 5

@@ -13,7 +13,10 @@ from typing import Any
 from chatd.amqp.codec import ProtocolError, encode_properties
 from chatd.amqp.deliveries import Delivery
 from chatd.brokers.interfaces import Record
-from chatd.protocol.messages import ChatError, dump, format_time, load_object, message_id, user_name
+from chatd.protocol.errors import ChatError
+from chatd.protocol.json import dump, load_object
+from chatd.protocol.names import message_id, user_name
+from chatd.protocol.timestamps import format_time
 
 _FENCE_TYPE = "chatd.fence"
 #: The properties of a fence: an empty record of chatd's own, which no reader is shown.

@@ -16,10 +16,8 @@ from chatd.brokers.interfaces import StartError
 
 #: "chat": tells a chatd file from any other SQLite database.
 APPLICATION_ID = 0x63686174
-
 #: A record's key is its stream's id and its offset in one integer: one B-tree, no index beside it.
 OFFSET_BITS = 40
-
 #: Each step leads from the version that is its place in the tuple to the next. Steps are history:
 #: they are only ever added to. Between files of one version there is no difference.
 STEPS = (

@@ -22,7 +22,6 @@ PIECE_BYTES = 8 * 1024 * 1024
 
 #: How many streams' heads the writer remembers between commits.
 _HEADS = 10_000
-
 #: Freed pages are reused; beyond this share of the file, and this many, the file is shortened.
 _SPARE_SHARE = 4
 _SPARE_PAGES = 1024

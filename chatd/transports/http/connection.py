@@ -21,10 +21,11 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 from chatd.access.admission import Door
-from chatd.protocol.messages import Code, dump
+from chatd.net.tcp import LINGER, acknowledged, half_close, tune
+from chatd.protocol.errors import Code
+from chatd.protocol.json import dump
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.timer_wheel import Deadline
-from chatd.transports.writer import LINGER, acknowledged, half_close, tune
 
 #: Seconds for a request to come in whole, from its first byte or the connection's beginning.
 REQUEST = 30.0

@@ -1,25 +1,16 @@
-"""Messages over HTTP: long-poll, publish, and ``/poll`` for pollers that keep no cursor."""
+"""``/rooms/{room}/messages``: read, wait for the next, publish."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from hashlib import sha256
 from typing import Any
 
-from chatd.access.identity import Identity
-from chatd.protocol.messages import (
-    ChatError,
-    Code,
-    Cursor,
-    Message,
-    bad_request,
-    dump,
-    load_object,
-    room_name,
-)
-from chatd.rooms.start_position import After, Last, Now, Since, Start
-from chatd.service.chat import Answer, Chat, Receipt
-from chatd.transports.http.parameters import LIMIT, limit_of, start_of, wait_of
+from chatd.protocol.errors import bad_request
+from chatd.protocol.json import dump
+from chatd.protocol.names import room_name
+from chatd.service.chat import Chat
+from chatd.transports.http.legacy_poll import Poll
+from chatd.transports.http.long_poll import held_poll, listing, publish
+from chatd.transports.http.parameters import limit_of, start_of
 from chatd.transports.http.poll_presence import Pollers
 from chatd.transports.http.router import Call, Reply, Route
 
@@ -32,46 +23,6 @@ def routes(chat: Chat, pollers: Pollers) -> list[Route]:
         Route("/rooms/{room}/messages", {"GET": messages.read, "POST": messages.publish}),
         Route("/poll", {"GET": poll.read, "POST": poll.publish}),
     ]
-
-
-async def held_poll(
-    pollers: Pollers, call: Call, identity: Identity, name: str, start: Start, limit: int
-) -> Answer:
-    """`Chat.poll`, counted as a connection while it may wait, and given up with the client.
-
-    A named caller is present by it, unless it only looks back, which waits for nothing.
-    """
-    wait, address = wait_of(call), call.caller.address
-    poller = identity.user and (wait or not isinstance(start, Last | Since))
-    release = call.door.connections.admit(address) if wait else lambda: None
-    try:
-        if poller:
-            pollers.seen(identity, name, address)
-        if identity.expires is not None:
-            wait = min(wait, max(0.0, identity.expires - call.door.clock.seconds()))
-        found = await call.with_client(pollers.chat.poll(identity, name, start, limit, wait))
-        if wait and not found.messages:
-            call.door.check_expiry(identity)
-        if poller:
-            pollers.seen(identity, name, address)
-        return found
-    finally:
-        release()
-
-
-async def publish(
-    chat: Chat, call: Call, identity: Identity, room: str, text: Any, data: Any, id: Any
-) -> Receipt:
-    """Publish for a caller that must have a name."""
-    if not identity.user:
-        raise ChatError(Code.UNAUTHORIZED, "Say who you are: add ?username=YOU.")
-    call.door.check_rate(identity, call.caller.address)
-    return await chat.publish(identity, room, text, data, id)
-
-
-def listing(messages: Sequence[Message]) -> bytes:
-    """The messages as a JSON array."""
-    return b"[" + b",".join([m.json for m in messages]) + b"]"
 
 
 class Messages:
@@ -124,74 +75,3 @@ def _content(call: Call) -> tuple[Any, Any, Any]:
         return text, None, call.query("id")
     value = call.json()
     return value.get("text"), value.get("data"), value.get("id")
-
-
-class Poll:
-    """``/poll``: the cursor rides in a cookie (RFC 6265), one for each room and user."""
-
-    def __init__(self, chat: Chat, pollers: Pollers) -> None:
-        self._chat = chat
-        self._pollers = pollers
-
-    async def read(self, call: Call) -> Reply:
-        """GET: the messages since this poller's last call."""
-        identity = call.identify(legacy=True)
-        name = room_name(call.query("roomname"), legacy=True)
-        cookie = _cookie(name, identity.user)
-        after = call.query("after")
-        start: Start = After(Cursor.parse(after)) if after is not None else _ridden(call, cookie)
-        answer = await held_poll(self._pollers, call, identity, name, start, LIMIT)
-        body = b'{"roomname":%s,"messages":%s,"cursor":"%s","gap":%s}\n' % (
-            dump(name),
-            listing(answer.messages),
-            str(answer.cursor).encode("ascii"),
-            b"true" if answer.gap else b"false",
-        )
-        # no Path: it follows the URL, under whatever prefix a proxy shows this
-        carried = f"{cookie}={answer.cursor}; HttpOnly; {_sent_by(call)}"
-        return Reply(200, body, headers={"Set-Cookie": carried})
-
-    async def publish(self, call: Call) -> Reply:
-        """POST: the original's ``{"status":"message","message","username","roomname"}``."""
-        try:
-            value = load_object(call.body())
-        except ChatError:
-            if call.query("message") is None:
-                raise
-            value = {k: call.query(k) for k in ("message", "username", "roomname")}
-            value["status"] = "message"
-        if value.get("status") == "status":
-            return Reply(200, {})
-        if value.get("status") != "message":
-            raise bad_request('The status is "message" or "status".')
-        username = value.get("username", call.query("username"))
-        identity = call.door.identify(call.token, username, legacy=True)
-        name = room_name(value.get("roomname"), legacy=True)
-        receipt = await publish(self._chat, call, identity, name, value.get("message"), None, None)
-        return Reply(200, {"id": receipt.id})
-
-
-def _cookie(room: str, user: str) -> str:
-    return "chatd_" + sha256(f"{room}\n{user}".encode()).hexdigest()[:20]
-
-
-def _sent_by(call: Call) -> str:
-    """The cookie's attributes that say which pages' requests carry it (RFC 6265bis, section 5.6.7).
-
-    Pages of ``--origin`` are mostly of another site, and browsers take ``None`` over https only.
-    """
-    if call.caller.scheme != "https":
-        return "SameSite=Lax"
-    listed = call.door.gate.cors_headers(call.header("origin"))
-    return f"SameSite={'None' if _CREDENTIALS in listed else 'Lax'}; Secure"
-
-
-_CREDENTIALS = "Access-Control-Allow-Credentials"
-
-
-def _ridden(call: Call, cookie: str) -> Start:
-    value = call.request.getCookie(cookie.encode("ascii"))
-    try:
-        return After(Cursor.parse(value.decode("latin-1"))) if value is not None else Now()
-    except ChatError:
-        return Now()  # not a cookie of ours: begin anew

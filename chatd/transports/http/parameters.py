@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-from chatd.protocol.messages import Cursor, bad_request, parse_time
+from chatd.protocol.cursors import Cursor
+from chatd.protocol.errors import bad_request
+from chatd.protocol.timestamps import parse_time
 from chatd.rooms.start_position import After, Last, Now, Since, Start, check_last
 from chatd.transports.http.router import Call
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from chatd.protocol.messages import bad_request, room_name, user_name
+from chatd.protocol.errors import bad_request
+from chatd.protocol.names import room_name, user_name
 from chatd.service.chat import Chat
 from chatd.transports.http.router import Call, Reply, Route
 

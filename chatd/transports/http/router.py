@@ -17,9 +17,11 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from chatd.access.admission import Door
-from chatd.access.identity import Identity, shown_token
-from chatd.access.origins import Caller
-from chatd.protocol.messages import ChatError, Code, bad_request, dump, load_object
+from chatd.access.identity import Identity
+from chatd.access.proxies import Caller
+from chatd.access.tokens import shown_token
+from chatd.protocol.errors import ChatError, Code, bad_request
+from chatd.protocol.json import dump, load_object
 from chatd.service.chat import Chat
 from chatd.telemetry.metrics import Metrics
 

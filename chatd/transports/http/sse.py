@@ -10,8 +10,11 @@ from twisted.web.server import Request
 from zope.interface import implementer
 
 from chatd.access.identity import Identity
-from chatd.brokers.interfaces import IEncoding, ISubscriber
-from chatd.protocol.messages import ChatError, Cursor, room_name
+from chatd.net.tcp import tune
+from chatd.protocol.cursors import Cursor
+from chatd.protocol.errors import ChatError
+from chatd.protocol.names import room_name
+from chatd.rooms.interfaces import IEncoding, ISubscriber
 from chatd.rooms.start_position import After
 from chatd.service.chat import Chat
 from chatd.service.session import Joined, Session
@@ -20,7 +23,6 @@ from chatd.timing.timer_wheel import Deadline
 from chatd.transports.encodings import EVENT_STREAM
 from chatd.transports.http.parameters import start_of
 from chatd.transports.http.router import Call, Reply, Route, begin
-from chatd.transports.writer import tune
 
 #: Seconds between comment lines that keep proxies from closing a quiet stream.
 KEEP_ALIVE = 15.0

@@ -14,14 +14,17 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from chatd.access.admission import Door
-from chatd.access.limits import BAD_IN_A_ROW, Connections
-from chatd.access.origins import UNIX
+from chatd.access.limits import Connections
+from chatd.access.proxies import UNIX
+from chatd.access.rate_limit import BAD_IN_A_ROW
 from chatd.directory.directory import Directory
-from chatd.protocol.messages import ChatError, Code, bad_request, load_object, room_name, user_name
+from chatd.net.tcp import LINGER, half_close, tune
+from chatd.protocol.errors import ChatError, Code, bad_request
+from chatd.protocol.json import load_object
+from chatd.protocol.names import room_name, user_name
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.timer_wheel import Deadline
 from chatd.transports.setup.json_splitter import MAX_OBJECT, NotAnObject, Splitter
-from chatd.transports.writer import LINGER, half_close, tune
 
 #: Seconds without a byte after which a connection is closed.
 IDLE = 60.0

@@ -8,16 +8,12 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from chatd.access.limits import Rate
-from chatd.protocol.messages import (
-    ChatError,
-    Code,
-    Cursor,
-    bad_request,
-    load_object,
-    parse_time,
-    room_name,
-)
+from chatd.access.rate_limit import Rate
+from chatd.protocol.cursors import Cursor
+from chatd.protocol.errors import ChatError, Code, bad_request
+from chatd.protocol.json import load_object
+from chatd.protocol.names import room_name
+from chatd.protocol.timestamps import parse_time
 from chatd.rooms.start_position import After, Last, Now, Since, Start, check_last
 from chatd.transports.websocket.connection import Connection
 from chatd.transports.websocket.subprotocol import BaseDialect

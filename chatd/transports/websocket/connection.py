@@ -22,14 +22,17 @@ from twisted.python.failure import Failure
 from twisted.web.http import RESPONSES
 
 from chatd.access.admission import Door
-from chatd.access.identity import Identity, shown_token
-from chatd.protocol.messages import ChatError, Code, bad_request, dump
+from chatd.access.identity import Identity
+from chatd.access.tokens import shown_token
+from chatd.net.tcp import tune
+from chatd.protocol.errors import ChatError, Code, bad_request
+from chatd.protocol.json import dump
 from chatd.service.chat import Chat
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.timer_wheel import Deadline
 from chatd.transports.encodings import text_frame
 from chatd.transports.websocket.heartbeat import Heartbeat
-from chatd.transports.writer import Outlet, tune
+from chatd.transports.writer import Outlet
 
 SUBPROTOCOL = "chatd.v1"
 #: Requests of one connection under way; beyond it is not read from until some are answered.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from chatd.net.tcp import silent
 from chatd.timing.timer_wheel import Deadline, Deadlines
-from chatd.transports.writer import Outlet, silent
+from chatd.transports.writer import Outlet
 
 #: Seconds from one ping to the next, and until its pong must have come.
 PING_EVERY = 25.0

@@ -8,8 +8,10 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from chatd.access.identity import Identity
-from chatd.brokers.interfaces import IEncoding
-from chatd.protocol.messages import ChatError, Code, bad_request, load_object, room_name, user_name
+from chatd.protocol.errors import ChatError, Code, bad_request
+from chatd.protocol.json import load_object
+from chatd.protocol.names import room_name, user_name
+from chatd.rooms.interfaces import IEncoding
 from chatd.rooms.start_position import Now
 from chatd.transports.encodings import LEGACY, text_frame
 from chatd.transports.websocket.subprotocol import (

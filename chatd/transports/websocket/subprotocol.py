@@ -10,9 +10,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from chatd.access.identity import Identity
-from chatd.access.limits import BAD_IN_A_ROW
-from chatd.brokers.interfaces import IEncoding, ISubscriber
-from chatd.protocol.messages import ChatError, Code
+from chatd.access.rate_limit import BAD_IN_A_ROW
+from chatd.protocol.errors import ChatError, Code
+from chatd.rooms.interfaces import IEncoding, ISubscriber
 from chatd.service.session import Session
 from chatd.timing.timer_wheel import Deadline
 from chatd.transports.encodings import WEBSOCKET

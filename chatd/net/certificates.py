@@ -1,0 +1,136 @@
+"""Certificates and keys of listening ports, read again without closing one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from OpenSSL import SSL
+from twisted.internet.interfaces import (
+    IOpenSSLServerConnectionCreator,
+)
+from twisted.internet.ssl import CertificateOptions, DiffieHellmanParameters
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.python.filepath import FilePath
+from zope.interface import implementer
+
+from chatd.errors import StartError
+from chatd.net.descriptions import Description
+
+_FILES = ("privateKey", "certKey", "extraCertChain", "dhParameters")
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as e:
+        raise StartError(f"cannot read {path}: {e.strerror}") from None
+
+
+def _certificates(path: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(_read(path))
+    except ValueError:
+        raise StartError(f"{path} holds no certificate in PEM form") from None
+
+
+def _private_key(path: str) -> Any:
+    try:
+        # never ask at a terminal for a passphrase: a daemon has none
+        return load_pem_private_key(_read(path), None)
+    except TypeError:
+        raise StartError(f"{path} is encrypted; give a private key without passphrase") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise StartError(f"{path} holds no private key in PEM form") from None
+
+
+def _chain(paths: list[str]) -> list[x509.Certificate]:
+    """All certificates of the files, in order, each once."""
+    found = {c.public_bytes(Encoding.DER): c for path in paths for c in _certificates(path)}
+    return list(found.values())
+
+
+def _parameters(path: str | None) -> DiffieHellmanParameters | None:
+    if path is None:
+        return None
+    _read(path)
+    parameters: DiffieHellmanParameters = DiffieHellmanParameters.fromFile(FilePath(path))
+    return parameters
+
+
+def _load(files: dict[str, str]) -> CertificateOptions:
+    """TLS 1.2 and above, Twisted's choice of ciphers, no session tickets (so that no key outlives
+    its certificate). As with nginx, intermediates may follow the certificate in its own file."""
+    key_path = files["privateKey"]
+    certificate_path = files.get("certKey", key_path)
+    key = _private_key(key_path)
+    certificate, *chain = _chain([certificate_path, *filter(None, [files.get("extraCertChain")])])
+    if certificate.public_key() != key.public_key():
+        raise StartError(f"the key in {key_path} is not of the certificate in {certificate_path}")
+    options = CertificateOptions(
+        privateKey=key,
+        # pyOpenSSL's own certificate objects are deprecated; Twisted's types know only those
+        certificate=certificate,  # type: ignore[arg-type]
+        extraCertChain=chain,  # type: ignore[arg-type]
+        dhParameters=_parameters(files.get("dhParameters")),
+    )
+    try:
+        options.getContext()
+    except SSL.Error as e:
+        why = ", ".join(error[-1] for error in e.args[0]) if e.args else "no reason given"
+        raise StartError(f"OpenSSL refuses {certificate_path}: {why}") from None
+    return options
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+@define(eq=False)
+class Certificate:
+    """The certificate of one ``ssl:`` endpoint; connections keep the one they were made with."""
+
+    description: Description
+    _files: dict[str, str] = field(init=False)
+    _options: CertificateOptions = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        given = {"privateKey": "server.pem", **self.description.arguments}
+        # absolute, for a daemon changes its folder between the first reading and the next
+        self._files = {name: os.path.abspath(given[name]) for name in _FILES if name in given}
+        self.reload()
+
+    def reload(self) -> None:
+        """Read the files again. `StartError` if they are bad; then nothing has changed."""
+        try:
+            self._options = _load(self._files)
+        except StartError as e:
+            raise StartError(f"{self.description.text}: {e}") from None
+
+    def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """Make a TLS connection with the present certificate."""
+        return self._options.serverConnectionForTLS(protocol)
+
+
+@define
+class Certificates:
+    """All certificates in use, to be read again together."""
+
+    _all: list[Certificate] = field(factory=list, init=False)
+
+    def add(self, certificate: Certificate) -> None:
+        """Have `reload` see to ``certificate`` too."""
+        self._all.append(certificate)
+
+    def reload(self) -> list[str]:
+        """Read all files again. Where they are bad the old certificate stays in use, and what is
+        wrong is returned, a line each."""
+        faults = []
+        for certificate in self._all:
+            try:
+                certificate.reload()
+            except StartError as e:
+                faults.append(str(e))
+        return faults

@@ -1,0 +1,98 @@
+"""Endpoint strings taken apart: their kind, and their arguments by name."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from attrs import frozen
+
+#: What stands without a name in an endpoint string, by kind and in order.
+_POSITIONS = {
+    "tcp": ("port", "interface", "backlog"),
+    "tcp6": ("port", "backlog", "interface"),
+    "ssl": (
+        "port",
+        "privateKey",
+        "certKey",
+        "sslmethod",
+        "interface",
+        "backlog",
+        "extraCertChain",
+        "dhParameters",
+    ),
+    "tls": ("path", "port", "backlog", "interface"),
+    "unix": ("address", "mode", "backlog", "lockfile"),
+}
+
+
+@frozen
+class Description:
+    """An endpoint string taken apart: its kind, and its arguments by name."""
+
+    text: str
+    kind: str
+    arguments: dict[str, str]
+
+    @classmethod
+    def parse(cls, text: str) -> Description:
+        """Take ``kind:value:name=value`` apart; a backslash makes the next character plain.
+
+        ValueError for what cannot be an endpoint, with a text that says why.
+        """
+        (kind, *rest) = _fields(text)
+        if not rest or len(kind) != 1 or not kind[0].isidentifier():
+            raise ValueError("give an endpoint such as tcp:8081:interface=127.0.0.1, or off")
+        positions = _POSITIONS.get(kind[0])
+        if positions is None:
+            return cls(text, kind[0], {})
+        plain = [part[0] for part in rest if len(part) == 1]
+        if len(plain) > len(positions):
+            raise ValueError(f"too many arguments for {kind[0]}:")
+        arguments = dict(zip(positions, plain, strict=False))
+        for name, value in (part for part in rest if len(part) == 2):
+            if name not in positions:
+                raise ValueError(f"{kind[0]}: knows no {name}=")
+            arguments[name] = value
+        _check_arguments(kind[0], arguments)
+        return cls(text, kind[0], arguments)
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can connect; False where that cannot be told."""
+        if self.kind == "unix":
+            return True
+        interface = self.arguments.get("interface", "")
+        try:
+            return interface == "localhost" or ipaddress.ip_address(interface).is_loopback
+        except ValueError:
+            return False
+
+
+def _fields(text: str) -> list[list[str]]:
+    fields = [[""]]
+    characters = iter(text)
+    for c in characters:
+        if c == "\\":
+            fields[-1][-1] += next(characters, "")
+        elif c == ":":
+            fields.append([""])
+        elif c == "=" and len(fields[-1]) == 1:
+            fields[-1].append("")
+        else:
+            fields[-1][-1] += c
+    return fields
+
+
+def _check_arguments(kind: str, arguments: dict[str, str]) -> None:
+    first = _POSITIONS[kind][0]
+    if not arguments.get(first):
+        raise ValueError(f"{kind}: needs a {first}")
+    for name, most in (("port", 65535), ("backlog", 65535)):
+        value = arguments.get(name, "0")
+        if not (value.isascii() and value.isdigit() and int(value) <= most):
+            raise ValueError(f"{value!r} is not a {name} (0 to {most})")
+    mode = arguments.get("mode", "0")
+    if not (mode.isdigit() and set(mode) <= set("01234567")):
+        raise ValueError(f"{mode!r} is not an octal mode such as 660")
+    if "sslmethod" in arguments:
+        raise ValueError("ssl: takes no sslmethod; TLS 1.2 and above are spoken")

@@ -1,0 +1,30 @@
+"""Cursors: a place in one life of a room."""
+
+from __future__ import annotations
+
+import re
+
+from attrs import frozen
+
+from chatd.protocol.errors import bad_request
+
+_CURSOR = re.compile(r"([0-9A-Za-z]{1,32}):(-1|[0-9]{1,18})", re.ASCII)
+
+
+@frozen
+class Cursor:
+    """A place in one life of a room: after the record at ``offset``; -1 is before the first."""
+
+    epoch: str
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}:{self.offset}"
+
+    @classmethod
+    def parse(cls, value: object) -> Cursor:
+        """Read a cursor a client sent back; bad_request if chatd cannot have made it."""
+        match = _CURSOR.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
+            raise bad_request("That is not a cursor; pass one back as you received it.")
+        return cls(match[1], int(match[2]))

@@ -1,0 +1,65 @@
+"""The error codes of the protocol (section 3), and the exception that carries one."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+
+class Code(Enum):
+    """The error codes of the protocol, each with its HTTP status."""
+
+    BAD_REQUEST = ("bad_request", 400)
+    UNAUTHORIZED = ("unauthorized", 401)
+    FORBIDDEN = ("forbidden", 403)
+    UNKNOWN_ROOM = ("unknown_room", 404)
+    NOT_JOINED = ("not_joined", 409)
+    TOO_LARGE = ("too_large", 413)
+    RATE_LIMITED = ("rate_limited", 429)
+    UNAVAILABLE = ("unavailable", 503)
+
+    def __init__(self, word: str, http: int) -> None:
+        self.word = word
+        self.http = http
+
+
+class ChatError(Exception):
+    """A request refused. ``text`` says what to do; ``retry`` is seconds for ``Retry-After``."""
+
+    def __init__(
+        self,
+        code: Code,
+        text: str,
+        *,
+        room: str | None = None,
+        id: str | None = None,
+        retry: int | None = None,
+    ) -> None:
+        super().__init__(code, text)
+        self.code = code
+        self.text = text
+        self.room = room
+        self.id = id
+        self.retry = retry
+
+    def about(self, room: str | None = None, id: str | None = None) -> ChatError:
+        """The same error, naming the room and the message id it is about."""
+        return ChatError(self.code, self.text, room=room, id=id, retry=self.retry)
+
+    def frame(self) -> dict[str, Any]:
+        """The error as a WebSocket frame."""
+        frame: dict[str, Any] = {"type": "error", "code": self.code.word, "text": self.text}
+        if self.room is not None:
+            frame["room"] = self.room
+        if self.id is not None:
+            frame["id"] = self.id
+        return frame
+
+    def line(self) -> str:
+        """The error as the legacy ports say it: ``404 unknown_room: ...`` without the number."""
+        return f"{self.code.word}: {self.text}"
+
+
+def bad_request(text: str) -> ChatError:
+    """A `ChatError` for input that the contract does not allow."""
+    return ChatError(Code.BAD_REQUEST, text)

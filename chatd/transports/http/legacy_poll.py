@@ -1,0 +1,87 @@
+"""GET and POST /poll: for pollers that cannot keep a cursor."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from chatd.protocol.cursors import Cursor
+from chatd.protocol.errors import ChatError, bad_request
+from chatd.protocol.json import dump, load_object
+from chatd.protocol.names import room_name
+from chatd.rooms.start_position import After, Now, Start
+from chatd.service.chat import Chat
+from chatd.transports.http.long_poll import held_poll, listing, publish
+from chatd.transports.http.parameters import LIMIT
+from chatd.transports.http.poll_presence import Pollers
+from chatd.transports.http.router import Call, Reply
+
+
+class Poll:
+    """``/poll``: the cursor rides in a cookie (RFC 6265), one for each room and user."""
+
+    def __init__(self, chat: Chat, pollers: Pollers) -> None:
+        self._chat = chat
+        self._pollers = pollers
+
+    async def read(self, call: Call) -> Reply:
+        """GET: the messages since this poller's last call."""
+        identity = call.identify(legacy=True)
+        name = room_name(call.query("roomname"), legacy=True)
+        cookie = _cookie(name, identity.user)
+        after = call.query("after")
+        start: Start = After(Cursor.parse(after)) if after is not None else _ridden(call, cookie)
+        answer = await held_poll(self._pollers, call, identity, name, start, LIMIT)
+        body = b'{"roomname":%s,"messages":%s,"cursor":"%s","gap":%s}\n' % (
+            dump(name),
+            listing(answer.messages),
+            str(answer.cursor).encode("ascii"),
+            b"true" if answer.gap else b"false",
+        )
+        # no Path: it follows the URL, under whatever prefix a proxy shows this
+        carried = f"{cookie}={answer.cursor}; HttpOnly; {_sent_by(call)}"
+        return Reply(200, body, headers={"Set-Cookie": carried})
+
+    async def publish(self, call: Call) -> Reply:
+        """POST: the original's ``{"status":"message","message","username","roomname"}``."""
+        try:
+            value = load_object(call.body())
+        except ChatError:
+            if call.query("message") is None:
+                raise
+            value = {k: call.query(k) for k in ("message", "username", "roomname")}
+            value["status"] = "message"
+        if value.get("status") == "status":
+            return Reply(200, {})
+        if value.get("status") != "message":
+            raise bad_request('The status is "message" or "status".')
+        username = value.get("username", call.query("username"))
+        identity = call.door.identify(call.token, username, legacy=True)
+        name = room_name(value.get("roomname"), legacy=True)
+        receipt = await publish(self._chat, call, identity, name, value.get("message"), None, None)
+        return Reply(200, {"id": receipt.id})
+
+
+def _cookie(room: str, user: str) -> str:
+    return "chatd_" + sha256(f"{room}\n{user}".encode()).hexdigest()[:20]
+
+
+def _sent_by(call: Call) -> str:
+    """The cookie's attributes that say which pages' requests carry it (RFC 6265bis, section 5.6.7).
+
+    Pages of ``--origin`` are mostly of another site, and browsers take ``None`` over https only.
+    """
+    if call.caller.scheme != "https":
+        return "SameSite=Lax"
+    listed = call.door.gate.cors_headers(call.header("origin"))
+    return f"SameSite={'None' if _CREDENTIALS in listed else 'Lax'}; Secure"
+
+
+_CREDENTIALS = "Access-Control-Allow-Credentials"
+
+
+def _ridden(call: Call, cookie: str) -> Start:
+    value = call.request.getCookie(cookie.encode("ascii"))
+    try:
+        return After(Cursor.parse(value.decode("latin-1"))) if value is not None else Now()
+    except ChatError:
+        return Now()  # not a cookie of ours: begin anew

@@ -1,0 +1,41 @@
+"""Whether the node lives, is ready, and what it counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from chatd.telemetry.metrics import CONTENT_TYPE, Metrics
+from chatd.transports.http.router import Call, Reply, Route
+
+#: Answered whatever the limits, and while the node drains.
+UNLIMITED = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+class Probes:
+    """``/healthz``, ``/readyz``, ``/metrics``."""
+
+    def __init__(self, metrics: Metrics, ready: Callable[[], bool]) -> None:
+        self._metrics = metrics
+        self._ready = ready
+
+    def routes(self) -> list[Route]:
+        """The routes of this class."""
+        return [
+            Route("/healthz", {"GET": self.alive}),
+            Route("/readyz", {"GET": self.ready}),
+            Route("/metrics", {"GET": self.metrics}),
+        ]
+
+    async def alive(self, call: Call) -> Reply:
+        """The process answers."""
+        return Reply(200, {"status": "alive"})
+
+    async def ready(self, call: Call) -> Reply:
+        """The broker is connected and the directory loaded."""
+        if self._ready():
+            return Reply(200, {"status": "ready"})
+        return Reply(503, {"status": "not ready"}, headers={"Retry-After": "2"})
+
+    async def metrics(self, call: Call) -> Reply:
+        """Prometheus text."""
+        return Reply(200, self._metrics.text(), CONTENT_TYPE)
