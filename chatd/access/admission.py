@@ -80,6 +80,11 @@ class Door:
         if not self.tokens.verify(token, self.clock.seconds()).admin:
             raise ChatError(Code.FORBIDDEN, "This token has no admin claim.")
 
+    def reload(self) -> list[str]:
+        """Read the keys again, and return a line for each fault; what is bad stays as it was."""
+        fault = self.tokens.reload() if self.tokens is not None else None
+        return [fault] if fault is not None else []
+
     def check_rate(self, identity: Identity, address: str) -> None:
         """Count a publish over HTTP: per user, in open mode per user and address."""
         open_mode = self.tokens is None

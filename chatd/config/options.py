@@ -17,6 +17,7 @@ from attrs import frozen
 from twisted.python import usage
 
 from chatd import __version__
+from chatd.brokers import registry
 from chatd.config import parsers as values
 from chatd.config.settings import Config as Config
 from chatd.config.settings import is_loopback_only as is_loopback_only
@@ -48,22 +49,13 @@ class Option:
         return f"{self.help} [default: {self.default or 'none'}{more}]"
 
 
-def _broker(text: str) -> str:
-    if text.startswith(("amqp:", "amqps:")):
-        from chatd.amqp.url import BrokerURL  # only who uses it waits for txamqp
-
-        BrokerURL.parse(text)
-        return text
-    return values.embedded_broker(text)
-
-
 OPTIONS = (
     Option(
         "broker",
         "sqlite:chatd.sqlite",
-        _broker,
-        "where rooms are kept: sqlite:FILE, memory:, amqp://user:pass@host[:port][,host...]/vhost"
-        " or amqps://... (better in CHATD_BROKER or the file: process lists show passwords)",
+        registry.check,
+        f"where rooms are kept: {registry.usage()}"
+        " (better in CHATD_BROKER or the file: process lists show passwords)",
     ),
     Option(
         "websocket",

@@ -145,16 +145,3 @@ def endpoint(text: str) -> str:
         except ValueError as e:
             raise ValueError(f"{text!r}: {e}") from None
     return text
-
-
-def embedded_broker(text: str) -> str:
-    """The address of a broker that is part of chatd. No error repeats it: it may be another kind's,
-    and hold a password."""
-    if text == "memory:":
-        return text
-    kind, colon, rest = text.partition(":")
-    if kind == "sqlite" and colon:
-        if not rest:
-            raise ValueError("sqlite: needs a file, such as sqlite:chatd.sqlite")
-        return text
-    raise ValueError("give sqlite:FILE, memory:, amqp://... or amqps://...")

@@ -12,17 +12,15 @@ from collections.abc import Iterable
 
 from twisted.internet.error import CannotListenError
 
-from chatd.brokers.sqlite.schema import Lock
+from chatd.brokers import registry
 from chatd.config.settings import Config
 from chatd.net.descriptions import Description
 
 
 def check(config: Config) -> None:
-    """Raise `CannotListenError` for a port in use, `StartError` for a database that cannot be."""
+    """Raise `CannotListenError` for a port in use, `StartError` for a broker that cannot be."""
     _check_ports((*config.websocket, *config.http, *config.setup))
-    kind, _, path = config.broker.partition(":")
-    if kind == "sqlite":
-        _check_database(os.path.realpath(path))
+    registry.preflight(config.broker)
 
 
 def _check_ports(texts: Iterable[str]) -> None:
@@ -48,9 +46,3 @@ def _bind(interface: str, port: int, six: bool) -> None:
             probe.bind((interface, port))
         except OSError as e:
             raise CannotListenError(interface, port, e) from None
-
-
-def _check_database(path: str) -> None:
-    # A lock file that is not there is not made: twistd may yet become another user.
-    if os.path.exists(f"{path}.lock") or not os.path.isdir(os.path.dirname(path)):
-        Lock(path).release()

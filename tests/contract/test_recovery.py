@@ -32,7 +32,7 @@ class MemoryRecoveryTests(recovery.RecoverySuite):
         return await self._node()
 
     async def _node(self, *options: str) -> Node:
-        with mock.patch("chatd.tap.make_broker", side_effect=lambda *_: self.shared.peer()):
+        with mock.patch("chatd.tap.broker_at", side_effect=lambda *_: self.shared.peer()):
             return await self.serve(*options)
 
 

@@ -20,7 +20,7 @@ class PrivateRoomTests(GuardedTests):
         first = await self.guarded()
         broker: Any = first.service.broker
         assert isinstance(broker, MemoryBroker)
-        self.patch(tap, "make_broker", lambda *_: broker.peer())
+        self.patch(tap, "broker_at", lambda *_: broker.peer())
         second = await self.guarded()
         return first, second
 

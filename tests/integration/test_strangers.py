@@ -209,12 +209,12 @@ class StrangerTests(SynchronousTestCase):
         CUTS,
     )
     def test_http(self, data: bytes, places: list[int]) -> None:
-        self.meet(self.service._site(), cut(data, places))
+        self.meet(self.service.site, cut(data, places))
 
     @EVERY
     @given(FRAMES, CUTS)
     def test_websocket_on_the_http_port(self, frames: bytes, places: list[int]) -> None:
-        answer = self.meet(self.service._site(), cut(V1 + frames, places))
+        answer = self.meet(self.service.site, cut(V1 + frames, places))
         self.assertTrue(answer.startswith(b"HTTP/1.1 101"), answer)
 
     @EVERY

@@ -237,7 +237,7 @@ class ReloadTests(TLSTests):
         stream = EventStream(http, await http.head())
         old = self.files
         self.files = make_certificates(old.server_key.parent)
-        node.service.reload()
+        node.service.reloader.reload()
         await socket.say("lobby", "still here")
         self.assertEqual((await stream.message()).data["text"], "still here")
         # trusts the new authority only

@@ -207,7 +207,7 @@ class KeyChangeTests(LiveTests):
         assert tokens is not None
         with open(tokens.path, "wb") as file:
             file.write(OTHER_KEY.raw_value)
-        node.service.reload()
+        node.service.reloader.reload()
         await socket.say("hall", "nobody is dropped")
         self.assertEqual((await node.get("/rooms/hall", **bearing(old))).status, 401)
         refused = await socket.ask_for("error", {"type": "auth", "token": token(node, key=KEY)})
@@ -222,5 +222,5 @@ class KeyChangeTests(LiveTests):
         assert tokens is not None
         with open(tokens.path, "wb"):
             pass
-        node.service.reload()
+        node.service.reloader.reload()
         self.assertEqual((await node.get("/rooms/hall", **bearing(token(node)))).status, 200)

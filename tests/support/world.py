@@ -24,21 +24,18 @@ from zope.interface import implementer
 from chatd.access.identity import Identity
 from chatd.brokers.interfaces import Retention, Stream
 from chatd.brokers.memory.broker import MemoryBroker
-from chatd.directory.directory import Directory
-from chatd.presence.board import PRESENCE_LIMIT, Presence
-from chatd.presence.replication import Gossip
+from chatd.presence.board import PRESENCE_LIMIT
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError
 from chatd.protocol.json import dump
 from chatd.protocol.messages import Content, Message
-from chatd.rooms.cache import RECENT_TOTAL, Budget
-from chatd.rooms.history import Archive
+from chatd.rooms.cache import RECENT_TOTAL
 from chatd.rooms.interfaces import IEncoding, ISubscriber
-from chatd.rooms.registry import SWEEP, Rooms
-from chatd.rooms.room import IDLE, Node, Room
+from chatd.rooms.registry import SWEEP
+from chatd.rooms.room import IDLE, Room
 from chatd.rooms.start_position import After, Now, Start
 from chatd.rooms.subscription import State, Subscription
-from chatd.service.chat import Chat
+from chatd.service.domain import compose
 from chatd.service.session import Joined, Session
 from chatd.telemetry.metrics import Metrics
 
@@ -169,21 +166,24 @@ class Reader:
 
 
 class Site:
-    """One node, its parts composed as `chatd.tap` does."""
+    """One node, without transports."""
 
     def __init__(self, name: str, broker: MemoryBroker, clock: Clock, world: World) -> None:
         self.world = world
         self.broker = broker
         self.metrics = Metrics()
-        self.presence = Presence(clock, name, world.limit)
-        self.directory = Directory(broker, clock)
-        self.budget = Budget(world.budget)
-        self.archive = Archive(broker, clock)
-        node = Node(broker, clock, self.archive, self.budget, world.retention, self.metrics)
-        self.rooms = Rooms(node, self.directory)
-        self.presence.show_to(self.rooms)
-        self.chat = Chat(clock, self.directory, self.rooms, self.presence)
-        self.gossip = Gossip(self.presence, broker, clock)
+        domain = compose(
+            clock,
+            broker,
+            name,
+            self.metrics,
+            world.retention,
+            presence_limit=world.limit,
+            cache_bytes=world.budget,
+        )
+        self.chat, self.directory, self.rooms = domain.chat, domain.directory, domain.rooms
+        self.presence, self.gossip = domain.presence, domain.gossip
+        self.budget, self.archive = self.rooms.node.budget, self.rooms.node.archive
 
     def start(self) -> None:
         self.broker.startService()

@@ -148,13 +148,25 @@ class ImportTests(TestCase):
                     known = [name for name in own if name.startswith((other, "web"))]
                     self.assertEqual(known, [], f"chatd.{module}")
 
+    def test_a_broker_is_known_to_the_registry_alone(self) -> None:
+        kinds = {path.parent.name for path in ROOT.glob("brokers/*/kind.py")}
+        self.assertGreaterEqual(kinds, {"memory", "rabbitmq", "sqlite"})
+        for module, _, own, _ in _modules():
+            for other in own:
+                parts = other.split(".")
+                if len(parts) > 2 and parts[0] == "brokers" and parts[1] in kinds:
+                    known = module.startswith(f"brokers.{parts[1]}") or (
+                        module == "brokers.registry" and parts[2] == "kind"
+                    )
+                    self.assertTrue(known, f"chatd.{module} imports chatd.{other}")
+
     def test_only_brokers_know_amqp_and_amqp_knows_nobody(self) -> None:
         for module, _, own, _ in _modules():
             top = module.partition(".")[0]
             known = {name.partition(".")[0] for name in own}
             if top == "amqp":
                 self.assertLessEqual(known, {"amqp", ""}, f"chatd.{module}")
-            elif top not in ("brokers", "config", "tap"):
+            elif top != "brokers":
                 self.assertNotIn("amqp", known, f"chatd.{module}")
 
     def test_the_domain_knows_no_transport(self) -> None:

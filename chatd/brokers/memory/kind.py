@@ -1,0 +1,21 @@
+"""``memory:``: rooms that last as long as the process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chatd.brokers.interfaces import Retention
+from chatd.brokers.kinds import Kind
+from chatd.brokers.memory.broker import MemoryBroker
+
+
+def _check(address: str) -> None:
+    if address != "memory:":
+        raise ValueError("memory: takes nothing after the colon")
+
+
+def _make(reactor: Any, address: str, retention: Retention) -> MemoryBroker:
+    return MemoryBroker(reactor, retention)
+
+
+MEMORY = Kind(("memory",), "memory:", _check, _make)

@@ -1,0 +1,34 @@
+"""``sqlite:FILE``: rooms in one file, for one process."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from chatd.brokers.interfaces import Retention
+from chatd.brokers.kinds import Kind
+from chatd.brokers.sqlite.broker import SQLiteBroker
+from chatd.brokers.sqlite.schema import Lock
+
+
+def _path(address: str) -> str:
+    return address.partition(":")[2]
+
+
+def _check(address: str) -> None:
+    if not _path(address):
+        raise ValueError("sqlite: needs a file, such as sqlite:chatd.sqlite")
+
+
+def _make(reactor: Any, address: str, retention: Retention) -> SQLiteBroker:
+    return SQLiteBroker(reactor, _path(address), retention)
+
+
+def _preflight(address: str) -> None:
+    path = os.path.realpath(_path(address))
+    # A lock file that is not there is not made: twistd may yet become another user.
+    if os.path.exists(f"{path}.lock") or not os.path.isdir(os.path.dirname(path)):
+        Lock(path).release()
+
+
+SQLITE = Kind(("sqlite",), "sqlite:FILE", _check, _make, _preflight)

@@ -1,0 +1,37 @@
+"""A start that cannot be: one line on standard error, and exit status 1."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from twisted.internet.error import CannotListenError
+
+from chatd.errors import StartError
+
+
+class CannotStart(SystemExit, Exception):
+    """Ends the process with one line and status 1.
+
+    It is both so that twistd, which looks for an Exception, cleans up and tells the process that
+    started the daemon. The line is written here because by then twistd has turned ``sys.stderr``
+    into a part of the log.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.code = 1
+        print(text, file=sys.__stderr__)
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Turn what an operator must mend into `CannotStart`."""
+    try:
+        yield
+    except CannotListenError as e:
+        place = f"{e.interface or '*'}:{e.port}" if isinstance(e.port, int) else str(e.port)
+        raise CannotStart(f"chatd: cannot listen on {place}: {e.socketError}") from None
+    except (StartError, OSError) as e:
+        raise CannotStart(f"chatd: {e}") from None

@@ -1,0 +1,34 @@
+"""SIGHUP: what can be read again while the node serves."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.logger import Logger
+
+
+class Reloader(Service):
+    """Calls each of ``sources`` on SIGHUP. A source reads its files again, and returns a line for
+    each that it could not use; what is bad stays as it was."""
+
+    name = "reload"
+    _log = Logger()
+
+    def __init__(self, reactor: Any, sources: Iterable[Callable[[], Iterable[str]]]) -> None:
+        self._reactor = reactor
+        self._sources = list(sources)
+
+    def startService(self) -> None:
+        """Listen to the signal from now on."""
+        super().startService()
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
+
+    def reload(self) -> None:
+        """Read everything again."""
+        for source in self._sources:
+            for fault in source():
+                self._log.error("Not reloaded: {fault}", fault=fault)
+        self._log.info("Read keys and certificates again.")
