@@ -15,9 +15,9 @@ from chatd.brokers.interfaces import Retention, StartError, Stream, Unavailable
 from chatd.brokers.rabbitmq.broker import AMQPBroker
 from chatd.brokers.rabbitmq.follower import Following
 from tests.contract import broker_suite
-from tests.contract.broker_suite import body
 from tests.support.rabbit import shared_node
 from tests.support.rabbit_home import free_port
+from tests.support.recording import body
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.rabbitmq

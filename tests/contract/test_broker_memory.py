@@ -13,7 +13,7 @@ from twisted.trial.unittest import TestCase
 from chatd.brokers.interfaces import Record, Retention, Stream, Unavailable
 from chatd.brokers.memory.broker import MemoryBroker
 from tests.contract import broker_suite
-from tests.contract.broker_suite import Recorder, ids, named
+from tests.support.recording import Recorder, body, ids, named
 
 
 class MemoryBrokerSuite(broker_suite.ExactRetentionSuite):
@@ -63,7 +63,7 @@ class MemoryBrokerTests(TestCase):
         self.clock.advance(0)
 
     def append(self, id: str, broker: MemoryBroker | None = None) -> Deferred[None]:
-        return (broker or self.broker).append(self.stream, broker_suite.body(id), id, 0)
+        return (broker or self.broker).append(self.stream, body(id), id, 0)
 
     def follow(self, broker: MemoryBroker | None = None) -> Recorder:
         recorder = Recorder()
@@ -142,7 +142,7 @@ class MemoryBrokerTests(TestCase):
     def test_store_reaches_followers_as_another_program_s_record(self) -> None:
         follower = self.follow()
         self.clock.advance(0)
-        self.broker.store(self.stream, broker_suite.body("m0"), 0)
+        self.broker.store(self.stream, body("m0"), 0)
         self.clock.advance(0)
         self.assertEqual(follower.ids, ["m0"])
 

@@ -32,7 +32,7 @@ from chatd.brokers.sqlite.follower import Following
 from chatd.brokers.sqlite.reader import Page
 from chatd.brokers.sqlite.schema import APPLICATION_ID, STEPS, connect, prepare
 from tests.contract import broker_suite
-from tests.contract.broker_suite import Recorder, ids, named, now
+from tests.support.recording import Recorder, body, ids, named, now
 from tests.support.waiting import until
 
 
@@ -110,8 +110,8 @@ class FileTests(_Made, TestCase):
         await gatherResults([self.append(f"m{n}", text) for n in range(first, stop)])
 
     def append(self, id: str, text: str = "hello") -> Deferred[None]:
-        body = broker_suite.body(id, text)
-        appended: Deferred[None] = self.broker.append(self.stream, body, id, now())
+        made = body(id, text)
+        appended: Deferred[None] = self.broker.append(self.stream, made, id, now())
         return appended
 
     async def test_a_restart_keeps_everything(self) -> None:
@@ -389,8 +389,8 @@ class FileTests(_Made, TestCase):
     async def test_bodies_are_any_bytes(self) -> None:
         await self.filled(0)
         bodies = [b"", b"\x00", b"a\x00b", bytes(range(256)), b"", b"\xff\xfe", "ü".encode()[:1]]
-        for body in bodies:
-            await self.broker.append(self.stream, body, "id", now())
+        for raw in bodies:
+            await self.broker.append(self.stream, raw, "id", now())
         for first in range(len(bodies)):
             read = await self.broker.read(self.stream, first, 100)
             self.assertEqual([record.body for record in read], bodies[first:])
@@ -671,7 +671,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred, gatherResults
 from chatd.brokers.sqlite.broker import SQLiteBroker
 from chatd.brokers.interfaces import Stream
-from tests.contract.broker_suite import body
+from tests.support.recording import body
 
 path, prefix = sys.argv[1:]
 broker, stream = SQLiteBroker(reactor, path), Stream("lobby", "e1")

@@ -6,8 +6,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import frozen
-
 from tests.support.guarded import (
     ADMIN_KEY,
     OTHER_KEY,
@@ -17,60 +15,12 @@ from tests.support.guarded import (
     furnish,
     token,
 )
+from tests.support.routes import ADMINISTRATION, PAGES, Ask, reading, writing
 from tests.support.serving import Node
 
 UNAUTHORIZED, FORBIDDEN = (401, "unauthorized"), (403, "forbidden")
+
 Outcome = int | tuple[int, str]
-
-
-@frozen
-class Ask:
-    """An HTTP request, and the status it has when it is allowed."""
-
-    method: str
-    path: str
-    body: Any = None
-    allowed: int = 200
-
-    def __str__(self) -> str:
-        return f"{self.method} {self.path}"
-
-
-PAGES = [
-    Ask("GET", path) for path in ("/", "/chatd.js", "/chatd.css", "/healthz", "/readyz", "/metrics")
-]
-
-
-def reading(room: str) -> list[Ask]:
-    """All ways to read a room, or to read about it."""
-    return [
-        Ask("GET", f"/rooms/{room}"),
-        Ask("GET", f"/rooms/{room}/messages?last=1"),
-        Ask("GET", f"/rooms/{room}/messages?last=1&wait=0.01"),
-        Ask("GET", f"/rooms/{room}/events"),
-        Ask("GET", f"/poll?roomname={room}"),
-        Ask("HEAD", f"/rooms/{room}"),
-        Ask("HEAD", f"/rooms/{room}/events"),
-    ]
-
-
-def writing(room: str) -> list[Ask]:
-    """All ways to publish."""
-    said = {"status": "message", "message": "x", "roomname": room}
-    return [
-        Ask("POST", f"/rooms/{room}/messages", {"text": "x"}, 201),
-        Ask("POST", "/poll", said),
-    ]
-
-
-ADMINISTRATION = [
-    Ask("GET", "/rooms"),
-    Ask("PUT", "/rooms/made", {}, 201),
-    Ask("PUT", "/rooms/den", {"private": False}),
-    Ask("DELETE", "/rooms/doomed", None, 204),
-    Ask("PUT", "/rooms/den/members/zoe", None, 204),
-    Ask("DELETE", "/rooms/den/members/mia", None, 204),
-]
 
 
 def callers(node: Node) -> dict[str, str | None]:
@@ -102,6 +52,7 @@ REFUSED = dict.fromkeys(
     ),
     UNAUTHORIZED,
 )
+
 #: By who asks, what is refused; whoever is not named may.
 PUBLIC: Mapping[str, Outcome] = {
     **REFUSED,
@@ -110,11 +61,13 @@ PUBLIC: Mapping[str, Outcome] = {
     "nowhere": FORBIDDEN,
     "member sent elsewhere": FORBIDDEN,
 }
+
 PRIVATE: Mapping[str, Outcome] = {
     **REFUSED,
     "admin key": UNAUTHORIZED,
     **dict.fromkeys(["user", "elsewhere", "nowhere", "admin"], FORBIDDEN),
 }
+
 ADMIN: Mapping[str, Outcome] = {
     **REFUSED,
     **dict.fromkeys(["user", "named", "prefixed", "elsewhere", "nowhere"], FORBIDDEN),

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import reactor as _reactor
-from twisted.internet.tcp import Server
 from twisted.internet.threads import deferToThread
 
 from chatd.transports.http.connection import IDLE, REQUEST
@@ -17,6 +16,7 @@ from chatd.transports.setup.protocol import MAX_PER_ADDRESS
 from chatd.transports.websocket.connection import PIECES
 from chatd.transports.writer import HELD
 from tests.support.guarded import GuardedTests, bearing, token
+from tests.support.kernel import buffered, connections
 from tests.support.serving import HTTP, PATIENCE, Node, Raw
 from tests.support.tokens import Issuer
 from tests.support.waiting import pause, until
@@ -24,6 +24,7 @@ from tests.support.waiting import pause, until
 reactor: Any = _reactor
 
 KB = 1024
+
 POST = b"POST /rooms/lobby/messages?username=ann HTTP/1.1\r\nHost: localhost\r\n"
 
 
@@ -42,16 +43,6 @@ class LimitsTests(GuardedTests):
         await until(lambda: raw.lost)
 
 
-def connections() -> list[Server]:
-    """The node's ends of all TCP connections in this process."""
-    return [one for one in {*reactor.getReaders(), *reactor.getWriters()} if type(one) is Server]
-
-
-def buffered() -> int:
-    """Bytes the node holds for clients that do not read, over all connections."""
-    return sum(len(one.dataBuffer) + one._tempDataLen for one in connections())
-
-
 async def sip(raw: Raw, size: int) -> None:
     """Read ``size`` bytes, a little more at most, and then nothing."""
     goal = len(raw.received) + size
@@ -64,9 +55,6 @@ async def sip(raw: Raw, size: int) -> None:
     raw.dataReceived = taken  # type: ignore[method-assign]
     raw.transport.resumeProducing()
     await until(lambda: len(raw.received) >= goal)
-
-
-# -- sizes -----------------------------------------------------------------------------------------
 
 
 class FrameTests(LimitsTests):
@@ -261,9 +249,6 @@ def _sized(head: bytes, body: bytes) -> bytes:
     return head + b"Content-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body)
 
 
-# -- rates -----------------------------------------------------------------------------------------
-
-
 class RateTests(LimitsTests):
     async def test_per_connection(self) -> None:
         node = await self.serve("--rate", "2/s")
@@ -365,9 +350,6 @@ class RateTests(LimitsTests):
         await self.spend(lambda: node.post("/poll", said, X_Forwarded_For=next(froms)), 2)
 
 
-# -- connections -----------------------------------------------------------------------------------
-
-
 class ConnectionTests(LimitsTests):
     async def full(self, node: Node) -> None:
         """Nobody else gets in, on any transport; probes do."""
@@ -450,9 +432,6 @@ class ConnectionTests(LimitsTests):
         froms = ["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"]
         sockets = [await node.websocket("/", X_Forwarded_For=one) for one in froms]
         self.assertEqual([s.status for s in sockets], [101, 503, 101])
-
-
-# -- time ------------------------------------------------------------------------------------------
 
 
 class TimeTests(LimitsTests):
@@ -554,9 +533,6 @@ class TimeTests(LimitsTests):
         await clients(20)
         await ann.say("lobby", "x")
         self.assertLess(timers(), before + 10)
-
-
-# -- memory ----------------------------------------------------------------------------------------
 
 
 class DeafTests(LimitsTests):

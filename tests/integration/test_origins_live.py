@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from tests.integration.test_access import ADMINISTRATION, PAGES, Ask, reading, writing
 from tests.support.guarded import ADMIN_KEY, GuardedTests, bearing
+from tests.support.routes import ADMINISTRATION, PAGES, Ask, reading, writing
 from tests.support.serving import Answer, Node
 
 LISTED = "https://chat.example.org"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.transports.setup.json_splitter import MAX_OBJECT, NotAnObject, Splitter
+from tests.support.pieces import JSONISH, cut
 from tests.support.serving import Node, Raw, ServingTests
 from tests.support.waiting import until
 
@@ -248,15 +248,6 @@ class FaultTests(ServingTests):
         self.assertEqual(await ask(two, {"roomname": "x"}), "200")
 
 
-# -- any bytes in any pieces -----------------------------------------------------------------------
-
-
-def cut(data: bytes, places: list[int]) -> list[bytes]:
-    """``data`` in pieces, cut at ``places`` (modulo its length)."""
-    at = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
-    return [data[start:end] for start, end in pairwise(at)]
-
-
 def split(pieces: list[bytes]) -> list[bytes | str]:
     """What a `Splitter` finds in ``pieces``: objects, and at the end the fault if there is one."""
     splitter = Splitter()
@@ -269,21 +260,6 @@ def split(pieces: list[bytes]) -> list[bytes | str]:
         except NotAnObject as fault:
             return [*found, str(fault)]
     return found
-
-
-#: Text that looks like the beginning of JSON, so that random bytes get far.
-JSONISH = st.lists(
-    st.one_of(
-        st.sampled_from(
-            [b"{", b"}", b'"', b"\\", b'{"a":"}"}', b"\n", b" ", b'\\"', b"[", b"\\\\"]
-        ),
-        st.binary(max_size=4),
-        st.dictionaries(st.text(max_size=3), st.text(max_size=5), max_size=3).map(
-            lambda value: json.dumps(value).encode()
-        ),
-    ),
-    max_size=30,
-).map(b"".join)
 
 
 class SplitterTests(SynchronousTestCase):

@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.config.options import Options
 from chatd.tap import ChatService
-from tests.integration.test_setup_port import JSONISH, cut
+from tests.support.pieces import JSONISH, cut
 
 HANDSHAKE = (
     b"GET /ws?username=ann%s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"

@@ -22,23 +22,21 @@ from twisted.internet.endpoints import (
 )
 from twisted.internet.interfaces import (
     IListeningPort,
-    IOpenSSLClientConnectionCreator,
     IOpenSSLServerConnectionCreator,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.testing import MemoryReactor
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
-from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from chatd.errors import StartError
 from chatd.net.certificates import Certificate, Certificates
 from chatd.net.descriptions import Description
 from chatd.net.endpoints import listen_endpoint
-from tests.support.certificates import Certificates as Files
 from tests.support.certificates import make_certificates
+from tests.support.tls import Lax
 
 
 class DescriptionTests(TestCase):
@@ -151,32 +149,6 @@ class Echo(Protocol):
         """OpenSSL's side of the connection."""
         assert self.transport is not None
         return self.transport.getHandle()  # type: ignore[attr-defined,no-any-return]
-
-
-@define
-@implementer(IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator)
-class Lax:
-    """TLS without verification, of one version only if ``version`` is given, however weak."""
-
-    version: int | None = None
-    files: Files | None = None
-
-    def _context(self) -> SSL.Context:
-        context = SSL.Context(SSL.TLS_METHOD)
-        context.set_cipher_list(b"ALL:@SECLEVEL=0")
-        if self.version is not None:
-            context.set_min_proto_version(self.version)
-            context.set_max_proto_version(self.version)
-        if self.files is not None:
-            context.use_certificate_file(str(self.files.server_certificate))
-            context.use_privatekey_file(str(self.files.server_key))
-        return context
-
-    def clientConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        return SSL.Connection(self._context(), None)
-
-    def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        return SSL.Connection(self._context(), None)
 
 
 class EchoFactory(Factory):

@@ -17,11 +17,11 @@ from twisted.internet.endpoints import (
 from twisted.internet.ssl import Certificate, optionsForClientTLS
 from twisted.logger import LogEvent, globalLogPublisher
 
-from tests.integration.test_limits_live import buffered, connections
-from tests.integration.test_tls import Lax
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.guarded import GuardedTests
+from tests.support.kernel import buffered, connections
 from tests.support.serving import HTTP, EventStream, Node, Raw, WebSocket
+from tests.support.tls import Lax
 from tests.support.waiting import pause, until
 
 reactor: Any = _reactor

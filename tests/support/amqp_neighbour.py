@@ -12,8 +12,8 @@ from twisted.trial.unittest import TestCase
 from chatd.amqp.url import BrokerURL
 from chatd.brokers.interfaces import Retention, Stream
 from chatd.brokers.rabbitmq.broker import AMQPBroker
-from tests.contract.broker_suite import Recorder
 from tests.support.rabbit import shared_node
+from tests.support.recording import Recorder
 from tests.support.waiting import until
 
 

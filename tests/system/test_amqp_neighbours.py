@@ -12,8 +12,8 @@ from chatd.brokers.rabbitmq import follower as amqp_follow
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.messages import BadRecord, read_message
 from chatd.protocol.timestamps import parse_time
-from tests.contract.broker_suite import Recorder, body, ids
 from tests.support.amqp_neighbour import Neighbours
+from tests.support.recording import Recorder, body, ids
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.rabbitmq

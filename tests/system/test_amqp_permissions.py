@@ -14,8 +14,8 @@ from zope.interface import implementer
 from chatd.amqp.url import BrokerURL
 from chatd.brokers.interfaces import Stream
 from chatd.brokers.rabbitmq.broker import AMQPBroker
-from tests.contract.broker_suite import body, ids
 from tests.support.amqp_neighbour import Neighbours
+from tests.support.recording import body, ids
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.rabbitmq

@@ -8,8 +8,7 @@ import json
 import pytest
 from playwright.sync_api import expect
 
-from tests.support.daemon import Daemon
-from tests.system.browser_suite import (
+from tests.support.browser_suite import (
     LONG_ROOM,
     BrowserSuite,
     Visit,
@@ -20,6 +19,7 @@ from tests.system.browser_suite import (
     rooms,
     visit,
 )
+from tests.support.daemon import Daemon
 
 __all__ = ["browser", "daemon", "relay", "room", "rooms", "visit"]
 

@@ -18,8 +18,8 @@ from joserfc.jwk import OctKey
 from playwright.sync_api import Browser, expect
 
 from tests.support.browser import Person
+from tests.support.browser_suite import NO_EVENTSOURCE, NO_WEBSOCKET, browser
 from tests.support.daemon import ROOT, Daemon
-from tests.system.browser_suite import NO_EVENTSOURCE, NO_WEBSOCKET, browser
 
 __all__ = ["browser"]
 

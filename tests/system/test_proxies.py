@@ -12,9 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support.daemon import Daemon
-from tests.support.proxy import Apache, Nginx, Proxy
-from tests.system.browser_suite import (
+from tests.support.browser_suite import (
     BrowserSuite,
     Visit,
     browser,
@@ -24,6 +22,8 @@ from tests.system.browser_suite import (
     rooms,
     visit,
 )
+from tests.support.daemon import Daemon
+from tests.support.proxy import Apache, Nginx, Proxy
 
 __all__ = ["browser", "daemon", "relay", "room", "rooms", "visit"]
 

@@ -203,6 +203,24 @@ class ImportTests(TestCase):
         self.assertEqual(_own({"chatd.errors.StartError", "attrs.define"}, _sources()), {"errors"})
 
 
+class TestsOfTests(TestCase):
+    """What tests have in common lies in ``tests/support`` and in suites, never in a test."""
+
+    def test_no_test_imports_a_test(self) -> None:
+        top = ROOT.parent
+        sources = [*top.glob("tests/**/*.py"), *top.glob("bench/**/*.py")]
+        self.assertGreater(len(sources), 50)
+        for path in sources:
+            folder = path.parent.name
+            for name in _imported(path.read_text()):
+                parts = name.split(".")
+                if parts[0] == "tests":
+                    shared = parts[1] == "support" or (
+                        parts[1] == folder and not parts[2].startswith("test_")
+                    )
+                    self.assertTrue(shared, f"{path.relative_to(top)} imports {name}")
+
+
 class SizeTests(TestCase):
     """A module is one idea and fits a short sitting."""
 
