@@ -212,7 +212,7 @@ class FileTests(_Made, TestCase):
             "import sys\n"
             "from twisted.internet import reactor\n"
             "from chatd.brokers.sqlite.broker import SQLiteBroker\n"
-            "from chatd.interfaces import StartError\n"
+            "from chatd.errors import StartError\n"
             "try: SQLiteBroker(reactor, sys.argv[1]).startService()\n"
             "except StartError as e: print(e)\n"
         )
