@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,7 +88,7 @@ class TestCrossOrigin:
 
     def test_refused(self, browser: Browser, tmp_path: Path) -> None:
         with site(tmp_path) as origin, Daemon("--origin", "http://other.example") as daemon:
-            (tmp_path / "chatd.js").write_bytes((ROOT / "chatd/web/chatd.js").read_bytes())
+            shutil.copytree(ROOT / "chatd/web", tmp_path, dirs_exist_ok=True)
             (tmp_path / "app.html").write_text(page("./", daemon.url()))
             ann = Person(browser, f"{origin}/app.html")
             expect(ann.page.locator("#state")).to_have_text("offline null")

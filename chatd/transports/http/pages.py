@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import PurePath
 from typing import Any
 
 from chatd.transports.http.router import Call, Reply, Route
 
-#: Path, file in ``chatd.web``, media type.
-PAGES = (
-    ("/", "index.html", "text/html; charset=utf-8"),
-    ("/log.js", "log.js", "text/javascript; charset=utf-8"),
-    ("/page.js", "page.js", "text/javascript; charset=utf-8"),
-    ("/chatd.js", "chatd.js", "text/javascript; charset=utf-8"),
-    ("/chatd.css", "chatd.css", "text/css; charset=utf-8"),
-)
+#: Media types of what is served, by suffix.
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+}
 
 #: Nothing inline, nothing from elsewhere (Content Security Policy Level 3).
 POLICY = (
@@ -26,12 +26,20 @@ POLICY = (
 
 
 def pages() -> list[Route]:
-    """The chat page and its files, read once."""
-    folder = files("chatd.web")
+    """The chat page and its files, read once: whatever lies in ``chatd.web`` has its path here."""
     return [
-        Route(path, {"GET": _file((folder / name).read_bytes(), type)})
-        for path, name, type in PAGES
+        Route("/" if path == "/index.html" else path, {"GET": _file(content, type)})
+        for path, content, type in _files(files("chatd.web"), "/")
     ]
+
+
+def _files(folder: Traversable, path: str) -> Iterator[tuple[str, bytes, str]]:
+    """Path, content and media type of each file to be served."""
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.is_dir():
+            yield from _files(entry, f"{path}{entry.name}/")
+        elif type := TYPES.get(PurePath(entry.name).suffix):
+            yield path + entry.name, entry.read_bytes(), type
 
 
 def _file(content: bytes, type: str) -> Callable[[Call], Any]:

@@ -1,0 +1,97 @@
+/** One reader's place in a room. */
+
+import { asChatError } from './errors.js';
+import { sleep } from './timing.js';
+import { key } from './wire.js';
+
+/**
+ * @typedef {import('./errors.js').ChatError} ChatError
+ * @typedef {import('./types.js').Message} Message
+ */
+
+/** Messages kept for a reader that does not read; beyond them it reads on from the server. */
+export const FEED = 1000;
+
+/** One reader's place in a room. A reader that is slow is neither waited for nor buffered for
+ * without end: it falls behind, and then reads on from the server. */
+export class Feed {
+  #history;
+  /** @type {Message[]} */
+  #queue = [];
+  /** @type {Message[] | null} what arrives while we catch up */
+  #live = null;
+  /** @type {string | null} the cursor to catch up from */
+  #behind = null;
+  /** @type {{error?: ChatError} | null} */
+  #ended = null;
+  #wake = () => {};
+  /** @type {Promise<unknown>} reads wait for one another */
+  #turn = Promise.resolve();
+
+  /** @param {import("./room.js").Room["history"]} history */
+  constructor(history) {
+    this.#history = history;
+  }
+
+  /** @param {Message} message */
+  push(message) {
+    if (this.#live) {
+      if (this.#live.push(message) > FEED) this.#live = null;
+    } else if (this.#behind === null) {
+      if (this.#queue.length < FEED) this.#queue.push(message);
+      else this.#behind = this.#queue[FEED - 1].cursor;
+    }
+    this.#wake();
+  }
+
+  /** The room has ended: what is here can still be read. @param {ChatError} [error] */
+  end(error) {
+    this.#ended ??= { error };
+    this.#wake();
+  }
+
+  /** The reader wants no more. */
+  stop() {
+    this.#queue = [];
+    this.end();
+  }
+
+  /** @returns {Promise<IteratorResult<Message, undefined>>} */
+  next() {
+    const next = this.#turn.then(() => this.#take());
+    this.#turn = next.catch(() => {});
+    return next;
+  }
+
+  /** @returns {Promise<IteratorResult<Message, undefined>>} */
+  async #take() {
+    for (;;) {
+      const value = this.#queue.shift();
+      if (value) return { value, done: false };
+      if (this.#ended?.error) throw this.#ended.error;
+      if (this.#ended) return { value: undefined, done: true };
+      if (this.#behind !== null) await this.#catchUp(this.#behind);
+      else await new Promise((resolve) => void (this.#wake = () => resolve(undefined)));
+    }
+  }
+
+  /** @param {string} after */
+  async #catchUp(after) {
+    this.#live = [];
+    try {
+      const page = await this.#history({ after, limit: FEED });
+      const got = new Set(page.messages.map(key));
+      this.#queue.push(...page.messages);
+      this.#behind = page.cursor;
+      if (page.messages.length < FEED && this.#live) {
+        this.#queue.push(...this.#live.filter((message) => !got.has(key(message))));
+        this.#behind = null;
+      }
+    } catch (error) {
+      if (!asChatError(error).temporary) this.end(asChatError(error));
+      else await sleep(1000 + Math.random() * 1000);
+    } finally {
+      this.#live = null;
+    }
+  }
+}

@@ -1,0 +1,104 @@
+/** What is not acknowledged yet. */
+
+import { ChatError } from './errors.js';
+import { parse } from './wire.js';
+
+/**
+ * @typedef {import('./types.js').Entry} Entry
+ * @typedef {import('./types.js').Options} Options
+ * @typedef {import('./types.js').Unsent} Unsent
+ */
+
+/** Unsent messages older than this are not restored: nobody expects them any more. */
+const UNSENT_AGE = 7 * 24 * 3600_000;
+
+/** Messages in the order of sending, each kept until the server has answered for it. */
+export class Outbox {
+  /** @type {Map<string, Entry>} */
+  #entries = new Map();
+  #limit;
+  #storage;
+  #prefix = '';
+
+  /** @param {number} limit @param {Options['storage']} storage */
+  constructor(limit, storage) {
+    this.#limit = limit;
+    this.#storage = storage;
+  }
+
+  [Symbol.iterator]() {
+    return this.#entries.values();
+  }
+
+  /** @param {Unsent} unsent @returns {Entry} the one there is, if it was added before */
+  add(unsent) {
+    const name = `${unsent.room}\n${unsent.id}`;
+    const known = this.#entries.get(name);
+    if (known) return known;
+    if (this.#entries.size >= this.#limit) {
+      throw new ChatError('unsent_full', `${this.#limit} messages are waiting already.`);
+    }
+    let [resolve, reject] = [(/** @type {string} */ _) => {}, (/** @type {ChatError} */ _) => {}];
+    /** @type {Promise<string>} */
+    const promise = new Promise((yes, no) => {
+      [resolve, reject] = [yes, no];
+    });
+    const entry = { ...unsent, tries: 0, refused: false, promise, resolve, reject };
+    this.#entries.set(name, entry);
+    this.#keep(unsent);
+    return entry;
+  }
+
+  /** @param {string} room @param {string} id */
+  get(room, id) {
+    return this.#entries.get(`${room}\n${id}`);
+  }
+
+  /** @param {Entry} entry answered for */
+  remove(entry) {
+    this.rest(entry);
+    this.#entries.delete(`${entry.room}\n${entry.id}`);
+    if (this.#prefix) this.#try((storage) => storage.removeItem(this.#prefix + entry.id));
+  }
+
+  /** @param {Entry} entry not on its way any more */
+  rest(entry) {
+    clearTimeout(entry.flying);
+    clearTimeout(entry.resting);
+    entry.flying = entry.resting = undefined;
+  }
+
+  /** Take over what an earlier page of the same user left. @param {string} prefix */
+  restore(prefix) {
+    if (this.#prefix || !this.#storage) return;
+    this.#prefix = prefix;
+    for (const entry of this) this.#keep(entry);
+    this.#try((storage) => {
+      const names = Array.from({ length: storage.length }, (_, i) => storage.key(i) ?? '');
+      const left = names.filter((name) => name.startsWith(prefix))
+        .map((name) => parse(storage.getItem(name) ?? ''))
+        .filter((unsent) => typeof unsent?.id === 'string' && typeof unsent.room === 'string'
+          && Date.now() - unsent.at < UNSENT_AGE)
+        .sort((a, b) => a.at - b.at);
+      // Nobody waits for these any more.
+      for (const unsent of left) this.add(unsent).promise.catch(() => {});
+    });
+  }
+
+  /** @param {Unsent} unsent */
+  #keep({ room, id, text, data, at }) {
+    if (!this.#prefix) return;
+    const value = JSON.stringify({ room, id, text, data, at });
+    this.#try((storage) => storage.setItem(this.#prefix + id, value));
+  }
+
+  /** Storage may be full or forbidden; then messages live as long as the page. @param
+   * {(storage: NonNullable<Options['storage']>) => void} use */
+  #try(use) {
+    try {
+      if (this.#storage) use(this.#storage);
+    } catch {
+      // Nothing to mend here.
+    }
+  }
+}
