@@ -14,7 +14,7 @@ PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-
 TYPESCRIPT := typescript@5.9.3
 TSC := .cache/js/node_modules/.bin/tsc
 
-.PHONY: help run test test-rabbitmq4 check bench format clean
+.PHONY: help run test test-rabbitmq4 newest check bench format news clean
 
 help:  ## say what there is to do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,11 +32,17 @@ test-rabbitmq4: .venv/.develop  ## run the broker's tests on RabbitMQ 4.0, set u
 	@.ci/system $(PACKAGES)
 	CHATD_TEST_RABBITMQ=$$(.ci/rabbitmq4) pytest -m rabbitmq $(TESTS)
 
-check: .venv/.develop $(TSC)  ## ruff, mypy, types of the browser's side, every .rst
+newest: .ci/venv  ## run the suite on the newest releases of all libraries, whatever setup.cfg allows
+	@.ci/system $(PACKAGES)
+	@.ci/newest
+	PATH=$(CURDIR)/.cache/newest/bin:$$PATH pytest $(PARALLEL) $(TESTS)
+
+check: .venv/.develop $(TSC)  ## ruff, mypy, types of the browser's side, every .rst, changelog fragments
 	ruff check .
 	ruff format --check .
 	mypy
 	$(TSC) --project chatd/web/jsconfig.json
+	@towncrier build --draft --version next >/dev/null
 	@for text in $(TEXTS); do docutils --halt=warning --writer=null $$text || exit 1; done
 
 format: .venv/.develop  ## lay the code out as `make check` wants it
@@ -45,6 +51,9 @@ format: .venv/.develop  ## lay the code out as `make check` wants it
 
 bench: .venv/.develop  ## measure
 	@for script in bench/*.py; do echo "== $$script"; python $$script || exit 1; done
+
+news: .venv/.develop  ## show what the next release's notes will say
+	@towncrier build --draft --version next
 
 clean:  ## remove what make made
 	rm -rf .venv .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

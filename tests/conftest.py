@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 
 @pytest.fixture(autouse=True)
@@ -12,6 +14,11 @@ def _folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test runs in an empty folder, so that what it leaves behind is not left in the tree."""
     monkeypatch.chdir(tmp_path)
 
+
+# The same examples in every run of a gate: what one finds by luck must not stop another's change.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("developer", deadline=None)
+settings.load_profile("ci" if os.environ.get("CI") else "developer")
 
 #: Files that take longest, the longest first, so that none is left over at the end of a run in
 #: several processes.
