@@ -67,6 +67,22 @@ class Recent:
                 size -= len(message.json)
         return taken
 
+    def earlier(
+        self, before: int, oldest: int, limit: int, size: int
+    ) -> tuple[Sequence[Message], bool] | None:
+        """The newest messages before the offset ``before``, in order, at most ``limit`` and none
+        begun after ``size`` bytes, and whether there are older ones; None if not known here."""
+        self.expire(oldest)
+        taken: list[Message] = []
+        for message in reversed(self._messages):
+            if message.offset >= before or message.time < oldest:
+                continue
+            if len(taken) == limit or size <= 0:
+                return taken[::-1], True
+            taken.append(message)
+            size -= len(message.json)
+        return (taken[::-1], False) if self.floor < 0 else None
+
     def before_last(self, n: int, oldest: int) -> int | None:
         """The offset after which exactly the ``n`` newest messages lie; None if not known here."""
         self.expire(oldest)

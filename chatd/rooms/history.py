@@ -6,9 +6,9 @@ come back after a restart cost one read. Reads are few at a time and first come,
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from itertools import islice
 
 from attrs import define, field, frozen
@@ -60,6 +60,16 @@ class Page:
 
     messages: Sequence[Message]
     end: int
+    gap: bool
+
+
+@frozen
+class Earlier:
+    """Messages before a cursor, in order. ``more``: older ones are kept; ``gap``: there were some
+    right before the cursor, and none is kept any more."""
+
+    messages: Sequence[Message]
+    more: bool
     gap: bool
 
 
@@ -134,25 +144,47 @@ class Archive:
 
     async def before_last(self, stream: Stream, n: int, upto: int, oldest: int) -> int:
         """The offset after which the ``n`` newest messages up to ``upto`` lie."""
-        index = max(upto, 0) // BLOCK
-        found: list[int] = []
-        while True:
-            after = max(index * BLOCK - 1, -1)
-            offsets = await self._offsets(stream, after, min(upto, after + BLOCK), oldest)
-            found = offsets + found
-            if len(found) > n:
-                return found[-n - 1]
-            if index == 0 or index * BLOCK <= await self.first(stream):
-                return found[0] - 1 if found else upto
-            index -= 1
+        found, start = 0, upto
+        async for messages in self._backwards(stream, upto + 1, upto):
+            for message in reversed(messages):
+                if message.time >= oldest:
+                    if found == n:
+                        return message.offset
+                    found, start = found + 1, message.offset - 1
+        return start
 
-    async def _offsets(self, stream: Stream, after: int, upto: int, oldest: int) -> list[int]:
-        offsets: list[int] = []
-        while after < upto:
-            page = await self.page(stream, after, upto, oldest, limit=BLOCK)
-            offsets += [m.offset for m in page.messages]
-            after = page.end
-        return offsets
+    async def earlier(
+        self, stream: Stream, before: int, upto: int, oldest: int, limit: int, size: int
+    ) -> Earlier:
+        """Read the newest messages with ``offset < before``: at most ``limit``, none begun after
+        ``size`` bytes. ``upto`` is the room's head. Fails with `Unavailable` or `NoSuchStream`."""
+        taken: list[Message] = []
+        expired = False
+        async for messages in self._backwards(stream, before, upto):
+            for message in reversed(messages):
+                if message.time < oldest:
+                    expired = True  # but not yet removed by the broker: as good as gone
+                elif len(taken) == limit or size <= 0:
+                    return Earlier(taken[::-1], more=True, gap=False)
+                else:
+                    taken.append(message)
+                    size -= len(message.json)
+        gap = not taken and before > 0 and (expired or await self.first(stream) > 0)
+        return Earlier(taken[::-1], more=False, gap=gap)
+
+    async def _backwards(
+        self, stream: Stream, before: int, upto: int
+    ) -> AsyncIterator[Sequence[Message]]:
+        """The messages with ``offset < before``, a block at a time, the newest block first."""
+        for index in range((before - 1) // BLOCK, -1, -1):
+            block = await self._judged(stream, index, upto)
+            messages = block.messages or ()
+            yield messages[: bisect_left(messages, before, key=_offset)]
+            start = index * BLOCK
+            begun = bool(block.records) and block.records[0][0] == start
+            # retention may have removed what lay here and before; or offsets skip
+            if not begun and start <= await self.first(stream):
+                return
 
     async def _judged(self, stream: Stream, index: int, upto: int) -> Block:
         """The block at ``index``, its `Block.messages` without those that repeat an earlier one."""

@@ -85,7 +85,7 @@ async def _find(room: Room, start: Start) -> Place:
 async def _after(room: Room, cursor: Cursor) -> Place:
     if cursor.epoch != room.stream.epoch:
         return await _oldest(room)  # an earlier life of the room, or another room's cursor
-    if cursor.offset > room.head and not await _reaches(room, cursor.offset):
+    if cursor.offset > room.head and not await reaches(room, cursor.offset):
         return await _oldest(room)
     if room.recent_after(cursor.offset, 1) is not None:
         return Place(cursor.offset)
@@ -95,7 +95,7 @@ async def _after(room: Room, cursor: Cursor) -> Place:
     return Place(page.messages[0].offset - 1 if page.messages else page.end, gap=True)
 
 
-async def _reaches(room: Room, offset: int) -> bool:
+async def reaches(room: Room, offset: int) -> bool:
     """Whether ``offset`` exists after all: another node may be ahead of our follower."""
     if await room.node.broker.end(room.stream) < offset:
         return False

@@ -18,6 +18,8 @@ from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.messages import Content, Message, check_content
 from chatd.protocol.names import message_id, room_name
+from chatd.rooms.history import Earlier
+from chatd.rooms.look_back import look_back
 from chatd.rooms.registry import Rooms, allowed
 from chatd.rooms.room import Room
 from chatd.rooms.start_position import After, Now, Place, Start, find
@@ -108,6 +110,16 @@ class Chat:
             return await self._poll(identity, room, start, limit, self.clock.seconds() + wait)
         except Unavailable:
             raise unavailable() from None
+
+    async def look_back(self, identity: Identity, name: str, cursor: Cursor, limit: int) -> Earlier:
+        """The newest messages before ``cursor``, at most ``limit``."""
+        room = await self.room(identity, name)
+        try:
+            found = await look_back(room, cursor, limit, ANSWER_BYTES)
+        except Unavailable:
+            raise unavailable() from None
+        self.entry(identity, name)  # it may be gone, or closed to us, by now
+        return found
 
     async def _poll(
         self, identity: Identity, room: Room, start: Start, limit: int, until: float

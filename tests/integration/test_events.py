@@ -31,7 +31,7 @@ class EventTests(ServingTests):
         self.assertEqual(stream.head.status, 200)
         kind = str(stream.head.header("content-type"))
         self.assertTrue(kind.startswith("text/event-stream"), kind)
-        self.assertEqual(stream.head.header("cache-control"), "no-store")
+        self.assertEqual(stream.head.header("cache-control"), "no-store, no-transform")
         self.assertTrue((await stream.block()).startswith(b":"))
 
     async def test_a_message_is_an_unnamed_event(self) -> None:

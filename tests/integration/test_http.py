@@ -526,7 +526,9 @@ class PageTests(ServingTests):
         await node.post(SAY, {"text": "x"})
         for path in ("/healthz", "/readyz"):
             answer = await node.get(path)
-            self.assertEqual((answer.status, answer.header("cache-control")), (200, "no-store"))
+            self.assertEqual(
+                (answer.status, answer.header("cache-control")), (200, "no-store, no-transform")
+            )
         metrics = await node.get("/metrics")
         self.assertIn("text/plain", str(metrics.header("content-type")))
         self.assertIn(b"\nchatd_messages_published_total 1.0\n", metrics.body)

@@ -45,7 +45,7 @@ class ReadTests(ServingTests):
         node = await self.serve()
         for path in (MESSAGES, f"{MESSAGES}?last=5", "/poll?roomname=lobby", "/rooms/lobby"):
             answer = await node.get(path)
-            self.assertEqual(answer.header("cache-control"), "no-store")
+            self.assertEqual(answer.header("cache-control"), "no-store, no-transform")
             self.assertIsNone(answer.header("etag"))
             self.assertEqual(answer.header("content-type"), "application/json; charset=utf-8")
 

@@ -9,7 +9,16 @@ from twisted.trial.unittest import TestCase
 
 from chatd.brokers.interfaces import NoSuchStream, Retention, Stream, Unavailable
 from chatd.protocol.messages import WINDOW
-from chatd.rooms.history import BLOCK, CACHE_BYTES, CACHE_SECONDS, PAGE_BYTES, READS, Archive, Page
+from chatd.rooms.history import (
+    BLOCK,
+    CACHE_BYTES,
+    CACHE_SECONDS,
+    PAGE_BYTES,
+    READS,
+    Archive,
+    Earlier,
+    Page,
+)
 from tests.support.world import World
 
 
@@ -213,6 +222,74 @@ class ArchiveTests(TestCase):
         self.fill(10)
         self.fill(3, start=10)
         self.assertEqual(self.last(4), 8)
+
+    # -- looking back
+
+    def earlier(self, before: int, limit: int = 100, size: int = 1 << 20) -> Earlier:
+        oldest = self.world.now - self.world.retention.age * 1000
+        return self.world.do(
+            self.archive.earlier(self.stream, before, self.upto, oldest, limit, size)
+        )
+
+    def back(self, before: int, limit: int) -> list[str]:
+        """All texts before an offset, read backwards page by page."""
+        texts: list[str] = []
+        while True:
+            found = self.earlier(before, limit)
+            self.assertFalse(found.gap)
+            texts = [m.text for m in found.messages] + texts
+            if not found.more:
+                return texts
+            self.assertEqual(len(found.messages), limit)
+            before = found.messages[0].offset
+
+    def test_backwards_page_by_page(self) -> None:
+        for skip in (0, 3):
+            self.make(skip=skip)
+            self.fill(2 * BLOCK + 7)
+            for limit in (1000, 100, BLOCK, 7):
+                expected = [f"m{n}" for n in range(2 * BLOCK + 7)]
+                self.assertEqual(self.back(self.upto + 1, limit), expected, (skip, limit))
+
+    def test_looking_back_reads_each_block_once(self) -> None:
+        self.fill(20 * BLOCK)
+        self.back(20 * BLOCK, 100)
+        self.assertLessEqual(self.reads, 20)
+
+    def test_looking_back_shows_what_reading_on_shows(self) -> None:
+        for n in range(0, 1200, 6):
+            self.world.store("lobby", *(f"m{i}" for i in range(n, n + 6)))
+            self.world.store("lobby", f"m{max(0, n - 700)}")
+            self.world.foreign("lobby", b"junk")
+        self.assertEqual(self.back(self.upto + 1, 50), self.everything())
+
+    def test_looking_back_to_where_retention_has_removed(self) -> None:
+        self.fill(3 * BLOCK)
+        first = BLOCK + 10
+        self.world.broker.truncate(self.stream, first)
+        self.assertEqual(self.earlier(first + 2).gap, False)
+        self.assertEqual([m.text for m in self.earlier(first + 2).messages], ["m266", "m267"])
+        for before in (first, first - 1, BLOCK, 5, 1):
+            self.assertEqual(self.earlier(before), Earlier([], more=False, gap=True), before)
+        self.assertEqual(self.earlier(0), Earlier([], more=False, gap=False))
+
+    def test_looking_back_over_what_has_expired(self) -> None:
+        self.make(retention=Retention(age=100))
+        self.world.store("lobby", "kept", time=self.world.now)
+        self.world.store("lobby", "expired", time=self.world.now - 150_000)
+        self.world.store("lobby", "new", time=self.world.now)
+        self.assertEqual(self.back(3, 1), ["kept", "new"])
+        self.world.advance(90)
+        self.world.store("lobby", "newest", time=self.world.now)
+        self.world.advance(20)
+        self.assertEqual(self.back(4, 10), ["newest"])
+        self.assertEqual(self.earlier(3), Earlier([], more=False, gap=True))
+
+    def test_looking_back_is_bounded_in_bytes(self) -> None:
+        self.world.store("lobby", *(str(n) + "x" * 10_000 for n in range(20)))
+        found = self.earlier(20, size=50_000)
+        self.assertTrue(found.more)
+        self.assertEqual([m.offset for m in found.messages], [15, 16, 17, 18, 19])
 
     def test_before_a_time(self) -> None:
         start = self.world.now

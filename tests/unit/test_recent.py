@@ -65,6 +65,23 @@ class RecentTests(TestCase):
         self.assertEqual(offsets(self.recent.after(-1, 0, 3)), [0, 1, 2])
         self.assertEqual(offsets(self.recent.after(-1, 0, 100, size=250)), [0, 1, 2])
 
+    def test_looking_back(self) -> None:
+        def earlier(before: int, limit: int, size: int = 10_000) -> tuple[list[int], bool] | None:
+            found = self.recent.earlier(before, 0, limit, size)
+            return None if found is None else ([m.offset for m in found[0]], found[1])
+
+        self.fill(*range(20))
+        self.assertEqual(earlier(99, 3), ([17, 18, 19], True))
+        self.assertEqual(earlier(3, 3), ([0, 1, 2], False))
+        self.assertEqual(earlier(3, 2), ([1, 2], True))
+        self.assertEqual(earlier(3, 0), ([], True))
+        self.assertEqual(earlier(0, 3), ([], False))
+        self.assertEqual(earlier(20, 100, size=250), ([17, 18, 19], True))
+        self.recent.clear(9)
+        self.fill(10, 12, 15)
+        self.assertEqual(earlier(15, 1), ([12], True))
+        self.assertIsNone(earlier(15, 2))  # whether there are older ones is not known here
+
     def test_expired_messages_are_dropped_wherever_they_are(self) -> None:
         for n, time in enumerate([1000, 3000, 1500, 4000]):
             self.recent.extend([message(n, time)])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from chatd.access.identity import Identity
+from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import bad_request
 from chatd.protocol.json import dump
 from chatd.protocol.names import room_name
 from chatd.service.chat import Chat
 from chatd.transports.http.legacy_poll import Poll
 from chatd.transports.http.long_poll import held_poll, listing, publish
-from chatd.transports.http.parameters import limit_of, start_of
+from chatd.transports.http.parameters import before_of, limit_of, start_of
 from chatd.transports.http.poll_presence import Pollers
 from chatd.transports.http.router import Call, Reply, Route
 
@@ -33,9 +35,13 @@ class Messages:
         self._pollers = pollers
 
     async def read(self, call: Call, room: str) -> Reply:
-        """GET: what lies after the cursor; with ``wait``, the next message if nothing does."""
+        """GET: what lies after the cursor; with ``wait``, the next message if nothing does. With
+        ``before``, what lies before it."""
         identity = call.identify()
         name = room_name(room)
+        before = before_of(call)
+        if before is not None:
+            return await self._look_back(call, identity, name, before)
         start = start_of(call)
         answer = await held_poll(self._pollers, call, identity, name, start, limit_of(call, start))
         body = b'{"room":%s,"messages":%s,"cursor":"%s","gap":%s}\n' % (
@@ -43,6 +49,19 @@ class Messages:
             listing(answer.messages),
             str(answer.cursor).encode("ascii"),
             b"true" if answer.gap else b"false",
+        )
+        return Reply(200, body)
+
+    async def _look_back(self, call: Call, identity: Identity, name: str, before: Cursor) -> Reply:
+        looking = self._chat.look_back(identity, name, before, limit_of(call))
+        found = await call.with_client(looking)
+        first = found.messages[0].cursor if found.messages else before
+        body = b'{"room":%s,"messages":%s,"cursor":"%s","more":%s,"gap":%s}\n' % (
+            dump(name),
+            listing(found.messages),
+            str(first).encode("ascii"),
+            b"true" if found.more else b"false",
+            b"true" if found.gap else b"false",
         )
         return Reply(200, body)
 

@@ -15,13 +15,24 @@ MAX_LIMIT = 1000
 #: Seconds a poll may wait.
 MAX_WAIT = 60.0
 
+_STARTS = ("after", "last", "since")
 _WHOLE = re.compile(r"[0-9]{1,100}", re.ASCII)
 _DECIMAL = re.compile(r"[0-9]{1,100}(\.[0-9]{1,100})?", re.ASCII)
 
 
+def before_of(call: Call) -> Cursor | None:
+    """``before``, for looking back; not with what says where or how long to read on."""
+    before = call.query("before")
+    if before is None:
+        return None
+    if any(call.query(name) is not None for name in (*_STARTS, "wait")):
+        raise bad_request("Give before without after, last, since and wait.")
+    return Cursor.parse(before)
+
+
 def start_of(call: Call) -> Start:
     """``after``, ``last`` or ``since``; at most one of them."""
-    given = {name: v for name in ("after", "last", "since") if (v := call.query(name)) is not None}
+    given = {name: value for name in _STARTS if (value := call.query(name)) is not None}
     if len(given) > 1:
         raise bad_request("Give at most one of after, last and since.")
     if "after" in given:
@@ -33,7 +44,7 @@ def start_of(call: Call) -> Start:
     return Now()
 
 
-def limit_of(call: Call, start: Start) -> int:
+def limit_of(call: Call, start: Start | None = None) -> int:
     """``limit``, cut to `MAX_LIMIT`; ``last`` sets it."""
     limit = call.query("limit")
     size = min(_whole("limit", limit), MAX_LIMIT) if limit is not None else LIMIT

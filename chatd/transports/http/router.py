@@ -241,7 +241,7 @@ def begin(request: Request, status: int, type: str, door: Door, headers: Mapping
     """Set the status and the headers every answer has; ``headers`` win."""
     request.setResponseCode(status)
     request.setHeader(b"Content-Type", type.encode("ascii"))
-    request.setHeader(b"Cache-Control", b"no-store")
+    request.setHeader(b"Cache-Control", b"no-store, no-transform")
     request.setHeader(b"X-Content-Type-Options", b"nosniff")
     for name, value in door.gate.cors_headers(header(request, "origin")).items():
         request.setHeader(name.encode("ascii"), value.encode("latin-1"))

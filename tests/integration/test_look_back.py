@@ -1,0 +1,167 @@
+"""``GET /rooms/{room}/messages?before=C``: scrolling back (protocol, section 5)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support.serving import Node, ServingTests
+
+MESSAGES = "/rooms/lobby/messages"
+
+
+async def say(node: Node, *texts: str) -> None:
+    """Publish ``texts`` in order."""
+    writer = await node.chat("ben")
+    for text in texts:
+        writer.send({"type": "message", "room": "lobby", "text": text})
+    for _ in texts:
+        await writer.find("ack")
+
+
+async def look(node: Node, before: str, query: str = "") -> dict[str, Any]:
+    """The answer for what lies before a cursor."""
+    answer = await node.get(f"{MESSAGES}?before={before}{query}")
+    assert answer.status == 200, answer
+    assert isinstance(answer.json, dict)
+    return answer.json
+
+
+def texts(page: dict[str, Any]) -> list[str]:
+    return [message["text"] for message in page["messages"]]
+
+
+class LookBackTests(ServingTests):
+    """In memory all recent messages are at hand."""
+
+    async def test_page_by_page_to_the_beginning(self) -> None:
+        """Each message once, in order within a page, for a request per ``limit`` messages."""
+        node = await self.serve("--rate=100000/s")
+        await say(node, *(str(n) for n in range(1500)))
+        [newest] = (await node.get(f"{MESSAGES}?last=1")).json["messages"]
+        before, seen, pages = newest["cursor"], [newest["text"]], 0
+        while True:
+            page = await look(node, before, "&limit=200")
+            seen = texts(page) + seen
+            pages += 1
+            self.assertFalse(page["gap"])
+            self.assertEqual(page["cursor"], page["messages"][0]["cursor"])
+            before = page["cursor"]
+            if not page["more"]:
+                break
+            self.assertEqual(len(page["messages"]), 200)
+        self.assertEqual(seen, [str(n) for n in range(1500)])
+        self.assertEqual(pages, 8)
+        page = await look(node, before)
+        self.assertEqual((page["messages"], page["cursor"]), ([], before))
+        self.assertEqual((page["more"], page["gap"]), (False, False))
+
+    async def test_the_answer(self) -> None:
+        node = await self.serve()
+        await say(node, "1", "2", "3")
+        [one, two, three] = (await node.get(f"{MESSAGES}?last=3")).json["messages"]
+        answer = await node.get(f"{MESSAGES}?before={three['cursor']}&limit=1")
+        self.assertEqual(
+            answer.json,
+            {
+                "room": "lobby",
+                "messages": [two],
+                "cursor": two["cursor"],
+                "more": True,
+                "gap": False,
+            },
+        )
+        self.assertEqual(answer.header("cache-control"), "no-store, no-transform")
+        page = await look(node, two["cursor"], "&limit=1")
+        self.assertEqual((page["messages"], page["more"]), ([one], False))
+
+    async def test_limits(self) -> None:
+        node = await self.serve("--rate=100000/s")
+        await say(node, *(str(n) for n in range(1050)))
+        end = (await node.get(MESSAGES)).json["cursor"]
+        for query, expected in (("", 100), ("&limit=5000", 1000), ("&limit=7", 7), ("&limit=0", 0)):
+            page = await look(node, end, query)
+            self.assertEqual(texts(page), [str(n) for n in range(1049 - expected, 1049)], query)
+            self.assertTrue(page["more"], query)
+
+    async def test_bad_parameters(self) -> None:
+        node = await self.serve()
+        cursor = (await node.get(MESSAGES)).json["cursor"]
+        for query in (
+            "before=",
+            "before=x",
+            "before=%ff",
+            f"before={cursor}&after={cursor}",
+            f"before={cursor}&last=1",
+            f"before={cursor}&since=2020-01-01T00:00:00Z",
+            f"before={cursor}&wait=1",
+            f"before={cursor}&wait=0",
+            f"before={cursor}&limit=-1",
+            f"before={cursor}&limit=x",
+        ):
+            answer = await node.get(f"{MESSAGES}?{query}")
+            self.assertEqual((answer.status, answer.code), (400, "bad_request"), query)
+
+    async def test_rights(self) -> None:
+        node = await self.serve()
+        await node.service.chat.directory.create("den", private=True)
+        cursor = (await node.get(MESSAGES)).json["cursor"]
+        for room, status in (("den", 403), ("nowhere", 404)):
+            answer = await node.get(f"/rooms/{room}/messages?before={cursor}&username=ann")
+            self.assertEqual(answer.status, status)
+
+    async def test_looking_back_is_not_being_there(self) -> None:
+        node = await self.serve()
+        cursor = (await node.get(MESSAGES)).json["cursor"]
+        await look(node, cursor, "&username=ann")
+        self.assertEqual((await node.get("/rooms/lobby")).json["members"], [])
+
+    async def test_an_earlier_life(self) -> None:
+        """Nothing of it is kept, and what came later is not before it."""
+        node = await self.serve()
+        await say(node, "old")
+        old = (await node.get(MESSAGES)).json["cursor"]
+        await node.service.chat.directory.delete("lobby")
+        await node.service.chat.directory.create("lobby")
+        await say(node, "new")
+        expected = {"room": "lobby", "messages": [], "cursor": old, "more": False, "gap": True}
+        self.assertEqual(await look(node, old), expected)
+
+    async def test_beyond_the_end(self) -> None:
+        node = await self.serve()
+        await say(node, "1", "2")
+        epoch = (await node.get(MESSAGES)).json["cursor"].partition(":")[0]
+        page = await look(node, f"{epoch}:99")
+        self.assertEqual((texts(page), page["gap"], page["more"]), (["1", "2"], True, False))
+
+    async def test_what_retention_removed(self) -> None:
+        node = await self.serve("--retain=1h", "--rate=1000/s")
+        await say(node, "1", "2")
+        old = (await node.get(MESSAGES)).json["cursor"]
+        node.clock.advance(3000)
+        await say(node, "young", "younger")
+        node.clock.advance(700)
+        [young, younger] = (await node.get(f"{MESSAGES}?last=9")).json["messages"]
+        for before, expected, gap in (
+            (younger["cursor"], ["young"], False),
+            (young["cursor"], [], True),
+            (old, [], True),
+        ):
+            page = await look(node, before)
+            self.assertEqual((texts(page), page["gap"], page["more"]), (expected, gap, False))
+
+    async def test_the_largest_page_is_bounded_in_bytes(self) -> None:
+        node = await self.serve("--rate=100000/s")
+        await say(node, *("x" * 16_000 for _ in range(400)))
+        end = (await node.get(MESSAGES)).json["cursor"]
+        page = await look(node, end, "&limit=1000")
+        self.assertTrue(page["more"])
+        self.assertLess(len(page["messages"]), 300)
+        rest = await look(node, page["cursor"], "&limit=1000")
+        self.assertEqual(len(page["messages"]) + len(rest["messages"]), 399)
+
+
+class LookBackOnSQLiteTests(LookBackTests):
+    """The same on the broker that is the default."""
+
+    async def serve(self, *options: str) -> Node:
+        return await super().serve("--broker", f"sqlite:{self.mktemp()}", *options)
