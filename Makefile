@@ -10,8 +10,9 @@ PACKAGING := setup.cfg pyproject.toml .ci/venv .ci/python
 TEXTS := $(wildcard *.rst docs/*.rst)
 # Most of the time goes into waiting for other processes; a file stays in one process.
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
-# Types for the browser's side; TypeScript checks, it builds nothing.
-TYPESCRIPT := typescript@5.9.3
+# What npm brings for tests and checks of the browser's side: types (TypeScript checks, it builds
+# nothing), accessibility. Installed in one go, for npm removes what it was not told of.
+NPM := typescript@5.9.3 axe-core@4.11.4
 TSC := .cache/js/node_modules/.bin/tsc
 
 .PHONY: help run test test-rabbitmq4 newest check bench format news clean
@@ -23,21 +24,20 @@ run: .venv/.run  ## start chatd here: make run OPTIONS="--room kitchen"
 	@echo "chatd: point your browser at http://localhost:8081/ (Ctrl-C ends chatd)"
 	@exec twistd --nodaemon --pidfile= chatd $(OPTIONS)
 
-test: .venv/.develop  ## run all tests: make test TESTS=tests/unit/test_wire.py
+test: .venv/.develop .cache/js/.installed  ## run all tests: make test TESTS=tests/unit/test_wire.py
 	@.ci/system $(PACKAGES)
-	@.ci/node
 	pytest $(PARALLEL) $(TESTS)
 
 test-rabbitmq4: .venv/.develop  ## run the broker's tests on RabbitMQ 4.0, set up beside the system
 	@.ci/system $(PACKAGES)
 	CHATD_TEST_RABBITMQ=$$(.ci/rabbitmq4) pytest -m rabbitmq $(TESTS)
 
-newest: .ci/venv  ## run the suite on the newest releases of all libraries, whatever setup.cfg allows
+newest: .ci/venv .cache/js/.installed  ## run the suite on the newest releases of all libraries, whatever setup.cfg allows
 	@.ci/system $(PACKAGES)
 	@.ci/newest
 	PATH=$(CURDIR)/.cache/newest/bin:$$PATH pytest $(PARALLEL) $(TESTS)
 
-check: .venv/.develop $(TSC)  ## ruff, mypy, types of the browser's side, every .rst, changelog fragments
+check: .venv/.develop .cache/js/.installed  ## ruff, mypy, types of the browser's side, every .rst, changelog fragments
 	ruff check .
 	ruff format --check .
 	mypy
@@ -69,7 +69,7 @@ clean:  ## remove what make made
 	@.ci/venv test,check
 	@touch .venv/.run $@
 
-$(TSC): .ci/node .venv/.develop
+.cache/js/.installed: .ci/node Makefile | .venv/.develop
 	@.ci/node
-	@npm install --silent --no-save --no-package-lock --prefix .cache/js $(TYPESCRIPT)
+	@npm install --silent --no-save --no-package-lock --prefix .cache/js $(NPM)
 	@touch $@

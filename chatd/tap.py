@@ -83,12 +83,13 @@ class ChatService(MultiService):
         self.streams = Streams(chat, metrics)
         self.pollers = Pollers(chat, deadlines, connections(config))
         routes = [
-            *pages.pages(),
             upgrade(self.websockets),
             *messages.routes(chat, self.pollers),
             *self.streams.routes(),
             *administration.Rooms(chat).routes(),
             *probes.Probes(metrics, lambda: self.ready).routes(),
+            # last: routes are tried in turn, and these are asked for least
+            *pages.routes(pages.Offer(config.rooms, config.auth, config.max_text)),
         ]
         self.api = Api(routes, chat, door, metrics, probes.UNLIMITED)
         self.site = LimitedSite(self.api, door, metrics, config.max_frame)

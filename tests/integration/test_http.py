@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import posixpath
+import re
 from unittest import mock
 from urllib.parse import quote
 
@@ -520,6 +522,27 @@ class PageTests(ServingTests):
             again = await node.get(path, if_none_match=str(answer.header("etag")))
             self.assertEqual((again.status, again.body), (304, b""))
             self.assertIsNone(again.header("content-length"))
+
+    async def test_the_page_offers_a_room_that_is_there(self) -> None:
+        node = await self.serve("--room", "kitchen", "--room", "garden")
+        page = (await node.get("/")).body.decode()
+        self.assertIn('id="room"', page)
+        self.assertIn('value="kitchen"', page)
+        self.assertNotIn("lobby", page)
+
+    async def test_everything_the_page_asks_for_is_served(self) -> None:
+        node = await self.serve()
+        page = (await node.get("/")).body.decode()
+        asked = {f"/{name}" for name in re.findall(r'(?:src|href)="([^":]+)"', page)}
+        done: set[str] = set()
+        while waiting := asked - done:
+            path = waiting.pop()
+            answer = await node.get(path)
+            self.assertEqual(answer.status, 200, path)
+            done.add(path)
+            for name in re.findall(r"from '(\.[^']+)'", answer.body.decode()):
+                asked.add(posixpath.normpath(posixpath.join(path, "..", name)))
+        self.assertIn("/chatd.js", done)
 
     async def test_probes(self) -> None:
         node = await self.serve()

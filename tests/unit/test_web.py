@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from chatd.transports.http.pages import pages
+from chatd.transports.http.pages import Offer, routes
 
 WEB = Path(str(files("chatd.web")))
 LINES = 320
@@ -58,7 +58,7 @@ def test_the_page_preloads_every_module_that_it_will_need_and_no_other() -> None
 
 
 def test_every_module_is_served() -> None:
-    served = {route.path for route in pages()}
+    served = {route.path for route in routes(Offer(["lobby"], "open", 16384))}
     for module in MODULES:
         assert f"/{module.relative_to(WEB)}" in served
 

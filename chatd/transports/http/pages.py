@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
+from html import escape
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import PurePath
+from string import Template
 from typing import Any
+
+from attrs import frozen
 
 from chatd.transports.http.router import Call, Reply, Route
 
@@ -25,12 +29,33 @@ POLICY = (
 )
 
 
-def pages() -> list[Route]:
+@frozen
+class Offer:
+    """What the page offers a visitor before it has asked the server anything."""
+
+    #: Rooms that exist from the start; the form offers the first.
+    rooms: Sequence[str]
+    #: "open" or "token".
+    auth: str
+    #: The longest text, in bytes.
+    max_text: int
+
+
+def routes(offer: Offer) -> list[Route]:
     """The chat page and its files, read once: whatever lies in ``chatd.web`` has its path here."""
-    return [
-        Route("/" if path == "/index.html" else path, {"GET": _file(content, type)})
-        for path, content, type in _files(files("chatd.web"), "/")
-    ]
+    found = {path: file for path, *file in _files(files("chatd.web"), "/")}
+    [page, type] = found.pop("/index.html")
+    found["/"] = [_filled_in(page, offer), type]
+    return [Route(path, {"GET": _file(*file)}) for path, file in found.items()]
+
+
+def _filled_in(page: bytes, offer: Offer) -> bytes:
+    """The page, its placeholders replaced."""
+    return (
+        Template(page.decode())
+        .substitute(room=escape("".join(offer.rooms[:1])), auth=offer.auth, max_text=offer.max_text)
+        .encode()
+    )
 
 
 def _files(folder: Traversable, path: str) -> Iterator[tuple[str, bytes, str]]:

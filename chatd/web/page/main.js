@@ -7,12 +7,12 @@
  * @module page
  */
 
-import { Chat, ChatError, newId } from './chatd.js';
+import { Chat, ChatError, newId } from '../chatd.js';
 import { face, Log, make, name } from './log.js';
 
 /**
- * @typedef {import('./chatd.js').Room} Room
- * @typedef {import('./chatd.js').State} State
+ * @typedef {import('../chatd.js').Room} Room
+ * @typedef {import('../chatd.js').State} State
  */
 
 /** How long someone is shown to be typing after the last sign of it, in ms. */
@@ -60,7 +60,7 @@ class Visit {
 
   /** @param {string} me @param {string | null} token */
   constructor(me, token) {
-    this.#chat = new Chat(new URL('.', location.href), {
+    this.#chat = new Chat(new URL('.', document.baseURI), {
       storage: memory('local'),
       ...(token ? { token: () => token } : { user: me }),
     });

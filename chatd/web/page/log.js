@@ -8,8 +8,8 @@
  */
 
 /**
- * @typedef {import('./chatd.js').Message} Message
- * @typedef {import('./chatd.js').Room} Room
+ * @typedef {import('../chatd.js').Message} Message
+ * @typedef {import('../chatd.js').Room} Room
  * @typedef {{message: Message, element: HTMLElement, gap: boolean}} Item
  * @typedef {{unread: number, following: boolean}} Reading
  */
