@@ -43,19 +43,17 @@ class Offer:
 
 def routes(offer: Offer) -> list[Route]:
     """The chat page and its files, read once: whatever lies in ``chatd.web`` has its path here."""
-    found = {path: file for path, *file in _files(files("chatd.web"), "/")}
-    [page, type] = found.pop("/index.html")
-    found["/"] = [_filled_in(page, offer), type]
+    found = {path: (content, type) for path, content, type in _files(files("chatd.web"), "/")}
+    page, type = found.pop("/index.html")
+    found["/"] = _filled_in(page, offer), type
     return [Route(path, {"GET": _file(*file)}) for path, file in found.items()]
 
 
 def _filled_in(page: bytes, offer: Offer) -> bytes:
     """The page, its placeholders replaced."""
-    return (
-        Template(page.decode())
-        .substitute(room=escape("".join(offer.rooms[:1])), auth=offer.auth, max_text=offer.max_text)
-        .encode()
-    )
+    room = escape("".join(offer.rooms[:1]))
+    text = Template(page.decode())
+    return text.substitute(room=room, auth=offer.auth, max_text=offer.max_text).encode()
 
 
 def _files(folder: Traversable, path: str) -> Iterator[tuple[str, bytes, str]]:
