@@ -7,6 +7,8 @@ from typing import Any
 
 from zope.interface import implementer
 
+from chatd.protocol.cursors import Cursor
+from chatd.protocol.errors import ChatError
 from chatd.protocol.json import dump
 from chatd.protocol.messages import Message
 from chatd.rooms.interfaces import IEncoding
@@ -47,7 +49,7 @@ class LegacyEncoding:
 @implementer(IEncoding)
 class EventStreamEncoding:
     """Server-sent events (HTML standard, section 9.2): messages unnamed, with their cursor as id;
-    presence, typing and gap as named events."""
+    presence, typing and gap as named events, those that tell a cursor with it as id."""
 
     def encode(self, messages: Sequence[Message]) -> bytes:
         # JSON holds no line break, so one data line carries it whole
@@ -56,7 +58,18 @@ class EventStreamEncoding:
         )
 
     def event(self, frame: dict[str, Any]) -> bytes:
-        return b"event: %s\ndata: %s\n\n" % (frame["type"].encode(), dump(frame))
+        id = b"id: %s\n" % frame["cursor"].encode() if "cursor" in frame else b""
+        return b"%sevent: %s\ndata: %s\n\n" % (id, frame["type"].encode(), dump(frame))
+
+    def opening(self, retry: int, cursor: Cursor) -> bytes:
+        """What a stream opens with: no event, but the milliseconds after which to come back, and
+        the id to come back with (HTML standard, section 9.2.6: it is set without data too)."""
+        return b"retry: %d\nid: %s\n\n" % (retry, str(cursor).encode())
+
+    def refused(self, retry: int, error: ChatError) -> bytes:
+        """All that a stream is that is refused for now; see `opening`."""
+        frame = ChatError(error.code, error.text).frame()
+        return b"retry: %d\nevent: refused\ndata: %s\n\n" % (retry, dump(frame))
 
 
 WEBSOCKET = WebSocketEncoding()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import json
+import re
 
 from tests.support.serving import EventStream, Node, ServingTests
 from tests.support.tokens import Issuer
@@ -32,7 +34,36 @@ class EventTests(ServingTests):
         kind = str(stream.head.header("content-type"))
         self.assertTrue(kind.startswith("text/event-stream"), kind)
         self.assertEqual(stream.head.header("cache-control"), "no-store, no-transform")
-        self.assertTrue((await stream.block()).startswith(b":"))
+
+    async def test_it_opens_with_where_it_continues(self) -> None:
+        """And when to come back. Cut before its first message, a client has missed nothing."""
+        node = await self.serve("--rate=1000/s")
+        retries = set()
+        for texts_so_far in range(10):
+            cursor = (await node.get("/rooms/lobby")).json["cursor"]
+            stream = await node.events(EVENTS)
+            retry, id = re.fullmatch(rb"retry: (\d+)\nid: (\S+)", await stream.block()).groups()
+            self.assertEqual(id.decode(), cursor)
+            self.assertTrue(100 <= int(retry) <= 10_000, retry)
+            retries.add(retry)
+            stream.close()
+            await say(node, str(texts_so_far))
+            again = await node.events(EVENTS, last_event_id=id.decode())
+            self.assertEqual(await texts(again, 1), [str(texts_so_far)])
+        self.assertGreater(len(retries), 3)
+
+    async def test_the_opening_is_where_what_was_asked_for_begins(self) -> None:
+        node = await self.serve()
+        one, two, three = await say(node, "1", "2", "3")
+        for query, expected in (
+            ("last=1", two),
+            ("last=0", three),
+            (f"after={one}", one),
+            ("since=2999-01-01T00:00:00Z", three),
+            ("since=2020-01-01T00:00:00Z", f"{one.partition(':')[0]}:-1"),
+        ):
+            stream = await node.events(f"{EVENTS}?{query}")
+            self.assertIn(f"id: {expected}".encode(), await stream.block(), query)
 
     async def test_a_message_is_an_unnamed_event(self) -> None:
         node = await self.serve()
@@ -68,9 +99,24 @@ class EventTests(ServingTests):
         stream = await node.events(f"{EVENTS}?after={one}", last_event_id="")
         self.assertEqual(await texts(stream, 2), ["2", "3"])
 
+    async def test_last_event_id_of_a_polyfill(self) -> None:
+        """One that cannot set headers says it in the query."""
+        node = await self.serve()
+        one, two, three = await say(node, "1", "2", "3")
+        for query in (
+            f"lastEventId={two}",
+            f"after={one}&lastEventId={two}",
+            f"lastEventId={two}&last=3",
+        ):
+            self.assertEqual(await texts(await node.events(f"{EVENTS}?{query}"), 1), ["3"], query)
+        stream = await node.events(f"{EVENTS}?lastEventId={three}", last_event_id=two)
+        self.assertEqual(await texts(stream, 1), ["3"])
+        stream = await node.events(f"{EVENTS}?lastEventId=&after={one}")
+        self.assertEqual(await texts(stream, 2), ["2", "3"])
+
     async def test_bad_requests(self) -> None:
         node = await self.serve()
-        for query in ("after=x", "last=1001", "since=x", "after=0:1&last=1", "username=a%20b"):
+        for query in ("after=x", "last=1001", "since=x", "after=0:1&last=1", "lastEventId=x"):
             answer = await node.get(f"{EVENTS}?{query}")
             self.assertEqual((answer.status, answer.code), (400, "bad_request"), query)
         answer = await node.get(EVENTS, last_event_id="x")
@@ -86,7 +132,7 @@ class EventTests(ServingTests):
         stream = await node.events(f"{EVENTS}?after={old}")
         gap = await stream.next()
         epoch = new.partition(":")[0]
-        self.assertEqual(gap.name, "gap")
+        self.assertEqual((gap.name, gap.id), ("gap", f"{epoch}:-1"))
         self.assertEqual(gap.data, {"type": "gap", "room": "lobby", "cursor": f"{epoch}:-1"})
         self.assertEqual(await texts(stream, 1), ["found"])
         self.assertFalse(
@@ -208,3 +254,70 @@ class EventTests(ServingTests):
         stream._http.raw.transport.resumeProducing()
         seen = await texts(stream, 700)
         self.assertEqual([int(text.split()[0]) for text in seen], list(range(700)))
+
+
+class RefusedTests(ServingTests):
+    """A browser's EventSource takes any status but 200 as final (HTML standard, 9.2.3)."""
+
+    async def refused(self, node: Node, code: str, at_least: int, path: str = EVENTS) -> None:
+        """An event stream is refused for now, with an event; everything else by its status."""
+        for accept in ("text/event-stream", "Text/Event-Stream;q=0.9", "a/b, text/event-stream"):
+            answer = await node.get(path, accept=accept)
+            self.assertEqual(answer.status, 200, answer)
+            self.assertEqual(answer.header("content-type"), "text/event-stream; charset=utf-8")
+            self.assertEqual(answer.header("cache-control"), "no-store, no-transform")
+            block = answer.body.decode()
+            match = re.fullmatch(r"retry: (\d+)\nevent: refused\ndata: (.+)\n\n", block)
+            assert match is not None, block
+            self.assertTrue(at_least <= int(match[1]) < at_least + 6000, block)
+            error = json.loads(match[2])
+            self.assertEqual(set(error), {"type", "code", "text"})
+            self.assertEqual((error["type"], error["code"]), ("error", code))
+        for accept in ("*/*", "text/html", "application/json"):
+            answer = await node.get(path, accept=accept)
+            self.assertEqual((answer.status, answer.code), (503, code))
+            self.assertIsNotNone(answer.header("retry-after"))
+
+    async def test_too_many_connections(self) -> None:
+        node = await self.serve("--max-connections=1")
+        await node.events(EVENTS)
+        await self.refused(node, "unavailable", 5000)
+        answer = await node.get("/rooms/lobby/messages?last=0&wait=1", accept="text/event-stream")
+        self.assertEqual(answer.status, 503, "a poll is no event stream")
+
+    async def test_the_broker_is_away(self) -> None:
+        node = await self.serve()
+        await node.service.chat.directory.create("cold")
+        node.service.broker.interrupt()
+        asked = [
+            await node.ask("GET", "/rooms/cold/events", None, accept=accept)
+            for accept in ("text/event-stream", "*/*")
+        ]
+        await until(lambda: node.service.api.busy == 2)
+        node.clock.advance(11)
+        statuses = [(await http.answer()).status for http in asked]
+        self.assertEqual(statuses, [200, 503])
+        node.service.broker.resume()
+
+    async def test_the_node_drains(self) -> None:
+        node = await self.serve()
+        node.service.chat.draining = True
+        await self.refused(node, "unavailable", 2000)
+
+    async def test_what_is_final_keeps_its_status(self) -> None:
+        node = await self.serve()
+        await node.service.chat.directory.create("den", private=True)
+        for path, status in (
+            (f"{EVENTS}?after=x", 400),
+            ("/rooms/den/events?username=ann", 403),
+            ("/rooms/nowhere/events", 404),
+        ):
+            answer = await node.get(path, accept="text/event-stream")
+            self.assertEqual(answer.status, status)
+
+    async def test_a_page_of_another_origin_is_told_too(self) -> None:
+        node = await self.serve("--origin=https://a.example", "--max-connections=1")
+        await node.events(EVENTS)
+        answer = await node.get(EVENTS, accept="text/event-stream", origin="https://a.example")
+        self.assertEqual(answer.header("access-control-allow-origin"), "https://a.example")
+        self.assertIn(b"event: refused", answer.body)

@@ -69,7 +69,8 @@ class RoutingTests(ServingTests):
             self.assertEqual(head.header("content-length"), get.header("content-length"), path)
             self.assertEqual(head.header("content-type"), get.header("content-type"), path)
         stream = await node.request("HEAD", "/rooms/lobby/events")
-        self.assertEqual((stream.status, stream.header("content-type")), (200, "text/event-stream"))
+        kind = "text/event-stream; charset=utf-8"
+        self.assertEqual((stream.status, stream.header("content-type")), (200, kind))
         self.assertEqual((await node.request("HEAD", "/rooms/nowhere/events")).status, 404)
 
     async def test_options(self) -> None:

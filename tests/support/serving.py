@@ -419,6 +419,9 @@ class EventStream:
         self.head = head
         #: Comment lines that have come.
         self.comments: list[bytes] = []
+        #: What a client comes back with, and after how many milliseconds (section 9.2.6).
+        self.last_id: str | None = None
+        self.retry: int | None = None
         self._http = http
         self._text = b""
 
@@ -429,10 +432,13 @@ class EventStream:
             lines = block.split(b"\n")
             self.comments += [line for line in lines if line.startswith(b":")]
             fields = dict(line.split(b": ", 1) for line in lines if not line.startswith(b":"))
-            if fields:
-                id = fields.get(b"id")
+            id = fields[b"id"].decode() if b"id" in fields else None
+            self.last_id = self.last_id if id is None else id
+            if b"retry" in fields:
+                self.retry = int(fields[b"retry"])
+            if b"data" in fields:
                 name = fields.get(b"event", b"message").decode()
-                return Event(name, id.decode() if id is not None else None, fields[b"data"])
+                return Event(name, id, fields[b"data"])
 
     async def block(self) -> bytes:
         """The next block of lines, up to an empty one."""

@@ -105,7 +105,7 @@ class TestBehind(BrowserSuite):
         path = f"/rooms/{room}/events?username=ann"
         with get(front, path, **{"Accept-Encoding": "gzip"}) as answer:
             assert answer.headers["Content-Type"].startswith("text/event-stream")
-            assert answer.readline().startswith(b":")
+            assert answer.readline().startswith(b"retry: ")
             for number in range(3):
                 say(front, room, f"{number}")
                 while not (line := answer.readline()).startswith(b'data: {"type":"message"'):

@@ -50,6 +50,8 @@ class Call:
     caller: Caller = field(init=False)
     #: The client has hung up: there is nobody left to answer.
     gone: bool = field(default=False, init=False)
+    #: See `Route`; set once the route is found.
+    refusal: Refusal | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.request.notifyFinish().addErrback(self._hung_up)
@@ -105,14 +107,19 @@ class Call:
 
 
 Handler = Callable[..., Coroutine[Any, Any, Reply | None]]
+Refusal = Callable[[Call, ChatError], Reply | None]
 
 
 @frozen
 class Route:
-    """A path, ``{name}`` standing for a segment, and the handlers of its methods."""
+    """A path, ``{name}`` standing for a segment, and the handlers of its methods.
+
+    ``refusal`` is how GET says what else would be 429 or 503; None from it means as everywhere.
+    """
 
     path: str
     methods: Mapping[str, Handler]
+    refusal: Refusal | None = None
 
     def match(self, segments: list[str]) -> list[str] | None:
         """The segments that stand for names, or None if the path is another."""
@@ -182,6 +189,7 @@ class Api(Resource):
         handler = route.methods.get("GET" if method == "HEAD" else method)
         if handler is None:
             return _error(405, f"Use {' or '.join(route.methods)}.", Allow=", ".join(route.allow))
+        call.refusal = route.refusal if method == "GET" else None
         if self._chat.draining and route.path not in self._unlimited:
             raise ChatError(Code.UNAVAILABLE, "This server is going down; try again.", retry=2)
         return await handler(call, *names)
@@ -214,7 +222,11 @@ class Api(Resource):
             return Reply(
                 500, {"type": "error", "code": Code.UNAVAILABLE.word, "text": "The server failed."}
             )
-        headers = {"Retry-After": str(error.retry or 1)} if error.code in _AGAIN else {}
+        again = error.code in _AGAIN
+        if again and call.refusal is not None and (reply := call.refusal(call, error)) is not None:
+            self._metrics.errors.labels(error.code.word).inc()
+            return reply
+        headers = {"Retry-After": str(error.retry or 1)} if again else {}
         if error.code is Code.UNAUTHORIZED:
             headers["WWW-Authenticate"] = "Bearer"  # RFC 6750, section 3
         body = {"type": "error", "code": error.code.word, "text": error.text}

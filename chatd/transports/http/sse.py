@@ -15,19 +15,40 @@ from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError
 from chatd.protocol.names import room_name
 from chatd.rooms.interfaces import IEncoding, ISubscriber
-from chatd.rooms.start_position import After
+from chatd.rooms.start_position import After, Start
 from chatd.service.chat import Chat
 from chatd.service.session import Joined, Session
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.timer_wheel import Deadline
+from chatd.transports.come_back import come_back
 from chatd.transports.encodings import EVENT_STREAM
 from chatd.transports.http.parameters import start_of
 from chatd.transports.http.router import Call, Reply, Route, begin
 
+EVENTS = "text/event-stream"
 #: Seconds between comment lines that keep proxies from closing a quiet stream.
 KEEP_ALIVE = 15.0
 #: Bytes the transport may hold before it counts as not draining.
 BUFFER = 16 * 1024
+
+
+def _start(call: Call) -> Start:
+    """Where a stream begins: a client that comes back says the id it had last, by the header of
+    the HTML standard or, where a polyfill cannot set one, by the parameter; that wins."""
+    last = call.header("last-event-id") or call.query("lastEventId")
+    return After(Cursor.parse(last)) if last else start_of(call)
+
+
+def refuse_for_now(call: Call, error: ChatError) -> Reply | None:
+    """How a client that asks for an event stream is told that there is none for now.
+
+    A browser's EventSource takes any status but 200 as final (HTML standard, section 9.2.3).
+    """
+    accepted = (call.header("accept") or "").lower()
+    if not any(part.partition(";")[0].strip() == EVENTS for part in accepted.split(",")):
+        return None
+    body = EVENT_STREAM.refused(come_back(error.retry), error)
+    return Reply(200, body, f"{EVENTS}; charset=utf-8")
 
 
 class Streams:
@@ -40,17 +61,16 @@ class Streams:
 
     def routes(self) -> list[Route]:
         """The route of this module."""
-        return [Route("/rooms/{room}/events", {"GET": self.read})]
+        return [Route("/rooms/{room}/events", {"GET": self.read}, refuse_for_now)]
 
     async def read(self, call: Call, room: str) -> Reply | None:
         """GET: the messages after the cursor, and on as they come."""
         identity = call.identify()
         name = room_name(room)
-        last = call.header("last-event-id")
-        start = After(Cursor.parse(last)) if last else start_of(call)
+        start = _start(call)
         if call.request.method == b"HEAD":
             self._chat.entry(identity, name)
-            return Reply(200, b"", "text/event-stream")
+            return Reply(200, b"", f"{EVENTS}; charset=utf-8")
         release = call.door.connections.admit(call.caller.address)
         stream = Stream(call, identity, self._chat)
         try:
@@ -114,13 +134,13 @@ class Stream:
     def begin(self, joined: Joined) -> None:
         """Answer, and let messages flow."""
         headers = {"X-Accel-Buffering": "no"}
-        begin(self._request, 200, "text/event-stream; charset=utf-8", self._call.door, headers)
+        begin(self._request, 200, f"{EVENTS}; charset=utf-8", self._call.door, headers)
         transport: Any = self._request.channel.transport
         tune(transport)
         if hasattr(transport, "bufferSize"):
             transport.bufferSize = BUFFER
         self._request.registerProducer(self, True)
-        self._request.write(b": chatd\n\n")
+        self._request.write(EVENT_STREAM.opening(come_back(), joined.cursor))
         if joined.gap:
             joined.subscription.gap()
         self._keep_alive()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from random import randrange
 from secrets import token_hex
 from typing import Any, Protocol
 
@@ -30,6 +29,7 @@ from chatd.protocol.json import dump
 from chatd.service.chat import Chat
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.timer_wheel import Deadline
+from chatd.transports.come_back import come_back
 from chatd.transports.encodings import text_frame
 from chatd.transports.websocket.heartbeat import Heartbeat
 from chatd.transports.writer import Outlet
@@ -37,8 +37,6 @@ from chatd.transports.writer import Outlet
 SUBPROTOCOL = "chatd.v1"
 #: Requests of one connection under way; beyond it is not read from until some are answered.
 UNDER_WAY = 200
-#: Milliseconds over which the clients of a node that drains come back.
-COME_BACK = 5000
 #: Seconds for the opening handshake, and for the closing one.
 HANDSHAKE = 10
 HANDSHAKE_BYTES = 16 * 1024
@@ -306,6 +304,6 @@ class Factory(WebSocketServerFactory):
         return len(self.connections)
 
     def drain(self) -> None:
-        """Send every client away, to come back at a time of its own within `COME_BACK`."""
+        """Send every client away, to come back at a time of its own."""
         for connection in list(self.connections):
-            connection.drain(randrange(COME_BACK // 20, COME_BACK))
+            connection.drain(come_back())
