@@ -42,7 +42,9 @@ class EventTests(ServingTests):
         for texts_so_far in range(10):
             cursor = (await node.get("/rooms/lobby")).json["cursor"]
             stream = await node.events(EVENTS)
-            retry, id = re.fullmatch(rb"retry: (\d+)\nid: (\S+)", await stream.block()).groups()
+            opening = re.fullmatch(rb"retry: (\d+)\nid: (\S+)", await stream.block())
+            assert opening is not None
+            retry, id = opening.groups()
             self.assertEqual(id.decode(), cursor)
             self.assertTrue(100 <= int(retry) <= 10_000, retry)
             retries.add(retry)
