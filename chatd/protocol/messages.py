@@ -24,12 +24,16 @@ WINDOW = 1000
 
 @frozen
 class Content:
-    """What a client publishes, checked: the part of a message that is its sender's."""
+    """What a client publishes, checked: the part of a message that is its sender's.
+
+    ``fresh`` says that the server made the id for it, so that it repeats nothing.
+    """
 
     user: str
     id: str
     text: str
     data: dict[str, Any] | None = None
+    fresh: bool = False
 
     def record(self, time: int) -> bytes:
         """The body of the record in the room's stream."""

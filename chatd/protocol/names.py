@@ -1,51 +1,59 @@
-"""Names of rooms and users, and message ids, as clients give them."""
+"""Names of rooms and users, and message ids, as clients give them (protocol, section 1)."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
+
+from idna.core import valid_contextj
+from precis_i18n import get_profile
 
 from chatd.protocol.errors import bad_request
 
 ROOM_CHARACTERS = 100
-
-ROOM_BYTES = 200
-
 USER_CHARACTERS = 64
+#: Of UTF-8: a room's name is a part of AMQP's short strings, which end at 255.
+NAME_BYTES = 200
 
 _ID = re.compile(r"[\x21-\x7e]{1,64}", re.ASCII)
 
+#: What most names are made of, for which nothing has to be looked up.
+_PLAIN_ROOM = re.compile(r"[0-9A-Za-z_.:@-]+", re.ASCII)
+_PLAIN_USER = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*", re.ASCII)
 
-def _name(value: object, what: str, extra: str, characters: int, legacy: bool) -> str:
-    if not isinstance(value, str) or not value:
-        raise bad_request(f"Give {what} as a string.")
-    if len(value) > 4 * characters:
-        raise bad_request(f"{what} is longer than {characters} characters.")
-    name = unicodedata.normalize("NFC", value)
-    if legacy:
-        name = name.replace(" ", "_")
-    if len(name) > characters:
-        raise bad_request(f"{what} is longer than {characters} characters.")
-    for c in name:
-        if c not in extra and unicodedata.category(c) not in _WORD:
-            raise bad_request(f"{what} may hold letters, digits and {' '.join(extra)} only.")
-    return name
-
-
-_WORD = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Nd"})
+#: Letters, marks and decimal digits (Unicode, general categories).
+_WORD = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd"})
+_JOINERS = "\u200c\u200d"
+#: The letters and marks that nobody sees: Default_Ignorable_Code_Point of Unicode's
+#: DerivedCoreProperties.txt. All else that has this property is of category C.
+_IGNORABLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0f\uffa0"
+    "\U000e0100-\U000e01ef]"
+)
+#: What RFC 8266 makes nicknames of (RFC 8264, section 4.3). Its profile itself would fold
+#: compatibility characters; a name here is what NFC makes of it.
+_FREE_FORM = get_profile("FreeFormClass")
 
 
 def room_name(value: object, legacy: bool = False) -> str:
     """A room's name in NFC; ``legacy`` turns spaces into ``_``, as the original did."""
-    name = _name(value, "The room name", "_.:@-", ROOM_CHARACTERS, legacy)
-    if len(name.encode("utf-8")) > ROOM_BYTES:
-        raise bad_request(f"The room name is longer than {ROOM_BYTES} bytes.")
+    name = _normalised(value, "The room name", ROOM_CHARACTERS, legacy)
+    if not _PLAIN_ROOM.fullmatch(name):
+        _check_room(name)
+    if name in (".", ".."):
+        raise bad_request(f"{name} is a part of every path, so no room can be called that.")
+    _check_bytes(name, "The room name")
     return name
 
 
 def user_name(value: object, legacy: bool = False) -> str:
-    """A user's name in NFC."""
-    return _name(value, "The user name", "_.:@-+", USER_CHARACTERS, legacy)
+    """A user's name in NFC; ``legacy`` turns spaces into ``_``, as the original did."""
+    name = _normalised(value, "The user name", USER_CHARACTERS, legacy)
+    if not _PLAIN_USER.fullmatch(name):
+        _check_user(name)
+    _check_bytes(name, "The user name")
+    return name
 
 
 def message_id(value: object) -> str:
@@ -53,3 +61,59 @@ def message_id(value: object) -> str:
     if not isinstance(value, str) or not _ID.fullmatch(value):
         raise bad_request("An id is 1 to 64 printable ASCII characters without spaces.")
     return value
+
+
+def _normalised(value: object, what: str, characters: int, legacy: bool) -> str:
+    if not isinstance(value, str) or not value:
+        raise bad_request(f"Give {what[0].lower()}{what[1:]} as a string.")
+    # what NFC joins it joins by twos and threes, so no more is looked at
+    name = unicodedata.normalize("NFC", value) if len(value) <= 4 * characters else value
+    if len(name) > characters:
+        raise bad_request(f"{what} is longer than {characters} characters.")
+    return name.replace(" ", "_") if legacy else name
+
+
+def _check_bytes(name: str, what: str) -> None:
+    if len(name.encode("utf-8")) > NAME_BYTES:
+        raise bad_request(f"{what} is longer than {NAME_BYTES} bytes.")
+
+
+# Remembered, for the same names come with every message; who sends others fills no more than this.
+@lru_cache(maxsize=4096)
+def _check_room(name: str) -> None:
+    if unicodedata.category(name[0]).startswith("M"):
+        raise bad_request("The room name begins with a mark, which belongs to a letter before it.")
+    for at, c in enumerate(name):
+        if c in _JOINERS:
+            fits = _joins(name, at)
+        else:
+            fits = c in "_.:@-" or unicodedata.category(c) in _WORD and not _IGNORABLE.match(c)
+        if not fits:
+            raise bad_request(
+                f"The room name may hold letters, marks, digits and _ . : @ - only, not {_shown(c)}"
+            )
+
+
+@lru_cache(maxsize=4096)
+def _check_user(name: str) -> None:
+    if "  " in name or name != name.strip(" "):
+        raise bad_request("The user name may hold single spaces between other characters only.")
+    try:
+        _FREE_FORM.enforce(name)
+    except UnicodeEncodeError as e:
+        raise bad_request(f"The user name may not hold {_shown(name[e.start])}") from None
+    for c in name:
+        if c != " " and unicodedata.category(c) == "Zs":
+            raise bad_request(f"The user name may not hold {_shown(c)}, only plain spaces.")
+
+
+def _joins(name: str, at: int) -> bool:
+    """Whether the joiner at ``at`` changes how its neighbours look (RFC 5892, appendix A)."""
+    try:
+        return valid_contextj(name, at)
+    except ValueError:  # beside what has no name in Unicode
+        return False
+
+
+def _shown(c: str) -> str:
+    return f"U+{ord(c):04X}"

@@ -81,7 +81,7 @@ class Publishing:
         """Store a message. Fires with True when it is safe, with False if it was stored before;
         fails as ``store`` does."""
         key = content_key(content.user, content.id)
-        if key in self._window or key in self._confirmed:
+        if not content.fresh and (key in self._window or key in self._confirmed):
             return succeed(False)
         return self._under_way.run(key, lambda: self._append(key, content))
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import count
+from collections.abc import Sequence
 from secrets import token_hex
 
-from attrs import define, field, frozen
+from attrs import define, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from chatd.access.identity import Identity
@@ -24,6 +23,8 @@ from chatd.rooms.registry import Rooms, allowed
 from chatd.rooms.room import Room
 from chatd.rooms.start_position import After, Now, Place, Start, find
 
+#: Random bytes in an id that the server makes: nobody can have used it before.
+ID_BYTES = 16
 #: Bytes of message objects after which an answer is full, whatever its limit.
 ANSWER_BYTES = 4 * 1024 * 1024
 
@@ -55,9 +56,6 @@ class Chat:
     presence: Presence
     max_text: int = 16 * 1024
     draining: bool = False
-    #: What makes the ids of messages that came without one: unique, cheap, not secret.
-    _series: str = field(factory=lambda: token_hex(6), init=False)
-    _numbers: Iterator[int] = field(factory=lambda: count(1), init=False)
 
     # -- rights ------------------------------------------------------------------------------------
 
@@ -86,11 +84,12 @@ class Chat:
     ) -> Receipt:
         """Publish what a client sent, unchecked as it is. The message is safe when this returns."""
         name = room_name(room)
-        key = message_id(id) if id is not None else f"{self._series}-{next(self._numbers)}"
+        fresh = id is None
+        key = token_hex(ID_BYTES) if fresh else message_id(id)
         checked, more = check_content(text, data, self.max_text)
         try:
             there = await self.room(identity, name)
-            new = await there.publish(Content(identity.user, key, checked, more))
+            new = await there.publish(Content(identity.user, key, checked, more, fresh))
         except Unavailable:
             raise unavailable() from None
         except NoSuchStream:

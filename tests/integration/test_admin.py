@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from tests.support.serving import Answer, Node, ServingTests
 from tests.support.tokens import Issuer
@@ -82,10 +83,13 @@ class AdminTests(ServingTests):
     async def test_members(self) -> None:
         node = await self.node()
         await self.admin(node, "PUT", "/rooms/den", {"private": True})
-        for method, status in (("PUT", 200), ("PUT", 200), ("DELETE", 403), ("DELETE", 403)):
-            answer = await self.admin(node, method, "/rooms/den/members/Jos%C3%A9")
-            self.assertEqual((answer.status, answer.body), (204, b""))
-            self.assertEqual((await node.get("/rooms/den?username=Jos%C3%A9")).status, status)
+        for user in ("José", "Ann Smith", "O'Brien", "auth0|abc123", "a/b", "हिन्दी", "50% off?#"):
+            shown = quote(user, safe="")
+            for method, status in (("PUT", 200), ("PUT", 200), ("DELETE", 403), ("DELETE", 403)):
+                answer = await self.admin(node, method, f"/rooms/den/members/{shown}")
+                self.assertEqual((answer.status, answer.body), (204, b""), user)
+                answer = await node.get(f"/rooms/den?username={shown}")
+                self.assertEqual(answer.status, status, user)
         for method in ("PUT", "DELETE"):
             answer = await self.admin(node, method, "/rooms/nowhere/members/ann")
             self.assertEqual((answer.status, answer.code), (404, "unknown_room"))
@@ -99,8 +103,8 @@ class AdminTests(ServingTests):
             ("PUT", "/rooms/new", {"private": "yes"}),
             ("PUT", "/rooms/new", {"private": 1}),
             ("DELETE", "/rooms/a%20b", None),
-            ("PUT", "/rooms/lobby/members/a%20b", None),
-            ("DELETE", "/rooms/lobby/members/a%2Fb", None),
+            ("PUT", "/rooms/lobby/members/a%20%20b", None),
+            ("DELETE", "/rooms/lobby/members/a%0Ab", None),
         ):
             answer = await self.admin(node, method, path, body)
             self.assertEqual((answer.status, answer.code), (400, "bad_request"), (method, path))

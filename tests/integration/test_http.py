@@ -87,7 +87,8 @@ class RoutingTests(ServingTests):
 
     async def test_paths_that_are_no_names(self) -> None:
         node = await self.serve()
-        for path in ("%ff", "a%20b", "a%2Fb", "%00", "a%0Ab", "", quote("½"), "r" * 101):
+        nameless = ("%ff", "a%20b", "a%2Fb", "%00", "a%0Ab", "", ".", "..", "%2E", "%2e%2E")
+        for path in (*nameless, quote("½"), quote("a\u3164"), quote("\u0301a"), "r" * 101):
             answer = await node.get(f"/rooms/{path}/messages")
             self.assertEqual((answer.status, answer.code), (400, "bad_request"), path)
 
@@ -211,7 +212,7 @@ class PublishTests(ServingTests):
         node = await self.serve()
         answer = await node.post("/rooms/lobby/messages", {"text": "x"})
         self.assertEqual((answer.status, answer.code), (401, "unauthorized"))
-        answer = await node.post("/rooms/lobby/messages?username=a%20b", {"text": "x"})
+        answer = await node.post("/rooms/lobby/messages?username=a%20%20b", {"text": "x"})
         self.assertEqual((answer.status, answer.code), (400, "bad_request"))
         answer = await node.post("/rooms/lobby/messages?username=a%2Bb", {"text": "x"})
         self.assertEqual(answer.status, 201)

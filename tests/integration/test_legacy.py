@@ -106,7 +106,7 @@ class LegacyTests(ServingTests):
             (json.dumps(message("x", roomname="nowhere")).encode(), "unknown_room"),
             (json.dumps(message("x", roomname="a/b")).encode(), "bad_request"),
             (json.dumps(message("x", roomname=None)).encode(), "bad_request"),
-            (json.dumps(message("x", username="a/b")).encode(), "bad_request"),
+            (json.dumps(message("x", username="a\nb")).encode(), "bad_request"),
             (json.dumps(message("\ud800")).encode(), "bad_request"),
             (json.dumps(message("x" * 20000)).encode(), "too_large"),
         ):

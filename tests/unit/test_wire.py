@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from hypothesis import example, given
 from hypothesis import strategies as st
+from precis_i18n.unicode import UnicodeData
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.protocol.cursors import Cursor
@@ -43,6 +44,8 @@ DATA = st.none() | st.dictionaries(st.text(), VALID, max_size=4)
 NAMES = st.text(st.sampled_from("abzÄß漢١_.:@-"), min_size=1, max_size=60).map(
     lambda name: unicodedata.normalize("NFC", name)
 )
+NAMES = NAMES.filter(lambda name: name not in (".", ".."))
+JOINERS = "\u200c\u200d"
 IDS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=64)
 
 
@@ -100,10 +103,13 @@ class NameTests(SynchronousTestCase):
     def valid(self, name: str, user: bool) -> None:
         self.assertTrue(unicodedata.is_normalized("NFC", name))
         self.assertTrue(1 <= len(name) <= (64 if user else 100))
+        self.assertLessEqual(len(name.encode()), 200)
         for c in name:
-            self.assertTrue(c.isalnum() or c in "_.:@-" or (user and c == "+"), ascii(name))
-        if not user:
-            self.assertLessEqual(len(name.encode()), 200)
+            kind = unicodedata.category(c)
+            others = kind[0] in "PS" or c == " " if user else c in "_.:@-"
+            self.assertTrue(kind[0] in "LMN" or others or c in JOINERS, ascii(name))
+            self.assertFalse(UnicodeData().default_ignorable(ord(c)) and c not in JOINERS)
+        self.assertFalse("  " in name or name != name.strip(" "))
 
     @given(NAMES)
     def test_valid_names_stay(self, name: str) -> None:
@@ -128,10 +134,54 @@ class NameTests(SynchronousTestCase):
             "\ud800",
             "\n",
             "\u200b",
+            "O'Brien",
         ):
             self.assertIsNone(checked(room_name, name), ascii(name))
         self.assertEqual(user_name("a+b" + "x" * 61), "a+b" + "x" * 61)
         self.assertIsNone(checked(user_name, "x" * 65))
+        self.assertIsNone(checked(user_name, "漢" * 64 + "ü"))
+        self.assertEqual(user_name("漢" * 64), "漢" * 64)
+        self.assertIsNone(checked(user_name, "\U0001f642" * 51))
+
+    def test_every_script_has_its_vowels(self) -> None:
+        for name in ("हिन्दी", "ไทย", "தமிழ்", "বাংলা", "සිංහල", "ខ្មែរ", "עִבְרִית", "한국어"):
+            self.assertEqual((room_name(name), user_name(name)), (name, name))
+        for name in ("\u0301a", "\u093fa"):
+            self.assertIsNone(checked(room_name, name))
+
+    def test_what_identity_providers_call_people(self) -> None:
+        for name in (
+            "Ann Smith",
+            "O'Brien",
+            "auth0|abc123",
+            "google-oauth2|1098",
+            "https://issuer.example/users/1?a=b#c",
+            "CN=Ann,OU=People",
+            "ann@example.org",
+            "½ \U0001f642 €",
+        ):
+            self.assertEqual(user_name(name), name)
+        for name in (" ann", "ann ", "Ann  Smith", "Ann\u00a0Smith", "Ann\u3000Smith", "a\tb", " "):
+            self.assertIsNone(checked(user_name, name), ascii(name))
+
+    def test_nobody_is_invisible(self) -> None:
+        """No code point that is not seen, wherever it stands; joiners only where they show."""
+        ignorable = [c for c in map(chr, range(0x110000)) if UnicodeData().default_ignorable(ord(c))]
+        self.assertGreater(len(ignorable), 4000)
+        for c in ignorable:
+            for name in (c, f"ann{c}", f"a{c}n"):
+                self.assertIsNone(checked(room_name, name), ascii(name))
+                self.assertIsNone(checked(user_name, name), ascii(name))
+        for name in ("क्\u200dष", "می\u200cخواهم"):
+            self.assertEqual((room_name(name), user_name(name)), (name, name))
+        for c in ("\u202e", "\x1b", "\x7f", "\x9b", "\ue000", "\ufdd0", "\u0378", "\ud800"):
+            self.assertIsNone(checked(user_name, f"ann{c}"), ascii(c))
+
+    def test_parts_of_paths_are_no_rooms(self) -> None:
+        for name in (".", ".."):
+            self.assertIsNone(checked(room_name, name))
+            self.assertIsNone(checked(room_name, name, True))
+        self.assertEqual((room_name("..."), room_name(".a")), ("...", ".a"))
 
     def test_spaces_of_legacy_clients(self) -> None:
         self.assertEqual(room_name("Harry Potter", legacy=True), "Harry_Potter")
