@@ -13,7 +13,7 @@ from chatd.access.limits import Connections, network_of
 from chatd.access.origins import Gate
 from chatd.access.rate_limit import Buckets, Rate
 from chatd.access.tokens import Secret, TokenKeys
-from chatd.protocol.errors import ChatError, Code
+from chatd.protocol.errors import ChatError, Code, bad_request
 from chatd.protocol.names import user_name
 from chatd.timing.timer_wheel import Deadlines
 
@@ -47,13 +47,20 @@ class Door:
             transport.abortConnection()
             return None
 
-    def identify(self, token: str | None, username: str | None, legacy: bool = False) -> Identity:
+    def identify(
+        self, token: str | None, username: str | None, legacy: bool = False, named: object = None
+    ) -> Identity:
         """Who a caller is; `NOBODY` if it did not say, in open mode.
 
-        In token mode the token alone counts, and there must be one.
+        ``username`` is the URL's, which a proxy may have set; ``named`` is what the client wrote
+        into the body, which may not contradict it. In token mode the token alone counts, and there
+        must be one.
         """
         if self.tokens is None:
-            return NOBODY if username is None else Identity(user_name(username, legacy))
+            names = {user_name(n, legacy) for n in (username, named) if n is not None}
+            if len(names) > 1:
+                raise bad_request("The body names another user than the URL; name one.")
+            return Identity(names.pop()) if names else NOBODY
         if token is None:
             raise ChatError(
                 Code.UNAUTHORIZED, "Send a token: Authorization: Bearer T, or ?token=T."

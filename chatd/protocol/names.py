@@ -87,7 +87,7 @@ def _check_room(name: str) -> None:
         if c in _JOINERS:
             fits = _joins(name, at)
         else:
-            fits = c in "_.:@-" or unicodedata.category(c) in _WORD and not _IGNORABLE.match(c)
+            fits = c in "_.:@-" or (unicodedata.category(c) in _WORD and not _IGNORABLE.match(c))
         if not fits:
             raise bad_request(
                 f"The room name may hold letters, marks, digits and _ . : @ - only, not {_shown(c)}"

@@ -218,6 +218,21 @@ class PublishTests(ServingTests):
         self.assertEqual(answer.status, 201)
         self.assertEqual((await last(node))["user"], "a+b")
 
+    async def test_a_form_speaks_for_nobody_else(self) -> None:
+        """The user in the URL may be a proxy's; a field may repeat it, not change it."""
+        node = await self.serve()
+        for query, field, status, user in (
+            ("?username=ann", "", 201, "ann"),
+            ("?username=ann", "&username=ann", 201, "ann"),
+            ("?username=ann", "&username=ben", 400, "ann"),
+            ("?username=ann", "&username=", 400, "ann"),
+            ("", "&username=ben", 201, "ben"),
+        ):
+            path = f"/rooms/lobby/messages{query}"
+            answer = await node.post(path, f"text=x{field}", content_type=FORM)
+            self.assertEqual(answer.status, status, (query, field))
+            self.assertEqual((await last(node))["user"], user)
+
     async def test_no_such_room(self) -> None:
         node = await self.serve()
         for answer in (

@@ -91,6 +91,15 @@ class LegacyTests(ServingTests):
         said = (await node.get("/rooms/lobby/messages?last=2")).json["messages"]
         self.assertEqual([m["user"] for m in said], ["ann", member])
 
+    async def test_the_url_says_who_speaks(self) -> None:
+        """A proxy may have set it: no frame speaks for another."""
+        node = await self.serve()
+        ann = await open_legacy(node, "roomname=lobby&username=ann")
+        ann.send(message("x", username="ben"))
+        self.assertRegex(await ann.receive_text(), "^error: bad_request: .*another user")
+        ann.send(message("y", username=None))
+        self.assertEqual(await ann.receive_text(), "y")
+
     async def test_anything_else_is_an_error(self) -> None:
         node = await self.serve()
         ann = await open_legacy(node, "roomname=lobby&username=ann")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from tests.support.serving import HTTP, Answer, Node, ServingTests
 from tests.support.tokens import Issuer
 from tests.support.waiting import until
 
 MESSAGES = "/rooms/lobby/messages"
+FORM = "application/x-www-form-urlencoded"
 
 
 async def say(node: Node, *texts: str, room: str = "lobby", user: str = "ben") -> None:
@@ -348,7 +350,7 @@ class CookieTests(ServingTests):
 
     async def test_a_cookie_for_each_room_and_user(self) -> None:
         """One browser, two users and two rooms."""
-        node = await self.serve("--room=lobby", "--room=other", "--rate=1000/s")
+        node = await self.serve("--room=lobby", "--room=lobby", "--room=other", "--rate=1000/s")
         browser = Poller(node)
         places = [f"roomname={r}&username={u}" for r in ("lobby", "other") for u in ("ann", "ben")]
         for place in places:
@@ -447,6 +449,26 @@ class CookieTests(ServingTests):
             self.assertEqual((await node.post("/poll", body, content_type=kind)).status, 200)
         [message] = (await node.get(f"{MESSAGES}?last=1")).json["messages"]
         self.assertEqual(message["text"], "a=b&c=d")
+
+    async def test_the_url_says_who_speaks_and_where(self) -> None:
+        """A proxy may have set it: no body, a form neither, speaks for another."""
+        node = await self.serve("--room=other", "--rate=1000/s")
+        said = {"status": "message", "message": "x", "roomname": "lobby"}
+        for send in (json.dumps, urlencode):
+            for query, more, status in (
+                ("username=ann", {}, 200),
+                ("username=ann", {"username": "ann"}, 200),
+                ("username=ann", {"username": "ben"}, 400),
+                ("username=ann&roomname=lobby", {}, 200),
+                ("username=ann&roomname=other", {}, 400),
+                ("username=ann&roomname=other", {"roomname": "other"}, 200),
+            ):
+                body = send({**said, **more})
+                answer = await node.post(f"/poll?{query}", body, content_type=FORM)
+                self.assertEqual(answer.status, status, (query, body))
+        for room in ("lobby", "other"):
+            messages = (await node.get(f"/rooms/{room}/messages?last=1000")).json["messages"]
+            self.assertEqual({m["user"] for m in messages}, {"ann"})
 
     async def test_publish_refused(self) -> None:
         node = await self.serve()

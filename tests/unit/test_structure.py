@@ -48,6 +48,9 @@ DOMAIN = ("service", "rooms", "directory", "presence", "access", "protocol", "te
 #: What the domain may use of others' code.
 DOMAIN_MAY_USE = {
     "attrs",
+    # Unicode: which characters a name may hold
+    "idna",
+    "precis_i18n",
     "cryptography",
     "joserfc",
     "OpenSSL",

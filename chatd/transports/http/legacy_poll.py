@@ -46,17 +46,20 @@ class Poll:
         try:
             value = load_object(call.body())
         except ChatError:
-            if call.query("message") is None:
+            if call.field("message") is None:
                 raise
-            value = {k: call.query(k) for k in ("message", "username", "roomname")}
+            value = {k: call.field(k) for k in ("message", "username", "roomname")}
             value["status"] = "message"
         if value.get("status") == "status":
             return Reply(200, {})
         if value.get("status") != "message":
             raise bad_request('The status is "message" or "status".')
-        username = value.get("username", call.query("username"))
-        identity = call.door.identify(call.token, username, legacy=True)
-        name = room_name(value.get("roomname"), legacy=True)
+        identity = call.identify(legacy=True, named=value.get("username"))
+        given = [n for n in (call.query("roomname"), value.get("roomname")) if n is not None]
+        rooms = {room_name(name, legacy=True) for name in given or [None]}
+        if len(rooms) > 1:
+            raise bad_request("The body names another room than the URL; name one.")
+        (name,) = rooms
         receipt = await publish(self._chat, call, identity, name, value.get("message"), None, None)
         return Reply(200, {"id": receipt.id})
 

@@ -67,7 +67,7 @@ class Messages:
 
     async def publish(self, call: Call, room: str) -> Reply:
         """POST: 201, or 200 where this node knows the id to be stored already."""
-        identity = call.identify()
+        identity = call.identify(named=call.field("username"))
         text, data, id = _content(call)
         key = call.header("idempotency-key")
         if key is not None:
@@ -86,11 +86,11 @@ def _content(call: Call) -> tuple[Any, Any, Any]:
         except UnicodeDecodeError:
             raise bad_request("The text is not UTF-8.") from None
     if call.media_type in ("application/x-www-form-urlencoded", "multipart/form-data"):
-        text = call.query("text")
+        text = call.field("text")
         if text is None:
             raise bad_request(
                 "The form has no field text (for JSON, send Content-Type: application/json)."
             )
-        return text, None, call.query("id")
+        return text, None, call.field("id")
     value = call.json()
     return value.get("text"), value.get("data"), value.get("id")

@@ -13,6 +13,7 @@ from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.http import parse_qs
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
@@ -52,8 +53,10 @@ class Call:
     gone: bool = field(default=False, init=False)
     #: See `Route`; set once the route is found.
     refusal: Refusal | None = field(default=None, init=False)
+    _parameters: dict[bytes, list[bytes]] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._parameters = parse_qs(self.request.uri.partition(b"?")[2], True)
         self.request.notifyFinish().addErrback(self._hung_up)
 
     def _hung_up(self, _: Failure) -> None:
@@ -66,14 +69,13 @@ class Call:
         return await doing
 
     def query(self, name: str) -> str | None:
-        """A parameter of the URL (or of a form), decoded; the first one if given twice."""
-        values = (self.request.args or {}).get(name.encode("ascii"))
-        if not values or values[0] is None:  # a part of a form that holds parts of its own
-            return None
-        try:
-            return str(values[0], "utf-8")
-        except UnicodeDecodeError:
-            raise bad_request(f"The parameter {name} is not UTF-8.") from None
+        """A parameter of the URL, decoded; the first one if given twice. No form changes it: the
+        URL may be a proxy's, the form is the client's own."""
+        return _first(self._parameters, name)
+
+    def field(self, name: str) -> str | None:
+        """A field of the form that the body is; without one, the parameter of the URL."""
+        return _first(self.request.args or {}, name)
 
     def header(self, name: str) -> str | None:
         """A header's value; several of one name joined by commas."""
@@ -84,9 +86,9 @@ class Call:
         """What the caller shows: ``Authorization: Bearer T``, else ``?token=T``."""
         return shown_token(self.header("authorization"), self.query("token"))
 
-    def identify(self, legacy: bool = False) -> Identity:
-        """Who the caller is; see `Door.identify`."""
-        return self.door.identify(self.token, self.query("username"), legacy)
+    def identify(self, legacy: bool = False, named: object = None) -> Identity:
+        """Who the caller is; ``named`` is who the body says it is. See `Door.identify`."""
+        return self.door.identify(self.token, self.query("username"), legacy, named)
 
     def body(self) -> bytes:
         """The whole body; its size was checked when it came in."""
@@ -259,6 +261,16 @@ def begin(request: Request, status: int, type: str, door: Door, headers: Mapping
         request.setHeader(name.encode("ascii"), value.encode("latin-1"))
     for name, value in headers.items():
         request.setHeader(name.encode("ascii"), value.encode("latin-1"))
+
+
+def _first(given: Mapping[bytes, list[bytes]], name: str) -> str | None:
+    values = given.get(name.encode("ascii"))
+    if not values or values[0] is None:  # a part of a form that holds parts of its own
+        return None
+    try:
+        return str(values[0], "utf-8")
+    except UnicodeDecodeError:
+        raise bad_request(f"The parameter {name} is not UTF-8.") from None
 
 
 def header(request: Request, name: str) -> str | None:

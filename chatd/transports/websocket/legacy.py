@@ -7,10 +7,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from chatd.access.identity import Identity
 from chatd.protocol.errors import ChatError, Code, bad_request
 from chatd.protocol.json import load_object
-from chatd.protocol.names import room_name, user_name
+from chatd.protocol.names import room_name
 from chatd.rooms.interfaces import IEncoding
 from chatd.rooms.start_position import Now
 from chatd.transports.encodings import LEGACY, text_frame
@@ -91,7 +90,8 @@ class Legacy(BaseDialect):
         self._publishes.check(self._door.clock.seconds())
         identity = self.session.identity
         if self._door.tokens is None and frame.get("username") is not None:
-            identity = Identity(user_name(frame["username"], legacy=True))
+            url = self.connection.parameter("username")
+            identity = self._door.identify(None, url, legacy=True, named=frame["username"])
         name = room_name(frame.get("roomname"), legacy=True)
         await self.session.chat.publish(identity, name, frame.get("message"))
 
