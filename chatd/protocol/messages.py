@@ -3,6 +3,7 @@ section 1)."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from attrs import field, frozen
@@ -122,15 +123,27 @@ def read_message(room: str, cursor: Cursor, body: bytes) -> Message:
         time = parse_time(value.get("time"))
     except ChatError as e:
         raise BadRecord(e.text) from None
-    shown: dict[str, Any] = {
-        "type": "message",
-        "room": room,
-        "cursor": str(cursor),
-        "id": id,
-        "user": user,
-        "text": text,
-        "time": format_time(time),
-    }
-    if data is not None:
-        shown["data"] = data
-    return Message(cursor, id, user, text, time, dump(shown))
+    # neither a room's name nor a cursor holds what JSON escapes
+    head = f'{{"type":"message","room":"{room}","cursor":"{cursor}",'.encode()
+    if not _is_as_written(body, value, id, user, text):
+        body = Content(user, id, text, data).record(time)
+    return Message(cursor, id, user, text, time, head + body[1:])
+
+
+#: What `Content.record` writes beside the values of a message without ``data``.
+_FIELDS = ["id", "user", "text", "time"]
+_FRAME = len('{"id":"","user":"","text":"","time":""}')
+_WRITTEN_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{3}Z", re.ASCII
+)
+
+
+def _is_as_written(body: bytes, value: dict[str, Any], id: str, user: str, text: str) -> bool:
+    """Whether ``body``, parsed to ``value`` and checked, is what `Content.record` makes of it, byte
+    for byte. JSON has no shorter way to write the same, so its length tells; a text with rare
+    control characters, or ``data``, is not recognised, and written anew."""
+    if list(value) != _FIELDS or not _WRITTEN_TIME.fullmatch(value["time"]):
+        return False
+    said = f"{id}{user}{text}"
+    escaped = said.count('"') + said.count("\\") + said.count("\n")
+    return len(body) == _FRAME + len(value["time"]) + len(said.encode()) + escaped

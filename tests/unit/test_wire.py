@@ -281,10 +281,29 @@ class ContentTests(SynchronousTestCase):
         }
         if data is not None:
             shown["data"] = data
-        self.assertEqual(json.loads(message.json), shown)
-        self.assertEqual(list(json.loads(message.json)), list(shown))
+        self.assertEqual(message.json, dump(shown))
         self.assertEqual((message.user, message.id, message.text), (user, id, text))
         self.assertEqual((message.time, message.offset), (time, 7))
+
+    def test_however_it_was_written(self) -> None:
+        """Another program may write the same in many ways; all show the same, in one line."""
+        shown = (
+            b'{"type":"message","room":"lobby","cursor":"e:0",'
+            b'"id":"k","user":"ann","text":"A","time":"2026-11-01T12:00:00.000Z"}'
+        )
+        time = b'"time":"2026-11-01T12:00:00.000Z"'
+        for body in (
+            b'{"id":"k","user":"ann","text":"A",' + time + b"}",
+            b'{"id":"k","user":"ann","text":"\\u0041",' + time + b"}",
+            b'{ "id":"k",\n"user":"ann","text":"A",\r\n' + time + b"}\n",
+            b'{"id":"k","user":"ann","text":"B","text":"A",' + time + b"}",
+            b'{"id":"k","user":"ann","text":"A",' + time + b',"type":"left","cursor":"x:1"}',
+            b'{"user":"ann","id":"k","text":"A",' + time + b"}",
+            b'{"id":"k","user":"ann","text":"A","time":"2026-11-01T13:00:00+01:00"}',
+            b'{"id":"k","user":"ann","text":"A","data":null,' + time + b"}",
+        ):
+            message = read_message("lobby", Cursor("e", 0), body)
+            self.assertEqual(message.json, shown, body)
 
     @given(st.binary() | st.dictionaries(TEXT, ANYTHING).map(lambda v: json.dumps(v).encode()))
     @example(

@@ -1,0 +1,116 @@
+"""What one publish costs a node: from the domain's edge to acknowledged and handed to readers.
+
+    python bench/publish.py --broker memory: --rounds 5
+
+A whole node without sockets, in this process. Messages of 256 characters are published to one room,
+``--together`` at a time, with ``--readers`` subscribers whose transports cost nothing. Prints the
+CPU time of the process for each publish: the median of the rounds, and the least.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.task import react
+from zope.interface import implementer
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from chatd.access.identity import Identity
+from chatd.brokers.interfaces import Retention
+from chatd.brokers.registry import broker_at
+from chatd.protocol.errors import ChatError
+from chatd.rooms.interfaces import ISubscriber
+from chatd.rooms.start_position import Now
+from chatd.service.domain import Domain, compose
+from chatd.service.session import Session
+from chatd.telemetry.metrics import Metrics
+from chatd.transports.encodings import WEBSOCKET
+
+TEXT = "x" * 256
+
+
+@implementer(ISubscriber)
+class Sink:
+    """A client's end that takes everything and keeps nothing."""
+
+    encoding = WEBSOCKET
+
+    def __init__(self, identity: Identity) -> None:
+        self.identity = identity
+
+    def deliver(self, data: bytes, end: int) -> bool:
+        return True
+
+    def notify(self, data: bytes) -> bool:
+        return True
+
+    def closed(self, error: ChatError) -> None:
+        raise error
+
+
+def _end(sink: Sink, room: str) -> Sink:
+    return sink
+
+
+async def round_of(domain: Domain, count: int, together: int) -> float:
+    """Publish ``count`` messages; microseconds of CPU for each."""
+    ann = Identity("ann")
+    before = time.process_time()
+    for _ in range(count // together):
+        publishes: list[Deferred[Any]] = [
+            Deferred.fromCoroutine(domain.chat.publish(ann, "bench", TEXT)) for _ in range(together)
+        ]
+        await gatherResults(publishes)
+    return (time.process_time() - before) / count * 1e6
+
+
+async def measure(reactor: Any, arguments: argparse.Namespace) -> None:
+    """Start a node, warm it up, measure, and stop it."""
+    with tempfile.TemporaryDirectory() as folder:
+        address = arguments.broker.replace("FILE", f"{folder}/bench.sqlite")
+        broker = broker_at(reactor, address, Retention())
+        domain = compose(reactor, broker, "bench", Metrics(), Retention())
+        broker.startService()
+        domain.directory.start()
+        await domain.directory.when_loaded()
+        await domain.directory.create("bench")
+        for number in range(arguments.readers):
+            sink = Sink(Identity(f"user{number}"))
+            await Session(domain.chat, sink.identity, partial(_end, sink)).join("bench", Now())
+        await round_of(domain, arguments.count // 4, arguments.together)
+        costs = [
+            await round_of(domain, arguments.count, arguments.together)
+            for _ in range(arguments.rounds)
+        ]
+        print(
+            f"{arguments.broker} {arguments.readers} readers, {arguments.together} at a time:"
+            f" {median(costs):.1f} us a publish (least {min(costs):.1f})"
+        )
+        domain.directory.stop()
+        await maybeDeferred(broker.stopService)
+
+
+def main(reactor: Any, *argv: str) -> Deferred[None]:
+    """Read the command line and measure."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--broker", default="memory:", help="as chatd's; FILE is a new file")
+    parser.add_argument("--count", type=int, default=4000)
+    parser.add_argument("--together", type=int, default=16)
+    parser.add_argument("--readers", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=5)
+    return Deferred.fromCoroutine(measure(reactor, parser.parse_args(argv)))
+
+
+if __name__ == "__main__":
+    arguments: Sequence[str] = sys.argv[1:]
+    react(main, arguments)
