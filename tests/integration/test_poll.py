@@ -350,7 +350,7 @@ class CookieTests(ServingTests):
 
     async def test_a_cookie_for_each_room_and_user(self) -> None:
         """One browser, two users and two rooms."""
-        node = await self.serve("--room=lobby", "--room=lobby", "--room=other", "--rate=1000/s")
+        node = await self.serve("--room=lobby", "--room=other")
         browser = Poller(node)
         places = [f"roomname={r}&username={u}" for r in ("lobby", "other") for u in ("ann", "ben")]
         for place in places:
@@ -452,7 +452,7 @@ class CookieTests(ServingTests):
 
     async def test_the_url_says_who_speaks_and_where(self) -> None:
         """A proxy may have set it: no body, a form neither, speaks for another."""
-        node = await self.serve("--room=other", "--rate=1000/s")
+        node = await self.serve("--room=lobby", "--room=other", "--rate=1000/s")
         said = {"status": "message", "message": "x", "roomname": "lobby"}
         for send in (json.dumps, urlencode):
             for query, more, status in (
@@ -465,7 +465,7 @@ class CookieTests(ServingTests):
             ):
                 body = send({**said, **more})
                 answer = await node.post(f"/poll?{query}", body, content_type=FORM)
-                self.assertEqual(answer.status, status, (query, body))
+                self.assertEqual(answer.status, status, (query, answer.body))
         for room in ("lobby", "other"):
             messages = (await node.get(f"/rooms/{room}/messages?last=1000")).json["messages"]
             self.assertEqual({m["user"] for m in messages}, {"ann"})
