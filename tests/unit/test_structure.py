@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -143,6 +144,21 @@ class ImportTests(TestCase):
         """Nothing but the service tree and the operator's error lies outside of the folders."""
         top = {path.name for path in ROOT.glob("*.py")}
         self.assertEqual(top, {"__init__.py", "errors.py", "tap.py"})
+
+    def test_the_map_shows_the_folders_in_their_order(self) -> None:
+        text = (ROOT.parent / "docs" / "architecture.rst").read_text()
+        shown = re.findall(r"^    ([a-z]+) {2,}\S", text.partition("holds\nthis::")[2], re.MULTILINE)
+        folders = [one for one in FOLDERS if one not in ("", "errors", "web")]
+        self.assertEqual(shown[: len(folders)], folders)
+
+    def test_what_the_map_names_is_there(self) -> None:
+        text = (ROOT.parent / "docs" / "architecture.rst").read_text()
+        named = re.findall(r"``((?:chatd/|tests/)?[a-z_]+/[a-z_/]+(?:\.py)?)``", text)
+        self.assertGreater(len(named), 15)
+        for name in named:
+            base = ROOT.parent if name.startswith(("chatd/", "tests/", "docs/")) else ROOT
+            path = base / name
+            self.assertTrue(path.exists() or path.with_suffix(".py").exists(), name)
 
     def test_transports_and_brokers_do_not_know_each_other(self) -> None:
         for module, _, own, _ in _modules():
