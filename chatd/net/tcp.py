@@ -7,6 +7,7 @@ import struct
 from typing import Any
 
 from twisted.internet.interfaces import ISSLTransport
+from twisted.internet.tcp import Connection
 
 #: Bytes the kernel takes beyond what is under way to the client (tcp(7), TCP_NOTSENT_LOWAT): a
 #: client that stalls costs this, and not the megabytes a send buffer may grow to.
@@ -36,6 +37,11 @@ def half_close(transport: Any) -> None:
         transport.loseConnection()  # TLS says goodbye, and waits for the other side's
     else:
         transport.loseWriteConnection()
+
+
+def unsent(transport: Connection) -> bool:
+    """Whether ``transport`` holds something that the kernel has yet to take."""
+    return len(transport.dataBuffer) > transport.offset or bool(transport._tempDataBuffer)
 
 
 def silent(transport: Any) -> bool:

@@ -18,6 +18,8 @@ from twisted.internet import tcp
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from zope.interface import implementer
 
+from chatd.net.tcp import unsent
+
 #: Bytes of answers held for a client that does not read before it is no longer read from.
 HELD = 32 * 1024
 
@@ -27,7 +29,6 @@ class Outlet:
     """The sending side of ``transport``. ``drained`` is called whenever it drains again."""
 
     def __init__(self, transport: Any, drained: Callable[[], None]) -> None:
-        self.draining = True
         self._transport = transport
         self._drained = drained
         self._held = 0
@@ -35,6 +36,8 @@ class Outlet:
         self._closed = False
         direct = isinstance(transport, tcp.Connection) and not transport.TLS
         self._socket: socket.socket | None = transport.socket if direct else None
+        # an answer to what was asked before on the same connection may have yet to be sent
+        self.draining = not direct or not unsent(transport)
         # Registered as a pull producer, a plain transport tells each time that all is gone. A TLS
         # one would ask without end; it tells a push producer once its own buffer is full.
         transport.registerProducer(self, not direct)
@@ -95,7 +98,7 @@ class Outlet:
         self.draining = False
 
     def resumeProducing(self) -> None:
-        if self._closed or self.draining:
+        if self._closed or self.draining or (self._socket is not None and unsent(self._transport)):
             return
         self.draining = True
         held, self._held = self._held, 0

@@ -20,7 +20,7 @@ from twisted.logger import LogEvent, globalLogPublisher
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.guarded import GuardedTests
 from tests.support.kernel import buffered, connections
-from tests.support.serving import HTTP, EventStream, Node, Raw, WebSocket
+from tests.support.serving import HTTP, EventStream, Node, Raw, WebSocket, welcome
 from tests.support.tls import Lax
 from tests.support.waiting import pause, until
 
@@ -91,7 +91,7 @@ class EveryPortTests(TLSTests):
         for path, port in (("/?username=ann", "websocket"), ("/ws?username=ann", "http")):
             own = f"https://localhost:{node.port(port)}"
             socket = await self.websocket(node, path, port, Origin=own)
-            self.assertEqual(await socket.receive(), {"type": "welcome", "user": "ann"})
+            self.assertEqual(await socket.receive(), welcome("ann"))
             await socket.join("lobby")
             await socket.say("lobby", "x" * 10_000)
             socket.frame(b"\x03\xe8", 8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.support.guarded import KEY, OTHER_KEY, GuardedTests, bearing, token
-from tests.support.serving import CLOSE, Node, WebSocket
+from tests.support.serving import CLOSE, Node, WebSocket, welcome
 from tests.support.waiting import pause, until
 
 
@@ -23,7 +23,7 @@ class WhichTokenTests(LiveTests):
         ann, ben = token(node, "ann"), token(node, "ben")
         for port in ("websocket", "http"):
             socket = await node.websocket(f"/ws?token={ben}", port, **bearing(ann))
-            self.assertEqual(await socket.receive(), {"type": "welcome", "user": "ann"}, port)
+            self.assertEqual(await socket.receive(), welcome("ann"), port)
         said = await node.post(f"/rooms/hall/messages?token={ben}", {"text": "x"}, **bearing(ann))
         self.assertEqual(said.status, 201)
         [message] = (await node.get("/rooms/hall/messages?last=1", **bearing(ben))).json["messages"]
@@ -36,7 +36,7 @@ class RenewalTests(LiveTests):
         socket = await self.welcome(node, token(node, lives=60))
         await socket.join("hall")
         answer = await socket.ask({"type": "auth", "token": token(node, lives=600)})
-        self.assertEqual(answer, {"type": "welcome", "user": "ann"})
+        self.assertEqual(answer, welcome("ann"))
         node.clock.advance(100)
         await pause()
         await socket.say("hall", "still here")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.support.serving import BINARY, CLOSE, PING, PONG, Node, ServingTests, WebSocket
+from tests.support.serving import BINARY, CLOSE, PING, PONG, Node, ServingTests, WebSocket, welcome
 from tests.support.waiting import pause, until
 
 MESSAGE = {"type": "message", "room": "lobby", "text": "x"}
@@ -17,7 +17,7 @@ class HandshakeTests(ServingTests):
         for path, port in (("/", "websocket"), ("/any/path", "websocket"), ("/ws", "http")):
             socket = await node.websocket(f"{path}?username=ann", port)
             self.assertEqual(socket.answer.header("sec-websocket-protocol"), "chatd.v1")
-            self.assertEqual(await socket.receive(), {"type": "welcome", "user": "ann"})
+            self.assertEqual(await socket.receive(), welcome("ann"))
 
     async def test_a_guest(self) -> None:
         node = await self.serve()
@@ -80,15 +80,6 @@ class HandshakeTests(ServingTests):
         node = await self.serve()
         socket = await node.websocket(protocol="mqtt, chatd.v1")
         self.assertEqual(socket.answer.header("sec-websocket-protocol"), "chatd.v1")
-
-    async def test_no_websocket(self) -> None:
-        node = await self.serve()
-        plain = await node.get("/ws")
-        self.assertEqual((plain.status, plain.code), (400, "bad_request"))
-        raw = await node.raw("websocket")
-        raw.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        self.assertIn(b"HTTP/1.1 426", await raw.until(b"\r\n"))
-        self.assertIn(b'"code":"bad_request"', await raw.rest())
 
     async def test_who_never_finishes_the_handshake(self) -> None:
         node = await self.serve()

@@ -463,6 +463,12 @@ class EventStream:
 # -- WebSocket -------------------------------------------------------------------------------------
 
 
+def welcome(user: str, **limits: int) -> dict[str, Any]:
+    """What a client is greeted with, by default limits unless others are given."""
+    default = {"text": 16384, "content": 65536, "frame": 131072, "rooms": 100}
+    return {"type": "welcome", "user": user, "limits": default | limits}
+
+
 class Closed(Exception):
     """The server closed the WebSocket."""
 

@@ -61,6 +61,7 @@ class Channel(HTTPChannel):
     transport: Any
     paused: bool
     _networkProducer: Any
+    _dataBuffer: list[bytes]
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,14 +76,18 @@ class Channel(HTTPChannel):
         self._wait(REQUEST)
         self._release = self.site.door.open(self.transport)
 
-    def hand_over(self) -> None:
-        """Another protocol, which counts for itself, takes the connection."""
+    def hand_over(self) -> bytes:
+        """Another protocol, which counts for itself, takes the connection. Returns what has come
+        after the request that asked for it."""
         if self._release is not None:
             self._release()
+        self._dataBuffer, ahead = [], self._dataBuffer
+        return b"".join([*ahead, self.clearLineBuffer()])
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._wait(None)
-        self.hand_over()
+        if self._release is not None:
+            self._release()
         super().connectionLost(reason)
 
     def dataReceived(self, data: bytes) -> None:

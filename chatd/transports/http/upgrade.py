@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Any
 
 from autobahn.twisted.resource import WebSocketResource
 
-from chatd.protocol.errors import bad_request
 from chatd.transports.http.router import Call, Reply, Route
 from chatd.transports.websocket.connection import Factory
+from chatd.transports.websocket.handshake import (
+    NO_UPGRADE,
+    UPGRADE_REQUIRED,
+    asks_for_websocket,
+)
 
 
 def upgrade(factory: Factory) -> Route:
@@ -16,13 +21,16 @@ def upgrade(factory: Factory) -> Route:
     resource = WebSocketResource(factory)
 
     async def get(call: Call) -> Reply | None:
-        if (call.header("upgrade") or "").lower() != "websocket":
-            raise bad_request("This is a WebSocket; send Upgrade: websocket.")
+        request = call.request
+        if not asks_for_websocket(request.clientproto.decode("ascii"), call.header("upgrade")):
+            headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
+            return Reply(UPGRADE_REQUIRED, NO_UPGRADE.frame(), headers=headers)
         # HTTP is done with this connection: the new protocol registers a producer of its own
-        channel: Any = call.request.channel
+        channel: Any = request.channel
         channel.transport.unregisterProducer()
-        channel.hand_over()
-        resource.render(call.request)
+        # the resource hands on the head and, as if it were a body, what came right behind it
+        request.content = BytesIO(channel.hand_over())
+        resource.render(request)
         return None
 
     return Route("/ws", {"GET": get})

@@ -12,9 +12,11 @@ from chatd.access.rate_limit import Rate
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError, Code, bad_request
 from chatd.protocol.json import load_object
+from chatd.protocol.messages import CONTENT_BYTES
 from chatd.protocol.names import room_name
 from chatd.protocol.timestamps import parse_time
 from chatd.rooms.start_position import After, Last, Now, Since, Start, check_last
+from chatd.service.session import MAX_ROOMS
 from chatd.transports.websocket.connection import Connection
 from chatd.transports.websocket.subprotocol import BaseDialect
 
@@ -57,7 +59,14 @@ class ChatV1(BaseDialect):
         self.connection.send({"type": "bye", "reason": "restart", "retry": retry})
 
     def _welcome(self) -> None:
-        self.connection.send({"type": "welcome", "user": self.session.identity.user})
+        limits = {
+            "text": self.session.chat.max_text,
+            "content": CONTENT_BYTES,
+            "frame": self.connection.factory.max_frame,
+            "rooms": MAX_ROOMS,
+        }
+        user = self.session.identity.user
+        self.connection.send({"type": "welcome", "user": user, "limits": limits})
         self._await_expiry()
 
     # -- requests ----------------------------------------------------------------------------------

@@ -6,19 +6,17 @@ original's `chatd.transports.websocket.legacy` if it asks for none.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from secrets import token_hex
 from typing import Any, Protocol
 
-from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
-from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
+from autobahn.twisted.websocket import WebSocketServerFactory
+from autobahn.websocket.types import ConnectionRequest
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from twisted.web.http import RESPONSES
 
 from chatd.access.admission import Door
 from chatd.access.identity import Identity
@@ -31,6 +29,7 @@ from chatd.telemetry.metrics import Metrics
 from chatd.timing.timer_wheel import Deadline
 from chatd.transports.come_back import come_back
 from chatd.transports.encodings import text_frame
+from chatd.transports.websocket.handshake import OpeningHandshake
 from chatd.transports.websocket.heartbeat import Heartbeat
 from chatd.transports.writer import Outlet
 
@@ -42,8 +41,11 @@ HANDSHAKE = 10
 HANDSHAKE_BYTES = 16 * 1024
 #: Pieces of a message that is coming in, kept apart.
 PIECES = 64
-#: Close code: the server restarts (RFC 6455, registry of close codes).
+#: Close codes (RFC 6455, section 11.7, and the registry there): the server restarts; come back
+#: later; what stands behind the server is away.
 CLOSE_RESTART = 1012
+CLOSE_TRY_LATER = 1013
+CLOSE_BAD_GATEWAY = 1014
 
 
 class Dialect(Protocol):
@@ -65,7 +67,7 @@ class Dialect(Protocol):
         """The connection is gone."""
 
 
-class Connection(WebSocketServerProtocol):
+class Connection(OpeningHandshake):
     """One WebSocket connection."""
 
     factory: Factory
@@ -76,12 +78,12 @@ class Connection(WebSocketServerProtocol):
     frame_data: list[bytes]
     message_data: list[bytes]
     _due: Deadline
-    _refusal: ChatError | None = None
     _heartbeat: Heartbeat | None = None
     _release: Callable[[], None] | None = None
     _close_socket: Callable[[], None] | None = None
     _under_way = 0
     _draining = False
+    _their_code: int | None = None
 
     # -- handshake ---------------------------------------------------------------------------------
 
@@ -106,15 +108,7 @@ class Connection(WebSocketServerProtocol):
         if self.state == self.STATE_CONNECTING and len(self.data) > HANDSHAKE_BYTES:
             self.failHandshake(f"The request is longer than {HANDSHAKE_BYTES} bytes.", 431)
 
-    def onConnect(self, request: ConnectionRequest) -> str | None:
-        """Decide on the handshake; returns the subprotocol."""
-        try:
-            return self._admit(request)
-        except ChatError as error:
-            self._refusal = error
-            raise ConnectionDeny(error.code.http, error.text) from None
-
-    def _admit(self, request: ConnectionRequest) -> str | None:
+    def admit(self, request: ConnectionRequest) -> str | None:
         self.query = request.params
         door = self.factory.door
         headers = request.headers
@@ -139,30 +133,8 @@ class Connection(WebSocketServerProtocol):
         values = self.query.get(name)
         return values[0] if values else None
 
-    def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
-        """Refuse the handshake, with an error body like that of every HTTP route."""
-        # Autobahn quotes what was sent, a token in the URL too
-        error = self._refusal or bad_request(re.split(r"""['":(]""", reason)[0].strip() + ".")
-        if "Origin header" in reason:  # Autobahn's own look at it, which knows no 403
-            error = ChatError(Code.FORBIDDEN, "A page with this Origin is not allowed.")
-        headers = list(responseHeaders or [])
-        if error.retry is not None:
-            headers.append(("Retry-After", error.retry))
-        if error.code is Code.UNAUTHORIZED:
-            headers.append(("WWW-Authenticate", "Bearer"))
-        body = dump(error.frame())
-        headers += [
-            ("Content-Type", "application/json"),
-            ("Content-Length", len(body)),
-            ("Connection", "close"),
-        ]
-        status = code if error.code is Code.BAD_REQUEST else error.code.http
-        head = [f"HTTP/1.1 {status} {RESPONSES.get(status, b'Refused').decode()}"]
-        head += [f"{name}: {value}" for name, value in headers]
-        self.outlet.write("\r\n".join([*head, "", ""]).encode("ascii") + body)
+    def refused(self, error: ChatError) -> None:
         self.factory.metrics.errors.labels(error.code.word).inc()
-        self.wasClean = True  # nothing to warn of: strangers do this
-        self.dropConnection(abort=False)
 
     # -- an open connection ------------------------------------------------------------------------
 
@@ -199,11 +171,18 @@ class Connection(WebSocketServerProtocol):
     ) -> None:
         """Begin or answer the closing handshake. Nothing is said or heard after it."""
         was_open = self.state == self.STATE_OPEN
-        super().sendCloseFrame(code, reasonUtf8, isReply)
+        super().sendCloseFrame(self._their_code if isReply else code, reasonUtf8, isReply)
         if was_open:
             self._shake_hands()
             self.outlet.close()
             self.dialect.closed()
+
+    def onCloseFrame(self, code: int | None, reasonRaw: bytes | None) -> bool | None:
+        """The client closes; its code is echoed (RFC 6455, section 5.5.1)."""
+        self._their_code = code
+        # of the codes in the registry Autobahn does not know this one
+        known = CLOSE_TRY_LATER if code == CLOSE_BAD_GATEWAY else code
+        return bool(super().onCloseFrame(known, reasonRaw))
 
     def onPong(self, payload: bytes) -> None:
         if self._heartbeat is not None:
@@ -275,11 +254,13 @@ class Factory(WebSocketServerFactory):
         self.door = door
         self.metrics = metrics
         self.dialect = dialect
+        self.max_frame = max_frame
         self.connections: set[Connection] = set()
         self.setProtocolOptions(
             maxFramePayloadSize=max_frame,
             maxMessagePayloadSize=max_frame,
             failByDrop=False,
+            echoCloseCodeReason=True,
             # Autobahn's own timers are not on our clock
             openHandshakeTimeout=0,
             closeHandshakeTimeout=0,

@@ -13,6 +13,7 @@ from chatd.protocol.names import room_name
 from chatd.rooms.interfaces import IEncoding
 from chatd.rooms.start_position import Now
 from chatd.transports.encodings import LEGACY, text_frame
+from chatd.transports.websocket.connection import CLOSE_TRY_LATER
 from chatd.transports.websocket.subprotocol import (
     CLOSE_BAD_REQUEST,
     CLOSE_UNAUTHORIZED,
@@ -26,7 +27,7 @@ CLOSE = {
     Code.UNAUTHORIZED: CLOSE_UNAUTHORIZED,
     Code.FORBIDDEN: 4403,
     Code.UNKNOWN_ROOM: 4404,
-    Code.UNAVAILABLE: 1013,
+    Code.UNAVAILABLE: CLOSE_TRY_LATER,
 }
 
 

@@ -1,0 +1,120 @@
+"""The opening handshake of WebSocket (RFC 6455, section 4.2): what both ports judge and say alike,
+and what Autobahn does not take as it may come."""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import Iterable
+
+from autobahn.twisted.websocket import WebSocketServerProtocol
+from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
+from twisted.web.http import RESPONSES
+
+from chatd.protocol.errors import ChatError, Code, bad_request
+from chatd.protocol.json import dump
+
+#: What is answered 426 (RFC 9110, section 15.5.22).
+NO_UPGRADE = bad_request("This is a WebSocket: send Upgrade: websocket, over HTTP/1.1.")
+UPGRADE_REQUIRED = 426
+
+_EXTENSIONS = b"sec-websocket-extensions"
+
+
+def asks_for_websocket(version: str, upgrade: str | None) -> bool:
+    """Whether a request of this HTTP ``version`` and with this Upgrade header, a list, asks for
+    WebSocket. An Upgrade over HTTP/1.0 counts for nothing (RFC 9110, section 7.8)."""
+    offered = [protocol.strip().lower() for protocol in (upgrade or "").split(",")]
+    return version == "HTTP/1.1" and "websocket" in offered
+
+
+def plain_get(head: bytes) -> bool:
+    """Whether the head of a request is well-formed HTTP/1, and does not ask for WebSocket."""
+    first, *lines = head.decode("latin-1").split("\r\n")
+    method, _, version = first.partition(" ")[0], *first.rpartition(" ")[1:]
+    fields = [line.partition(":") for line in lines]
+    upgrade = [value for name, _, value in fields if name.strip().lower() == "upgrade"]
+    known = version in ("HTTP/1.0", "HTTP/1.1")
+    return method == "GET" and known and not asks_for_websocket(version, ",".join(upgrade))
+
+
+def with_one_extensions_line(head: bytes) -> bytes:
+    """``head`` with all Sec-WebSocket-Extensions joined in one line, which means the same (RFC
+    6455, section 9.1) and is all that Autobahn takes."""
+    lines = head.split(b"\r\n")
+    others = [line for line in lines if _field(line) != _EXTENSIONS]
+    if len(others) >= len(lines) - 1:
+        return head
+    offers = [line.partition(b":")[2].strip() for line in lines if _field(line) == _EXTENSIONS]
+    return b"\r\n".join([*others, b"Sec-WebSocket-Extensions: " + b", ".join(offers)])
+
+
+def _field(line: bytes) -> bytes:
+    return line.partition(b":")[0].strip().lower()
+
+
+def refusal(status: int, error: ChatError, more: Iterable[tuple[str, object]] = ()) -> bytes:
+    """A refused handshake: an answer with an error body like that of every HTTP route."""
+    body = dump(error.frame())
+    headers: list[tuple[str, object]] = [
+        *more,
+        ("Content-Type", "application/json; charset=utf-8"),
+        ("Content-Length", len(body)),
+        ("Connection", "close"),
+    ]
+    if error.retry is not None:
+        headers.append(("Retry-After", error.retry))
+    if error.code is Code.UNAUTHORIZED:
+        headers.append(("WWW-Authenticate", "Bearer"))
+    if status == UPGRADE_REQUIRED:
+        headers.append(("Upgrade", "websocket"))
+    head = [f"HTTP/1.1 {status} {RESPONSES.get(status, b'Refused').decode()}"]
+    head += [f"{name}: {value}" for name, value in headers]
+    return "\r\n".join([*head, "", ""]).encode("ascii") + body
+
+
+class OpeningHandshake(WebSocketServerProtocol):
+    """The part of a connection that decides on the handshake."""
+
+    data: bytes
+    _refusal: ChatError | None = None
+
+    @abstractmethod
+    def admit(self, request: ConnectionRequest) -> str | None:
+        """Let the client in and return the subprotocol, or raise `ChatError`."""
+
+    @abstractmethod
+    def refused(self, error: ChatError) -> None:
+        """The client was not let in, and has been told why."""
+
+    def processHandshake(self) -> None:
+        """Look at what has come of the request."""
+        head, end, rest = self.data.partition(b"\r\n\r\n")
+        if end and plain_get(head):
+            self._refusal = NO_UPGRADE
+            self.failHandshake(NO_UPGRADE.text, UPGRADE_REQUIRED)
+            return
+        self.data = with_one_extensions_line(head) + end + rest
+        super().processHandshake()
+
+    def onConnect(self, request: ConnectionRequest) -> str | None:
+        """See `autobahn.websocket.interfaces.IWebSocketChannel`: the request is in order."""
+        try:
+            return self.admit(request)
+        except ChatError as error:
+            self._refusal = error
+            raise ConnectionDeny(error.code.http, error.text) from None
+
+    def failHandshake(
+        self, reason: str, code: int = 400, responseHeaders: list[tuple[str, object]] | None = None
+    ) -> None:
+        """Refuse the handshake, and end the connection."""
+        # Autobahn quotes what was sent, a token in the URL too
+        error = self._refusal or bad_request(re.split(r"""['":(]""", reason)[0].strip() + ".")
+        if "Origin header" in reason:  # Autobahn's own look at it, which knows no 403
+            error = ChatError(Code.FORBIDDEN, "A page with this Origin is not allowed.")
+        status = code if error.code is Code.BAD_REQUEST else error.code.http
+        self.sendData(refusal(status, error, responseHeaders or ()))
+        self.refused(error)
+        self.wasClean = True  # nothing to warn of: strangers do this
+        self.dropConnection(abort=False)

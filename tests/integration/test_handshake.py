@@ -1,0 +1,171 @@
+"""The opening and the closing handshake (RFC 6455): the two WebSocket ports behave the same."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+from tests.support.serving import CLOSE, HTTP, Answer, Node, ServingTests, WebSocket, welcome
+
+PLACES = (("websocket", "/"), ("http", "/ws"))
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+HEADERS = (
+    "Host: localhost",
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    f"Sec-WebSocket-Key: {KEY}",
+    "Sec-WebSocket-Protocol: chatd.v1",
+)
+
+
+def head(path: str, *headers: str, version: str = "1.1") -> bytes:
+    """A handshake, byte for byte; ``headers`` replace those of the same name."""
+    names = {header.partition(":")[0] for header in headers}
+    kept = [header for header in HEADERS if header.partition(":")[0] not in names]
+    given = [header for header in headers if not header.endswith(":")]
+    lines = [f"GET {path}?username=ann HTTP/{version}", *kept, *given, "", ""]
+    return "\r\n".join(lines).encode()
+
+
+async def shake(node: Node, port: str, data: bytes) -> WebSocket:
+    """Send ``data`` and read the answer to the handshake in it."""
+    raw = await node.raw(port)
+    raw.send(data)
+    http = HTTP(raw, "GET")
+    answer = await http.head()
+    if answer.status != 101:
+        length = int(str(answer.header("content-length")))
+        answer = Answer(answer.status, answer.headers, await raw.take(length))
+    return WebSocket(raw, answer)
+
+
+def masked(payload: bytes, opcode: int = 1) -> bytes:
+    """A short frame as clients send it, masked with zeros."""
+    return bytes([0x80 | opcode, 0x80 | len(payload), 0, 0, 0, 0]) + payload
+
+
+class OpeningTests(ServingTests):
+    async def test_accepted(self) -> None:
+        node = await self.serve()
+        for port, path in PLACES:
+            for more in (
+                (),
+                ("Sec-WebSocket-Extensions: permessage-deflate", "Sec-WebSocket-Extensions: x-a"),
+                ("sec-websocket-extensions: x-a; b=1", "SEC-WEBSOCKET-EXTENSIONS: x-b, x-c"),
+                ("Sec-WebSocket-Protocol: mqtt", "Sec-WebSocket-Protocol: chatd.v1"),
+                ("Upgrade: h2c, websocket",),
+                ("Upgrade: h2c", "Upgrade: WebSocket"),
+                ("Upgrade: WEBSOCKET,h2c",),
+                ("Connection: keep-alive, Upgrade",),
+                ("Connection: keep-alive", "Connection: upgrade"),
+            ):
+                socket = await shake(node, port, head(path, *more))
+                self.assertEqual(socket.status, 101, (port, more, socket.answer))
+                digest = hashlib.sha1(f"{KEY}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode())
+                accept = base64.b64encode(digest.digest()).decode()
+                self.assertEqual(socket.answer.header("sec-websocket-accept"), accept)
+                self.assertEqual(socket.answer.header("sec-websocket-protocol"), "chatd.v1")
+                self.assertIsNone(socket.answer.header("sec-websocket-extensions"))
+                self.assertEqual(await socket.receive(), welcome("ann"))
+
+    async def test_frames_in_the_packet_of_the_handshake(self) -> None:
+        """What is sent right behind it is heard, on a connection's first request and on a later."""
+        node = await self.serve()
+        join = masked(b'{"type":"join","room":"lobby"}')
+        leave = masked(b'{"type":"leave","room":"lobby"}')
+        for port, path in PLACES:
+            for before in (b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"):
+                if before and port != "http":
+                    continue
+                raw = await node.raw(port)
+                data = before + head(path) + join + leave
+                raw.send(data[:-3])
+                if before:
+                    self.assertEqual((await HTTP(raw, "GET").answer()).status, 200)
+                self.assertEqual((await HTTP(raw, "GET").head()).status, 101)
+                socket = WebSocket(raw, Answer(101, None))  # type: ignore[arg-type]
+                self.assertEqual((await socket.receive())["type"], "welcome", port)
+                self.assertEqual((await socket.receive())["type"], "joined", port)
+                raw.send(data[-3:])
+                self.assertEqual((await socket.find("left"))["room"], "lobby")
+
+    async def test_no_websocket(self) -> None:
+        """What does not ask for it, or may not (RFC 9110, sections 7.8 and 15.5.22)."""
+        node = await self.serve()
+        for port, path in PLACES:
+            for more, version in (
+                (("Upgrade:",), "1.1"),
+                (("Upgrade: h2c",), "1.1"),
+                (("Upgrade: websockets",), "1.1"),
+                ((), "1.0"),
+                (("Upgrade:",), "1.0"),
+            ):
+                socket = await shake(node, port, head(path, *more, version=version))
+                self.assertEqual(
+                    (socket.status, socket.answer.code), (426, "bad_request"), (port, more)
+                )
+                self.assertIn("HTTP/1.1", socket.answer.json["text"])
+                self.assertEqual(socket.answer.header("upgrade"), "websocket")
+                kind = "application/json; charset=utf-8"
+                self.assertEqual(socket.answer.header("content-type"), kind)
+
+    async def test_refused_alike(self) -> None:
+        node = await self.serve()
+        for more, status in (
+            (("Connection:",), 400),
+            (("Connection: close",), 400),
+            (("Sec-WebSocket-Version:",), 400),
+            (("Sec-WebSocket-Version: 12",), 400),
+            (("Sec-WebSocket-Version: 13", "Sec-WebSocket-Version: 13"), 400),
+            (("Sec-WebSocket-Key:",), 400),
+            (("Sec-WebSocket-Key: short",), 400),
+            ((f"Sec-WebSocket-Key: {KEY}", f"Sec-WebSocket-Key: {KEY}"), 400),
+            (("Sec-WebSocket-Protocol: mqtt",), 400),
+            (("Host: evil.example",), 403),
+            (("Origin: https://evil.example",), 403),
+        ):
+            for port, path in PLACES:
+                socket = await shake(node, port, head(path, *more))
+                code = "forbidden" if status == 403 else "bad_request"
+                self.assertEqual((socket.status, socket.answer.code), (status, code), (port, more))
+        self.assertEqual(node.service.door.connections.total, 0)
+
+
+class ClosingTests(ServingTests):
+    async def echoed(self, node: Node, payload: bytes, protocol: str | None, port: str) -> bytes:
+        path = "/ws?username=ann&roomname=lobby"
+        socket = await node.websocket(path, port, protocol)
+        socket.frame(payload, CLOSE)
+        while True:
+            opcode, answer = await socket.receive_frame()
+            if opcode == CLOSE:
+                await socket.raw.rest()
+                return answer
+
+    async def test_a_code_is_echoed(self) -> None:
+        """RFC 6455, section 5.5.1; the codes are those of section 7.4 and of its registry."""
+        node = await self.serve()
+        for port, _ in PLACES:
+            for protocol in ("chatd.v1", None):
+                for code in (1000, 1001, 1003, 1007, 1011, 1012, 1013, 1014, 3000, 4000, 4999):
+                    payload = code.to_bytes(2) + "tschüß".encode()
+                    self.assertEqual(await self.echoed(node, payload, protocol, port), payload)
+                self.assertEqual(await self.echoed(node, b"", protocol, port), b"")
+
+    async def test_what_is_no_code(self) -> None:
+        node = await self.serve()
+        for port, _ in PLACES:
+            for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2999, 5000, 65535):
+                answer = await self.echoed(node, code.to_bytes(2), "chatd.v1", port)
+                self.assertEqual(int.from_bytes(answer[:2]), 1002, code)
+            answer = await self.echoed(node, (4000).to_bytes(2) + b"\xff", "chatd.v1", port)
+            self.assertEqual(int.from_bytes(answer[:2]), 1007)
+
+
+class WelcomeTests(ServingTests):
+    async def test_the_limits_are_those_of_the_node(self) -> None:
+        """So that a client can judge before it sends."""
+        node = await self.serve("--max-text=1KB", "--max-frame=256KB")
+        socket = await node.websocket("/?username=ann")
+        self.assertEqual(await socket.receive(), welcome("ann", text=1024, frame=262144))
