@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Container, Iterator, Mapping, Sequence
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import PurePath
 from string import Template
-from typing import Any
 
 from attrs import frozen
 
+from chatd.transports.http.files import File
 from chatd.transports.http.router import Call, Reply, Route
 
 #: Media types of what is served, by suffix.
@@ -29,6 +30,13 @@ POLICY = (
 )
 
 
+HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"}
+#: Kept, but not used without asking whether it has changed.
+ASK = "no-cache"
+#: What is at this path never changes (RFC 8246).
+KEEP = "public, max-age=31536000, immutable"
+
+
 @frozen
 class Offer:
     """What the page offers a visitor before it has asked the server anything."""
@@ -42,18 +50,50 @@ class Offer:
 
 
 def routes(offer: Offer) -> list[Route]:
-    """The chat page and its files, read once: whatever lies in ``chatd.web`` has its path here."""
+    """The chat page and its files, read once: whatever lies in ``chatd.web`` has its path here.
+
+    The page names its files by a path with their version, where they may be kept for ever.
+    """
     found = {path: (content, type) for path, content, type in _files(files("chatd.web"), "/")}
     page, type = found.pop("/index.html")
-    found["/"] = _filled_in(page, offer), type
-    return [Route(path, {"GET": _file(*file)}) for path, file in found.items()]
+    version = _version(found)
+    made = []
+    for path, file in {"/": (_filled_in(page, offer, found, version), type), **found}.items():
+        made += _routes(path, File(*file, HEADERS), version)
+    return made
 
 
-def _filled_in(page: bytes, offer: Offer) -> bytes:
-    """The page, its placeholders replaced."""
+def _routes(path: str, file: File, version: str) -> list[Route]:
+    """A file at its plain path, and at one with a version."""
+
+    async def get(call: Call) -> Reply:
+        return file.reply(call, ASK)
+
+    async def get_version(call: Call, asked: str) -> Reply:
+        # a page of another node, older or newer than this one, gets what there is
+        return file.reply(call, KEEP if asked == version else ASK)
+
+    return [Route(path, {"GET": get}), Route(f"/files/{{version}}{path}", {"GET": get_version})]
+
+
+def _version(found: Mapping[str, tuple[bytes, str]]) -> str:
+    digest = sha256()
+    for path, (content, _) in sorted(found.items()):
+        digest.update(f"{path} {len(content)}\n".encode() + content)
+    return digest.hexdigest()[:12]
+
+
+def _filled_in(page: bytes, offer: Offer, found: Container[str], version: str) -> bytes:
+    """The page, its placeholders replaced, and each file that it names given its version."""
     room = escape("".join(offer.rooms[:1]))
     text = Template(page.decode())
-    return text.substitute(room=room, auth=offer.auth, max_text=offer.max_text).encode()
+    filled = text.substitute(room=room, auth=offer.auth, max_text=offer.max_text)
+
+    def versioned(match: re.Match[str]) -> str:
+        known = f"/{match[2]}" in found
+        return f"{match[1]}files/{version}/{match[2]}" if known else match[0]
+
+    return re.sub(r'((?:href|src)=")([^"]+)(?=")', versioned, filled).encode()
 
 
 def _files(folder: Traversable, path: str) -> Iterator[tuple[str, bytes, str]]:
@@ -63,20 +103,3 @@ def _files(folder: Traversable, path: str) -> Iterator[tuple[str, bytes, str]]:
             yield from _files(entry, f"{path}{entry.name}/")
         elif type := TYPES.get(PurePath(entry.name).suffix):
             yield path + entry.name, entry.read_bytes(), type
-
-
-def _file(content: bytes, type: str) -> Callable[[Call], Any]:
-    etag = f'"{sha256(content).hexdigest()[:20]}"'
-    headers = {
-        "ETag": etag,
-        "Cache-Control": "no-cache",
-        "Content-Security-Policy": POLICY,
-        "Referrer-Policy": "no-referrer",
-    }
-
-    async def get(call: Call) -> Reply:
-        if call.header("if-none-match") == etag:
-            return Reply(304, b"", type, headers)
-        return Reply(200, content, type, headers)
-
-    return get

@@ -260,7 +260,10 @@ def begin(request: Request, status: int, type: str, door: Door, headers: Mapping
     for name, value in door.gate.cors_headers(header(request, "origin")).items():
         request.setHeader(name.encode("ascii"), value.encode("latin-1"))
     for name, value in headers.items():
-        request.setHeader(name.encode("ascii"), value.encode("latin-1"))
+        if name == "Vary":
+            request.responseHeaders.addRawHeader(name, value)
+        else:
+            request.setHeader(name.encode("ascii"), value.encode("latin-1"))
 
 
 def _first(given: Mapping[bytes, list[bytes]], name: str) -> str | None:

@@ -1,0 +1,96 @@
+"""Files that do not change while the server runs: compressed once, and sent only to who has not got
+them yet (RFC 9110, sections 8.8.3, 12.5.3 and 13.1.2)."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Mapping
+from hashlib import sha256
+
+import brotli
+from attrs import frozen
+
+from chatd.transports.http.router import Call, Reply
+
+_QUALITY = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.ASCII | re.IGNORECASE)
+_TAG = re.compile(r'(?:W/)?("[^"]*")')
+
+
+@frozen
+class _Variant:
+    """A file in one content coding; ``etag`` is its own, because its bytes are."""
+
+    coding: str
+    content: bytes
+    etag: str
+
+
+class File:
+    """One file, in every coding that makes it shorter."""
+
+    def __init__(self, content: bytes, type: str, headers: Mapping[str, str]) -> None:
+        digest = sha256(content).hexdigest()[:20]
+        coded = {
+            "br": brotli.compress(content, mode=brotli.MODE_TEXT),
+            "gzip": gzip.compress(content, mtime=0),
+        }
+        self._type = type
+        self._headers = headers
+        self._plain = _Variant("identity", content, f'"{digest}"')
+        #: What is preferred comes first.
+        self._variants = [
+            *(
+                _Variant(coding, short, f'"{digest}-{coding}"')
+                for coding, short in coded.items()
+                if len(short) < len(content)
+            ),
+            self._plain,
+        ]
+
+    def reply(self, call: Call, cache: str) -> Reply:
+        """The answer to a GET. ``cache`` is its Cache-Control."""
+        variant = self._fitting(call.header("accept-encoding"))
+        headers = {
+            **self._headers,
+            "Cache-Control": cache,
+            "ETag": variant.etag,
+            "Vary": "Accept-Encoding",
+        }
+        if has_it(call.header("if-none-match"), variant.etag):
+            return Reply(304, b"", self._type, headers)
+        if variant is not self._plain:
+            headers["Content-Encoding"] = variant.coding
+        return Reply(200, variant.content, self._type, headers)
+
+    def _fitting(self, accepted: str | None) -> _Variant:
+        """What the client likes best; as it is, if it likes nothing there is."""
+        best, liked = self._plain, 0.0
+        for variant in self._variants:
+            quality = quality_of(variant.coding, accepted)
+            if quality > liked:
+                best, liked = variant, quality
+        return best
+
+
+def quality_of(coding: str, accepted: str | None) -> float:
+    """How much a client likes a content coding, from 0, not at all, to 1, by its Accept-Encoding.
+
+    Without one it gets what it surely knows. What it does not name it likes as ``*``; identity,
+    unless that is so named, only just.
+    """
+    qualities: dict[str, float] = {}
+    for part in (accepted or "").lower().split(","):
+        name, *parameters = (piece.strip() for piece in part.split(";"))
+        given = [match[1] for one in parameters if (match := _QUALITY.fullmatch(one))]
+        qualities[name.removeprefix("x-")] = float(given[0]) if given else float(not parameters)
+    default = qualities.get("*", 0.001 if coding == "identity" else 0.0)
+    return qualities.get(coding, default)
+
+
+def has_it(if_none_match: str | None, etag: str) -> bool:
+    """Whether a client's If-None-Match says that it has what ``etag`` is the strong validator of:
+    ``*``, or a list of tags, compared weakly."""
+    if if_none_match is None:
+        return False
+    return if_none_match.strip() == "*" or etag in _TAG.findall(if_none_match)
