@@ -1,0 +1,105 @@
+/**
+ * The form by which one comes in, and later goes elsewhere: who, with which token, which room.
+ *
+ * Until someone is in it is all there is on the page; from then on it stands beside the
+ * conversation.
+ *
+ * @module page/entry
+ */
+
+import { Countdown } from './countdown.js';
+import { find } from './dom.js';
+
+/**
+ * @typedef {import('../chatd.js').State} State
+ * @typedef {import('./refusals.js').Entered} Entered
+ * @typedef {import('./refusals.js').Field} Field
+ * @typedef {import('./refusals.js').Refusal} Refusal
+ */
+
+export class Entry {
+  #form = find('join', HTMLFormElement);
+  #refusal = find('refusal', HTMLElement);
+  #waiting = find('waiting', HTMLElement);
+  #countdown = new Countdown((seconds) => {
+    const next = seconds ? ` – next try in ${seconds} s` : '';
+    this.#waiting.textContent = `The server cannot be reached${next}`;
+  });
+  #leave = find('leave', HTMLButtonElement);
+  #fields = {
+    name: find('name', HTMLInputElement),
+    room: find('room', HTMLInputElement),
+    token: find('token', HTMLInputElement),
+  };
+  #places = { outside: find('entry-form', HTMLElement), inside: find('side-form', HTMLElement) };
+
+  /** @param {boolean} tokens whether the server asks for tokens @param {() => void} enter */
+  constructor(tokens, enter) {
+    // With tokens, the name is the token's.
+    const shown = tokens ? 'token' : 'name';
+    for (const field of /** @type {Field[]} */ (['name', 'token'])) {
+      const input = this.#fields[field];
+      input.required = field === shown;
+      /** @type {HTMLElement} */ (input.parentElement).hidden = field !== shown;
+      if (field !== shown) input.disabled = true;
+    }
+    this.#form.addEventListener('submit', (event) => {
+      event.preventDefault();
+      enter();
+    });
+    this.#form.addEventListener('input', () => this.clear());
+  }
+
+  /** @returns {Entered} */
+  get entered() {
+    const { name, room, token } = this.#fields;
+    return { name: name.value.trim(), room: room.value.trim(), token: token.value.trim() };
+  }
+
+  /** @param {Partial<Entered>} values empty ones change nothing */
+  fill(values) {
+    for (const [field, value] of Object.entries(values)) {
+      if (value) this.#fields[/** @type {Field} */ (field)].value = value;
+    }
+  }
+
+  /** Put the cursor where the next thing is to be written. @param {Field} [field] */
+  focus(field) {
+    const { name, room, token } = this.#fields;
+    const empty = [name, token, room].find((input) => !input.disabled && !input.value);
+    (field ? this.#fields[field] : empty ?? room).focus();
+  }
+
+  /** @param {boolean} inside */
+  move(inside) {
+    const { activeElement } = document;
+    this.#places[inside ? 'inside' : 'outside'].append(this.#form);
+    this.#leave.hidden = !inside;
+    if (activeElement instanceof HTMLElement) activeElement.focus();
+  }
+
+  /** What the one who waits to be let in may know. @param {State | null} now */
+  wait(now) {
+    this.#countdown.stop();
+    this.#waiting.textContent = now?.state === 'connecting' ? 'Connecting…' : '';
+    if (now?.state === 'offline') this.#countdown.start(now.retry ?? 0);
+  }
+
+  /** @param {Refusal} refusal */
+  refuse({ words, field }) {
+    this.clear();
+    this.#refusal.textContent = words;
+    if (!field || this.#fields[field].disabled) return;
+    this.#fields[field].ariaInvalid = 'true';
+    this.#fields[field].setAttribute('aria-describedby', this.#refusal.id);
+    this.focus(field);
+  }
+
+  clear() {
+    this.#refusal.textContent = '';
+    for (const input of Object.values(this.#fields)) {
+      input.ariaInvalid = null;
+      input.removeAttribute('aria-describedby');
+    }
+  }
+}
