@@ -1,0 +1,61 @@
+"""What happened, as clients saw it: one JSON object a line, in the order of one monotonic clock.
+
+Times ``t`` are seconds. The kinds of events, by ``e``:
+
+=========== ====================================================================================
+``publish``  a client sends: ``room user id node connection``; once for each attempt
+``answer``   what it was told: ``room user id node result`` (``stored``, ``unknown`` or ``refused``:
+             known not to be stored)
+``attach``   a reader begins, or goes on: ``reader room node transport after cursor gap``;
+             ``after`` is None where it did not come back, ``cursor`` what it continues from
+``message``  a reader gets a message: ``reader room node message`` (the object, parsed)
+``gap``      a reader is told of a gap: ``reader room cursor``
+``fetch``    all that a node has of a room: ``room node began messages``
+``deleted``  a room was deleted: ``room began``
+``reached``  a reader was waited for at the end: ``reader room``
+``stranger`` a reader that may not see a room: ``reader room``
+``present``  who a node says is in a room after all faults: ``room node members expected``
+``fault``    something was broken: ``what``
+=========== ====================================================================================
+
+Others' checkers read the same file: a ``publish`` with its ``answer`` is an append that begins and
+ends, a ``fetch`` is a read of the whole log.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+Event = dict[str, Any]
+
+
+class Recorder:
+    """Notes events, in memory and in a file as they happen."""
+
+    def __init__(self, file: TextIO | None = None) -> None:
+        self.events: list[Event] = []
+        self._file = file
+
+    def note(self, e: str, **more: Any) -> float:
+        """Note an event; returns its time."""
+        event = {"e": e, "t": time.monotonic(), **more}
+        self.events.append(event)
+        if self._file is not None:
+            self._file.write(json.dumps(event, ensure_ascii=False) + "\n")
+        return float(event["t"])
+
+
+def load(path: Path) -> Iterator[Event]:
+    """The events of a history that was written to a file."""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            yield json.loads(line)
+
+
+def of_kind(events: Iterable[Event], kind: str) -> Iterator[Event]:
+    """The events of one kind."""
+    return (event for event in events if event["e"] == kind)

@@ -1,0 +1,119 @@
+"""Writers: each message again, under its id, until it is acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from aiohttp import ClientWebSocketResponse
+
+from tests.torture.clients import ANSWER, Client, Node, aframes, anext_of, open_socket
+
+
+class Writer(Client):
+    """Publishes one message after the other, each again under its id until it is acknowledged."""
+
+    number = 0
+    #: The message under way, and the cursor up to which its sender had read when it was first sent.
+    pending: str | None = None
+    after: str | None = None
+    acknowledged = 0
+    pause = 0.02
+
+    def next(self, read: str | None) -> dict[str, Any]:
+        """What to send now: the message under way again, or the next one."""
+        again = self.pending is not None
+        if not again:
+            self.pending = f"{self.name}-{self.number}"
+            self.number += 1
+            self.after = read
+        request: dict[str, Any] = {"id": self.pending, "text": f"text of {self.pending}"}
+        if again and self.after is not None:
+            request["after"] = self.after
+        return request
+
+    def sent(self, node: Node, connection: str) -> None:
+        """An attempt begins."""
+        self.note("publish", **self._about(node), connection=connection)
+
+    def answered(self, node: Node, result: str) -> None:
+        """An attempt ended: ``stored``, ``unknown`` or ``refused``."""
+        self.note("answer", **self._about(node), result=result)
+        if result == "stored":
+            self.pending = None
+            self.acknowledged += 1
+
+    def _about(self, node: Node) -> dict[str, Any]:
+        return {"room": self.room, "user": self.name, "id": self.pending, "node": node.name}
+
+
+def outcome(error: dict[str, Any]) -> str:
+    """What an error object says of the message."""
+    stored = error.get("stored") is False or error.get("code") != "unavailable"
+    return "refused" if stored else "unknown"
+
+
+class SocketWriter(Writer):
+    """Publishes over WebSocket, and reads meanwhile."""
+
+    connections = 0
+
+    async def once(self, node: Node) -> None:
+        self.connections += 1
+        connection = f"{self.name}/{self.connections}"
+        async with self.session() as http, open_socket(http, node, self.name) as socket:
+            await socket.send_json({"type": "join", "room": self.room})
+            frames = aframes(socket)
+            read = (await anext_of(frames, ("joined",)))["cursor"]
+            until = asyncio.get_running_loop().time() + self.random.uniform(2, 20)
+            while not self.stopping and asyncio.get_running_loop().time() < until:
+                request = self.next(read)
+                self.sent(node, connection)
+                read = await self._publish(node, socket, frames, request, read)
+                await asyncio.sleep(self.random.uniform(0, 2 * self.pause))
+
+    async def _publish(
+        self,
+        node: Node,
+        socket: ClientWebSocketResponse,
+        frames: AsyncIterator[dict[str, Any]],
+        request: dict[str, Any],
+        read: str,
+    ) -> str:
+        """Send, and read on to the answer; returns the newest cursor read."""
+        result = "unknown"
+        try:
+            await socket.send_json({"type": "message", "room": self.room, **request})
+            async with asyncio.timeout(ANSWER):
+                async for frame in frames:
+                    if frame["type"] == "message":
+                        read = frame["cursor"]
+                    elif frame.get("id") == request["id"] and frame["type"] in ("ack", "error"):
+                        result = "stored" if frame["type"] == "ack" else outcome(frame)
+                        break
+                else:
+                    raise ConnectionError("closed")
+        finally:
+            self.answered(node, result)
+        return read
+
+
+class RequestWriter(Writer):
+    """Publishes over HTTP."""
+
+    async def once(self, node: Node) -> None:
+        async with self.session() as http:
+            async with http.get(node.url(self.path("messages"))) as answer:
+                read = (await answer.json())["cursor"] if answer.status == 200 else None
+            request = self.next(read)
+            self.sent(node, f"{self.name}/{self.random.random()}")
+            result = "unknown"
+            try:
+                async with asyncio.timeout(ANSWER):
+                    async with http.post(node.url(self.path("messages")), json=request) as answer:
+                        said = await answer.json()
+                        result = "stored" if answer.status in (200, 201) else outcome(said)
+            finally:
+                self.answered(node, result)
+        await asyncio.sleep(self.random.uniform(0, 2 * self.pause))
