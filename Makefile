@@ -15,7 +15,7 @@ PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-
 NPM := typescript@5.9.3 axe-core@4.11.4
 TSC := .cache/js/node_modules/.bin/tsc
 
-.PHONY: help run test test-rabbitmq4 newest check bench format news clean
+.PHONY: help run test test-rabbitmq4 torture newest check bench format news clean
 
 help:  ## say what there is to do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ test: .venv/.develop .cache/js/.installed  ## run all tests: make test TESTS=tes
 test-rabbitmq4: .venv/.develop  ## run the broker's tests on RabbitMQ 4.0, set up beside the system
 	@.ci/system $(PACKAGES)
 	CHATD_TEST_RABBITMQ=$$(.ci/rabbitmq4) pytest -m rabbitmq $(TESTS)
+
+torture: .venv/.develop  ## break things for hours: make torture TORTURE="--broker cluster --seconds 3600"
+	@.ci/system $(PACKAGES)
+	python -m tests.torture $(TORTURE)
 
 newest: .ci/venv .cache/js/.installed  ## run the suite on the newest releases of all libraries, whatever setup.cfg allows
 	@.ci/system $(PACKAGES)
