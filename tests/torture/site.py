@@ -89,17 +89,17 @@ class Site:
 
     def heal(self) -> None:
         """Let everything run again, and return when every node is ready."""
+        deadline = time.monotonic() + HEAL
         for rabbit in self.rabbits:
             if rabbit.process is None or rabbit.process.poll() is not None:
                 rabbit.start(wait=False)
             rabbit.thaw()
         for rabbit in self.rabbits:
-            rabbit.wait()
+            _serving(rabbit, deadline)
         for node in self.nodes:
             if not node.running:
                 node.daemon.start()
                 node.running = True
-        deadline = time.monotonic() + HEAL
         for node in self.nodes:
             while not self.is_ready(node):
                 if time.monotonic() > deadline:
@@ -119,3 +119,18 @@ class Site:
         for node in self.nodes:
             node.daemon.close()
         self.close_broker()
+
+
+def _serving(rabbit: RabbitNode, deadline: float) -> None:
+    """Return when a node that may be in the middle of starting, or of ending, serves."""
+    while True:
+        try:
+            rabbit.wait()
+        except RuntimeError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+            if rabbit.process is None or rabbit.process.poll() is not None:
+                rabbit.start(wait=False)
+        else:
+            return
