@@ -122,6 +122,15 @@ class Client(AMQClient):
         self.publishers[channel.id] = publisher
         return publisher
 
+    async def close_publisher(self, publisher: Publisher) -> None:
+        """Close a publisher's channel: what waits there for a confirm fails at once, and when this
+        returns the broker takes nothing from it any more."""
+        publisher.close("the channel was given up")
+        self.publishers.pop(publisher.channel, None)
+        channel = self.channels.get(publisher.channel)
+        if channel is not None:
+            await self.close_channel(channel)
+
     def consume(
         self,
         channel: Channel,

@@ -28,6 +28,10 @@ class NotConfirmed(Exception):
     """The broker refused, or did not answer in time; whether it stored is unknown."""
 
 
+class NotSent(NotConfirmed):
+    """It was not even sent: nothing was stored."""
+
+
 def pack_publish(
     channel: int, address: bytes, properties: bytes, body: bytes, frame_max: int
 ) -> bytes:
@@ -83,7 +87,7 @@ class Publisher:
         timeout: float = 10.0,
     ) -> None:
         self._clock = clock
-        self._channel = channel
+        self.channel = channel
         self._write = write
         self._frame_max = frame_max
         self._limit = limit
@@ -103,15 +107,15 @@ class Publisher:
         `NotConfirmed`. ``key`` and ``id`` are the routing key and message id, to know a returned
         message by."""
         if self._closed:
-            return fail(NotConfirmed(self._closed))
+            return fail(NotSent(self._closed))
         if len(self._pending) >= self._limit or self._bytes > MOST_BYTES:
-            return fail(NotConfirmed("too many publishes wait for the broker"))
+            return fail(NotSent("too many publishes wait for the broker"))
         self._last += 1
         done: Deferred[None] = Deferred()
         deadline = self._clock.seconds() + self._timeout
         self._pending[self._last] = _Unconfirmed(done, deadline, key, id, len(body))
         self._bytes += len(body)
-        self._write(pack_publish(self._channel, address, properties, body, self._frame_max))
+        self._write(pack_publish(self.channel, address, properties, body, self._frame_max))
         return done
 
     def acked(self, tag: int, multiple: bool) -> None:

@@ -17,7 +17,12 @@ from chatd.errors import StartError as StartError
 
 
 class Unavailable(Exception):
-    """The broker cannot be reached or did not confirm in time; whether it stored is unknown."""
+    """The broker cannot be reached or did not confirm in time; whether it stored is unknown. The
+    text says why, in the broker's own words where there are some."""
+
+
+class NotStored(Unavailable):
+    """The same, where it is known that nothing was stored."""
 
 
 class NoSuchStream(Exception):
@@ -87,8 +92,9 @@ class IFollowing(Interface):
         """End following; no call reaches the follower after this. May be called twice."""
 
     def refresh() -> None:
-        """A record that is stored has not come: begin again after the last one handed over, if
-        the broker can have lost sight of this follower."""
+        """A record has not come: begin again after the last one handed over, if the broker can
+        have lost sight of this follower. `IFollower.caught_up` is called when all that was there
+        has come."""
 
 
 class IBroker(Interface):
@@ -100,6 +106,10 @@ class IBroker(Interface):
     """
 
     ready = Attribute("bool: connected, so that an append now would normally succeed.")
+    exact = Attribute(
+        "bool: what append confirms is stored, in the order of the calls and with none left out, "
+        "and reaches the followers. Else a confirm is a hint (`chatd.brokers.read_back`)."
+    )
 
     def create(stream: Stream) -> Deferred[None]:
         """Create ``stream`` unless it exists. Fires when a record appended by anyone is kept."""
@@ -108,12 +118,18 @@ class IBroker(Interface):
         """Delete ``stream`` and its records. Deleting what does not exist succeeds."""
 
     def append(stream: Stream, body: bytes, message_id: str, time: int) -> Deferred[None]:
-        """Append one record; fires once it is safe from a crash of any single process.
+        """Append one record; fires once the broker says that it is safe from a crash of any single
+        process. The record itself, brought by a follower, is the proof.
 
         ``time`` is in milliseconds since the epoch; retention by age counts from it. Appends to
         one stream are stored in the order of the calls. Fails with `Unavailable` (it may or may
-        not have been stored) or `NoSuchStream` (it was not).
+        not have been stored), `NotStored` or `NoSuchStream` (it was not).
         """
+
+    def distrust(stream: Stream, since: float) -> Deferred[None]:
+        """Records appended to ``stream`` up to ``since`` (the clock's seconds) are not there:
+        append what follows another way. Fires, and never fails, when nothing more can be stored
+        that was sent the old way, as far as the broker tells. One that is `exact` does nothing."""
 
     def follow(stream: Stream, tail: int | None, follower: IFollower) -> IFollowing:
         """Hand ``follower`` the stream from at least ``tail`` records before its end, and on.

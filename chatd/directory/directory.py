@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from secrets import token_hex
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -22,10 +22,12 @@ from chatd.brokers.interfaces import (
     IFollower,
     IFollowing,
     NoSuchStream,
+    NotStored,
     Record,
     Stream,
     Unavailable,
 )
+from chatd.brokers.read_back import UNCOUNTED, Counts, ReadBack
 from chatd.directory.projection import Catalogue, Change, Entry, What
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.json import dump, load_object
@@ -55,7 +57,7 @@ class Directory:
 
     _log = Logger()
 
-    def __init__(self, broker: IBroker, clock: IReactorTime) -> None:
+    def __init__(self, broker: IBroker, clock: IReactorTime, counts: Counts = UNCOUNTED) -> None:
         self.loaded = False
         #: Called whenever all events have been folded: at start, and if the stream had to begin
         #: again.
@@ -64,7 +66,7 @@ class Directory:
         self._clock = clock
         self._catalogue = Catalogue()
         self._watchers: list[Watcher] = []
-        self._waiting: dict[str, Waiters[bool]] = {}
+        self._read_back: ReadBack[str, bool] = ReadBack(broker, clock, counts, self._refresh)
         self._loading: Waiters[None] = Waiters()
         self._making: Shared[Stream, None] = Shared()
         self._doomed: deque[Stream] = deque(maxlen=DOOMED)
@@ -205,18 +207,15 @@ class Directory:
         if not self.loaded:
             raise unavailable()
         key = event["event"] = token_hex(8)
-        met = self._waiting[key] = Waiters()
-        outcome = met.wait().addTimeout(PATIENCE, self._clock, _late)
+        now = self._clock.seconds()
         try:
-            time = int(self._clock.seconds() * 1000)
-            await self._broker.append(DIRECTORY, dump(event), key, time)
-            return await outcome
-        except (Unavailable, NoSuchStream):
-            raise unavailable().about(event["room"]) from None
-        finally:
-            del self._waiting[key]
-            outcome.addErrback(lambda _: None)
-            outcome.cancel()
+            return await self._read_back.append(
+                DIRECTORY, key, dump(event), key, int(now * 1000), now + PATIENCE
+            )
+        except Unavailable as e:
+            raise unavailable(e).about(event["room"]) from None
+        except NoSuchStream:
+            raise unavailable(NotStored("the directory is gone")).about(event["room"]) from None
 
     def _announce(self, event: str, entry: Entry, more: dict[str, Any]) -> None:
         body = {"event": event, "room": entry.name, **more}
@@ -235,10 +234,8 @@ class Directory:
                     offset=record.offset,
                     why=e,
                 )
-                continue
-            waiters = self._waiting.get(str(event.get("event")))
-            if waiters is not None:
-                waiters.fire(changed)
+            else:
+                self._read_back.brought(str(event.get("event")), changed)
 
     def _apply(self, event: dict[str, Any]) -> bool:
         change = self._catalogue.apply(event)
@@ -256,7 +253,12 @@ class Directory:
             except Exception:
                 self._log.failure("A watcher of the directory failed; the others are told.")
 
+    def _refresh(self) -> None:
+        if self._following is not None:
+            self._following.refresh()
+
     def caught_up(self, end: int) -> None:
+        self._read_back.caught_up()
         if not self.loaded:
             self.loaded = True
             for stream in self._doomed:
@@ -274,6 +276,7 @@ class Directory:
     def gone(self) -> None:
         self._log.error("The directory stream was deleted; it begins again, with no rooms.")
         self.loaded = False
+        self._read_back.lost()
         lost, self._catalogue = self._catalogue, Catalogue()
         for entry in lost.rooms.values():
             self._tell(Change(What.DELETED, entry, entry.stream))
@@ -304,12 +307,12 @@ class Directory:
             self._delete_stream(stream)
 
 
-def _late(result: object, timeout: float) -> NoReturn:
-    raise Unavailable
-
-
-def unavailable() -> ChatError:
-    """The refusal for what needs the broker while it is away."""
+def unavailable(error: Unavailable | None = None) -> ChatError:
+    """The refusal for what needs the broker while it is away, or fails with ``error``."""
+    why = str(error) if error is not None else ""
     return ChatError(
-        Code.UNAVAILABLE, "The broker is away; nothing was stored, try again.", retry=2
+        Code.UNAVAILABLE,
+        f"The broker cannot do it now: {why or 'it is away'}; try again.",
+        retry=2,
+        stored=False if isinstance(error, NotStored) else None,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any
@@ -10,6 +11,9 @@ from attrs import define, field, frozen
 
 from chatd.brokers.interfaces import Stream
 from chatd.protocol.names import room_name, user_name
+
+#: How many of the newest events a repeated one is known by.
+EVENTS = 1000
 
 
 @define(eq=False)
@@ -54,6 +58,7 @@ class Catalogue:
 
     def __init__(self) -> None:
         self.rooms: dict[str, Entry] = {}
+        self._events: OrderedDict[str, None] = OrderedDict()
         self._folds: dict[str, Callable[[str, dict[str, Any]], Change | None]] = {
             "create": self._create,
             "delete": self._delete,
@@ -64,13 +69,26 @@ class Catalogue:
         }
 
     def apply(self, event: dict[str, Any]) -> Change | None:
-        """Fold one event; None if it changes nothing, for instance because another was first.
+        """Fold one event; None if it changes nothing, for instance because another was first, or
+        because it is the same event once more: what a broker seems to have lost is sent again.
 
         KeyError, TypeError or `ChatError` for what is no event.
         """
+        if self._repeats(event.get("event")):
+            return None
         name = room_name(event["room"])
         fold = self._folds.get(event["op"])
         return fold(name, event) if fold is not None else None  # an op of a later version
+
+    def _repeats(self, key: object) -> bool:
+        if not isinstance(key, str):
+            return False  # another program's, or a hand's
+        if key in self._events:
+            return True
+        self._events[key] = None
+        if len(self._events) > EVENTS:
+            self._events.popitem(last=False)
+        return False
 
     def _create(self, name: str, event: dict[str, Any]) -> Change | None:
         if name in self.rooms:

@@ -24,7 +24,8 @@ class Code(Enum):
 
 
 class ChatError(Exception):
-    """A request refused. ``text`` says what to do; ``retry`` is seconds for ``Retry-After``."""
+    """A request refused. ``text`` says what to do; ``retry`` is seconds for ``Retry-After``;
+    ``stored`` is False where it is known that nothing was stored."""
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class ChatError(Exception):
         room: str | None = None,
         id: str | None = None,
         retry: int | None = None,
+        stored: bool | None = None,
     ) -> None:
         super().__init__(code, text)
         self.code = code
@@ -41,10 +43,18 @@ class ChatError(Exception):
         self.room = room
         self.id = id
         self.retry = retry
+        self.stored = stored
 
     def about(self, room: str | None = None, id: str | None = None) -> ChatError:
-        """The same error, naming the room and the message id it is about."""
-        return ChatError(self.code, self.text, room=room, id=id, retry=self.retry)
+        """The same error, naming the room and the message id it is about, where they are given."""
+        return ChatError(
+            self.code,
+            self.text,
+            room=self.room if room is None else room,
+            id=self.id if id is None else id,
+            retry=self.retry,
+            stored=self.stored,
+        )
 
     def frame(self) -> dict[str, Any]:
         """The error as a WebSocket frame."""
@@ -53,6 +63,8 @@ class ChatError(Exception):
             frame["room"] = self.room
         if self.id is not None:
             frame["id"] = self.id
+        if self.stored is not None:
+            frame["stored"] = self.stored
         return frame
 
     def line(self) -> str:

@@ -1,50 +1,46 @@
-"""Publishing to one room, each id once."""
+"""Publishing to one room: each id once, each sender's messages in their order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import asynccontextmanager
+from typing import NoReturn
 
-from twisted.internet.defer import Deferred, TimeoutError, succeed
+from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.internet.interfaces import IReactorTime
 
-from chatd.brokers.interfaces import Unavailable
+from chatd.brokers.interfaces import IBroker, NotStored, Stream
+from chatd.brokers.read_back import Counts, ReadBack
 from chatd.protocol.messages import Content, content_key
 from chatd.rooms.deduplication import Window
 from chatd.timing.singleflight import Shared
 
 #: Publishes under way in one room.
 PENDING = 10_000
-#: Seconds that a message which is stored is waited for.
-SHOWN = 5.0
+#: Seconds after which one is given up: told `unavailable`.
+PATIENCE = 10.0
 
 
-class Publishing:
-    """The ids that a room knows, and those under way. ``store`` appends to the room's stream;
-    ``late`` is called when the follower does not bring what is stored.
+class Publisher:
+    """The ids that a room knows, and those under way.
 
-    A message counts as published when the broker has confirmed it and our own follower has brought
-    it: who is told so can read it on this node at once.
+    A message counts as published when our own follower has brought it: who is told so can read it
+    on this node at once. Nothing else acknowledges it (see `chatd.brokers.read_back`).
+
+    A sender's next message is not sent before the last one has been brought or given up, where the
+    broker may lose one and keep the next (`IBroker.exact`). So what is sent again is never
+    overtaken. Different senders do not wait for each other.
     """
 
     def __init__(
-        self,
-        store: Callable[[Content], Coroutine[Any, Any, None]],
-        late: Callable[[], None],
-        clock: IReactorTime,
+        self, broker: IBroker, clock: IReactorTime, counts: Counts, refresh: Callable[[], None]
     ) -> None:
-        self._store = store
-        self._late = late
+        self._broker = broker
         self._clock = clock
         self._window = Window()
-        #: Under way, and not yet brought by our own follower: that may come before the broker
-        #: confirms, and so much more with it that the window has forgotten again.
-        self._unseen: set[int] = set()
-        #: Stored, but not brought in time by our own follower.
-        self._confirmed: dict[int, None] = {}
-        #: Stored, and waited for.
-        self._awaited: dict[int, Deferred[None]] = {}
+        self._read_back: ReadBack[int, None] = ReadBack(broker, clock, counts, refresh)
         self._under_way: Shared[int, bool] = Shared()
+        self._lines: dict[Hashable, DeferredLock] = {}
         self._pending = 0
 
     def __len__(self) -> int:
@@ -53,61 +49,73 @@ class Publishing:
 
     def repeats(self, key: int | None) -> bool:
         """The stream brought a record (None: no message); whether it repeats an earlier one."""
-        if key is not None:
-            self._confirmed.pop(key, None)
-            self._unseen.discard(key)
         repeated = self._window.repeats(key)
-        if key in self._awaited:
-            self._awaited.pop(key).callback(None)
+        if key is not None:
+            self._read_back.brought(key, None)
         return repeated
 
+    def caught_up(self) -> None:
+        """The stream brought all there is."""
+        self._read_back.caught_up()
+
     def forget(self) -> None:
-        """Know no ids any more: what the stream brings next is its beginning. What is waited for
+        """Know no ids any more: what the stream brings next is its beginning. What is under way
         may be lost with the stream."""
         self._window = Window()
-        self._confirmed = {}
-        awaited, self._awaited = self._awaited, {}
-        for shown in awaited.values():
-            shown.errback(Unavailable())
+        self._read_back.lost()
 
-    def release(self) -> None:
-        """Do not wait for what is stored: the follower is interrupted."""
-        awaited, self._awaited = self._awaited, {}
-        for key, shown in awaited.items():
-            self._confirmed[key] = None
-            shown.callback(None)
+    def publish(
+        self, stream: Stream, content: Content, sender: Hashable | None = None
+    ) -> Deferred[bool]:
+        """Store a message; what one ``sender`` publishes stays in order. Fires with True when the
+        stream has brought it, with False if it had before.
 
-    def publish(self, content: Content) -> Deferred[bool]:
-        """Store a message. Fires with True when it is safe, with False if it was stored before;
-        fails as ``store`` does."""
+        Fails as `chatd.brokers.read_back.ReadBack.append` does, after `PATIENCE` at the latest.
+        """
         key = content_key(content.user, content.id)
-        if not content.fresh and (key in self._window or key in self._confirmed):
+        if not content.fresh and key in self._window:
             return succeed(False)
-        return self._under_way.run(key, lambda: self._append(key, content))
+        return self._under_way.run(key, lambda: self._publish(stream, key, content, sender))
 
-    async def _append(self, key: int, content: Content) -> bool:
+    async def _publish(
+        self, stream: Stream, key: int, content: Content, sender: Hashable | None
+    ) -> bool:
         if self._pending >= PENDING:
-            raise Unavailable
-        window = self._window
+            raise NotStored("too many messages to the room are under way")
         self._pending += 1
-        self._unseen.add(key)
         try:
-            await self._store(content)
-            if window is not self._window:
-                raise Unavailable  # the room began anew meanwhile
-            if key in self._unseen:
-                await self._shown(key)
+            until = self._clock.seconds() + PATIENCE
+            if sender is None or self._broker.exact:
+                await self._append(stream, key, content, until)
+            else:
+                async with self._in_line(sender, until):
+                    await self._append(stream, key, content, until)
         finally:
             self._pending -= 1
-            self._unseen.discard(key)
         return True
 
-    async def _shown(self, key: int) -> None:
-        shown: Deferred[None] = Deferred()
-        self._awaited[key] = shown
+    async def _append(self, stream: Stream, key: int, content: Content, until: float) -> None:
+        time = int(self._clock.seconds() * 1000)
+        body = content.record(time)
+        await self._read_back.append(stream, key, body, content.id, time, until)
+
+    @asynccontextmanager
+    async def _in_line(self, sender: Hashable, until: float) -> AsyncIterator[None]:
+        """Behind what ``sender`` published before; `NotStored` if its turn does not come."""
+        line = self._lines.setdefault(sender, DeferredLock())
+        turn = line.acquire()
+        if not turn.called:
+            turn.addTimeout(until - self._clock.seconds(), self._clock, _too_late)
+        await turn
         try:
-            await shown.addTimeout(SHOWN, self._clock)
-        except TimeoutError:
-            del self._awaited[key]
-            self._confirmed[key] = None
-            self._late()
+            if self._clock.seconds() >= until:
+                _too_late()
+            yield
+        finally:
+            line.release()
+            if not line.locked:
+                self._lines.pop(sender, None)
+
+
+def _too_late(*_: object) -> NoReturn:
+    raise NotStored("the messages before it are still under way")

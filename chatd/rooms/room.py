@@ -6,7 +6,7 @@ thing subscribers ever see; publishing just appends. So all readers, on all node
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,10 +18,12 @@ from chatd.brokers.interfaces import (
     IFollower,
     IFollowing,
     NoSuchStream,
+    NotStored,
     Record,
     Stream,
     Unavailable,
 )
+from chatd.brokers.read_back import Counts
 from chatd.presence.board import News
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.messages import WINDOW, BadRecord, Content, Message, read_message
@@ -32,7 +34,7 @@ from chatd.rooms.context import Node as Node
 from chatd.rooms.fanout import Audience, tell, tell_presence
 from chatd.rooms.history import PAGE_BYTES, PAGE_MESSAGES, Page
 from chatd.rooms.interfaces import ISubscriber
-from chatd.rooms.publisher import Publishing
+from chatd.rooms.publisher import Publisher
 from chatd.rooms.subscription import Subscription
 from chatd.timing.singleflight import Waiters
 
@@ -61,7 +63,8 @@ class Room:
         self.node = node
         self._gone = gone
         self._audience = Audience()
-        self._publishing = Publishing(self._store, self._refresh, node.clock)
+        counts = Counts(node.metrics.false_confirms.inc, node.metrics.resent.inc)
+        self._publisher = Publisher(node.broker, node.clock, counts, self._refresh)
         self._following: IFollowing | None = None
         self._level: Waiters[None] = Waiters()
         self._truncated = False
@@ -100,7 +103,7 @@ class Room:
         self._history = []
         self._truncated = False
         self.recent.clear(-1)
-        self._publishing.forget()
+        self._publisher.forget()
         self._level.fire(None)  # who waits had better look again
 
     def renew(self, stream: Stream) -> None:
@@ -119,7 +122,7 @@ class Room:
             self.subscriptions
             or self._holders
             or len(self.news)
-            or len(self._publishing)
+            or len(self._publisher)
             or self.node.clock.seconds() < self._busy_until
         )
 
@@ -141,13 +144,13 @@ class Room:
             self._resume_after(end)
         self.head = max(self.head, end)
         self.attachment = Attachment.LEVEL
+        self._publisher.caught_up()
         self._level.fire(None)
         self._stranded.resume()
 
     def interrupted(self) -> None:
         if self.attachment is Attachment.LEVEL:
             self.attachment = Attachment.AWAY
-            self._publishing.release()
             self._stranded.wait()
 
     def truncated(self) -> None:
@@ -220,7 +223,7 @@ class Room:
         try:
             message = read_message(self.stream.room, cursor, record.body)
         except BadRecord as e:
-            self._publishing.repeats(None)
+            self._publisher.repeats(None)
             self.node.metrics.bad_records.inc()
             self._log.warn(
                 "{room} at {offset}: skipped a record that is no message: {why}",
@@ -229,7 +232,7 @@ class Room:
                 why=str(e),
             )
             return None
-        return None if self._publishing.repeats(message.key) else message
+        return None if self._publisher.repeats(message.key) else message
 
     # -- fan-out -----------------------------------------------------------------------------------
 
@@ -295,21 +298,20 @@ class Room:
 
     # -- publishing --------------------------------------------------------------------------------
 
-    def publish(self, content: Content) -> Deferred[bool]:
-        """Store a message. Fires with True when it is safe, with False if it was stored before;
-        fails with `Unavailable` or `NoSuchStream`. The room must have been attached."""
-        return self._publishing.publish(content)
+    async def publish(self, content: Content, sender: Hashable | None = None) -> bool:
+        """Store a message; what one ``sender`` publishes stays in order. True when the stream has
+        brought it, False if it had before; fails with `Unavailable` (`NotStored` where nothing
+        was) or `NoSuchStream`. The room must have been attached."""
+        if not self.known:
+            raise NotStored("the room's stream cannot be read")
+        new = await self._publisher.publish(self.stream, content, sender)
+        if new:
+            self.node.metrics.published.inc()
+        return new
 
     def _refresh(self) -> None:
         if self._following is not None:
             self._following.refresh()
-
-    async def _store(self, content: Content) -> None:
-        if self.attachment is not Attachment.LEVEL:
-            raise Unavailable
-        time = int(self.node.clock.seconds() * 1000)
-        await self.node.broker.append(self.stream, content.record(time), content.id, time)
-        self.node.metrics.published.inc()
 
 
 def _late(result: object, timeout: float) -> None:

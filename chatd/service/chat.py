@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from secrets import token_hex
 
 from attrs import define, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from chatd.access.identity import Identity
-from chatd.brokers.interfaces import NoSuchStream, Unavailable
+from chatd.brokers.interfaces import NoSuchStream, NotStored, Unavailable
 from chatd.directory.directory import Directory, unavailable
 from chatd.directory.projection import Entry
 from chatd.presence.board import Presence
@@ -80,22 +80,41 @@ class Chat:
     # -- publishing --------------------------------------------------------------------------------
 
     async def publish(
-        self, identity: Identity, room: object, text: object, data: object = None, id: object = None
+        self,
+        identity: Identity,
+        room: object,
+        text: object,
+        data: object = None,
+        id: object = None,
+        sender: Hashable | None = None,
     ) -> Receipt:
-        """Publish what a client sent, unchecked as it is. The message is safe when this returns."""
+        """Publish what a client sent, unchecked as it is. The message is safe when this returns.
+        What one ``sender`` publishes to a room is stored in the order of the calls.
+
+        `ChatError` unavailable names the message's id, and says whether nothing was stored.
+        """
         name = room_name(room)
         fresh = id is None
         key = token_hex(ID_BYTES) if fresh else message_id(id)
         checked, more = check_content(text, data, self.max_text)
+        content = Content(identity.user, key, checked, more, fresh)
         try:
-            there = await self.room(identity, name)
-            new = await there.publish(Content(identity.user, key, checked, more, fresh))
-        except Unavailable:
-            raise unavailable() from None
+            there = await self._room_to_write(identity, name)
+            new = await there.publish(content, sender)
+        except Unavailable as e:
+            raise unavailable(e).about(name, key) from None
         except NoSuchStream:
             self.rooms.lost(there)
-            raise unavailable() from None
+            raise unavailable(NotStored("the room begins anew")).about(name, key) from None
         return Receipt(key, new)
+
+    async def _room_to_write(self, identity: Identity, name: str) -> Room:
+        try:
+            return await self.room(identity, name)
+        except ChatError as e:
+            if e.code is Code.UNAVAILABLE:
+                raise NotStored("the room cannot be read") from None
+            raise
 
     # -- reading -----------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
 from chatd.brokers.interfaces import Retention
+from chatd.brokers.read_back import Counts
 from chatd.directory.directory import Directory
 from chatd.presence.board import PRESENCE_LIMIT, Presence
 from chatd.presence.replication import Gossip
@@ -44,7 +45,8 @@ def compose(
     """The domain of the node called ``name``, on ``broker`` (an `IBroker`). Sizes in bytes;
     ``presence_limit`` in members of a room."""
     presence = Presence(clock, name, presence_limit)
-    directory = Directory(broker, clock)
+    counts = Counts(metrics.false_confirms.inc, metrics.resent.inc)
+    directory = Directory(broker, clock, counts)
     context = Node(broker, clock, Archive(broker, clock), Budget(cache_bytes), retention, metrics)
     rooms = Rooms(context, directory)
     presence.show_to(rooms)

@@ -101,9 +101,9 @@ class Session:
         """Publish to a room, joined or not; a join asked for before comes first."""
         if self._turns and isinstance(room, str) and (name := room_name(room)) in self._turns:
             return await self._in_turn(
-                name, lambda: self.chat.publish(self.identity, room, text, data, id)
+                name, lambda: self.chat.publish(self.identity, room, text, data, id, sender=self)
             )
-        return await self.chat.publish(self.identity, room, text, data, id)
+        return await self.chat.publish(self.identity, room, text, data, id, sender=self)
 
     async def leave_in_turn(self, name: str) -> None:
         """Leave ``name`` after what was asked of it before."""

@@ -32,6 +32,11 @@ class Metrics:
             return Counter(f"chatd_{name}", text, labels, registry=registry)
 
         self.published = counter("messages_published", "Messages stored by this node.")
+        self.false_confirms = counter(
+            "false_confirms",
+            "Records that the broker confirmed and did not store, appended again.",
+        )
+        self.resent = counter("unconfirmed_resent", "Records without a confirm, appended again.")
         self.delivered = counter("messages_delivered", "Messages handed to live subscribers.")
         self.bad_records = counter("bad_records", "Records skipped: no chat message.")
         self.errors = counter("errors", "Requests refused.", "code")

@@ -191,7 +191,7 @@ class RecoverySuite(ServingTests):
         there = node.service.chat.rooms.get(node.service.chat.directory.get(room))
         assert there is not None
         key = content_key("ann", _id(texts[-1]))
-        await until(lambda: key in there._publishing._window)
+        await until(lambda: key in there._publisher._window)
 
     async def _publish(self, node: Node, text: str, room: str = "lobby") -> None:
         await node.service.chat.publish(Identity("ann"), room, text, None, _id(text))

@@ -351,7 +351,9 @@ class Answer:
     def code(self) -> str:
         """The error code in the body, which must be an error as the contract shapes it."""
         error = self.json
-        assert set(error) == {"type", "code", "text"}, error
+        assert {"type", "code", "text"} <= set(error) <= {"type", "code", "text", "id", "stored"}, (
+            error
+        )
         assert error["type"] == "error"
         assert error["text"]
         return str(error["code"])

@@ -215,6 +215,7 @@ class World:
         budget: int = RECENT_TOTAL,
         room: str = "lobby",
         reader: type[Reader] = Reader,
+        broker: type[MemoryBroker] = MemoryBroker,
     ) -> None:
         self.reader = reader
         self.clock = Clock()
@@ -222,7 +223,7 @@ class World:
         self.retention = retention or Retention()
         self.limit = limit
         self.budget = budget
-        first = MemoryBroker(self.clock, self.retention, skip)
+        first = broker(self.clock, self.retention, skip)
         brokers = [first] + [first.peer() for _ in range(nodes - 1)]
         self.sites = [Site(f"node-{n}", b, self.clock, self) for n, b in enumerate(brokers)]
         for site in self.sites:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from chatd.brokers.interfaces import DIRECTORY, Retention, Stream, Unavailable
-from chatd.brokers.rabbitmq import follower as amqp_follow
+from chatd.brokers.rabbitmq import publisher as amqp_publish
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.messages import BadRecord, read_message
 from chatd.protocol.timestamps import parse_time
@@ -158,7 +158,7 @@ class NeighbourTests(Neighbours):
         self.assertEqual(follower.calls, ["caught_up", "gone"])
 
     async def test_the_name_given_to_a_new_stream(self) -> None:
-        self.patch(amqp_follow, "FENCE", 0.1)
+        self.patch(amqp_publish, "FENCE_SHOWN", 0.02)
         for n in range(5):
             await self.broker.append(self.stream, body(f"m{n}"), f"m{n}", 0)
         follower = await self.followed(self.stream)

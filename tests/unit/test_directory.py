@@ -184,7 +184,7 @@ class AwayTests(DirectoryCase):
         with mock.patch.object(self.world.broker, "append", return_value=succeed(None)):
             error = self.world.error(self.one.create("attic"), within=PATIENCE + 1)
         self.assertIs(error.code, Code.UNAVAILABLE)
-        self.assertFalse(self.one._waiting)
+        self.assertFalse(len(self.one._read_back))
 
     def test_stored_although_it_seemed_to_fail(self) -> None:
         creating = self.world.begin(self.one.create("attic"))

@@ -15,7 +15,7 @@ from chatd.brokers.interfaces import Retention, Unavailable
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import Code
 from chatd.protocol.messages import WINDOW, Content
-from chatd.rooms.publisher import SHOWN
+from chatd.rooms.publisher import PATIENCE
 from chatd.rooms.registry import SWEEP
 from chatd.rooms.room import IDLE, TAIL, Attachment
 from chatd.rooms.start_position import After, Last, Since
@@ -70,25 +70,29 @@ class PublishTests(RoomCase):
     def test_the_same_id_between_its_confirmation_and_its_return(self) -> None:
         room = self.world.room()
         content = Content("ann", "k", "hello")
-        with (
-            mock.patch.object(room, "records"),  # our follower lags
-            mock.patch.object(type(room._following), "refresh") as refresh,
-        ):
+        with mock.patch.object(room, "records") as records:  # our follower lags
             waiting = [self.world.begin(room.publish(content)) for _ in range(2)]
             self.world.turn()
             self.assertEqual(waiting, [[], []], "acknowledged before it can be read here")
-            self.world.advance(SHOWN)
-            self.assertEqual(waiting, [[True], [True]], "it is stored, after all")
-            refresh.assert_called_once_with()
-            self.assertFalse(self.world.do(room.publish(content)))
+            room.interrupted()
+            self.world.advance(PATIENCE - 1)
+            self.assertEqual(waiting, [[], []], "acknowledged unseen")
+            late = self.world.begin(room.publish(content))
+        room.records(records.call_args[0][0])
+        self.assertEqual([*waiting, late], [[True], [True], [True]])
+        self.assertFalse(self.world.do(room.publish(content)))
 
-    def test_what_is_stored_is_acknowledged_when_the_broker_goes_away(self) -> None:
+    def test_what_is_not_seen_in_time_is_not_acknowledged(self) -> None:
         room = self.world.room()
         with mock.patch.object(room, "records"):
-            waiting = self.world.begin(room.publish(Content("ann", "k", "hello")))
-            self.world.turn()
-            room.interrupted()
-            self.assertEqual(waiting, [True])
+            error = self.world.error(
+                self.world.sites[0].chat.publish(Identity("ann"), "lobby", "hello", None, "k"),
+                within=PATIENCE + 1,
+            )
+        frame = error.frame()
+        self.assertEqual((frame["code"], frame["id"]), ("unavailable", "k"))
+        self.assertNotIn("stored", frame)
+        self.assertFalse(len(room._publisher))
 
     def test_what_only_a_vanished_stream_held_is_not(self) -> None:
         room = self.world.room()
@@ -180,7 +184,6 @@ class PublishTests(RoomCase):
         self.world.turn()
         waiting[0].trap(Unavailable)
         self.assertEqual(self.world.do(self.world.broker.end(self.world.stream())), 0)
-        self.assertFalse(room._publishing._confirmed)
 
 
 class SameForAllTests(RoomCase):

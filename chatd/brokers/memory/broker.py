@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
@@ -23,6 +23,7 @@ from chatd.brokers.interfaces import (
     IFollower,
     IFollowing,
     NoSuchStream,
+    NotStored,
     Record,
     Retention,
     Stream,
@@ -148,6 +149,7 @@ class MemoryBroker(LocalFanout, Service):
     """
 
     name = "broker"
+    exact = True
 
     def __init__(
         self,
@@ -218,8 +220,11 @@ class MemoryBroker(LocalFanout, Service):
     def append(self, stream: Stream, body: bytes, message_id: str, time: int) -> Deferred[None]:
         return self._submit(lambda: self._world.append(stream, body, time))
 
+    def distrust(self, stream: Stream, since: float) -> Deferred[None]:
+        return succeed(None)
+
     def follow(self, stream: Stream, tail: int | None, follower: IFollower) -> IFollowing:
-        following = Following(stream, tail, follower, self._forget)
+        following = Following(stream, tail, follower, self._forget, self._world.wake)
         self._followings.setdefault(stream, []).append(following)
         self._world.wake(stream)
         return following
@@ -253,7 +258,7 @@ class MemoryBroker(LocalFanout, Service):
 
     def _submit(self, work: Callable[[], T]) -> Deferred[T]:
         if not self.ready:
-            return fail(Unavailable("the broker is away"))
+            return fail(NotStored("the broker is away"))
         return self._world.submit(self, work)
 
     def _leave(self, stored: bool) -> None:

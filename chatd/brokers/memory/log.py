@@ -100,6 +100,7 @@ class Following:
     tail: int | None
     follower: IFollower
     forget: Callable[[Following], None]
+    wake: Callable[[Stream], None]
     state: State = State.STARTING
     log: Log | None = None
     position: int = 0
@@ -111,7 +112,8 @@ class Following:
         self.forget(self)
 
     def refresh(self) -> None:
-        """Nothing to do: what is stored is handed over in the same turn."""
+        self.interrupt()
+        self.wake(self.stream)
 
     def interrupt(self) -> None:
         """The broker goes away; `advance` begins again after the position."""

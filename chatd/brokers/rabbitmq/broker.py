@@ -1,8 +1,9 @@
 """RabbitMQ as a broker: any number of chatd nodes become one chat. See `IBroker`.
 
 Streams are RabbitMQ streams, reached over AMQP 0-9-1 so that other programs can take part with any
-AMQP library (protocol, section 7). The parts: ``amqp_publish`` sends, ``amqp_follow`` follows,
-``amqp_read`` reads pieces, ``amqp_streams`` makes and deletes, ``amqp_record`` is what a record is.
+AMQP library (protocol, section 7). The parts: ``publisher`` sends, over ``publish_channels``,
+``follower`` follows, ``reader`` reads pieces, ``queues`` makes and deletes, ``records`` is what a
+record is.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ READERS, MAKERS = 8, 8
 class AMQPBroker(MultiService):
     """A broker at ``url``. ``retention`` is for streams created from now on."""
 
+    exact = False
     _log = Logger()
 
     def __init__(self, reactor: Any, url: BrokerURL, retention: Retention | None = None) -> None:
@@ -52,7 +54,7 @@ class AMQPBroker(MultiService):
         self.lanes: Lanes | None = None
         self._readers = ChannelPool(reactor, READERS)
         self._makers = ChannelPool(reactor, MAKERS)
-        self._publishing = Publishing()
+        self._publishing = Publishing(reactor)
         self._reading = Reading(reactor, self._readers, self._publishing)
         self._streams = Streams(self._makers, retention or Retention())
         self._followings: dict[Following, None] = {}
@@ -94,6 +96,7 @@ class AMQPBroker(MultiService):
         self.lanes = None
         self._readers.lost()
         self._makers.lost()
+        self.leader_changed()  # a node may be down
         for following in list(self._followings):
             following.lost()
 
@@ -112,9 +115,16 @@ class AMQPBroker(MultiService):
     def append(self, stream: Stream, body: bytes, message_id: str, time: int) -> Deferred[None]:
         return self._publishing.append(stream, body, message_id, time)
 
-    def fence(self, stream: Stream) -> Deferred[None]:
-        """Append a fence; see `chatd.brokers.rabbitmq.consumer`."""
-        return self._publishing.fence(stream)
+    def distrust(self, stream: Stream, since: float) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._publishing.channels.distrust(stream, since))
+
+    def leader_changed(self) -> None:
+        """Some stream may have another leader."""
+        self._publishing.channels.leader_changed()
+
+    def fence(self, stream: Stream, done: Callable[[], bool]) -> Deferred[bool]:
+        """Append fences; see `chatd.brokers.rabbitmq.publisher.Publishing.fence`."""
+        return Deferred.fromCoroutine(self._publishing.fence(stream, done))
 
     def follow(self, stream: Stream, tail: int | None, follower: IFollower) -> IFollowing:
         following = Following(self, stream, tail, follower)

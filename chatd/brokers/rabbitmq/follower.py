@@ -23,8 +23,8 @@ from chatd.brokers.rabbitmq.consumer import Attachment
 from chatd.brokers.rabbitmq.records import is_fence, records
 from chatd.brokers.rabbitmq.shared_channels import Lane, Lanes
 
-#: Seconds: how long a stored fence may take to come; between attempts, at most.
-FENCE, LONGEST = 10.0, 5.0
+#: Seconds between attempts, at most.
+LONGEST = 5.0
 
 
 class Place(Enum):
@@ -48,8 +48,15 @@ class Helper(Protocol):
     #: None while the broker is away.
     lanes: Lanes | None
 
-    def fence(self, stream: Stream) -> Deferred[None]:
-        """Append a fence to the stream itself; `Unavailable`, `NoSuchStream`."""
+    def fence(self, stream: Stream, done: Callable[[], bool]) -> Deferred[bool]:
+        """Append fences to the stream itself until ``done()``, or in vain (False); `Unavailable`,
+        `NoSuchStream`."""
+
+    def end(self, stream: Stream) -> Deferred[int]:
+        """The offset of the newest record, as `IBroker.end`."""
+
+    def leader_changed(self) -> None:
+        """Some stream may have another leader."""
 
     def exists(self, stream: Stream) -> Deferred[bool]:
         """Whether there is such a stream; `Unavailable`."""
@@ -192,15 +199,17 @@ class Following:
 
     def silent(self) -> None:
         attachment = self._attachment
-        self._helper.fence(self.stream).addCallbacks(
-            lambda _: self._fenced(attachment),
-            self._unfenced,
-            errbackArgs=(attachment,),
+        assert attachment is not None
+        fencing = self._helper.fence(
+            self.stream, lambda: attachment.delivered or attachment is not self._attachment
         )
+        fencing.addCallback(self._fenced, attachment)
+        fencing.addErrback(self._unfenced, attachment)
 
     def detached(self, suspect: bool) -> None:
         self._detach()
         if suspect:
+            self._helper.leader_changed()
             self._check()
         else:
             self.attach()
@@ -268,14 +277,23 @@ class Following:
         self._tell(follower.gone)
         self.stop()
 
-    def _fenced(self, attachment: Attachment | None) -> None:
-        """The fence is stored, so something must come soon. If not, the stream ends before our
-        place: it is another one of the same name."""
-        if attachment is not None and attachment is self._attachment and not attachment.delivered:
-            self._wait(FENCE, lambda: None if attachment.delivered else self._gone())
+    def _fenced(self, came: bool, attachment: Attachment) -> Deferred[None] | None:
+        """If the fences are stored and none comes, the stream ends before our place: it is another
+        one of the same name. Or none is stored, whatever was said; its end tells."""
+        if came or attachment is not self._attachment:
+            return None
+        return self._helper.end(self.stream).addCallback(self._ends, attachment)
 
-    def _unfenced(self, failure: Failure, attachment: Attachment | None) -> None:
+    def _ends(self, end: int, attachment: Attachment) -> None:
+        if attachment is self._attachment and not attachment.delivered:
+            if self._seen is not None and end < self._seen:
+                self._gone()
+            else:
+                self._detach()
+                self._check()
+
+    def _unfenced(self, failure: Failure, attachment: Attachment) -> None:
         failure.trap(Unavailable, NoSuchStream)
-        if attachment is not None and attachment is self._attachment:
+        if attachment is self._attachment:
             self._detach()
             self._check()

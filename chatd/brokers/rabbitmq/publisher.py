@@ -5,15 +5,24 @@ broker stops reading from one that publishes while it is short of memory or disk
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred, fail
+from collections.abc import Callable
+
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from chatd.amqp.channel import Reason
 from chatd.amqp.client import Client
 from chatd.amqp.codec import encode_properties
-from chatd.amqp.confirms import NotConfirmed, Publisher, Unroutable, pack_address, pack_publish
-from chatd.brokers.interfaces import NoSuchStream, Stream, Unavailable
+from chatd.amqp.confirms import NotConfirmed, NotSent, Unroutable, pack_address, pack_publish
+from chatd.brokers.interfaces import NoSuchStream, NotStored, Stream, Unavailable
+from chatd.brokers.rabbitmq.publish_channels import PublishChannels
 from chatd.brokers.rabbitmq.records import FENCE, publish_properties
+
+#: Fences sent before it is believed that none comes, seconds that the first is waited for (each
+#: further one twice as long), and seconds between looks.
+FENCES, FENCE_SHOWN, FENCE_LOOK = 4, 0.5, 0.05
 
 MESSAGES, EVENTS, PRESENCE = "chatd", "chatd.events", "chatd.presence"
 
@@ -31,12 +40,14 @@ async def declare_exchanges(client: Client) -> None:
 
 
 class Publishing:
-    """The publishing connection's channels: one with confirms for records, one without."""
+    """The publishing connection: channels with confirms for records, one without for the rest."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: IReactorTime) -> None:
+        self.channels = PublishChannels(clock)
+        self._clock = clock
         self._client: Client | None = None
-        self._publisher: Publisher | None = None
         self._free_channel = 0
+        self._pauses: set[Deferred[None]] = set()
 
     @property
     def ready(self) -> bool:
@@ -50,7 +61,7 @@ class Publishing:
         def closed(reason: Reason) -> None:
             client.fail(f"a publishing channel was closed: {reason}")
 
-        self._publisher = await client.open_publisher(closed=closed)
+        await self.channels.connected(client)
         free = await client.open_channel()
         free.on_close = closed
         self._free_channel = free.id
@@ -58,7 +69,10 @@ class Publishing:
 
     def lost(self, reason: Reason) -> None:
         """There is none."""
-        self._client = self._publisher = None
+        self._client = None
+        self.channels.lost()
+        for pause in list(self._pauses):
+            pause.cancel()
 
     def append(self, stream: Stream, body: bytes, message_id: str, time: int) -> Deferred[None]:
         """As `IBroker.append`. The directory is reached by its name, rooms by theirs."""
@@ -67,18 +81,39 @@ class Publishing:
             return self._publish(stream, MESSAGES, stream.room, properties, body, message_id)
         return self._publish(stream, "", stream.name, properties, body, message_id)
 
-    def fence(self, stream: Stream) -> Deferred[None]:
-        """Append a fence (see `chatd.brokers.rabbitmq.consumer`) to the stream itself."""
-        return self._publish(stream, "", stream.name, FENCE, b"", "")
+    async def fence(self, stream: Stream, done: Callable[[], bool]) -> bool:
+        """Append fences (see `chatd.brokers.rabbitmq.consumer`) to the stream itself, one after
+        another on channels ever fresher, until ``done()``, which it tells, or there are `FENCES`.
+        Fails with `Unavailable` or `NoSuchStream`."""
+        for n in range(FENCES):
+            sent = self._clock.seconds()
+            await self._publish(stream, "", stream.name, FENCE, b"", "")
+            until = self._clock.seconds() + FENCE_SHOWN * 2.0**n
+            while not done() and self._clock.seconds() < until:
+                await self._pause(FENCE_LOOK)
+            if done():
+                return True
+            await self.channels.distrust(stream, sent)
+        return False
+
+    async def _pause(self, seconds: float) -> None:
+        pause: Deferred[None] = deferLater(self._clock, seconds)
+        self._pauses.add(pause)
+        try:
+            await pause
+        except CancelledError:
+            raise Unavailable("RabbitMQ is not connected") from None
+        finally:
+            self._pauses.discard(pause)
 
     def _publish(
         self, stream: Stream, exchange: str, key: str, properties: bytes, body: bytes, id: str
     ) -> Deferred[None]:
-        client, publisher = self._client, self._publisher
+        client, publisher = self._client, self.channels.of(stream)
         if client is None or publisher is None:
-            return fail(Unavailable("RabbitMQ is not connected"))
+            return fail(NotStored("RabbitMQ is not connected"))
         if client.blocked is not None:
-            return fail(Unavailable(f"RabbitMQ takes no messages: {client.blocked}"))
+            return fail(NotStored(f"RabbitMQ takes no messages: {client.blocked}"))
         address = pack_address(exchange, key, True)
         return publisher.publish(address, key, properties, body, id).addErrback(_refused, stream)
 
@@ -102,5 +137,7 @@ class Publishing:
 def _refused(failure: Failure, stream: Stream) -> None:
     if failure.check(Unroutable):
         raise NoSuchStream(stream.name) from None
+    if failure.check(NotSent):
+        raise NotStored(str(failure.value)) from None
     failure.trap(NotConfirmed)
     raise Unavailable(str(failure.value)) from None

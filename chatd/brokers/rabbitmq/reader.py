@@ -77,7 +77,14 @@ class _Reader:
         if self._fence is None:
             self._end()
         else:
-            self._fence.fence(self._stream).addErrback(self._fail)
+            fencing = self._fence.fence(
+                self._stream, lambda: bool(self.gathered) or self.done.called
+            )
+            Deferred.fromCoroutine(fencing).addCallbacks(self._fenced, self._fail)
+
+    def _fenced(self, came: bool) -> None:
+        if not came:
+            self._fail(Unavailable("the stream does not bring what it stored"))
 
     def detached(self, suspect: bool) -> None:
         self._fail(NoSuchStream(self._stream.name))

@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from attrs import frozen
 from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred, TimeoutError, ensureDeferred, fail
+from twisted.internet.defer import Deferred, TimeoutError, ensureDeferred, fail, succeed
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -26,6 +26,7 @@ from chatd.brokers.interfaces import (
     IBroker,
     IFollower,
     IFollowing,
+    NotStored,
     Record,
     Retention,
     Stream,
@@ -73,6 +74,7 @@ class SQLiteBroker(LocalFanout, Service):
     """
 
     name = "broker"
+    exact = True
     _log = Logger()
 
     def __init__(self, reactor: Any, path: str, retention: Retention | None = None) -> None:
@@ -164,6 +166,9 @@ class SQLiteBroker(LocalFanout, Service):
     def append(self, stream: Stream, body: bytes, message_id: str, time: int) -> Deferred[None]:
         return self._submit(Append(stream, body, time))
 
+    def distrust(self, stream: Stream, since: float) -> Deferred[None]:
+        return succeed(None)
+
     def follow(self, stream: Stream, tail: int | None, follower: IFollower) -> IFollowing:
         following = Following(stream, tail, follower, self._page, self._forget)
         self._followings.setdefault(stream, []).append(following)
@@ -189,7 +194,7 @@ class SQLiteBroker(LocalFanout, Service):
 
     def _submit(self, work: Append | Create | Delete) -> Deferred[None]:
         if not self.running or self._open is None:
-            return fail(Unavailable("the broker is not running"))
+            return fail(NotStored("the broker is not running"))
         return self._open.commits.submit(work)
 
     def _ask(self, question: Callable[[Reader], T]) -> Deferred[T]:

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from chatd.brokers.interfaces import Unavailable
+from chatd.brokers.interfaces import NotStored, Unavailable
 from chatd.brokers.sqlite.writer import Append, Changes, Work
 
 P = ParamSpec("P")
@@ -109,9 +109,9 @@ class GroupCommit:
     def submit(self, work: Work) -> Deferred[None]:
         """Have ``work`` done. Fails with `Unavailable`, or `NoSuchStream`."""
         if self.health is Health.STALLED:
-            return fail(Unavailable("the disk does not answer"))
+            return fail(NotStored("the disk does not answer"))
         if len(self._gathered) >= WAITING_RECORDS or self._bytes >= WAITING_BYTES:
-            return fail(Unavailable("too much waits for the disk"))
+            return fail(NotStored("too much waits for the disk"))
         self._gathered.append(work)
         if isinstance(work, Append):
             self._bytes += len(work.body)

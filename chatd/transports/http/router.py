@@ -231,8 +231,9 @@ class Api(Resource):
         headers = {"Retry-After": str(error.retry or 1)} if again else {}
         if error.code is Code.UNAUTHORIZED:
             headers["WWW-Authenticate"] = "Bearer"  # RFC 6750, section 3
-        body = {"type": "error", "code": error.code.word, "text": error.text}
         self._metrics.errors.labels(error.code.word).inc()
+        body = error.frame()
+        body.pop("room", None)  # the path says it
         return Reply(error.code.http, body, headers=headers)
 
     def _answer(self, reply: Reply | None, call: Call) -> None:

@@ -1,0 +1,222 @@
+"""An append counts when the stream has brought it: whatever the broker says, or leaves unsaid."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest import mock
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
+
+from chatd.access.identity import Identity
+from chatd.brokers.interfaces import DIRECTORY, NotStored
+from chatd.brokers.read_back import CONFIRM, SHOWN
+from chatd.protocol.errors import ChatError
+from chatd.rooms.publisher import PATIENCE
+from tests.support.lying_broker import LATE, Lie, LyingBroker
+from tests.support.world import World
+
+#: Seconds in which one lie is mended.
+MENDED = CONFIRM + SHOWN + 0.5
+
+
+class ReadBackCase(TestCase):
+    def setUp(self) -> None:
+        self.world = World(broker=LyingBroker)
+        broker = self.world.broker
+        assert isinstance(broker, LyingBroker)
+        self.broker = broker
+        self.bob = self.world.join("lobby", "bob")
+        self.broker.appended.clear()
+
+    def first(self, lie: Lie, times: int = 1) -> None:
+        """The next ``times`` appends are lied about."""
+        self.broker.lie = lambda stream, number, channel: lie if number < times else Lie.NONE
+
+    def say(self, text: str, sender: object = None, user: str = "ann") -> list[Any]:
+        publish = self.world.sites[0].chat.publish(
+            Identity(user), "lobby", text, None, text, sender=sender
+        )
+        outcome = self.world.begin(publish)
+        self.world.turn()
+        return outcome
+
+    def count(self, name: str) -> float:
+        value = self.world.sites[0].metrics.registry.get_sample_value(f"chatd_{name}_total")
+        assert value is not None
+        return value
+
+
+class HealTests(ReadBackCase):
+    def mended(self, lie: Lie, times: int = 1) -> None:
+        self.first(lie, times)
+        outcome = self.say("hello")
+        self.assertEqual(outcome, [], "acknowledged unseen")
+        self.world.advance(MENDED)
+        self.assertEqual([receipt.id for receipt in outcome], ["hello"])
+        self.world.advance(LATE)
+        self.assertEqual(self.bob.texts, ["hello"])
+
+    def test_confirmed_and_not_stored(self) -> None:
+        self.mended(Lie.CONFIRM_ONLY)
+        self.assertEqual(self.count("false_confirms"), 1)
+        self.assertEqual(len(self.broker.distrusted), 1)
+
+    def test_what_is_sent_again_is_the_same(self) -> None:
+        self.mended(Lie.CONFIRM_ONLY)
+        self.assertEqual(len(self.broker.appended), 2)
+        self.assertEqual(len(set(self.broker.appended)), 1)
+
+    def test_confirmed_and_stored_late(self) -> None:
+        self.mended(Lie.STORE_LATE)
+
+    def test_neither_confirmed_nor_stored(self) -> None:
+        self.mended(Lie.DROP)
+        self.assertEqual(self.count("unconfirmed_resent"), 1)
+
+    def test_refused(self) -> None:
+        self.mended(Lie.REFUSE)
+
+    def test_a_confirm_that_never_comes_is_not_waited_for(self) -> None:
+        self.first(Lie.STORE_ONLY)
+        self.assertEqual([receipt.id for receipt in self.say("hello")], ["hello"])
+        self.world.advance(PATIENCE)
+        self.assertEqual(len(self.broker.appended), 1)
+
+    def test_stored_twice(self) -> None:
+        self.first(Lie.STORE_TWICE)
+        self.assertEqual([receipt.id for receipt in self.say("hello")], ["hello"])
+        self.assertEqual(self.bob.texts, ["hello"])
+
+    def test_a_channel_that_goes_on_lying(self) -> None:
+        """Only the third way tells the truth."""
+        self.broker.lie = lambda stream, number, channel: (
+            Lie.CONFIRM_ONLY if channel < 2 else Lie.NONE
+        )
+        outcome = self.say("hello")
+        self.world.advance(PATIENCE - 2)
+        self.assertEqual([receipt.id for receipt in outcome], ["hello"])
+        self.assertEqual(self.count("false_confirms"), 2)
+
+    def test_a_late_follower_is_no_false_confirm(self) -> None:
+        """It is asked to begin again, and brings what is there."""
+        following = self.world.room()._following
+        with mock.patch.object(type(following), "advance"):  # it was left behind
+            outcome = self.say("hello")
+            self.assertEqual(outcome, [])
+        self.world.advance(MENDED)
+        self.assertEqual([receipt.id for receipt in outcome], ["hello"])
+        self.assertEqual(len(self.broker.appended), 1)
+        self.assertFalse(self.broker.distrusted)
+
+    def test_what_is_looked_for_is_joined(self) -> None:
+        self.first(Lie.CONFIRM_ONLY)
+        outcomes = [self.say("hello"), self.say("hello")]
+        self.world.advance(MENDED)
+        self.assertEqual([o[0].id for o in outcomes], ["hello"] * 2)
+        self.assertEqual(self.bob.texts, ["hello"])
+        self.assertFalse(self.say("hello")[0].new)
+
+
+class RefusalTests(ReadBackCase):
+    def refused(self, outcome: list[Any]) -> dict[str, Any]:
+        error = outcome[0].value
+        assert isinstance(error, ChatError)
+        return error.frame()
+
+    def test_never_stored(self) -> None:
+        self.first(Lie.CONFIRM_ONLY, 1000)
+        outcome = self.say("hello")
+        self.world.advance(PATIENCE + 1)
+        frame = self.refused(outcome)
+        self.assertEqual((frame["code"], frame["id"]), ("unavailable", "hello"))
+        self.assertNotIn("stored", frame)
+        self.assertLess(len(self.broker.appended), 6, "sent too often")
+        self.assertFalse(self.bob.texts)
+
+    def test_known_to_be_stored_nowhere(self) -> None:
+        with mock.patch.object(
+            self.broker, "append", side_effect=lambda *_: _failed(NotStored("it is full"))
+        ):
+            frame = self.refused(self.say("hello"))
+        self.assertEqual((frame["id"], frame["stored"]), ("hello", False))
+        self.assertIn("it is full", frame["text"])
+
+    def test_the_room_cannot_be_read(self) -> None:
+        self.bob.session.close()  # type: ignore[attr-defined]
+        self.world.forget()
+        self.broker.interrupt()
+        outcome = self.say("hello")
+        self.world.advance(PATIENCE + 1)
+        self.assertIs(self.refused(outcome)["stored"], False)
+
+    def test_nothing_is_left_behind(self) -> None:
+        self.first(Lie.CONFIRM_ONLY, 1000)
+        before = len(self.world.clock.getDelayedCalls())
+        self.say("hello", sender=self)
+        self.world.advance(PATIENCE + 1)
+        publisher = self.world.room()._publisher
+        self.assertFalse(publisher._lines)
+        self.assertFalse(len(publisher._read_back))
+        self.assertFalse(len(publisher))
+        self.assertLessEqual(len(self.world.clock.getDelayedCalls()), before)
+
+
+class OrderTests(ReadBackCase):
+    def test_what_one_sender_says_stays_in_order(self) -> None:
+        """The first is dropped, and those behind it would not have been."""
+        sender = object()
+        for lie in (Lie.CONFIRM_ONLY, Lie.DROP, Lie.STORE_LATE):
+            self.broker.appended.clear()
+            before = len(self.bob.texts)
+            self.first(lie)
+            texts = [f"{lie.name}-{n}" for n in range(20)]
+            outcomes = [self.say(text, sender) for text in texts]
+            self.world.advance(MENDED + LATE)
+            self.assertEqual([o[0].id for o in outcomes], texts)
+            self.assertEqual(self.bob.texts[before:], texts)
+
+    def test_others_do_not_wait(self) -> None:
+        self.first(Lie.CONFIRM_ONLY)
+        slow, quick = self.say("slow", object()), self.say("quick", object())
+        self.assertEqual((slow, [r.id for r in quick]), ([], ["quick"]))
+        self.world.advance(MENDED)
+        self.assertEqual(self.bob.texts, ["quick", "slow"])
+
+    def test_who_never_gets_a_turn_is_told_that_nothing_was_stored(self) -> None:
+        sender = object()
+        self.first(Lie.CONFIRM_ONLY, 1000)
+        outcomes = [self.say(text, sender) for text in ("one", "two")]
+        self.world.advance(PATIENCE + 1)
+        first, second = (o[0].value.frame() for o in outcomes)
+        self.assertNotIn("stored", first)
+        self.assertIs(second["stored"], False)
+
+
+class DirectoryTests(ReadBackCase):
+    def test_a_change_that_was_confirmed_and_not_stored(self) -> None:
+        for lie in (Lie.CONFIRM_ONLY, Lie.DROP, Lie.STORE_LATE, Lie.STORE_TWICE):
+            self.broker.appended.clear()
+            self.first(lie)
+            created = self.world.begin(self.world.sites[0].directory.create(f"room-{lie.name}"))
+            self.world.advance(MENDED)
+            self.assertEqual(created, [True])
+            self.world.advance(LATE)
+
+    def test_a_repeated_event_changes_nothing(self) -> None:
+        """Created, deleted, and the first event once more: it stays deleted."""
+        directory = self.world.sites[0].directory
+        self.broker.appended.clear()
+        self.world.do(directory.create("attic"))
+        self.world.do(directory.delete("attic"))
+        self.broker.store(DIRECTORY, self.broker.appended[0], self.world.now)
+        self.world.turn()
+        self.assertIsNone(directory.find("attic"))
+        fresh = self.world.add_site()
+        self.assertIsNone(fresh.directory.find("attic"))
+
+
+def _failed(error: Exception) -> Deferred[None]:
+    failed: Deferred[None] = Deferred()
+    failed.errback(error)
+    return failed
