@@ -15,7 +15,7 @@ PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-
 NPM := typescript@5.9.3 axe-core@4.11.4
 TSC := .cache/js/node_modules/.bin/tsc
 
-.PHONY: help run test test-rabbitmq4 torture newest check bench format news clean
+.PHONY: help run test test-rabbitmq4 test-leader-kills torture newest check bench format news clean
 
 help:  ## say what there is to do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ test: .venv/.develop .cache/js/.installed  ## run all tests: make test TESTS=tes
 test-rabbitmq4: .venv/.develop  ## run the broker's tests on RabbitMQ 4.0, set up beside the system
 	@.ci/system $(PACKAGES)
 	CHATD_TEST_RABBITMQ=$$(.ci/rabbitmq4) pytest -m rabbitmq $(TESTS)
+
+test-leader-kills: .venv/.develop  ## kill the leaders of streams under load: make test-leader-kills KILLS=20
+	@.ci/system $(PACKAGES)
+	CHATD_TEST_KILLS=$(or $(KILLS),20) pytest --capture=no tests/system/test_leader_kills.py
 
 torture: .venv/.develop  ## break things for hours: make torture TORTURE="--broker cluster --seconds 3600"
 	@.ci/system $(PACKAGES)

@@ -39,11 +39,12 @@ class Door:
 
     def open(self, transport: Any) -> Callable[[], None] | None:
         """Count a connection that has asked for nothing yet; call what is returned when it ends.
-        ``None`` for one too many."""
+        One too many is cut at once, and ``None`` returned."""
         peer = getattr(transport.getPeer(), "host", None)
         try:
             return self.sockets.admit(self.gate.source(peer))
         except ChatError:
+            transport.abortConnection()
             return None
 
     def identify(

@@ -50,10 +50,9 @@ class Run:
         telling = asyncio.create_task(self._tell(time.monotonic() + seconds))
         everything = [breaking, telling, *tasks]
         await asyncio.wait(everything, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
-        self.schedule.stopping = True
-        await breaking
+        breaking.cancel()
         telling.cancel()
-        await asyncio.gather(telling, return_exceptions=True)
+        await asyncio.gather(breaking, telling, return_exceptions=True)
         await asyncio.to_thread(self.site.heal)
         await self._finish(tasks)
 

@@ -1,0 +1,213 @@
+"""The leader of a room's stream is killed, again and again, with publishes in flight.
+
+Three RabbitMQ nodes, three chatd processes; in each room several writers, that send a few messages
+at once and never wait to be heard, and a reader on each chatd node.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from itertools import count
+from time import monotonic
+from urllib.request import ProxyHandler, build_opener
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.threads import deferToThread
+
+from tests.support.daemon import Daemon
+from tests.support.rabbit import Cluster, Node
+from tests.support.talk import Talker
+from tests.support.waiting import pause, until
+
+_open = build_opener(ProxyHandler({})).open
+
+ROOMS = tuple(f"room{n}" for n in range(6))
+WRITERS = 3
+#: Messages that a writer sends at once.
+BURST = 5
+#: Seconds within which each publish must be answered, whatever is broken.
+BOUND = 20.0
+
+
+@define(eq=False)
+class Writer:
+    """Sends bursts of messages, and what is answered ``unavailable`` again under its id."""
+
+    talker: Talker
+    room: str
+    name: str
+    #: All ids in the order in which they were sent first, and those acknowledged.
+    sent: list[str] = field(factory=list)
+    acked: list[str] = field(factory=list)
+    #: Ids that were refused at first; nothing is promised about their order.
+    refused: set[str] = field(factory=set)
+    refusals: Counter[str] = field(factory=Counter)
+    longest: float = 0.0
+    _writing: bool = True
+    done: Deferred[None] | None = None
+
+    def start(self) -> None:
+        self.done = Deferred.fromCoroutine(self._write())
+
+    async def stop(self) -> None:
+        """Return once all that was sent is acknowledged."""
+        self._writing = False
+        if self.done is not None:
+            await self.done
+
+    async def _write(self) -> None:
+        ids = (f"{self.name}-{n}" for n in count())
+        while self._writing:
+            burst = [next(ids) for _ in range(BURST)]
+            self.sent += burst
+            await gatherResults([Deferred.fromCoroutine(self._publish(id)) for id in burst])
+            await pause(0.02)
+
+    async def _publish(self, id: str) -> None:
+        began = monotonic()
+        while True:
+            asked = monotonic()
+            answer = await self.talker.say(self.room, id, f"text of {id}")
+            waited = monotonic() - asked
+            if waited > BOUND:
+                raise AssertionError(f"{id} was answered after {waited} s")
+            if answer["type"] == "ack":
+                break
+            if answer["code"] != "unavailable" or answer["id"] != id:
+                raise AssertionError(answer)
+            self.refused.add(id)
+            self.refusals[answer["text"]] += 1
+            await pause(0.2)
+        self.acked.append(id)
+        self.longest = max(self.longest, monotonic() - began)
+
+
+class LeaderKills:
+    """All of it. `close` when done."""
+
+    def __init__(self) -> None:
+        self.cluster = Cluster()
+        self.daemons: list[Daemon] = []
+        self.writers: list[Writer] = []
+        self.readers: dict[str, list[Talker]] = {}
+        self.kills = 0
+
+    def start_processes(self) -> None:
+        """Blocks, for some 20 s."""
+        self.cluster.start()
+        options = [word for room in ROOMS for word in ("--room", room)]
+        for _ in self.cluster.nodes:
+            url = f"{self.cluster.url()}?heartbeat=2"
+            self.daemons.append(Daemon("--rate", "100000/s", *options, broker=url))
+
+    async def start_clients(self) -> None:
+        """Readers on all nodes, then writers, spread over the nodes."""
+        for room in ROOMS:
+            self.readers[room] = [
+                await Talker.join(daemon.websocket, room, f"reader{n}")
+                for n, daemon in enumerate(self.daemons)
+            ]
+            for n in range(WRITERS):
+                daemon = self.daemons[n % len(self.daemons)]
+                name = f"{room}-w{n}"
+                talker = await Talker.connect(daemon.websocket, username=name)
+                self.writers.append(Writer(talker, room, name))
+        for writer in self.writers:
+            writer.start()
+
+    async def kill_one(self) -> None:
+        """Kill the leader of some room, start it again, and wait until all writers went on."""
+        victim = await deferToThread(self._leader, random.choice(ROOMS))
+        await self._more()
+        victim.kill()
+        self.kills += 1
+        await pause(random.uniform(0, 3))
+        victim.start(wait=False)
+        await victim.ready()
+        await self._more()
+
+    async def _more(self) -> None:
+        """Wait until every writer has some more acknowledgements."""
+        goals = [(writer, len(writer.acked) + 2 * BURST) for writer in self.writers]
+        await until(lambda: all(len(w.acked) >= n or w.done.called for w, n in goals), 90)  # type: ignore[union-attr]
+        for writer in self.writers:
+            if writer.done is not None and writer.done.called:
+                await writer.done  # it failed
+
+    def _leader(self, room: str) -> Node:
+        for node in self.cluster.nodes:
+            if node.process is None or node.process.poll() is not None:
+                continue
+            found = node.eval(
+                "[atom_to_list(node(amqqueue:get_pid(Q))) || Q <- rabbit_amqqueue:list(), "
+                f'binary:match(element(4, amqqueue:get_name(Q)), <<"chatd.room.{room}.">>)'
+                " =/= nomatch, is_pid(amqqueue:get_pid(Q))]"
+            )
+            for other in self.cluster.nodes:
+                if other.name in found:
+                    return other
+        raise AssertionError(f"nobody leads {room}")
+
+    async def stop(self) -> None:
+        """Stop writing, and wait until every reader has all that was acknowledged."""
+        await gatherResults([Deferred.fromCoroutine(writer.stop()) for writer in self.writers])
+        await until(lambda: not self.missing(), 60)
+
+    def missing(self) -> list[str]:
+        """Messages that were acknowledged, and are not in a reader's list."""
+        missing = []
+        for room, readers in self.readers.items():
+            acked = {id for writer in self.writers if writer.room == room for id in writer.acked}
+            for reader in readers:
+                missing += acked - set(reader.heard)
+        return missing
+
+    def faults(self) -> list[str]:
+        """All that is wrong, a line each; call after `stop`."""
+        faults = [f"lost: {id}" for id in self.missing()]
+        for room, readers in self.readers.items():
+            for n, reader in enumerate(readers):
+                twice = [id for id, times in Counter(reader.heard).items() if times > 1]
+                faults += [f"twice in {room}: {id}" for id in twice]
+                if reader.heard != readers[0].heard:
+                    faults.append(f"{room}: readers 0 and {n} heard different orders")
+        for writer in self.writers:
+            place = {id: n for n, id in enumerate(self.readers[writer.room][0].heard)}
+            sure = [id for id in writer.sent if id not in writer.refused and id in place]
+            order = sorted(sure, key=place.__getitem__)
+            if order != sure:
+                faults.append(f"out of order: {writer.name}")
+        return faults
+
+    def report(self) -> str:
+        """The figures."""
+        healed = sum(self._metric("chatd_false_confirms_total"))
+        refusals = sum((writer.refusals for writer in self.writers), Counter[str]())
+        resent = sum(self._metric("chatd_unconfirmed_resent_total"))
+        return (
+            f"{self.kills} kills; {sum(len(w.acked) for w in self.writers)} acknowledged, "
+            f"{len(self.missing())} not read; {healed:.0f} false confirms met and healed, "
+            f"{resent:.0f} without a confirm sent again; longest wait for an acknowledgement "
+            f"{max(w.longest for w in self.writers):.1f} s; "
+            f"{sum(refusals.values())} publishes answered unavailable {dict(refusals) or ''}"
+        )
+
+    def _metric(self, name: str) -> list[float]:
+        found = []
+        for daemon in self.daemons:
+            with _open(daemon.url("/metrics"), timeout=20) as answer:
+                lines = answer.read().decode().splitlines()
+            found += [float(line.split()[1]) for line in lines if line.startswith(f"{name} ")]
+        return found
+
+    async def close(self) -> None:
+        for talker in (
+            *(reader for readers in self.readers.values() for reader in readers),
+            *(writer.talker for writer in self.writers),
+        ):
+            await talker.leave()
+        for daemon in self.daemons:
+            daemon.close()
+        self.cluster.close()
