@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from secrets import token_hex
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from chatd.access.identity import Identity
@@ -20,6 +20,7 @@ from chatd.protocol.names import message_id, room_name
 from chatd.rooms.history import Earlier
 from chatd.rooms.look_back import look_back
 from chatd.rooms.registry import Rooms, allowed
+from chatd.rooms.repeats import Repeats
 from chatd.rooms.room import Room
 from chatd.rooms.start_position import After, Now, Place, Start, find
 
@@ -56,6 +57,7 @@ class Chat:
     presence: Presence
     max_text: int = 16 * 1024
     draining: bool = False
+    _repeats: Repeats = field(factory=Repeats, init=False)
 
     # -- rights ------------------------------------------------------------------------------------
 
@@ -87,9 +89,11 @@ class Chat:
         data: object = None,
         id: object = None,
         sender: Hashable | None = None,
+        after: object = None,
     ) -> Receipt:
         """Publish what a client sent, unchecked as it is. The message is safe when this returns.
-        What one ``sender`` publishes to a room is stored in the order of the calls.
+        What one ``sender`` publishes to a room is stored in the order of the calls. With a repeat,
+        ``after`` is the cursor up to which its sender had read when it first sent it.
 
         `ChatError` unavailable names the message's id, and says whether nothing was stored.
         """
@@ -98,8 +102,11 @@ class Chat:
         key = token_hex(ID_BYTES) if fresh else message_id(id)
         checked, more = check_content(text, data, self.max_text)
         content = Content(identity.user, key, checked, more, fresh)
+        place = None if fresh or after is None else Cursor.parse(after)
         try:
             there = await self._room_to_write(identity, name)
+            if place is not None and await self._repeats.stored(there, content, place):
+                return Receipt(key, new=False)
             new = await there.publish(content, sender)
         except Unavailable as e:
             raise unavailable(e).about(name, key) from None

@@ -97,13 +97,18 @@ class Session:
             subscription, subscription.cursor, self.chat.presence.members(name), place.gap
         )
 
-    async def publish(self, room: object, text: object, data: object, id: object) -> Receipt:
+    async def publish(
+        self, room: object, text: object, data: object, id: object, after: object = None
+    ) -> Receipt:
         """Publish to a room, joined or not; a join asked for before comes first."""
         if self._turns and isinstance(room, str) and (name := room_name(room)) in self._turns:
-            return await self._in_turn(
-                name, lambda: self.chat.publish(self.identity, room, text, data, id, sender=self)
-            )
-        return await self.chat.publish(self.identity, room, text, data, id, sender=self)
+            return await self._in_turn(name, lambda: self._publish(room, text, data, id, after))
+        return await self._publish(room, text, data, id, after)
+
+    async def _publish(
+        self, room: object, text: object, data: object, id: object, after: object
+    ) -> Receipt:
+        return await self.chat.publish(self.identity, room, text, data, id, self, after)
 
     async def leave_in_turn(self, name: str) -> None:
         """Leave ``name`` after what was asked of it before."""

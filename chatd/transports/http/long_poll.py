@@ -41,13 +41,20 @@ async def held_poll(
 
 
 async def publish(
-    chat: Chat, call: Call, identity: Identity, room: str, text: Any, data: Any, id: Any
+    chat: Chat,
+    call: Call,
+    identity: Identity,
+    room: str,
+    text: Any,
+    data: Any,
+    id: Any,
+    after: Any = None,
 ) -> Receipt:
     """Publish for a caller that must have a name."""
     if not identity.user:
         raise ChatError(Code.UNAUTHORIZED, "Say who you are: add ?username=YOU.")
     call.door.check_rate(identity, call.caller.address)
-    return await chat.publish(identity, room, text, data, id)
+    return await chat.publish(identity, room, text, data, id, after=after)
 
 
 def listing(messages: Sequence[Message]) -> bytes:

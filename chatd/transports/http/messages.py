@@ -68,21 +68,21 @@ class Messages:
     async def publish(self, call: Call, room: str) -> Reply:
         """POST: 201, or 200 where this node knows the id to be stored already."""
         identity = call.identify(named=call.field("username"))
-        text, data, id = _content(call)
+        text, data, id, after = _content(call)
         key = call.header("idempotency-key")
         if key is not None:
             if id not in (None, key):
                 raise bad_request("The id and the Idempotency-Key differ; send one of them.")
             id = key
-        receipt = await publish(self._chat, call, identity, room_name(room), text, data, id)
+        receipt = await publish(self._chat, call, identity, room_name(room), text, data, id, after)
         return Reply(201 if receipt.new else 200, {"id": receipt.id})
 
 
-def _content(call: Call) -> tuple[Any, Any, Any]:
-    """Text, data and id of a publish, from the three forms of body."""
+def _content(call: Call) -> tuple[Any, Any, Any, Any]:
+    """Text, data, id and ``after`` of a publish, from the three forms of body."""
     if call.media_type == "text/plain":
         try:
-            return call.body().decode("utf-8"), None, None
+            return call.body().decode("utf-8"), None, None, None
         except UnicodeDecodeError:
             raise bad_request("The text is not UTF-8.") from None
     if call.media_type in ("application/x-www-form-urlencoded", "multipart/form-data"):
@@ -91,6 +91,6 @@ def _content(call: Call) -> tuple[Any, Any, Any]:
             raise bad_request(
                 "The form has no field text (for JSON, send Content-Type: application/json)."
             )
-        return text, None, call.field("id")
+        return text, None, call.field("id"), call.field("after")
     value = call.json()
-    return value.get("text"), value.get("data"), value.get("id")
+    return value.get("text"), value.get("data"), value.get("id"), value.get("after")

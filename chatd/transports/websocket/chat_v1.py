@@ -125,7 +125,7 @@ class ChatV1(BaseDialect):
     async def _message(self, frame: dict[str, Any]) -> dict[str, Any]:
         self._publishes.check(self._door.clock.seconds())
         receipt = await self.session.publish(
-            frame.get("room"), frame.get("text"), frame.get("data"), frame.get("id")
+            *(frame.get(name) for name in ("room", "text", "data", "id", "after"))
         )
         return {"type": "ack", "room": room_name(frame["room"]), "id": receipt.id}
 
