@@ -39,12 +39,11 @@ class Door:
 
     def open(self, transport: Any) -> Callable[[], None] | None:
         """Count a connection that has asked for nothing yet; call what is returned when it ends.
-        One too many is cut at once, and ``None`` returned."""
+        ``None`` for one too many."""
         peer = getattr(transport.getPeer(), "host", None)
         try:
             return self.sockets.admit(self.gate.source(peer))
         except ChatError:
-            transport.abortConnection()
             return None
 
     def identify(

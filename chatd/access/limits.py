@@ -28,6 +28,15 @@ def network_of(address: str) -> str:
     return str(ipaddress.IPv6Network((int(ip) >> 64 << 64, 64)))
 
 
+def too_many() -> ChatError:
+    """What one connection too many is told."""
+    return ChatError(
+        Code.UNAVAILABLE,
+        "The server has all the connections it may have; try again.",
+        retry=CONNECTIONS_RETRY,
+    )
+
+
 @define(eq=False)
 class Connections:
     """Counts what is held open (sockets, event streams, waiting polls), in all and per address."""
@@ -45,11 +54,7 @@ class Connections:
         """
         network = network_of(address) if address is not None else None
         if self.total >= self.limit:
-            raise ChatError(
-                Code.UNAVAILABLE,
-                "The server has all the connections it may have; try again.",
-                retry=CONNECTIONS_RETRY,
-            )
+            raise too_many()
         if network is not None and self._by_address.get(network, 0) >= self.per_address:
             raise ChatError(
                 Code.UNAVAILABLE,

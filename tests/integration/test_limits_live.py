@@ -11,6 +11,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.threads import deferToThread
 
 from chatd.transports.http.connection import IDLE, REQUEST
+from chatd.transports.http.overflow import KEPT
 from chatd.transports.setup.protocol import IDLE as SETUP_IDLE
 from chatd.transports.setup.protocol import MAX_PER_ADDRESS
 from chatd.transports.websocket.connection import PIECES
@@ -386,23 +387,53 @@ class ConnectionTests(LimitsTests):
         again = await node.websocket("/")
         self.assertEqual(again.status, 101)
 
+    async def silent(self, node: Node, port: str) -> list[Raw]:
+        """As many connections that ask for nothing as there may be."""
+        raws = [await node.raw(port) for _ in range(30)]
+        await until(lambda: node.service.door.sockets.total == 30)
+        return raws
+
     async def test_connections_that_ask_for_nothing(self) -> None:
         """Twice as many as may hold something open, and a few; the next is cut at once."""
         node = await self.serve("--max-connections-per-address", "5")
-        for port in ("http", "websocket"):
-            silent = [await node.raw(port) for _ in range(30)]
-            sockets = node.service.door.sockets
-            await until(lambda silent=silent: not silent[-1].lost)  # type: ignore[misc]
-            late = [await node.raw(port) for _ in range(3)]
-            for raw in late:
-                self.assertEqual(await raw.rest(), b"", port)
-            self.assertEqual(sockets.total, 30)
-            silent.pop().abort()
-            await until(lambda sockets=sockets: sockets.total == 29)  # type: ignore[misc]
-            self.assertEqual((await node.get("/healthz")).status, 200)
-            for raw in silent:
-                raw.abort()
-            await until(lambda sockets=sockets: sockets.total == 0)  # type: ignore[misc]
+        raws = await self.silent(node, "websocket")
+        for raw in [await node.raw("websocket") for _ in range(3)]:
+            self.assertEqual(await raw.rest(), b"")
+        raws.pop().abort()
+        await until(lambda: node.service.door.sockets.total == 29)
+        self.assertEqual((await node.websocket("/")).status, 101)
+
+    async def test_probes_are_answered_whatever_the_limits(self) -> None:
+        """And everything else is told that it must wait."""
+        node = await self.serve("--max-connections-per-address", "5")
+        raws = await self.silent(node, "http")
+        for path, status in (("/healthz", 200), ("/readyz", 200), ("/metrics", 200)):
+            answer = await node.get(path, connection="keep-alive")
+            self.assertEqual((answer.status, answer.header("connection")), (status, "close"))
+        for path in ("/", "/rooms/lobby", "/rooms/lobby/events", "/ws"):
+            answer = await node.get(path)
+            self.assertEqual((answer.status, answer.code), (503, "unavailable"), path)
+            self.assertGreaterEqual(int(answer.header("retry-after") or 0), 1)
+        self.assertEqual((await node.websocket("/ws", "http")).status, 503)
+        stream = await node.get("/rooms/lobby/events", accept="text/event-stream")
+        self.assertIn(b"event: refused", stream.body)
+        self.assertEqual(node.service.door.sockets.total, 30)
+        raws.pop().abort()
+        await until(lambda: node.service.door.sockets.total == 29)
+        self.assertEqual((await node.get("/rooms/lobby")).status, 200)
+
+    async def test_what_is_beyond_the_limits_is_bounded_too(self) -> None:
+        node = await self.serve("--max-connections-per-address", "5")
+        await self.silent(node, "http")
+        late = [await node.raw("http") for _ in range(KEPT + 10)]
+        for raw in late[:10]:
+            self.assertEqual(await raw.rest(), b"")
+        await pause(0.05)
+        self.assertFalse(any(raw.lost for raw in late[10:]))
+        self.assertEqual((await node.get("/healthz")).status, 200)
+        node.clock.advance(REQUEST + 1)
+        for raw in late[10:]:
+            self.assertEqual(await raw.rest(), b"")
 
     async def test_an_upgraded_connection_is_one(self) -> None:
         node = await self.serve("--max-connections-per-address", "5")
@@ -549,7 +580,8 @@ class DeafTests(LimitsTests):
         await until(lambda: connection.outlet._not_reading)
         for _ in range(20):
             await pause(0.001)
-        self.assertLess(buffered(), HELD + 70 * KB)
+        # one read of 64 KB, each request of which is answered with twice as much
+        self.assertLess(buffered(), HELD + 130 * KB)
         ann.raw.transport.resumeProducing()
         for _ in range(number):
             self.assertEqual((await ann.receive())["code"], "unknown_room")

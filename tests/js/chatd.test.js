@@ -574,11 +574,23 @@ describe('a room', { timeout: 20_000 }, () => {
     await again.send('here');
   });
 
-  it('is one room however often it is joined and spelled', async () => {
+  it('is joined once however often and spelled, by handles of their own', async () => {
     server.rooms.set('caf\u00e9', []);
     const chat = connect({ transports: ['websocket'] });
     const [a, b] = await Promise.all([chat.join('caf\u00e9'), chat.join('cafe\u0301')]);
-    assert.equal(a, b);
+    assert.notEqual(a, b);
+    assert.equal(a.name, b.name);
+    assert.deepEqual(chat.rooms, [a, b]);
+    const texts = [a, b].map(collect);
+    a.leave();
+    assert.equal(a.state.state, 'closed');
+    await b.send('still here');
+    await until(() => texts[1].length === 1);
+    assert.deepEqual(texts, [[], ['still here']]);
+    assert.equal(server.frames.filter(({ type }) => type === 'join').length, 1);
+    b.leave();
+    await until(() => server.frames.some(({ type }) => type === 'leave'));
+    assert.deepEqual(chat.rooms, []);
   });
 
   it('does not lose what a slow reader has not read, nor keep it all', async () => {

@@ -17,6 +17,8 @@ export class FakeServer {
   /** Frames that clients sent over WebSocket, and requests over HTTP, oldest first. */
   frames = [];
   requests = [];
+  /** What `welcome` says of limits. */
+  limits = { text: 16384, content: 65536, frame: 131072, rooms: 100 };
   /** Called with a publish; returns an error frame to refuse it. */
   refuse = () => null;
   /** Called with a token; whether it is good. */
@@ -54,6 +56,13 @@ export class FakeServer {
     const limit = Number(query.last ?? query.limit ?? 100);
     let start = all.length;
     let gap = false;
+    if (query.before) {
+      const end = Number(query.before.split(':')[1]);
+      const first = Math.max(this.kept, end - limit);
+      const messages = all.slice(first, end);
+      return { room, messages, cursor: messages[0]?.cursor ?? query.before, gap: false,
+        more: first > this.kept };
+    }
     if (query.after) start = Number(query.after.split(':')[1]) + 1;
     else if (query.last) start = Math.max(0, all.length - Number(query.last));
     else if (query.since) start = all.findIndex((one) => one.time >= query.since);
@@ -106,6 +115,7 @@ export class FakeServer {
       response.writeHead(status, { 'Content-Type': 'application/json' });
       response.end(JSON.stringify(value));
     };
+    if (url.pathname === '/healthz') return say({ status: 'alive' });
     if (!this.accept(request.headers.authorization?.slice(7))) return fail(401, 'unauthorized');
     if (this.draining !== undefined) return fail(503, 'unavailable', this.draining);
     if (!this.rooms.has(room)) return fail(404, 'unknown_room');
@@ -178,7 +188,7 @@ class FakeSocket {
     if (server.websocket === 'refuse' || !server.accept(this.token)) return this.drop(1006);
     this.readyState = 1;
     server.sockets.add(this);
-    if (server.websocket !== 'silent') this.deliver({ type: 'welcome', user: this.user });
+    if (server.websocket !== 'silent') this.deliver({ type: 'welcome', user: this.user, limits: server.limits });
   }
 
   /** From the server to the client. */
@@ -209,7 +219,7 @@ class FakeSocket {
     const error = (code) => this.deliver({ type: 'error', code, text: `${code} it is`, room: frame.room,
       ...(frame.id !== undefined && { id: frame.id }) });
     if (frame.type === 'auth') {
-      this.deliver({ type: 'welcome', user: this.user });
+      this.deliver({ type: 'welcome', user: this.user, limits: server.limits });
     } else if (frame.type === 'join') {
       if (!server.rooms.has(frame.room)) return error('unknown_room');
       this.joined.add(frame.room);

@@ -157,7 +157,7 @@ class LeaderKills:
 
     def missing(self) -> list[str]:
         """Messages that were acknowledged, and are not in a reader's list."""
-        missing = []
+        missing: list[str] = []
         for room, readers in self.readers.items():
             acked = {id for writer in self.writers if writer.room == room for id in writer.acked}
             for reader in readers:

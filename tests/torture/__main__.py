@@ -50,9 +50,10 @@ class Run:
         telling = asyncio.create_task(self._tell(time.monotonic() + seconds))
         everything = [breaking, telling, *tasks]
         await asyncio.wait(everything, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
-        breaking.cancel()
+        self.schedule.stopping = True
+        await breaking
         telling.cancel()
-        await asyncio.gather(breaking, telling, return_exceptions=True)
+        await asyncio.gather(telling, return_exceptions=True)
         await asyncio.to_thread(self.site.heal)
         await self._finish(tasks)
 

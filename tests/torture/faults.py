@@ -155,10 +155,11 @@ class Schedule:
         brokers = len(site.rabbits)
         self._faults = [f for f in FAULTS if f.needs <= brokers and only in f.name]
         self.broken = 0
+        self.stopping = False
 
     async def run(self) -> None:
-        """Break and mend for ever."""
-        while True:
+        """Break and mend, until told to stop; what is broken then is mended first."""
+        while not self.stopping:
             await asyncio.sleep(self._chance.uniform(1, 6))
             fault = self._chance.choice(self._faults)
             room = self._chance.choice(self._rooms)

@@ -26,6 +26,7 @@ from chatd.protocol.errors import Code
 from chatd.protocol.json import dump
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.timer_wheel import Deadline
+from chatd.transports.http.overflow import Overflow
 
 #: Seconds for a request to come in whole, from its first byte or the connection's beginning.
 REQUEST = 30.0
@@ -68,6 +69,8 @@ class Channel(HTTPChannel):
         self._state = State.RESTING
         self._due: Deadline | None = None
         self._release: Callable[[], None] | None = None
+        #: There are more connections than there may be: only probes are answered here, once.
+        self.too_many = False
         self._read = 0
 
     def connectionMade(self) -> None:
@@ -75,6 +78,15 @@ class Channel(HTTPChannel):
         super().connectionMade()
         self._wait(REQUEST)
         self._release = self.site.door.open(self.transport)
+        if self._release is None:
+            self.too_many = True
+            self._release = self.site.overflow.admit(self.transport)
+
+    def checkPersistence(self, request: Request, version: bytes) -> bool:
+        if self.too_many:
+            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+            return False
+        return bool(super().checkPersistence(request, version))
 
     def hand_over(self) -> bytes:
         """Another protocol, which counts for itself, takes the connection. Returns what has come
@@ -233,6 +245,7 @@ class LimitedSite(Site):
         self.door = door
         self.metrics = metrics
         self.max_body = max_body
+        self.overflow = Overflow()
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         channel = Channel()

@@ -19,6 +19,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from chatd.access.admission import Door
 from chatd.access.identity import Identity
+from chatd.access.limits import too_many
 from chatd.access.proxies import Caller
 from chatd.access.tokens import shown_token
 from chatd.protocol.errors import ChatError, Code, bad_request
@@ -67,6 +68,12 @@ class Call:
         doing = Deferred.fromCoroutine(work)
         self.request.notifyFinish().addErrback(lambda _: doing.cancel())
         return await doing
+
+    @property
+    def too_many(self) -> bool:
+        """Whether there are more connections than there may be, and this is one of them."""
+        channel: Any = self.request.channel
+        return bool(channel.too_many)
 
     def query(self, name: str) -> str | None:
         """A parameter of the URL, decoded; the first one if given twice. No form changes it: the
@@ -192,8 +199,11 @@ class Api(Resource):
         if handler is None:
             return _error(405, f"Use {' or '.join(route.methods)}.", Allow=", ".join(route.allow))
         call.refusal = route.refusal if method == "GET" else None
-        if self._chat.draining and route.path not in self._unlimited:
-            raise ChatError(Code.UNAVAILABLE, "This server is going down; try again.", retry=2)
+        if route.path not in self._unlimited:
+            if self._chat.draining:
+                raise ChatError(Code.UNAVAILABLE, "This server is going down; try again.", retry=2)
+            if call.too_many:
+                raise too_many()
         return await handler(call, *names)
 
     def _find(self, request: Request) -> tuple[Route, list[str]]:

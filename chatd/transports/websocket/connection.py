@@ -92,6 +92,8 @@ class Connection(OpeningHandshake):
         self.outlet = Outlet(self.transport, self._drained)
         self._shake_hands()
         self._close_socket = self.factory.door.open(self.transport)
+        if self._close_socket is None:
+            self.transport.abortConnection()
         super().connectionMade()
 
     def _shake_hands(self) -> None:

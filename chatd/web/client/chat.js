@@ -1,17 +1,19 @@
 /** The chat: rooms and messages over a connection that mends itself. */
 
+import { copy } from './content.js';
 import { Connection } from './connection.js';
 import { Emitter } from './emitter.js';
-import { ChatError, closed } from './errors.js';
-import { Outbox } from './outbox.js';
+import { asChatError, ChatError, checkNames, closed, misspelt } from './errors.js';
 import { Room } from './room.js';
-import { sleep } from './timing.js';
-import { Wire } from './wire.js';
+import { Seat } from './seat.js';
+import { Sender } from './sender.js';
+import { sleep, within } from './timing.js';
+import { read, Wire } from './wire.js';
 
 /**
  * @typedef {import('./types.js').Frame} Frame
  * @typedef {import('./types.js').Options} Options
- * @typedef {import('./types.js').Place} Place
+ * @typedef {import('./types.js').Patience} Patience
  * @typedef {import('./types.js').Position} Position
  * @typedef {import('./types.js').State} State
  * @typedef {import('./types.js').Unsent} Unsent
@@ -19,15 +21,14 @@ import { Wire } from './wire.js';
  * @typedef {object} ChatEvents
  * @property {State} state
  * @property {ChatError} error what no promise tells: no token to be had, or one refused
- *
- * @typedef {{room: Room, start: Position, joined: boolean, promise: Promise<Room>,
- *   resolve: (room: Room) => void, reject: (error: ChatError) => void}} Seat
  */
 
 const DEFAULTS = {
   patience: 4000, answer: 20_000, silence: 60_000, backoff: 500, backoffMax: 30_000,
   upgrade: 30_000, unsent: 100,
 };
+const OPTIONS = [...Object.keys(DEFAULTS), 'user', 'token', 'storage', 'transports', 'WebSocket',
+  'fetch', 'debug'];
 
 /**
  * A connection to chatd that mends itself.
@@ -35,9 +36,8 @@ const DEFAULTS = {
  * @extends {Emitter<ChatEvents>}
  */
 export class Chat extends Emitter {
-  #options;
   #wire;
-  #outbox;
+  #sender;
   #connection;
   /** @type {Map<string, Seat>} */
   #seats = new Map();
@@ -47,23 +47,40 @@ export class Chat extends Emitter {
    * @param {Options} [options]
    */
   constructor(url, options = {}) {
-    super();
-    this.#options = { ...DEFAULTS, ...options };
-    this.#wire = new Wire(url, this.#options);
-    this.#outbox = new Outbox(this.#options.unsent, options.storage);
-    this.#connection = new Connection(this.#wire, this.#options, {
-      places: () => [...this.#seats.values()].map(place),
-      joined: () => [...this.#seats.values()].filter(({ joined }) => joined).map(place)[0],
+    super(['state', 'error']);
+    checkNames('option', options, OPTIONS);
+    const settings = { ...DEFAULTS, ...options };
+    this.#wire = new Wire(url, settings);
+    this.#sender = new Sender(this.#wire, settings, {
+      link: () => this.#connection.link,
+      abandon: (error) => this.#connection.abandon(error),
+      cursor: (room) => this.#seats.get(room)?.cursor,
+      behind: (room) => this.#seats.get(room)?.isCurrent === false,
+      settled: ({ room, id }, error) => {
+        if (error) this.#seats.get(room)?.tell('failed', { id, error });
+        else this.#seats.get(room)?.tell('sent', { id });
+      },
+    });
+    this.#connection = new Connection(this.#wire, settings, {
+      places: () => [...this.#seats.values()],
       authenticated: () => this.#restore(),
       frame: (frame) => this.#receive(frame),
-      online: () => this.#flush(),
-      offline: () => [...this.#outbox].forEach((entry) => this.#outbox.rest(entry)),
-      refused: (error) => {
-        this.emit('error', error);
-        for (const [name, seat] of this.#seats) if (!seat.joined) this.#unseat(name, error);
+      online: () => {
+        this.#sender.judge();
+        this.#sender.flush();
       },
-      error: (error) => this.emit('error', error),
-      state: (state) => this.emit('state', state),
+      offline: (end) => {
+        for (const seat of this.#seats.values()) seat.away();
+        this.#sender.lost(end);
+      },
+      refused: (error) => {
+        this._emit('error', error);
+        for (const seat of this.#seats.values()) {
+          if (!seat.hasEntered) this.#unseat(seat, error);
+        }
+      },
+      error: (error) => this._emit('error', error),
+      state: (state) => this._emit('state', state),
     });
   }
 
@@ -76,52 +93,151 @@ export class Chat extends Emitter {
     return this.#connection.state;
   }
 
+  /** What was joined and not left. @returns {Room[]} */
+  get rooms() {
+    return [...this.#seats.values()].flatMap(({ handles }) => [...handles]);
+  }
+
   /**
    * Join a room. Resolves once the server has let us in, however long it takes to reach it;
-   * rejects with a ChatError if it refuses. Joining again gives the same room.
+   * rejects with a ChatError if it refuses. Each call gives a handle of its own, to be left by
+   * itself.
    *
    * @param {string} name
-   * @param {Position} [position]
+   * @param {Position & Patience} [options]
    * @returns {Promise<Room>}
    */
-  join(name, position = {}) {
-    if (this.#connection.closed.aborted) return Promise.reject(closed());
-    name = name.normalize('NFC');
-    const known = this.#seats.get(name);
-    if (known) return known.promise;
-    let [resolve, reject] = [(/** @type {Room} */ _) => {}, (/** @type {ChatError} */ _) => {}];
-    /** @type {Promise<Room>} */
-    const promise = new Promise((yes, no) => {
-      [resolve, reject] = [yes, no];
-    });
-    const room = new Room(name, {
-      wire: this.#wire,
-      send: (unsent) => this.#send(unsent),
-      unsent: () => [...this.#outbox].filter((entry) => entry.room === name),
-      typing: () => {
-        if (this.#connection.link?.isUp) this.#connection.link.typing(name);
-      },
-      leave: () => this.#leave(name),
-    });
-    this.#seats.set(name, { room, start: position, joined: false, promise, resolve, reject });
-    this.#connection.link?.join(name, position);
-    this.#connection.start();
-    return promise;
+  join(name, options = {}) {
+    const slip = misspelt('option of join', options, ['after', 'last', 'since', 'signal', 'timeout']);
+    if (slip) return slip;
+    const { signal, timeout, ...position } = options;
+    /** @type {{left: boolean, leave?: () => void}} */
+    const over = { left: false };
+    return within(this.#enter(String(name).normalize('NFC'), position, over), { signal, timeout },
+      () => {
+        over.left = true;
+        over.leave?.();
+      });
+  }
+
+  /**
+   * Connect, though nothing is joined yet; again after `disconnect`; at once if it is waiting for
+   * its next try. Resolves when online, rejects if the server refuses.
+   *
+   * @param {Patience} [options]
+   * @returns {Promise<void>}
+   */
+  connect(options = {}) {
+    return misspelt('option of connect', options, ['signal', 'timeout'])
+      ?? within(this.#connection.connect(), options);
+  }
+
+  /** Connect no more until `connect`. Rooms stay, and go on where they are then; messages wait. */
+  disconnect() {
+    this.#connection.disconnect();
+  }
+
+  /** Do not wait for the next try any longer. */
+  tryNow() {
+    this.#connection.tryNow();
   }
 
   /** Leave all rooms and close the connection for good. Unsent messages reject. */
   close() {
     if (this.#connection.closed.aborted) return;
     this.#connection.close();
-    for (const seat of this.#seats.values()) {
-      seat.reject(closed());
-      seat.room._end();
-    }
+    const seats = [...this.#seats.values()];
     this.#seats.clear();
-    for (const entry of this.#outbox) {
-      this.#outbox.rest(entry);
-      entry.reject(closed());
+    for (const seat of seats) seat.end();
+    this.#sender.close();
+  }
+
+  // -- rooms
+
+  /**
+   * @param {string} name @param {Position} position
+   * @param {{left: boolean, leave?: () => void}} over whether, and how, the caller gave up
+   */
+  async #enter(name, position, over) {
+    if (this.#connection.closed.aborted) throw closed();
+    const known = this.#seats.get(name);
+    const seat = known ?? this.#sit(name, position);
+    const room = this.#handle(seat);
+    over.leave = () => room.leave();
+    if (known) {
+      // The first one's past is not ours.
+      await seat.current.promise;
+      if (!over.left) await room._load(position);
+    } else {
+      seat.handles.add(room);
+      this.#connection.link?.join(name, position);
+      this.#connection.start();
+      await seat.entered.promise;
     }
+    return room;
+  }
+
+  /** @param {string} name @param {Position} position */
+  #sit(name, position) {
+    const seat = new Seat(name, position, {
+      message: ({ user, id }) => {
+        // To read our own message is to know that it is stored.
+        if (user === this.user) this.#sender.acknowledged(name, id);
+      },
+      current: () => this.#sender.flush(),
+    });
+    this.#seats.set(name, seat);
+    return seat;
+  }
+
+  /** @param {Seat} seat */
+  #handle(seat) {
+    const { name } = seat;
+    seat.wanted += 1;
+    return new Room(seat, {
+      history: async (query, signal) => {
+        await this.#wire.authenticate();
+        return read(this.#wire, name, { query: /** @type {any} */ (query), signal });
+      },
+      send: (unsent) => this.#send(unsent),
+      forget: (unsent, reason) => this.#sender.forget(unsent, reason),
+      unsent: () => this.#sender.unsent(name),
+      typing: () => {
+        if (this.#connection.link?.isUp) this.#connection.link.typing(name);
+      },
+      leave: (room) => {
+        seat.handles.delete(room);
+        seat.wanted -= 1;
+        if (seat.wanted || this.#seats.get(name) !== seat) return;
+        this.#seats.delete(name);
+        seat.end();
+        this.#connection.link?.leave(name);
+      },
+    });
+  }
+
+  /** @param {Seat} seat @param {ChatError} error */
+  #unseat(seat, error) {
+    this.#seats.delete(seat.name);
+    seat.end(error);
+  }
+
+  /** @param {Unsent} unsent */
+  #send(unsent) {
+    if (this.#connection.closed.aborted) throw closed();
+    try {
+      unsent.data = copy(unsent.data);
+      return this.#sender.send(unsent);
+    } catch (error) {
+      const { room, id } = unsent;
+      const failed = { id, error: asChatError(error) };
+      queueMicrotask(() => this.#seats.get(room)?.tell('failed', failed));
+      throw error;
+    }
+  }
+
+  #restore() {
+    if (this.user) this.#sender.restore(`chatd:unsent:${this.#wire.name}:${this.user}:`);
   }
 
   // -- frames
@@ -129,127 +245,44 @@ export class Chat extends Emitter {
   /** @param {Frame} frame */
   #receive(frame) {
     const seat = this.#seats.get(frame.room ?? '');
-    if (frame.type === 'ack') this.#acknowledged(frame.room ?? '', frame.id);
-    else if (frame.type === 'error') this.#error(frame);
-    else if (frame.type === 'left') this.#left(frame.room ?? '');
-    else if (seat) {
-      seat.room._receive(frame);
-      if (frame.type === 'joined') {
-        seat.joined = true;
-        seat.resolve(seat.room);
-      }
-    }
+    if (frame.type === 'ack') this.#sender.acknowledged(frame.room ?? '', frame.id);
+    else if (frame.type === 'error') this.#error(frame, seat);
+    else if (frame.type === 'left') this.#left(seat);
+    else seat?.receive(frame);
   }
 
-  /** @param {Frame} frame */
-  #error({ code, text, room = '', id, retry }) {
+  /** @param {Frame} frame @param {Seat | undefined} seat */
+  #error({ code, text, room, id, retry }, seat) {
     const error = new ChatError(code, text, retry);
-    if (id !== undefined) return this.#declined(room, id, error);
-    const seat = this.#seats.get(room);
-    if (!room && code === 'unauthorized') this.emit('error', error);
-    if (!seat || code === 'not_joined') return undefined;
-    if (!error.temporary) return this.#unseat(room, error);
-    if (seat.joined) return undefined;
+    if (room === undefined && id === undefined) {
+      // A refusal that names nothing is for the only message on its way.
+      const { alone } = this.#sender;
+      if (alone && code !== 'unauthorized') [room, id] = [alone.room, alone.id];
+      else this._emit('error', error);
+    }
+    if (id !== undefined) void this.#sender.declined(room ?? '', id, error);
+    else if (seat && code !== 'not_joined') this.#refused(seat, error);
+  }
+
+  /** @param {Seat} seat @param {ChatError} error */
+  #refused(seat, error) {
+    if (!error.temporary) return this.#unseat(seat, error);
+    if (seat.state.state === 'joined') return undefined;
     // The join itself: once more in a while, on whatever link there is then.
     void sleep(1000 + Math.random() * 2000, this.#connection.closed).then(() => {
-      if (this.#seats.get(room) !== seat || seat.joined) return;
-      this.#connection.link?.join(room, place(seat).position);
+      if (this.#seats.get(seat.name) !== seat || seat.state.state === 'joined') return;
+      this.#connection.link?.join(seat.name, seat.position);
     });
     return undefined;
   }
 
-  /** The server put us out; it says why in an error that may come before or after. @param
-   * {string} name */
-  #left(name) {
-    const seat = this.#seats.get(name);
-    if (!seat?.joined) return;
+  /** The server put us out; it says why in an error that may come before or after.
+   * @param {Seat | undefined} seat */
+  #left(seat) {
+    if (seat?.state.state !== 'joined') return;
     void sleep(500, this.#connection.closed).then(() => {
-      if (this.#seats.get(name) !== seat) return;
-      this.#unseat(name, new ChatError('forbidden', 'The server ended our stay in this room.'));
+      if (this.#seats.get(seat.name) !== seat) return;
+      this.#unseat(seat, new ChatError('forbidden', 'The server ended our stay in this room.'));
     });
   }
-
-  /** @param {string} name @param {ChatError} error */
-  #unseat(name, error) {
-    const seat = this.#seats.get(name);
-    this.#seats.delete(name);
-    if (!seat?.joined) seat?.reject(error);
-    seat?.room._end(error);
-  }
-
-  /** @param {string} name */
-  #leave(name) {
-    this.#seats.delete(name);
-    this.#connection.link?.leave(name);
-  }
-
-  // -- sending
-
-  /** @param {Unsent} unsent @returns {Promise<string>} */
-  async #send(unsent) {
-    if (this.#connection.closed.aborted) throw closed();
-    const entry = this.#outbox.add(unsent);
-    this.#flush();
-    return entry.promise;
-  }
-
-  /** Send what waits, one at a time in each room, which keeps their order whatever is refused. */
-  #flush() {
-    const { link } = this.#connection;
-    const busy = new Set();
-    for (const entry of this.#outbox) {
-      const first = !busy.has(entry.room);
-      busy.add(entry.room);
-      if (!link?.isUp || !first || entry.flying || entry.resting) continue;
-      // An answer that does not come means a connection that is not there.
-      const error = new ChatError('timeout', 'A message was not acknowledged.');
-      const late = () => this.#connection.abandon(error);
-      entry.flying = setTimeout(late, this.#options.answer + 1000);
-      void link.send(entry);
-    }
-  }
-
-  /** @param {string} room @param {string} id */
-  #acknowledged(room, id) {
-    const entry = this.#outbox.get(room, id);
-    if (!entry) return;
-    this.#outbox.remove(entry);
-    entry.resolve(id);
-    this.#seats.get(room)?.room._settled(id);
-    this.#flush();
-  }
-
-  /** @param {string} room @param {string} id @param {ChatError} error */
-  async #declined(room, id, error) {
-    const entry = this.#outbox.get(room, id);
-    if (!entry) return;
-    this.#outbox.rest(entry);
-    if (error.temporary) {
-      const ceiling = Math.min(this.#options.backoffMax, this.#options.backoff * 2 ** entry.tries);
-      entry.tries = Math.min(entry.tries + 1, 20);
-      entry.resting = setTimeout(() => {
-        this.#outbox.rest(entry);
-        this.#flush();
-      }, error.retry ?? ceiling * (0.5 + Math.random() / 2));
-    } else if (error.code === 'unauthorized' && this.#options.token && !entry.refused) {
-      entry.refused = true;
-      await this.#wire.authenticate(true).catch(() => {});
-      this.#flush();
-    } else {
-      this.#outbox.remove(entry);
-      entry.reject(error);
-      this.#seats.get(room)?.room._settled(id, error);
-      this.#flush();
-    }
-  }
-
-  #restore() {
-    if (!this.#wire.user) return;
-    this.#outbox.restore(`chatd:unsent:${this.#wire.name}:${this.#wire.user}:`);
-  }
-}
-
-/** @param {Seat} seat @returns {Place} */
-function place({ room, start }) {
-  return { room: room.name, position: room.cursor ? { after: room.cursor } : start };
 }

@@ -1,10 +1,12 @@
 /** Keeping a link to the server: which transport, when to try again, when to look. */
 
-import { ChatError } from './errors.js';
+import { ChatError, closed } from './errors.js';
 import { HttpLink } from './links/http.js';
 import { SocketLink } from './links/socket.js';
-import { LONGEST_TIMER, sleep } from './timing.js';
+import { Tabs } from './links/tabs.js';
+import { deferred, LONGEST_TIMER, sleep } from './timing.js';
 import { Transports } from './transports.js';
+import { Upkeep } from './upkeep.js';
 
 /**
  * @typedef {import('./types.js').End} End
@@ -12,26 +14,12 @@ import { Transports } from './transports.js';
  * @typedef {import('./types.js').Place} Place
  * @typedef {import('./types.js').Settings} Settings
  * @typedef {import('./types.js').State} State
- * @typedef {import('./types.js').Timer} Timer
  * @typedef {import('./wire.js').Wire} Wire
+ * @typedef {import('./types.js').Owner} Owner
  * @typedef {SocketLink | HttpLink} Link
  * @typedef {{link: Link, level: number}} Better a link that works, and its place in the transports
- * @typedef {object} Owner What a connection asks of the chat, and tells it.
- * @property {() => Place[]} places the rooms to be in, and where to read on
- * @property {() => Place | undefined} joined a room that we are in
- * @property {() => void} authenticated a token is there, if one is needed
- * @property {(frame: Frame) => void} frame
- * @property {() => void} online
- * @property {() => void} offline nothing is under way any more
- * @property {(error: ChatError) => void} refused
- * @property {(error: ChatError) => void} error
- * @property {(state: State) => void} state
  */
 
-/** Milliseconds after which a connection counts as having worked. */
-const STABLE = 10_000;
-/** The longest time until a better transport is tried again, in ms. */
-const UPGRADE_MAX = 30 * 60_000;
 
 /** One link after another, until closed. */
 export class Connection {
@@ -43,26 +31,41 @@ export class Connection {
   #options;
   #owner;
   #transports;
+  #tabs;
   #finish = (/** @type {End & {better?: Better}} */ _) => {};
   #attempt = 0;
-  #flaps = 0;
   /** The server has refused our token. */
   #stale = false;
-  #upgradeDelay;
   #running = false;
+  /** Someone wants to be connected, whether rooms are joined or not. */
+  #wanted = false;
+  /** Someone wants to be disconnected. */
+  #parted = false;
+  /** What `connect` waits for. */
+  #online = deferred();
+  /** The origin's refusal was written to the console. */
+  #told = false;
   #closed = new AbortController();
-  #wake = () => {};
-  /** @type {Record<'renew' | 'upgrade' | 'watch', Timer | undefined>} */
-  #timers = { renew: undefined, upgrade: undefined, watch: undefined };
+  #wake = (/** @type {boolean} */ _) => {};
+  #upkeep;
 
   /** @param {Wire} wire @param {Settings} options @param {Owner} owner */
   constructor(wire, options, owner) {
     this.#wire = wire;
     this.#options = options;
     this.#owner = owner;
+    this.#tabs = new Tabs(wire.name);
     this.#transports = new Transports(options, wire.name);
-    this.#upgradeDelay = options.upgrade;
-    this.#listen();
+    this.#upkeep = new Upkeep(wire, options, {
+      check: () => this.#check(),
+      upgrade: () => this.#upgrade(),
+      tokenless: (error) => owner.error(noToken(error)),
+    });
+    listen(this.closed, {
+      online: () => this.#stir(true),
+      offline: () => this.#check(),
+      shown: () => this.#stir(false),
+    });
   }
 
   /** Fires when the connection is closed for good. */
@@ -72,8 +75,30 @@ export class Connection {
 
   /** There is something to connect for. */
   start() {
-    this.#wake();
+    this.#wake(false);
     if (!this.#running) void this.#run();
+  }
+
+  /** @returns {Promise<void>} fulfilled when online, rejected if the server refuses */
+  async connect() {
+    if (this.closed.aborted) throw closed();
+    this.#wanted = true;
+    this.#parted = false;
+    this.tryNow();
+    this.start();
+    if (this.state.state !== 'online') await this.#online.promise;
+  }
+
+  disconnect() {
+    this.#wanted = false;
+    this.#parted = true;
+    this.#finish({});
+    this.#wake(true);
+  }
+
+  tryNow() {
+    this.#wake(true);
+    this.#stir(true);
   }
 
   /** The link is of no use any more. @param {ChatError} error */
@@ -85,7 +110,9 @@ export class Connection {
   close() {
     this.#closed.abort();
     this.#finish({});
-    this.#wake();
+    this.#wake(true);
+    this.#online.reject(closed());
+    this.#tabs.close();
     this.#show('offline');
   }
 
@@ -93,16 +120,25 @@ export class Connection {
 
   async #run() {
     this.#running = true;
+    /** @type {End} */
+    let end = {};
     while (!this.closed.aborted) {
-      if (!this.#owner.places().length) await this.#pause(LONGEST_TIMER, true);
-      const end = await this.#round();
+      for (; this.#idle; await this.#pause(LONGEST_TIMER, true)) this.#show('offline', end);
+      end = await this.#round();
       if (this.closed.aborted) return;
+      if (this.#idle) continue;
       const wait = end.retry ?? Math.random()
         * Math.min(this.#options.backoffMax, this.#options.backoff * 2 ** this.#attempt);
       this.#attempt = Math.min(this.#attempt + 1, 20);
-      this.#show('offline', { retry: Math.round(wait), error: end.error });
+      this.#show('offline', { ...end, retry: Math.round(wait) });
       await this.#pause(wait, end.retry === undefined);
     }
+  }
+
+  /** Whether there is nothing to connect for. */
+  get #idle() {
+    return !this.closed.aborted
+      && (this.#parted || (!this.#wanted && !this.#owner.places().length));
   }
 
   /** Try the transports from the remembered one down, until one has worked and ended.
@@ -118,13 +154,13 @@ export class Connection {
         renewed ||= this.#stale;
         this.#stale = false;
       } catch (error) {
-        return this.#refused(new ChatError('unauthorized', `No token: ${error}`));
+        return this.#refused(noToken(error));
       }
       this.#owner.authenticated();
       const { lived, ...rest } = await this.#carry(this.#make(level), level);
       end = rest;
       this.#stale = end.error?.code === 'unauthorized';
-      if (this.closed.aborted || lived) return end;
+      if (this.closed.aborted || this.#parted || lived) return end;
       if (this.#stale && end.error) {
         if (renewed || !this.#options.token) return this.#refused(end.error);
         // A WebSocket does not tell why it was refused: the better transports have a new chance.
@@ -135,20 +171,26 @@ export class Connection {
     }
     // Nothing works: the place may have changed, so nothing that was learnt counts.
     this.#transports.level = 0;
-    return end;
+    const barred = await this.#wire.barred();
+    if (!barred || this.closed.aborted) return end;
+    if (!this.#told) console.error(barred.message);
+    this.#told = true;
+    return this.#refused(barred);
   }
 
   /** @param {ChatError} error @returns {End} */
   #refused(error) {
     this.#owner.refused(error);
+    this.#online.reject(error);
+    this.#online = deferred();
+    this.#wanted = false;
     return { error };
   }
 
   /** @param {number} level @returns {Link} */
   #make(level) {
     const transport = this.#transports.all[level];
-    if (transport === 'websocket') return new SocketLink(this.#wire, this.#options);
-    return new HttpLink(this.#wire, this.#options, transport === 'sse');
+    return transport === 'websocket' ? new SocketLink(this.#wire, this.#options) : new HttpLink(this.#wire, this.#options, transport === 'sse', this.#tabs);
   }
 
   /**
@@ -169,127 +211,81 @@ export class Connection {
           if (user) this.#wire.user = user;
           if (since) return;
           since = Date.now();
-          this.#online(level);
+          this.#begin(level);
         },
       };
       this.link = link;
       if (link.isUp) link.hooks.up();
       else link.open();
-      for (const { room, position } of this.#owner.places()) link.join(room, position);
+      for (const { name, position } of this.#owner.places()) link.join(name, position);
     });
+    this.#wire.debug('end', end);
     link.close();
     this.link = null;
     this.#finish = () => {};
-    for (const timer of Object.values(this.#timers)) clearTimeout(timer);
-    this.#owner.offline();
+    this.#upkeep.end();
+    this.#owner.offline(end);
     if (end.better) return this.#carry(end.better.link, end.better.level);
-    if (since) this.#judge(level, Date.now() - since, end);
-    return since ? { ...end, lived: true } : end;
-  }
-
-  /** @param {number} level @param {number} lasted @param {End} end */
-  #judge(level, lasted, end) {
-    if (lasted >= STABLE) this.#attempt = this.#flaps = 0;
-    else if (end.retry === undefined) this.#flaps += 1;
-    // It is let through but does not last: the next transport may.
-    if (this.#flaps >= 3 && level + 1 < this.#transports.all.length) {
-      this.#flaps = 0;
-      this.#transports.level = level + 1;
-    }
+    if (!since) return end;
+    if (this.#transports.ended(Date.now() - since, end)) this.#attempt = 0;
+    return { ...end, lived: true };
   }
 
   /** @param {number} level */
-  #online(level) {
+  #begin(level) {
     this.#transports.works(level);
     this.#show('online');
-    this.#renewLater();
-    if (level > 0) this.#upgradeLater();
-    else this.#upgradeDelay = this.#options.upgrade;
-    const { silence } = this.#options;
-    const watch = () => {
-      if ((this.link?.idle ?? 0) > silence) this.#check();
-      this.#timers.watch = setTimeout(watch, silence / 4);
-    };
-    this.#timers.watch = setTimeout(watch, silence / 4);
+    if (this.link) this.#upkeep.begin(this.link, level === 0);
+    this.#online.resolve(undefined);
+    this.#online = deferred();
     this.#owner.online();
   }
 
-  #renewLater() {
-    clearTimeout(this.#timers.renew);
-    if (this.#wire.renewal === Infinity) return;
-    const wait = Math.min(Math.max(0, this.#wire.renewal - Date.now()), LONGEST_TIMER);
-    this.#timers.renew = setTimeout(async () => {
-      const { link } = this;
-      try {
-        // A timer may be a little early: the time is not looked at again.
-        await this.#wire.authenticate(true);
-        if (link === this.link) link?.renew();
-      } catch (error) {
-        this.#owner.error(new ChatError('unauthorized', `No token: ${error}`));
-        this.#wire.renewal = Date.now() + 5000 + Math.random() * 5000;
-      }
-      if (link && link === this.link) this.#renewLater();
-    }, wait);
-  }
-
-  #upgradeLater() {
-    clearTimeout(this.#timers.upgrade);
-    const wait = this.#upgradeDelay * (0.5 + Math.random() / 2);
-    this.#upgradeDelay = Math.min(this.#upgradeDelay * 2, UPGRADE_MAX);
-    this.#timers.upgrade = setTimeout(() => this.#upgrade(), wait);
-  }
-
-  /** Try the better transports beside the one in use, and change over if one works. */
+  /** Try the better transports beside the one in use, and change over if one works.
+   * @returns {Promise<boolean>} whether it is over: changed, or the link has ended */
   async #upgrade() {
     const { link } = this;
-    const place = this.#owner.joined();
+    const place = this.#joined;
     for (let level = 0; place && level < this.#transports.level; level += 1) {
       const better = this.#make(level);
-      const works = await new Promise((resolve) => {
-        better.hooks = { up: () => resolve(true), frame() {}, down: () => resolve(false) };
-        better.open();
-        if (better instanceof HttpLink) better.join(place.room, place.position);
-      });
-      if (works && link === this.link) return void this.#finish({ better: { link: better, level } });
+      const works = await better.works(place.name, place.position);
+      if (works && link === this.link) {
+        this.#finish({ better: { link: better, level } });
+        return true;
+      }
       better.close();
-      if (link !== this.link) return;
+      if (link !== this.link) return true;
     }
-    this.#upgradeLater();
+    return false;
   }
 
   // -- what the browser tells
 
-  #listen() {
-    const signal = this.closed;
-    const page = globalThis.document;
-    globalThis.addEventListener?.('online', () => this.#stir(true), { signal });
-    globalThis.addEventListener?.('offline', () => this.#check(), { signal });
-    page?.addEventListener('visibilitychange', () => {
-      if (!page.hidden) this.#stir(false);
-    }, { signal });
-  }
-
   /** Someone looks again, or the network is back: do not wait any longer. @param {boolean} moved */
   #stir(moved) {
-    this.#wake();
+    this.#wake(false);
     if (!moved && (this.link?.idle ?? 0) < 5000) return;
     if (moved) {
       this.#attempt = 0;
-      this.#upgradeDelay = this.#options.upgrade;
-      if (this.link?.isUp && this.#transports.level > 0) this.#upgradeLater();
+      this.#upkeep.moved(!this.link?.isUp || this.#transports.level === 0);
     }
     this.#check();
   }
 
+  /** A room that we are in. @returns {Place | undefined} */
+  get #joined() {
+    return this.#owner.places().find(({ state }) => state.state === 'joined');
+  }
+
   #check() {
-    const place = this.#owner.joined();
-    if (place && this.link?.isUp) this.link.check(place.room, place.position);
+    const place = this.#joined;
+    if (place && this.link?.isUp) this.link.check(place.name, place.position);
   }
 
   /** @param {number} ms @param {boolean} interruptible @returns {Promise<void>} */
   async #pause(ms, interruptible) {
     const over = new AbortController();
-    this.#wake = () => (interruptible || this.closed.aborted) && over.abort();
+    this.#wake = (anyhow) => (interruptible || anyhow) && over.abort();
     await sleep(ms, over.signal);
     this.#wake = () => {};
   }
@@ -300,6 +296,22 @@ export class Connection {
     const now = { state, transport, retry: retry ?? null, error: error ?? null };
     const same = JSON.stringify(now) === JSON.stringify(this.state);
     this.state = now;
-    if (!same) this.#owner.state(now);
+    if (same) return;
+    this.#wire.debug('state', now);
+    this.#owner.state(now);
   }
+}
+
+/** @param {unknown} error what the application's function threw */
+function noToken(error) {
+  return new ChatError('unauthorized', `No token: ${error}`, undefined, error);
+}
+
+/** Hear what the browser tells. @param {AbortSignal} signal
+ * @param {Record<'online' | 'offline' | 'shown', () => void>} hear */
+function listen(signal, { online, offline, shown }) {
+  const page = globalThis.document;
+  globalThis.addEventListener?.('online', online, { signal });
+  globalThis.addEventListener?.('offline', offline, { signal });
+  page?.addEventListener('visibilitychange', () => page.hidden || shown(), { signal });
 }

@@ -1,45 +1,112 @@
 /** Events, and calling the functions of an application. */
 
+import { checkNames } from './errors.js';
+
 /** @template {Record<string, any>} Events */
 export class Emitter {
-  /** @type {Map<keyof Events, Set<(value: any) => void>>} */
+  /** @type {Map<string, Map<Function, (value: any) => void>>} by event: listener, how it is called */
   #listeners = new Map();
+  #events;
+
+  /** @param {readonly string[]} events their names */
+  constructor(events) {
+    this.#events = events;
+    bind(this);
+  }
 
   /**
    * Call `listener` at each event `name`.
    *
-   * @template {keyof Events} Name
+   * @template {keyof Events & string} Name
    * @param {Name} name
    * @param {(value: Events[Name]) => void} listener
    * @returns {() => void} ends it
    */
   on(name, listener) {
-    const listeners = this.#listeners.get(name) ?? new Set();
-    this.#listeners.set(name, listeners.add(listener));
-    return () => void listeners.delete(listener);
+    return this._listen(name, listener, listener);
   }
 
   /**
-   * @template {keyof Events} Name
+   * Call `listener` at the next event `name` only.
+   *
+   * @template {keyof Events & string} Name
    * @param {Name} name
-   * @param {Events[Name]} value
-   * @protected
+   * @param {(value: Events[Name]) => void} listener
+   * @returns {() => void} ends it
    */
-  emit(name, value) {
-    for (const listener of [...this.#listeners.get(name) ?? []]) call(listener, value);
+  once(name, listener) {
+    return this._listen(name, listener, (value) => {
+      this.off(name, listener);
+      listener(value);
+    });
+  }
+
+  /**
+   * Call `listener` at the event `name` no more.
+   *
+   * @template {keyof Events & string} Name
+   * @param {Name} name
+   * @param {(value: Events[Name]) => void} listener
+   */
+  off(name, listener) {
+    this.#of(name).delete(listener);
+  }
+
+  /**
+   * @param {string} name @param {Function} listener @param {(value: any) => void} heard
+   * @returns {() => void} @protected
+   */
+  _listen(name, listener, heard) {
+    this.#of(name).set(listener, heard);
+    return () => this.off(name, /** @type {any} */ (listener));
+  }
+
+  /**
+   * @template {keyof Events & string} Name
+   * @param {Name} name @param {Events[Name]} value
+   * @package
+   */
+  _emit(name, value) {
+    for (const heard of [...this.#of(name).values()]) call(heard, value);
+  }
+
+  /** @param {string} name */
+  #of(name) {
+    checkNames('event', { [name]: 1 }, this.#events);
+    const listeners = this.#listeners.get(name) ?? new Map();
+    this.#listeners.set(name, listeners);
+    return listeners;
+  }
+}
+
+/**
+ * Make every member work on `self` whatever `this` is: frameworks wrap objects in proxies, whose
+ * `this` has no private fields (Vue's `reactive`), and applications take functions off.
+ *
+ * @param {object} self
+ */
+function bind(self) {
+  for (let type = Object.getPrototypeOf(self); type !== Object.prototype;
+    type = Object.getPrototypeOf(type)) {
+    for (const name of Reflect.ownKeys(type)) {
+      const { get, value } = /** @type {any} */ (Object.getOwnPropertyDescriptor(type, name));
+      if (name === 'constructor' || Object.hasOwn(self, name)) continue;
+      Object.defineProperty(self, name, { configurable: true,
+        ...(get ? { get: get.bind(self) } : { value: value.bind(self), writable: true }) });
+    }
   }
 }
 
 /**
  * Call an application's function; what it throws is its own affair, not the connection's.
  *
- * @template T
- * @param {(value: T) => void} listener
- * @param {T} value
+ * @template {any[]} Values
+ * @param {(...values: Values) => void} listener
+ * @param {Values} values
  */
-export function call(listener, value) {
+export function call(listener, ...values) {
   try {
-    listener(value);
+    listener(...values);
   } catch (error) {
     queueMicrotask(() => {
       throw error;

@@ -7,6 +7,7 @@ import { key } from './wire.js';
 /**
  * @typedef {import('./errors.js').ChatError} ChatError
  * @typedef {import('./types.js').Message} Message
+ * @typedef {import('./types.js').Page} Page
  */
 
 /** Messages kept for a reader that does not read; beyond them it reads on from the server. */
@@ -15,22 +16,27 @@ export const FEED = 1000;
 /** One reader's place in a room. A reader that is slow is neither waited for nor buffered for
  * without end: it falls behind, and then reads on from the server. */
 export class Feed {
-  #history;
-  /** @type {Message[]} */
-  #queue = [];
+  #read;
+  #queue;
   /** @type {Message[] | null} what arrives while we catch up */
   #live = null;
   /** @type {string | null} the cursor to catch up from */
-  #behind = null;
+  #behind;
   /** @type {{error?: ChatError} | null} */
   #ended = null;
   #wake = () => {};
   /** @type {Promise<unknown>} reads wait for one another */
   #turn = Promise.resolve();
 
-  /** @param {import("./room.js").Room["history"]} history */
-  constructor(history) {
-    this.#history = history;
+  /**
+   * @param {(after: string) => Promise<Page>} read a page of FEED messages
+   * @param {Message[]} first what to begin with
+   * @param {boolean} isWhole whether the room has no more
+   */
+  constructor(read, first, isWhole) {
+    this.#read = read;
+    this.#queue = [...first];
+    this.#behind = isWhole ? null : first[0].cursor;
   }
 
   /** @param {Message} message */
@@ -79,11 +85,13 @@ export class Feed {
   async #catchUp(after) {
     this.#live = [];
     try {
-      const page = await this.#history({ after, limit: FEED });
+      const page = await this.#read(after);
       const got = new Set(page.messages.map(key));
       this.#queue.push(...page.messages);
       this.#behind = page.cursor;
-      if (page.messages.length < FEED && this.#live) {
+      // A page may be short because its messages are long: only an empty one is the last.
+      const meets = this.#live?.some((message) => got.has(key(message)));
+      if (this.#live && (meets || !page.messages.length)) {
         this.#queue.push(...this.#live.filter((message) => !got.has(key(message))));
         this.#behind = null;
       }

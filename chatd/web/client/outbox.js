@@ -1,6 +1,7 @@
 /** What is not acknowledged yet. */
 
 import { ChatError } from './errors.js';
+import { deferred } from './timing.js';
 import { parse } from './wire.js';
 
 /**
@@ -30,22 +31,20 @@ export class Outbox {
     return this.#entries.values();
   }
 
-  /** @param {Unsent} unsent @returns {Entry} the one there is, if it was added before */
-  add(unsent) {
+  /** @param {Unsent} unsent @param {string} [key] @returns {Entry} the one there is, if it was
+   * added before */
+  add(unsent, key = `${unsent.room}:${unsent.id}`) {
     const name = `${unsent.room}\n${unsent.id}`;
     const known = this.#entries.get(name);
     if (known) return known;
     if (this.#entries.size >= this.#limit) {
       throw new ChatError('unsent_full', `${this.#limit} messages are waiting already.`);
     }
-    let [resolve, reject] = [(/** @type {string} */ _) => {}, (/** @type {ChatError} */ _) => {}];
-    /** @type {Promise<string>} */
-    const promise = new Promise((yes, no) => {
-      [resolve, reject] = [yes, no];
-    });
-    const entry = { ...unsent, tries: 0, refused: false, promise, resolve, reject };
+    /** @type {Entry} */
+    const entry = { unsent, key, state: 'waiting', tries: 0, lost: 0, fatal: 0, renewed: false,
+      answer: deferred() };
     this.#entries.set(name, entry);
-    this.#keep(unsent);
+    this.keep(entry);
     return entry;
   }
 
@@ -56,40 +55,31 @@ export class Outbox {
 
   /** @param {Entry} entry answered for */
   remove(entry) {
-    this.rest(entry);
-    this.#entries.delete(`${entry.room}\n${entry.id}`);
-    if (this.#prefix) this.#try((storage) => storage.removeItem(this.#prefix + entry.id));
-  }
-
-  /** @param {Entry} entry not on its way any more */
-  rest(entry) {
-    clearTimeout(entry.flying);
-    clearTimeout(entry.resting);
-    entry.flying = entry.resting = undefined;
+    clearTimeout(entry.timer);
+    this.#entries.delete(`${entry.unsent.room}\n${entry.unsent.id}`);
+    if (this.#prefix) this.#try((storage) => storage.removeItem(this.#prefix + entry.key));
   }
 
   /** Take over what an earlier page of the same user left. @param {string} prefix */
   restore(prefix) {
     if (this.#prefix || !this.#storage) return;
     this.#prefix = prefix;
-    for (const entry of this) this.#keep(entry);
+    for (const entry of this) this.keep(entry);
     this.#try((storage) => {
       const names = Array.from({ length: storage.length }, (_, i) => storage.key(i) ?? '');
       const left = names.filter((name) => name.startsWith(prefix))
-        .map((name) => parse(storage.getItem(name) ?? ''))
-        .filter((unsent) => typeof unsent?.id === 'string' && typeof unsent.room === 'string'
+        .map((name) => ({ key: name.slice(prefix.length), unsent: parse(storage.getItem(name) ?? '') }))
+        .filter(({ unsent }) => typeof unsent?.id === 'string' && typeof unsent.room === 'string'
           && Date.now() - unsent.at < UNSENT_AGE)
-        .sort((a, b) => a.at - b.at);
-      // Nobody waits for these any more.
-      for (const unsent of left) this.add(unsent).promise.catch(() => {});
+        .sort((a, b) => a.unsent.at - b.unsent.at);
+      for (const { unsent, key } of left) this.add(unsent, key);
     });
   }
 
-  /** @param {Unsent} unsent */
-  #keep({ room, id, text, data, at }) {
+  /** Store it as it is now. @param {Entry} entry */
+  keep({ key, unsent }) {
     if (!this.#prefix) return;
-    const value = JSON.stringify({ room, id, text, data, at });
-    this.#try((storage) => storage.setItem(this.#prefix + id, value));
+    this.#try((storage) => storage.setItem(this.#prefix + key, JSON.stringify(unsent)));
   }
 
   /** Storage may be full or forbidden; then messages live as long as the page. @param

@@ -1,24 +1,22 @@
 /** A room that we are in. */
 
 import { call, Emitter } from './emitter.js';
+import { misspelt } from './errors.js';
 import { Feed, FEED } from './feed.js';
-import { key, newId, read } from './wire.js';
+import { within } from './timing.js';
+import { key, newId } from './wire.js';
 
 /**
  * @typedef {import('./errors.js').ChatError} ChatError
- * @typedef {import('./types.js').Frame} Frame
+ * @typedef {import('./seat.js').Seat} Seat
  * @typedef {import('./types.js').Message} Message
  * @typedef {import('./types.js').Page} Page
+ * @typedef {import('./types.js').Patience} Patience
  * @typedef {import('./types.js').Position} Position
  * @typedef {import('./types.js').Presence} Presence
+ * @typedef {import('./types.js').RoomState} RoomState
  * @typedef {import('./types.js').Unsent} Unsent
- * @typedef {import('./wire.js').Wire} Wire
- */
-
-/** Ids remembered per room to drop repetitions: the server's own window. */
-const WINDOW = 1000;
-
-/**
+ *
  * @typedef {object} RoomEvents
  * @property {Message} message each message once, in order
  * @property {Presence} presence
@@ -26,61 +24,80 @@ const WINDOW = 1000;
  * @property {{cursor: string | null}} gap messages before the next one are no longer kept
  * @property {{id: string}} sent a message of ours is acknowledged
  * @property {{id: string, error: ChatError}} failed a message of ours is refused for good
+ * @property {RoomState} state
+ * @property {{count: number, gap: boolean}} recovered back after an interruption: so many messages
+ *   were read that had been missed, and whether some are lost
  * @property {ChatError} closed the room is gone, or the right to it
+ *
+ * @typedef {object} Desk What a room asks of its chat.
+ * @property {(query: object, signal: AbortSignal) => Promise<Page>} history
+ * @property {(unsent: Unsent) => Promise<string>} send
+ * @property {(unsent: Unsent, reason: unknown) => void} forget
+ * @property {() => Unsent[]} unsent
+ * @property {() => void} typing
+ * @property {(room: Room) => void} leave
  */
 
+const EVENTS = ['message', 'presence', 'typing', 'gap', 'sent', 'failed', 'state', 'recovered',
+  'closed'];
+const WAITING = ['signal', 'timeout'];
+/** Milliseconds between two tellings that we type. */
+const TYPING = 3000;
+
 /**
- * A room that we are in; `Chat.join` makes it. `for await` gives its messages, and so does
- * `on('message')`; the first of these also gets what came before it.
+ * A room that we are in; each `Chat.join` makes one. `for await` gives its messages, and so does
+ * `on('message')`; each of these gets them from where one joined.
  *
  * @extends {Emitter<RoomEvents>}
  */
 export class Room extends Emitter {
-  /** @type {string[]} who is here, sorted */
-  members = [];
-  /** How many are here. */
-  count = 0;
-  /** @type {string | null} where we are: `{after: cursor}` goes on behind the last message */
-  cursor = null;
-  /** Whether messages asked for when joining are no longer kept. */
-  gap = false;
+  #seat;
   #desk;
-  /** @type {Set<string>} */
-  #seen = new Set();
   /** @type {Set<Feed>} */
   #feeds = new Set();
-  /** @type {Feed | null} kept from the start for the first reader */
-  #first;
+  /** @type {Map<unknown, Feed>} of the listeners to messages */
+  #pumps = new Map();
+  /** @type {Message[]} what later readers begin with: all messages, or the first if they are many */
+  #kept = [];
+  #isWhole = true;
   #typed = 0;
   /** @type {{error?: ChatError} | null} */
   #ended = null;
-  /** How far back `before` looks, in ms: it learns how busy the room is. */
-  #span = 60_000;
 
-  /**
-   * @param {string} name
-   * @param {{wire: Wire, send: (unsent: Unsent) => Promise<string>, unsent: () => Unsent[],
-   *   typing: () => void, leave: () => void}} desk
-   * @package
-   */
-  constructor(name, desk) {
-    super();
-    this.name = name;
+  /** @param {Seat} seat @param {Desk} desk @package */
+  constructor(seat, desk) {
+    super(EVENTS);
+    this.#seat = seat;
     this.#desk = desk;
-    this.#first = this.#newFeed();
   }
 
-  /**
-   * Send a message; resolves with its id once the server has stored it. Offline it waits and is
-   * sent later, under the same id. Rejects with a ChatError if the server refuses it.
-   *
-   * @param {string} text
-   * @param {{id?: string, data?: Record<string, unknown>}} [more]
-   * @returns {Promise<string>}
-   */
-  send(text, { id = newId(), data } = {}) {
-    this.#typed = 0;
-    return this.#desk.send({ room: this.name, id, text, data, at: Date.now() });
+  get name() {
+    return this.#seat.name;
+  }
+
+  /** Who is here, sorted. */
+  get members() {
+    return this.#seat.members;
+  }
+
+  /** How many are here. */
+  get count() {
+    return this.#seat.count;
+  }
+
+  /** Where we are: `{after: cursor}` goes on behind the last message. */
+  get cursor() {
+    return this.#seat.cursor;
+  }
+
+  /** Whether messages asked for are no longer kept. */
+  get gap() {
+    return this.#seat.gap;
+  }
+
+  /** @returns {RoomState} */
+  get state() {
+    return this.#ended ? { state: 'closed', error: this.#ended.error ?? null } : this.#seat.state;
   }
 
   /** Our messages that are not acknowledged, restored ones included, oldest first. */
@@ -88,104 +105,68 @@ export class Room extends Emitter {
     return this.#desk.unsent();
   }
 
+  /**
+   * Send a message; resolves with its id once the server has stored it. Offline it waits and is
+   * sent later, under the same id. Rejects with a ChatError if it cannot be stored. Given up
+   * (`signal`, `timeout`) it is not sent any more; on its way it may arrive all the same.
+   *
+   * @param {string} text
+   * @param {{id?: string, data?: Record<string, unknown>} & Patience} [more]
+   * @returns {Promise<string>}
+   */
+  send(text, more = {}) {
+    const slip = misspelt('option of send', more, ['id', 'data', ...WAITING]);
+    if (slip) return slip;
+    const { id = newId(), data, ...patience } = more;
+    const unsent = { room: this.name, id, text, data, at: Date.now() };
+    this.#typed = 0;
+    return within((async () => this.#desk.send(unsent))(), patience,
+      (reason) => this.#desk.forget(unsent, reason));
+  }
+
   /** Tell the others that we are typing; call it at each key, it is passed on now and then. */
   typing() {
-    if (Date.now() - this.#typed < 3000) return;
+    if (Date.now() - this.#typed < TYPING) return;
     this.#typed = Date.now();
     this.#desk.typing();
   }
 
-  /** Leave; iteration ends. */
+  /** Leave; iteration ends. Other handles to the room stay. */
   leave() {
-    this.#desk.leave();
     this._end();
+    this.#desk.leave(this);
   }
 
   /**
-   * Stored messages, oldest first.
+   * Stored messages, oldest first: from a position on, or those `before` a cursor.
    *
-   * @param {Position & {limit?: number}} query limit is 100 by default, at most 1000
+   * @param {Position & {before?: string, limit?: number} & Patience} query limit is 100 by
+   *   default, at most 1000
    * @returns {Promise<Page>}
    */
-  history = async (query) => {
-    await this.#desk.wire.authenticate();
-    return read(this.#desk.wire, this.name, { query });
-  };
+  history(query) {
+    const slip = misspelt('option of history', query,
+      ['after', 'last', 'since', 'before', 'limit', ...WAITING]);
+    if (slip) return slip;
+    const { signal, timeout, ...rest } = query;
+    const over = new AbortController();
+    return within(this.#desk.history(rest, over.signal), { signal, timeout }, () => over.abort());
+  }
 
   /**
    * Up to `count` messages that precede `message`, oldest first; none if it is the oldest kept.
-   * The server reads forward only, so this looks for a time that lies the right way back.
    *
    * @param {Message} message
    * @param {number} [count]
    * @returns {Promise<Message[]>}
    */
   async before(message, count = 100) {
-    const end = Date.parse(message.time);
-    /** @type {Message[]} */
-    let found = [];
-    for (let tries = 0; tries < 12; tries += 1) {
-      const { before, passed, reached } = await this.#walk(message, end - this.#span, count);
-      if (!reached && found.length) return found;
-      if (!reached) this.#span = Math.ceil(this.#span / 8);
-      else if (passed >= count) this.#span = Math.ceil((this.#span * 2 * count) / passed);
-      if (reached && (passed >= count || this.#span > end)) return before;
-      if (reached) this.#span *= 30;
-      found = before;
-    }
-    return found;
-  }
-
-  /**
-   * Read from `start` (ms since 1970) up to `message`, a few thousand messages at most.
-   *
-   * @param {Message} message @param {number} start @param {number} count
-   * @returns {Promise<{before: Message[], passed: number, reached: boolean}>} the last `count`
-   *   before it, of how many, and whether it was reached
-   */
-  async #walk(message, start, count) {
-    /** @type {Message[]} */
-    let before = [];
-    let passed = 0;
-    /** @type {Position} */
-    let from = { since: new Date(Math.max(0, start)).toISOString() };
-    for (let pages = 0; pages < 5; pages += 1) {
-      const page = await this.history({ ...from, limit: FEED });
-      const place = page.messages.findIndex((one) => key(one) === key(message));
-      const older = place < 0 ? page.messages : page.messages.slice(0, place);
-      before = [...before, ...older].slice(-count);
-      passed += older.length;
-      if (place >= 0) return { before, passed, reached: true };
-      if (page.messages.length < FEED) break;
-      from = { after: page.cursor };
-    }
-    return { before: [], passed, reached: false };
-  }
-
-  /**
-   * @template {keyof RoomEvents} Name
-   * @param {Name} name
-   * @param {(value: RoomEvents[Name]) => void} listener
-   * @returns {() => void} ends it
-   */
-  on(name, listener) {
-    if (name !== 'message') return super.on(name, listener);
-    const feed = this.#takeFeed();
-    const pump = async () => {
-      for (;;) {
-        const { value, done } = await feed.next();
-        if (done) return;
-        call(/** @type {(value: Message) => void} */ (listener), value);
-      }
-    };
-    // The room's end is told by `closed`.
-    pump().catch(() => {});
-    return () => this.#drop(feed);
+    return (await this.history({ before: message.cursor, limit: count })).messages;
   }
 
   /** @returns {AsyncIterator<Message, undefined>} */
   [Symbol.asyncIterator]() {
-    const feed = this.#takeFeed();
+    const feed = this.#newFeed();
     return {
       next: () => feed.next(),
       return: async () => {
@@ -195,16 +176,46 @@ export class Room extends Emitter {
     };
   }
 
-  #newFeed() {
-    const feed = new Feed(this.history);
-    this.#feeds.add(feed);
-    if (this.#ended) feed.end(this.#ended.error);
-    return feed;
+  /**
+   * @template {keyof RoomEvents} Name
+   * @param {Name} name @param {(value: RoomEvents[Name]) => void} listener
+   */
+  off(name, listener) {
+    super.off(name, listener);
+    const feed = name === 'message' && this.#pumps.get(listener);
+    if (!feed) return;
+    this.#pumps.delete(listener);
+    this.#drop(feed);
   }
 
-  #takeFeed() {
-    const feed = this.#first ?? this.#newFeed();
-    this.#first = null;
+  /**
+   * @param {string} name @param {Function} listener @param {(value: any) => void} heard
+   * @protected
+   */
+  _listen(name, listener, heard) {
+    const end = super._listen(name, listener, heard);
+    if (name !== 'message' || this.#pumps.has(listener)) return end;
+    const feed = this.#newFeed();
+    this.#pumps.set(listener, feed);
+    // The room's end is told by `closed`.
+    this.#pump(feed, heard).catch(() => {});
+    return end;
+  }
+
+  /** @param {Feed} feed @param {(value: any) => void} heard */
+  async #pump(feed, heard) {
+    for (;;) {
+      const { value, done } = await feed.next();
+      if (done) return;
+      call(heard, value);
+    }
+  }
+
+  #newFeed() {
+    const feed = new Feed((after) => this.history({ after, limit: FEED }), this.#kept,
+      this.#isWhole);
+    this.#feeds.add(feed);
+    if (this.#ended) feed.end(this.#ended.error);
     return feed;
   }
 
@@ -214,61 +225,47 @@ export class Room extends Emitter {
     feed.stop();
   }
 
-  /** @param {Frame} frame @package */
-  _receive(frame) {
-    if (frame.type === 'message') this.#message(/** @type {any} */ (frame));
-    else if (frame.type === 'cursor') this.cursor = frame.cursor;
-    else if (frame.type === 'typing') this.emit('typing', { user: frame.user });
-    else if (frame.type === 'gap') this.#gapped(frame.cursor ?? null);
-    else if (frame.type === 'presence') this.#present(frame);
-    else if (frame.type === 'joined') {
-      if (frame.cursor) this.cursor = frame.cursor;
-      if (frame.gap) this.#gapped(this.cursor);
-      this.#present(frame);
+  /** Begin with what lies at `position` in a room that others have joined before.
+   * @param {Position} position @package */
+  async _load(position) {
+    this.#seat.handles.add(this);
+    if (!Object.keys(position).length) return;
+    /** @type {Map<string, Message>} */
+    const past = new Map();
+    const meets = () => this.#kept.some((message) => past.has(key(message)));
+    let page = await this.history({ ...position, limit: FEED });
+    if (page.gap) this._emit('gap', { cursor: page.cursor });
+    // A page may be short because its messages are long: only an empty one is the last.
+    while (page.messages.length && past.size < FEED && !meets()) {
+      for (const message of page.messages) past.set(key(message), message);
+      page = await this.history({ after: page.cursor, limit: FEED });
     }
+    for (const message of this.#kept) past.set(key(message), message);
+    this.#kept = [...past.values()];
+    if (past.size > FEED) this.#shorten();
   }
 
-  /** @param {string | null} cursor */
-  #gapped(cursor) {
-    this.gap = true;
-    this.emit('gap', { cursor });
-  }
-
-  /** @param {Message} message */
-  #message(message) {
-    this.cursor = message.cursor;
-    if (this.#seen.has(key(message))) return;
-    this.#seen.add(key(message));
-    if (this.#seen.size > WINDOW) this.#seen.delete(String(this.#seen.values().next().value));
+  /** @param {Message} message @package */
+  _push(message) {
+    this.#keep(message);
     for (const feed of this.#feeds) feed.push(message);
   }
 
-  /** @param {Frame} frame who is here (members), or who came and went (joined, left) */
-  #present({ members, joined = [], left = [], count }) {
-    const before = this.members;
-    const now = new Set(Array.isArray(members) ? members : before);
-    for (const user of left) now.delete(user);
-    for (const user of joined) now.add(user);
-    this.members = [...now].sort((a, b) => a.localeCompare(b));
-    this.count = Number(count ?? now.size);
-    this.emit('presence', {
-      members: this.members,
-      count: this.count,
-      joined: this.members.filter((user) => !before.includes(user)),
-      left: before.filter((user) => !now.has(user)),
-    });
+  /** @param {Message} message */
+  #keep(message) {
+    if (this.#isWhole && this.#kept.push(message) > FEED) this.#shorten();
   }
 
-  /** @param {string} id @param {ChatError} [error] @package */
-  _settled(id, error) {
-    if (error) this.emit('failed', { id, error });
-    else this.emit('sent', { id });
+  #shorten() {
+    this.#isWhole = false;
+    this.#kept.length = 1;
   }
 
   /** @param {ChatError} [error] @package */
   _end(error) {
+    if (this.#ended) return;
     this.#ended = { error };
     for (const feed of this.#feeds) feed.end(error);
-    if (error) this.emit('closed', error);
+    if (error) this._emit('closed', error);
   }
 }

@@ -1,9 +1,15 @@
 /** Which transports there are, best first, and which one to begin with. */
 
 /**
+ * @typedef {import('./types.js').End} End
  * @typedef {import('./types.js').Settings} Settings
  * @typedef {import('./types.js').Transport} Transport
  */
+
+/** Milliseconds after which a connection counts as having worked. */
+const STABLE = 10_000;
+/** So many times in a row a transport may be let through but not last. */
+const FLAPS = 3;
 
 /** The transports of one chat; the one that worked is remembered where there is storage. */
 export class Transports {
@@ -11,6 +17,7 @@ export class Transports {
   all;
   /** Where in `all` to begin. */
   level;
+  #flaps = 0;
   #storage;
   #key;
 
@@ -30,6 +37,20 @@ export class Transports {
     } catch {
       // Then it is found out anew next time.
     }
+  }
+
+  /** The one in use has ended after `lasted` ms; the next may last longer.
+   * @param {number} lasted @param {End} end @returns {boolean} whether it had worked */
+  ended(lasted, { code = 0, retry }) {
+    // A message that ends the connection (1009, 4400) does not speak against the transport.
+    const worked = lasted >= STABLE || [1009, 4400].includes(code);
+    if (worked) this.#flaps = 0;
+    else if (retry === undefined) this.#flaps += 1;
+    if (this.#flaps >= FLAPS && this.level + 1 < this.all.length) {
+      this.#flaps = 0;
+      this.level += 1;
+    }
+    return worked;
   }
 
   #remembered() {

@@ -17,10 +17,15 @@
  * @property {Message[]} messages
  * @property {string} cursor to go on reading with `{after: cursor}`
  * @property {boolean} gap whether messages after the cursor asked for are no longer kept
+ * @property {boolean} [more] of a page read backwards: whether older ones are kept; its `cursor`
+ *   is what to pass as `{before: cursor}`
  *
  * @typedef {{after?: string, last?: number, since?: string}} Position
  *   Where to begin, at most one of: after a cursor, N messages from the end, at a time (RFC 3339).
  *   None of them: now.
+ *
+ * @typedef {{signal?: AbortSignal, timeout?: number}} Patience
+ *   How long to wait: until aborted (rejects with its reason), for so many ms (`timeout`).
  *
  * @typedef {object} Presence
  * @property {string[]} members everyone here, sorted; cut above the server's presence limit
@@ -36,12 +41,17 @@
  * @property {number | null} retry while offline: milliseconds until the next try
  * @property {ChatError | null} error while offline: why, where known
  *
+ * @typedef {object} RoomState
+ * @property {'joining' | 'joined' | 'closed'} state joining also while the connection is away
+ * @property {ChatError | null} error once closed: why, unless we left
+ *
  * @typedef {object} Unsent A message that is not acknowledged yet.
  * @property {string} room
  * @property {string} id
  * @property {string} text
  * @property {Record<string, unknown>} [data]
  * @property {number} at when `send` was called, milliseconds since 1970
+ * @property {string} [after] set once it has been on its way: up to where we had read then
  *
  * @typedef {object} Options
  * @property {string} [user] open mode: who to be; without it a guest with a random name
@@ -62,15 +72,38 @@
  * @property {number} [backoffMax] ms, the ceiling of the longest such wait [30000]
  * @property {number} [upgrade] ms until a better transport is first tried again [30000]
  * @property {number} [unsent] how many messages may wait to be acknowledged [100]
+ * @property {boolean | ((what: string, detail: unknown) => void)} [debug] told what happens: true
+ *   writes it to the console
  *
  * @typedef {Options & {patience: number, answer: number, silence: number, backoff: number,
  *   backoffMax: number, upgrade: number, unsent: number}} Settings options with their defaults
- * @typedef {{room: string, position: Position}} Place where to read on in a room
+ * @typedef {{name: string, position: Position, state: RoomState}} Place where to read on in a room
  * @typedef {{type: string, room?: string, [key: string]: any}} Frame an object of the protocol
- * @typedef {{retry?: number, error?: ChatError}} End why a link ended; retry in ms
+ * @typedef {{text: number, content: number, frame: number}} Limits bytes, as the server says
+ * @typedef {{retry?: number, error?: ChatError, code?: number}} End
+ *   Why a link ended: ms to wait, the error, the WebSocket's close code.
  * @typedef {{up: (user?: string) => void, frame: (frame: Frame) => void, down: (end: End) => void}} Hooks
- * @typedef {Unsent & {flying?: Timer, resting?: Timer, tries: number, refused: boolean,
- *   promise: Promise<string>, resolve: (id: string) => void, reject: (error: ChatError) => void}} Entry
+ * @typedef {object} Entry A message in the outbox.
+ * @property {Unsent} unsent
+ * @property {'waiting' | 'flying' | 'resting'} state
+ * @property {Timer} [timer] while flying: until an answer is due; while resting: until it is over
+ * @property {number} tries how often it was refused for the time being, or lost with its connection
+ * @property {number} lost how often its connection ended while it was on its way
+ * @property {number} fatal how often that was with a close code that speaks of what was sent
+ * @property {boolean} renewed whether a token was renewed for it
+ * @property {string} key its name in the storage
+ * @property {ReturnType<typeof import('./timing.js').deferred<string>>} answer
+ *
+ * @typedef {object} Owner What a connection asks of the chat, and tells it.
+ * @property {() => Place[]} places the rooms to be in, and where to read on
+ * @property {() => void} authenticated a token is there, if one is needed
+ * @property {(frame: Frame) => void} frame
+ * @property {() => void} online
+ * @property {(end: End) => void} offline nothing is under way any more
+ * @property {(error: ChatError) => void} refused nobody will be let in
+ * @property {(error: ChatError) => void} error
+ * @property {(state: State) => void} state
+ *
  * @typedef {ReturnType<typeof setTimeout>} Timer
  */
 

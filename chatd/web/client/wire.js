@@ -1,10 +1,12 @@
 /** Who we are and how to ask: addresses, credentials, requests. */
 
+import { call } from './emitter.js';
 import { asChatError, ChatError } from './errors.js';
-import { Deadline } from './timing.js';
+import { Deadline, within } from './timing.js';
 
 /**
  * @typedef {import('./types.js').Frame} Frame
+ * @typedef {import('./types.js').Limits} Limits
  * @typedef {import('./types.js').Page} Page
  * @typedef {import('./types.js').Settings} Settings
  */
@@ -22,7 +24,7 @@ export function newId() {
 }
 
 /** @param {number} bytes */
-function hex(bytes) {
+export function hex(bytes) {
   return Array.from(crypto.getRandomValues(new Uint8Array(bytes)),
     (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
@@ -53,6 +55,10 @@ export class Wire {
   renewal = Infinity;
   /** @type {string | undefined} */
   user;
+  /** @type {Partial<Limits>} what the server has told of them */
+  limits = {};
+  /** @type {(what: string, detail: unknown) => void} */
+  debug;
 
   /** @param {string | URL} url @param {Settings} options */
   constructor(url, options) {
@@ -62,6 +68,7 @@ export class Wire {
     if (!base.pathname.endsWith('/')) base.pathname += '/';
     this.#base = base;
     this.#options = options;
+    this.debug = debugger_(options.debug);
     this.user = options.token ? undefined : (options.user ?? `guest-${hex(3)}`).normalize('NFC');
   }
 
@@ -81,7 +88,8 @@ export class Wire {
 
   /** @param {() => string | Promise<string>} ask */
   async #renew(ask) {
-    const token = await ask();
+    const token = await within((async () => ask())(), { timeout: this.#options.answer });
+    if (typeof token !== 'string') throw new TypeError('The function `token` gave no string.');
     const claims = parse(decode(token.split('.')[1] ?? ''));
     const now = Date.now();
     // A clock that is slow is corrected by the token's own age; one that is fast asks often.
@@ -114,6 +122,26 @@ export class Wire {
   }
 
   /**
+   * Whether the server answers other pages, but not those of our origin: a page is not told why a
+   * request of its own failed, so ask for what any page may read.
+   *
+   * @returns {Promise<ChatError | undefined>}
+   */
+  async barred() {
+    const own = globalThis.location?.origin;
+    if (!own || own === this.#base.origin) return undefined;
+    try {
+      const get = this.#options.fetch ?? globalThis.fetch;
+      const signal = AbortSignal.timeout(this.#options.patience);
+      await get(new URL('chatd.js', this.#base).href, { signal, credentials: 'omit' });
+    } catch {
+      return undefined;
+    }
+    return new ChatError('forbidden',
+      `chatd at ${this.name} takes no pages of ${own}: start it with --origin ${own}`);
+  }
+
+  /**
    * @param {string} path
    * @param {Record<string, unknown>} query
    * @param {RequestInit & {signal: AbortSignal}} init
@@ -124,8 +152,9 @@ export class Wire {
     const headers = new Headers(init.headers);
     if (this.#token) headers.set('Authorization', `Bearer ${this.#token}`);
     const get = this.#options.fetch ?? globalThis.fetch;
-    const response = await get(this.#address(path, query, unnamed).href,
-      { ...init, headers, cache: 'no-store' });
+    const address = this.#address(path, query, unnamed).href;
+    const response = await get(address, { ...init, headers, cache: 'no-store' });
+    this.debug('request', { address, status: response.status });
     if (!response.ok) throw await refusal(response);
     return response;
   }
@@ -140,8 +169,9 @@ export class Wire {
     const deadline = new Deadline(timeout, signal);
     try {
       const headers = { 'Content-Type': 'application/json' };
-      const post = body && { method: 'POST', headers, body: JSON.stringify(body) };
-      const init = { ...post, signal: deadline.signal };
+      // What is sent goes before what waits for news, should the browser have to choose.
+      const post = body && { method: 'POST', headers, body: JSON.stringify(body), priority: 'high' };
+      const init = /** @type {RequestInit & {signal: AbortSignal}} */ ({ ...post, signal: deadline.signal });
       const response = await this.open(path, query, init, unnamed);
       return await response.json();
     } catch (error) {
@@ -150,6 +180,12 @@ export class Wire {
       deadline.clear();
     }
   }
+}
+
+/** @param {Settings['debug']} debug @returns {(what: string, detail: unknown) => void} */
+function debugger_(debug) {
+  if (typeof debug === 'function') return (what, detail) => call(debug, what, detail);
+  return debug ? (what, detail) => console.debug('chatd', what, detail) : () => {};
 }
 
 /**

@@ -44,7 +44,7 @@ export class Drawer {
     document.body.classList.toggle('drawer', open);
     this.#button.ariaExpanded = String(open);
     this.#rest.inert = open;
-    this.#side.role = open ? 'dialog' : null;
+    this.#side.role = open ? 'dialog' : 'complementary';
     this.#side.ariaModal = open ? 'true' : null;
   }
 

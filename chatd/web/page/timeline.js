@@ -112,8 +112,8 @@ export class Timeline {
     if (this.#find(said.id) >= 0) return;
     const row = this.#row(said);
     this.#unsent.push(row);
-    this.element.append(row.element);
     this.#dressUnsent();
+    this.element.append(row.element);
   }
 
   /** @param {string} id @param {string} words @param {HTMLButtonElement[]} [actions] */

@@ -1,7 +1,48 @@
 /** Server-sent events out of the text of a stream (HTML, 9.2.6). */
 
 import { ChatError } from '../errors.js';
-import { LONGEST_RETRY } from '../wire.js';
+import { Deadline } from '../timing.js';
+import { LONGEST_RETRY, parse, path } from '../wire.js';
+
+/** Milliseconds in which something must come: the server sends a comment every 15 s. */
+const SILENCE = 45_000;
+
+/**
+ * A room by an event stream. The first item, `started`, says only that bytes arrive; a return says
+ * how long to wait until the next try.
+ *
+ * @param {import('../wire.js').Wire} wire
+ * @param {string} room @param {string} after
+ * @param {{patience: number, signal: AbortSignal}} how ms until the first bytes
+ * @returns {AsyncGenerator<import('../types.js').Frame, number | undefined>}
+ */
+export async function* stream(wire, room, after, { patience, signal }) {
+  const deadline = new Deadline(patience, signal);
+  try {
+    const response = await wire.open(`${path(room)}/events`, { after },
+      { headers: { Accept: 'text/event-stream' }, signal: deadline.signal });
+    const type = response.headers.get('Content-Type') ?? '';
+    if (!response.body || !type.startsWith('text/event-stream')) {
+      throw new ChatError('unavailable', 'This is no event stream.');
+    }
+    const events = new EventParser();
+    const text = new TextDecoder();
+    const body = response.body.getReader();
+    for (let first = true; ; first = false) {
+      const { done, value } = await body.read();
+      if (done) return events.retry;
+      deadline.extend(SILENCE);
+      if (first) yield { type: 'started' };
+      for (const { name, data } of events.push(text.decode(value, { stream: true }))) {
+        const frame = parse(data) ?? {};
+        if (name === 'refused') throw new ChatError(frame.code, frame.text, events.retry);
+        yield { ...frame, type: name, room };
+      }
+    }
+  } finally {
+    deadline.clear();
+  }
+}
 
 /** Server-sent events out of the text of a stream (HTML, 9.2.6). */
 export class EventParser {

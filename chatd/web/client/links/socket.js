@@ -15,6 +15,9 @@ import { NO_HOOKS } from './hooks.js';
  */
 
 const SUBPROTOCOL = 'chatd.v1';
+/** Close codes that tell why, and the error each stands for. */
+const CODES = /** @type {Record<number, string>} */ ({
+  1009: 'too_large', 4400: 'bad_request', 4401: 'unauthorized' });
 
 /** One WebSocket for all rooms. */
 export class SocketLink {
@@ -24,7 +27,7 @@ export class SocketLink {
   #options;
   /** @type {WebSocket | undefined} */
   #socket;
-  /** @type {string[]} what to send once welcome */
+  /** @type {Frame[]} what to send once welcome */
   #early = [];
   /** @type {Timer | undefined} */
   #timer;
@@ -32,6 +35,8 @@ export class SocketLink {
   #checking = false;
   /** @type {number | undefined} */
   #retry;
+  /** @type {Map<string, number>} how often each room was left and the server has not said so yet */
+  #leaving = new Map();
 
   /** @param {Wire} wire @param {Settings} options */
   constructor(wire, options) {
@@ -49,24 +54,45 @@ export class SocketLink {
       return;
     }
     this.#socket.onmessage = (event) => this.#receive(parse(event.data));
-    this.#socket.onclose = (event) => this.#end(event.code === 4401
-      ? { error: new ChatError('unauthorized', event.reason || 'The token has expired.') } : {});
+    this.#socket.onclose = ({ code, reason }) => this.#end(code in CODES
+      ? { code, error: new ChatError(CODES[code], reason || `The server closed with ${code}.`) }
+      : { code });
+    // `close` tells all that there is to tell; but ws, under Node, throws errors nobody listens for.
+    this.#socket.onerror = () => {};
+  }
+
+  /** Whether it gets through at all. @returns {Promise<boolean>} */
+  works() {
+    return new Promise((resolve) => {
+      this.hooks = { up: () => resolve(true), frame() {}, down: () => resolve(false) };
+      this.open();
+    });
   }
 
   /** @param {any} frame */
   #receive(frame) {
     this.#heard = Date.now();
     this.#checking = false;
+    this.#wire.debug('received', frame);
     if (frame?.type === 'welcome') {
       if (!this.isUp) clearTimeout(this.#timer);
       this.isUp = true;
-      this.#early.splice(0).forEach((text) => this.#socket?.send(text));
+      this.#wire.limits = frame.limits ?? {};
+      this.#early.splice(0).forEach((early) => this.#say(early));
       this.hooks.up(frame.user);
     } else if (frame?.type === 'bye') {
       this.#retry = Math.min(Number(frame.retry) || 0, LONGEST_RETRY);
-    } else if (typeof frame?.type === 'string') {
+    } else if (typeof frame?.type === 'string' && !this.#isPast(frame)) {
       this.hooks.frame(frame);
     }
+  }
+
+  /** Whether it belongs to a stay in a room that we have ended. @param {Frame} frame */
+  #isPast({ type, room = '', id }) {
+    const left = this.#leaving.get(room);
+    if (!left || type === 'ack' || (type === 'error' && id !== undefined)) return false;
+    if (type === 'left') this.#leaving.set(room, left - 1);
+    return true;
   }
 
   /** @param {End} end */
@@ -77,8 +103,10 @@ export class SocketLink {
 
   /** @param {Frame} frame */
   #say(frame) {
-    if (!this.isUp) this.#early.push(JSON.stringify(frame));
-    else if (this.#socket?.readyState === 1) this.#socket.send(JSON.stringify(frame));
+    if (!this.isUp) return void this.#early.push(frame);
+    if (this.#socket?.readyState !== 1) return undefined;
+    this.#wire.debug('sent', frame.type === 'auth' ? { type: 'auth' } : frame);
+    return this.#socket.send(JSON.stringify(frame));
   }
 
   /** @param {string} room @param {Position} position */
@@ -88,12 +116,13 @@ export class SocketLink {
 
   /** @param {string} room */
   leave(room) {
+    this.#leaving.set(room, (this.#leaving.get(room) ?? 0) + 1);
     this.#say({ type: 'leave', room });
   }
 
   /** @param {Unsent} unsent */
-  send({ room, id, text, data }) {
-    this.#say({ type: 'message', room, id, text, data });
+  send({ room, id, text, data, after }) {
+    this.#say({ type: 'message', room, id, text, data, after: after || undefined });
   }
 
   /** @param {string} room */

@@ -1,0 +1,226 @@
+/** Reading one room over HTTP: by an event stream, by long polls, or by what another tab reads. */
+
+import { asChatError, ChatError } from '../errors.js';
+import { sleep } from '../timing.js';
+import { path, read } from '../wire.js';
+import { stream } from './events.js';
+
+/**
+ * @typedef {import('../types.js').Frame} Frame
+ * @typedef {import('../types.js').Page} Page
+ * @typedef {import('../types.js').Position} Position
+ * @typedef {import('../types.js').Settings} Settings
+ * @typedef {import('../wire.js').Wire} Wire
+ * @typedef {import('./tabs.js').Share} Share
+ *
+ * @typedef {object} Way How rooms are read; shared by all readers of a link.
+ * @property {Wire} wire
+ * @property {Settings} options
+ * @property {import('./tabs.js').Tabs} tabs
+ * @property {boolean} streaming
+ * @property {number} wait seconds that a poll asks to wait
+ * @property {() => boolean} isUp
+ */
+
+/** Milliseconds between two questions of a reader that may not wait for news. */
+const TURN = 3000;
+/** Milliseconds after which one who hears the news from another tab looks for itself. */
+const SURE = 30_000;
+/** Milliseconds between two looks at who is here, while polling. */
+const HERE = 15_000;
+/** Seconds that a poll waits at least, however it is cut short on the way. */
+const SHORTEST = 5;
+/** News kept from another tab; whoever falls behind looks for itself. */
+const NEWS = 500;
+
+/** One room, from a position on. */
+export class Reader {
+  #way;
+  #room;
+  #position;
+  #after = '';
+  #over = new AbortController();
+  /** Ends the request under way, not the reading. */
+  #request = new AbortController();
+  /** @type {Share | null} */
+  #share = null;
+  #looked = 0;
+
+  /** @param {Way} way @param {string} room @param {Position} position */
+  constructor(way, room, position) {
+    this.#way = way;
+    this.#room = room;
+    this.#position = position;
+  }
+
+  get stopped() {
+    return this.#over.signal.aborted;
+  }
+
+  stop() {
+    this.#over.abort();
+    this.#request.abort();
+    this.#share?.leave();
+  }
+
+  /** Ask anew from where we are: with a new token, or because others need the connection. */
+  restart() {
+    this.#request.abort();
+  }
+
+  /**
+   * The room's frames, `joined` first; it comes when the way there has proved to work.
+   *
+   * @returns {AsyncGenerator<Frame, number | undefined>} returns the ms to wait when it has ended
+   */
+  async* frames() {
+    const { tabs, wire } = this.#way;
+    const room = this.#room;
+    const page = await this.#page({ limit: 500, ...this.#position });
+    this.#after = page.cursor;
+    this.#share = await tabs.share(`${wire.user}\n${room}`);
+    if (this.stopped) this.stop();
+    const news = this.#news();
+    const first = await news.next();
+    if (first.done) return first.value;
+    const here = await this.#here();
+    const start = page.messages.length ? undefined : page.cursor;
+    yield { ...here, type: 'joined', cursor: start, gap: page.gap };
+    yield* page.messages;
+    yield { type: 'cursor', room, cursor: page.cursor };
+    return yield* news;
+  }
+
+  /** The first item says only that news can be had.
+   * @returns {AsyncGenerator<Frame, number | undefined>} */
+  async* #news() {
+    if (this.#share && !this.#share.leads) yield* this.#follow(this.#share);
+    while (!this.stopped) {
+      const release = await this.#way.tabs.slot();
+      this.#request = new AbortController();
+      const { signal } = this.#request;
+      if (this.stopped) this.stop();
+      try {
+        if (release && this.#way.streaming) return yield* this.#lead(this.#stream(signal));
+        yield* this.#lead(this.#poll(Boolean(release), signal));
+      } catch (error) {
+        if (!signal.aborted) throw error;
+      } finally {
+        release?.();
+      }
+    }
+    return undefined;
+  }
+
+  /** Pass the news on to the tabs that follow, each with what it follows.
+   * @template T @param {AsyncGenerator<Frame, T>} news @returns {AsyncGenerator<Frame, T>} */
+  async* #lead(news) {
+    for (;;) {
+      const { value: frame, done } = await news.next();
+      if (done) return frame;
+      if (!this.stopped) this.#share?.channel.postMessage({ after: this.#after, frame });
+      if (frame.cursor) this.#after = frame.cursor;
+      yield frame;
+    }
+  }
+
+  /** @param {AbortSignal} signal */
+  #stream(signal) {
+    const { options: { patience }, wire } = this.#way;
+    return stream(wire, this.#room, this.#after, { patience, signal });
+  }
+
+  /** @param {boolean} waiting @param {AbortSignal} signal @returns {AsyncGenerator<Frame, void>} */
+  async* #poll(waiting, signal) {
+    yield { type: 'started' };
+    const begun = Date.now();
+    const wait = waiting ? this.#way.wait : 0;
+    try {
+      const page = await this.#page({ after: this.#after, wait, limit: 500 }, signal);
+      yield* this.#said(page);
+      if (!waiting && !page.messages.length) await sleep(TURN, signal);
+    } catch (error) {
+      await this.#cut(asChatError(error), (Date.now() - begun) / 1000, signal);
+    }
+    if (Date.now() - this.#looked > HERE) yield await this.#here();
+  }
+
+  /** A poll has failed after `lasted` seconds; throws if that is more than an incident.
+   * @param {ChatError} error @param {number} lasted @param {AbortSignal} signal */
+  async #cut(error, lasted, signal) {
+    if (!error.temporary || signal.aborted) throw error;
+    if (error.code === 'rate_limited' && this.#way.isUp()) {
+      await sleep(error.retry ?? TURN, signal);
+    } else if (lasted >= SHORTEST && this.#way.wait > SHORTEST) {
+      // Cut short on the way rather than refused: ask for half as long.
+      this.#way.wait = Math.max(SHORTEST, Math.min(this.#way.wait, lasted) / 2);
+    } else {
+      throw error;
+    }
+  }
+
+  /**
+   * What the tab that leads reads. A message that does not follow the one we have is not taken:
+   * then we look for ourselves, as also when nothing was heard for a while.
+   *
+   * @param {Share} share
+   * @returns {AsyncGenerator<Frame, void>}
+   */
+  async* #follow(share) {
+    /** @type {{after: string, frame: Frame}[]} */
+    const heard = [];
+    let nudge = new AbortController();
+    share.granted = () => nudge.abort();
+    this.#over.signal.addEventListener('abort', () => nudge.abort());
+    share.channel.onmessage = ({ data }) => {
+      if (heard.push(data) > NEWS) heard.length = 0;
+      nudge.abort();
+    };
+    yield { type: 'started' };
+    while (!share.leads && !this.stopped) {
+      heard.length = 0;
+      const page = await this.#page({ after: this.#after, limit: 500 });
+      yield* this.#said(page);
+      this.#after = page.cursor;
+      const until = Date.now() + (page.messages.length ? 0 : SURE);
+      while (!share.leads && !this.stopped && Date.now() < until) {
+        const news = heard.shift();
+        if (!news) {
+          nudge = new AbortController();
+          await sleep(until - Date.now(), nudge.signal);
+        } else if (news.frame.type !== 'message') {
+          if (news.frame.type !== 'cursor') yield news.frame;
+        } else if (news.after === this.#after) {
+          this.#after = news.frame.cursor;
+          yield news.frame;
+        } else {
+          break;
+        }
+      }
+    }
+  }
+
+  /** @param {Page} page @returns {Generator<Frame>} */
+  * #said({ gap, messages, cursor }) {
+    if (gap) yield { type: 'gap', room: this.#room };
+    yield* messages;
+    yield { type: 'cursor', room: this.#room, cursor };
+  }
+
+  /** @param {Record<string, unknown>} query @param {AbortSignal} [signal] @returns {Promise<Page>} */
+  #page(query, signal = this.#over.signal) {
+    const { wire, options, streaming, isUp } = this.#way;
+    const timeout = Number(query.wait ?? 0) * 1000 + (isUp() ? options.answer : options.patience);
+    const how = { query, timeout, signal };
+    return streaming && query.wait === undefined ? read(wire, this.#room, how)
+      : wire.request(`${path(this.#room)}/messages`, how);
+  }
+
+  /** @returns {Promise<Frame>} */
+  async #here() {
+    this.#looked = Date.now();
+    const { members, count } = await this.#way.wire.request(path(this.#room),
+      { signal: this.#over.signal });
+    return { type: 'presence', room: this.#room, members, count };
+  }
+}

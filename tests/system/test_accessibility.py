@@ -1,0 +1,329 @@
+"""The chat page for those who do not see it, or not well: by axe's rules, and beyond them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.support.axe import violations
+from tests.support.browser_suite import (
+    LAX,
+    Visit,
+    browser,
+    daemon,
+    relay,
+    room,
+    rooms,
+    visit,
+)
+from tests.support.daemon import Daemon
+from tests.support.proxy import Relay
+from tests.support.tokens import Issuer
+
+__all__ = ["browser", "daemon", "relay", "room", "rooms", "visit"]
+
+pytestmark = pytest.mark.browser
+
+DESKTOP = {"viewport": {"width": 1280, "height": 800}}
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+DEVICES = pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
+THEMES = pytest.mark.parametrize("theme", ["light", "dark"])
+
+#: Notes every text that enters a live region, as a screen reader would be told it (ARIA 1.2, 6.3.4:
+#: regions are live by `aria-live`, or by their role).
+LISTEN = """() => {
+  globalThis.spoken = [];
+  const live = '[aria-live="polite"], [aria-live="assertive"],'
+    + ':is([role=log], [role=status], [role=alert]):not([aria-live="off"])';
+  new MutationObserver((changes) => {
+    for (const { target, addedNodes } of changes) {
+      const region = (target.closest ? target : target.parentElement)?.closest(live);
+      const words = [...addedNodes].map((node) => node.textContent).join(' ').trim();
+      if (region && words) spoken.push(words);
+    }
+  }).observe(document, { subtree: true, childList: true, characterData: true });
+}"""
+
+
+@pytest.fixture(scope="module")
+def front(daemon: Daemon) -> tuple[str, int]:
+    """Browsers come straight to chatd."""
+    return daemon.http
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> Iterator[tuple[Daemon, Issuer]]:
+    """A server that asks for tokens, and who signs them."""
+    issuer = Issuer(str(tmp_path / "key"))
+    with Daemon(*issuer.options) as daemon:
+        yield daemon, issuer
+
+
+def check(page: Page) -> None:
+    """No rule of axe's is broken; there is one main part and one heading of the first level."""
+    expect(page.get_by_role("main")).to_have_count(1)
+    expect(page.get_by_role("heading", level=1)).to_have_count(1)
+    assert violations(page) == []
+
+
+@DEVICES
+@THEMES
+class TestRules:
+    """Every state, in both themes, on a desk and in the hand."""
+
+    def test_outside(self, visit: Visit, device: dict[str, object], theme: str) -> None:
+        ann = visit(color_scheme=theme, **device)
+        check(ann.page)
+        ann.page.get_by_label("Your name").fill("ann")
+        ann.page.get_by_label("Room").fill("nowhere")
+        ann.page.get_by_role("button", name="Join").click()
+        expect(ann.page.get_by_role("alert")).to_contain_text("nowhere")
+        check(ann.page)
+
+    def test_waiting_to_be_let_in(
+        self, visit: Visit, room: str, relay: Relay, device: dict[str, object], theme: str
+    ) -> None:
+        ann = visit(at=("127.0.0.1", relay.port), color_scheme=theme, **device)
+        relay.cut()
+        ann.page.get_by_label("Your name").fill("ann")
+        ann.page.get_by_label("Room").fill(room)
+        ann.page.get_by_role("button", name="Join").click()
+        expect(ann.page.locator("#waiting")).to_contain_text("cannot be reached")
+        check(ann.page)
+
+    def test_talking(self, visit: Visit, room: str, device: dict[str, object], theme: str) -> None:
+        ann = visit(f"/?room={room}&user=ann", color_scheme=theme, script=LAX, **device)
+        ann.state("Online")
+        check(ann.page)
+        bob = visit(f"/?room={room}&user=bob")
+        bob.state("Online")
+        for text in ("One", "Two https://example.org/", "Long " * 600, "مرحبا", "👩‍👩‍👧"):
+            bob.say(text)
+        for text in ("Three", "Four", "x" * 17_000):
+            ann.say(text)
+        expect(ann.log.locator(".failed")).to_be_visible()
+        expect(ann.messages).to_have_count(8)
+        bob.page.get_by_label("Message").press_sequentially("ab")
+        expect(ann.page.locator("#typing")).to_contain_text("bob")
+        ann.page.get_by_label("Message").fill("x" * 1_100_000)
+        expect(ann.page.get_by_label("Message")).to_have_attribute("aria-invalid", "true")
+        ann.log.evaluate("log => { log.scrollTop = 0; }")
+        bob.say("News")
+        expect(ann.page.get_by_role("button", name="1 new")).to_be_visible()
+        check(ann.page)
+        ann.log.locator(".message").nth(1).hover()
+        check(ann.page)
+
+    def test_namesakes(
+        self, visit: Visit, room: str, device: dict[str, object], theme: str
+    ) -> None:
+        first = visit(f"/?room={room}&user=ann")
+        first.state("Online")
+        first.say("I was first")
+        ann = visit(color_scheme=theme, **device)
+        ann.join("ann", room)
+        expect(ann.page.locator("#notice")).to_be_visible()
+        expect(ann.log.locator(".label")).to_have_count(1)
+        check(ann.page)
+
+    def test_offline(
+        self, visit: Visit, room: str, relay: Relay, device: dict[str, object], theme: str
+    ) -> None:
+        at = ("127.0.0.1", relay.port)
+        ann = visit(f"/?room={room}&user=ann", at=at, color_scheme=theme, **device)
+        ann.state("Online")
+        relay.cut()
+        ann.state("Offline")
+        ann.say("kept")
+        expect(ann.log.locator(".fate")).to_have_text(["Waits for the connection"])
+        ann.state("next try in")
+        check(ann.page)
+
+    def test_many_people(
+        self, visit: Visit, room: str, device: dict[str, object], theme: str
+    ) -> None:
+        ann = visit(f"/?room={room}&user=ann", color_scheme=theme, **device)
+        ann.state("Online")
+        ann.page.evaluate(PEOPLE)
+        if device is PHONE:
+            ann.page.locator("#drawer").tap()
+            expect(ann.page.get_by_role("dialog")).to_be_visible()
+            ann.page.wait_for_function("() => document.getAnimations().length === 0")
+        assert violations(ann.page) == []
+
+    def test_with_tokens(
+        self,
+        visit: Visit,
+        tokens: tuple[Daemon, Issuer],
+        device: dict[str, object],
+        theme: str,
+    ) -> None:
+        daemon, issuer = tokens
+        stranger = visit("/?room=lobby", at=daemon.http, color_scheme=theme, **device)
+        expect(stranger.page.get_by_label("Access token")).to_be_visible()
+        check(stranger.page)
+        token = issuer.token("ann", time.time() + 10)
+        ann = visit(f"/?room=lobby#token={token}", at=daemon.http, color_scheme=theme, **device)
+        ann.state("Online")
+        ann.state("Signed out")
+        expect(ann.page.locator("#notice")).to_contain_text("expired")
+        check(ann.page)
+
+
+#: Three hundred people, in the list of the page.
+PEOPLE = """async () => {
+  const { People } = await import('/page/people.js');
+  const names = Array.from({ length: 300 }, (_, i) => `person-${i}`);
+  new People().show(names, 300, 'ann');
+}"""
+
+
+class TestSpoken:
+    """What a screen reader says by itself: everything that matters, once."""
+
+    def test_messages(self, visit: Visit, room: str) -> None:
+        ann, bob = visit(), visit()
+        ann.join("ann", room)
+        bob.join("bob", room)
+        # what is said at first is what was said before
+        ann.page.wait_for_timeout(2000)
+        ann.page.evaluate(LISTEN)
+        ann.say("Mine")
+        ann.sees("Mine")
+        expect(ann.log.locator(".fate")).to_have_text(["Sent"])
+        bob.say("Theirs")
+        expect(ann.page.locator("#spoken")).to_contain_text("bob: Theirs")
+        assert ann.page.evaluate("spoken") == ["bob: Theirs"]
+
+    def test_a_message_of_ours_is_one_element_from_the_moment_it_is_written(
+        self, visit: Visit, room: str, relay: Relay
+    ) -> None:
+        ann = visit(f"/?room={room}&user=ann", at=("127.0.0.1", relay.port))
+        ann.state("Online")
+        ann.page.evaluate(
+            """() => {
+              globalThis.added = [];
+              new MutationObserver((changes) => {
+                for (const { addedNodes } of changes) {
+                  for (const node of addedNodes) added.push(node.className);
+                }
+              }).observe(document.querySelector('[role=log]'), { subtree: true, childList: true });
+            }"""
+        )
+        ann.say("Mine")
+        expect(ann.log.locator(".fate")).to_have_text(["Sent"])
+        ann.say("Mine too")
+        expect(ann.log.locator(".fate")).to_have_text(["Sent", "Sent"])
+        added = [name for name in ann.page.evaluate("added") if name]
+        assert added == ["message mine", "message mine together"]
+
+    def test_a_flood_is_only_counted(self, visit: Visit, room: str) -> None:
+        ann, bob = visit(), visit()
+        ann.join("ann", room)
+        bob.join("bob", room)
+        ann.page.wait_for_timeout(2000)
+        ann.page.evaluate(LISTEN)
+        for number in range(20):
+            bob.say(f"{number}")
+        expect(ann.messages).to_have_count(20)
+        ann.page.wait_for_timeout(1500)
+        spoken = ann.page.evaluate("spoken")
+        assert any("new messages" in words for words in spoken)
+        assert len(spoken) <= 10
+
+    def test_an_outage_is_told_once_and_its_end(
+        self, visit: Visit, room: str, relay: Relay
+    ) -> None:
+        ann = visit(f"/?room={room}&user=ann", at=("127.0.0.1", relay.port))
+        ann.state("Online")
+        ann.page.evaluate(LISTEN)
+        relay.cut()
+        ann.state("Offline")
+        ann.page.wait_for_timeout(15_000)
+        [words] = ann.page.evaluate("spoken")
+        assert words.startswith("Offline.")
+        relay.mend()
+        ann.page.get_by_role("button", name="Try now").click()
+        ann.state("Online")
+        expect(ann.page.locator("#spoken")).to_contain_text("Online again")
+        assert ann.page.evaluate("spoken.length") == 2
+
+    def test_a_short_interruption_is_not_worth_a_word(
+        self, visit: Visit, room: str, relay: Relay
+    ) -> None:
+        ann = visit(f"/?room={room}&user=ann", at=("127.0.0.1", relay.port))
+        ann.state("Online")
+        ann.page.evaluate(LISTEN)
+        relay.cut()
+        relay.mend()
+        ann.page.wait_for_function(
+            "() => document.querySelector('#state').dataset.state !== 'online'"
+        )
+        ann.state("Online")
+        ann.page.wait_for_timeout(4000)
+        assert ann.page.evaluate("spoken") == []
+
+    def test_every_message_has_its_author_and_time(self, visit: Visit, room: str) -> None:
+        ann, bob = visit(), visit()
+        ann.join("ann", room)
+        bob.join("bob", room)
+        for text in ("One", "Two", "Three"):
+            bob.say(text)
+        bob.sees("One", "Two", "Three")
+        ann.sees("One", "Two", "Three")
+        expect(ann.log.locator(".together")).to_have_count(2)
+        for article in ann.log.get_by_role("article").all():
+            tree = article.aria_snapshot()
+            assert "bob" in tree
+            assert "time" in tree
+
+
+class TestKeyboard:
+    """By keys alone: where the focus is, and what a refusal says of a field."""
+
+    def test_the_open_drawer_holds_the_focus(self, visit: Visit, room: str) -> None:
+        ann = visit(f"/?room={room}&user=ann", **PHONE)
+        ann.state("Online")
+        drawer = ann.page.get_by_role("button", name="here")
+        drawer.focus()
+        ann.page.keyboard.press("Enter")
+        expect(ann.page.get_by_role("dialog")).to_be_visible()
+        inside = "document.activeElement.closest('#side') !== null"
+        seen = set()
+        for key in ["Tab"] * 12 + ["Shift+Tab"] * 12:
+            assert ann.page.evaluate(inside)
+            seen.add(ann.page.evaluate("document.activeElement.id || document.activeElement.type"))
+            ann.page.keyboard.press(key)
+        assert {"close", "members", "name", "room", "submit", "leave"} <= seen
+        expect(ann.page.locator("#conversation")).to_have_attribute("inert", "")
+        ann.page.keyboard.press("Escape")
+        expect(ann.page.get_by_role("dialog")).to_have_count(0)
+        expect(drawer).to_be_focused()
+
+    @pytest.mark.parametrize("inside", [False, True], ids=["outside", "inside"])
+    def test_a_refusal_is_about_a_field(self, visit: Visit, room: str, inside: bool) -> None:
+        ann = visit()
+        if inside:
+            ann.join("ann", room)
+        field = ann.page.get_by_label("Room")
+        ann.page.get_by_label("Your name").fill("ann")
+        self._refused(ann.page, field.fill, "nowhere")
+        expect(field).to_have_attribute("aria-invalid", "true")
+        expect(field).to_have_accessible_description("There is no room called “nowhere” here.")
+        expect(field).to_be_focused()
+        field.fill(room)
+        expect(field).not_to_have_attribute("aria-invalid", "true")
+        expect(ann.page.get_by_role("alert")).to_have_count(0)
+        name = ann.page.get_by_label("Your name")
+        self._refused(ann.page, name.fill, "a\u200bb")
+        expect(name).to_have_attribute("aria-invalid", "true")
+        expect(name).to_be_focused()
+
+    def _refused(self, page: Page, fill: Callable[[str], None], value: str) -> None:
+        fill(value)
+        page.get_by_role("button", name="Join").click()
+        expect(page.get_by_role("alert")).not_to_be_empty()
