@@ -10,14 +10,19 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 from attrs import define, field, frozen
+from twisted.logger import Logger
 
 from chatd.access.proxies import HOPS, UNIX, Caller, Headers, Network, _address, _last, _literal
 from chatd.protocol.errors import ChatError, Code
 
 #: How long a browser may remember a preflight, in seconds; Chromium's own limit.
 PREFLIGHT_AGE = 7200
+
+#: Refused origins that are logged: a stranger can make up any number.
+TOLD = 100
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
@@ -98,6 +103,9 @@ class Gate:
     loopback_only: bool = False
     trusted: Sequence[Network] = ()
     trust_unix: bool = False
+    _log: ClassVar = Logger()
+    #: Refused origins that were logged.
+    _told: set[str] = field(factory=set, init=False)
     _allowed: frozenset[str] = field(init=False)
     _names: frozenset[str] = field(init=False)
 
@@ -107,15 +115,18 @@ class Gate:
         names = ["*" if host == "*" else host_name(host) for host in self.hosts]
         self._names = frozenset([*listed, *names])
 
-    def check(self, peer: str | None, secure: bool, headers: Headers) -> Caller:
+    def check(
+        self, peer: str | None, secure: bool, headers: Headers, public: bool = False
+    ) -> Caller:
         """Let a request pass or raise `ChatError` forbidden, with a text that says what to set.
 
         ``peer`` is the transport's address (``None`` for a Unix socket), ``secure`` whether this
-        port itself speaks TLS.
+        port itself speaks TLS, ``public`` whether any page may have what is asked for.
         """
         caller = self.caller(peer, secure, headers)
         self._check_host(caller)
-        self._check_origin(headers("origin"), caller)
+        if not public:
+            self._check_origin(headers("origin"), caller)
         return caller
 
     # -- behind proxies --
@@ -192,11 +203,21 @@ class Gate:
             ) from None
         if str(origin) in self._allowed or _same_origin(origin, caller):
             return
+        self._tell(str(origin))
         raise ChatError(
             Code.FORBIDDEN,
             f"Pages of {origin} are not allowed; start chatd with --origin {origin}"
             " (or, behind a proxy, let it pass the Host on, or name it with --trusted-proxy)",
         )
+
+    def _tell(self, origin: str) -> None:
+        """Log an origin that is refused: once, and not more than `TOLD` in all."""
+        if origin not in self._told and len(self._told) < TOLD:
+            self._told.add(origin)
+            self._log.warn(
+                "refused a page of {origin}; to let it in, start chatd with --origin {origin}",
+                origin=origin,
+            )
 
     def cors_headers(self, header: str | None) -> dict[str, str]:
         """The CORS headers (Fetch standard) of an answer to a request that passed `check`.

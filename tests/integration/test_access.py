@@ -15,7 +15,7 @@ from tests.support.guarded import (
     furnish,
     token,
 )
-from tests.support.routes import ADMINISTRATION, PAGES, Ask, reading, writing
+from tests.support.routes import ADMINISTRATION, CLIENT, PAGES, Ask, reading, writing
 from tests.support.serving import Node
 
 UNAUTHORIZED, FORBIDDEN = (401, "unauthorized"), (403, "forbidden")
@@ -109,7 +109,7 @@ class HTTPTests(GuardedTests):
 
     async def test_pages(self) -> None:
         node = await self.guarded()
-        for ask in PAGES:
+        for ask in [*PAGES, *CLIENT]:
             await self.meet(node, ask, {})
 
     async def test_a_public_room(self) -> None:

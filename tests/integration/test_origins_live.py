@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 
+from twisted.logger import capturedLogs, formatEvent
+
+from chatd.access.origins import TOLD
 from tests.support.guarded import ADMIN_KEY, GuardedTests, bearing
-from tests.support.routes import ADMINISTRATION, PAGES, Ask, reading, writing
+from tests.support.routes import ADMINISTRATION, CLIENT, PAGES, Ask, reading, writing
 from tests.support.serving import Answer, Node
 
 LISTED = "https://chat.example.org"
@@ -83,9 +87,39 @@ class EveryRouteTests(OriginLiveTests):
         answer = await node.get("/rooms/lobby", Origin=LISTED)
         self.assertIn(f"--origin {LISTED}", answer.json["text"])
 
+    async def test_the_log_says_once_what_to_do(self) -> None:
+        """One line for each origin, and not for as many as a stranger can make up."""
+        node = await self.serve()
+        with capturedLogs() as events:
+            for _ in range(3):
+                await node.get("/rooms/lobby", Origin=LISTED)
+            for number in range(TOLD + 10):
+                await node.get("/rooms/lobby", Origin=f"http://{number}.example")
+        lines = [formatEvent(event) or "" for event in events]
+        told = [line for line in lines if "--origin" in line]
+        self.assertEqual(len([line for line in told if f"--origin {LISTED}" in line]), 1)
+        self.assertEqual(len(told), TOLD)
+
 
 class CrossOriginTests(OriginLiveTests):
     """CORS (Fetch standard)."""
+
+    async def test_any_page_may_load_the_client(self) -> None:
+        """But ask nothing, and not load the page."""
+        for node in (await self.serve(), await self.serve("--origin", LISTED)):
+            page = (await node.get("/")).body.decode()
+            [version] = set(re.findall(r"files/([0-9a-f]+)/chatd.js", page))
+            kept = Ask("GET", f"/files/{version}/chatd.js")
+            for ask in [*CLIENT, kept]:
+                for origin in ("https://evil.example.org", "null", LISTED):
+                    answer = await self.head(node, ask, Origin=origin)
+                    self.assertEqual(answer.status, 200, f"{ask} from {origin}")
+                    self.assertEqual(answer.header("access-control-allow-origin"), "*")
+                    self.assertIsNone(answer.header("access-control-allow-credentials"))
+            for method in ("POST", "PUT", "OPTIONS"):
+                ask = Ask(method, "/chatd.js")
+                answer = await self.head(node, ask, Origin="https://evil.example.org")
+                self.assertEqual(answer.status, 403)
 
     async def test_answers(self) -> None:
         node = await self.serve("--origin", LISTED)

@@ -20,9 +20,9 @@ class Ask:
         return f"{self.method} {self.path}"
 
 
-PAGES = [
-    Ask("GET", path) for path in ("/", "/chatd.js", "/chatd.css", "/healthz", "/readyz", "/metrics")
-]
+#: What any page may load.
+CLIENT = [Ask("GET", "/chatd.js"), Ask("GET", "/client/chat.js"), Ask("HEAD", "/chatd.js")]
+PAGES = [Ask("GET", path) for path in ("/", "/chatd.css", "/healthz", "/readyz", "/metrics")]
 
 
 def reading(room: str) -> list[Ask]:

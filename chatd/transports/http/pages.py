@@ -30,6 +30,12 @@ POLICY = (
 )
 
 
+#: The client, which pages of any origin may load: it holds nothing that is anyone's.
+PUBLIC = ("/chatd.js", "/client/")
+ANY_ORIGIN = {
+    "Access-Control-Allow-Origin": "*",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+}
 HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"}
 #: Kept, but not used without asking whether it has changed.
 ASK = "no-cache"
@@ -59,12 +65,14 @@ def routes(offer: Offer) -> list[Route]:
     version = _version(found)
     made = []
     for path, file in {"/": (_filled_in(page, offer, found, version), type), **found}.items():
-        made += _routes(path, File(*file, HEADERS), version)
+        made += _routes(path, *file, version)
     return made
 
 
-def _routes(path: str, file: File, version: str) -> list[Route]:
+def _routes(path: str, content: bytes, type: str, version: str) -> list[Route]:
     """A file at its plain path, and at one with a version."""
+    public = path.startswith(PUBLIC)
+    file = File(content, type, HEADERS | ANY_ORIGIN if public else HEADERS)
 
     async def get(call: Call) -> Reply:
         return file.reply(call, ASK)
@@ -73,7 +81,10 @@ def _routes(path: str, file: File, version: str) -> list[Route]:
         # a page of another node, older or newer than this one, gets what there is
         return file.reply(call, KEEP if asked == version else ASK)
 
-    return [Route(path, {"GET": get}), Route(f"/files/{{version}}{path}", {"GET": get_version})]
+    return [
+        Route(path, {"GET": get}, public=public),
+        Route(f"/files/{{version}}{path}", {"GET": get_version}, public=public),
+    ]
 
 
 def _version(found: Mapping[str, tuple[bytes, str]]) -> str:

@@ -124,11 +124,13 @@ class Route:
     """A path, ``{name}`` standing for a segment, and the handlers of its methods.
 
     ``refusal`` is how GET says what else would be 429 or 503; None from it means as everywhere.
+    What is ``public`` any page may read, of whatever origin.
     """
 
     path: str
     methods: Mapping[str, Handler]
     refusal: Refusal | None = None
+    public: bool = False
 
     def match(self, segments: list[str]) -> list[str] | None:
         """The segments that stand for names, or None if the path is another."""
@@ -190,9 +192,10 @@ class Api(Resource):
     async def _handle(self, call: Call) -> Reply | None:
         request = call.request
         peer = getattr(request.getClientAddress(), "host", None)
-        call.caller = self._door.gate.check(peer, request.isSecure(), call.header)
-        route, names = self._find(request)
         method = request.method.decode("latin-1")
+        public = method in ("GET", "HEAD") and self._is_public(request)
+        call.caller = self._door.gate.check(peer, request.isSecure(), call.header, public)
+        route, names = self._find(request)
         if method == "OPTIONS":
             return self._options(request, route)
         handler = route.methods.get("GET" if method == "HEAD" else method)
@@ -205,6 +208,10 @@ class Api(Resource):
             if call.too_many:
                 raise too_many()
         return await handler(call, *names)
+
+    def _is_public(self, request: Request) -> bool:
+        segments = [segment.decode("utf-8", "replace") for segment in request.postpath or []]
+        return any(one.public and one.match(segments) is not None for one in self._routes)
 
     def _find(self, request: Request) -> tuple[Route, list[str]]:
         try:
@@ -268,7 +275,10 @@ def begin(request: Request, status: int, type: str, door: Door, headers: Mapping
     request.setHeader(b"Content-Type", type.encode("ascii"))
     request.setHeader(b"Cache-Control", b"no-store, no-transform")
     request.setHeader(b"X-Content-Type-Options", b"nosniff")
-    for name, value in door.gate.cors_headers(header(request, "origin")).items():
+    own = door.gate.cors_headers(header(request, "origin"))
+    if headers.get("Access-Control-Allow-Origin") == "*":
+        own.pop("Access-Control-Allow-Credentials", None)  # they do not go together
+    for name, value in own.items():
         request.setHeader(name.encode("ascii"), value.encode("latin-1"))
     for name, value in headers.items():
         if name == "Vary":
