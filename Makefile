@@ -11,8 +11,10 @@ TEXTS := $(wildcard *.rst docs/*.rst)
 # Most of the time goes into waiting for other processes; a file stays in one process.
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # What npm brings for tests and checks of the browser's side: types (TypeScript checks, it builds
-# nothing), accessibility. Installed in one go, for npm removes what it was not told of.
-NPM := typescript@5.9.3 axe-core@4.11.4
+# nothing), accessibility, clients that others wrote. Installed in one go, for npm removes what it
+# was not told of. eventsource <5: the last for Node.js 20.
+NPM := typescript@5.9.3 axe-core@4.11.4 eventsource@4.1.1 event-source-polyfill@1.0.31 ws@8.23.0 \
+	reconnecting-websocket@4.4.0
 TSC := .cache/js/node_modules/.bin/tsc
 
 .PHONY: help run test test-rabbitmq4 test-leader-kills torture newest check bench format news clean

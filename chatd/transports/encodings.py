@@ -49,7 +49,7 @@ class LegacyEncoding:
 @implementer(IEncoding)
 class EventStreamEncoding:
     """Server-sent events (HTML standard, section 9.2): messages unnamed, with their cursor as id;
-    presence, typing and gap as named events, those that tell a cursor with it as id."""
+    everything else as named events, those that tell a cursor with it as id."""
 
     def encode(self, messages: Sequence[Message]) -> bytes:
         # JSON holds no line break, so one data line carries it whole

@@ -76,6 +76,25 @@ class EventTests(ServingTests):
         self.assertEqual(event.data["text"], "«hi»\nthere\r")
         self.assertEqual(event.data["cursor"], cursor)
 
+    async def test_an_event_source_is_told_its_position_by_an_event_too(self) -> None:
+        """Firefox, and npm's under Node, set no id without data (against 9.2.6)."""
+        node = await self.serve()
+        [one] = await say(node, "1")
+        accept = "text/event-stream"
+        stream = await node.events(EVENTS, accept=accept)
+        event = await stream.next()
+        self.assertEqual((event.name, event.id), ("position", one))
+        self.assertEqual(event.data, {"type": "position", "room": "lobby", "cursor": one})
+        # where an event says more, that is enough
+        stream = await node.events(f"{EVENTS}?last=1", accept=accept)
+        self.assertEqual((await stream.next()).name, "message")
+        stream = await node.events(f"{EVENTS}?after=0:7", accept=accept)
+        self.assertEqual((await stream.next()).name, "gap")
+        # who reads bytes has it from the first block
+        stream = await node.events(EVENTS, accept="*/*")
+        await say(node, "2")
+        self.assertEqual((await stream.next()).name, "message")
+
     async def test_starts(self) -> None:
         node = await self.serve()
         cursors = await say(node, "1", "2", "3")

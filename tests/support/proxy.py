@@ -226,11 +226,14 @@ class Relay:
         while not self._closed:
             try:
                 near, _ = self._listener.accept()
+            except OSError:
+                continue
+            try:
                 if self._barred:
-                    near.close()
-                    continue
+                    raise ConnectionRefusedError
                 far = socket.create_connection(self._target, 10)
             except OSError:
+                near.close()
                 continue
             far.settimeout(None)
             with self._lock:

@@ -39,13 +39,18 @@ def _start(call: Call) -> Start:
     return After(Cursor.parse(last)) if last else start_of(call)
 
 
+def _event_source(call: Call) -> bool:
+    """Whether the client says that it takes event streams, as every EventSource does."""
+    accepted = (call.header("accept") or "").lower()
+    return any(part.partition(";")[0].strip() == EVENTS for part in accepted.split(","))
+
+
 def refuse_for_now(call: Call, error: ChatError) -> Reply | None:
     """How a client that asks for an event stream is told that there is none for now.
 
     A browser's EventSource takes any status but 200 as final (HTML standard, section 9.2.3).
     """
-    accepted = (call.header("accept") or "").lower()
-    if not any(part.partition(";")[0].strip() == EVENTS for part in accepted.split(",")):
+    if not _event_source(call):
         return None
     body = EVENT_STREAM.refused(come_back(error.retry), error)
     return Reply(200, body, f"{EVENTS}; charset=utf-8")
@@ -147,6 +152,16 @@ class Stream:
         if self.identity.expires is not None:
             self._expiry = self._deadlines.at(self.identity.expires, self.end)
         joined.subscription.resume()
+        if _event_source(self._call):
+            self._tell_position(joined)
+
+    def _tell_position(self, joined: Joined) -> None:
+        """Say again where the stream continues, unless an event has brought the client further: in
+        Firefox, and under Node, an id without data counts for nothing."""
+        if joined.subscription.cursor == joined.cursor and not joined.gap:
+            room, cursor = joined.subscription.room.stream.room, str(joined.cursor)
+            frame = {"type": "position", "room": room, "cursor": cursor}
+            self._offer(self.encoding.event(frame))
 
     def _keep_alive(self) -> None:
         self._next_comment = self._deadlines.after(KEEP_ALIVE, self._still_here)
