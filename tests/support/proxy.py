@@ -1,4 +1,4 @@
-"""What stands between a browser and chatd: nginx and Apache with the files of ``etc/``, and a
+"""What stands between a browser and chatd: web servers with the files of ``etc/``, and a
 relay that spoils connections in the ways that networks do."""
 
 from __future__ import annotations
@@ -79,7 +79,13 @@ class Proxy:
                 raise DaemonError(f"{self.source} does not say {old!r}.")
             site = site.replace(old, new)
         (self.folder / "chatd.conf").write_text(site)
-        process = spawn(*self.command(), folder=self.folder, log=self._log, death="TERM")
+        process = spawn(
+            *self.command(),
+            folder=self.folder,
+            log=self._log,
+            env={"HOME": str(self.folder)},
+            death="TERM",
+        )
         self.close = weakref.finalize(self, _dispose, process, self.folder)
         try:
             _await_port(self.port, process, self._log)
@@ -140,6 +146,30 @@ class Apache(Proxy):
             APACHE.format(folder=self.folder, port=self.port, modules=modules, user="www-data")
         )
         return ["apache2", "-f", str(main), "-DFOREGROUND"]
+
+
+class HAProxy(Proxy):
+    source = "haproxy/chatd.cfg"
+    listen = ("bind :80", "bind 127.0.0.1:{port}")
+
+    def program(self) -> str:
+        return "haproxy"
+
+    def command(self) -> list[str]:
+        return ["haproxy", "-db", "-f", str(self.folder / "chatd.conf")]
+
+
+class Caddy(Proxy):
+    source = "caddy/Caddyfile"
+    # no TLS, and thereby no certificate to be had from elsewhere
+    listen = ("chat.example.org {", "{{\n\tadmin off\n}}\nhttp://127.0.0.1:{port} {{")
+
+    def program(self) -> str:
+        return "caddy"
+
+    def command(self) -> list[str]:
+        site = str(self.folder / "chatd.conf")
+        return ["caddy", "run", "--adapter", "caddyfile", "--config", site]
 
 
 def _await_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

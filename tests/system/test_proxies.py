@@ -23,14 +23,20 @@ from tests.support.browser_suite import (
     visit,
 )
 from tests.support.daemon import Daemon
-from tests.support.proxy import Apache, Nginx, Proxy
+from tests.support.proxy import Apache, Caddy, HAProxy, Nginx, Proxy
 
 __all__ = ["browser", "daemon", "relay", "room", "rooms", "visit"]
 
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(scope="module", params=[Nginx, Apache], ids=["nginx", "apache"])
+def behind(*kinds: type[Proxy]) -> pytest.MarkDecorator:
+    """Run the tests behind each of these."""
+    ids = [kind.__name__.lower() for kind in kinds]
+    return pytest.mark.parametrize("proxy", kinds, ids=ids, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def proxy(request: pytest.FixtureRequest, daemon: Daemon) -> Iterator[Proxy]:
     """A web server in front of the daemon."""
     kind: type[Proxy] = request.param
@@ -70,8 +76,14 @@ def say(front: tuple[str, int], room: str, text: str) -> int:
         return answer.status
 
 
-class TestBehind(BrowserSuite):
-    """Behind it, everything works as without it."""
+@behind(Nginx, Apache)
+class TestPage(BrowserSuite):
+    """The page works behind it as without it."""
+
+
+@behind(Nginx, Apache, HAProxy, Caddy)
+class TestBehind:
+    """So do other clients."""
 
     def test_the_originals_poll(self, front: tuple[str, int], room: str) -> None:
         paths = [f"/poll?roomname={room}&username={name}" for name in ("ann", "cid")]
