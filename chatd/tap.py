@@ -96,7 +96,10 @@ class ChatService(MultiService):
         self.setup = SetupFactory(domain.directory, door, metrics)
 
         transports = (self.websockets, self.streams, self.api, self.setup)
-        self.node = NodeService(clock, chat, domain.gossip, config.rooms, transports)
+        self.readiness = domain.readiness
+        self.node = NodeService(
+            clock, chat, domain.gossip, self.readiness, config.rooms, transports
+        )
         self.reloader = Reloader(reactor, (certificates.reload, door.reload))
         for part in (
             self.broker,
@@ -110,8 +113,9 @@ class ChatService(MultiService):
 
     @property
     def ready(self) -> bool:
-        """Whether this node can serve: the broker is connected and the directory loaded."""
-        return bool(self.broker.ready) and self.chat.directory.loaded and not self.chat.draining
+        """Whether this node can serve: the broker is connected, and the directory can be read and
+        written."""
+        return bool(self.broker.ready) and self.readiness.ready and not self.chat.draining
 
     def privilegedStartService(self) -> None:
         """Listen, while still root if that is what twistd was started as."""

@@ -6,7 +6,6 @@ nodes agree on the order of events, whoever asked for them, and no other databas
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from secrets import token_hex
 from typing import Any, Protocol
@@ -28,7 +27,9 @@ from chatd.brokers.interfaces import (
     Unavailable,
 )
 from chatd.brokers.read_back import UNCOUNTED, Counts, ReadBack
-from chatd.directory.projection import Catalogue, Change, Entry, What
+from chatd.directory.leftovers import Leftovers
+from chatd.directory.projection import PROBE, Catalogue, Change, Entry, What
+from chatd.directory.refusal import unavailable
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.json import dump, load_object
 from chatd.timing.singleflight import Shared, Waiters
@@ -37,11 +38,6 @@ from chatd.timing.singleflight import Shared, Waiters
 PATIENCE = 10.0
 #: Seconds between tries to do what the broker was away for.
 RETRY = 0.1
-#: Seconds between tries to delete what is left of rooms.
-DELETE_AGAIN = 5.0
-#: Streams of deleted rooms, newest first, that are deleted again at start: whoever deleted them
-#: may have died in between.
-DOOMED = 100
 
 
 class Watcher(Protocol):
@@ -62,6 +58,9 @@ class Directory:
         #: Called whenever all events have been folded: at start, and if the stream had to begin
         #: again.
         self.on_loaded: Callable[[], None] = lambda: None
+        #: Whether all that is in the stream has been folded, and called when that changes.
+        self.level = False
+        self.on_level: Callable[[bool], None] = lambda level: None
         self._broker = broker
         self._clock = clock
         self._catalogue = Catalogue()
@@ -69,8 +68,8 @@ class Directory:
         self._read_back: ReadBack[str, bool] = ReadBack(broker, clock, counts, self._refresh)
         self._loading: Waiters[None] = Waiters()
         self._making: Shared[Stream, None] = Shared()
-        self._doomed: deque[Stream] = deque(maxlen=DOOMED)
-        self._undeleted: dict[Stream, None] = {}
+        self._leftovers = Leftovers(broker, clock)
+        self._refreshing = False
         self._following: IFollowing | None = None
         self._running = False
 
@@ -85,6 +84,7 @@ class Directory:
         if self._following is not None:
             self._following.stop()
             self._following = None
+        self._leftovers.stop()
 
     def _open(self) -> None:
         if self._running:
@@ -202,7 +202,12 @@ class Directory:
         if entry is not None:
             await self.ensure(entry)
 
-    async def _change(self, event: dict[str, Any]) -> bool:
+    async def probe(self, patience: float) -> None:
+        """Append an event that changes nothing, and return when it has come back; `ChatError`
+        after ``patience`` seconds."""
+        await self._change({"op": PROBE}, patience)
+
+    async def _change(self, event: dict[str, Any], patience: float = PATIENCE) -> bool:
         """Append an event and wait until the fold has met it; whether it changed anything."""
         if not self.loaded:
             raise unavailable()
@@ -210,12 +215,13 @@ class Directory:
         now = self._clock.seconds()
         try:
             return await self._read_back.append(
-                DIRECTORY, key, dump(event), key, int(now * 1000), now + PATIENCE
+                DIRECTORY, key, dump(event), key, int(now * 1000), now + patience
             )
         except Unavailable as e:
-            raise unavailable(e).about(event["room"]) from None
+            raise unavailable(e).about(event.get("room")) from None
         except NoSuchStream:
-            raise unavailable(NotStored("the directory is gone")).about(event["room"]) from None
+            error = unavailable(NotStored("the directory is gone"))
+            raise error.about(event.get("room")) from None
 
     def _announce(self, event: str, entry: Entry, more: dict[str, Any]) -> None:
         body = {"event": event, "room": entry.name, **more}
@@ -242,7 +248,7 @@ class Directory:
         if change is None:
             return False
         if change.what in (What.DELETED, What.RENEWED):
-            self._doom(change.old)
+            self._leftovers.add(change.old)
         self._tell(change)
         return True
 
@@ -255,20 +261,28 @@ class Directory:
 
     def _refresh(self) -> None:
         if self._following is not None:
+            self._refreshing = True
             self._following.refresh()
 
     def caught_up(self, end: int) -> None:
+        self._refreshing = False
         self._read_back.caught_up()
         if not self.loaded:
             self.loaded = True
-            for stream in self._doomed:
-                self._delete_stream(stream)
-            self._doomed.clear()
+            self._leftovers.release()
             self._loading.fire(None)
             self.on_loaded()
+        self._levelled(True)
 
     def interrupted(self) -> None:
         """What is known stays known; changes fail until the broker is back."""
+        if not self._refreshing:
+            self._levelled(False)
+
+    def _levelled(self, level: bool) -> None:
+        if level is not self.level:
+            self.level = level
+            self.on_level(level)
 
     def truncated(self) -> None:
         self._log.error("The directory stream lost records: set no retention on it.")
@@ -276,43 +290,10 @@ class Directory:
     def gone(self) -> None:
         self._log.error("The directory stream was deleted; it begins again, with no rooms.")
         self.loaded = False
+        self._leftovers.hold()
         self._read_back.lost()
+        self._levelled(False)
         lost, self._catalogue = self._catalogue, Catalogue()
         for entry in lost.rooms.values():
             self._tell(Change(What.DELETED, entry, entry.stream))
         self._open()
-
-    # -- deleted streams ---------------------------------------------------------------------------
-
-    def _doom(self, stream: Stream) -> None:
-        if self.loaded:
-            self._delete_stream(stream)
-        else:
-            self._doomed.append(stream)
-
-    def _delete_stream(self, stream: Stream) -> None:
-        if self._running:
-            self._broker.delete(stream).addErrback(self._delete_later, stream)
-
-    def _delete_later(self, failure: Any, stream: Stream) -> None:
-        failure.trap(Unavailable)
-        if len(self._undeleted) < DOOMED:  # more are deleted at the next start
-            self._undeleted[stream] = None
-        if len(self._undeleted) == 1:
-            self._clock.callLater(DELETE_AGAIN, self._delete_again)
-
-    def _delete_again(self) -> None:
-        streams, self._undeleted = self._undeleted, {}
-        for stream in streams:
-            self._delete_stream(stream)
-
-
-def unavailable(error: Unavailable | None = None) -> ChatError:
-    """The refusal for what needs the broker while it is away, or fails with ``error``."""
-    why = str(error) if error is not None else ""
-    return ChatError(
-        Code.UNAVAILABLE,
-        f"The broker cannot do it now: {why or 'it is away'}; try again.",
-        retry=2,
-        stored=False if isinstance(error, NotStored) else None,
-    )

@@ -12,6 +12,8 @@ from attrs import define, field, frozen
 from chatd.brokers.interfaces import Stream
 from chatd.protocol.names import room_name, user_name
 
+#: The op of an event that changes nothing (`chatd.directory.readiness`).
+PROBE = "probe"
 #: How many of the newest events a repeated one is known by.
 EVENTS = 1000
 
@@ -74,7 +76,7 @@ class Catalogue:
 
         KeyError, TypeError or `ChatError` for what is no event.
         """
-        if self._repeats(event.get("event")):
+        if event["op"] == PROBE or self._repeats(event.get("event")):
             return None
         name = room_name(event["room"])
         fold = self._folds.get(event["op"])

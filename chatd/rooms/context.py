@@ -6,6 +6,7 @@ from attrs import Factory, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from chatd.brokers.interfaces import IBroker, Retention
+from chatd.brokers.read_back import UNCOUNTED, Counts
 from chatd.rooms.cache import Budget
 from chatd.rooms.catch_up import Turns
 from chatd.rooms.history import Archive
@@ -22,4 +23,5 @@ class Node:
     budget: Budget
     retention: Retention
     metrics: Metrics
+    counts: Counts = UNCOUNTED
     turns: Turns = field(init=False, default=Factory(lambda self: Turns(self.clock), True))

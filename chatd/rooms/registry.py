@@ -11,8 +11,9 @@ from twisted.python.failure import Failure
 
 from chatd.access.identity import Identity
 from chatd.brokers.interfaces import Stream, Unavailable
-from chatd.directory.directory import Directory, unavailable
+from chatd.directory.directory import Directory
 from chatd.directory.projection import Change, Entry, What
+from chatd.directory.refusal import unavailable
 from chatd.presence.board import News
 from chatd.protocol.errors import ChatError, Code
 from chatd.rooms.room import Attachment, Node, Room

@@ -23,7 +23,6 @@ from chatd.brokers.interfaces import (
     Stream,
     Unavailable,
 )
-from chatd.brokers.read_back import Counts
 from chatd.presence.board import News
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.messages import WINDOW, BadRecord, Content, Message, read_message
@@ -63,8 +62,7 @@ class Room:
         self.node = node
         self._gone = gone
         self._audience = Audience()
-        counts = Counts(node.metrics.false_confirms.inc, node.metrics.resent.inc)
-        self._publisher = Publisher(node.broker, node.clock, counts, self._refresh)
+        self._publisher = Publisher(node.broker, node.clock, node.counts, self._refresh)
         self._following: IFollowing | None = None
         self._level: Waiters[None] = Waiters()
         self._truncated = False

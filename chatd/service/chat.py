@@ -10,8 +10,9 @@ from twisted.internet.interfaces import IReactorTime
 
 from chatd.access.identity import Identity
 from chatd.brokers.interfaces import NoSuchStream, NotStored, Unavailable
-from chatd.directory.directory import Directory, unavailable
+from chatd.directory.directory import Directory
 from chatd.directory.projection import Entry
+from chatd.directory.refusal import unavailable
 from chatd.presence.board import Presence
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError, Code

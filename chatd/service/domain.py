@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from attrs import frozen
+from prometheus_client import Counter
 from twisted.internet.interfaces import IReactorTime
 
 from chatd.brokers.interfaces import Retention
 from chatd.brokers.read_back import Counts
 from chatd.directory.directory import Directory
+from chatd.directory.readiness import Readiness
 from chatd.presence.board import PRESENCE_LIMIT, Presence
 from chatd.presence.replication import Gossip
 from chatd.rooms.cache import RECENT_TOTAL, Budget
@@ -29,6 +32,7 @@ class Domain:
     rooms: Rooms
     presence: Presence
     gossip: Gossip
+    readiness: Readiness
 
 
 def compose(
@@ -45,10 +49,23 @@ def compose(
     """The domain of the node called ``name``, on ``broker`` (an `IBroker`). Sizes in bytes;
     ``presence_limit`` in members of a room."""
     presence = Presence(clock, name, presence_limit)
-    counts = Counts(metrics.false_confirms.inc, metrics.resent.inc)
+
+    def noted(counter: Counter) -> Callable[[], None]:
+        """Counts what was mended; what befell one record may befall the directory's."""
+
+        def note() -> None:
+            counter.inc()
+            readiness.doubt()
+
+        return note
+
+    counts = Counts(noted(metrics.false_confirms), noted(metrics.resent))
     directory = Directory(broker, clock, counts)
-    context = Node(broker, clock, Archive(broker, clock), Budget(cache_bytes), retention, metrics)
+    readiness = Readiness(directory, clock)
+    archive, budget = Archive(broker, clock), Budget(cache_bytes)
+    context = Node(broker, clock, archive, budget, retention, metrics, counts)
     rooms = Rooms(context, directory)
     presence.show_to(rooms)
     chat = Chat(clock, directory, rooms, presence, max_text)
-    return Domain(chat, directory, rooms, presence, Gossip(presence, broker, clock))
+    gossip = Gossip(presence, broker, clock)
+    return Domain(chat, directory, rooms, presence, gossip, readiness)

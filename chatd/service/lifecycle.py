@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from chatd.directory.readiness import Readiness
 from chatd.presence.replication import Gossip
 from chatd.protocol.errors import ChatError
 from chatd.service.chat import Chat
@@ -43,12 +44,14 @@ class NodeService(Service):
         clock: NodeClock,
         chat: Chat,
         gossip: Gossip,
+        readiness: Readiness,
         rooms: Sequence[str],
         transports: Sequence[Draining],
     ) -> None:
         self._clock = clock
         self._chat = chat
         self._gossip = gossip
+        self._readiness = readiness
         self._wanted = list(rooms)
         self._transports = transports
 
@@ -58,6 +61,7 @@ class NodeService(Service):
         self._chat.directory.start()
         self._chat.rooms.start()
         self._gossip.start()
+        self._readiness.start()
 
     def stopService(self) -> None:
         super().stopService()

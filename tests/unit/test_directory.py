@@ -15,7 +15,8 @@ from twisted.trial.unittest import TestCase
 
 from chatd.brokers.interfaces import DIRECTORY, NoSuchStream, Stream, Unavailable
 from chatd.brokers.memory.broker import MemoryBroker
-from chatd.directory.directory import DELETE_AGAIN, DOOMED, PATIENCE, Directory
+from chatd.directory.directory import PATIENCE, Directory
+from chatd.directory.leftovers import DELETE_AGAIN, DOOMED
 from chatd.directory.projection import Catalogue, Change, What
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.json import dump

@@ -1,0 +1,99 @@
+"""A node is ready while its directory can be read and written: a record comes back."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import TestCase
+
+from chatd.brokers.interfaces import DIRECTORY, Stream
+from chatd.directory.readiness import AGAIN, FRESH, FRESHEST, PATIENCE, SLOWEST, Readiness
+from tests.support.lying_broker import Lie, LyingBroker
+from tests.support.world import World
+
+
+class ReadinessTests(TestCase):
+    def setUp(self) -> None:
+        self.world = World(broker=LyingBroker)
+        broker = self.world.broker
+        assert isinstance(broker, LyingBroker)
+        self.broker = broker
+        self.directory = self.world.sites[0].directory
+        self.readiness = Readiness(self.directory, self.world.clock)
+
+    def start(self) -> None:
+        self.readiness.start()
+        self.world.turn()
+
+    def lie(self, lie: Lie) -> None:
+        def said(stream: Stream, number: int, channel: int) -> Lie:
+            return lie if stream == DIRECTORY else Lie.NONE
+
+        self.broker.lie = said
+
+    def test_ready_when_a_record_has_come_back(self) -> None:
+        self.assertFalse(self.readiness.ready)
+        self.start()
+        self.assertTrue(self.readiness.ready)
+
+    def test_not_by_a_confirm(self) -> None:
+        for lie in (Lie.CONFIRM_ONLY, Lie.DROP, Lie.REFUSE):
+            self.setUp()
+            self.lie(lie)
+            self.start()
+            for _ in range(60):
+                self.assertFalse(self.readiness.ready)
+                self.world.advance(1)
+            self.lie(Lie.NONE)
+            self.world.advance(PATIENCE + SLOWEST)
+            self.assertTrue(self.readiness.ready)
+
+    def test_read_and_not_written_after_an_interruption(self) -> None:
+        """The broker is back, and its streams are not."""
+        self.start()
+        self.broker.interrupt()
+        self.assertFalse(self.readiness.ready)
+        self.lie(Lie.CONFIRM_ONLY)
+        self.broker.resume()
+        self.world.turn()
+        self.assertTrue(self.directory.loaded)
+        self.assertTrue(self.directory.level)
+        self.assertFalse(self.readiness.ready)
+        self.world.advance(PATIENCE)
+        self.lie(Lie.NONE)
+        self.world.advance(AGAIN + PATIENCE)
+        self.assertTrue(self.readiness.ready)
+
+    def test_what_stops_without_a_word_is_noticed_by_who_asks(self) -> None:
+        self.start()
+        self.lie(Lie.DROP)
+        self.world.advance(FRESH)
+        self.assertTrue(self.readiness.ready, "the last word, while it is being asked")
+        self.world.advance(PATIENCE + 1)
+        self.assertFalse(self.readiness.ready)
+
+    def test_trouble_elsewhere_is_a_reason_to_look(self) -> None:
+        self.start()
+        self.lie(Lie.DROP)
+        self.readiness.doubt()
+        self.world.advance(PATIENCE + 1)
+        self.assertFalse(self.readiness.ready)
+
+    def test_the_directory_is_not_filled_with_probes(self) -> None:
+        self.start()
+        for _ in range(24 * 60):
+            self.world.clock.advance(60)
+            self.assertTrue(self.readiness.ready)
+        self.world.turn()
+        self.assertLess(len(self.broker.appended), 24 * 3600 / FRESHEST + 20)
+
+    def test_nor_while_nobody_asks(self) -> None:
+        self.start()
+        before = len(self.broker.appended)
+        self.world.advance(3600)
+        self.assertEqual(len(self.broker.appended), before)
+
+    def test_a_stream_that_cannot_be_written_is_not_tried_all_the_time(self) -> None:
+        self.lie(Lie.REFUSE)
+        self.start()
+        before = len(self.broker.appended)
+        self.world.advance(600)
+        self.assertLess(len(self.broker.appended) - before, 100)
