@@ -39,9 +39,9 @@ from chatd.timing.clock import NodeClock
 from chatd.timing.timer_wheel import Deadlines
 from chatd.transports.http import messages, pages, probes
 from chatd.transports.http import rooms as administration
-from chatd.transports.http.connection import LimitedSite
 from chatd.transports.http.poll_presence import Pollers
 from chatd.transports.http.router import Api
+from chatd.transports.http.site import LimitedSite
 from chatd.transports.http.sse import Streams
 from chatd.transports.http.upgrade import upgrade
 from chatd.transports.setup.protocol import SetupFactory

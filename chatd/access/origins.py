@@ -248,7 +248,7 @@ class Gate:
         if "Access-Control-Allow-Origin" in headers:
             headers["Access-Control-Allow-Methods"] = ", ".join(methods)
             headers["Access-Control-Allow-Headers"] = (
-                "Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
+                "Authorization, Cache-Control, Content-Type, Idempotency-Key, Last-Event-ID"
             )
             headers["Access-Control-Max-Age"] = str(PREFLIGHT_AGE)
         return headers

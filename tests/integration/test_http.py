@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from unittest import mock
 from urllib.parse import quote
 
 from tests.support.serving import Answer, Node, ServingTests
@@ -518,13 +517,6 @@ class OriginTests(ServingTests):
 
 
 class PageTests(ServingTests):
-    async def test_a_fault_of_ours_is_not_blamed_on_a_form(self) -> None:
-        node = await self.serve()
-        with mock.patch("twisted.web.server.Request.process", side_effect=TypeError("ours")):
-            http = await node.ask("GET", "/healthz")
-            self.assertEqual(await http.raw.rest(), b"")
-        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
-
     async def test_the_page_may_connect_to_its_own_origin_only(self) -> None:
         node = await self.serve()
         policy = str((await node.get("/")).header("content-security-policy"))

@@ -1,32 +1,30 @@
 """One HTTP connection: how much of the server it may hold, and for how long.
 
 twisted.web's own channel has a timer for each connection, waits for ever for a request that comes
-a byte at a time, and answers pipelined requests of a client that reads none of the answers.
+a byte at a time, answers pipelined requests of a client that reads none of the answers, and takes
+a body to pieces before anyone has looked at its head.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from enum import Enum, auto
 from http import HTTPStatus
-from io import BytesIO
 from typing import Any
 
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
-from twisted.web.resource import IResource
-from twisted.web.server import Request, Site
+from zope.interface import implementer
 
-from chatd.access.admission import Door
 from chatd.net.tcp import LINGER, acknowledged, half_close, tune
 from chatd.protocol.errors import Code
 from chatd.protocol.json import dump
-from chatd.telemetry.metrics import Metrics
 from chatd.timing.timer_wheel import Deadline
-from chatd.transports.http.overflow import Overflow
+from chatd.transports.http.head import BadHead, check_host
 
 #: Seconds for a request to come in whole, from its first byte or the connection's beginning.
 REQUEST = 30.0
@@ -34,10 +32,18 @@ REQUEST = 30.0
 #: an answer already written: so many bytes at least.
 IDLE = 60.0
 READ_MEANWHILE = 64 * 1024
-#: Header lines of a request; their bytes are limited by twisted.web, to 16 KiB.
+#: Bytes of a body nobody wants that are waited for, so that the connection can be used again.
+UNWANTED = 16 * 1024
+#: Lines and bytes of a request's head.
 HEADERS = 100
+HEAD_BYTES = 16 * 1024
+#: Bytes of a head that is too long, or wrong, that are looked through for the Origin.
+READ_ON = 64 * 1024
 #: Digits of a Content-Length; Python refuses to read thousands.
 LENGTH_DIGITS = 18
+
+_ORIGIN = re.compile(rb"\norigin:([^\r\n]*)\r?\n", re.IGNORECASE)
+_END = re.compile(rb"\n\r?\n")
 
 
 class State(Enum):
@@ -45,22 +51,34 @@ class State(Enum):
 
     #: No request has begun.
     RESTING = auto()
-    #: A request is coming in.
+    #: A request is coming in; it may be in hand since its head is here.
     RECEIVING = auto()
+    #: The head cannot be one. It is read to its end, for the Origin may yet come.
+    READING_ON = auto()
     #: A request is being answered. No deadline: waiting polls and event streams have their own.
     ANSWERING = auto()
-    #: What comes is thrown away; the client has been told.
-    REFUSED = auto()
+    #: What comes is thrown away; the client has been told all there is to tell.
+    CLOSING = auto()
 
 
+@implementer(IHalfCloseableProtocol)
 class Channel(HTTPChannel):
-    """A connection whose time is bounded by the `Deadlines` of its door."""
+    """A connection whose time is bounded by the `Deadlines` of its door.
 
-    site: LimitedSite
-    maxHeaders = HEADERS
-    timeOut = None
+    ``site`` is a `chatd.transports.http.site.LimitedSite`, ``requests`` are
+    `chatd.transports.http.request.LimitedRequest`.
+    """
+
+    site: Any
     transport: Any
+    requests: list[Any]
+    maxHeaders = HEADERS
+    totalHeadersSize = HEAD_BYTES
+    MAX_LENGTH = READ_ON
+    timeOut = None
+    length: int | None
     paused: bool
+    persistent: bool
     _networkProducer: Any
     _dataBuffer: list[bytes]
 
@@ -72,6 +90,12 @@ class Channel(HTTPChannel):
         #: There are more connections than there may be: only probes are answered here, once.
         self.too_many = False
         self._read = 0
+        self._line = b""
+        self._origin: bytes | None = None
+        #: What is wrong with the head, and what came after that was found.
+        self._fault = 400, ""
+        self._after_fault = b""
+        self._ended = False
 
     def connectionMade(self) -> None:
         tune(self.transport)
@@ -82,7 +106,7 @@ class Channel(HTTPChannel):
             self.too_many = True
             self._release = self.site.overflow.admit(self.transport)
 
-    def checkPersistence(self, request: Request, version: bytes) -> bool:
+    def checkPersistence(self, request: Any, version: bytes) -> bool:
         if self.too_many:
             request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
             return False
@@ -97,26 +121,93 @@ class Channel(HTTPChannel):
         return b"".join([*ahead, self.clearLineBuffer()])
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._state = State.CLOSING
         self._wait(None)
         if self._release is not None:
             self._release()
         super().connectionLost(reason)
 
+    # -- the client has no more to say (RFC 9112, section 9.6) -------------------------------------
+
+    def readConnectionLost(self) -> None:
+        """It may still wait for answers to what it has asked."""
+        self._ended = True
+        if self._state is State.RECEIVING:
+            self.refuse(400, Code.BAD_REQUEST, "This ends before its request does.")
+        elif self._state is State.READING_ON:
+            self._refuse_fault()
+        elif self._state is State.ANSWERING:
+            for request in self.requests:
+                request.client_ended()
+        elif not self.paused or self._state is State.CLOSING:
+            self.transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """What `half_close` asked for: the client has still to see why."""
+
+    # -- what comes in -----------------------------------------------------------------------------
+
     def dataReceived(self, data: bytes) -> None:
-        if self._state is State.REFUSED:
+        if self._state is State.CLOSING:
             return
         if self._state is State.RESTING:
             self._state = State.RECEIVING
             self._wait(REQUEST)
         super().dataReceived(data)
 
+    def lineReceived(self, line: bytes) -> None:
+        self._line = line
+        if line[:7].lower() == b"origin:":
+            self._origin = line[7:].strip()
+        super().lineReceived(line)
+
+    def rawDataReceived(self, data: bytes) -> None:
+        if self._state is State.READING_ON:
+            self._read_on(data)
+        else:
+            super().rawDataReceived(data)
+
+    def allHeadersReceived(self) -> None:
+        request = self.requests[-1]
+        try:
+            check_host(request.requestHeaders, self._version)
+        except BadHead as error:
+            self.refuse(400, Code.BAD_REQUEST, str(error))
+            return
+        self.persistent = self.checkPersistence(request, self._version)
+        request.gotLength(self.length)
+        if self.length != 0:
+            request.begin(self._command, self._path, self._version)
+
     def allContentReceived(self) -> None:
-        if self._state is not State.REFUSED:
-            self._state = State.ANSWERING
-            self._wait(None)
-            super().allContentReceived()
+        if self._state is State.CLOSING:
+            return
+        answered = [request for request in self.requests if request.finished]
+        self._state = State.ANSWERING
+        self._wait(None)
+        self._origin = None
+        super().allContentReceived()
+        for request in answered:
+            self.requestDone(request)
+
+    # -- what goes out -----------------------------------------------------------------------------
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there can be another request after the present one. A long body that nobody
+        wants would cost more than a new connection; and it is not known whether a client that was
+        not told to continue still sends it (RFC 9110, section 10.1.1)."""
+        if self._state is not State.RECEIVING:
+            return True
+        waits = self.requests[-1].expects_continue
+        return not waits and self.length is not None and self.length <= UNWANTED
 
     def requestDone(self, request: Any) -> None:
+        if self._state is State.RECEIVING and self.requests:
+            # answered from its head alone: the rest of the body is not wanted
+            if not self.persistent:
+                self._say_no_more()
+            return
         self._state = State.RESTING
         self._wait(IDLE)
         if self._waitingForTransport and self.persistent:
@@ -124,12 +215,23 @@ class Channel(HTTPChannel):
             self.paused = True
             self._networkProducer.pauseProducing()
         super().requestDone(request)
+        self._end_if_all_is_said()
 
     def resumeProducing(self) -> None:
         super().resumeProducing()
-        if self.paused and self._state is not State.REFUSED:
+        if self.paused and self._state is not State.CLOSING:
             self.paused = False
             LineReceiver.dataReceived(self, b"")
+            self._end_if_all_is_said()
+
+    def _end_if_all_is_said(self) -> None:
+        if self._ended and not self.paused and self._state in (State.RESTING, State.RECEIVING):
+            self.loseConnection()
+
+    def send_continue(self) -> None:
+        """Tell a client that asked whether it may send its body."""
+        if self._state is State.RECEIVING:
+            super()._send100Continue()
 
     # -- time --------------------------------------------------------------------------------------
 
@@ -143,7 +245,7 @@ class Channel(HTTPChannel):
             self._due = self.site.door.deadlines.after(seconds, self._late)
 
     def _late(self) -> None:
-        if self._state is State.RECEIVING:
+        if self._state in (State.RECEIVING, State.READING_ON):
             self.refuse(408, Code.BAD_REQUEST, f"A request must come within {REQUEST:g} seconds.")
         elif (
             self._state is State.RESTING
@@ -157,116 +259,74 @@ class Channel(HTTPChannel):
 
     def refuse(self, status: int, code: Code, text: str) -> None:
         """Answer what cannot be a request, and take nothing more from this client."""
-        if self._state is State.REFUSED:
+        if self._state is State.CLOSING:
             return
-        self._state = State.REFUSED
-        self.paused = True
-        self.clearLineBuffer()
+        if not any(request.startedWriting for request in self.requests):
+            self._write_refusal(status, code, text)
+        self._say_no_more()
+
+    def _write_refusal(self, status: int, code: Code, text: str) -> None:
         self.site.metrics.errors.labels(code.word).inc()
         self.site.metrics.requests.labels(str(status)).inc()
         body = dump({"type": "error", "code": code.word, "text": text}) + b"\n"
-        self.transport.write(
-            b"HTTP/1.1 %d %s\r\nContent-Type: application/json; charset=utf-8\r\n"
-            b"Connection: close\r\nContent-Length: %d\r\n\r\n%s"
-            % (status, HTTPStatus(status).phrase.encode("ascii"), len(body), body)
-        )
+        origin = self._origin.decode("latin-1") if self._origin is not None else None
+        headers = {
+            "Content-Type": "application/json; charset=utf-8",
+            "Connection": "close",
+            "Content-Length": str(len(body)),
+            **self.site.door.gate.cors_headers(origin),
+        }
+        head = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
+        head += [f"{name}: {value}" for name, value in headers.items()]
+        self.transport.write("\r\n".join([*head, "", ""]).encode("latin-1") + body)
+
+    def _say_no_more(self) -> None:
+        """Close, but go on reading for a while: see `half_close`."""
+        self._state = State.CLOSING
+        self.paused = True
+        self.clearLineBuffer()
         self._networkProducer.unregisterProducer()
-        half_close(self.transport)
+        if self._ended:
+            self.transport.loseConnection()
+        else:
+            half_close(self.transport)
         self._wait(LINGER)
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         long = self._receivedHeaderSize > self.totalHeadersSize
         if long or self._receivedHeaderCount > self.maxHeaders:
             text = f"Headers are at most {self.maxHeaders} lines and {self.totalHeadersSize} bytes."
-            self.refuse(431, Code.BAD_REQUEST, text)
+            self._fault = 431, text
         else:
-            self.refuse(400, Code.BAD_REQUEST, "That is not an HTTP request.")
+            self._fault = 400, "That is not an HTTP request."
+        in_head = self.line_mode and (long or hasattr(self, "_command"))
+        if in_head and self._line and self._state is State.RECEIVING:
+            self._state = State.READING_ON
+            self.setRawMode()
+        elif self._state is not State.READING_ON:
+            self._refuse_fault()
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        text = f"A line is at most {self.MAX_LENGTH} bytes."
-        self.refuse(431, Code.BAD_REQUEST, text)
+        self._fault = 431, f"A line is at most {self.totalHeadersSize} bytes."
+        self._refuse_fault()
+
+    def _read_on(self, data: bytes) -> None:
+        """Look for the Origin in what is left of a head that is refused: a page may only read an
+        answer that names it."""
+        self._after_fault += data
+        text = b"\n" + self._after_fault
+        end = _END.search(text)
+        if end is not None or len(text) > READ_ON:
+            found = _ORIGIN.search(text, 0, end.end() if end is not None else len(text))
+            if found is not None:
+                self._origin = found[1].strip()
+            self._refuse_fault()
+
+    def _refuse_fault(self) -> None:
+        status, text = self._fault
+        self.refuse(status, Code.BAD_REQUEST, text)
 
     def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:
         if header == b"Content-Length" and len(data) > LENGTH_DIGITS:
             return bool(self._failChooseTransferDecoder())
         return bool(super()._maybeChooseTransferDecoder(header, data))
-
-    def _send100Continue(self) -> None:
-        if self._state is not State.REFUSED:
-            super()._send100Continue()
-
-
-class LimitedRequest(Request):
-    """A request whose body is refused as it comes in, once it is longer than the site allows."""
-
-    channel: Any
-    _taken = 0
-    _rendering = False
-
-    def gotLength(self, length: int | None) -> None:
-        super().gotLength(length)
-        if length is not None:
-            self._check(length)
-
-    def handleContentChunk(self, data: bytes) -> None:
-        self._taken += len(data)
-        if self._check(self._taken):
-            super().handleContentChunk(data)
-
-    def _check(self, size: int) -> bool:
-        limit = self.channel.site.max_body
-        if size > limit:
-            text = f"A body is at most {limit} bytes."
-            self.channel.refuse(413, Code.TOO_LARGE, text)
-        return bool(size <= limit)
-
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        try:
-            super().requestReceived(command, path, version)
-        except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
-            if self._rendering:
-                raise
-            # multipart/form-data that the email package cannot take apart
-            self.channel.refuse(400, Code.BAD_REQUEST, "The form cannot be read.")
-
-    def process(self) -> None:
-        """See `twisted.web.http.Request`: all has come and was taken apart."""
-        self._rendering = True
-        super().process()
-
-
-class LimitedSite(Site):
-    """The factory of the HTTP port. ``max_body`` is in bytes."""
-
-    displayTracebacks = False
-
-    def __init__(self, root: IResource, door: Door, metrics: Metrics, max_body: int) -> None:
-        super().__init__(root, LimitedRequest, logFormatter=_masked_log)
-        self.door = door
-        self.metrics = metrics
-        self.max_body = max_body
-        self.overflow = Overflow()
-
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        channel = Channel()
-        channel.factory = channel.site = self
-        channel.requestFactory = self.requestFactory
-        return channel
-
-    def getContentFile(self, length: int | None) -> BytesIO:
-        """Where a body is kept: in memory, for it is small."""
-        return BytesIO()
-
-    def acceptableProtocols(self) -> list[bytes]:
-        """What TLS may agree on (ALPN): WebSocket needs HTTP/1.1."""
-        return [b"http/1.1"]
-
-
-def _masked_log(timestamp: str, request: Request) -> str:
-    """A line of the access log, without the query: it may hold a token."""
-    shown = ascii(f"{request.method.decode('latin-1')} {request.path.decode('latin-1')}")[1:-1]
-    return (
-        f'"{getattr(request.getClientAddress(), "host", "unix")}" - - {timestamp} '
-        f'"{shown}" '
-        f"{request.code} {request.sentLength}"
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import Any
 
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError, bad_request
@@ -10,10 +11,13 @@ from chatd.protocol.json import dump, load_object
 from chatd.protocol.names import room_name
 from chatd.rooms.start_position import After, Now, Start
 from chatd.service.chat import Chat
-from chatd.transports.http.long_poll import held_poll, listing, publish
+from chatd.transports.http.body import NotSupported
+from chatd.transports.http.long_poll import held_poll, listing
 from chatd.transports.http.parameters import LIMIT
 from chatd.transports.http.poll_presence import Pollers
+from chatd.transports.http.publishing import admit_publish
 from chatd.transports.http.router import Call, Reply
+from chatd.transports.pairs import Pairs
 
 
 class Poll:
@@ -43,25 +47,43 @@ class Poll:
 
     async def publish(self, call: Call) -> Reply:
         """POST: the original's ``{"status":"message","message","username","roomname"}``."""
-        try:
-            value = load_object(call.body())
-        except ChatError:
-            if call.field("message") is None:
-                raise
-            value = {k: call.field(k) for k in ("message", "username", "roomname")}
-            value["status"] = "message"
+        identity = call.identify(legacy=True)
+        if identity.user:
+            admit_publish(call, identity)
+        value = _request(call, await call.body())
         if value.get("status") == "status":
             return Reply(200, {})
         if value.get("status") != "message":
             raise bad_request('The status is "message" or "status".')
+        named = bool(identity.user)
         identity = call.identify(legacy=True, named=value.get("username"))
+        if not named:
+            admit_publish(call, identity)
         given = [n for n in (call.query("roomname"), value.get("roomname")) if n is not None]
         rooms = {room_name(name, legacy=True) for name in given or [None]}
         if len(rooms) > 1:
             raise bad_request("The body names another room than the URL; name one.")
         (name,) = rooms
-        receipt = await publish(self._chat, call, identity, name, value.get("message"), None, None)
+        receipt = await self._chat.publish(identity, name, value.get("message"))
         return Reply(200, {"id": receipt.id})
+
+
+def _request(call: Call, body: bytes) -> dict[str, Any]:
+    """What a body asks for: JSON whatever its type, for the original's clients name none that fits,
+    else a form, whose fields may stand in the URL instead."""
+    kind = call.media_type()
+    if kind.charset != "utf-8":
+        raise NotSupported("Send UTF-8.")
+    try:
+        return load_object(body)
+    except ChatError:
+        form = kind.form(body) if kind.is_form else Pairs({})
+        value = {name: form.get(name) for name in ("message", "username", "roomname")}
+        if value["message"] is None:
+            value["message"] = call.query("message")
+        if value["message"] is None:
+            raise
+        return {**value, "status": "message"}
 
 
 def _cookie(room: str, user: str) -> str:
@@ -83,8 +105,8 @@ _CREDENTIALS = "Access-Control-Allow-Credentials"
 
 
 def _ridden(call: Call, cookie: str) -> Start:
-    value = call.request.getCookie(cookie.encode("ascii"))
+    value = call.cookie(cookie)
     try:
-        return After(Cursor.parse(value.decode("latin-1"))) if value is not None else Now()
+        return After(Cursor.parse(value)) if value is not None else Now()
     except ChatError:
         return Now()  # not a cookie of ours: begin anew

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from chatd.access.identity import Identity
-from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.messages import Message
 from chatd.rooms.start_position import Last, Since, Start
-from chatd.service.chat import Answer, Chat, Receipt
+from chatd.service.chat import Answer
 from chatd.transports.http.parameters import wait_of
 from chatd.transports.http.poll_presence import Pollers
 from chatd.transports.http.router import Call
@@ -38,23 +36,6 @@ async def held_poll(
         return found
     finally:
         release()
-
-
-async def publish(
-    chat: Chat,
-    call: Call,
-    identity: Identity,
-    room: str,
-    text: Any,
-    data: Any,
-    id: Any,
-    after: Any = None,
-) -> Receipt:
-    """Publish for a caller that must have a name."""
-    if not identity.user:
-        raise ChatError(Code.UNAUTHORIZED, "Say who you are: add ?username=YOU.")
-    call.door.check_rate(identity, call.caller.address)
-    return await chat.publish(identity, room, text, data, id, after=after)
 
 
 def listing(messages: Sequence[Message]) -> bytes:

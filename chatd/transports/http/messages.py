@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from attrs import frozen
+
 from chatd.access.identity import Identity
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import bad_request
-from chatd.protocol.json import dump
+from chatd.protocol.json import dump, load_object
 from chatd.protocol.names import room_name
 from chatd.service.chat import Chat
+from chatd.transports.http.body import FORM, MULTIPART, TEXT, MediaType, NotSupported
 from chatd.transports.http.legacy_poll import Poll
-from chatd.transports.http.long_poll import held_poll, listing, publish
+from chatd.transports.http.long_poll import held_poll, listing
 from chatd.transports.http.parameters import before_of, limit_of, start_of
 from chatd.transports.http.poll_presence import Pollers
+from chatd.transports.http.publishing import admit_publish
 from chatd.transports.http.router import Call, Reply, Route
 
 
@@ -67,30 +71,65 @@ class Messages:
 
     async def publish(self, call: Call, room: str) -> Reply:
         """POST: 201, or 200 where this node knows the id to be stored already."""
-        identity = call.identify(named=call.field("username"))
-        text, data, id, after = _content(call)
-        key = call.header("idempotency-key")
-        if key is not None:
-            if id not in (None, key):
-                raise bad_request("The id and the Idempotency-Key differ; send one of them.")
-            id = key
-        receipt = await publish(self._chat, call, identity, room_name(room), text, data, id, after)
+        kind = _kind(call)
+        name = room_name(room)
+        identity = call.identify()
+        named = bool(identity.user)
+        if named or not kind.is_form:
+            self._chat.entry(identity, name)
+            admit_publish(call, identity)
+        content = _content(kind, await call.body())
+        if kind.is_form:
+            identity = call.identify(named=content.username)
+            if not named:
+                admit_publish(call, identity)
+        id = _one_id(content.id, call.header("idempotency-key"))
+        receipt = await self._chat.publish(
+            identity, name, content.text, content.data, id, after=content.after
+        )
         return Reply(201 if receipt.new else 200, {"id": receipt.id})
 
 
-def _content(call: Call) -> tuple[Any, Any, Any, Any]:
-    """Text, data, id and ``after`` of a publish, from the three forms of body."""
-    if call.media_type == "text/plain":
-        try:
-            return call.body().decode("utf-8"), None, None, None
-        except UnicodeDecodeError:
-            raise bad_request("The text is not UTF-8.") from None
-    if call.media_type in ("application/x-www-form-urlencoded", "multipart/form-data"):
-        text = call.field("text")
+@frozen
+class _Content:
+    """What a body says, unchecked."""
+
+    text: Any
+    data: Any = None
+    id: Any = None
+    after: Any = None
+    username: str | None = None
+
+
+def _kind(call: Call) -> MediaType:
+    """What kind of body this is, of those that carry a message."""
+    kind = call.media_type()
+    if not (kind.is_json or kind.is_form or kind.name == TEXT):
+        raise NotSupported(f"Send application/json, {FORM}, {MULTIPART} or {TEXT}.")
+    if kind.name != TEXT and kind.charset != "utf-8":
+        raise NotSupported("Send UTF-8.")
+    return kind
+
+
+def _content(kind: MediaType, body: bytes) -> _Content:
+    if kind.name == TEXT:
+        return _Content(kind.text(body))
+    if kind.is_form:
+        form = kind.form(body)
+        text = form.get("text")
         if text is None:
             raise bad_request(
                 "The form has no field text (for JSON, send Content-Type: application/json)."
             )
-        return text, None, call.field("id"), call.field("after")
-    value = call.json()
-    return value.get("text"), value.get("data"), value.get("id"), value.get("after")
+        return _Content(
+            text, id=form.get("id"), after=form.get("after"), username=form.get("username")
+        )
+    value = load_object(body)
+    return _Content(value.get("text"), value.get("data"), value.get("id"), value.get("after"))
+
+
+def _one_id(id: Any, key: str | None) -> Any:
+    """The id in the body or in the Idempotency-Key header, which must not differ."""
+    if key is not None and id not in (None, key):
+        raise bad_request("The id and the Idempotency-Key differ; send one of them.")
+    return id if key is None else key

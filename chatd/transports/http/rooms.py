@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chatd.protocol.errors import bad_request
+from chatd.protocol.json import load_object
 from chatd.protocol.names import room_name, user_name
 from chatd.service.chat import Chat
 from chatd.transports.http.router import Call, Reply, Route
@@ -58,15 +59,16 @@ class Rooms:
         """PUT a room: 201 if it is new. ``private`` changes one that exists."""
         call.door.check_admin(call.token)
         name = room_name(room)
-        wanted = call.json() if call.body().strip() else {}
+        body = await call.body()
+        wanted = load_object(body) if body.strip() else {}
         private = wanted.get("private")
         if private is not None and not isinstance(private, bool):
             raise bad_request("private is true or false.")
         new = await self._directory.create(name, private is True)
         if not new and private is not None:
             await self._directory.set_private(name, private)
-        body = {"room": name, "private": self._directory.get(name).private}
-        return Reply(201 if new else 200, body)
+        shown = {"room": name, "private": self._directory.get(name).private}
+        return Reply(201 if new else 200, shown)
 
     async def delete(self, call: Call, room: str) -> Reply:
         """DELETE a room and all that was said in it."""

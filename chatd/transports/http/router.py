@@ -1,21 +1,22 @@
 """HTTP by twisted.web: one leaf resource that routes, and says every error in JSON.
 
 Handlers are coroutines that take a `Call` and return a `Reply`, or None if they answer the request
-themselves (event streams, WebSocket).
+themselves (event streams, WebSocket). They are called when the head is here: what can be refused by
+it is, and only then `Call.body` is waited for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
+from urllib.parse import unquote_to_bytes
 
 from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.http import parse_qs
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.server import NOT_DONE_YET
 
 from chatd.access.admission import Door
 from chatd.access.identity import Identity
@@ -26,6 +27,8 @@ from chatd.protocol.errors import ChatError, Code, bad_request
 from chatd.protocol.json import dump, load_object
 from chatd.service.chat import Chat
 from chatd.telemetry.metrics import Metrics
+from chatd.transports.http.body import MediaType, NotSupported, too_large
+from chatd.transports.http.request import LimitedRequest as Request
 
 JSON = "application/json; charset=utf-8"
 
@@ -54,10 +57,8 @@ class Call:
     gone: bool = field(default=False, init=False)
     #: See `Route`; set once the route is found.
     refusal: Refusal | None = field(default=None, init=False)
-    _parameters: dict[bytes, list[bytes]] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._parameters = parse_qs(self.request.uri.partition(b"?")[2], True)
         self.request.notifyFinish().addErrback(self._hung_up)
 
     def _hung_up(self, _: Failure) -> None:
@@ -78,11 +79,13 @@ class Call:
     def query(self, name: str) -> str | None:
         """A parameter of the URL, decoded; the first one if given twice. No form changes it: the
         URL may be a proxy's, the form is the client's own."""
-        return _first(self._parameters, name)
+        return self.request.query.get(name)
 
-    def field(self, name: str) -> str | None:
-        """A field of the form that the body is; without one, the parameter of the URL."""
-        return _first(self.request.args or {}, name)
+    def cookie(self, name: str) -> str | None:
+        """The value of a cookie."""
+        self.request.parseCookies()
+        value = self.request.getCookie(name.encode("ascii"))
+        return value.decode("latin-1") if value is not None else None
 
     def header(self, name: str) -> str | None:
         """A header's value; several of one name joined by commas."""
@@ -97,22 +100,17 @@ class Call:
         """Who the caller is; ``named`` is who the body says it is. See `Door.identify`."""
         return self.door.identify(self.token, self.query("username"), legacy, named)
 
-    def body(self) -> bytes:
-        """The whole body; its size was checked when it came in."""
-        content = self.request.content
-        if content is None:
-            return b""
-        content.seek(0)
-        return bytes(content.read())
+    async def body(self) -> bytes:
+        """The whole body, once it has come; its size is checked."""
+        return await self.request.body.whole()
 
-    def json(self) -> dict[str, Any]:
+    async def json(self) -> dict[str, Any]:
         """The body as a JSON object."""
-        return load_object(self.body())
+        return load_object(await self.body())
 
-    @property
-    def media_type(self) -> str:
-        """The Content-Type without its parameters, in lower case."""
-        return (self.header("content-type") or "").partition(";")[0].strip().lower()
+    def media_type(self) -> MediaType:
+        """What the body is said to be."""
+        return MediaType.parse(self.header("content-type"))
 
 
 Handler = Callable[..., Coroutine[Any, Any, Reply | None]]
@@ -207,7 +205,18 @@ class Api(Resource):
                 raise ChatError(Code.UNAVAILABLE, "This server is going down; try again.", retry=2)
             if call.too_many:
                 raise too_many()
+        self._check_body(call, taken=method in ("POST", "PUT"))
         return await handler(call, *names)
+
+    def _check_body(self, call: Call, taken: bool) -> None:
+        """Judge a body by what the head says of it. One that is not ``taken`` is thrown away."""
+        request = call.request
+        if (request.declared or 0) > request.body.limit:
+            raise too_large(request.body.limit)
+        if not taken:
+            request.body.discard()
+        elif (call.header("content-encoding") or "identity").strip().lower() != "identity":
+            raise NotSupported("Send the body as it is, without a Content-Encoding.")
 
     def _is_public(self, request: Request) -> bool:
         segments = [segment.decode("utf-8", "replace") for segment in request.postpath or []]
@@ -215,7 +224,7 @@ class Api(Resource):
 
     def _find(self, request: Request) -> tuple[Route, list[str]]:
         try:
-            segments = [segment.decode("utf-8") for segment in request.postpath or []]
+            segments = [unquote_to_bytes(one).decode("utf-8") for one in request.postpath]
         except UnicodeDecodeError:
             raise bad_request("The path is not UTF-8.") from None
         for route in self._routes:
@@ -235,6 +244,8 @@ class Api(Resource):
             return None  # given up with its client
         if isinstance(error, _NotFound):
             return _error(404, "There is nothing at this path.")
+        if isinstance(error, NotSupported):
+            return _error(415, str(error))
         if not isinstance(error, ChatError):
             # not the query: it may hold a token
             self._log.failure("A request failed: {path!r}", failure, path=call.request.path)
@@ -285,16 +296,6 @@ def begin(request: Request, status: int, type: str, door: Door, headers: Mapping
             request.responseHeaders.addRawHeader(name, value)
         else:
             request.setHeader(name.encode("ascii"), value.encode("latin-1"))
-
-
-def _first(given: Mapping[bytes, list[bytes]], name: str) -> str | None:
-    values = given.get(name.encode("ascii"))
-    if not values or values[0] is None:  # a part of a form that holds parts of its own
-        return None
-    try:
-        return str(values[0], "utf-8")
-    except UnicodeDecodeError:
-        raise bad_request(f"The parameter {name} is not UTF-8.") from None
 
 
 def header(request: Request, name: str) -> str | None:

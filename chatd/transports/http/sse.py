@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
-from twisted.web.server import Request
 from zope.interface import implementer
 
 from chatd.access.identity import Identity
@@ -23,6 +22,7 @@ from chatd.timing.timer_wheel import Deadline
 from chatd.transports.come_back import come_back
 from chatd.transports.encodings import EVENT_STREAM
 from chatd.transports.http.parameters import start_of
+from chatd.transports.http.request import LimitedRequest as Request
 from chatd.transports.http.router import Call, Reply, Route, begin
 
 EVENTS = "text/event-stream"
@@ -149,6 +149,7 @@ class Stream:
         if joined.gap:
             joined.subscription.gap()
         self._keep_alive()
+        self._request.when_client_ends(self.end)
         if self.identity.expires is not None:
             self._expiry = self._deadlines.at(self.identity.expires, self.end)
         joined.subscription.resume()

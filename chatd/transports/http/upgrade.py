@@ -7,6 +7,7 @@ from typing import Any
 
 from autobahn.twisted.resource import WebSocketResource
 
+from chatd.protocol.errors import bad_request
 from chatd.transports.http.router import Call, Reply, Route
 from chatd.transports.websocket.connection import Factory
 from chatd.transports.websocket.handshake import (
@@ -25,6 +26,8 @@ def upgrade(factory: Factory) -> Route:
         if not asks_for_websocket(request.clientproto.decode("ascii"), call.header("upgrade")):
             headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
             return Reply(UPGRADE_REQUIRED, NO_UPGRADE.frame(), headers=headers)
+        if request.declared != 0:
+            raise bad_request("A WebSocket's handshake has no body.")
         # HTTP is done with this connection: the new protocol registers a producer of its own
         channel: Any = request.channel
         channel.transport.unregisterProducer()

@@ -29,6 +29,7 @@ from chatd.telemetry.metrics import Metrics
 from chatd.timing.timer_wheel import Deadline
 from chatd.transports.come_back import come_back
 from chatd.transports.encodings import text_frame
+from chatd.transports.pairs import Pairs
 from chatd.transports.websocket.handshake import OpeningHandshake
 from chatd.transports.websocket.heartbeat import Heartbeat
 from chatd.transports.writer import Outlet
@@ -72,7 +73,8 @@ class Connection(OpeningHandshake):
 
     factory: Factory
     outlet: Outlet
-    query: dict[str, list[str]]
+    query: Pairs
+    http_request_uri: str
     identity: Identity
     dialect: Dialect
     frame_data: list[bytes]
@@ -111,7 +113,8 @@ class Connection(OpeningHandshake):
             self.failHandshake(f"The request is longer than {HANDSHAKE_BYTES} bytes.", 431)
 
     def admit(self, request: ConnectionRequest) -> str | None:
-        self.query = request.params
+        query = self.http_request_uri.partition("?")[2]
+        self.query = Pairs.parse(query.encode("latin-1", "replace"))
         door = self.factory.door
         headers = request.headers
         secure = bool(self.transport_details.is_secure)
@@ -132,8 +135,7 @@ class Connection(OpeningHandshake):
 
     def parameter(self, name: str) -> str | None:
         """A parameter of the URL's query; the first one if it is given twice."""
-        values = self.query.get(name)
-        return values[0] if values else None
+        return self.query.get(name)
 
     def refused(self, error: ChatError) -> None:
         self.factory.metrics.errors.labels(error.code.word).inc()

@@ -1,0 +1,121 @@
+"""One HTTP request: in hand as soon as its head is here, before its body is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.python.failure import Failure
+from twisted.web.http import datetimeToString
+from twisted.web.server import Request
+
+from chatd.protocol.errors import Code
+from chatd.transports.http.body import Body
+from chatd.transports.http.head import BadHead, origin_form, segments
+from chatd.transports.pairs import Pairs
+
+
+class LimitedRequest(Request):
+    """A request that the site's resource renders from its head alone; who wants the body waits for
+    it (`Body.whole`). `twisted.web.http.Request` would wait for it, and parse it."""
+
+    channel: Any
+    site: Any
+    requestHeaders: Any
+    startedWriting: bool
+    #: The segments of the path, still percent-encoded.
+    postpath: list[bytes]
+    #: The length of the body, None if it is not said beforehand.
+    declared: int | None = 0
+    #: The bytes of the URL's query.
+    raw_query = b""
+    _query: Pairs | None = None
+    _at_end: Callable[[], None] | None = None
+    _client_ended = False
+    _begun = False
+    _continued = False
+
+    def __init__(self, channel: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(channel, *args, **kwargs)
+        #: The body as it comes in.
+        self.body = Body(channel.site.max_body, self._go_on)
+
+    def gotLength(self, length: int | None) -> None:
+        """See `twisted.web.http.Request`: the head is here. ``length`` is None if it is not said
+        beforehand."""
+        self.declared = length
+
+    def begin(self, command: bytes, target: bytes, version: bytes) -> None:
+        """Judge the head, and render."""
+        self._begun = True
+        self.method, self.clientproto = command, version
+        try:
+            self.uri = origin_form(target, self.requestHeaders)
+        except BadHead as error:
+            self.channel.refuse(400, Code.BAD_REQUEST, str(error))
+            return
+        self.path, _, self.raw_query = self.uri.partition(b"?")
+        self.prepath: list[bytes] = []
+        self.postpath = segments(self.path)
+        self.site = self.channel.site
+        self.setHeader(b"Server", b"chatd")  # without a version: it helps only who looks for holes
+        self.setHeader(b"Date", datetimeToString())
+        self.render(self.site.resource)
+
+    @property
+    def query(self) -> Pairs:
+        """The parameters of the URL; bad_request if there are too many."""
+        if self._query is None:
+            self._query = Pairs.parse(self.raw_query)
+        return self._query
+
+    @property
+    def expects_continue(self) -> bool:
+        """Whether the client waits to be told to send its body, and has not been."""
+        expected = self.requestHeaders.getRawHeaders(b"expect", [b""])[0].lower()
+        return bool(
+            expected == b"100-continue" and self.clientproto == b"HTTP/1.1" and not self._continued
+        )
+
+    def _go_on(self) -> None:
+        if self.expects_continue:
+            self._continued = True
+            self.channel.send_continue()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        self.body.add(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """See `twisted.web.http.Request`: all has come."""
+        self.body.complete()
+        if not self._begun:
+            self.begin(command, path, version)
+
+    def write(self, data: bytes) -> None:
+        if not self.startedWriting and not self._disconnected and not self.channel.goes_on:
+            self.channel.persistent = False
+            self.setHeader(b"Connection", b"close")
+        super().write(data)
+
+    def finish(self) -> None:
+        self.body.discard()
+        super().finish()
+
+    # -- the client --------------------------------------------------------------------------------
+
+    def when_client_ends(self, call: Callable[[], None]) -> None:
+        """Have ``call`` called when the client has closed its side, now if it has: for answers that
+        have no end of their own."""
+        self._at_end = call
+        if self._client_ended:
+            call()
+
+    def client_ended(self) -> None:
+        """The client has closed its side; it may wait for the answer."""
+        self._client_ended = True
+        if self._at_end is not None:
+            self._at_end()
+
+    def connectionLost(self, reason: Failure) -> None:
+        super().connectionLost(reason)
+        self.body.lost()

@@ -1,0 +1,47 @@
+"""Names and values as URLs and forms carry them: ``application/x-www-form-urlencoded``.
+
+As in the WHATWG URL standard (section 5.1) only ``&`` stands between pairs; ``;`` is a character
+like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import parse_qsl
+
+from attrs import frozen
+
+from chatd.protocol.errors import bad_request
+
+#: Pairs of a query or a form.
+MAX_PAIRS = 100
+
+
+@frozen
+class Pairs:
+    """Values by name; of a name given twice the first value counts."""
+
+    _values: dict[str, str]
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[str, str]]) -> Pairs:
+        """Keep the first value of each name."""
+        values: dict[str, str] = {}
+        for name, value in pairs:
+            values.setdefault(name, value)
+        return cls(values)
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Pairs:
+        """Read ``a=b&c=d``; bad_request for more than `MAX_PAIRS`."""
+        text = raw.decode("utf-8", "surrogateescape")
+        if text.count("&") >= MAX_PAIRS:
+            raise bad_request(f"At most {MAX_PAIRS} parameters.")
+        return cls.of(parse_qsl(text, keep_blank_values=True, errors="surrogateescape"))
+
+    def get(self, name: str) -> str | None:
+        """The value of ``name``, None if there is none; bad_request if it is not UTF-8."""
+        value = self._values.get(name)
+        if value is not None and any("\ud800" <= c <= "\udfff" for c in value):
+            raise bad_request(f"The parameter {name} is not UTF-8.")
+        return value
