@@ -76,8 +76,8 @@ class Messages:
         identity = call.identify()
         named = bool(identity.user)
         if named or not kind.is_form:
-            self._chat.entry(identity, name)
             admit_publish(call, identity)
+            self._chat.entry(identity, name)
         content = _content(kind, await call.body())
         if kind.is_form:
             identity = call.identify(named=content.username)

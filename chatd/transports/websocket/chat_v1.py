@@ -43,7 +43,11 @@ class ChatV1(BaseDialect):
 
     def opened(self) -> None:
         self._welcome()
-        room = self.connection.parameter("roomname")
+        try:
+            room = self.connection.parameter("roomname")
+        except ChatError as error:
+            self._refuse(error)
+            return
         if room is not None:
             self._handle({"type": "join", "room": room})
 
