@@ -7,10 +7,8 @@ a body to pieces before anyone has looked at its head.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from enum import Enum, auto
-from http import HTTPStatus
 from typing import Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -22,9 +20,8 @@ from zope.interface import implementer
 
 from chatd.net.tcp import LINGER, acknowledged, half_close, tune
 from chatd.protocol.errors import Code
-from chatd.protocol.json import dump
 from chatd.timing.timer_wheel import Deadline
-from chatd.transports.http.head import BadHead, check_host
+from chatd.transports.http.head import READ_ON, BadHead, RestOfHead, check_host, refusal
 
 #: Seconds for a request to come in whole, from its first byte or the connection's beginning.
 REQUEST = 30.0
@@ -37,13 +34,8 @@ UNWANTED = 16 * 1024
 #: Lines and bytes of a request's head.
 HEADERS = 100
 HEAD_BYTES = 16 * 1024
-#: Bytes of a head that is too long, or wrong, that are looked through for the Origin.
-READ_ON = 64 * 1024
 #: Digits of a Content-Length; Python refuses to read thousands.
 LENGTH_DIGITS = 18
-
-_ORIGIN = re.compile(rb"\norigin:([^\r\n]*)\r?\n", re.IGNORECASE)
-_END = re.compile(rb"\n\r?\n")
 
 
 class State(Enum):
@@ -94,7 +86,7 @@ class Channel(HTTPChannel):
         self._origin: bytes | None = None
         #: What is wrong with the head, and what came after that was found.
         self._fault = 400, ""
-        self._after_fault = b""
+        self._rest = RestOfHead()
         self._ended = False
 
     def connectionMade(self) -> None:
@@ -163,7 +155,9 @@ class Channel(HTTPChannel):
 
     def rawDataReceived(self, data: bytes) -> None:
         if self._state is State.READING_ON:
-            self._read_on(data)
+            if self._rest.feed(data):
+                self._origin = self._rest.origin or self._origin
+                self._refuse_fault()
         else:
             super().rawDataReceived(data)
 
@@ -268,17 +262,8 @@ class Channel(HTTPChannel):
     def _write_refusal(self, status: int, code: Code, text: str) -> None:
         self.site.metrics.errors.labels(code.word).inc()
         self.site.metrics.requests.labels(str(status)).inc()
-        body = dump({"type": "error", "code": code.word, "text": text}) + b"\n"
         origin = self._origin.decode("latin-1") if self._origin is not None else None
-        headers = {
-            "Content-Type": "application/json; charset=utf-8",
-            "Connection": "close",
-            "Content-Length": str(len(body)),
-            **self.site.door.gate.cors_headers(origin),
-        }
-        head = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
-        head += [f"{name}: {value}" for name, value in headers.items()]
-        self.transport.write("\r\n".join([*head, "", ""]).encode("latin-1") + body)
+        self.transport.write(refusal(status, code, text, self.site.door.gate.cors_headers(origin)))
 
     def _say_no_more(self) -> None:
         """Close, but go on reading for a while: see `half_close`."""
@@ -309,18 +294,6 @@ class Channel(HTTPChannel):
     def lineLengthExceeded(self, line: bytes) -> None:
         self._fault = 431, f"A line is at most {self.totalHeadersSize} bytes."
         self._refuse_fault()
-
-    def _read_on(self, data: bytes) -> None:
-        """Look for the Origin in what is left of a head that is refused: a page may only read an
-        answer that names it."""
-        self._after_fault += data
-        text = b"\n" + self._after_fault
-        end = _END.search(text)
-        if end is not None or len(text) > READ_ON:
-            found = _ORIGIN.search(text, 0, end.end() if end is not None else len(text))
-            if found is not None:
-                self._origin = found[1].strip()
-            self._refuse_fault()
 
     def _refuse_fault(self) -> None:
         status, text = self._fault

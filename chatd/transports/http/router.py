@@ -219,7 +219,7 @@ class Api(Resource):
             raise NotSupported("Send the body as it is, without a Content-Encoding.")
 
     def _is_public(self, request: Request) -> bool:
-        segments = [segment.decode("utf-8", "replace") for segment in request.postpath or []]
+        segments = [unquote_to_bytes(one).decode("utf-8", "replace") for one in request.postpath]
         return any(one.public and one.match(segments) is not None for one in self._routes)
 
     def _find(self, request: Request) -> tuple[Route, list[str]]:
