@@ -23,6 +23,10 @@ class Code(Enum):
         self.http = http
 
 
+#: What may be asked again, after the seconds of ``Retry-After``.
+AGAIN = frozenset({Code.RATE_LIMITED, Code.UNAVAILABLE})
+
+
 class ChatError(Exception):
     """A request refused. ``text`` says what to do; ``retry`` is seconds for ``Retry-After``;
     ``stored`` is False where it is known that nothing was stored."""

@@ -60,6 +60,11 @@ class Chat:
     draining: bool = False
     _repeats: Repeats = field(factory=Repeats, init=False)
 
+    def check_draining(self) -> None:
+        """Refuse what is new while the node goes down."""
+        if self.draining:
+            raise ChatError(Code.UNAVAILABLE, "This server is going down; try again.", retry=2)
+
     # -- rights ------------------------------------------------------------------------------------
 
     def entry(self, identity: Identity, name: str) -> Entry:

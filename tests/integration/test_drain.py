@@ -95,6 +95,24 @@ class DrainTests(ServingTests):
             await stream.message()
         await stopped
 
+    async def test_a_stream_that_waits_for_its_room(self) -> None:
+        """It does not open when the room is there, and holds nothing up."""
+        node = await self.serve()
+        await node.service.chat.directory.create("cold")
+        node.service.broker.interrupt()
+        waiting = [
+            await node.ask("GET", "/rooms/cold/events?username=ann", None, accept=accept)
+            for accept in ("text/event-stream", "*/*")
+        ]
+        await until(lambda: node.service.api.busy == 2)
+        stopped = node.drain()
+        node.service.broker.resume()
+        self.assertIn(b"event: refused", (await waiting[0].answer()).body)
+        self.assertEqual((await waiting[1].answer()).status, 503)
+        self.assertEqual(node.service.door.connections.total, 0)
+        self.assertEqual(node.service.chat.presence.members("cold").count, 0)
+        await stopped
+
     async def test_new_requests_are_refused(self) -> None:
         """On connections there are; nobody gets a new one. Probes are answered."""
         node = await self.serve()

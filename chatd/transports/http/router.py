@@ -23,7 +23,7 @@ from chatd.access.identity import Identity
 from chatd.access.limits import too_many
 from chatd.access.proxies import Caller
 from chatd.access.tokens import shown_token
-from chatd.protocol.errors import ChatError, Code, bad_request
+from chatd.protocol.errors import AGAIN, ChatError, Code, bad_request
 from chatd.protocol.json import dump, load_object
 from chatd.service.chat import Chat
 from chatd.telemetry.metrics import Metrics
@@ -201,8 +201,7 @@ class Api(Resource):
             return _error(405, f"Use {' or '.join(route.methods)}.", Allow=", ".join(route.allow))
         call.refusal = route.refusal if method == "GET" else None
         if route.path not in self._unlimited:
-            if self._chat.draining:
-                raise ChatError(Code.UNAVAILABLE, "This server is going down; try again.", retry=2)
+            self._chat.check_draining()
             if call.too_many:
                 raise too_many()
         self._check_body(call, taken=method in ("POST", "PUT"))
@@ -252,7 +251,7 @@ class Api(Resource):
             return Reply(
                 500, {"type": "error", "code": Code.UNAVAILABLE.word, "text": "The server failed."}
             )
-        again = error.code in _AGAIN
+        again = error.code in AGAIN
         if again and call.refusal is not None and (reply := call.refusal(call, error)) is not None:
             self._metrics.errors.labels(error.code.word).inc()
             return reply
@@ -306,9 +305,6 @@ def header(request: Request, name: str) -> str | None:
 
 class _NotFound(Exception):
     """No route has this path."""
-
-
-_AGAIN = frozenset({Code.RATE_LIMITED, Code.UNAVAILABLE})
 
 
 def _error(status: int, text: str, **headers: str) -> Reply:

@@ -80,7 +80,9 @@ class Streams:
         stream = Stream(call, identity, self._chat)
         try:
             joined = await call.with_client(stream.session.join(name, start))
+            self._chat.check_draining()  # it may have begun to, meanwhile
         except BaseException:
+            stream.session.close()
             release()
             raise
         if joined is None or call.gone:

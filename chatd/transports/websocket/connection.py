@@ -22,7 +22,7 @@ from chatd.access.admission import Door
 from chatd.access.identity import Identity
 from chatd.access.tokens import shown_token
 from chatd.net.tcp import tune
-from chatd.protocol.errors import ChatError, Code, bad_request
+from chatd.protocol.errors import ChatError, bad_request
 from chatd.protocol.json import dump
 from chatd.service.chat import Chat
 from chatd.telemetry.metrics import Metrics
@@ -120,8 +120,7 @@ class Connection(OpeningHandshake):
         secure = bool(self.transport_details.is_secure)
         peer = getattr(self.transport.getPeer(), "host", None)
         caller = door.gate.check(peer, secure, headers.get)
-        if self.factory.chat.draining:
-            raise ChatError(Code.UNAVAILABLE, "This server is going down; try again.", retry=2)
+        self.factory.chat.check_draining()
         legacy = not request.protocols
         if not legacy and SUBPROTOCOL not in request.protocols:
             raise bad_request(f"The only subprotocol here is {SUBPROTOCOL}.")

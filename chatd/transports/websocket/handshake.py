@@ -11,7 +11,7 @@ from autobahn.twisted.websocket import WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from twisted.web.http import RESPONSES
 
-from chatd.protocol.errors import ChatError, Code, bad_request
+from chatd.protocol.errors import AGAIN, ChatError, Code, bad_request
 from chatd.protocol.json import dump
 
 #: What is answered 426 (RFC 9110, section 15.5.22).
@@ -62,8 +62,8 @@ def refusal(status: int, error: ChatError, more: Iterable[tuple[str, object]] = 
         ("Content-Length", len(body)),
         ("Connection", "close"),
     ]
-    if error.retry is not None:
-        headers.append(("Retry-After", error.retry))
+    if error.code in AGAIN:
+        headers.append(("Retry-After", error.retry or 1))
     if error.code is Code.UNAUTHORIZED:
         headers.append(("WWW-Authenticate", "Bearer"))
     if status == UPGRADE_REQUIRED:
