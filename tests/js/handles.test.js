@@ -1,0 +1,236 @@
+/** What an application holds in its hands: rooms, events, options. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+
+import { Chat } from '../../chatd/web/chatd.js';
+import { begin, collect } from './setting.js';
+import { token, until } from './server.js';
+
+const setting = begin();
+const { connect } = setting;
+
+describe('a handle', { timeout: 20_000 }, () => {
+  it('has the backlog that it asked for, whoever joined before', async () => {
+    for (const text of ['a', 'b', 'c', 'd']) setting.server.publish('bob', text);
+    for (const transports of [['websocket'], ['sse'], ['poll']]) {
+      const chat = connect({ transports });
+      const first = await chat.join('lobby', { last: 1 });
+      const [second, third] = await Promise.all([chat.join('lobby', { last: 3 }), chat.join('lobby')]);
+      const texts = [first, second, third].map(collect);
+      setting.server.publish('bob', 'e', { id: `e-${transports}` });
+      await until(() => texts.every((one) => one.at(-1) === 'e'));
+      assert.deepEqual(texts, [['d', 'e'], ['b', 'c', 'd', 'e'], ['e']]);
+      setting.server.rooms.get('lobby').pop();
+      chat.close();
+    }
+  });
+
+  it('gives each listener what came before it, however late it is', async () => {
+    for (const text of ['a', 'b']) setting.server.publish('bob', text);
+    const room = await connect({ transports: ['websocket'] }).join('lobby', { last: 2 });
+    const first = collect(room);
+    await until(() => first.length === 2);
+    const second = collect(room);
+    setting.server.publish('bob', 'c');
+    await until(() => second.length === 3);
+    assert.deepEqual(second, ['a', 'b', 'c']);
+    for (let i = 0; i < 1500; i += 1) setting.server.publish('bob', `${i}`);
+    await until(() => first.length === 1503);
+    const third = collect(room);
+    await until(() => third.length === 1503);
+    assert.deepEqual(third, first);
+  });
+
+  it('can be joined, left and joined again at once, as StrictMode does', async () => {
+    for (const transports of [['websocket'], ['poll']]) {
+      const chat = connect({ transports });
+      const over = new AbortController();
+      const first = chat.join('lobby', { signal: over.signal });
+      over.abort();
+      const second = await chat.join('lobby');
+      await assert.rejects(first, { name: 'AbortError' });
+      const again = await chat.join('lobby');
+      second.leave();
+      const texts = collect(again);
+      await again.send('still here');
+      await until(() => texts.length === 1);
+      assert.equal(again.state.state, 'joined');
+      again.leave();
+      const last = await chat.join('lobby');
+      await new Promise((resolve) => setTimeout(resolve, 700));
+      assert.equal(last.state.state, 'joined');
+      chat.close();
+    }
+  });
+
+  it('works through a proxy, as frameworks wrap it', async () => {
+    const wrap = (target) => new Proxy(target, {
+      get: (self, name, receiver) => Reflect.get(self, name, receiver) });
+    const chat = wrap(connect({ transports: ['websocket'] }));
+    const states = [];
+    chat.on('state', ({ state }) => states.push(state));
+    const room = wrap(await chat.join('lobby'));
+    const { send, history } = room;
+    await send('one');
+    assert.equal((await history({ last: 1 })).messages[0].text, 'one');
+    for await (const { text } of room) {
+      assert.equal(text, 'one');
+      break;
+    }
+    assert.deepEqual([room.name, room.members, room.state.state], ['lobby', ['ann'], 'joined']);
+    assert.deepEqual(states, ['connecting', 'online']);
+    room.leave();
+    chat.close();
+  });
+
+  it('tells how it stands, and how much was recovered', async () => {
+    const chat = connect({ transports: ['websocket'] });
+    const room = await chat.join('lobby');
+    const told = [];
+    room.on('state', ({ state }) => told.push(state));
+    room.on('recovered', (what) => told.push(what));
+    setting.server.cut();
+    for (const text of ['a', 'b', 'c']) setting.server.publish('bob', text);
+    await until(() => told.length === 3);
+    assert.deepEqual(told, ['joining', 'joined', { count: 3, gap: false }]);
+    room.leave();
+    assert.deepEqual(room.state, { state: 'closed', error: null });
+  });
+});
+
+describe('listeners', { timeout: 20_000 }, () => {
+  it('hear once, and no more when off', async () => {
+    const room = await connect({ transports: ['websocket'] }).join('lobby');
+    const [once, off, on] = [[], [], collect(room)];
+    const listener = ({ text }) => off.push(text);
+    room.once('message', ({ text }) => once.push(text));
+    room.on('message', listener);
+    await room.send('1');
+    await until(() => off.length === 1);
+    room.off('message', listener);
+    await room.send('2');
+    await until(() => on.length === 2);
+    assert.deepEqual([once, off], [['1'], ['1']]);
+  });
+
+  it('of what does not exist are errors, and so are misspelt options', async () => {
+    const chat = connect({ transports: ['websocket'] });
+    const room = await chat.join('lobby');
+    for (const slip of [
+      () => new Chat(setting.url, { usr: 'ann' }), () => chat.on('states', () => {}),
+      () => room.on('mesage', () => {}), () => room.off('mesage', () => {}), () => room.once('x', () => {})]) {
+      assert.throws(slip, TypeError);
+    }
+    await assert.rejects(chat.join('lobby', { lst: 5 }), { name: 'TypeError', message: /"lst".*last/ });
+    await assert.rejects(room.send('x', { dat: {} }), TypeError);
+    await assert.rejects(room.history({ lasr: 1 }), TypeError);
+    await assert.rejects(chat.connect({ timout: 1 }), TypeError);
+  });
+});
+
+describe('waiting', { timeout: 20_000 }, () => {
+  it('ends with a signal or after a time', async () => {
+    setting.server.websocket = 'silent';
+    const chat = connect({ transports: ['websocket'] });
+    await assert.rejects(chat.join('lobby', { timeout: 30 }), { code: 'timeout' });
+    assert.deepEqual(chat.rooms, []);
+    setting.server.websocket = 'ok';
+    const room = await chat.join('lobby');
+    setting.server.websocket = 'mute';
+    await assert.rejects(room.send('x', { timeout: 30 }), { code: 'timeout' });
+    const reason = new Error('no longer wanted');
+    await assert.rejects(room.send('y', { signal: AbortSignal.abort(reason) }), reason);
+    assert.deepEqual(room.unsent, []);
+    await assert.rejects(room.history({ last: 1, signal: AbortSignal.abort(reason) }), reason);
+    await assert.rejects(room.history({ last: 1, timeout: 0 }), { code: 'timeout' });
+  });
+
+  it('has a cause where something was thrown', async () => {
+    const chat = connect({ transports: ['poll'], fetch: () => Promise.reject(new TypeError('no route')) });
+    const joining = chat.join('lobby');
+    await until(() => chat.state.state === 'offline' && chat.state.error);
+    assert.equal(chat.state.error.code, 'network');
+    assert.equal(chat.state.error.cause.message, 'no route');
+    chat.close();
+    await assert.rejects(joining, { code: 'closed' });
+  });
+});
+
+describe('connecting by hand', { timeout: 20_000 }, () => {
+  for (const transports of [['websocket'], ['sse'], ['poll']]) {
+    it(`is done without a room, undone and done again, over ${transports}`, async () => {
+      const chat = connect({ transports });
+      await chat.connect();
+      assert.equal(chat.state.state, 'online');
+      const room = await chat.join('lobby');
+      const texts = collect(room);
+      chat.disconnect();
+      await until(() => chat.state.state === 'offline');
+      assert.equal(chat.state.retry, null);
+      setting.server.publish('bob', 'missed');
+      const sending = room.send('kept');
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      assert.equal(chat.state.state, 'offline');
+      await chat.connect();
+      await sending;
+      await until(() => texts.length === 2);
+      assert.deepEqual(texts, ['missed', 'kept']);
+    });
+  }
+
+  it('tries now', async () => {
+    setting.server.websocket = 'refuse';
+    const chat = connect({ transports: ['websocket'], backoff: 1e9, backoffMax: 1e9 });
+    const joining = chat.join('lobby');
+    await until(() => chat.state.state === 'offline');
+    setting.server.websocket = 'ok';
+    chat.tryNow();
+    await joining;
+    assert.deepEqual(chat.rooms.map(({ name }) => name), ['lobby']);
+  });
+
+  it('fails where the server refuses, and may be tried again', async () => {
+    setting.server.accept = () => false;
+    const chat = connect({ token: () => 'x.x.x', transports: ['poll'] });
+    await assert.rejects(chat.join('lobby'), { code: 'unauthorized' });
+    setting.server.accept = () => true;
+    await chat.connect();
+  });
+});
+
+describe('a token', { timeout: 20_000 }, () => {
+  it('that does not come is waited for so long, and told', async () => {
+    const chat = connect({ token: () => new Promise(() => {}), answer: 50 });
+    const told = new Promise((resolve) => chat.once('error', resolve));
+    await assert.rejects(chat.join('lobby'), { code: 'unauthorized', message: /50 ms/ });
+    assert.equal((await told).cause.code, 'timeout');
+  });
+
+  it('that is renewed does not interrupt an event stream', async () => {
+    const seconds = () => Math.floor(Date.now() / 1000);
+    let made = 0;
+    const chat = connect({ transports: ['sse'],
+      token: () => token({ sub: 'ann', n: made += 1, iat: seconds(), exp: seconds() + (made < 3 ? 1 : 3600) }) });
+    const states = [];
+    chat.on('state', ({ state }) => states.push(state));
+    const texts = collect(await chat.join('lobby'));
+    const opened = () => setting.server.requests.filter(({ path }) => path.endsWith('/events'));
+    for (let i = 0; made < 3 || opened().length < 3; i += 1) {
+      setting.server.publish('bob', `${i}`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    await until(() => texts.length === setting.server.rooms.get('lobby').length);
+    assert.deepEqual(states, ['connecting', 'online']);
+    assert.equal(new Set(opened().map(({ authorization }) => authorization)).size, 3);
+  });
+});
+
+it('tells what happens to whoever debugs, but no token', async () => {
+  const told = [];
+  const chat = connect({ transports: ['websocket'], token: () => 'secret.x.x',
+    debug: (what, detail) => told.push([what, detail]) });
+  const room = await chat.join('lobby');
+  await room.send('x');
+  assert.deepEqual([...new Set(told.map(([what]) => what))].sort(), ['received', 'sent', 'state']);
+  assert.ok(!JSON.stringify(told).includes('secret'));
+});
