@@ -1,0 +1,174 @@
+"""Between chatd and RabbitMQ stands one that confirms and does not store, stores and does not
+confirm, stores late, or twice. Every message is acknowledged all the same, and is in every reader's
+list once, in its writer's order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.amqp_liar import Liar
+from tests.support.lying_broker import Lie
+from tests.support.rabbit import shared_node
+from tests.support.serving import Node, ServingTests, WebSocket
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.rabbitmq
+
+ADMIN = "Bearer the-admin-key-of-these-tests"
+LIES = (Lie.CONFIRM_ONLY, Lie.STORE_LATE, Lie.STORE_ONLY, Lie.STORE_TWICE, Lie.DROP)
+
+
+def once(lie: Lie, *parts: bytes) -> Callable[[bytes], Lie]:
+    """Lie about the first record that has each of ``parts`` in it."""
+    left = set(parts)
+
+    def said(body: bytes) -> Lie:
+        for part in left:
+            if part in body:
+                left.discard(part)
+                return lie
+        return Lie.NONE
+
+    return said
+
+
+class LyingBrokerTests(ServingTests):
+    timeout = 100
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        rabbit = shared_node()
+        self.vhost = rabbit.vhost()
+        self.addCleanup(rabbit.drop_vhost, self.vhost)
+        self.liar = Liar(rabbit.port)
+        self.addCleanup(self.liar.stop)
+        port = await self.liar.start()
+        key = Path(self.mktemp())
+        key.write_text(ADMIN.removeprefix("Bearer "))
+        options = ("--rate", "1000/s", "--admin-key", str(key))
+        through = rabbit.url(self.vhost).replace(f":{rabbit.port}/", f":{port}/")
+        self.one: Node = await self.serve("--broker", through, *options)
+        self.other: Node = await self.serve("--broker", rabbit.url(self.vhost), *options)
+
+    async def acked(self, socket: WebSocket, ids: list[str]) -> None:
+        """All of ``ids`` are acknowledged, and nothing is refused."""
+        missing = set(ids)
+        while missing:
+            frame = await socket.receive()
+            self.assertNotEqual(frame["type"], "error", frame)
+            if frame["type"] == "ack":
+                missing.discard(frame["id"])
+
+    async def heard(self, node: Node, count: int) -> list[str]:
+        answer = await node.get(f"/rooms/lobby/messages?last={count + 10}")
+        return [message["id"] for message in answer.json["messages"]]
+
+    async def test_every_lie_about_one_of_many(self) -> None:
+        """Twenty messages of one connection at once, and lies about some of them."""
+        ann = await self.one.chat("ann", "lobby")
+        readers = [await node.chat("bob", "lobby") for node in (self.one, self.other)]
+        expected: list[str] = []
+        for lie in LIES:
+            ids = [f"{lie.name}-{n:02}" for n in range(20)]
+            self.liar.lies = 0
+            self.liar.lie = once(lie, *(f'"{ids[n]}"'.encode() for n in (0, 7, 19)))
+            for id in ids:
+                ann.send({"type": "message", "room": "lobby", "id": id, "text": lie.name})
+            await self.acked(ann, ids)
+            self.assertEqual(self.liar.lies, 3)
+            expected += ids
+        await until(lambda: self.liar.stored_late == 3)
+        await self.one.post("/rooms/lobby/messages?username=ann", {"id": "end", "text": ""})
+        for reader in readers:
+            ids = []
+            while ids[-1:] != ["end"]:
+                ids.append((await reader.find("message"))["id"])
+            self.assertEqual(ids, [*expected, "end"])
+        for node in (self.one, self.other):
+            self.assertEqual(await self.heard(node, 200), [*expected, "end"])
+        text = (await self.one.get("/metrics")).body.decode()
+        counted = {
+            line.split()[0]: float(line.split()[1]) for line in text.splitlines() if line[0] != "#"
+        }
+        self.assertGreaterEqual(counted["chatd_false_confirms_total"], 3)
+        self.assertGreaterEqual(counted["chatd_unconfirmed_resent_total"], 3)
+
+    async def test_over_http(self) -> None:
+        path = "/rooms/lobby/messages?username=ann"
+        for lie in LIES:
+            self.liar.lie = once(lie, f'"{lie.name}"'.encode())
+            answer = await self.one.post(path, {"id": lie.name, "text": "hello"})
+            self.assertEqual((answer.status, answer.json), (201, {"id": lie.name}))
+        for node in (self.one, self.other):
+            self.assertEqual(await self.heard(node, 9), [lie.name for lie in LIES])
+
+    async def test_a_broker_that_never_stores(self) -> None:
+        """The answer is `unavailable`, with the id, and does not say that nothing was stored."""
+        self.liar.lie = lambda body: Lie.CONFIRM_ONLY if b'"lost"' in body else Lie.NONE
+        path = "/rooms/lobby/messages?username=ann"
+        answer = await self.one.post(path, {"id": "lost", "text": "hello"})
+        self.assertEqual((answer.status, answer.code), (503, "unavailable"))
+        self.assertEqual(answer.json["id"], "lost")
+        self.assertNotIn("stored", answer.json)
+        self.assertEqual(await self.heard(self.one, 9), [])
+        self.liar.lie = lambda body: Lie.NONE
+        again = await self.one.post(path, {"id": "lost", "text": "hello"})
+        self.assertEqual(again.status, 201)
+        self.assertEqual(await self.heard(self.other, 9), ["lost"])
+
+    async def test_channels_that_go_on_lying(self) -> None:
+        """What is sent again is lost again, and is the same, its time included."""
+        sent: list[bytes] = []
+
+        def said(body: bytes) -> Lie:
+            if b'"k"' in body:
+                sent.append(body)
+            return Lie.CONFIRM_ONLY if sent and len(sent) <= 2 else Lie.NONE
+
+        self.liar.lie = said
+        answer = await self.one.post("/rooms/lobby/messages?username=ann", {"id": "k", "text": "x"})
+        self.assertEqual(answer.status, 201)
+        self.assertEqual((len(sent), len(set(sent))), (3, 1))
+
+    async def test_rooms_are_made_and_deleted(self) -> None:
+        for lie in LIES:
+            room = f"room-{lie.name}"
+            self.liar.lie = once(lie, room.encode())
+            made = await self.one.request("PUT", f"/rooms/{room}", {}, authorization=ADMIN)
+            self.assertEqual(made.status, 201)
+            await until(lambda name=room: self.other.service.chat.directory.find(name))  # type: ignore[misc]
+            self.liar.lie = once(lie, b'"delete"')
+            gone = await self.one.request("DELETE", f"/rooms/{room}", authorization=ADMIN)
+            self.assertEqual(gone.status, 204)
+            await until(lambda name=room: not self.other.service.chat.directory.find(name))  # type: ignore[misc]
+
+    async def test_a_room_s_first_fence(self) -> None:
+        """A stream that is empty gets an empty record, which may be lost too."""
+        self.liar.lie = once(Lie.CONFIRM_ONLY, b"")
+        ben = await self.one.chat("ben", "lobby")
+        await ben.say("lobby", "hello", id="k")
+        made = await self.one.request("PUT", "/rooms/new", {}, authorization=ADMIN)
+        self.assertEqual(made.status, 201)
+        empty: list[bytes] = []
+
+        def said(body: bytes) -> Lie:
+            if not body:
+                empty.append(body)
+            return Lie.CONFIRM_ONLY if not body and len(empty) < 3 else Lie.NONE
+
+        self.liar.lie = said
+        joined = await ben.join("new")
+        self.assertEqual(joined["type"], "joined")
+        self.assertEqual(len(empty), 3)
+
+    async def test_not_ready_while_the_directory_is_not_stored(self) -> None:
+        readiness = self.one.service.readiness
+        self.liar.lie = lambda body: Lie.CONFIRM_ONLY if b'"probe"' in body else Lie.NONE
+        readiness.doubt()
+        await until(lambda: not readiness.ready)
+        self.assertEqual((await self.one.get("/readyz")).status, 503)
+        self.liar.lie = lambda body: Lie.NONE
+        await until(lambda: readiness.ready)
+        self.assertEqual((await self.one.get("/readyz")).status, 200)
