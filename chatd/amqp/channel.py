@@ -42,8 +42,15 @@ def reason_of(error: object) -> Reason:
     if value is not error:
         return reason_of(value)
     if isinstance(error, Message):
-        return Reason(error.reply_code, str(error.reply_text))
-    return Reason(0, str(error) or type(error).__name__)
+        return Reason(error.reply_code, printable(error.reply_text))
+    return Reason(0, printable(str(error)) or type(error).__name__)
+
+
+def printable(words: str | bytes) -> str:
+    """What a broker said, fit for a log and for clients: control characters are escaped, and so is
+    what is no UTF-8 (RabbitMQ cuts a text at 255 bytes, wherever that is)."""
+    text = words if isinstance(words, str) else words.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @frozen(eq=False)

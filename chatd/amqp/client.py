@@ -1,8 +1,8 @@
 """The connection: txAMQP's `AMQClient`, made exact, fast in both directions, and hard to kill.
 
 What txAMQP does wrong and where it is mended: its codec (``codec``), its missing spec (``spec``),
-replies (``channel``), the server's own methods (``delegate``), heartbeats (``pulse``); and here
-its frame reader, its header, and the errors of a frame, which nobody would see.
+replies (``channel``), the server's own methods (``delegate``), heartbeats (``pulse``), its frame
+reader (``frames``); and here its header, and the errors of a frame, which nobody would see.
 """
 
 from __future__ import annotations
@@ -27,12 +27,9 @@ from chatd.amqp.codec import ProtocolError, decode_method, decode_properties, en
 from chatd.amqp.confirms import Publisher
 from chatd.amqp.delegate import Delegate
 from chatd.amqp.deliveries import Consumer, Deliveries, Delivery
+from chatd.amqp.frames import FRAME_MAX, FrameReader
 from chatd.amqp.pulse import Congestion, Pulse
 from chatd.amqp.spec import SPEC
-
-#: The largest frame either side may send; RabbitMQ's own default.
-FRAME_MAX = 131_072
-ACK = b"\0\x3c\0\x50"
 
 
 class Client(AMQClient):
@@ -65,7 +62,7 @@ class Client(AMQClient):
         self.congestion = Congestion()
         self._wished_heartbeat = heartbeat
         self._lost = lost
-        self._rest = b""
+        self._frames = FrameReader(self.deliveries, self.publishers, self._frame)
         self._number = 0
         self._retired: set[int] = set()
         self._returned: dict[int, Message] = {}
@@ -189,6 +186,7 @@ class Client(AMQClient):
         if self._ended is None:
             self._log.warn("AMQP connection ended: {why}", why=why)
             self._ended = Reason(0, why)
+            self._frames.stopped = True
             self.transport.abortConnection()
 
     # -- the wire ----------------------------------------------------------------------------------
@@ -202,42 +200,10 @@ class Client(AMQClient):
 
     def dataReceived(self, data: bytes) -> None:
         self._pulse.received = True
-        buffer = self._rest + data if self._rest else data
         try:
-            self._rest = buffer[self._scan(buffer) :]
-            self.deliveries.flush()
+            self._frames.feed(data)
         except (ProtocolError, StructError, IndexError) as e:
-            self._rest = b""
             self.fail(f"not AMQP 0-9-1 as RabbitMQ speaks it: {e}")
-
-    def _scan(self, buffer: bytes) -> int:
-        """Take every complete frame; return where the incomplete one begins."""
-        taker = self.deliveries
-        position, end = 0, len(buffer)
-        while end - position >= 8 and self._ended is None:
-            kind = buffer[position]
-            channel = buffer[position + 1] << 8 | buffer[position + 2]
-            stop = position + 7 + int.from_bytes(buffer[position + 3 : position + 7])
-            if stop - position > self.frame_max or kind not in (1, 2, 3, 8):
-                raise ProtocolError("a frame of unknown type or excessive size")
-            if stop >= end:
-                break
-            if buffer[stop] != deliveries.FRAME_END:
-                raise ProtocolError("a frame without its end mark")
-            name = buffer[position + 7 : position + 11] if kind == deliveries.METHOD else b""
-            if name == deliveries.DELIVER:
-                position = taker.take(buffer, position, stop, end, channel)
-                continue
-            if name == ACK and channel in self.publishers and stop - position == 20:
-                tag = int.from_bytes(buffer[position + 11 : position + 19])
-                self.publishers[channel].acked(tag, bool(buffer[position + 19]))
-            elif name == b"" and kind != deliveries.HEARTBEAT and taker.expects(channel):
-                taker.proceed(kind, channel, buffer[position + 7 : stop])
-            elif kind != deliveries.HEARTBEAT:
-                taker.flush()
-                self._frame(kind, channel, buffer[position + 7 : stop])
-            position = stop + 1
-        return position
 
     def _frame(self, kind: int, channel: int, payload: bytes) -> None:
         """Take a frame that is no part of a delivery: a method, or a returned message's content."""
@@ -308,6 +274,7 @@ class Client(AMQClient):
     def do_close(self, reason: object) -> None:
         if self._ended is None:
             self._ended = reason_of(reason)
+        self._frames.stopped = True
         self._pulse.stop()
         for publisher in self.publishers.values():
             publisher.close(str(self._ended))

@@ -8,6 +8,7 @@ from typing import Any
 from txamqp.client import TwistedDelegate
 from txamqp.spec import pythonize
 
+from chatd.amqp.channel import printable
 from chatd.amqp.codec import ProtocolError
 
 #: https://www.rabbitmq.com/consumer-cancel.html, connection-blocked.html, auth-notification.html
@@ -35,7 +36,7 @@ class Delegate(TwistedDelegate):
 
     def connection_start(self, ch: Any, msg: Any) -> None:
         if self.client.mechanism not in str(msg.mechanisms).split():
-            raise ProtocolError(f"the broker offers {msg.mechanisms}, not PLAIN")
+            raise ProtocolError(f"the broker offers {printable(msg.mechanisms)}, not PLAIN")
         ch.connection_start_ok(
             client_properties=dict(self.client.properties, capabilities=CAPABILITIES),
             mechanism=self.client.mechanism,
@@ -51,7 +52,7 @@ class Delegate(TwistedDelegate):
         self.client.started.fire()
 
     def connection_blocked(self, ch: Any, msg: Any) -> None:
-        self.client.blocked = str(msg.reason) or "the broker is short of resources"
+        self.client.blocked = printable(msg.reason) or "the broker is short of resources"
 
     def connection_unblocked(self, ch: Any, msg: Any) -> None:
         self.client.blocked = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from struct import Struct
+from struct import error as StructError
 from typing import Any, NamedTuple
 
 from attrs import define, field
@@ -19,6 +20,8 @@ from chatd.amqp.codec import ProtocolError, decode_properties
 
 #: Longer bodies are cut to this many bytes: a stranger's message may be of any size.
 MAX_BODY = 1024 * 1024
+#: Longer properties are not decoded, since that takes a microsecond for every few bytes.
+MAX_PROPERTIES = 16 * 1024
 
 METHOD, HEADER, BODY, HEARTBEAT, FRAME_END = 1, 2, 3, 8, 206
 DELIVER = b"\0\x3c\0\x3c"
@@ -26,20 +29,30 @@ DELIVER = b"\0\x3c\0\x3c"
 _FRAME = Struct("!BHI")
 _CONTENT = Struct("!BHIHHQ")
 _ACK = Struct("!BHIHHQBB")
+#: Bytes of a header frame's payload before the properties: class, weight, size of the body.
+CONTENT_HEAD = 12
 _LONGLONG = Struct("!Q")
 _OFFSET = Struct("!q")
-_OFFSET_FIRST = b"\x0fx-stream-offsetl"
+_OFFSET_FIELD = b"\x0fx-stream-offsetl"
+_LONG = Struct("!L")
+#: Bytes of a table's values by their type; the values of all others begin with their length.
+_SIZES = dict(zip(b"tbBsuIilLfdDTV", (1, 1, 1, 2, 2, 4, 4, 8, 8, 4, 8, 5, 8, 0), strict=True))
 
 
 class Delivery(NamedTuple):
-    """One message: its stream offset (-1 if it has none), body, and properties still encoded."""
+    """One message: its stream offset (-1 if it has none), body, properties still encoded, and the
+    routing key it was published with."""
 
     offset: int
     body: bytes
     raw: bytes
+    key: bytes
 
     def properties(self) -> dict[str, Any]:
-        """The properties by their names in the spec, such as ``message-id``."""
+        """The properties by their names in the spec, such as ``message-id``. `ProtocolError` for
+        what cannot be decoded, or is longer than `MAX_PROPERTIES`."""
+        if len(self.raw) > MAX_PROPERTIES:
+            raise ProtocolError("the properties are too long")
         return decode_properties(self.raw)
 
 
@@ -52,6 +65,8 @@ class Consumer:
     handler: Callable[[Sequence[Delivery]], None]
     cancelled: Callable[[], None]
     batch: list[Delivery] = field(factory=list)
+    #: The stream offset of its newest delivery.
+    offset: int = -1
 
 
 @define
@@ -60,29 +75,43 @@ class _Partial:
 
     consumer: Consumer | None
     tag: int
+    key: bytes
     raw: bytes = b""
     missing: int = -1
     body: bytearray = field(factory=bytearray)
 
 
 def stream_offset(raw: bytes) -> int:
-    """The ``x-stream-offset`` header in encoded properties, -1 without one.
+    """The ``x-stream-offset`` header in encoded properties, -1 where none can be found.
 
-    RabbitMQ replaces a publisher's own header of that name, so it cannot be forged.
+    RabbitMQ replaces a publisher's own header of that name, so it cannot be forged. The other
+    headers are passed over, whatever they hold: they are a stranger's.
     """
+    try:
+        return _stream_offset(raw)
+    except (IndexError, StructError):
+        return -1
+
+
+def _stream_offset(raw: bytes) -> int:
     flags = raw[0]
     if not flags & 0x20:
         return -1
-    table = 2
+    place = 2
     if flags & 0x80:
-        table += 1 + raw[table]
+        place += 1 + raw[place]
     if flags & 0x40:
-        table += 1 + raw[table]
-    if raw.startswith(_OFFSET_FIRST, table + 4):
-        first: int = _OFFSET.unpack_from(raw, table + 21)[0]
-        return first
-    offset = decode_properties(raw)["headers"].get("x-stream-offset", -1)
-    return int(offset) if isinstance(offset, int) else -1
+        place += 1 + raw[place]
+    end = place + 4 + _LONG.unpack_from(raw, place)[0]
+    place += 4
+    while place < end:
+        if raw.startswith(_OFFSET_FIELD, place):
+            offset: int = _OFFSET.unpack_from(raw, place + 17)[0]
+            return offset
+        place += 1 + raw[place]
+        size = _SIZES.get(raw[place])
+        place += 1 + size if size is not None else 5 + _LONG.unpack_from(raw, place + 1)[0]
+    return -1
 
 
 class Deliveries:
@@ -131,9 +160,11 @@ class Deliveries:
         if all of it lies before ``end``; return the position after what was taken."""
         if channel in self._partial:
             raise ProtocolError("a delivery began inside another")
-        size = buffer[start + 11]
-        consumer = self._consumers.get(buffer[start + 12 : start + 12 + size])
-        tag = _LONGLONG.unpack_from(buffer, start + 12 + size)[0]
+        place = start + 12 + buffer[start + 11]
+        consumer = self._consumers.get(buffer[start + 12 : place])
+        tag = _LONGLONG.unpack_from(buffer, place)[0]
+        place += 10 + buffer[place + 9]  # past the exchange
+        key = buffer[place + 1 : place + 1 + buffer[place]]
         head = stop + 1
         if end - head >= 29:
             kind, number, header, _, _, length = _CONTENT.unpack_from(buffer, head)
@@ -149,17 +180,18 @@ class Deliveries:
                     and buffer[body - 1] == FRAME_END == buffer[after - 1]
                 ):
                     raw = buffer[head + 19 : body - 1]
-                    self._complete(consumer, channel, tag, raw, buffer[body + 7 : after - 1])
+                    self._complete(consumer, channel, tag, key, raw, buffer[body + 7 : after - 1])
                     return after
-        self._partial[channel] = _Partial(consumer, tag)
+        self._partial[channel] = _Partial(consumer, tag, key)
         return head
 
     def proceed(self, kind: int, channel: int, payload: bytes) -> None:
         """Take a header or body frame of a delivery that came in pieces."""
         partial = self._partial[channel]
         if kind == HEADER and partial.missing < 0:
+            # a header of excessive size comes cut to `CONTENT_HEAD`, without the properties
             partial.missing = _LONGLONG.unpack_from(payload, 4)[0]
-            partial.raw = payload[12:]
+            partial.raw = payload[CONTENT_HEAD:]
         elif kind == BODY and partial.missing >= len(payload):
             partial.missing -= len(payload)
             partial.body += payload[: MAX_BODY - len(partial.body)]
@@ -167,10 +199,11 @@ class Deliveries:
             raise ProtocolError("a content frame out of place")
         if partial.missing == 0:
             del self._partial[channel]
-            self._complete(partial.consumer, channel, partial.tag, partial.raw, bytes(partial.body))
+            body = bytes(partial.body)
+            self._complete(partial.consumer, channel, partial.tag, partial.key, partial.raw, body)
 
     def _complete(
-        self, consumer: Consumer | None, channel: int, tag: int, raw: bytes, body: bytes
+        self, consumer: Consumer | None, channel: int, tag: int, key: bytes, raw: bytes, body: bytes
     ) -> None:
         if channel in self._closing:
             return
@@ -178,7 +211,11 @@ class Deliveries:
         if consumer is not None:
             if not consumer.batch:
                 self._waiting.append(consumer)
-            consumer.batch.append(Delivery(stream_offset(raw), body, raw))
+            offset = stream_offset(raw)
+            if offset < 0 <= consumer.offset:
+                offset = consumer.offset + 1  # a stream's record with headers nobody can read
+            consumer.offset = offset
+            consumer.batch.append(Delivery(offset, body, raw, key))
 
     def flush(self) -> None:
         """Acknowledge and hand over what was taken. First the acknowledgement: the handing over

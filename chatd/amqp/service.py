@@ -27,6 +27,9 @@ from chatd.amqp.url import BrokerURL
 
 #: Seconds: until a host counts as unreachable, a handshake as failed, between attempts at most.
 CONNECT, HANDSHAKE, LONGEST = 5.0, 10.0, 15.0
+#: Seconds after which a connection has proved good. One that ends sooner counts as a failed
+#: attempt: what ended it may end the next one too.
+PROVED = 30.0
 
 
 def backoff(failures: int) -> float:
@@ -105,13 +108,15 @@ class Connection(MultiService):
         self._opened = opened
         self._lost = lost
         self._said = ""
+        #: Connections in a row that were opened and did not last.
+        self._short = 0
 
     def startService(self) -> None:
         """Begin to connect; raises `BadURL` for files that cannot be used."""
         ClientService(
             _Endpoint(self, self._reactor, self._url),
             _Factory(Protocol),
-            retryPolicy=backoff,
+            retryPolicy=lambda failures: backoff(failures + self._short),
             clock=self._reactor,
         ).setServiceParent(self)
         super().startService()
@@ -156,14 +161,15 @@ class Connection(MultiService):
             raise
         self.client = client
         self._said = ""
-        gone.addCallback(self._gone)
+        gone.addCallback(self._gone, self._reactor.seconds())
         return client, gone
 
     async def _handshake(self, client: Client) -> None:
         await client.authenticate(self._url.user, self._url.password, "PLAIN")
         await self._opened(client)
 
-    def _gone(self, reason: Reason) -> Reason:
+    def _gone(self, reason: Reason, opened: float) -> Reason:
+        self._short = 0 if self._reactor.seconds() - opened >= PROVED else self._short + 1
         if self.running:
             self._log.warn("Connection to the broker lost: {why}", why=str(reason))
         return reason

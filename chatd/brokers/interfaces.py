@@ -48,10 +48,14 @@ DIRECTORY = Stream("", "")
 
 @frozen
 class Record:
-    """One entry of a stream. Offsets only grow; they need not be contiguous."""
+    """One entry of a stream. Offsets only grow; they need not be contiguous.
+
+    ``fault`` says why it is none that a reader may be shown, whatever its body; "" if it is one.
+    """
 
     offset: int
     body: bytes
+    fault: str = ""
 
 
 @frozen

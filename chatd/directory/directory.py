@@ -32,6 +32,7 @@ from chatd.directory.projection import PROBE, Catalogue, Change, Entry, What
 from chatd.directory.refusal import unavailable
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.json import dump, load_object
+from chatd.telemetry.once import Once
 from chatd.timing.singleflight import Shared, Waiters
 
 #: Seconds until a change that was appended must have come back.
@@ -49,11 +50,18 @@ class Watcher(Protocol):
 
 @implementer(IFollower)
 class Directory:
-    """The rooms and their members. `start` it before use."""
+    """The rooms and their members. `start` it before use. ``skipped`` is called for every record of
+    the stream that is no event."""
 
     _log = Logger()
 
-    def __init__(self, broker: IBroker, clock: IReactorTime, counts: Counts = UNCOUNTED) -> None:
+    def __init__(
+        self,
+        broker: IBroker,
+        clock: IReactorTime,
+        counts: Counts = UNCOUNTED,
+        skipped: Callable[[], object] = lambda: None,
+    ) -> None:
         self.loaded = False
         #: Called whenever all events have been folded: at start, and if the stream had to begin
         #: again.
@@ -64,6 +72,8 @@ class Directory:
         self._broker = broker
         self._clock = clock
         self._catalogue = Catalogue()
+        self._skipped = skipped
+        self._new = Once()
         self._watchers: list[Watcher] = []
         self._read_back: ReadBack[str, bool] = ReadBack(broker, clock, counts, self._refresh)
         self._loading: Waiters[None] = Waiters()
@@ -235,13 +245,18 @@ class Directory:
                 event = load_object(record.body)
                 changed = self._apply(event)
             except (ChatError, KeyError, TypeError) as e:
-                self._log.warn(
-                    "directory at {offset}: skipped what is no event: {why!r}",
-                    offset=record.offset,
-                    why=e,
-                )
+                self._skip(record, e)
             else:
                 self._read_back.brought(str(event.get("event")), changed)
+
+    def _skip(self, record: Record, why: Exception) -> None:
+        self._skipped()
+        if self._new(str(why)[:100]):
+            self._log.warn(
+                "directory at {offset}: skipped what is no event: {why!r}",
+                offset=record.offset,
+                why=why,
+            )
 
     def _apply(self, event: dict[str, Any]) -> bool:
         change = self._catalogue.apply(event)

@@ -10,6 +10,7 @@ from typing import Any
 from attrs import define, field, frozen
 
 from chatd.brokers.interfaces import Stream
+from chatd.protocol.cursors import epoch
 from chatd.protocol.names import room_name, user_name
 
 #: The op of an event that changes nothing (`chatd.directory.readiness`).
@@ -95,7 +96,7 @@ class Catalogue:
     def _create(self, name: str, event: dict[str, Any]) -> Change | None:
         if name in self.rooms:
             return None
-        entry = Entry(Stream(name, str(event["epoch"])), event.get("private") is True)
+        entry = Entry(Stream(name, epoch(event["epoch"])), event.get("private") is True)
         self.rooms[name] = entry
         return Change(What.CREATED, entry, entry.stream)
 
@@ -110,7 +111,7 @@ class Catalogue:
         entry = self.rooms.get(name)
         if entry is None or entry.stream.epoch != event["old"]:
             return None
-        old, entry.stream, entry.made = entry.stream, Stream(name, str(event["epoch"])), False
+        old, entry.stream, entry.made = entry.stream, Stream(name, epoch(event["epoch"])), False
         return Change(What.RENEWED, entry, old)
 
     def _private(self, name: str, event: dict[str, Any]) -> Change | None:

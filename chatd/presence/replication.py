@@ -8,7 +8,7 @@ parts, with pauses: a broker refuses long payloads, and drops what comes faster 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from attrs import define, field
@@ -20,6 +20,7 @@ from chatd.presence.board import Presence
 from chatd.protocol.errors import ChatError
 from chatd.protocol.json import dump, load_object
 from chatd.protocol.names import room_name, user_name
+from chatd.telemetry.once import Once
 
 #: Seconds over which changes are gathered into one payload.
 GATHER = 0.05
@@ -32,6 +33,8 @@ ASK_SLOWLY = 8.0
 #: Bytes of names in one payload, and seconds between the parts of a long one.
 PART = 48 * 1024
 PAUSE = 0.02
+#: Other nodes that are believed in, and characters in the name of one.
+PEERS, NAME = 1000, 100
 
 #: A user in a room, whether here, and whether a leave was no news to its node: it knew the user to
 #: be on another one too.
@@ -54,14 +57,23 @@ class _Peer:
 
 
 class Gossip:
-    """Keeps a `Presence` board in step with those of the other nodes."""
+    """Keeps a `Presence` board in step with those of the other nodes. ``skipped`` is called for
+    every payload that no node can have sent."""
 
     _log = Logger()
 
-    def __init__(self, presence: Presence, broker: IBroker, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        presence: Presence,
+        broker: IBroker,
+        clock: IReactorTime,
+        skipped: Callable[[], object] = lambda: None,
+    ) -> None:
         self._presence = presence
         self._broker = broker
         self._clock = clock
+        self._skipped = skipped
+        self._new = Once()
         self._peers: dict[str, _Peer] = {}
         self._number = 0
         self._changes: dict[tuple[str, str], Change] = {}
@@ -183,16 +195,20 @@ class Gossip:
         """Take what some node broadcast."""
         try:
             heard = load_object(payload)
-            node, kind, number = str(heard["node"]), heard["kind"], int(heard["n"])
+            node, kind, number = _name(heard["node"]), heard["kind"], _number(heard["n"])
             if node != self._presence.node:
                 self._hear(node, kind, number, heard)
         except (ChatError, KeyError, TypeError, ValueError, AttributeError) as e:
-            self._log.warn("presence: ignored a payload that is none: {why!r}", why=e)
+            self._skipped()
+            if self._new(str(e)[:NAME]):
+                self._log.warn("presence: ignored a payload that is none: {why!r}", why=e)
 
     def _hear(self, node: str, kind: str, number: int, heard: dict[str, Any]) -> None:
         if kind == "bye":
             self._drop(node)
             return
+        if node not in self._peers and len(self._peers) >= PEERS:
+            raise ValueError(f"more than {PEERS} nodes")
         peer = self._peers.setdefault(node, _Peer(self._clock.seconds()))
         peer.heard = self._clock.seconds()
         if kind == "snapshot":
@@ -219,7 +235,7 @@ class Gossip:
             self._announced("left", room, user)
 
     def _take_part(self, node: str, peer: _Peer, number: int, heard: dict[str, Any]) -> None:
-        part, parts = int(heard["part"]), int(heard["of"])
+        part, parts = _number(heard["part"]), _number(heard["of"])
         if part == 0:
             peer.coming, peer.rooms = (number, 0), {}
         if peer.coming != (number, part):
@@ -243,6 +259,20 @@ class Gossip:
     def _drop(self, node: str) -> None:
         if self._peers.pop(node, None) is not None:
             self._presence.drop(node)
+
+
+def _name(value: object) -> str:
+    """The name of a node; TypeError for what is none."""
+    if not isinstance(value, str) or len(value) > NAME:
+        raise TypeError("the name of a node is a short string")
+    return value
+
+
+def _number(value: object) -> int:
+    """A number as a node counts; TypeError for another thing, or for JSON's ``1e999``."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError("a number is a whole one")
+    return value
 
 
 def _divide(items: Iterable[T]) -> Iterator[list[T]]:

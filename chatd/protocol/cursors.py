@@ -8,7 +8,15 @@ from attrs import frozen
 
 from chatd.protocol.errors import bad_request
 
-_CURSOR = re.compile(r"([0-9A-Za-z]{1,32}):(-1|[0-9]{1,18})", re.ASCII)
+_EPOCH = re.compile(r"[0-9A-Za-z]{1,32}", re.ASCII)
+_CURSOR = re.compile(rf"({_EPOCH.pattern}):(-1|[0-9]{{1,18}})", re.ASCII)
+
+
+def epoch(value: object) -> str:
+    """Check the name of one life of a room; bad_request if chatd cannot have made it."""
+    if not isinstance(value, str) or _EPOCH.fullmatch(value) is None:
+        raise bad_request("An epoch is up to 32 ASCII letters and digits.")
+    return value
 
 
 @frozen

@@ -16,10 +16,10 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 
 from chatd.brokers.interfaces import IBroker, Record, Stream
-from chatd.protocol.cursors import Cursor
-from chatd.protocol.messages import WINDOW, BadRecord, Message, read_message
+from chatd.protocol.messages import WINDOW, BadRecord, Message
 from chatd.rooms.cache import weight
 from chatd.rooms.deduplication import Window
+from chatd.rooms.records import message_of
 from chatd.timing.singleflight import Shared
 
 #: Offsets in a block; as many blocks before one hold the ids that its messages may repeat, unless
@@ -233,7 +233,7 @@ class Archive:
 
     def _message(self, stream: Stream, record: Record) -> Message | None:
         try:
-            return read_message(stream.room, Cursor(stream.epoch, record.offset), record.body)
+            return message_of(stream, record)
         except BadRecord:
             return None  # counted and logged by the room when it was new
 

@@ -24,8 +24,7 @@ from chatd.brokers.interfaces import (
     Unavailable,
 )
 from chatd.presence.board import News
-from chatd.protocol.cursors import Cursor
-from chatd.protocol.messages import WINDOW, BadRecord, Content, Message, read_message
+from chatd.protocol.messages import WINDOW, Content, Message
 from chatd.rooms.attachment import Attachment as Attachment
 from chatd.rooms.cache import RECENT_MESSAGES, Recent
 from chatd.rooms.catch_up import Stranded
@@ -34,6 +33,7 @@ from chatd.rooms.fanout import Audience, tell, tell_presence
 from chatd.rooms.history import PAGE_BYTES, PAGE_MESSAGES, Page
 from chatd.rooms.interfaces import ISubscriber
 from chatd.rooms.publisher import Publisher
+from chatd.rooms.records import RecordReader
 from chatd.rooms.subscription import Subscription
 from chatd.timing.singleflight import Waiters
 
@@ -60,6 +60,7 @@ class Room:
         #: Fires whenever something may have changed for one who waits: messages, or rights.
         self.news: Waiters[None] = Waiters()
         self.node = node
+        self._reader = RecordReader(node.metrics)
         self._gone = gone
         self._audience = Audience()
         self._publisher = Publisher(node.broker, node.clock, node.counts, self._refresh)
@@ -217,20 +218,9 @@ class Room:
             subscription.lost(upto)
 
     def _read(self, record: Record) -> Message | None:
-        cursor = Cursor(self.stream.epoch, record.offset)
-        try:
-            message = read_message(self.stream.room, cursor, record.body)
-        except BadRecord as e:
-            self._publisher.repeats(None)
-            self.node.metrics.bad_records.inc()
-            self._log.warn(
-                "{room} at {offset}: skipped a record that is no message: {why}",
-                room=self.stream.room,
-                offset=record.offset,
-                why=str(e),
-            )
-            return None
-        return None if self._publisher.repeats(message.key) else message
+        message = self._reader.read(self.stream, record)
+        repeated = self._publisher.repeats(message.key if message is not None else None)
+        return None if repeated else message
 
     # -- fan-out -----------------------------------------------------------------------------------
 

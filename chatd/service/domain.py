@@ -60,12 +60,12 @@ def compose(
         return note
 
     counts = Counts(noted(metrics.false_confirms), noted(metrics.resent))
-    directory = Directory(broker, clock, counts)
+    directory = Directory(broker, clock, counts, metrics.bad_events.inc)
     readiness = Readiness(directory, clock)
     archive, budget = Archive(broker, clock), Budget(cache_bytes)
     context = Node(broker, clock, archive, budget, retention, metrics, counts)
     rooms = Rooms(context, directory)
     presence.show_to(rooms)
     chat = Chat(clock, directory, rooms, presence, max_text)
-    gossip = Gossip(presence, broker, clock)
+    gossip = Gossip(presence, broker, clock, metrics.bad_events.inc)
     return Domain(chat, directory, rooms, presence, gossip, readiness)

@@ -39,6 +39,9 @@ class Metrics:
         self.resent = counter("unconfirmed_resent", "Records without a confirm, appended again.")
         self.delivered = counter("messages_delivered", "Messages handed to live subscribers.")
         self.bad_records = counter("bad_records", "Records skipped: no chat message.")
+        self.bad_events = counter(
+            "bad_events", "Directory records and presence payloads skipped: from no chatd node."
+        )
         self.errors = counter("errors", "Requests refused.", "code")
         self.requests = counter("http_requests", "HTTP requests answered.", "status")
         self.connections = Gauge(

@@ -84,7 +84,7 @@ class NeighbourTests(Neighbours):
         self.publish("grüße".encode(), content_type="text/plain", app_id="chatd-bot")
         self.publish(b"1", app_id="Mr Bot", message_id="i1", timestamp=1_793_000_000)
         self.publish(b"hi", headers={"user": "jürgen", "x": [1, {"y": None}]}, app_id="bot")
-        self.publish(b'{"text":"no"}', content_type="text/plain", app_id="<bad>")
+        self.publish(b'{"text":"no"}', content_type="text/plain", app_id="\u3164")
         await until(lambda: len(follower.got) == 4)
         one, two, three, four = (json.loads(record.body) for record in follower.got)
         self.assertEqual((one["text"], one["user"]), ("grüße", "chatd-bot"))

@@ -98,6 +98,27 @@ class ConnectionTests(Connecting):
         await until(lambda: len(self.opened) == 2 and connection.client is self.opened[1])
         self.assertEqual(len(self.lost), 1)
 
+    async def test_connections_that_do_not_last_come_less_and_less_often(self) -> None:
+        waits: list[int] = []
+
+        def noted(failures: int) -> float:
+            waits.append(failures)
+            return 0.0
+
+        self.patch(service, "backoff", noted)
+        connection = self.connect(shared_node().url())
+        for number in range(1, 6):
+            await until(lambda: len(self.opened) == number and connection.client)  # noqa: B023
+            self.opened[-1].fail("what one record does to each")
+        await until(lambda: len(self.opened) == 6 and connection.client)
+        self.assertEqual(waits, sorted(set(waits)))
+        self.assertEqual(len(waits), 5)
+        # one that lasts has proved good
+        self.patch(service, "PROVED", 0.0)
+        self.opened[-1].fail("another thing")
+        await until(lambda: len(self.opened) == 7)
+        self.assertLess(waits[-1], waits[0])
+
     async def test_the_wrong_password_is_said_once(self) -> None:
         self.patch(service, "backoff", lambda failures: 0.01)
         node = shared_node()

@@ -6,8 +6,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from txamqp.client import ChannelClosed, Closed, ConnectionClosed
 
-from chatd.amqp.channel import reason_of
-from chatd.amqp.client import FRAME_MAX
+from chatd.amqp.channel import printable, reason_of
+from chatd.amqp.frames import FRAME_MAX
 from tests.support.amqp_server import Consuming, Server, delivery, method_frame
 
 
@@ -179,6 +179,15 @@ class ConnectionTests(Consuming):
         self.failureResultOf(asking, ConnectionClosed)
         self.server.lose()
         self.assertEqual([reason.code for reason in self.server.lost], [320])
+
+    def test_what_it_says_is_fit_for_a_log(self) -> None:
+        said = "low\x1b[2J on\nmemory: grüße"
+        self.server.say(0, "connection.blocked", reason=said)
+        self.assertEqual(self.server.client.blocked, "low\\x1b[2J on\\nmemory: grüße")
+        self.server.say(0, "connection.close", reply_code=320, reply_text=f"{said}\u2028\u202e")
+        self.server.lose()
+        self.assertEqual(self.server.lost[0].text, "low\\x1b[2J on\\nmemory: grüße\\u2028\\u202e")
+        self.assertEqual(printable("ü".encode() + b"\xc3"), "ü\\xc3")
 
     def test_congestion(self) -> None:
         producer = self.server.transport.producer

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatd.amqp.deliveries import MAX_BODY, Delivery
+from chatd.amqp.codec import ProtocolError
+from chatd.amqp.deliveries import MAX_BODY, Delivery, stream_offset
+from chatd.amqp.frames import FRAME_MAX, LARGEST
 from tests.support.amqp_server import Consuming, content, delivery, frame, method_frame
 
 
@@ -80,6 +82,62 @@ class DeliveryTests(Consuming):
         fake = {"headers": {"a": "\x0fx-stream-offsetl" + "\0" * 8}}
         self.server.send(*delivery(1, "c", 3, b"x", None, fake))
         self.assertEqual([batch[0].offset for batch in self.batches], [-1, -1, -1])
+
+    def test_headers_a_little_too_large(self) -> None:
+        """RabbitMQ adds its own to a header frame that is as large as may be already."""
+        size = FRAME_MAX - 40
+        frames = delivery(1, "c", 1, b"x", 5, {"headers": {"a": "x" * size}})
+        self.assertGreater(len(frames[1]), FRAME_MAX)
+        self.server.send(*frames, *delivery(1, "c", 2, b"y", 6))
+        for one in (*delivery(1, "c", 3, b"x", 7, {"headers": {"a": "x" * size}}),):
+            self.server.send(one)
+        got = [one for batch in self.batches for one in batch]
+        self.assertEqual([(one.offset, one.body) for one in got], [(5, b"x"), (6, b"y"), (7, b"x")])
+        with self.assertRaises(ProtocolError):
+            got[0].properties()
+
+    def test_headers_of_any_size(self) -> None:
+        """A broker may allow others larger frames than us."""
+        huge = {"headers": {"a": "x" * 5 * LARGEST}}
+        data = b"".join(
+            [
+                *delivery(1, "c", 1, b"one", 10),
+                *delivery(1, "c", 2, b"two", 11, huge),
+                *delivery(1, "c", 3, b"", 12, huge),
+                *delivery(1, "c", 4, b"four", 13),
+            ]
+        )
+        for step in (len(data), 65_536, 1_000_003, 4099):
+            with self.subTest(step=step):
+                self.setUp()
+                for start in range(0, len(data), step):
+                    self.server.send(data[start : start + step])
+                got = [one for batch in self.batches for one in batch]
+                self.assertEqual([one.offset for one in got], [10, 11, 12, 13])
+                self.assertEqual(self.bodies, [b"one", b"two", b"", b"four"])
+                self.assertFalse(self.server.transport.aborted)
+
+    def test_headers_nobody_can_read(self) -> None:
+        """What another program writes into its headers ends no connection, and hides no offset."""
+        offset = b"\x0fx-stream-offsetl" + (7).to_bytes(8)
+        deep = b"".join(b"\x01kF" + (6 * n).to_bytes(4) for n in range(40, 0, -1)) + b"\0" * 6
+        for n, field in enumerate((b"\x01kA\0\0\0\x02??", b"\x01kF\0\0\0\x01\xff", deep)):
+            for table in (offset + field, field + offset):
+                with self.subTest(table=table):
+                    raw = b"\x20\0" + len(table).to_bytes(4) + table
+                    self.assertEqual(stream_offset(raw), 7 if n < 2 or table[0] == 15 else -1)
+        for table in (b"\x01k?xx", b"\x01kS\xff\xff\xff\xff", b"\xff"):
+            raw = b"\x20\0" + len(table).to_bytes(4) + table
+            head = b"\0\x3c\0\0" + (1).to_bytes(8) + raw
+            deliver = delivery(1, "c", 1, b"x")[0]
+            self.setUp()
+            self.server.send(*delivery(1, "c", 1, b"x", 41))
+            self.server.send(deliver, frame(2, 1, head), frame(3, 1, b"x"))
+            self.assertEqual([batch[0].offset for batch in self.batches], [41, 42])
+
+    def test_the_routing_key(self) -> None:
+        self.server.send(*delivery(1, "c", 1, b"x", 1), *delivery(1, "c", 2, b"y" * 9, 2, None, 3))
+        self.assertEqual([one.key for batch in self.batches for one in batch], [b"r", b"r"])
 
     def test_a_huge_body_is_cut_not_kept(self) -> None:
         frames = delivery(1, "c", 1, b"x" * (3 * MAX_BODY), 5, pieces=30)
@@ -176,9 +234,15 @@ class JunkTests(Consuming):
     def test_short_header(self) -> None:
         self.check(delivery(1, "c", 1, b"x")[0], frame(2, 1, b"\0"))
 
-    def test_broken_table(self) -> None:
-        bad = b"\0\x3c\0\0" + (1).to_bytes(8) + b"\x20\0\0\0\0\x05\x01k?xx"
-        self.check(delivery(1, "c", 1, b"x")[0], frame(2, 1, bad), frame(3, 1, b"x"))
+    def test_excessive_size_of_a_method(self) -> None:
+        self.check(b"\x01\0\x01" + (LARGEST + 1).to_bytes(4) + b"\0\x3c\0\x3c")
+
+    def test_excessive_size_of_a_body(self) -> None:
+        one = delivery(1, "c", 1, b"x")
+        self.check(one[0], one[1], b"\x03\0\x01" + (LARGEST + 1).to_bytes(4) + b"x" * 20)
+
+    def test_excessive_size_out_of_place(self) -> None:
+        self.check(b"\x02\0\x01" + (LARGEST + 1).to_bytes(4) + b"x" * 20)
 
     def test_what_only_clients_say(self) -> None:
         self.check(method_frame(1, "basic.consume"))

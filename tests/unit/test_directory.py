@@ -283,6 +283,7 @@ class LoadingTests(DirectoryCase):
         self.assertEqual(deleted[-1].room, f"r{DOOMED + 19}")
 
     def test_what_is_no_event_is_skipped_and_logged(self) -> None:
+        epoch = self.world.stream().epoch.encode()
         with capturedLogs() as events:
             for body in (
                 b"junk",
@@ -292,12 +293,26 @@ class LoadingTests(DirectoryCase):
                 b'{"op":["create"],"room":"r","epoch":"e"}',
                 b'{"op":"create","room":"r"}',
                 b'{"op":"add_member","room":"lobby","user":""}',
+                b'{"op":"create","room":"r","epoch":"%s"}' % (b"e" * 300),
+                b'{"op":"create","room":"r","epoch":1e999}',
+                b'{"op":"create","room":"r","epoch":"a:b"}',
+                b'{"op":"create","room":"r","epoch":"\\u0000"}',
+                b'{"op":"create","room":"r","epoch":""}',
+                b'{"op":"create","room":"r","epoch":null}',
+                b'{"op":"renew","room":"lobby","old":"%s","epoch":"../x"}' % epoch,
+                b'{"op":"renew","room":"lobby","old":{},"epoch":[]}',
             ):
                 self.world.broker.store(DIRECTORY, body, self.world.now)
             later = {"op": "of a later version", "room": "lobby"}
             self.world.broker.store(DIRECTORY, dump(later), self.world.now)
             self.world.turn()
-        self.assertEqual(len([e for e in events if "skipped" in e["log_format"]]), 2 * 7)
+        skipped = [e["why"] for e in events if "skipped" in e["log_format"]]
+        self.assertGreaterEqual(len(skipped), 2 * 5)
+        self.assertEqual({skipped.count(why) for why in skipped}, {1})  # each kind once, on each
+        self.assertFalse([e for e in events if "log_failure" in e])
+        for site in self.world.sites:
+            count = site.metrics.registry.get_sample_value("chatd_bad_events_total")
+            self.assertEqual(count, 14)
         self.assertEqual(list(self.agree()), ["lobby"])
         self.assertTrue(self.world.do(self.one.create("attic")))
 

@@ -14,7 +14,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 
 from chatd.brokers.memory.broker import MemoryBroker
-from chatd.presence.replication import BEAT, GATHER, PAUSE
+from chatd.presence.replication import BEAT, GATHER, PAUSE, PEERS
 from tests.support.world import Site, World
 
 
@@ -296,6 +296,7 @@ class LossTests(GossipCase):
     def test_what_is_no_payload_is_ignored_and_logged(self) -> None:
         self.enter(0, "ann")
         self.world.advance(1)
+        number = self.world.sites[0].gossip._number + 1
         with capturedLogs() as events:
             for payload in (
                 b"junk",
@@ -303,13 +304,44 @@ class LossTests(GossipCase):
                 b'{"node":"x","n":"one","kind":"beat"}',
                 b'{"node":"x","n":1,"kind":"snapshot","rooms":[]}',
                 b'{"node":"x","n":1,"kind":"snapshot","rooms":{"lobby":[""]}}',
-                b'{"node":"node-0","n":0,"kind":"changes"}',
+                b'{"node":"node-0","n":%d,"kind":"changes"}' % number,
+                b'{"node":"x","n":1e999,"kind":"beat"}',
+                b'{"node":"x","n":-1e999,"kind":"beat"}',
+                b'{"node":"x","n":true,"kind":"beat"}',
+                b'{"node":"x","n":1,"kind":"snapshot","part":1e999,"of":1,"rooms":{}}',
+                b'{"node":"x","n":1,"kind":"snapshot","part":0,"of":1e999,"rooms":{}}',
+                b'{"node":"x","n":1,"kind":"snapshot","part":0,"of":1,"rooms":{"lobby":7}}',
+                b'{"node":"x","n":1,"kind":"snapshot","part":0,"of":1,"rooms":{"lobby":[1e999]}}',
+                b'{"node":"node-0","n":%d,"kind":"changes","changes":[1e999]}' % number,
+                b'{"node":"node-0","n":%d,"kind":"changes","changes":[["lobby",1,true,true]]}'
+                % number,
+                b'{"node":"node-0","n":1,"kind":"typing","typing":7}',
+                b'{"node":"%s","n":1,"kind":"beat"}' % (b"x" * 1000),
+                b'{"node":{"x":1},"n":1,"kind":"beat"}',
+                b'{"node":"x","n":1,"kind":"beat"' + b"[" * 100_000,
             ):
+                skipped = self.skipped()
                 self.world.sites[1].gossip.received(payload)
+                self.assertEqual(self.skipped(), skipped + 1, payload)
         self.assertGreaterEqual(len(events), 5)
+        self.assertFalse([e for e in events if "log_failure" in e])
+        # of a kind that was said already
+        with capturedLogs() as events:
+            self.world.sites[1].gossip.received(b"more junk")
+        self.assertEqual(events, [])
         self.world.sites[1].gossip.received(b'{"node":"node-0","n":99,"kind":"of a later time"}')
         self.world.advance(3 * BEAT)
         self.all_see("ann")
+
+    def skipped(self) -> float:
+        registry = self.world.sites[1].metrics.registry
+        return registry.get_sample_value("chatd_bad_events_total") or 0
+
+    def test_nodes_are_not_believed_in_without_end(self) -> None:
+        gossip = self.world.sites[1].gossip
+        for n in range(2 * PEERS):
+            gossip.received(json.dumps({"node": f"x{n}", "n": 1, "kind": "beat"}).encode())
+        self.assertLessEqual(len(gossip.nodes), PEERS + 1)
 
     def test_a_flood_of_losses_asks_no_more_than_once_a_second(self) -> None:
         asked: list[bytes] = []

@@ -139,4 +139,7 @@ class Attachment:
         if not self.delivered:
             self.delivered = True
             self._ask()
-        self._owner.delivered(batch)
+        # what has no offset has headers nobody can read, and nothing before it tells its place
+        placed = [one for one in batch if one.offset >= 0]
+        if placed:
+            self._owner.delivered(placed)

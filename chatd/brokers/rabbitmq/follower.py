@@ -227,7 +227,7 @@ class Following:
             batch = [one for one in batch if one.offset > seen]
         if not batch:
             return
-        fresh = records(batch, int(self._helper.clock.seconds() * 1000))
+        fresh = records(batch, self.stream, int(self._helper.clock.seconds() * 1000))
         self._seen = batch[-1].offset
         if fresh:
             self._end = fresh[-1].offset

@@ -12,12 +12,13 @@ from typing import Any
 
 from chatd.amqp.codec import ProtocolError, encode_properties
 from chatd.amqp.deliveries import Delivery
-from chatd.brokers.interfaces import Record
+from chatd.brokers.interfaces import Record, Stream
 from chatd.protocol.errors import ChatError
 from chatd.protocol.json import dump, load_object
 from chatd.protocol.names import message_id, user_name
 from chatd.protocol.timestamps import format_time
 
+_ELSEWHERE = "It was published to another room."
 _FENCE_TYPE = "chatd.fence"
 #: The properties of a fence: an empty record of chatd's own, which no reader is shown.
 FENCE = encode_properties({"delivery-mode": 2, "type": _FENCE_TYPE, "app-id": "chatd"})
@@ -37,10 +38,18 @@ def publish_properties(id: str, time: int) -> bytes:
     return b"".join([_HEAD(_FLAGS, _JSON, 2, len(message)), message, _TIME(time // 1000), _OWN])
 
 
-def records(batch: Sequence[Delivery], now: int) -> list[Record]:
-    """The records in a batch of deliveries, without the fences. ``now`` is in milliseconds."""
+def records(batch: Sequence[Delivery], stream: Stream, now: int) -> list[Record]:
+    """The records of ``stream`` in a batch of its deliveries, without the fences. ``now`` is in
+    milliseconds.
+
+    One that was published under another key came here by a ``CC`` or ``BCC`` header, for which
+    RabbitMQ asks no permission (https://www.rabbitmq.com/access-control.html#topic-authorisation).
+    """
+    key = (stream.room or stream.name).encode()
     return [
-        Record(one.offset, one.body if is_own(one) else normalised(one, now))
+        Record(one.offset, b"", _ELSEWHERE)
+        if one.key != key
+        else Record(one.offset, one.body if is_own(one) else normalised(one, now))
         for one in batch
         if one.body or not is_fence(one)
     ]
