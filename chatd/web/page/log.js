@@ -180,8 +180,8 @@ export class Log {
     if (!first || this.#loading || this.#complete || this.#resting) return;
     this.#top.textContent = 'Looking further back…';
     await this.#load(async () => {
-      const messages = await this.#room.before(first, FETCHED);
-      this.#complete = messages.length === 0;
+      const { messages, more } = await this.#room.history({ before: first.cursor, limit: FETCHED });
+      this.#complete = !more;
       this.#top.textContent = this.#complete ? 'Nothing older is kept.' : '';
       if (first !== this.#timeline.first) return;
       this.#keepPlace(() => this.#timeline.prepend(messages));

@@ -192,8 +192,7 @@ export class Visit {
 
   /** Try to connect now, whenever the next try is due. */
   retry() {
-    // What the client takes as a reason not to wait any longer.
-    globalThis.dispatchEvent(new Event('online'));
+    this.#chat.tryNow();
   }
 
   /** @param {State} now */
