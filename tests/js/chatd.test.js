@@ -651,6 +651,14 @@ describe('event streams', () => {
     }
   });
 
+  it('cost what they are long, in however many pieces', { timeout: 20_000 }, () => {
+    const parser = new EventParser();
+    const events = [];
+    for (const piece of ['data: ', ...'x'.repeat(900_000), '\n', '\n']) events.push(...parser.push(piece));
+    assert.equal(events.length, 1);
+    assert.equal(events[0].data.length, 900_000);
+  });
+
   it('may not have a line without end', () => {
     assert.throws(() => parse('data: '.padEnd(1_000_001, 'x')), { code: 'too_large' });
   });

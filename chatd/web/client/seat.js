@@ -161,7 +161,7 @@ export class Seat {
 
   /** @param {Frame} frame who is here (members), or who came and went (joined, left) */
   #present({ members, joined = [], left = [], count }) {
-    const before = this.members;
+    const before = new Set(this.members);
     const now = new Set(Array.isArray(members) ? members : before);
     for (const user of left) now.delete(user);
     for (const user of joined) now.add(user);
@@ -170,8 +170,8 @@ export class Seat {
     this.tell('presence', {
       members: this.members,
       count: this.count,
-      joined: this.members.filter((user) => !before.includes(user)),
-      left: before.filter((user) => !now.has(user)),
+      joined: this.members.filter((user) => !before.has(user)),
+      left: [...before].filter((user) => !now.has(user)),
     });
   }
 }

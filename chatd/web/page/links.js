@@ -10,7 +10,7 @@ import { make } from './dom.js';
 /** Longer ones stay text; browsers and servers stop at about as much. */
 const LONGEST = 2048;
 /** Links in one text; what comes after them stays text. */
-const MOST = 200;
+const MOST = 50;
 const ADDRESS = /https?:\/\/[^\s<>"'`]+/giu;
 /** What ends a sentence rather than an address. */
 const STOPS = new Set('.,;:!?…');

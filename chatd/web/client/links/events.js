@@ -49,13 +49,18 @@ export class EventParser {
   /** @type {number | undefined} milliseconds to wait before reconnecting, as the server says */
   retry;
   #rest = '';
+  /** What is left ends with a carriage return, which a line feed may follow. */
+  #halfEnded = false;
   #name = '';
   /** @type {string[]} */
   #data = [];
 
   /** @param {string} text @returns {Generator<{name: string, data: string}>} */
   * push(text) {
-    const lines = (this.#rest + text).split(/\r\n|\n|\r(?!$)/);
+    // A long line in many pieces is looked through once, when it ends.
+    const goesOn = !/[\r\n]/.test(text) && !this.#halfEnded;
+    if (text) this.#halfEnded = text.endsWith('\r');
+    const lines = goesOn ? [this.#rest + text] : (this.#rest + text).split(/\r\n|\n|\r(?!$)/);
     this.#rest = lines.pop() ?? '';
     if (this.#rest.length > 1_000_000) throw new ChatError('too_large', 'A line without end.');
     for (const line of lines) {
