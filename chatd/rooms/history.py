@@ -1,56 +1,22 @@
-"""Older messages, read from the broker in aligned blocks that all who catch up share.
-
-Blocks of `BLOCK` offsets are read once and kept for a few seconds, so a thousand clients that
-come back after a restart cost one read. Reads are few at a time and first come, first served.
-"""
+"""Older messages, a page at a time: onward from a cursor, or back from it; and where to start."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from itertools import islice
 
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from chatd.brokers.interfaces import IBroker, Record, Stream
-from chatd.protocol.messages import WINDOW, BadRecord, Message
-from chatd.rooms.cache import weight
-from chatd.rooms.deduplication import Window
-from chatd.rooms.records import message_of
-from chatd.timing.singleflight import Shared
+from chatd.brokers.interfaces import IBroker, Stream
+from chatd.protocol.messages import Message
+from chatd.rooms.blocks import BLOCK, Blocks
 
-#: Offsets in a block; as many blocks before one hold the ids that its messages may repeat, unless
-#: offsets skip.
-BLOCK = 256
-_BEFORE = -(-WINDOW // BLOCK)
-#: Bytes of message objects kept, and for how many seconds: long enough to be shared, too short to
-#: serve by size what retention has removed.
-CACHE_BYTES = 16 * 1024 * 1024
-CACHE_SECONDS = 5.0
-#: Broker reads at a time.
-READS = 4
 #: A page handed to a reader: messages, and bytes after which no further one is begun.
 PAGE_MESSAGES = 128
 PAGE_BYTES = 48 * 1024
-
-
-@define(eq=False)
-class Block:
-    """The records of one stretch of a stream, by offset; None for one that is no message."""
-
-    records: Sequence[tuple[int, Message | None]]
-    #: Offset up to which the stream was read when the block was.
-    known: int
-    read_at: float
-    size: int = field(init=False)
-    #: The messages that repeat no earlier one, once somebody has asked for them.
-    messages: Sequence[Message] | None = None
-
-    def __attrs_post_init__(self) -> None:
-        self.size = 500 + sum(weight(m) for _, m in self.records if m)
 
 
 @frozen
@@ -77,12 +43,7 @@ class Archive:
     """Reads the past of all rooms of a node."""
 
     def __init__(self, broker: IBroker, clock: IReactorTime) -> None:
-        self._broker = broker
-        self._clock = clock
-        self._blocks: OrderedDict[tuple[Stream, int], Block] = OrderedDict()
-        self._size = 0
-        self._reading: Shared[tuple[Stream, int, int], dict[int, Block]] = Shared()
-        self._turn = DeferredSemaphore(READS)
+        self._blocks = Blocks(broker, clock)
 
     async def page(
         self,
@@ -99,7 +60,7 @@ class Archive:
         page = _Filling(after, upto, oldest, limit)
         at = after
         while True:
-            block = await self._judged(stream, index, upto)
+            block = await self._blocks.judged(stream, index, upto)
             if not block.records or block.records[0][0] > at + 1:
                 # retention may have removed what lay here; or offsets skip, which is no loss
                 first = await self.first(stream)
@@ -108,7 +69,7 @@ class Archive:
                         break  # the gap is told before what comes after it
                     page.lost = at < upto
                     index = max(index, min(first, upto + 1) // BLOCK)
-                    block = await self._judged(stream, index, upto)
+                    block = await self._blocks.judged(stream, index, upto)
             if page.take(block.messages or ()):
                 break
             at = max(at, block.records[-1][0] if block.records else at)
@@ -120,7 +81,7 @@ class Archive:
 
     def first(self, stream: Stream) -> Deferred[int]:
         """The offset of the oldest record there is, one past the end if there is none."""
-        return self._turn.run(self._broker.locate, stream, 0)
+        return self._blocks.locate(stream, 0)
 
     async def before_oldest(self, stream: Stream, upto: int, oldest: int) -> int:
         """The offset after which the oldest message kept lies (``upto`` if none is)."""
@@ -132,7 +93,7 @@ class Archive:
 
     async def before_time(self, stream: Stream, time: int, upto: int, oldest: int) -> int:
         """The offset after which the first message at or after ``time`` lies (``upto`` if none)."""
-        start = await self._turn.run(self._broker.locate, stream, time)
+        start = await self._blocks.locate(stream, time)
         after = min(start - 1, upto)
         while after < upto:
             page = await self.page(stream, after, upto, oldest)
@@ -177,7 +138,7 @@ class Archive:
     ) -> AsyncIterator[Sequence[Message]]:
         """The messages with ``offset < before``, a block at a time, the newest block first."""
         for index in range((before - 1) // BLOCK, -1, -1):
-            block = await self._judged(stream, index, upto)
+            block = await self._blocks.judged(stream, index, upto)
             messages = block.messages or ()
             yield messages[: bisect_left(messages, before, key=_offset)]
             start = index * BLOCK
@@ -185,87 +146,6 @@ class Archive:
             # retention may have removed what lay here and before; or offsets skip
             if not begun and start <= await self.first(stream):
                 return
-
-    async def _judged(self, stream: Stream, index: int, upto: int) -> Block:
-        """The block at ``index``, its `Block.messages` without those that repeat an earlier one."""
-        block = self._cached(stream, index, upto)
-        if block is None or block.messages is None:
-            before = max(0, index - _BEFORE)
-            blocks = await self._load(stream, before, index, upto)
-            while before and _short(blocks, before, index):
-                before = max(0, before - _BEFORE)
-                blocks |= await self._load(stream, before, index, upto)
-            block = blocks[index]
-            block.messages = _unrepeated(blocks, index)
-        return block
-
-    async def _load(self, stream: Stream, first: int, last: int, upto: int) -> dict[int, Block]:
-        """The blocks from ``first`` to ``last``, by index."""
-        wanted = range(first, last + 1)
-        found = {i: b for i in wanted if (b := self._cached(stream, i, upto)) is not None}
-        missing = [i for i in wanted if i not in found]
-        if missing:
-            stop = min((missing[-1] + 1) * BLOCK, max(upto, missing[-1] * BLOCK) + 1)
-            span = (stream, missing[0], stop)
-            found |= await self._reading.run(span, lambda: self._read(*span))
-        return found
-
-    def _cached(self, stream: Stream, index: int, upto: int) -> Block | None:
-        block = self._blocks.get((stream, index))
-        if block is None or self._clock.seconds() - block.read_at > CACHE_SECONDS:
-            return None
-        # the newest block grows: it serves only those who do not look beyond what it holds
-        return block if block.known >= min(upto, (index + 1) * BLOCK - 1) else None
-
-    async def _read(self, stream: Stream, first: int, stop: int) -> dict[int, Block]:
-        records = await self._turn.run(self._broker.read, stream, first * BLOCK, stop)
-        parts: dict[int, list[tuple[int, Message | None]]] = {
-            i: [] for i in range(first, -(-stop // BLOCK))
-        }
-        for record in records:
-            message = self._message(stream, record)
-            parts[record.offset // BLOCK].append((record.offset, message))
-        now = self._clock.seconds()
-        blocks = {i: Block(part, stop - 1, now) for i, part in parts.items()}
-        for i, block in blocks.items():
-            self._keep((stream, i), block)
-        return blocks
-
-    def _message(self, stream: Stream, record: Record) -> Message | None:
-        try:
-            return message_of(stream, record)
-        except BadRecord:
-            return None  # counted and logged by the room when it was new
-
-    def _keep(self, key: tuple[Stream, int], block: Block) -> None:
-        old = self._blocks.pop(key, None)
-        self._size += block.size - (old.size if old else 0)
-        self._blocks[key] = block
-        while self._blocks and (
-            self._size > CACHE_BYTES
-            or block.read_at - next(iter(self._blocks.values())).read_at > CACHE_SECONDS
-        ):
-            self._size -= self._blocks.popitem(last=False)[1].size
-
-
-def _short(blocks: dict[int, Block], first: int, index: int) -> bool:
-    """Whether the blocks before ``index`` hold too few records to tell what is repeated there,
-    and the stream may have more before the block ``first``."""
-    held = sum(len(blocks[i].records) for i in blocks if i < index)
-    return held < WINDOW and bool(blocks[first].records)
-
-
-def _unrepeated(blocks: dict[int, Block], index: int) -> Sequence[Message]:
-    window = Window()
-    for i in sorted(blocks):
-        if i < index:
-            for _, message in blocks[i].records:
-                window.repeats(message.key if message else None)
-    return [
-        message
-        for _, message in blocks[index].records
-        if not window.repeats(message.key if message else None) and message
-    ]
 
 
 @define

@@ -9,16 +9,8 @@ from twisted.trial.unittest import TestCase
 
 from chatd.brokers.interfaces import NoSuchStream, Retention, Stream, Unavailable
 from chatd.protocol.messages import WINDOW
-from chatd.rooms.history import (
-    BLOCK,
-    CACHE_BYTES,
-    CACHE_SECONDS,
-    PAGE_BYTES,
-    READS,
-    Archive,
-    Earlier,
-    Page,
-)
+from chatd.rooms.blocks import BLOCK, CACHE_BYTES, CACHE_KEYS, CACHE_SECONDS, READS, Block
+from chatd.rooms.history import PAGE_BYTES, Archive, Earlier, Page
 from tests.support.world import World
 
 
@@ -30,11 +22,12 @@ class ArchiveTests(TestCase):
         self.world = World(**more)
         self.archive = self.world.sites[0].archive
         self.stream = self.world.stream()
-        self.reads = 0
+        self.reads = self.offsets_read = 0
         read = self.world.broker.read
 
         def counting(stream: Stream, start: int, stop: int) -> Any:
             self.reads += 1
+            self.offsets_read += stop - start
             return read(stream, start, stop)
 
         self.world.broker.read = counting  # type: ignore[method-assign]
@@ -256,6 +249,16 @@ class ArchiveTests(TestCase):
         self.back(20 * BLOCK, 100)
         self.assertLessEqual(self.reads, 20)
 
+    def test_scrolling_back_at_leisure_costs_what_it_shows(self) -> None:
+        """However long somebody reads each page: each block once for its messages, once for its
+        keys, and once more where a page begins in the middle of it."""
+        self.fill(20 * BLOCK)
+        before = 20 * BLOCK
+        while (found := self.earlier(before, BLOCK)).more:
+            before = found.messages[0].offset
+            self.world.advance(CACHE_SECONDS + 1)
+        self.assertLessEqual(self.offsets_read, 3 * 20 * BLOCK)
+
     def test_looking_back_shows_what_reading_on_shows(self) -> None:
         for n in range(0, 1200, 6):
             self.world.store("lobby", *(f"m{i}" for i in range(n, n + 6)))
@@ -367,10 +370,16 @@ class ArchiveTests(TestCase):
         text = "x" * 8000
         self.world.store("lobby", *(f"{n}{text}" for n in range(2600)))
         self.everything()
-        held = self.archive._blocks.values()
-        self.assertEqual(self.archive._size, sum(block.size for block in held))
-        self.assertLessEqual(self.archive._size, CACHE_BYTES)
-        self.assertGreater(self.archive._size, CACHE_BYTES // 2)
+        blocks = self.archive._blocks
+        self.assertEqual(blocks._size, sum(block.size for block in blocks._kept.values()))
+        self.assertLessEqual(blocks._size, CACHE_BYTES)
+        self.assertGreater(blocks._size, CACHE_BYTES // 2)
+
+    def test_the_keys_kept_are_bounded(self) -> None:
+        self.world.store("lobby", "m")
+        for stream in range(CACHE_KEYS + 10):
+            self.archive._blocks._keep((Stream("lobby", str(stream)), 0), Block([], BLOCK, 0.0))
+        self.assertEqual(len(self.archive._blocks._keys), CACHE_KEYS)
 
     # -- failure
 
