@@ -34,6 +34,7 @@ from chatd.rooms.start_position import Now
 from chatd.service.domain import Domain, compose
 from chatd.service.session import Session
 from chatd.telemetry.metrics import Metrics
+from chatd.timing.wall import WallClock
 from chatd.transports.encodings import WEBSOCKET
 
 TEXT = "x" * 256
@@ -78,7 +79,7 @@ async def measure(reactor: Any, arguments: argparse.Namespace) -> None:
     """Start a node, warm it up, measure, and stop it."""
     with tempfile.TemporaryDirectory() as folder:
         address = arguments.broker.replace("FILE", f"{folder}/bench.sqlite")
-        broker = broker_at(reactor, address, Retention())
+        broker = broker_at(reactor, WallClock(reactor), address, Retention())
         domain = compose(reactor, broker, "bench", Metrics(), Retention())
         broker.startService()
         domain.directory.start()

@@ -14,6 +14,8 @@ The only module that knows the reactor and every part. The tree is
 from __future__ import annotations
 
 import socket
+import time
+from collections.abc import Callable
 from secrets import token_hex
 from typing import Any
 
@@ -36,7 +38,9 @@ from chatd.service.lifecycle import NodeService
 from chatd.service.reload import Reloader
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.clock import NodeClock
+from chatd.timing.steady import steady
 from chatd.timing.timer_wheel import Deadlines
+from chatd.timing.wall import WallClock
 from chatd.transports.http import messages, pages, probes
 from chatd.transports.http import rooms as administration
 from chatd.transports.http.poll_presence import Pollers
@@ -55,7 +59,7 @@ def makeService(options: Options) -> IService:
 
     with refusing():
         preflight.check(options.config)
-        return ChatService(reactor, options.config)
+        return ChatService(steady(reactor), options.config, time.time)
 
 
 class ChatService(MultiService):
@@ -63,20 +67,25 @@ class ChatService(MultiService):
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, config: Config) -> None:
+    def __init__(
+        self, reactor: Any, config: Config, time_of_day: Callable[[], float] | None = None
+    ) -> None:
         super().__init__()
         self.setName("chatd")
         self._config = config
         clock = NodeClock(reactor)
+        self._wall = wall = WallClock(clock, time_of_day)
         deadlines = Deadlines(clock)
         self.metrics = metrics = Metrics()
-        self.door = door = make_door(config, clock, deadlines)
+        self.door = door = make_door(config, clock, wall, deadlines)
         certificates = Certificates()
 
         retention = Retention(config.retain, config.retain_bytes)
-        self.broker = broker_at(reactor, config.broker, retention)
+        self.broker = broker_at(reactor, wall, config.broker, retention)
         name = f"{socket.gethostname()}-{token_hex(4)}"
-        domain = compose(clock, self.broker, name, metrics, retention, max_text=config.max_text)
+        domain = compose(
+            clock, self.broker, name, metrics, retention, wall=wall, max_text=config.max_text
+        )
         self.chat = chat = domain.chat
 
         self.websockets = Factory(reactor, chat, door, metrics, dialect, config.max_frame)
@@ -126,6 +135,7 @@ class ChatService(MultiService):
         """Start all parts, and say where the node can be reached."""
         for warning in warnings(self._config, self.door):
             self._log.warn("{warning}", warning=warning)
+        self._wall.watch()
         with refusing():
             super().startService()
         for name, texts in (("HTTP", self._config.http), ("WebSocket", self._config.websocket)):

@@ -16,6 +16,7 @@ from chatd.access.tokens import Secret, TokenKeys
 from chatd.protocol.errors import ChatError, Code, bad_request
 from chatd.protocol.names import user_name
 from chatd.timing.timer_wheel import Deadlines
+from chatd.timing.wall import Alarm, WallClock
 
 #: Whoever reads without a name, in open mode.
 NOBODY = Identity("")
@@ -25,7 +26,10 @@ NOBODY = Identity("")
 class Door:
     """What a caller must show, and how much it may use. ``tokens`` is None in open mode."""
 
+    #: Monotonic: rates and waits.
     clock: IReactorTime
+    #: What tokens expire by.
+    wall: WallClock
     gate: Gate
     connections: Connections
     #: All that is open on the HTTP and WebSocket ports, whether it has asked for anything or not.
@@ -64,12 +68,18 @@ class Door:
             raise ChatError(
                 Code.UNAUTHORIZED, "Send a token: Authorization: Bearer T, or ?token=T."
             )
-        return self.tokens.verify(token, self.clock.seconds())
+        return self.tokens.verify(token, self.wall.seconds())
 
     def check_expiry(self, identity: Identity) -> None:
         """Refuse who came with a token that has run out by now."""
-        if identity.expires is not None and identity.expires <= self.clock.seconds():
+        if identity.expires is not None and identity.expires <= self.wall.seconds():
             raise ChatError(Code.UNAUTHORIZED, "The token has expired; get a new one.")
+
+    def at_expiry(self, identity: Identity, call: Callable[[], None]) -> Alarm | None:
+        """Call ``call`` when the token of ``identity`` runs out; None if it never does."""
+        if identity.expires is None:
+            return None
+        return Alarm(identity.expires, call, self.wall, self.deadlines)
 
     def check_admin(self, token: str | None) -> None:
         """Let only administrators pass: the admin key, or a token with the admin claim."""
@@ -83,7 +93,7 @@ class Door:
             return
         if self.tokens is None:
             raise ChatError(Code.UNAUTHORIZED, "That is not the admin key.")
-        if not self.tokens.verify(token, self.clock.seconds()).admin:
+        if not self.tokens.verify(token, self.wall.seconds()).admin:
             raise ChatError(Code.FORBIDDEN, "This token has no admin claim.")
 
     def reload(self) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 from attrs import frozen
 
 from chatd.brokers.interfaces import Retention
+from chatd.timing.wall import WallClock
 
 
 def _nothing(address: str) -> None:
@@ -27,5 +28,5 @@ class Kind:
     schemes: tuple[str, ...]
     usage: str
     check: Callable[[str], None]
-    make: Callable[[Any, str, Retention], Any]
+    make: Callable[[Any, WallClock, str, Retention], Any]
     preflight: Callable[[str], None] = _nothing

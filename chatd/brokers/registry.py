@@ -9,6 +9,7 @@ from chatd.brokers.kinds import Kind
 from chatd.brokers.memory.kind import MEMORY
 from chatd.brokers.rabbitmq.kind import RABBITMQ
 from chatd.brokers.sqlite.kind import SQLITE
+from chatd.timing.wall import WallClock
 
 KINDS = (SQLITE, MEMORY, RABBITMQ)
 
@@ -39,6 +40,6 @@ def preflight(address: str) -> None:
     kind_of(address).preflight(address)
 
 
-def broker_at(reactor: Any, address: str, retention: Retention) -> Any:
+def broker_at(reactor: Any, wall: WallClock, address: str, retention: Retention) -> Any:
     """The broker at ``address``, as ``--broker`` gives it: an `IBroker` and a service."""
-    return kind_of(address).make(reactor, address, retention)
+    return kind_of(address).make(reactor, wall, address, retention)

@@ -11,13 +11,15 @@ from chatd.access.rate_limit import Buckets, Rate
 from chatd.access.tokens import Secret, TokenKeys
 from chatd.config.settings import Config, is_loopback_only
 from chatd.timing.timer_wheel import Deadlines
+from chatd.timing.wall import WallClock
 
 
-def make_door(config: Config, clock: IReactorTime, deadlines: Deadlines) -> Door:
+def make_door(config: Config, clock: IReactorTime, wall: WallClock, deadlines: Deadlines) -> Door:
     """The door that ``config`` describes. `StartError` for a key or secret that is none."""
     rate = Rate(config.rate)
     return Door(
         clock,
+        wall,
         Gate(
             origins=config.origins,
             hosts=config.hosts,

@@ -34,6 +34,7 @@ from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.json import dump, load_object
 from chatd.telemetry.once import Once
 from chatd.timing.singleflight import Shared, Waiters
+from chatd.timing.wall import WallClock
 
 #: Seconds until a change that was appended must have come back.
 PATIENCE = 10.0
@@ -61,6 +62,7 @@ class Directory:
         clock: IReactorTime,
         counts: Counts = UNCOUNTED,
         skipped: Callable[[], object] = lambda: None,
+        wall: WallClock | None = None,
     ) -> None:
         self.loaded = False
         #: Called whenever all events have been folded: at start, and if the stream had to begin
@@ -71,6 +73,7 @@ class Directory:
         self.on_level: Callable[[bool], None] = lambda level: None
         self._broker = broker
         self._clock = clock
+        self._wall = wall or WallClock(clock)
         self._catalogue = Catalogue()
         self._skipped = skipped
         self._new = Once()
@@ -91,6 +94,7 @@ class Directory:
     def stop(self) -> None:
         """Stop following."""
         self._running = False
+        self._leftovers.stop()
         if self._following is not None:
             self._following.stop()
             self._following = None
@@ -225,7 +229,7 @@ class Directory:
         now = self._clock.seconds()
         try:
             return await self._read_back.append(
-                DIRECTORY, key, dump(event), key, int(now * 1000), now + patience
+                DIRECTORY, key, dump(event), key, self._wall.milliseconds(), now + patience
             )
         except Unavailable as e:
             raise unavailable(e).about(event.get("room")) from None

@@ -12,7 +12,7 @@ from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError, Code, bad_request
 from chatd.protocol.json import dump, load_object
 from chatd.protocol.names import message_id, user_name
-from chatd.protocol.timestamps import format_time, parse_time
+from chatd.protocol.timestamps import FIRST, LAST, format_time, parse_time
 
 #: ``text`` and ``data`` together, in bytes of UTF-8.
 CONTENT_BYTES = 64 * 1024
@@ -123,6 +123,8 @@ def read_message(room: str, cursor: Cursor, body: bytes) -> Message:
         time = parse_time(value.get("time"))
     except ChatError as e:
         raise BadRecord(e.text) from None
+    if not FIRST <= time <= LAST:
+        raise BadRecord("Its time is in no year that can be written.")
     # neither a room's name nor a cursor holds what JSON escapes
     head = f'{{"type":"message","room":"{room}","cursor":"{cursor}",'.encode()
     if not _is_as_written(body, value, id, user, text):

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, date, datetime
 
 from chatd.protocol.errors import bad_request
+
+#: ``date-time`` of RFC 3339, section 5.6. ABNF's strings are case-insensitive, so T and Z are.
+_DATE_TIME = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]"
+    r"([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9]|60)(?:\.([0-9]+))?"
+    r"(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))",
+    re.ASCII,
+)
+#: The first and the last millisecond that can be written: years 1 to 9999.
+FIRST, LAST = -62_135_596_800_000, 253_402_300_799_999
+
+_EPOCH = date(1970, 1, 1).toordinal()
+#: The Gregorian calendar repeats itself after 400 years of so many days.
+_CYCLE_DAYS = 146_097
+_DAY = 86_400
 
 
 def format_time(ms: int) -> str:
@@ -13,15 +29,42 @@ def format_time(ms: int) -> str:
 
 
 def parse_time(value: object) -> int:
-    """RFC 3339 to milliseconds since the epoch; a zone is required."""
-    if isinstance(value, str) and len(value) <= 40:
-        try:
-            # a "+" of the zone that a URL turned into a space
-            moment = datetime.fromisoformat(value.replace(" ", "+") if "T" in value else value)
-            if moment.tzinfo is not None:
-                ms = round(moment.timestamp() * 1000)
-                format_time(ms)  # a zone may lead out of the years that can be written
-                return ms
-        except (ValueError, OverflowError):
-            pass
-    raise bad_request("A time is RFC 3339 with a zone, such as 2026-11-01T12:00:00.000Z.")
+    """RFC 3339, section 5.6, to milliseconds since the epoch; a fraction is rounded up, so that
+    nothing from before the time counts as at or after it. A leap second is the one after it.
+
+    The year 0, or a zone, may lead out of what `format_time` can write, `FIRST` to `LAST`.
+    """
+    match = _DATE_TIME.fullmatch(value) if isinstance(value, str) else None
+    seconds = _seconds(match) if match is not None else None
+    if match is None or seconds is None:
+        raise bad_request("A time is RFC 3339 with a zone, such as 2026-11-01T12:00:00.000Z.")
+    fraction = match[7] or ""
+    thousandths, rest = int(fraction[:3].ljust(3, "0")), fraction[3:].strip("0")
+    return seconds * 1000 + thousandths + bool(rest)
+
+
+def _seconds(match: re.Match[str]) -> int | None:
+    """Whole seconds since the epoch; None for a day or a leap second that no calendar has."""
+    year, month, day, hour, minute, second = map(int, match.groups()[:6])
+    # Python has no year 0; the one 400 years later is like it
+    early = _CYCLE_DAYS if year == 0 else 0
+    try:
+        days = date(year or 400, month, day).toordinal() - early - _EPOCH
+    except ValueError:
+        return None
+    offset = 0
+    if match[8]:
+        offset = int(match[9]) * 3600 + int(match[10]) * 60
+    seconds = days * _DAY + hour * 3600 + minute * 60 + second
+    seconds += offset if match[8] == "-" else -offset
+    if second == 60 and not _ends_month(seconds):
+        return None
+    return seconds
+
+
+def _ends_month(seconds: int) -> bool:
+    """Whether a month of UTC begins at ``seconds``: a leap second is only ever put before that
+    (RFC 3339, section 5.7)."""
+    days, rest = divmod(seconds, _DAY)
+    ordinal = (days + _EPOCH - 1) % _CYCLE_DAYS + 1
+    return rest == 0 and date.fromordinal(ordinal).day == 1

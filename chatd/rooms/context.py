@@ -11,6 +11,7 @@ from chatd.rooms.cache import Budget
 from chatd.rooms.catch_up import Turns
 from chatd.rooms.history import Archive
 from chatd.telemetry.metrics import Metrics
+from chatd.timing.wall import WallClock
 
 
 @frozen
@@ -18,7 +19,9 @@ class Node:
     """What all rooms of a node share."""
 
     broker: IBroker
+    #: Monotonic: what is waited for.
     clock: IReactorTime
+    wall: WallClock
     archive: Archive
     budget: Budget
     retention: Retention

@@ -14,6 +14,7 @@ from chatd.brokers.read_back import Counts, ReadBack
 from chatd.protocol.messages import Content, content_key
 from chatd.rooms.deduplication import Window
 from chatd.timing.singleflight import Shared
+from chatd.timing.wall import WallClock
 
 #: Publishes under way in one room.
 PENDING = 10_000
@@ -33,10 +34,16 @@ class Publisher:
     """
 
     def __init__(
-        self, broker: IBroker, clock: IReactorTime, counts: Counts, refresh: Callable[[], None]
+        self,
+        broker: IBroker,
+        clock: IReactorTime,
+        wall: WallClock,
+        counts: Counts,
+        refresh: Callable[[], None],
     ) -> None:
         self._broker = broker
         self._clock = clock
+        self._wall = wall
         self._window = Window()
         self._read_back: ReadBack[int, None] = ReadBack(broker, clock, counts, refresh)
         self._under_way: Shared[int, bool] = Shared()
@@ -95,7 +102,7 @@ class Publisher:
         return True
 
     async def _append(self, stream: Stream, key: int, content: Content, until: float) -> None:
-        time = int(self._clock.seconds() * 1000)
+        time = self._wall.milliseconds()
         body = content.record(time)
         await self._read_back.append(stream, key, body, content.id, time, until)
 

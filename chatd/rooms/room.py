@@ -63,7 +63,7 @@ class Room:
         self._reader = RecordReader(node.metrics)
         self._gone = gone
         self._audience = Audience()
-        self._publisher = Publisher(node.broker, node.clock, node.counts, self._refresh)
+        self._publisher = Publisher(node.broker, node.clock, node.wall, node.counts, self._refresh)
         self._following: IFollowing | None = None
         self._level: Waiters[None] = Waiters()
         self._truncated = False
@@ -273,7 +273,7 @@ class Room:
 
     def oldest(self) -> int:
         """The time (milliseconds) before which messages have expired."""
-        return int((self.node.clock.seconds() - self.node.retention.age) * 1000)
+        return self.node.wall.oldest(self.node.retention.age)
 
     @property
     def known(self) -> bool:

@@ -7,6 +7,7 @@ from attrs import frozen
 from chatd.brokers.interfaces import NoSuchStream, Unavailable
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import bad_request
+from chatd.protocol.timestamps import FIRST, LAST, parse_time
 from chatd.rooms.room import Room
 
 #: ``last`` asks for at most this many messages.
@@ -55,6 +56,11 @@ def check_last(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_LAST:
         return value
     raise bad_request(f"last is a whole number from 0 to {MAX_LAST}.")
+
+
+def since(value: object) -> Since:
+    """``since`` as a client gave it: an RFC 3339 time."""
+    return Since(min(max(parse_time(value), FIRST), LAST))
 
 
 async def find(room: Room, start: Start) -> Place:

@@ -21,6 +21,7 @@ from chatd.rooms.history import Archive
 from chatd.rooms.registry import Rooms
 from chatd.service.chat import Chat
 from chatd.telemetry.metrics import Metrics
+from chatd.timing.wall import WallClock
 
 
 @frozen
@@ -42,13 +43,15 @@ def compose(
     metrics: Metrics,
     retention: Retention,
     *,
+    wall: WallClock | None = None,
     max_text: int = 16 * 1024,
     presence_limit: int = PRESENCE_LIMIT,
     cache_bytes: int = RECENT_TOTAL,
 ) -> Domain:
     """The domain of the node called ``name``, on ``broker`` (an `IBroker`). Sizes in bytes;
-    ``presence_limit`` in members of a room."""
+    ``presence_limit`` in members of a room. Without ``wall`` the time of day is the clock's."""
     presence = Presence(clock, name, presence_limit)
+    wall = wall or WallClock(clock)
 
     def noted(counter: Counter) -> Callable[[], None]:
         """Counts what was mended; what befell one record may befall the directory's."""
@@ -60,10 +63,10 @@ def compose(
         return note
 
     counts = Counts(noted(metrics.false_confirms), noted(metrics.resent))
-    directory = Directory(broker, clock, counts, metrics.bad_events.inc)
+    directory = Directory(broker, clock, counts, metrics.bad_events.inc, wall)
     readiness = Readiness(directory, clock)
     archive, budget = Archive(broker, clock), Budget(cache_bytes)
-    context = Node(broker, clock, archive, budget, retention, metrics, counts)
+    context = Node(broker, clock, wall, archive, budget, retention, metrics, counts)
     rooms = Rooms(context, directory)
     presence.show_to(rooms)
     chat = Chat(clock, directory, rooms, presence, max_text)

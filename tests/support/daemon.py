@@ -164,6 +164,11 @@ class Daemon:
             time.sleep(0.05)
 
     def _ready(self) -> bool:
+        """Whether it counts as started."""
+        return self.is_ready()
+
+    def is_ready(self) -> bool:
+        """What ``/readyz`` says."""
         try:
             with _open(self.url("/readyz"), timeout=5) as response:
                 return bool(response.status == 200)

@@ -14,6 +14,7 @@ from chatd.config import preflight
 from chatd.config.options import Options
 from chatd.errors import StartError
 from chatd.tap import ChatService
+from chatd.timing.wall import WallClock
 
 
 class FourthBrokerTests(SynchronousTestCase):
@@ -34,9 +35,11 @@ class FourthBrokerTests(SynchronousTestCase):
         if not address.partition(":")[2]:
             raise ValueError("toy: needs a colour")
 
-    def _make(self, reactor: Any, address: str, retention: Retention) -> MemoryBroker:
+    def _make(
+        self, reactor: Any, wall: WallClock, address: str, retention: Retention
+    ) -> MemoryBroker:
         self.made.append((address, retention))
-        return MemoryBroker(reactor, retention)
+        return MemoryBroker(reactor, retention, wall=wall)
 
     def _preflight(self, address: str) -> None:
         if address == "toy:broken":

@@ -14,10 +14,9 @@ from chatd.directory.directory import Directory
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.json import dump
 from chatd.protocol.messages import Content
-from chatd.protocol.timestamps import parse_time
 from chatd.rooms.catch_up import Turns
 from chatd.rooms.room import Attachment
-from chatd.rooms.start_position import Last
+from chatd.rooms.start_position import Last, since
 from tests.support.world import World
 
 #: Valid RFC 3339, but in a year that UTC cannot write with four digits.
@@ -52,11 +51,10 @@ class OddTimeTests(TestCase):
         self.world.advance(2)
         self.assertEqual(bob.texts, [str(n) for n in range(1300)])
 
-    def test_it_is_no_time_for_a_client_either(self) -> None:
-        for time in BEYOND:
-            with self.assertRaises(ChatError) as caught:
-                parse_time(time)
-            self.assertIs(caught.exception.code, Code.BAD_REQUEST)
+    def test_a_client_may_ask_from_there(self) -> None:
+        self.world.store("lobby", "before")
+        texts = [self.world.join("lobby", f"u{n}", since(BEYOND[n])).texts for n in range(2)]
+        self.assertEqual(texts, [[], ["before"]])
 
 
 class LostStreamTests(TestCase):

@@ -18,7 +18,7 @@ from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.json import dump, load_object
 from chatd.protocol.messages import CONTENT_BYTES, BadRecord, Content, check_content, read_message
 from chatd.protocol.names import message_id, room_name, user_name
-from chatd.protocol.timestamps import format_time, parse_time
+from chatd.protocol.timestamps import FIRST, LAST, format_time, parse_time
 
 T = TypeVar("T")
 
@@ -243,12 +243,51 @@ class TimeTests(SynchronousTestCase):
             "2026-11-01T12:00:00Z",
             "2026-11-01T12:00:00.000Z",
             "2026-11-01T13:00:00+01:00",
-            "2026-11-01T13:00:00 01:00",  # a plus that a URL turned into a space
+            "2026-11-01t12:00:00z",
             "2026-11-01T12:00:00.000000Z",
+            "2026-11-01T12:00:00." + "0" * 500 + "Z",
+            "2026-11-01T12:00:00-00:00",
+            "2026-11-02T11:59:00+23:59",
         ):
             self.assertEqual(parse_time(text), noon, text)
-        for text in ("2026-11-01", "2026-11-01T12:00:00", "12:00:00Z", "now", "", "9" * 50):
+
+    def test_what_is_no_date_time_of_rfc_3339(self) -> None:
+        for text in (
+            *("2026-11-01", "2026-11-01T12:00:00", "12:00:00Z", "now", "", "9" * 50),
+            # what ISO 8601 allows beyond it: week dates, ordinal dates, basic forms, commas,
+            # parts left out, the day's end, long years, any separator
+            *("2026-W44-7T12:00:00Z", "2026-305T12:00:00Z", "20261101T120000Z"),
+            *("2026-11-01T12:00:00,5Z", "2026-11-01T12:00Z", "2026-11-01T12Z"),
+            *("2026-11-01T24:00:00Z", "+2026-11-01T12:00:00Z", "02026-11-01T12:00:00Z"),
+            *("2026-11-01 12:00:00Z", "2026-11-01_12:00:00Z", "2026-11-01T12:00:00 01:00"),
+            *("2026-11-01T12:00:00+0100", "2026-11-01T12:00:00+01", "2026-11-01T12:00:00.Z"),
+            *("2026-11-01T12:00:00+24:00", "2026-11-01T12:00:00+01:60", "2026-11-01T12:60:00Z"),
+            *("2026-11-01T12:00:61Z", "2026-13-01T12:00:00Z", "2026-02-29T12:00:00Z"),
+            *(" 2026-11-01T12:00:00Z", "2026-11-01T12:00:00Z\n", "２026-11-01T12:00:00Z"),
+        ):
             self.assertIsNone(checked(parse_time, text), text)
+
+    def test_a_fraction_is_rounded_up(self) -> None:
+        """So nothing from before the time is at or after it."""
+        for fraction, ms in ((".5", 500), (".0001", 1), (".9999", 1000), (".12300", 123)):
+            self.assertEqual(parse_time(f"1970-01-01T00:00:00{fraction}Z"), ms, fraction)
+
+    def test_leap_seconds(self) -> None:
+        """RFC 3339, section 5.8, and appendix D: whatever the zone, at the end of a UTC month."""
+        midnight = parse_time("1991-01-01T00:00:00Z")
+        for text in (
+            *("1990-12-31T23:59:60Z", "1990-12-31T15:59:60-08:00", "1991-01-01T05:29:60+05:30"),
+        ):
+            self.assertEqual(parse_time(text), midnight, text)
+        self.assertEqual(parse_time("1990-12-31T23:59:60.5Z"), midnight + 500)
+        self.assertIsNotNone(checked(parse_time, "9999-12-31T23:59:60Z"))
+        for text in ("1990-12-31T22:59:60Z", "1990-12-30T23:59:60Z", "1990-12-31T23:59:60-08:00"):
+            self.assertIsNone(checked(parse_time, text), text)
+
+    def test_the_first_and_the_last_year(self) -> None:
+        self.assertEqual(parse_time("0000-03-01T00:00:00Z") - FIRST, -306 * 86_400_000)
+        self.assertEqual(parse_time("0001-01-01T00:00:00Z"), FIRST)
+        self.assertEqual(parse_time("9999-12-31T23:59:59.999Z"), LAST)
 
 
 class ContentTests(SynchronousTestCase):

@@ -31,6 +31,7 @@ from chatd.brokers.interfaces import (
 )
 from chatd.brokers.local_fanout import LocalFanout
 from chatd.brokers.memory.log import Following, Log, State
+from chatd.timing.wall import WallClock
 
 T = TypeVar("T")
 
@@ -41,8 +42,11 @@ ANNOUNCED = 1000
 class _World:
     """The streams, and all brokers (one a node) that share them."""
 
-    def __init__(self, clock: IReactorTime, retention: Retention, skip: int) -> None:
+    def __init__(
+        self, wall: WallClock, clock: IReactorTime, retention: Retention, skip: int
+    ) -> None:
         self.clock = clock
+        self._wall = wall
         self.nodes: list[MemoryBroker] = []
         self.announced: deque[tuple[str, str, bytes]] = deque(maxlen=ANNOUNCED)
         self._retention = retention
@@ -131,7 +135,9 @@ class _World:
         return log.entries[place].record.offset if place < len(log.entries) else log.last + 1
 
     def _now(self) -> int:
-        return int(self.clock.seconds() * 1000)
+        """The time (milliseconds) from which retention counts back."""
+        age = self._retention.age
+        return self._wall.oldest(age) + age * 1000
 
 
 def _do(work: Callable[[], Any], done: Deferred[Any]) -> Callable[[], None]:
@@ -157,9 +163,12 @@ class MemoryBroker(LocalFanout, Service):
         retention: Retention | None = None,
         skip: int = 0,
         world: _World | None = None,
+        wall: WallClock | None = None,
     ) -> None:
         super().__init__(clock)
-        self._world = world or _World(clock, retention or Retention(), skip)
+        self._world = world or _World(
+            wall or WallClock(clock), clock, retention or Retention(), skip
+        )
         self._world.nodes.append(self)
         self._away = False
         self._followings: dict[Stream, list[Following]] = {}

@@ -7,6 +7,7 @@ from typing import Any
 from chatd.brokers.interfaces import Retention
 from chatd.brokers.kinds import Kind
 from chatd.brokers.memory.broker import MemoryBroker
+from chatd.timing.wall import WallClock
 
 
 def _check(address: str) -> None:
@@ -14,8 +15,8 @@ def _check(address: str) -> None:
         raise ValueError("memory: takes nothing after the colon")
 
 
-def _make(reactor: Any, address: str, retention: Retention) -> MemoryBroker:
-    return MemoryBroker(reactor, retention)
+def _make(reactor: Any, wall: WallClock, address: str, retention: Retention) -> MemoryBroker:
+    return MemoryBroker(reactor, retention, wall=wall)
 
 
 MEMORY = Kind(("memory",), "memory:", _check, _make)

@@ -36,6 +36,7 @@ from chatd.brokers.rabbitmq.publisher import PRESENCE, Publishing, declare_excha
 from chatd.brokers.rabbitmq.queues import Streams
 from chatd.brokers.rabbitmq.reader import Reading
 from chatd.brokers.rabbitmq.shared_channels import Lanes
+from chatd.timing.wall import WallClock
 
 #: Tasks at once on the broker: pieces being read, streams being made or deleted.
 READERS, MAKERS = 8, 8
@@ -48,14 +49,21 @@ class AMQPBroker(MultiService):
     exact = False
     _log = Logger()
 
-    def __init__(self, reactor: Any, url: BrokerURL, retention: Retention | None = None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        url: BrokerURL,
+        retention: Retention | None = None,
+        wall: WallClock | None = None,
+    ) -> None:
         super().__init__()
         self.clock = reactor
+        self.wall = wall or WallClock(reactor)
         self.lanes: Lanes | None = None
         self._readers = ChannelPool(reactor, READERS)
         self._makers = ChannelPool(reactor, MAKERS)
         self._publishing = Publishing(reactor)
-        self._reading = Reading(reactor, self._readers, self._publishing)
+        self._reading = Reading(self.wall, self._readers, self._publishing)
         self._streams = Streams(self._makers, retention or Retention())
         self._followings: dict[Following, None] = {}
         self._handlers: list[Callable[[bytes], None]] = []

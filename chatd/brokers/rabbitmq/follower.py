@@ -22,6 +22,7 @@ from chatd.brokers.interfaces import IFollower, IFollowing, NoSuchStream, Stream
 from chatd.brokers.rabbitmq.consumer import Attachment
 from chatd.brokers.rabbitmq.records import is_fence, records
 from chatd.brokers.rabbitmq.shared_channels import Lane, Lanes
+from chatd.timing.wall import WallClock
 
 #: Seconds between attempts, at most.
 LONGEST = 5.0
@@ -45,6 +46,7 @@ class Helper(Protocol):
     """What a following needs of its broker."""
 
     clock: IReactorTime
+    wall: WallClock
     #: None while the broker is away.
     lanes: Lanes | None
 
@@ -227,7 +229,7 @@ class Following:
             batch = [one for one in batch if one.offset > seen]
         if not batch:
             return
-        fresh = records(batch, self.stream, int(self._helper.clock.seconds() * 1000))
+        fresh = records(batch, self.stream, self._helper.wall.milliseconds())
         self._seen = batch[-1].offset
         if fresh:
             self._end = fresh[-1].offset

@@ -9,6 +9,7 @@ from typing import Any
 
 from chatd.brokers.interfaces import Retention
 from chatd.brokers.kinds import Kind
+from chatd.timing.wall import WallClock
 
 
 def _check(address: str) -> None:
@@ -17,11 +18,11 @@ def _check(address: str) -> None:
     BrokerURL.parse(address)
 
 
-def _make(reactor: Any, address: str, retention: Retention) -> Any:
+def _make(reactor: Any, wall: WallClock, address: str, retention: Retention) -> Any:
     from chatd.amqp.url import BrokerURL
     from chatd.brokers.rabbitmq.broker import AMQPBroker
 
-    return AMQPBroker(reactor, BrokerURL.parse(address), retention)
+    return AMQPBroker(reactor, BrokerURL.parse(address), retention, wall=wall)
 
 
 RABBITMQ = Kind(

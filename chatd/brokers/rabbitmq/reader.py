@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from chatd.amqp.channel import Channel, Reason
@@ -24,6 +23,7 @@ from chatd.brokers.rabbitmq.records import is_fence, records
 from chatd.protocol.errors import ChatError
 from chatd.protocol.json import load_object
 from chatd.protocol.timestamps import parse_time
+from chatd.timing.wall import WallClock
 
 #: Seconds by which clocks of chatd nodes and of the broker may differ.
 SKEW = 5
@@ -105,8 +105,8 @@ class _Reader:
 class Reading:
     """What a broker is asked about streams, other than to follow them."""
 
-    def __init__(self, clock: IReactorTime, pool: ChannelPool, publishing: Publishing) -> None:
-        self._clock = clock
+    def __init__(self, wall: WallClock, pool: ChannelPool, publishing: Publishing) -> None:
+        self._wall = wall
         self._pool = pool
         self._publishing = publishing
 
@@ -151,7 +151,7 @@ class Reading:
         return _newest(gathered)
 
     def _now(self) -> int:
-        return int(self._clock.seconds() * 1000)
+        return self._wall.milliseconds()
 
 
 class _Finder(_Reader):

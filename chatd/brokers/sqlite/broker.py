@@ -38,6 +38,7 @@ from chatd.brokers.sqlite.reader import Page, Reader
 from chatd.brokers.sqlite.schema import Lock, cannot_use, prepare
 from chatd.brokers.sqlite.threads import GroupCommit, Health, Lane
 from chatd.brokers.sqlite.writer import Append, Changes, Create, Delete, Writer
+from chatd.timing.wall import WallClock
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -77,9 +78,16 @@ class SQLiteBroker(LocalFanout, Service):
     exact = True
     _log = Logger()
 
-    def __init__(self, reactor: Any, path: str, retention: Retention | None = None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        path: str,
+        retention: Retention | None = None,
+        wall: WallClock | None = None,
+    ) -> None:
         super().__init__(reactor)
         self._reactor = reactor
+        self._wall = wall or WallClock(reactor)
         # Two names of one file must meet in one lock; and a daemon changes its directory.
         self._path = os.path.realpath(path)
         self._retention = retention if retention is not None else Retention()
@@ -232,7 +240,7 @@ class SQLiteBroker(LocalFanout, Service):
         return 0 if stream == DIRECTORY else self._oldest()
 
     def _oldest(self) -> int:
-        return int(self._reactor.seconds() * 1000) - self._retention.age * 1000
+        return self._wall.oldest(self._retention.age)
 
     # -- followers
 

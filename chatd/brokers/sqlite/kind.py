@@ -9,6 +9,7 @@ from chatd.brokers.interfaces import Retention
 from chatd.brokers.kinds import Kind
 from chatd.brokers.sqlite.broker import SQLiteBroker
 from chatd.brokers.sqlite.schema import Lock
+from chatd.timing.wall import WallClock
 
 
 def _path(address: str) -> str:
@@ -20,8 +21,8 @@ def _check(address: str) -> None:
         raise ValueError("sqlite: needs a file, such as sqlite:chatd.sqlite")
 
 
-def _make(reactor: Any, address: str, retention: Retention) -> SQLiteBroker:
-    return SQLiteBroker(reactor, _path(address), retention)
+def _make(reactor: Any, wall: WallClock, address: str, retention: Retention) -> SQLiteBroker:
+    return SQLiteBroker(reactor, _path(address), retention, wall=wall)
 
 
 def _preflight(address: str) -> None:

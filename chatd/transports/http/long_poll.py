@@ -27,7 +27,7 @@ async def held_poll(
         if poller:
             pollers.seen(identity, name, address)
         if identity.expires is not None:
-            wait = min(wait, max(0.0, identity.expires - call.door.clock.seconds()))
+            wait = min(wait, max(0.0, identity.expires - call.door.wall.seconds()))
         found = await call.with_client(pollers.chat.poll(identity, name, start, limit, wait))
         if wait and not found.messages:
             call.door.check_expiry(identity)

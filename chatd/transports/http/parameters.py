@@ -6,8 +6,7 @@ import re
 
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import bad_request
-from chatd.protocol.timestamps import parse_time
-from chatd.rooms.start_position import After, Last, Now, Since, Start, check_last
+from chatd.rooms.start_position import After, Last, Now, Start, check_last, since
 from chatd.transports.http.router import Call
 
 LIMIT = 100
@@ -40,7 +39,8 @@ def start_of(call: Call) -> Start:
     if "last" in given:
         return Last(check_last(_whole("last", given["last"])))
     if "since" in given:
-        return Since(parse_time(given["since"]))
+        # a "+" that stands in a query as it is means a space to some; in no time there is one
+        return since(given["since"].replace(" ", "+"))
     return Now()
 
 

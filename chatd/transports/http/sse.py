@@ -19,6 +19,7 @@ from chatd.service.chat import Chat
 from chatd.service.session import Joined, Session
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.timer_wheel import Deadline
+from chatd.timing.wall import Alarm
 from chatd.transports.come_back import come_back
 from chatd.transports.encodings import EVENT_STREAM
 from chatd.transports.http.parameters import start_of
@@ -130,7 +131,7 @@ class Stream:
         self._request: Request = call.request
         self._deadlines = call.door.deadlines
         self._next_comment: Deadline | None = None
-        self._expiry: Deadline | None = None
+        self._expiry: Alarm | None = None
         self._draining = True
         self._finished = False
 
@@ -152,8 +153,7 @@ class Stream:
             joined.subscription.gap()
         self._keep_alive()
         self._request.when_client_ends(self.end)
-        if self.identity.expires is not None:
-            self._expiry = self._deadlines.at(self.identity.expires, self.end)
+        self._expiry = self._call.door.at_expiry(self.identity, self.end)
         joined.subscription.resume()
         if _event_source(self._call):
             self._tell_position(joined)

@@ -14,8 +14,7 @@ from chatd.protocol.errors import ChatError, Code, bad_request
 from chatd.protocol.json import load_object
 from chatd.protocol.messages import CONTENT_BYTES
 from chatd.protocol.names import room_name
-from chatd.protocol.timestamps import parse_time
-from chatd.rooms.start_position import After, Last, Now, Since, Start, check_last
+from chatd.rooms.start_position import After, Last, Now, Start, check_last, since
 from chatd.service.session import MAX_ROOMS
 from chatd.transports.websocket.connection import Connection
 from chatd.transports.websocket.subprotocol import BaseDialect
@@ -143,7 +142,7 @@ class ChatV1(BaseDialect):
             raise bad_request("Give the token as a string.")
         if self._door.tokens is None:
             raise bad_request("There are no tokens in open mode.")
-        identity = self._door.tokens.verify(token, self._door.clock.seconds())
+        identity = self._door.tokens.verify(token, self._door.wall.seconds())
         if identity.user != self.session.identity.user:
             raise ChatError(
                 Code.FORBIDDEN, "The token is another user's; open a connection for it."
@@ -166,7 +165,7 @@ def _start(frame: dict[str, Any]) -> Start:
     value = frame[given[0]]
     if given[0] == "after":
         return After(Cursor.parse(value))
-    return Last(check_last(value)) if given[0] == "last" else Since(parse_time(value))
+    return Last(check_last(value)) if given[0] == "last" else since(value)
 
 
 def _utf8(frame: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from chatd.access.rate_limit import BAD_IN_A_ROW
 from chatd.protocol.errors import ChatError, Code
 from chatd.rooms.interfaces import IEncoding, ISubscriber
 from chatd.service.session import Session
-from chatd.timing.timer_wheel import Deadline
+from chatd.timing.wall import Alarm
 from chatd.transports.encodings import WEBSOCKET
 from chatd.transports.websocket.connection import Connection
 
@@ -62,7 +62,7 @@ class BaseDialect(ABC):
         )
         self._publishes = self._door.rate.bucket()
         self._bad = 0
-        self._expiry: Deadline | None = None
+        self._expiry: Alarm | None = None
 
     def drained(self) -> None:
         """See `chatd.transports.websocket.connection.Dialect`."""
@@ -86,8 +86,7 @@ class BaseDialect(ABC):
         """Close when the token of this session runs out."""
         if self._expiry is not None:
             self._expiry.cancel()
-        if self.session.identity.expires is not None:
-            self._expiry = self._door.deadlines.at(self.session.identity.expires, self._expired)
+        self._expiry = self._door.at_expiry(self.session.identity, self._expired)
 
     def _expired(self) -> None:
         self._tell(ChatError(Code.UNAUTHORIZED, "The token has expired; connect with a new one."))

@@ -1,0 +1,39 @@
+"""A time of day that tests set, for real processes: libfaketime, of Debian's ``faketime``."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+
+class TimeOfDay:
+    """What `env` makes a process believe; its monotonic clocks stay as they are."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="chatd-test-")
+        self._file = Path(self._folder.name) / "offset"
+        [library] = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
+        self.env = {
+            "LD_PRELOAD": str(library),
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+        self.ahead = 0
+        self.set(0)
+
+    def set(self, ahead: int) -> None:
+        """Let it be ``ahead`` seconds of the true time from now on."""
+        self.ahead = ahead
+        new = self._file.with_suffix(".new")
+        new.write_text(f"{ahead:+d}\n")
+        new.rename(self._file)  # at no moment it is empty
+
+    def seconds(self) -> float:
+        """What those processes read now, in seconds since the epoch."""
+        return time.time() + self.ahead
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._folder.cleanup()
