@@ -31,6 +31,7 @@ from chatd.rooms.start_position import Now
 from chatd.service.chat import Chat
 from chatd.service.session import Session
 from chatd.tap import ChatService, Options
+from tests.support.publishing import publish
 from tests.support.rabbit import Node
 from tests.support.waiting import until
 
@@ -132,7 +133,7 @@ async def bench(reactor: Any, node: Node, number: int) -> None:
         f"RabbitMQ: {memory(node.process.pid):.0f} MB, {descriptors(node)} descriptors;"
         f" this process: {memory('self'):.0f} MB"
     )
-    await each(chat.publish(Identity("ann"), room, "before") for room in rooms)
+    await each(publish(chat, "ann", room, "before") for room in rooms)
     watch.tell("a message in each")
     await deferToThread(node.stop)
     watch.tell("stopping RabbitMQ")
@@ -142,7 +143,7 @@ async def bench(reactor: Any, node: Node, number: int) -> None:
     level = [chat.directory.get(room) for room in rooms]
     await until(lambda: all(map(chat.rooms.get, level)), PATIENCE)
     watch.tell("until all rooms are level again")
-    await each(chat.publish(Identity("ann"), room, "after") for room in rooms)
+    await each(publish(chat, "ann", room, "after") for room in rooms)
     await until(lambda: all(m.got.endswith(b"after\n") for m in members), PATIENCE)
     watch.tell("a message in each")
     assert all(m.got == b"before\nafter\n" for m in members)

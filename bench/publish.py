@@ -69,7 +69,10 @@ async def round_of(domain: Domain, count: int, together: int) -> float:
     before = time.process_time()
     for _ in range(count // together):
         publishes: list[Deferred[Any]] = [
-            Deferred.fromCoroutine(domain.chat.publish(ann, "bench", TEXT)) for _ in range(together)
+            Deferred.fromCoroutine(
+                domain.chat.publish(ann, domain.chat.publication(ann, "bench", TEXT))
+            )
+            for _ in range(together)
         ]
         await gatherResults(publishes)
     return (time.process_time() - before) / count * 1e6

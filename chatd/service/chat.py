@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from secrets import token_hex
 
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
@@ -16,8 +15,8 @@ from chatd.directory.refusal import unavailable
 from chatd.presence.board import Presence
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError, Code
-from chatd.protocol.messages import Content, Message, check_content
-from chatd.protocol.names import message_id, room_name
+from chatd.protocol.messages import Message
+from chatd.protocol.publication import Publication
 from chatd.rooms.history import Earlier
 from chatd.rooms.look_back import look_back
 from chatd.rooms.registry import Rooms, allowed
@@ -25,8 +24,6 @@ from chatd.rooms.repeats import Repeats
 from chatd.rooms.room import Room
 from chatd.rooms.start_position import After, Now, Place, Start, find
 
-#: Random bytes in an id that the server makes: nobody can have used it before.
-ID_BYTES = 16
 #: Bytes of message objects after which an answer is full, whatever its limit.
 ANSWER_BYTES = 4 * 1024 * 1024
 
@@ -87,31 +84,32 @@ class Chat:
 
     # -- publishing --------------------------------------------------------------------------------
 
-    async def publish(
+    def publication(
         self,
         identity: Identity,
-        room: object,
+        room: str,
         text: object,
         data: object = None,
         id: object = None,
-        sender: Hashable | None = None,
         after: object = None,
+    ) -> Publication:
+        """What ``identity`` sent to ``room``, checked; see `Publication.parse`."""
+        user, most = identity.user, self.max_text
+        return Publication.parse(room, user, text, data, id, after, max_text=most)
+
+    async def publish(
+        self, identity: Identity, publication: Publication, sender: Hashable | None = None
     ) -> Receipt:
-        """Publish what a client sent, unchecked as it is. The message is safe when this returns.
-        What one ``sender`` publishes to a room is stored in the order of the calls. With a repeat,
-        ``after`` is the cursor up to which its sender had read when it first sent it.
+        """Publish a message; it is safe when this returns. What one ``sender`` publishes to a room
+        is stored in the order of the calls.
 
         `ChatError` unavailable names the message's id, and says whether nothing was stored.
         """
-        name = room_name(room)
-        fresh = id is None
-        key = token_hex(ID_BYTES) if fresh else message_id(id)
-        checked, more = check_content(text, data, self.max_text)
-        content = Content(identity.user, key, checked, more, fresh)
-        place = None if fresh or after is None else Cursor.parse(after)
+        name, content, after = publication.room, publication.content, publication.after
+        key = content.id
         try:
             there = await self._room_to_write(identity, name)
-            if place is not None and await self._repeats.stored(there, content, place):
+            if after is not None and await self._repeats.stored(there, content, after):
                 return Receipt(key, new=False)
             new = await there.publish(content, sender)
         except Unavailable as e:

@@ -15,7 +15,7 @@ from chatd.directory.refusal import unavailable
 from chatd.presence.board import Members
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError, Code, bad_request
-from chatd.protocol.names import room_name
+from chatd.protocol.publication import Publication
 from chatd.rooms.interfaces import ISubscriber
 from chatd.rooms.start_position import Start, find
 from chatd.rooms.subscription import Subscription
@@ -97,18 +97,14 @@ class Session:
             subscription, subscription.cursor, self.chat.presence.members(name), place.gap
         )
 
-    async def publish(
-        self, room: object, text: object, data: object, id: object, after: object = None
-    ) -> Receipt:
+    async def publish(self, publication: Publication) -> Receipt:
         """Publish to a room, joined or not; a join asked for before comes first."""
-        if self._turns and isinstance(room, str) and (name := room_name(room)) in self._turns:
-            return await self._in_turn(name, lambda: self._publish(room, text, data, id, after))
-        return await self._publish(room, text, data, id, after)
+        if publication.room in self._turns:
+            return await self._in_turn(publication.room, lambda: self._publish(publication))
+        return await self._publish(publication)
 
-    async def _publish(
-        self, room: object, text: object, data: object, id: object, after: object
-    ) -> Receipt:
-        return await self.chat.publish(self.identity, room, text, data, id, self, after)
+    async def _publish(self, publication: Publication) -> Receipt:
+        return await self.chat.publish(self.identity, publication, self)
 
     async def leave_in_turn(self, name: str) -> None:
         """Leave ``name`` after what was asked of it before."""

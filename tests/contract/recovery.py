@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
-from chatd.access.identity import Identity
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.messages import content_key
 from chatd.protocol.timestamps import format_time, parse_time
 from chatd.rooms.subscription import State
+from tests.support.publishing import publish
 from tests.support.serving import EventStream, Node, ServingTests, WebSocket, together
 from tests.support.waiting import pause, until
 
@@ -194,7 +194,7 @@ class RecoverySuite(ServingTests):
         await until(lambda: key in there._publisher._window)
 
     async def _publish(self, node: Node, text: str, room: str = "lobby") -> None:
-        await node.service.chat.publish(Identity("ann"), room, text, None, _id(text))
+        await publish(node.service.chat, "ann", room, text, _id(text))
 
     async def fill(self, node: Node, start: int, stop: int) -> None:
         """Publish many at once, in order."""

@@ -12,6 +12,7 @@ from chatd.brokers.interfaces import NotStored
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.messages import WINDOW, Content
 from chatd.rooms.repeats import SEARCHES, WAITING, Repeats
+from tests.support.publishing import publish
 from tests.support.serving import Node, ServingTests, together
 
 #: More than a room remembers ids of, and more than one page of a search.
@@ -33,9 +34,8 @@ class RepeatTests(ServingTests):
     async def fill(self, node: Node, count: int) -> None:
         """Say a lot, past the limits of any connection."""
         chat = node.service.chat
-        bob = Identity("bob")
         for _ in range(0, count, 100):
-            await together(*(chat.publish(bob, "lobby", "much") for _ in range(100)))
+            await together(*(publish(chat, "bob", "lobby", "much") for _ in range(100)))
 
     async def count(self, node: Node, cursor: str) -> int:
         """How often "once" is stored."""

@@ -38,6 +38,7 @@ from chatd.rooms.subscription import State, Subscription
 from chatd.service.domain import compose
 from chatd.service.session import Joined, Session
 from chatd.telemetry.metrics import Metrics
+from tests.support.publishing import publish
 
 T = TypeVar("T")
 
@@ -332,7 +333,7 @@ class World:
     ) -> bool:
         """Publish as a client does; whether it was new."""
         chat = self.sites[node].chat
-        receipt = self.do(chat.publish(Identity(user), room, text, None, id))
+        receipt = self.do(publish(chat, user, room, text, id))
         self.turn()
         return receipt.new
 

@@ -23,7 +23,6 @@ from hypothesis.stateful import (
 )
 from twisted.python.failure import Failure
 
-from chatd.access.identity import Identity
 from chatd.brokers.interfaces import Retention
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError, Code
@@ -31,6 +30,7 @@ from chatd.protocol.messages import WINDOW, Content
 from chatd.protocol.timestamps import parse_time
 from chatd.rooms.start_position import After, Last, Now, Since, Start
 from chatd.rooms.subscription import State
+from tests.support.publishing import publish
 from tests.support.world import Reader, World
 
 AGE = 100
@@ -131,7 +131,7 @@ class RoomMachine(RuleBasedStateMachine):
         for _ in range(number):
             id = f"m{next(self.numbers)}"
             chat = self.world.sites[node].chat
-            outcome = self.world.begin(chat.publish(Identity("ann"), "lobby", id, None, id))
+            outcome = self.world.begin(publish(chat, "ann", "lobby", id, id))
             self._wait(outcome)
             if isinstance(outcome[0], Failure):
                 assert self.away[node], "refused although the broker is there"
@@ -144,7 +144,7 @@ class RoomMachine(RuleBasedStateMachine):
         id = self.kept("m", back)
         if id is not None and not self.away[node]:
             chat = self.world.sites[node].chat
-            publishing = chat.publish(Identity("ann"), "lobby", id, None, id)
+            publishing = publish(chat, "ann", "lobby", id, id)
             assert not self.world.do(publishing).new
 
     @rule(number=st.sampled_from([1, 3, 600]))
@@ -178,7 +178,7 @@ class RoomMachine(RuleBasedStateMachine):
         self.world.room(node=node)
         id = f"m{next(self.numbers)}"
         chat = self.world.sites[node].chat
-        outcome = self.world.begin(chat.publish(Identity("ann"), "lobby", id, None, id))
+        outcome = self.world.begin(publish(chat, "ann", "lobby", id, id))
         assert not outcome
         if stored:
             self.add(id)

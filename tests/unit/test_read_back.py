@@ -8,12 +8,12 @@ from unittest import mock
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from chatd.access.identity import Identity
 from chatd.brokers.interfaces import DIRECTORY, NotStored
 from chatd.brokers.read_back import CONFIRM, SHOWN
 from chatd.protocol.errors import ChatError
 from chatd.rooms.publisher import PATIENCE
 from tests.support.lying_broker import LATE, Lie, LyingBroker
+from tests.support.publishing import publish
 from tests.support.world import World
 
 #: Seconds in which one lie is mended.
@@ -34,10 +34,8 @@ class ReadBackCase(TestCase):
         self.broker.lie = lambda stream, number, channel: lie if number < times else Lie.NONE
 
     def say(self, text: str, sender: object = None, user: str = "ann") -> list[Any]:
-        publish = self.world.sites[0].chat.publish(
-            Identity(user), "lobby", text, None, text, sender=sender
-        )
-        outcome = self.world.begin(publish)
+        chat = self.world.sites[0].chat
+        outcome = self.world.begin(publish(chat, user, "lobby", text, text, sender))
         self.world.turn()
         return outcome
 

@@ -10,7 +10,6 @@ from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from chatd.access.identity import Identity
 from chatd.brokers.interfaces import Retention, Unavailable
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import Code
@@ -20,6 +19,7 @@ from chatd.rooms.registry import SWEEP
 from chatd.rooms.room import IDLE, TAIL, Attachment
 from chatd.rooms.start_position import After, Last, Since
 from chatd.rooms.subscription import State
+from tests.support.publishing import publish
 from tests.support.world import Reader, World
 
 
@@ -86,7 +86,7 @@ class PublishTests(RoomCase):
         room = self.world.room()
         with mock.patch.object(room, "records"):
             error = self.world.error(
-                self.world.sites[0].chat.publish(Identity("ann"), "lobby", "hello", None, "k"),
+                publish(self.world.sites[0].chat, "ann", "lobby", "hello", "k"),
                 within=PATIENCE + 1,
             )
         frame = error.frame()
@@ -120,7 +120,7 @@ class PublishTests(RoomCase):
     def test_refused_while_the_broker_is_away(self) -> None:
         self.world.room()
         self.world.broker.interrupt()
-        error = self.world.error(self.world.sites[0].chat.publish(Identity("a"), "lobby", "x"))
+        error = self.world.error(publish(self.world.sites[0].chat, "a", "lobby", "x"))
         self.assertIs(error.code, Code.UNAVAILABLE)
         self.world.broker.resume()
         self.world.turn()
@@ -138,11 +138,11 @@ class PublishTests(RoomCase):
 
         with mock.patch.object(self.world.sites[1].broker, "create", create):
             for n in range(5):
-                self.world.begin(chat.publish(Identity("ann"), "lobby", f"m{n}"))
+                self.world.begin(publish(chat, "ann", "lobby", f"m{n}"))
             self.world.turn()
         for making in reversed(creating):
             making.callback(None)
-        self.world.begin(chat.publish(Identity("ann"), "lobby", "m5"))
+        self.world.begin(publish(chat, "ann", "lobby", "m5"))
         self.world.turn()
         self.assertEqual(self.resumed(), [f"m{n}" for n in range(6)])
 
@@ -460,7 +460,7 @@ class InterruptionTests(RoomCase):
         self.world.forget()
         self.world.broker.interrupt()
         chat = self.world.sites[0].chat
-        error = self.world.error(chat.publish(Identity("a"), "lobby", "x"), within=30)
+        error = self.world.error(publish(chat, "a", "lobby", "x"), within=30)
         self.assertIs(error.code, Code.UNAVAILABLE)
         self.world.broker.resume()
         self.world.turn()
@@ -551,7 +551,7 @@ class NewLifeTests(RoomCase):
         assert room._following is not None
         room._following.stop()  # our follower has not noticed
         self.world.do(self.world.broker.delete(self.world.stream()))
-        error = self.world.error(self.world.sites[0].chat.publish(Identity("a"), "lobby", "x"))
+        error = self.world.error(publish(self.world.sites[0].chat, "a", "lobby", "x"))
         self.assertIs(error.code, Code.UNAVAILABLE)
         self.assertTrue(self.world.say("lobby", "x"))
         self.assertEqual(self.resumed(), ["x"])

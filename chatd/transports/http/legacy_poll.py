@@ -64,7 +64,8 @@ class Poll:
         if len(rooms) > 1:
             raise bad_request("The body names another room than the URL; name one.")
         (name,) = rooms
-        receipt = await self._chat.publish(identity, name, value.get("message"))
+        publication = self._chat.publication(identity, name, value.get("message"))
+        receipt = await self._chat.publish(identity, publication)
         return Reply(200, {"id": receipt.id})
 
 

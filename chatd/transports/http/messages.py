@@ -84,9 +84,10 @@ class Messages:
             if not named:
                 admit_publish(call, identity)
         id = _one_id(content.id, call.header("idempotency-key"))
-        receipt = await self._chat.publish(
-            identity, name, content.text, content.data, id, after=content.after
+        publication = self._chat.publication(
+            identity, name, content.text, content.data, id, content.after
         )
+        receipt = await self._chat.publish(identity, publication)
         return Reply(201 if receipt.new else 200, {"id": receipt.id})
 
 

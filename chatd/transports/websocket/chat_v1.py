@@ -127,10 +127,11 @@ class ChatV1(BaseDialect):
 
     async def _message(self, frame: dict[str, Any]) -> dict[str, Any]:
         self._publishes.check(self._door.clock.seconds())
-        receipt = await self.session.publish(
-            *(frame.get(name) for name in ("room", "text", "data", "id", "after"))
-        )
-        return {"type": "ack", "room": room_name(frame["room"]), "id": receipt.id}
+        name = room_name(frame.get("room"))
+        said = (frame.get(part) for part in ("text", "data", "id", "after"))
+        publication = self.session.chat.publication(self.session.identity, name, *said)
+        receipt = await self.session.publish(publication)
+        return {"type": "ack", "room": name, "id": receipt.id}
 
     async def _typing(self, frame: dict[str, Any]) -> None:
         self.session.typing(room_name(frame.get("room")))

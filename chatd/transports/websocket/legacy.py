@@ -94,7 +94,9 @@ class Legacy(BaseDialect):
             url = self.connection.parameter("username")
             identity = self._door.identify(None, url, legacy=True, named=frame["username"])
         name = room_name(frame.get("roomname"), legacy=True)
-        await self.session.chat.publish(identity, name, frame.get("message"), sender=self.session)
+        chat = self.session.chat
+        publication = chat.publication(identity, name, frame.get("message"))
+        await chat.publish(identity, publication, sender=self.session)
 
     def drain(self, retry: int) -> None:
         """The original knows no goodbye but the close code."""
