@@ -19,9 +19,11 @@
 /**
  * @typedef {import('./client/types.js').Message} Message
  * @typedef {import('./client/types.js').Options} Options
+ * @typedef {import('./client/types.js').Patience} Patience
  * @typedef {import('./client/types.js').Page} Page
  * @typedef {import('./client/types.js').Position} Position
  * @typedef {import('./client/types.js').Presence} Presence
+ * @typedef {import('./client/types.js').RoomState} RoomState
  * @typedef {import('./client/types.js').State} State
  * @typedef {import('./client/types.js').Transport} Transport
  * @typedef {import('./client/types.js').Unsent} Unsent

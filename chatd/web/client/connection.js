@@ -156,6 +156,7 @@ export class Connection {
       } catch (error) {
         return this.#refused(noToken(error));
       }
+      if (this.closed.aborted || this.#parted) return end;
       this.#owner.authenticated();
       const { lived, ...rest } = await this.#carry(this.#make(level), level);
       end = rest;

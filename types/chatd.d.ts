@@ -1,0 +1,15 @@
+export { Chat } from "./client/chat.js";
+export { ChatError } from "./client/errors.js";
+export { EventParser } from "./client/links/events.js";
+export { Room } from "./client/room.js";
+export { newId } from "./client/wire.js";
+export type Message = import("./client/types.js").Message;
+export type Options = import("./client/types.js").Options;
+export type Patience = import("./client/types.js").Patience;
+export type Page = import("./client/types.js").Page;
+export type Position = import("./client/types.js").Position;
+export type Presence = import("./client/types.js").Presence;
+export type RoomState = import("./client/types.js").RoomState;
+export type State = import("./client/types.js").State;
+export type Transport = import("./client/types.js").Transport;
+export type Unsent = import("./client/types.js").Unsent;

@@ -1,0 +1,58 @@
+/**
+ * A connection to chatd that mends itself.
+ *
+ * @extends {Emitter<ChatEvents>}
+ */
+export class Chat extends Emitter<ChatEvents> {
+    /**
+     * @param {string | URL} url where chatd's chat page is, relative to this page
+     * @param {Options} [options]
+     */
+    constructor(url: string | URL, options?: Options);
+    /** Who we are; in token mode known once connected. */
+    get user(): string | undefined;
+    get state(): import("./types.js").State;
+    /** What was joined and not left. @returns {Room[]} */
+    get rooms(): Room[];
+    /**
+     * Join a room. Resolves once the server has let us in, however long it takes to reach it;
+     * rejects with a ChatError if it refuses. Each call gives a handle of its own, to be left by
+     * itself.
+     *
+     * @param {string} name
+     * @param {Position & Patience} [options]
+     * @returns {Promise<Room>}
+     */
+    join(name: string, options?: Position & Patience): Promise<Room>;
+    /**
+     * Connect, though nothing is joined yet; again after `disconnect`; at once if it is waiting for
+     * its next try. Resolves when online, rejects if the server refuses.
+     *
+     * @param {Patience} [options]
+     * @returns {Promise<void>}
+     */
+    connect(options?: Patience): Promise<void>;
+    /** Connect no more until `connect`. Rooms stay, and go on where they are then; messages wait. */
+    disconnect(): void;
+    /** Do not wait for the next try any longer. */
+    tryNow(): void;
+    /** Leave all rooms and close the connection for good. Unsent messages reject. */
+    close(): void;
+    #private;
+}
+export type Frame = import("./types.js").Frame;
+export type Options = import("./types.js").Options;
+export type Patience = import("./types.js").Patience;
+export type Position = import("./types.js").Position;
+export type State = import("./types.js").State;
+export type Unsent = import("./types.js").Unsent;
+export type ChatEvents = {
+    state: State;
+    /**
+     * what no promise tells: no token to be had, or one refused
+     */
+    error: ChatError;
+};
+import { Emitter } from './emitter.js';
+import { Room } from './room.js';
+import { ChatError } from './errors.js';

@@ -1,0 +1,16 @@
+/**
+ * A copy of `data` as JSON carries it. Throws a ChatError for what JSON cannot carry (circles,
+ * BigInt), what is no object, and what is too deep.
+ *
+ * @param {Record<string, unknown> | undefined} data
+ */
+export function copy(data: Record<string, unknown> | undefined): any;
+/**
+ * Throw a ChatError for a message that the server would refuse.
+ *
+ * @param {Unsent} unsent
+ * @param {Partial<Limits>} limits as far as the server has told them
+ */
+export function check({ room, id, text, data }: Unsent, limits: Partial<Limits>): void;
+export type Limits = import("./types.js").Limits;
+export type Unsent = import("./types.js").Unsent;

@@ -1,0 +1,36 @@
+/** @param {unknown} error @returns {ChatError} */
+export function asChatError(error: unknown): ChatError;
+/** @returns {ChatError} */
+export function closed(): ChatError;
+/**
+ * Throw TypeError for a name that nobody would look at: a slip of the pen is told, not ignored.
+ *
+ * @param {string} what kind of name
+ * @param {object} given its keys are the names
+ * @param {readonly string[]} known
+ */
+export function checkNames(what: string, given: object, known: readonly string[]): void;
+/**
+ * As `checkNames`, but a rejected promise: for functions that return one.
+ *
+ * @param {string} what @param {object} given @param {readonly string[]} known
+ * @returns {Promise<never> | undefined}
+ */
+export function misspelt(what: string, given: object, known: readonly string[]): Promise<never> | undefined;
+/** What goes wrong, as applications see it. */
+/** The server refused, or cannot be reached (`network`, `timeout`), or the client did
+ * (`closed`, `unsent_full`). `code` is otherwise one of the protocol's; `cause` is what was thrown
+ * underneath, where something was. */
+export class ChatError extends Error {
+    /**
+     * @param {string} code
+     * @param {string} text
+     * @param {number} [retry] milliseconds after which to try again, where the server said so
+     * @param {unknown} [cause]
+     */
+    constructor(code: string, text: string, retry?: number, cause?: unknown);
+    code: string;
+    retry: number | undefined;
+    /** Trying again later may help. */
+    get temporary(): boolean;
+}

@@ -1,0 +1,29 @@
+/**
+ * @typedef {import('./errors.js').ChatError} ChatError
+ * @typedef {import('./types.js').Message} Message
+ * @typedef {import('./types.js').Page} Page
+ */
+/** Messages kept for a reader that does not read; beyond them it reads on from the server. */
+export const FEED: 1000;
+/** One reader's place in a room. A reader that is slow is neither waited for nor buffered for
+ * without end: it falls behind, and then reads on from the server. */
+export class Feed {
+    /**
+     * @param {(after: string) => Promise<Page>} read a page of FEED messages
+     * @param {Message[]} first what to begin with
+     * @param {boolean} isWhole whether the room has no more
+     */
+    constructor(read: (after: string) => Promise<Page>, first: Message[], isWhole: boolean);
+    /** @param {Message} message */
+    push(message: Message): void;
+    /** The room has ended: what is here can still be read. @param {ChatError} [error] */
+    end(error?: ChatError): void;
+    /** The reader wants no more. */
+    stop(): void;
+    /** @returns {Promise<IteratorResult<Message, undefined>>} */
+    next(): Promise<IteratorResult<Message, undefined>>;
+    #private;
+}
+export type ChatError = import("./errors.js").ChatError;
+export type Message = import("./types.js").Message;
+export type Page = import("./types.js").Page;

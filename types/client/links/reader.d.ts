@@ -1,0 +1,36 @@
+/** One room, from a position on. */
+export class Reader {
+    /** @param {Way} way @param {string} room @param {Position} position */
+    constructor(way: Way, room: string, position: Position);
+    get stopped(): boolean;
+    stop(): void;
+    /** Ask anew from where we are: with a new token, or because others need the connection. */
+    restart(): void;
+    /**
+     * The room's frames, `joined` first; it comes when the way there has proved to work.
+     *
+     * @returns {AsyncGenerator<Frame, number | undefined>} returns the ms to wait when it has ended
+     */
+    frames(): AsyncGenerator<Frame, number | undefined>;
+    #private;
+}
+export type Frame = import("../types.js").Frame;
+export type Page = import("../types.js").Page;
+export type Position = import("../types.js").Position;
+export type Settings = import("../types.js").Settings;
+export type Wire = import("../wire.js").Wire;
+export type Share = import("./tabs.js").Share;
+/**
+ * How rooms are read; shared by all readers of a link.
+ */
+export type Way = {
+    wire: Wire;
+    options: Settings;
+    tabs: import("./tabs.js").Tabs;
+    streaming: boolean;
+    /**
+     * seconds that a poll asks to wait
+     */
+    wait: number;
+    isUp: () => boolean;
+};

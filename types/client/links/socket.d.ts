@@ -1,0 +1,33 @@
+/** One WebSocket for all rooms. */
+export class SocketLink {
+    /** @param {Wire} wire @param {Settings} options */
+    constructor(wire: Wire, options: Settings);
+    hooks: import("../types.js").Hooks;
+    isUp: boolean;
+    open(): void;
+    /** Whether it gets through at all. @returns {Promise<boolean>} */
+    works(): Promise<boolean>;
+    /** @param {string} room @param {Position} position */
+    join(room: string, position: Position): void;
+    /** @param {string} room */
+    leave(room: string): void;
+    /** @param {Unsent} unsent */
+    send({ room, id, text, data, after }: Unsent): void;
+    /** @param {string} room */
+    typing(room: string): void;
+    /** The wire has a new token. */
+    renew(): void;
+    get idle(): number;
+    /** Ask for an answer, and end if none comes: joining again where we are changes nothing.
+     * @param {string} room @param {Position} position */
+    check(room: string, position: Position): void;
+    close(): void;
+    #private;
+}
+export type End = import("../types.js").End;
+export type Frame = import("../types.js").Frame;
+export type Position = import("../types.js").Position;
+export type Settings = import("../types.js").Settings;
+export type Timer = import("../types.js").Timer;
+export type Unsent = import("../types.js").Unsent;
+export type Wire = import("../wire.js").Wire;
