@@ -128,6 +128,8 @@ class TestTokens:
         ann = visit("/?room=kitchen&user=ann", at=guarded.http)
         field = ann.page.get_by_label("Access token")
         expect(field).to_be_focused()
+        expect(ann.page.get_by_role("alert")).to_contain_text("Open the link you were given")
+        expect(field).not_to_have_attribute("aria-invalid", "true")
         expect(ann.page.get_by_label("Your name")).to_be_hidden()
         field.fill("nonsense")
         ann.page.get_by_role("button", name="Join").click()

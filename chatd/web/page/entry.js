@@ -95,8 +95,15 @@ export class Entry {
     this.focus(field);
   }
 
+  /** Say what is needed, to someone who has not been refused. @param {string} words */
+  hint(words) {
+    this.#refusal.textContent = words;
+    this.#refusal.classList.add('hint');
+  }
+
   clear() {
     this.#refusal.textContent = '';
+    this.#refusal.classList.remove('hint');
     for (const input of Object.values(this.#fields)) {
       input.ariaInvalid = null;
       input.removeAttribute('aria-describedby');

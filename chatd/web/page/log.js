@@ -8,6 +8,7 @@
  */
 
 import { make } from './dom.js';
+import { SENT } from './message.js';
 import { key, Timeline } from './timeline.js';
 
 /**
@@ -134,7 +135,7 @@ export class Log {
 
   /** @param {string} id acknowledged; the message itself may have come already or not */
   sent(id) {
-    this.tell(id, 'Sent');
+    this.tell(id, SENT);
     if (this.#detached) this.discard(id);
   }
 

@@ -11,7 +11,7 @@ import { find } from './dom.js';
 import { Drawer } from './drawer.js';
 import { Entry } from './entry.js';
 import { Notice } from './notice.js';
-import { explain, explainEnd, REFUSED } from './refusals.js';
+import { explain, explainEnd, NEEDED, REFUSED } from './refusals.js';
 import { arrived, left, longest, setToken, start, token, tokens } from './settings.js';
 import { Visit } from './visit.js';
 
@@ -147,5 +147,6 @@ globalThis.addEventListener('hashchange', () => {
 
 const { atOnce, again, ...known } = start();
 entry.fill(known);
+if (tokens && !known.token) entry.hint(NEEDED);
 if (atOnce) void enter(again);
 else entry.focus();

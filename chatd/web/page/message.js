@@ -17,6 +17,9 @@ import { clockTime, wholeTime } from './times.js';
 const LONG = 2000;
 const TALL = 20;
 
+/** What became of a message that arrived. */
+export const SENT = 'Sent';
+
 /** Numbers the texts that are folded, so that their buttons can name them. */
 let folded = 0;
 
@@ -71,6 +74,7 @@ export function tellApart(element, user, label) {
  */
 export function tell(element, words, actions = []) {
   element.classList.toggle('failed', actions.length > 0);
+  element.classList.toggle('sent', words === SENT);
   const fate = element.querySelector('.fate');
   if (fate && (fate.textContent !== words || actions.length)) fate.replaceChildren(words, ...actions);
 }

@@ -9,7 +9,7 @@
  */
 
 import { make } from './dom.js';
-import { date, draw, tell, tellApart } from './message.js';
+import { date, draw, SENT, tell, tellApart } from './message.js';
 import { dayName, sameDay } from './times.js';
 
 /**
@@ -34,6 +34,8 @@ export class Timeline {
   /** @type {Row[]} ours that have not come back yet */
   #unsent = [];
   #authors;
+  /** @type {HTMLElement | null} ours that came last, whose arrival is shown */
+  #newest = null;
   #gap = false;
   /** @type {string | null} the message that the line "New" stands above */
   #divider = null;
@@ -73,6 +75,7 @@ export class Timeline {
       if (!placed) this.element.insertBefore(item.element, next);
       this.items.push(item);
       this.#meet(message);
+      if (this.#authors.isOurs(message)) this.#latest(item.element);
     }
     this.#dress(from);
     this.#dressUnsent();
@@ -140,7 +143,7 @@ export class Timeline {
   #item(message) {
     const place = this.#authors.isOurs(message) ? this.#find(message.id) : -1;
     const row = place < 0 ? this.#row(message) : this.#unsent.splice(place, 1)[0];
-    if (this.#authors.isOurs(message)) tell(row.element, 'Sent');
+    if (this.#authors.isOurs(message)) tell(row.element, SENT);
     date(row.element, message.time);
     const gap = this.#gap;
     this.#gap = false;
@@ -151,6 +154,13 @@ export class Timeline {
   #row(said) {
     const element = draw(said, this.#authors.isOurs(said), this.#authors.label(said));
     return { said, element, gap: false, began: 0 };
+  }
+
+  /** @param {HTMLElement} element */
+  #latest(element) {
+    this.#newest?.classList.remove('newest');
+    this.#newest = element;
+    element.classList.add('newest');
   }
 
   /** @param {Message} message */
