@@ -22,7 +22,14 @@ settings.load_profile("ci" if os.environ.get("CI") else "developer")
 
 #: Files that take longest, the longest first, so that none is left over at the end of a run in
 #: several processes.
-SLOW = ("test_browser", "test_proxies", "test_failures", "test_browser_client", "test_broker_amqp")
+SLOW = (
+    "test_browser",
+    "test_proxies",
+    "test_foreign_clients",
+    "test_failures",
+    "test_browser_client",
+    "test_broker_amqp",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

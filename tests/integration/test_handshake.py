@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from http import HTTPStatus
 
 from tests.support.serving import CLOSE, HTTP, Answer, Node, ServingTests, WebSocket, welcome
 
@@ -34,6 +35,7 @@ async def shake(node: Node, port: str, data: bytes) -> WebSocket:
     raw.send(data)
     http = HTTP(raw, "GET")
     answer = await http.head()
+    assert answer.phrase == HTTPStatus(answer.status).phrase
     if answer.status != 101:
         length = int(str(answer.header("content-length")))
         answer = Answer(answer.status, answer.headers, await raw.take(length))

@@ -337,6 +337,7 @@ class Answer:
     status: int
     headers: Headers = field(repr=False)
     body: bytes = b""
+    phrase: str = ""
 
     def header(self, name: str) -> str | None:
         """A header's value; several of one name joined by commas."""
@@ -373,7 +374,8 @@ class HTTP:
         for line in lines:
             name, _, value = line.partition(":")
             headers.addRawHeader(name, value.strip())
-        return Answer(int(first.split()[1]), headers)
+        _, status, phrase = first.split(" ", 2)
+        return Answer(int(status), headers, phrase=phrase)
 
     async def answer(self) -> Answer:
         """The whole answer."""

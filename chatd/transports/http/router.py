@@ -8,6 +8,7 @@ it is, and only then `Call.body` is waited for.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
+from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -281,7 +282,7 @@ class Api(Resource):
 
 def begin(request: Request, status: int, type: str, door: Door, headers: Mapping[str, str]) -> None:
     """Set the status and the headers every answer has; ``headers`` win."""
-    request.setResponseCode(status)
+    request.setResponseCode(status, HTTPStatus(status).phrase.encode("ascii"))
     request.setHeader(b"Content-Type", type.encode("ascii"))
     request.setHeader(b"Cache-Control", b"no-store, no-transform")
     request.setHeader(b"X-Content-Type-Options", b"nosniff")

@@ -6,10 +6,10 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Iterable
+from http import HTTPStatus
 
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
-from twisted.web.http import RESPONSES
 
 from chatd.protocol.errors import AGAIN, ChatError, Code, bad_request
 from chatd.protocol.json import dump
@@ -68,7 +68,7 @@ def refusal(status: int, error: ChatError, more: Iterable[tuple[str, object]] = 
         headers.append(("WWW-Authenticate", "Bearer"))
     if status == UPGRADE_REQUIRED:
         headers.append(("Upgrade", "websocket"))
-    head = [f"HTTP/1.1 {status} {RESPONSES.get(status, b'Refused').decode()}"]
+    head = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
     head += [f"{name}: {value}" for name, value in headers]
     return "\r\n".join([*head, "", ""]).encode("ascii") + body
 
