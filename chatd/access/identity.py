@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import field, frozen
+
+
+@frozen
+class Proof:
+    """What a token was verified with: enough to tell later, without the token, whether the keys
+    that there are then would verify it."""
+
+    alg: str
+    kid: str | None
+    #: Of the key (RFC 7638).
+    thumbprint: str = field(repr=False)
 
 
 @frozen
@@ -10,13 +21,14 @@ class Identity:
     """Who a caller is and what its token says it may do.
 
     ``rooms`` are exact names, or prefixes ending in ``*``; ``None`` means the token does not speak
-    of rooms. ``expires`` is in seconds since the epoch, ``None`` in open mode.
+    of rooms. ``expires`` is in seconds since the epoch, ``None`` in open mode, as is ``proof``.
     """
 
     user: str
     rooms: tuple[str, ...] | None = None
     admin: bool = False
     expires: float | None = None
+    proof: Proof | None = field(default=None, eq=False)
 
     def names(self, room: str) -> bool:
         """Whether the token's ``rooms`` claim names ``room``, in full or by a prefix."""

@@ -7,7 +7,7 @@ chooses how it is checked.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,11 @@ class Verifier:
     key: Key = field(repr=False)
     kid: str | None
     algorithms: tuple[str, ...]
+    #: RFC 7638.
+    thumbprint: str = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "thumbprint", self.key.thumbprint())
 
     def claims(self, token: str) -> dict[str, Any]:
         """The claims of a token this key signed. Raises what joserfc raises for any other."""
@@ -104,70 +109,114 @@ class Verifier:
         return jwt.decode(token, self.key, registry=registry).claims
 
 
-def _verifier(key: Key, path: str) -> Verifier | None:
-    if key.get("use", "sig") != "sig" or not (algorithms := _algorithms(key)):
-        return None
+class _Unusable(Exception):
+    """A key that tokens cannot be verified with; the text says why."""
+
+
+def _verifier(key: Key) -> Verifier:
+    """``key`` as one that verifies. Raises `_Unusable`."""
+    operations = key.get("key_ops")
+    if key.get("use", "sig") != "sig" or (operations is not None and "verify" not in operations):
+        raise _Unusable("is for something else than signatures")
+    if not (algorithms := _algorithms(key)):
+        raise _Unusable("can verify none of RS, ES, EdDSA and HS256, or not what its alg says")
     if isinstance(key, RSAKey) and key.public_key.key_size < RSA_BITS:
-        raise StartError(f"--token-key: {path} holds an RSA key of less than {RSA_BITS} bits")
+        raise _Unusable(f"is an RSA key of less than {RSA_BITS} bits")
     if not isinstance(key, OctKey) and key.is_private:
-        raise StartError(
-            f"--token-key: {path} holds a private key; give its public half"
-            " (openssl pkey -pubout) and keep the private one with the issuer"
-        )
+        raise _Unusable(f"is a private key; {_PUBLIC_HALF}")
     return Verifier(key, key.kid if key.get("kid") else None, algorithms)
 
 
-def _from_pem(content: bytes, path: str) -> Iterator[Key]:
+_PUBLIC_HALF = (
+    "give its public half (openssl pkey -pubout) and keep the private one with the issuer"
+)
+
+
+def _from_pem(content: bytes) -> Key:
     if b"PRIVATE KEY-----" in content:
-        raise StartError(
-            f"--token-key: {path} holds a private key; give its public half"
-            " (openssl pkey -pubout) and keep the private one with the issuer"
-        )
+        raise _Unusable(f"is a private key; {_PUBLIC_HALF}")
     if content.count(b"-----BEGIN ") != 1:
-        raise StartError(f"--token-key: {path} holds several PEM blocks; use a JWKS file for that")
+        raise _Unusable("is one of several PEM blocks; use a JWKS file for that")
     for kind in (RSAKey, ECKey, OKPKey):
         try:
-            yield kind.import_key(content)
-        except (JoseError, ValueError, TypeError, KeyError, UnsupportedAlgorithm):
+            return kind.import_key(content)
+        except _UNREADABLE:
             continue
+    raise _Unusable("is of no kind that can verify RS, ES or EdDSA")
 
 
-def _from_jwks(content: bytes, path: str) -> Iterator[Key]:
+def _from_secret(content: bytes) -> Key:
+    try:
+        return OctKey.import_key(content)
+    except ValueError:
+        raise _Unusable("is a public key; give it in PEM form") from None
+
+
+def _from_jwk(value: object) -> Key:
+    if not isinstance(value, dict):
+        raise _Unusable("is not a JSON object")
+    if not isinstance(value.get("kid", ""), str):
+        raise _Unusable("has a kid that is not a string")
+    try:
+        known = value.get("kty") in JWKRegistry.key_types
+    except TypeError:  # no string at all
+        known = False
+    if not known:
+        raise _Unusable("is of an unknown kind (kty)")
+    try:
+        return JWKRegistry.import_key(value)
+    except _UNREADABLE:
+        raise _Unusable("cannot be read") from None
+
+
+_UNREADABLE = (JoseError, ValueError, TypeError, KeyError, AttributeError, UnsupportedAlgorithm)
+
+
+def _jwks(content: bytes, path: str) -> list[Any]:
+    """The keys of a JWKS, unread; one key by itself is a set of one."""
     try:
         value = load_object(content)
     except ChatError:
         raise StartError(f"--token-key: {path} begins like a JWKS but is not JSON") from None
     keys = value.get("keys", [value])
-    if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
+    if not isinstance(keys, list):
         raise StartError(f'--token-key: {path} is not a JWKS: it needs a list under "keys"')
-    for key in keys:
-        if str(key.get("kty")) not in JWKRegistry.key_types:
-            continue  # RFC 7517 section 5: a kind of key not understood is ignored
-        try:
-            yield JWKRegistry.import_key(key)
-        except (JoseError, ValueError, TypeError, KeyError, UnsupportedAlgorithm):
-            raise StartError(f"--token-key: {path} holds a key that cannot be read") from None
+    return keys
 
 
-def load_keys(path: str) -> tuple[Verifier, ...]:
-    """Read an HS256 secret, one PEM public key or a JWKS. `StartError` says what is wrong."""
+@frozen
+class KeySet:
+    """What a key file holds: the keys that can be used, and a line for each that cannot."""
+
+    verifiers: tuple[Verifier, ...] = field(repr=False)
+    skipped: tuple[str, ...]
+
+
+#: How a key is read, and from what.
+_Found = tuple[Callable[[Any], Key], Any]
+
+
+def load_keys(path: str) -> KeySet:
+    """Read an HS256 secret, one PEM public key or a JWKS, of which the keys that cannot be used are
+    skipped (RFC 7517, section 5). `StartError` says what is wrong where none is left."""
     content = _read(path, "--token-key")
-    with warnings.catch_warnings():
-        # sizes are judged here, with our own words
-        warnings.simplefilter("ignore", SecurityWarning)
-        if content.lstrip().startswith(b"{"):
-            keys = list(_from_jwks(content, path))
-        elif b"-----BEGIN " in content:
-            keys = list(_from_pem(content, path))
-        else:
-            secret = read_secret(path, "--token-key")
-            try:
-                keys = [OctKey.import_key(secret)]
-            except ValueError:
-                raise StartError(
-                    f"--token-key: {path} holds a public key; give it in PEM form"
-                ) from None
-        verifiers = tuple(v for key in keys if (v := _verifier(key, path)) is not None)
+    if content.lstrip().startswith(b"{"):
+        found: list[_Found] = [(_from_jwk, value) for value in _jwks(content, path)]
+    elif b"-----BEGIN " in content:
+        found = [(_from_pem, content)]
+    else:
+        found = [(_from_secret, read_secret(path, "--token-key"))]
+    verifiers: list[Verifier] = []
+    skipped: list[str] = []
+    for number, (read, value) in enumerate(found, 1):
+        try:
+            with warnings.catch_warnings():
+                # sizes are judged here, with our own words
+                warnings.simplefilter("ignore", SecurityWarning)
+                verifiers.append(_verifier(read(value)))
+        except _Unusable as e:
+            skipped.append(f"--token-key: key {number} of {len(found)} in {path} {e}")
     if not verifiers:
-        raise StartError(f"--token-key: {path} holds no key that can verify RS, ES, EdDSA or HS256")
-    return verifiers
+        why = f": {skipped[0].removeprefix('--token-key: ')}" if skipped else ""
+        raise StartError(f"--token-key: {path} holds no key that tokens can be verified with{why}")
+    return KeySet(tuple(verifiers), tuple(skipped))

@@ -7,17 +7,18 @@ Tokens are JWTs (RFC 7519) in JWS compact form (RFC 7515), checked with the keys
 from __future__ import annotations
 
 import hmac
-import math
 import re
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn, cast
 
 from attrs import define, field, frozen
-from joserfc.errors import JoseError
+from joserfc.errors import ExpiredTokenError, InvalidClaimError, JoseError, MissingClaimError
 from joserfc.jwk import OctKey
+from joserfc.jwt import JWTClaimsRegistry
 from joserfc.util import urlsafe_b64decode
 
-from chatd.access.identity import Identity
-from chatd.access.jwk import GOOD_SECRET_BYTES, Verifier, load_keys, read_secret
+from chatd.access.identity import Identity, Proof
+from chatd.access.jwk import GOOD_SECRET_BYTES, KeySet, Verifier, load_keys, read_secret
 from chatd.errors import StartError
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.json import load_object
@@ -65,15 +66,23 @@ class Secret:
 
 @define
 class TokenKeys:
-    """The keys that tokens are checked with: one HS256 secret, one PEM public key, or a JWKS."""
+    """The keys that tokens are checked with: one HS256 secret, one PEM public key, or a JWKS.
+
+    ``audiences`` and ``issuers`` are what ``aud`` and ``iss`` may say; without issuers ``iss`` is
+    not looked at, without audiences a token must not be for anybody in particular.
+    """
 
     path: str
-    _keys: tuple[Verifier, ...] = field(repr=False)
+    _keys: KeySet
+    audiences: Sequence[str] = ()
+    issuers: Sequence[str] = ()
 
     @classmethod
-    def load(cls, path: str) -> TokenKeys:
+    def load(
+        cls, path: str, audiences: Sequence[str] = (), issuers: Sequence[str] = ()
+    ) -> TokenKeys:
         """Read the keys. `StartError` says what is wrong with the file."""
-        return cls(path, load_keys(path))
+        return cls(path, load_keys(path), audiences, issuers)
 
     def reload(self) -> str | None:
         """Read the file again. If it is bad the old keys stay, and its fault is returned."""
@@ -83,9 +92,14 @@ class TokenKeys:
             return str(e)
         return None
 
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """A line for each key of the file that cannot be used."""
+        return self._keys.skipped
+
     def weakness(self) -> str | None:
         """A warning for the operator about a secret that can be guessed by trying, or ``None``."""
-        for verifier in self._keys:
+        for verifier in self._keys.verifiers:
             key = verifier.key
             if isinstance(key, OctKey) and len(key.raw_value) < GOOD_SECRET_BYTES:
                 return (
@@ -103,46 +117,93 @@ class TokenKeys:
             _refuse(f"The token is longer than {TOKEN_CHARACTERS} characters.")
         if not _TOKEN.fullmatch(token):
             _refuse("That is not a token: three base64url parts with dots between them.")
-        try:
-            claims = self._select(_header(token)).claims(token)
-        except (JoseError, ValueError, TypeError, KeyError, RecursionError):
-            _refuse("The token was not signed with a key this server accepts.")
-        return _identity(claims, now)
+        alg, kid = _alg_and_kid(token)
+        claims, key = _verified(token, self._candidates(alg, kid))
+        self._check_registered(claims, now)
+        return _identity(claims, Proof(alg, kid, key.thumbprint))
 
-    def _select(self, header: dict[str, Any]) -> Verifier:
-        kid, alg = header.get("kid"), header.get("alg")
-        keys = [k for k in self._keys if alg in k.algorithms]
-        if kid is not None:
-            # a key without a name of its own fits any name a token gives it
-            keys = [k for k in keys if k.kid in (kid, None)]
+    def still_verifies(self, proof: Proof) -> bool:
+        """Whether the keys that there are now verify the token that ``proof`` is of."""
+        fit = self._fit(proof.alg, proof.kid)
+        return any(key.thumbprint == proof.thumbprint for key in fit)
+
+    def _fit(self, alg: str, kid: str | None) -> list[Verifier]:
+        """The keys that a token may be signed with: those that it names, else those without a
+        name; where there is but one, a token need not name it."""
+        keys = [key for key in self._keys.verifiers if alg in key.algorithms]
+        if kid is None and len(keys) == 1:
+            return keys
+        named = [key for key in keys if kid is not None and key.kid == kid]
+        return named or [key for key in keys if key.kid is None]
+
+    def _candidates(self, alg: str, kid: str | None) -> list[Verifier]:
+        keys = self._fit(alg, kid)
+        if not keys and kid is None and any(alg in k.algorithms for k in self._keys.verifiers):
+            _refuse("The token must name its key (kid): this server has several.")
         if not keys:
             _refuse("No key of this server fits the token's alg and kid.")
-        if kid is None and len(keys) > 1:
-            _refuse("The token must name its key (kid): this server has several.")
-        return keys[0]
+        return keys
+
+    def _check_registered(self, claims: dict[str, Any], now: float) -> None:
+        """The claims of RFC 7519, section 4.1, but ``iat``, which says nothing about validity."""
+        registry = JWTClaimsRegistry(
+            now=cast(int, now),  # a float does as well, and is exact
+            sub={"essential": True},
+            exp={"essential": True},
+            aud={"essential": bool(self.audiences), "values": list(self.audiences)},
+            iss={"essential": bool(self.issuers), "values": list(self.issuers)},
+        )
+        judged = {name: claims[name] for name in _REGISTERED if name in claims}
+        if "aud" in judged and not self.audiences:
+            _refuse("The token is for another service (aud); see --audience.")
+        if not self.issuers:
+            judged.pop("iss", None)
+        try:
+            registry.validate(judged)
+        except MissingClaimError:
+            needed = " and ".join(f'"{n}"' for n in _REGISTERED if n in registry.essential_keys)
+            _refuse(f"A token needs the claims {needed}.")
+        except ExpiredTokenError:
+            _refuse("The token has expired; get a new one.")
+        except InvalidClaimError as e:
+            _refuse(_WRONG[e.claim])
 
 
 def _refuse(text: str) -> NoReturn:
     raise ChatError(Code.UNAUTHORIZED, text) from None
 
 
-def _header(token: str) -> dict[str, Any]:
+_REGISTERED = ("sub", "exp", "nbf", "aud", "iss")
+_WRONG = {
+    "sub": 'The token\'s "sub" is not a user name.',
+    "exp": 'The token\'s "exp" must be a number of seconds since 1970.',
+    "nbf": 'The token is not valid yet, or its "nbf" is not a number of seconds; check the clocks.',
+    "aud": "The token is for another service (aud); see --audience.",
+    "iss": "The token is another issuer's (iss); see --issuer.",
+}
+
+
+def _verified(token: str, keys: Sequence[Verifier]) -> tuple[dict[str, Any], Verifier]:
+    """The claims of ``token``, and the first of ``keys`` that verifies it."""
+    for key in keys:
+        try:
+            return key.claims(token), key
+        except (JoseError, ValueError, TypeError, KeyError, RecursionError):
+            continue
+    _refuse("The token was not signed with a key this server accepts.")
+
+
+def _alg_and_kid(token: str) -> tuple[str, str | None]:
     try:
-        return load_object(urlsafe_b64decode(token.partition(".")[0].encode("ascii")))
+        header = load_object(urlsafe_b64decode(token.partition(".")[0].encode("ascii")))
     except (ChatError, ValueError):
         _refuse("The token's header is not base64url JSON.")
-
-
-def _moment(claims: dict[str, Any], name: str) -> float:
-    value = claims[name]
-    try:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            seconds = float(value)
-            if math.isfinite(seconds):
-                return seconds
-    except OverflowError:
-        pass
-    _refuse(f'The token\'s "{name}" must be a number of seconds since 1970.')
+    if "crit" in header:  # no extension is understood here (RFC 7515, section 4.1.11)
+        _refuse("The token's header has a crit, of which this server understands nothing.")
+    alg, kid = header.get("alg"), header.get("kid")
+    if not isinstance(alg, str) or not isinstance(kid, str | None):
+        _refuse("The token's alg and kid must be strings.")
+    return alg, kid
 
 
 def _room_entry(entry: object) -> str:
@@ -156,24 +217,22 @@ def _room_entry(entry: object) -> str:
     return name + entry[len(prefix) :]
 
 
-def _identity(claims: dict[str, Any], now: float) -> Identity:
-    if "sub" not in claims or "exp" not in claims:
-        _refuse('A token needs the claims "sub" (the user) and "exp".')
+def _identity(claims: dict[str, Any], proof: Proof) -> Identity:
+    """Who the token is of, by claims of which the registered ones were checked."""
     try:
         user = user_name(claims["sub"])
     except ChatError as e:
         _refuse(f'The token\'s "sub" is not a user name: {e.text}')
-    expires = _moment(claims, "exp")
-    if expires <= now:
-        _refuse("The token has expired; get a new one.")
-    if "nbf" in claims and _moment(claims, "nbf") > now:
-        _refuse("The token is not valid yet; check the clocks.")
+    try:
+        expires = float(claims["exp"])
+    except OverflowError:
+        _refuse(_WRONG["exp"])
     admin = claims.get("admin", False)
     if not isinstance(admin, bool):
         _refuse('The token\'s "admin" must be true or false.')
     rooms = claims.get("rooms")
     if rooms is None:
-        return Identity(user, None, admin, expires)
+        return Identity(user, None, admin, expires, proof)
     if not isinstance(rooms, list) or len(rooms) > TOKEN_ROOMS:
         _refuse(f'The token\'s "rooms" must be a list of at most {TOKEN_ROOMS} room names.')
-    return Identity(user, tuple(_room_entry(entry) for entry in rooms), admin, expires)
+    return Identity(user, tuple(_room_entry(entry) for entry in rooms), admin, expires, proof)

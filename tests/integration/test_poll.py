@@ -350,7 +350,7 @@ class CookieTests(ServingTests):
 
     async def test_a_cookie_for_each_room_and_user(self) -> None:
         """One browser, two users and two rooms."""
-        node = await self.serve("--room=lobby", "--room=other")
+        node = await self.serve("--room=lobby", "--room=other", "--rate=1000/s")
         browser = Poller(node)
         places = [f"roomname={r}&username={u}" for r in ("lobby", "other") for u in ("ann", "ben")]
         for place in places:

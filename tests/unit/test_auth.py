@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +136,9 @@ class AlgorithmTests(KeyTests):
     def test_headers_nobody_knows_are_ignored_unless_critical(self) -> None:
         keys = self.keys(SECRET.raw_value)
         self.assertEqual(keys.verify(sign(SECRET, "HS256", {"zz": 1, "kid": "a"}), NOW).user, "ann")
-        self.refused(keys, sign(SECRET, "HS256", {"zz": 1, "crit": ["zz"]}))
+        crits: list[Any] = [["zz"], [], "zz", ["alg"], None, [5], {}]
+        for crit in crits:
+            self.refused(keys, sign(SECRET, "HS256", {"zz": 1, "crit": crit}))
 
 
 class JWKSTests(KeyTests):
@@ -173,6 +177,48 @@ class JWKSTests(KeyTests):
         agrees = OKPKey.generate_key("X25519").as_dict(private=False)
         keys = self.jwks(strange, encrypts, agrees, EC.as_dict(private=False))
         self.assertEqual(keys.verify(sign(EC, "ES256"), NOW).user, "ann")
+
+    def test_the_exact_kid_wins_whatever_the_order(self) -> None:
+        named, nameless, third = (RSAKey.generate_key(2048) for _ in range(3))
+        shown = [
+            named.as_dict(private=False, kid="1"),
+            nameless.as_dict(private=False),
+            third.as_dict(private=False),
+        ]
+        for order in itertools.permutations(shown):
+            keys = self.jwks(*order)
+            self.assertEqual(keys.verify(sign(named, "RS256", {"kid": "1"}), NOW).user, "ann")
+            for key in (nameless, third):
+                self.assertEqual(keys.verify(sign(key, "RS256"), NOW).user, "ann")
+                self.assertEqual(keys.verify(sign(key, "RS256", {"kid": "2"}), NOW).user, "ann")
+                self.refused(keys, sign(key, "RS256", {"kid": "1"}))
+            self.refused(keys, sign(RSA, "RS256"))
+
+    def test_what_cannot_be_used_is_skipped_and_said(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            small = RSAKey.generate_key(1024)
+        useless: list[Any] = [
+            5,
+            {},
+            {"kty": ["RSA"]},
+            {"kty": "EC", "crv": "P-256"},
+            {"kty": "EC", "crv": "P-256", "x": 5, "y": "AA"},
+            {"kty": "oct", "k": ""},
+            {"kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA"},
+            RSA.as_dict(private=True),
+            RSA.as_dict(private=False, kid=7),
+            RSA.as_dict(private=False, alg="HS256"),
+            ECKey.generate_key("P-256").as_dict(private=False, use="enc"),
+            EC.as_dict(private=False, key_ops=["encrypt"]),
+            small.as_dict(private=False),
+        ]
+        for one in useless:
+            keys = self.jwks(one, ED.as_dict(private=False), one)
+            self.assertEqual(keys.verify(sign(ED, "EdDSA"), NOW).user, "ann", one)
+            self.assertEqual(len(keys.skipped), 2, one)
+            self.assertRegex(keys.skipped[1], "^--token-key: key 3 of 3 in [^ ]+ (is|has|can)")
+            self.bad_file(json.dumps({"keys": [one, one]}))
 
     def test_bad_files(self) -> None:
         for content in (
@@ -237,6 +283,31 @@ class KeyFileTests(KeyTests):
         self.assertEqual(keys.verify(sign(RSA, "RS256"), NOW).user, "ann")
         self.refused(keys, sign(SECRET, "HS256"))
 
+    def test_whether_a_token_would_still_pass(self) -> None:
+        """Told from what it was verified with, whatever became of the file."""
+        one, two = (RSAKey.generate_key(2048) for _ in range(2))
+
+        def jwks(*keys: dict[str, Any]) -> str:
+            return json.dumps({"keys": keys})
+
+        old = jwks(one.as_dict(private=False, kid="1"), two.as_dict(private=False, kid="2"))
+        path = self.file(old)
+        keys = TokenKeys.load(path)
+        identity = keys.verify(sign(one, "RS256", {"kid": "1"}), NOW)
+        assert identity.proof is not None
+        for content, passes in (
+            (old, True),
+            (jwks(one.as_dict(private=False)), True),
+            (jwks(one.as_dict(private=False, kid="3"), two.as_dict(private=False)), False),
+            (jwks(two.as_dict(private=False, kid="1")), False),
+            (jwks(one.as_dict(private=False, kid="1", alg="PS256")), False),
+            (SECRET.raw_value.decode(), False),
+            (one.as_pem(private=False).decode(), True),
+        ):
+            Path(path).write_text(content)
+            self.assertIsNone(keys.reload())
+            self.assertEqual(keys.still_verifies(identity.proof), passes, content)
+
     def test_a_bad_file_keeps_the_old_keys(self) -> None:
         path = self.file(SECRET.raw_value)
         keys = TokenKeys.load(path)
@@ -288,6 +359,32 @@ class ClaimTests(KeyTests):
         for claims in ({"sub": "ann"}, {"exp": NOW + 60}, {}):
             token = jwt.encode({"alg": "HS256"}, claims, SECRET)
             self.assertIn('"sub"', self.refused(self.secret, token))
+
+    def test_another_services_token(self) -> None:
+        """Refused also where nobody said what ours are called (RFC 7519, section 4.1.3)."""
+        ours = TokenKeys.load(self.secret.path, audiences=("chat", "https://chat.example"))
+        token = sign(SECRET, "HS256", aud="chat")
+        self.assertEqual(ours.verify(token, NOW).user, "ann")
+        self.assertIn("--audience", self.refused(self.secret, token))
+        listed = sign(SECRET, "HS256", aud=["other", "https://chat.example"])
+        self.assertEqual(ours.verify(listed, NOW).user, "ann")
+        wrongs: list[Any] = ["other", ["other"], [], "", "Chat", "chat ", ["chat", 5], 5, {}, None]
+        for wrong in wrongs:
+            for admin in (False, True):
+                token = sign(SECRET, "HS256", aud=wrong, admin=admin)
+                self.refused(ours, token)
+                self.refused(self.secret, token)
+        self.assertIn('"aud"', self.refused(ours, sign(SECRET, "HS256")))
+
+    def test_another_issuers_token(self) -> None:
+        ours = TokenKeys.load(self.secret.path, issuers=("https://a.example", "b"))
+        for iss in ("https://a.example", "b"):
+            self.assertEqual(ours.verify(sign(SECRET, "HS256", iss=iss), NOW).user, "ann")
+        wrongs: list[Any] = ["c", "", ["b"], 5, None]
+        for wrong in wrongs:
+            self.refused(ours, sign(SECRET, "HS256", iss=wrong))
+            self.assertEqual(self.identity(iss=wrong).user, "ann")
+        self.assertIn('"iss"', self.refused(ours, sign(SECRET, "HS256")))
 
     def test_user_names(self) -> None:
         wrongs: list[Any] = ["", "a  b", "x" * 65, 5, None, ["ann"], {}]
