@@ -8,7 +8,8 @@ The only module that knows the reactor and every part. The tree is
     |- reload         SIGHUP
     |- websocket:...  Autobahn, one service for each endpoint
     |- http:...       twisted.web: pages, long-poll, event streams, WebSocket at /ws
-    `- setup:...      raw TCP
+    |- setup:...      raw TCP
+    `- metrics:...    Prometheus text
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ from twisted.logger import Logger
 from chatd.brokers.interfaces import Retention
 from chatd.brokers.registry import broker_at
 from chatd.config import preflight
-from chatd.config.access import connections, make_door, warnings
+from chatd.config.access import connections, make_door, metrics_door, warnings
 from chatd.config.options import Options as Options
 from chatd.config.refusal import refusing
 from chatd.config.settings import Config
 from chatd.net.certificates import Certificates
 from chatd.net.ports import ports
+from chatd.service.administration import Administration
 from chatd.service.domain import compose
 from chatd.service.lifecycle import NodeService
 from chatd.service.reload import Reloader
@@ -41,8 +43,7 @@ from chatd.timing.clock import NodeClock
 from chatd.timing.steady import steady
 from chatd.timing.timer_wheel import Deadlines
 from chatd.timing.wall import WallClock
-from chatd.transports.http import messages, pages, probes
-from chatd.transports.http import rooms as administration
+from chatd.transports.http import messages, pages, probes, rooms
 from chatd.transports.http.poll_presence import Pollers
 from chatd.transports.http.router import Api
 from chatd.transports.http.site import LimitedSite
@@ -88,6 +89,8 @@ class ChatService(MultiService):
         )
         self.chat = chat = domain.chat
 
+        administration = Administration(domain.directory, config.max_rooms, door.check_room_rate)
+        probe = probes.Probes(metrics, lambda: self.ready)
         self.websockets = Factory(reactor, chat, door, metrics, dialect, config.max_frame)
         self.streams = Streams(chat, metrics)
         self.pollers = Pollers(chat, deadlines, connections(config))
@@ -95,14 +98,15 @@ class ChatService(MultiService):
             upgrade(self.websockets),
             *messages.routes(chat, self.pollers),
             *self.streams.routes(),
-            *administration.Rooms(chat).routes(),
-            *probes.Probes(metrics, lambda: self.ready).routes(),
+            *rooms.Rooms(chat, administration).routes(),
+            *probe.routes(),
             # last: routes are tried in turn, and these are asked for least
             *pages.routes(pages.Offer(config.rooms, config.auth, config.max_text)),
         ]
         self.api = Api(routes, chat, door, metrics, probes.UNLIMITED)
         self.site = LimitedSite(self.api, door, metrics, config.max_frame)
-        self.setup = SetupFactory(domain.directory, door, metrics)
+        self.setup = SetupFactory(administration, door, metrics)
+        self.counts = self._counts(probe)
 
         transports = (self.websockets, self.streams, self.api, self.setup)
         self.readiness = domain.readiness
@@ -117,8 +121,15 @@ class ChatService(MultiService):
             *ports(reactor, "websocket", config.websocket, self.websockets, certificates),
             *ports(reactor, "http", config.http, self.site, certificates),
             *ports(reactor, "setup", config.setup, self.setup, certificates),
+            *ports(reactor, "metrics", config.metrics, self.counts, certificates),
         ):
             part.setServiceParent(self)
+
+    def _counts(self, probe: probes.Probes) -> LimitedSite:
+        """The site of the ports for the metrics alone."""
+        door = metrics_door(self._config, self.door)
+        api = Api(probe.open_routes(), self.chat, door, self.metrics, probes.UNLIMITED)
+        return LimitedSite(api, door, self.metrics, self._config.max_frame)
 
     @property
     def ready(self) -> bool:

@@ -36,10 +36,3 @@ class Identity:
             room.startswith(entry[:-1]) if entry.endswith("*") else room == entry
             for entry in self.rooms or ()
         )
-
-    def may_join(self, room: str, private: bool = False, member: bool = False) -> bool:
-        """The rule of the contract: a public room by anyone, but by a token with ``rooms`` only if
-        it names it; a private room by its members and by a token that names it."""
-        if private:
-            return member or self.names(room)
-        return self.rooms is None or self.names(room)

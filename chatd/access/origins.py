@@ -15,11 +15,24 @@ from typing import ClassVar
 from attrs import define, field, frozen
 from twisted.logger import Logger
 
-from chatd.access.proxies import HOPS, UNIX, Caller, Headers, Network, _address, _last, _literal
+from chatd.access.proxies import (
+    HOPS,
+    UNIX,
+    Caller,
+    Headers,
+    Network,
+    _address,
+    _last,
+    _literal,
+    is_direct,
+)
 from chatd.protocol.errors import ChatError, Code
 
 #: How long a browser may remember a preflight, in seconds; Chromium's own limit.
 PREFLIGHT_AGE = 7200
+
+#: Values of Sec-Fetch-Site: the request is by a page that is not chatd's own.
+_FOREIGN = frozenset({"cross-site", "same-site"})
 
 #: Refused origins that are logged: a stranger can make up any number.
 TOLD = 100
@@ -116,17 +129,25 @@ class Gate:
         self._names = frozenset([*listed, *names])
 
     def check(
-        self, peer: str | None, secure: bool, headers: Headers, public: bool = False
+        self,
+        peer: str | None,
+        secure: bool,
+        headers: Headers,
+        public: bool = False,
+        linked: bool = False,
     ) -> Caller:
         """Let a request pass or raise `ChatError` forbidden, with a text that says what to set.
 
         ``peer`` is the transport's address (``None`` for a Unix socket), ``secure`` whether this
-        port itself speaks TLS, ``public`` whether any page may have what is asked for.
+        port itself speaks TLS, ``public`` whether any page may have what is asked for, ``linked``
+        whether any page may lead to it.
         """
         caller = self.caller(peer, secure, headers)
         self._check_host(caller)
         if not public:
             self._check_origin(headers("origin"), caller)
+        if not (public or linked):
+            self._check_site(headers)
         return caller
 
     # -- behind proxies --
@@ -136,12 +157,14 @@ class Gate:
         scheme = "https" if secure else None
         address = UNIX if peer is None else _address(peer) or peer
         if not self._trusts(address):
-            return Caller(address, scheme, headers("host"))
+            return Caller(address, scheme, headers("host"), is_direct(address, headers))
+        direct = is_direct(address, headers)
         address = self._forwarded_for(address, headers("x-forwarded-for"))
         claimed = _last(headers("x-forwarded-proto"))
         if claimed in DEFAULT_PORTS:
             scheme = "https" if claimed in ("https", "wss") else "http"
-        return Caller(address, scheme, _last(headers("x-forwarded-host")) or headers("host"))
+        host = _last(headers("x-forwarded-host")) or headers("host")
+        return Caller(address, scheme, host, direct)
 
     def source(self, peer: str | None) -> str | None:
         """The address a bare connection comes from; ``None`` if others stand behind it, because it
@@ -209,6 +232,16 @@ class Gate:
             f"Pages of {origin} are not allowed; start chatd with --origin {origin}"
             " (or, behind a proxy, let it pass the Host on, or name it with --trusted-proxy)",
         )
+
+    def _check_site(self, headers: Headers) -> None:
+        """Refuse what a page of another site has a browser ask for without an Origin: images,
+        scripts, forms' and links' navigations (Fetch Metadata)."""
+        said = {one.strip().lower() for one in (headers("sec-fetch-site") or "").split(",")}
+        if headers("origin") is None and said & _FOREIGN:
+            raise ChatError(
+                Code.FORBIDDEN,
+                "A page of another site may not ask for this without an Origin that is allowed.",
+            )
 
     def _tell(self, origin: str) -> None:
         """Log an origin that is refused: once, and not more than `TOLD` in all."""

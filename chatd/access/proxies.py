@@ -32,12 +32,46 @@ class Caller:
 
     ``address`` is an IP address or ``unix``. ``scheme`` is ``http`` or ``https``, ``None`` where it
     cannot be known: on plain TCP, where a proxy that is not trusted may have ended TLS. ``host`` is
-    the Host header as the browser sent it, ``None`` if there was none.
+    the Host header as the browser sent it, ``None`` if there was none. ``direct`` callers are
+    programs of this machine, as far as no header says that they ask for somebody else.
     """
 
     address: str
     scheme: str | None
     host: str | None
+    direct: bool = False
+
+
+#: The headers by which proxies say that they are some.
+_FORWARDING = (
+    "forwarded",
+    "via",
+    "x-real-ip",
+    *(
+        f"x-forwarded-{what}"
+        for what in (
+            "for",
+            "host",
+            "proto",
+            "protocol",
+            "scheme",
+            "ssl",
+            "port",
+            "server",
+            "prefix",
+            "by",
+            "uri",
+            "user",
+        )
+    ),
+)
+
+
+def is_direct(address: str, headers: Headers) -> bool:
+    """Whether the peer at ``address`` is of this machine and speaks for nobody else."""
+    if address != UNIX and not (_literal(address) and ipaddress.ip_address(address).is_loopback):
+        return False
+    return all(headers(name) is None for name in _FORWARDING)
 
 
 def _address(value: str) -> str | None:

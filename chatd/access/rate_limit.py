@@ -8,6 +8,7 @@ from collections.abc import Hashable
 
 from attrs import define, field, frozen
 
+from chatd.access.limits import network_of
 from chatd.protocol.errors import ChatError, Code
 
 #: Requests in a row that are wrong in themselves, after which a client is beyond help.
@@ -31,6 +32,14 @@ class Rate:
         """A full bucket of this rate."""
         return Bucket(self)
 
+    def refusal(self, wait: float) -> ChatError:
+        """What who is over the rate is told: to come back in ``wait`` seconds."""
+        return ChatError(
+            Code.RATE_LIMITED,
+            f"At most {self.per_second:g} {self.what} a second; wait {wait:.2f} s.",
+            retry=max(1, math.ceil(wait)),
+        )
+
 
 @define(eq=False)
 class Bucket:
@@ -43,8 +52,8 @@ class Bucket:
     def __attrs_post_init__(self) -> None:
         self._level = self.rate.burst
 
-    def take(self, now: float) -> float:
-        """Take one token; 0.0 if there was one, else the seconds until there will be.
+    def wait(self, now: float) -> float:
+        """The seconds until there is a token, 0.0 if there is one; none is taken.
 
         ``now`` is any clock in seconds. A clock set back adds nothing and takes nothing.
         """
@@ -52,21 +61,20 @@ class Bucket:
             gained = (now - self._looked) * self.rate.per_second
             self._level = min(self.rate.burst, self._level + gained)
         self._looked = now
-        if self._level >= 1.0:
+        return 0.0 if self._level >= 1.0 else (1.0 - self._level) / self.rate.per_second
+
+    def take(self, now: float) -> float:
+        """Take one token; 0.0 if there was one, else the seconds until there will be."""
+        wait = self.wait(now)
+        if not wait:
             self._level -= 1.0
-            return 0.0
-        return (1.0 - self._level) / self.rate.per_second
+        return wait
 
     def check(self, now: float) -> None:
         """Take one token, or raise `ChatError` rate_limited with the seconds to wait."""
         wait = self.take(now)
         if wait > 0.0:
-            seconds = max(1, math.ceil(wait))
-            raise ChatError(
-                Code.RATE_LIMITED,
-                f"At most {self.rate.per_second:g} {self.rate.what} a second; wait {wait:.2f} s.",
-                retry=seconds,
-            )
+            raise self.rate.refusal(wait)
 
 
 @define(eq=False)
@@ -92,6 +100,10 @@ class Buckets:
         """As `Bucket.check`, for the bucket of ``key``."""
         self._of(key, now).check(now)
 
+    def wait(self, key: Hashable, now: float) -> float:
+        """As `Bucket.wait`, for the bucket of ``key``."""
+        return self._of(key, now).wait(now)
+
     def _of(self, key: Hashable, now: float) -> Bucket:
         self._drop_full(now)
         bucket, _ = self._buckets.get(key) or (self.rate.bucket(), now)
@@ -109,3 +121,24 @@ class Buckets:
             if oldest is None or oldest[1][1] > until:
                 return
             del self._buckets[oldest[0]]
+
+
+#: Wrong keys and secrets that one address may show.
+GUESSES = Rate(1, burst=40, what="wrong keys")
+
+
+@define(eq=False)
+class Guesses:
+    """Slows down who tries keys and secrets, by address. Only wrong ones count."""
+
+    _wrong: Buckets = field(factory=lambda: Buckets(GUESSES), init=False)
+
+    def check(self, address: str, now: float) -> None:
+        """Raise `ChatError` rate_limited if too many were wrong from ``address``."""
+        wait = self._wrong.wait(network_of(address), now)
+        if wait > 0.0:
+            raise GUESSES.refusal(wait)
+
+    def wrong(self, address: str, now: float) -> None:
+        """One more was wrong."""
+        self._wrong.take(network_of(address), now)

@@ -46,6 +46,11 @@ def shown_token(header: str | None, parameter: str | None) -> str | None:
     return bearer(header) or parameter
 
 
+def is_shaped(token: str) -> bool:
+    """Whether it has the form of a token: three base64url parts with dots between them."""
+    return _TOKEN.fullmatch(token) is not None
+
+
 @frozen
 class Secret:
     """A secret shared with callers: the admin key, the set-up port's secret."""
@@ -62,6 +67,11 @@ class Secret:
         if not isinstance(given, str):
             return False
         return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), self._value)
+
+    @property
+    def is_shaped(self) -> bool:
+        """Whether it could be taken for a token."""
+        return is_shaped(self._value.decode("latin-1"))
 
 
 @define
@@ -115,7 +125,7 @@ class TokenKeys:
         """
         if len(token) > TOKEN_CHARACTERS:
             _refuse(f"The token is longer than {TOKEN_CHARACTERS} characters.")
-        if not _TOKEN.fullmatch(token):
+        if not is_shaped(token):
             _refuse("That is not a token: three base64url parts with dots between them.")
         alg, kid = _alg_and_kid(token)
         claims, key = _verified(token, self._candidates(alg, kid))

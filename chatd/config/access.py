@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
 
 from chatd.access.admission import Door
 from chatd.access.limits import Connections, sockets_for
 from chatd.access.origins import Gate
-from chatd.access.rate_limit import Buckets, Rate
+from chatd.access.rate_limit import Rate
+from chatd.access.rights import Rights
 from chatd.access.tokens import Secret, TokenKeys
 from chatd.config.settings import Config, is_loopback_only
+from chatd.net.descriptions import Description
 from chatd.timing.timer_wheel import Deadlines
 from chatd.timing.wall import WallClock
 
 
 def make_door(config: Config, clock: IReactorTime, wall: WallClock, deadlines: Deadlines) -> Door:
     """The door that ``config`` describes. `StartError` for a key or secret that is none."""
-    rate = Rate(config.rate)
+    tokens = None
+    if config.token_key is not None:
+        tokens = TokenKeys.load(config.token_key, config.audiences, config.issuers)
     return Door(
         clock,
-        wall,
         Gate(
             origins=config.origins,
             hosts=config.hosts,
@@ -27,15 +31,26 @@ def make_door(config: Config, clock: IReactorTime, wall: WallClock, deadlines: D
             trusted=config.trusted_proxies,
             trust_unix=config.trust_unix,
         ),
+        Rights(
+            clock,
+            wall,
+            tokens,
+            _secret(config.admin_key, "--admin-key"),
+            _secret(config.setup_secret, "--setup-secret"),
+        ),
         connections(config),
         sockets_for(config.max_connections, config.max_connections_per_address),
         deadlines,
-        rate,
-        Buckets(rate),
-        tokens=TokenKeys.load(config.token_key) if config.token_key is not None else None,
-        admin_key=_secret(config.admin_key, "--admin-key"),
-        setup_secret=_secret(config.setup_secret, "--setup-secret"),
+        Rate(config.rate),
+        Rate(config.room_rate, what="new rooms"),
     )
+
+
+def metrics_door(config: Config, door: Door) -> Door:
+    """The door of the port for the metrics: whoever reaches it may read them, so only a name in
+    somebody's DNS must not lead there."""
+    loopback = all(Description.parse(text).loopback for text in config.metrics)
+    return evolve(door, gate=Gate(hosts=config.hosts, loopback_only=loopback))
 
 
 def connections(config: Config) -> Connections:
@@ -50,12 +65,14 @@ def _secret(path: str | None, option: str) -> Secret | None:
 def warnings(config: Config, door: Door) -> list[str]:
     """What an operator should know of these settings, a line each."""
     found = []
-    if door.tokens is None and not is_loopback_only(config):
+    tokens = door.rights.tokens
+    if tokens is None and not is_loopback_only(config):
         found.append(
             "Open mode on a port that others can reach: anyone can speak as anyone;"
             " see --auth token."
         )
-    weakness = door.tokens.weakness() if door.tokens is not None else None
-    if weakness is not None:
-        found.append(weakness)
+    if tokens is not None:
+        found += [f"Skipped: {line}" for line in tokens.skipped]
+        if (weakness := tokens.weakness()) is not None:
+            found.append(weakness)
     return found

@@ -79,6 +79,14 @@ OPTIONS = (
         repeated=True,
     ),
     Option(
+        "metrics",
+        None,
+        values.endpoint,
+        "port for /metrics alone, for whoever reaches it; on the HTTP port they are for programs of"
+        " this machine and for the admin key",
+        repeated=True,
+    ),
+    Option(
         "room",
         "lobby",
         values.room,
@@ -98,6 +106,15 @@ OPTIONS = (
         values.file,
         "file with an HS256 secret, a PEM public key or a JWKS; read again on SIGHUP",
     ),
+    Option(
+        "audience",
+        None,
+        values.text,
+        "what the aud of tokens must name; without one, tokens with an aud are refused",
+        repeated=True,
+        field="audiences",
+    ),
+    Option("issuer", None, values.text, "what the iss of tokens must be", True, "issuers"),
     Option("admin-key", None, values.file, "file with the bearer key for administration routes"),
     Option("setup-secret", None, values.file, "file with the secret that set-up requests carry"),
     Option(
@@ -122,6 +139,8 @@ OPTIONS = (
     Option("max-text", "16KB", values.size, "longest text of a message, in UTF-8"),
     Option("max-frame", "128KB", values.size, "longest WebSocket frame and HTTP body"),
     Option("rate", "20/s", values.rate, "messages per connection and user, /s or /m; burst twice"),
+    Option("max-rooms", "100000", values.count, "rooms in all"),
+    Option("room-rate", "50/s", values.rate, "rooms made from one address, /s or /m; burst twice"),
     Option("max-connections", "50000", values.count, "sockets, event streams and waiting polls"),
     Option("max-connections-per-address", "1000", values.count, "the same from one address"),
     Option(

@@ -96,6 +96,13 @@ def rate(text: str) -> float:
     return per_second
 
 
+def text(given: str) -> str:
+    """Any text but none."""
+    if not given:
+        raise ValueError("give a text that is not empty")
+    return given
+
+
 def room(text: str) -> str:
     """The name of a room."""
     try:

@@ -19,7 +19,7 @@ from chatd.net.descriptions import Description
 
 def check(config: Config) -> None:
     """Raise `CannotListenError` for a port in use, `StartError` for a broker that cannot be."""
-    _check_ports((*config.websocket, *config.http, *config.setup))
+    _check_ports((*config.websocket, *config.http, *config.setup, *config.metrics))
     registry.preflight(config.broker)
 
 

@@ -13,17 +13,20 @@ from chatd.net.descriptions import Description
 class Config:
     """What chatd was told. Sizes in bytes, times in seconds, ``rate`` in messages per second.
 
-    ``websocket``, ``http`` and ``setup`` are endpoint strings, none where the port is off. Files
-    are absolute paths. ``hosts`` is empty for the default.
+    ``websocket``, ``http``, ``setup`` and ``metrics`` are endpoint strings, none where the port is
+    off. Files are absolute paths. ``hosts`` is empty for the default.
     """
 
     broker: str = field(repr=mask_password)
     websocket: tuple[str, ...]
     http: tuple[str, ...]
     setup: tuple[str, ...]
+    metrics: tuple[str, ...]
     rooms: tuple[str, ...]
     auth: str
     token_key: str | None
+    audiences: tuple[str, ...]
+    issuers: tuple[str, ...]
     admin_key: str | None
     setup_secret: str | None
     origins: tuple[str, ...]
@@ -33,6 +36,8 @@ class Config:
     max_text: int
     max_frame: int
     rate: float
+    room_rate: float
+    max_rooms: int
     max_connections: int
     max_connections_per_address: int
     trusted_proxies: tuple[Network, ...]

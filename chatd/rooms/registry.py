@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from chatd.access.identity import Identity
+from chatd.access.rights import may_enter
 from chatd.brokers.interfaces import Stream, Unavailable
 from chatd.directory.directory import Directory
 from chatd.directory.projection import Change, Entry, What
@@ -117,7 +117,7 @@ class Rooms:
     def _recheck(self, room: Room, entry: Entry) -> None:
         error = ChatError(Code.FORBIDDEN, "You may no longer be in this room.", room=entry.name)
         for subscription in list(room.subscriptions):
-            if not allowed(subscription.subscriber.identity, entry):
+            if not may_enter(subscription.subscriber.identity, entry):
                 subscription.close(error)
         room.news.fire(None)
 
@@ -168,9 +168,3 @@ class Rooms:
             if room.idle:
                 room.detach()
                 del self._rooms[stream]
-
-
-def allowed(identity: Identity, entry: Entry) -> bool:
-    """Whether ``identity`` may be in the room (protocol, section 8)."""
-    member = identity.user in entry.members
-    return identity.may_join(entry.name, entry.private, member)

@@ -8,6 +8,7 @@ from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from chatd.access.identity import Identity
+from chatd.access.rights import check_entry
 from chatd.brokers.interfaces import NoSuchStream, NotStored, Unavailable
 from chatd.directory.directory import Directory
 from chatd.directory.projection import Entry
@@ -19,7 +20,7 @@ from chatd.protocol.messages import Message
 from chatd.protocol.publication import Publication
 from chatd.rooms.history import Earlier
 from chatd.rooms.look_back import look_back
-from chatd.rooms.registry import Rooms, allowed
+from chatd.rooms.registry import Rooms
 from chatd.rooms.repeats import Repeats
 from chatd.rooms.room import Room
 from chatd.rooms.start_position import After, Now, Place, Start, find
@@ -67,12 +68,7 @@ class Chat:
     def entry(self, identity: Identity, name: str) -> Entry:
         """The room called ``name``; `ChatError` if there is none, or not for ``identity``."""
         entry = self.directory.get(name)
-        if not allowed(identity, entry):
-            raise ChatError(
-                Code.FORBIDDEN,
-                "You may not enter this room; ask its owner to add you as a member.",
-                room=name,
-            )
+        check_entry(identity, entry)
         return entry
 
     async def room(self, identity: Identity, name: str) -> Room:

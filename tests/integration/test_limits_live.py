@@ -16,9 +16,9 @@ from chatd.transports.setup.protocol import IDLE as SETUP_IDLE
 from chatd.transports.setup.protocol import MAX_PER_ADDRESS
 from chatd.transports.websocket.connection import PIECES
 from chatd.transports.writer import HELD
-from tests.support.guarded import GuardedTests, bearing, token
+from tests.support.guarded import ADMIN_KEY, SETUP_SECRET, GuardedTests, bearing, token
 from tests.support.kernel import buffered, connections
-from tests.support.serving import HTTP, PATIENCE, Node, Raw
+from tests.support.serving import HTTP, PATIENCE, Answer, Node, Raw
 from tests.support.tokens import Issuer
 from tests.support.waiting import pause, until
 
@@ -39,6 +39,15 @@ class LimitsTests(GuardedTests):
         """The texts in the lobby."""
         answer = await node.get("/rooms/lobby/messages?last=1000")
         return [m["text"] for m in answer.json["messages"]]
+
+    async def spent(self, node: Node, ask: Callable[[int], Any], burst: int, rate: float) -> None:
+        """``ask`` passes ``burst`` times, and then not more often than ``rate`` a second."""
+        began = node.clock.seconds()
+        statuses = [(await ask(n)).status for n in range(burst + 30)]
+        took = node.clock.seconds() - began
+        self.assertNotIn(429, statuses[:burst])
+        passed = len(statuses) - statuses.count(429)
+        self.assertLessEqual(passed, burst + rate * took + 1)
 
     async def lost(self, raw: Raw) -> None:
         await until(lambda: raw.lost)
@@ -349,6 +358,119 @@ class RateTests(LimitsTests):
         froms = iter(f"2001:db8::{n}" for n in range(9))
         # one site has more addresses than anyone can count
         await self.spend(lambda: node.post("/poll", said, X_Forwarded_For=next(froms)), 2)
+
+    async def test_invented_users_share_an_address(self) -> None:
+        node = await self.serve("--rate", "5/s", "--trusted-proxy", "127.0.0.1")
+
+        async def publish(user: str, address: str) -> Answer:
+            path = f"/rooms/lobby/messages?username={user}"
+            return await node.post(path, {"text": "x"}, X_Forwarded_For=address)
+
+        await self.spent(node, lambda n: publish(f"u{n}", "203.0.113.1"), 20, 10)
+        self.assertEqual((await publish("u1", "203.0.113.2")).status, 201)
+
+
+class RoomTests(LimitsTests):
+    async def test_rooms_made_per_address(self) -> None:
+        """By the set-up port and by PUT together; what exists costs nothing."""
+        node = await self.serve("--room-rate", "2/s", *self.locks())
+        raw = await node.raw("setup")
+        for n in range(6):
+            asked = {"roomname": f"r{n}", "secret": SETUP_SECRET}
+            raw.send(json.dumps(asked).encode() + b"\n")
+        said = [await raw.until(b"\n") for _ in range(6)]
+        self.assertEqual([one[:3] for one in said], [b"200"] * 4 + [b"429"] * 2)
+        self.assertIn(b"new rooms a second", said[4])
+        answer = await node.request("PUT", "/rooms/r9", {}, **bearing(ADMIN_KEY))
+        self.assertEqual((answer.status, answer.code), (429, "rate_limited"))
+        self.assertEqual(answer.header("retry-after"), "1")
+        answer = await node.request("PUT", "/rooms/r0", {}, **bearing(ADMIN_KEY))
+        self.assertEqual(answer.status, 200)
+        node.clock.advance(0.5)
+        answer = await node.request("PUT", "/rooms/r9", {}, **bearing(ADMIN_KEY))
+        self.assertEqual(answer.status, 201)
+
+    async def test_rooms_in_all(self) -> None:
+        node = await self.serve("--max-rooms", "3", *self.locks())
+        for room, status in (("a", 201), ("b", 201), ("c", 503), ("a", 200)):
+            answer = await node.request("PUT", f"/rooms/{room}", {}, **bearing(ADMIN_KEY))
+            self.assertEqual(answer.status, status, room)
+            if status == 503:
+                self.assertIn("--max-rooms", answer.json["text"])
+        raw = await node.raw("setup")
+        for room in ("c", "d"):
+            asked = {"roomname": room, "secret": SETUP_SECRET}
+            raw.send(json.dumps(asked).encode() + b"\n")
+            self.assertRegex(await raw.until(b"\n"), b"^503 unavailable: .*--max-rooms")
+        await node.request("DELETE", "/rooms/b", None, **bearing(ADMIN_KEY))
+        answer = await node.request("PUT", "/rooms/c", {}, **bearing(ADMIN_KEY))
+        self.assertEqual(answer.status, 201)
+
+
+class GuessTests(LimitsTests):
+    """Keys and secrets that are tried, one after the other."""
+
+    async def test_the_admin_key(self) -> None:
+        node = await self.serve(*self.locks(), "--trusted-proxy", "127.0.0.1")
+
+        async def show(key: str, address: str = "203.0.113.1") -> Answer:
+            return await node.get("/rooms", X_Forwarded_For=address, **bearing(key))
+
+        await self.spent(node, lambda n: show(f"guess{n}"), 40, 1)
+        for _ in range(9):
+            await show("guess")
+        lucky = await show(ADMIN_KEY)
+        self.assertEqual((lucky.status, lucky.code), (429, "rate_limited"))
+        self.assertEqual((await show(ADMIN_KEY, "203.0.113.2")).status, 200)
+        node.clock.advance(2)
+        self.assertEqual([(await show(ADMIN_KEY)).status for _ in range(50)], [200] * 50)
+
+    async def test_in_token_mode(self) -> None:
+        """What has the form of a token is no guess at the key; it is never slowed down."""
+        node = await self.guarded()
+        for _ in range(60):
+            self.assertEqual((await node.get("/rooms", **bearing("a.b.c"))).status, 401)
+        await self.spent(node, lambda _: node.get("/rooms", **bearing("guess")), 40, 1)
+
+    async def test_the_set_up_secret(self) -> None:
+        node = await self.guarded()
+        said = b""
+        for _ in range(6):
+            raw = await node.raw("setup")
+            raw.send(b'{"roomname":"r","secret":"guess"}\n' * 10)
+            raw.end()
+            said += await raw.rest()
+        self.assertGreaterEqual(said.count(b"401 "), 40)
+        self.assertGreater(said.count(b"429 "), 0)
+        raw = await node.raw("setup")
+        raw.send(json.dumps({"roomname": "r", "secret": SETUP_SECRET}).encode())
+        self.assertRegex(await raw.until(b"."), b"^429 rate_limited")
+
+
+class MetricsTests(LimitsTests):
+    """Who may read what a node counts."""
+
+    async def test_on_the_http_port(self) -> None:
+        node = await self.serve(*self.locks())
+        self.assertEqual((await node.get("/metrics")).status, 200)
+        for header in ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip"):
+            for key, status in ((None, 403), ("guess", 403), (ADMIN_KEY, 200)):
+                shown = bearing(key) if key else {}
+                answer = await node.get("/metrics", **{header: "203.0.113.1"}, **shown)
+                self.assertEqual(answer.status, status, (header, key))
+        answer = await node.get("/metrics", Via="1.1 proxy")
+        self.assertIn("--metrics", answer.json["text"])
+        self.assertEqual((await node.get("/healthz", Via="1.1 proxy")).status, 200)
+
+    async def test_on_a_port_of_their_own(self) -> None:
+        node = await self.serve("--metrics", "tcp:0:interface=127.0.0.1")
+        for path, status in (("/metrics", 200), ("/", 404), ("/rooms/lobby", 404), ("/ws", 404)):
+            http = HTTP(await node.raw("metrics"), "GET")
+            http.raw.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nVia: x\r\n\r\n".encode())
+            self.assertEqual((await http.answer()).status, status, path)
+        http = HTTP(await node.raw("metrics"), "GET")
+        http.raw.send(b"GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+        self.assertEqual((await http.answer()).status, 403)
 
 
 class ConnectionTests(LimitsTests):

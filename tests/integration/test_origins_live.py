@@ -101,6 +101,41 @@ class EveryRouteTests(OriginLiveTests):
         self.assertEqual(len(told), TOLD)
 
 
+class FetchMetadataTests(OriginLiveTests):
+    """Images, scripts and navigations of other sites carry no Origin (Fetch Metadata)."""
+
+    async def test_another_sites_page_reaches_the_page_and_its_files_only(self) -> None:
+        node = await self.serve(*self.locks(), "--origin", LISTED)
+        await node.service.chat.directory.create("doomed")
+        await node.service.chat.directory.create("den", private=True)
+        more = [Ask("GET", "/nothing"), Ask("PATCH", "/rooms"), Ask("OPTIONS", "/rooms/lobby")]
+        closed = [Ask("GET", path) for path in ("/healthz", "/readyz", "/metrics")]
+        everything = [*ROUTES, *more, *closed]
+        files = [ask for ask in PAGES if ask not in closed]
+        for site in ("cross-site", "same-site", "Cross-Site"):
+            for ask in everything:
+                answer = await self.head(node, ask, Sec_Fetch_Site=site, **bearing(ADMIN_KEY))
+                self.assertEqual(answer.status, 200 if ask in files else 403, f"{ask} {site}")
+            for path, port in (("/", "websocket"), ("/ws", "http")):
+                socket = await node.websocket(path, port, Sec_Fetch_Site=site)
+                self.assertEqual(socket.status, 403)
+            answer = await self.head(
+                node, Ask("GET", "/rooms/lobby"), Sec_Fetch_Site=site, Origin=LISTED
+            )
+            self.assertEqual(answer.status, 200)
+        self.assertEqual({e.name for e in node.service.chat.directory}, {"lobby", "den", "doomed"})
+        for site in ("same-origin", "none", ""):
+            answer = await self.head(node, Ask("GET", "/rooms/lobby"), Sec_Fetch_Site=site)
+            self.assertEqual(answer.status, 200, site)
+
+    async def test_a_navigation_moves_no_pollers_cookie(self) -> None:
+        for origin in ((), ("--origin", "*")):
+            node = await self.serve(*origin)
+            path = "/poll?roomname=lobby&username=ann"
+            answer = await node.get(path, Sec_Fetch_Site="cross-site")
+            self.assertEqual((answer.status, answer.header("set-cookie")), (403, None))
+
+
 class CrossOriginTests(OriginLiveTests):
     """CORS (Fetch standard)."""
 

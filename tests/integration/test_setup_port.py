@@ -117,7 +117,7 @@ class RequestTests(ServingTests):
             ({"roomname": "x", "op": {}}, "400 bad_request: "),
             ({"roomname": "x", "private": "yes"}, "400 bad_request: "),
             ({"roomname": "lobby", "op": "add_member"}, "400 bad_request: "),
-            ({"roomname": "lobby", "op": "add_member", "username": "a/b"}, "400 bad_request: "),
+            ({"roomname": "lobby", "op": "add_member", "username": "a\nb"}, "400 bad_request: "),
             ({"roomname": "x", "op": "add_member", "username": "a"}, "404 unknown_room: "),
             ({"roomname": "x", "op": "remove_member", "username": "a"}, "404 unknown_room: "),
         ):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
+
+from joserfc import jwt
 
 from tests.support.guarded import KEY, OTHER_KEY, GuardedTests, bearing, token
 from tests.support.serving import CLOSE, Node, WebSocket, welcome
@@ -197,28 +200,65 @@ class ExpiryTests(LiveTests):
 
 
 class KeyChangeTests(LiveTests):
-    async def test_a_new_key_is_for_who_comes_anew(self) -> None:
+    async def change(self, node: Node, content: bytes) -> None:
         """SIGHUP itself is in ``test_reload``."""
-        node = await self.guarded()
-        old = token(node)
-        socket = await self.welcome(node, old)
-        await socket.join("hall")
-        tokens = node.service.door.tokens
+        tokens = node.service.door.rights.tokens
         assert tokens is not None
         with open(tokens.path, "wb") as file:
-            file.write(OTHER_KEY.raw_value)
+            file.write(content)
         node.service.reloader.reload()
-        await socket.say("hall", "nobody is dropped")
+
+    async def test_what_the_new_key_does_not_verify_ends(self) -> None:
+        """On every transport, and nothing that it does verify."""
+        node = await self.guarded()
+        old = token(node)
+        legacy = await node.websocket(f"/?roomname=hall&token={old}", protocol=None)
+        socket = await self.welcome(node, old)
+        await socket.join("hall")
+        stream = await node.events("/rooms/hall/events", **bearing(old))
+        cursor = (await node.get("/rooms/hall/messages", **bearing(old))).json["cursor"]
+        path = f"/rooms/hall/messages?after={cursor}&wait=60"
+        polls = [await node.ask("GET", path, None, **bearing(old)) for _ in range(2)]
+        await until(lambda: len(node.service.door.standing) == 5)
+        await self.change(node, KEY.raw_value)
+        await socket.say("hall", "nobody is dropped by a file that says the same")
+        self.assertEqual([(await poll.answer()).status for poll in polls], [200, 200])
+        cursor = (await node.get("/rooms/hall/messages", **bearing(old))).json["cursor"]
+        path = f"/rooms/hall/messages?after={cursor}&wait=60"
+        poll = await node.ask("GET", path, None, **bearing(old))
+        await until(lambda: len(node.service.door.standing) == 4)
+        await self.change(node, OTHER_KEY.raw_value)
+        self.assertEqual((await socket.closed()).code, 4401)
+        self.assertEqual((await legacy.closed()).code, 4401)
+        answer = await poll.answer()
+        self.assertEqual((answer.status, answer.code), (401, "unauthorized"))
+        with self.assertRaises(EOFError):
+            while True:
+                await stream.next()
+        self.assertEqual(len(node.service.door.standing), 0)
         self.assertEqual((await node.get("/rooms/hall", **bearing(old))).status, 401)
-        refused = await socket.ask_for("error", {"type": "auth", "token": token(node, key=KEY)})
-        self.assertEqual(refused["code"], "unauthorized")
+
+    async def test_a_renewed_socket_goes_on(self) -> None:
+        node = await self.guarded()
         new = token(node, key=OTHER_KEY)
-        self.assertEqual((await socket.ask({"type": "auth", "token": new}))["type"], "welcome")
+        keys = [dict(key.as_dict(), kid=kid) for kid, key in (("1", KEY), ("2", OTHER_KEY))]
+        await self.change(node, json.dumps({"keys": keys}).encode())
+        claims = {"sub": "ann", "exp": node.clock.seconds() + 600}
+        shown = [
+            jwt.encode({"alg": "HS256", "kid": kid}, claims, key)
+            for kid, key in (("1", KEY), ("2", OTHER_KEY))
+        ]
+        socket, other = await self.welcome(node, shown[0]), await self.welcome(node, shown[0])
+        answer = await socket.ask({"type": "auth", "token": shown[1]})
+        self.assertEqual(answer["type"], "welcome")
+        await self.change(node, json.dumps({"keys": keys[1:]}).encode())
+        self.assertEqual((await other.closed()).code, 4401)
+        self.assertEqual((await socket.join("hall"))["room"], "hall")
         self.assertEqual((await node.get("/rooms/hall", **bearing(new))).status, 200)
 
     async def test_a_bad_file_is_logged_and_changes_nothing(self) -> None:
         node = await self.guarded()
-        tokens = node.service.door.tokens
+        tokens = node.service.door.rights.tokens
         assert tokens is not None
         with open(tokens.path, "wb"):
             pass

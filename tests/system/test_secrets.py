@@ -211,9 +211,15 @@ class ReprTests(SecretTests):
         self.clean(str(config))
         service = ChatService(Clock(), evolve(config, websocket=(), http=(), setup=()))
         shown = token()
-        assert service.door.tokens is not None
-        identity = service.door.tokens.verify(shown, 0.0)
-        for value in (service.door, service.door.tokens, service.broker, identity, service.chat):
+        assert service.door.rights.tokens is not None
+        identity = service.door.rights.tokens.verify(shown, 0.0)
+        for value in (
+            service.door,
+            service.door.rights.tokens,
+            service.broker,
+            identity,
+            service.chat,
+        ):
             self.clean(repr(value), shown)
             self.clean(repr(getattr(value, "__dict__", "")), shown)
 

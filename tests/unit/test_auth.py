@@ -20,7 +20,10 @@ from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey
 from twisted.trial.unittest import TestCase
 
 from chatd.access.identity import Identity
+from chatd.access.rights import may_enter
 from chatd.access.tokens import TOKEN_CHARACTERS, TOKEN_ROOMS, Secret, TokenKeys, bearer
+from chatd.brokers.interfaces import Stream
+from chatd.directory.projection import Entry
 from chatd.errors import StartError
 from chatd.protocol.errors import ChatError, Code
 
@@ -511,7 +514,8 @@ class IdentityTests(TestCase):
             (other, True, True, True),
             (boss, True, False, False),
         ):
-            self.assertEqual(caller.may_join("a", private, member), allowed, (caller, private))
+            entry = Entry(Stream("a", "0"), private, {"ann"} if member else set())
+            self.assertEqual(may_enter(caller, entry), allowed, (caller, private))
 
 
 class SecretTests(FileTests):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from unittest import mock
 
 from chatd.access.identity import Identity
-from chatd.rooms.registry import allowed
+from chatd.access.rights import may_enter
 from tests.support.serving import Node, ServingTests
 
 
@@ -76,7 +76,7 @@ class BoundTests(ServingTests):
         for n in range(20):
             node.service.pollers.seen(Identity(f"u{n}"), "lobby", "10.0.0.1")
         await poll(node, "ann", "den")
-        with mock.patch("chatd.transports.http.poll_presence.allowed", wraps=allowed) as asked:
+        with mock.patch("chatd.transports.http.poll_presence.may_enter", wraps=may_enter) as asked:
             await directory.set_private("den", True)
         self.assertEqual(asked.call_count, 1)
         self.assertEqual((await self.present(node), len(node.service.pollers)), (20, 20))

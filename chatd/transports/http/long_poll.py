@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
 
 from chatd.access.identity import Identity
+from chatd.protocol.errors import ChatError
 from chatd.protocol.messages import Message
 from chatd.rooms.start_position import Last, Since, Start
 from chatd.service.chat import Answer
 from chatd.transports.http.parameters import wait_of
 from chatd.transports.http.poll_presence import Pollers
 from chatd.transports.http.router import Call
+
+T = TypeVar("T")
 
 
 async def held_poll(
@@ -26,11 +32,9 @@ async def held_poll(
     try:
         if poller:
             pollers.seen(identity, name, address)
-        if identity.expires is not None:
-            wait = min(wait, max(0.0, identity.expires - call.door.wall.seconds()))
-        found = await call.with_client(pollers.chat.poll(identity, name, start, limit, wait))
-        if wait and not found.messages:
-            call.door.check_expiry(identity)
+        found = await _while_proved(
+            call, identity, pollers.chat.poll(identity, name, start, limit, wait)
+        )
         if poller:
             pollers.seen(identity, name, address)
         return found
@@ -41,3 +45,24 @@ async def held_poll(
 def listing(messages: Sequence[Message]) -> bytes:
     """The messages as a JSON array."""
     return b"[" + b",".join([m.json for m in messages]) + b"]"
+
+
+async def _while_proved(call: Call, identity: Identity, work: Coroutine[Any, Any, T]) -> T:
+    """Do ``work``, and give it up with its client; or, with what is to be said of it, once nothing
+    proves any more that the caller is ``identity``."""
+    doing = Deferred.fromCoroutine(call.with_client(work))
+    ended: list[ChatError] = []
+
+    def end(why: ChatError) -> None:
+        ended.append(why)
+        doing.cancel()
+
+    held = call.door.standing.hold(identity, end)
+    try:
+        return await doing
+    except CancelledError:
+        if ended:
+            raise ended[0] from None
+        raise
+    finally:
+        held.release()

@@ -82,8 +82,8 @@ def _routes(path: str, content: bytes, type: str, version: str) -> list[Route]:
         return file.reply(call, KEEP if asked == version else ASK)
 
     return [
-        Route(path, {"GET": get}, public=public),
-        Route(f"/files/{{version}}{path}", {"GET": get_version}, public=public),
+        Route(path, {"GET": get}, public=public, linked=True),
+        Route(f"/files/{{version}}{path}", {"GET": get_version}, public=public, linked=True),
     ]
 
 

@@ -8,8 +8,8 @@ from attrs import define, field
 
 from chatd.access.identity import Identity
 from chatd.access.limits import Connections
+from chatd.access.rights import may_enter
 from chatd.directory.projection import Change, What
-from chatd.rooms.registry import allowed
 from chatd.service.chat import Chat
 from chatd.timing.timer_wheel import Deadline, Deadlines
 
@@ -75,5 +75,5 @@ class Pollers:
             return
         name = change.entry.name
         for user, poller in list(self._rooms.get(name, {}).items()):
-            if change.what is What.DELETED or not allowed(poller.identity, change.entry):
+            if change.what is What.DELETED or not may_enter(poller.identity, change.entry):
                 self._go(name, user)

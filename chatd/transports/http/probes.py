@@ -36,6 +36,16 @@ class Probes:
             return Reply(200, {"status": "ready"})
         return Reply(503, {"status": "not ready"}, headers={"Retry-After": "2"})
 
+    def open_routes(self) -> list[Route]:
+        """What the port of ``--metrics`` serves."""
+        return [Route("/metrics", {"GET": self.open_metrics})]
+
     async def metrics(self, call: Call) -> Reply:
-        """Prometheus text."""
+        """Prometheus text, for this machine's own programs and for the admin key."""
+        local = call.caller.direct
+        call.door.rights.check_metrics(local, call.token, call.caller.address)
+        return await self.open_metrics(call)
+
+    async def open_metrics(self, call: Call) -> Reply:
+        """Prometheus text, for whoever reaches it."""
         return Reply(200, self._metrics.text(), CONTENT_TYPE)

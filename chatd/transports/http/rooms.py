@@ -5,6 +5,7 @@ from __future__ import annotations
 from chatd.protocol.errors import bad_request
 from chatd.protocol.json import load_object
 from chatd.protocol.names import room_name, user_name
+from chatd.service.administration import Administration
 from chatd.service.chat import Chat
 from chatd.transports.http.router import Call, Reply, Route
 
@@ -12,8 +13,9 @@ from chatd.transports.http.router import Call, Reply, Route
 class Rooms:
     """Rooms and their members, over HTTP."""
 
-    def __init__(self, chat: Chat) -> None:
+    def __init__(self, chat: Chat, administration: Administration) -> None:
         self._chat = chat
+        self._administration = administration
         self._directory = chat.directory
 
     def routes(self) -> list[Route]:
@@ -44,7 +46,7 @@ class Rooms:
 
     async def list(self, call: Call) -> Reply:
         """GET all rooms."""
-        call.door.check_admin(call.token)
+        _check_admin(call)
         rooms = [
             {
                 "room": entry.name,
@@ -57,34 +59,37 @@ class Rooms:
 
     async def create(self, call: Call, room: str) -> Reply:
         """PUT a room: 201 if it is new. ``private`` changes one that exists."""
-        call.door.check_admin(call.token)
+        _check_admin(call)
         name = room_name(room)
         body = await call.body()
         wanted = load_object(body) if body.strip() else {}
         private = wanted.get("private")
         if private is not None and not isinstance(private, bool):
             raise bad_request("private is true or false.")
-        new = await self._directory.create(name, private is True)
-        if not new and private is not None:
-            await self._directory.set_private(name, private)
+        new = await self._administration.put(name, private, call.caller.address)
         shown = {"room": name, "private": self._directory.get(name).private}
         return Reply(201 if new else 200, shown)
 
     async def delete(self, call: Call, room: str) -> Reply:
         """DELETE a room and all that was said in it."""
-        call.door.check_admin(call.token)
+        _check_admin(call)
         name = self._directory.get(room_name(room)).name
         await self._directory.delete(name)
         return Reply(204)
 
     async def add(self, call: Call, room: str, user: str) -> Reply:
         """PUT a member."""
-        call.door.check_admin(call.token)
+        _check_admin(call)
         await self._directory.add_member(room_name(room), user_name(user))
         return Reply(204)
 
     async def remove(self, call: Call, room: str, user: str) -> Reply:
         """DELETE a member."""
-        call.door.check_admin(call.token)
+        _check_admin(call)
         await self._directory.remove_member(room_name(room), user_name(user))
         return Reply(204)
+
+
+def _check_admin(call: Call) -> None:
+    """Let only administrators pass; see `Rights.check_admin`."""
+    call.door.rights.check_admin(call.token, call.caller.address)

@@ -98,8 +98,8 @@ class Call:
         return shown_token(self.header("authorization"), self.query("token"))
 
     def identify(self, legacy: bool = False, named: object = None) -> Identity:
-        """Who the caller is; ``named`` is who the body says it is. See `Door.identify`."""
-        return self.door.identify(self.token, self.query("username"), legacy, named)
+        """Who the caller is; ``named`` is who the body says it is. See `Rights.identify`."""
+        return self.door.rights.identify(self.token, self.query("username"), legacy, named)
 
     async def body(self) -> bytes:
         """The whole body, once it has come; its size is checked."""
@@ -123,13 +123,14 @@ class Route:
     """A path, ``{name}`` standing for a segment, and the handlers of its methods.
 
     ``refusal`` is how GET says what else would be 429 or 503; None from it means as everywhere.
-    What is ``public`` any page may read, of whatever origin.
+    What is ``linked`` any page may lead to, of whatever origin, and what is ``public`` it may read.
     """
 
     path: str
     methods: Mapping[str, Handler]
     refusal: Refusal | None = None
     public: bool = False
+    linked: bool = False
 
     def match(self, segments: list[str]) -> list[str] | None:
         """The segments that stand for names, or None if the path is another."""
@@ -192,8 +193,10 @@ class Api(Resource):
         request = call.request
         peer = getattr(request.getClientAddress(), "host", None)
         method = request.method.decode("latin-1")
-        public = method in ("GET", "HEAD") and self._is_public(request)
-        call.caller = self._door.gate.check(peer, request.isSecure(), call.header, public)
+        known = self._looked_at(request) if method in ("GET", "HEAD") else None
+        public, linked = (known.public, known.linked) if known is not None else (False, False)
+        secure = request.isSecure()
+        call.caller = self._door.gate.check(peer, secure, call.header, public, linked)
         route, names = self._find(request)
         if method == "OPTIONS":
             return self._options(request, route)
@@ -218,9 +221,11 @@ class Api(Resource):
         elif (call.header("content-encoding") or "identity").strip().lower() != "identity":
             raise NotSupported("Send the body as it is, without a Content-Encoding.")
 
-    def _is_public(self, request: Request) -> bool:
+    def _looked_at(self, request: Request) -> Route | None:
+        """What a page of another origin may lead to, or even read, if that is asked for."""
         segments = [unquote_to_bytes(one).decode("utf-8", "replace") for one in request.postpath]
-        return any(one.public and one.match(segments) is not None for one in self._routes)
+        linked = (one for one in self._routes if one.linked)
+        return next((one for one in linked if one.match(segments) is not None), None)
 
     def _find(self, request: Request) -> tuple[Route, list[str]]:
         try:

@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from chatd.access.identity import Identity
+from chatd.access.standing import Held
 from chatd.net.tcp import tune
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError
@@ -19,7 +20,6 @@ from chatd.service.chat import Chat
 from chatd.service.session import Joined, Session
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.timer_wheel import Deadline
-from chatd.timing.wall import Alarm
 from chatd.transports.come_back import come_back
 from chatd.transports.encodings import EVENT_STREAM
 from chatd.transports.http.parameters import start_of
@@ -131,7 +131,7 @@ class Stream:
         self._request: Request = call.request
         self._deadlines = call.door.deadlines
         self._next_comment: Deadline | None = None
-        self._expiry: Alarm | None = None
+        self._held: Held | None = None
         self._draining = True
         self._finished = False
 
@@ -153,7 +153,7 @@ class Stream:
             joined.subscription.gap()
         self._keep_alive()
         self._request.when_client_ends(self.end)
-        self._expiry = self._call.door.at_expiry(self.identity, self.end)
+        self._held = self._call.door.standing.hold(self.identity, lambda _: self.end())
         joined.subscription.resume()
         if _event_source(self._call):
             self._tell_position(joined)
@@ -184,9 +184,10 @@ class Stream:
     def lost(self) -> None:
         """The stream has ended, by either side."""
         self._finished = True
-        for deadline in (self._next_comment, self._expiry):
-            if deadline is not None:
-                deadline.cancel()
+        if self._next_comment is not None:
+            self._next_comment.cancel()
+        if self._held is not None:
+            self._held.release()
         self.session.close()
 
     # -- ISubscriber -------------------------------------------------------------------------------

@@ -17,11 +17,11 @@ from chatd.access.admission import Door
 from chatd.access.limits import Connections
 from chatd.access.proxies import UNIX
 from chatd.access.rate_limit import BAD_IN_A_ROW
-from chatd.directory.directory import Directory
 from chatd.net.tcp import LINGER, half_close, tune
 from chatd.protocol.errors import ChatError, Code, bad_request
 from chatd.protocol.json import load_object
 from chatd.protocol.names import room_name, user_name
+from chatd.service.administration import Administration
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.timer_wheel import Deadline
 from chatd.transports.setup.json_splitter import MAX_OBJECT, NotAnObject, Splitter
@@ -62,6 +62,8 @@ class SetupProtocol(Protocol):
         self._draining = True
         self._ended = False
         self._bad = 0
+        #: The peer's.
+        self._address = UNIX
         self._release: Callable[[], None] | None = None
         self._idle: Deadline | None = None
 
@@ -70,9 +72,9 @@ class SetupProtocol(Protocol):
         self.factory.protocols.add(self)
         self.transport.registerProducer(self, True)
         self._idle = self.factory.door.deadlines.after(IDLE, self.transport.abortConnection)
-        address = getattr(self.transport.getPeer(), "host", UNIX)
+        self._address = getattr(self.transport.getPeer(), "host", UNIX)
         try:
-            self._release = self.factory.connections.admit(address)
+            self._release = self.factory.connections.admit(self._address)
         except ChatError as error:
             self._give_up(error)
 
@@ -118,7 +120,7 @@ class SetupProtocol(Protocol):
             if request is None:
                 break
             self._state = State.BUSY
-            doing = Deferred.fromCoroutine(self.factory.perform(request))
+            doing = Deferred.fromCoroutine(self.factory.perform(request, self._address))
             doing.addCallbacks(self._succeed, self._refuse)
             doing.addCallback(self._done)
         self._taking = False
@@ -216,13 +218,14 @@ class SetupFactory(Factory):
 
     noisy = False
 
-    def __init__(self, directory: Directory, door: Door, metrics: Metrics) -> None:
+    def __init__(self, administration: Administration, door: Door, metrics: Metrics) -> None:
         self.door = door
         self.metrics = metrics
         self.connections = Connections(MAX_CONNECTIONS, MAX_PER_ADDRESS)
         self.protocols: set[SetupProtocol] = set()
-        self._directory = directory
-        self._operations: dict[str, Callable[[dict[str, Any]], Coroutine[Any, Any, Any]]] = {
+        self._administration = administration
+        self._directory = administration.directory
+        self._operations: dict[str, Callable[[dict[str, Any], str], Coroutine[Any, Any, Any]]] = {
             "create_room": self._create,
             "delete_room": self._delete,
             "add_member": self._add_member,
@@ -242,32 +245,30 @@ class SetupFactory(Factory):
         for protocol in list(self.protocols):
             protocol.drain()
 
-    async def perform(self, request: dict[str, Any]) -> None:
-        """Do what ``request`` asks; `ChatError` if it cannot be done."""
-        secret = self.door.setup_secret
-        if secret is not None and not secret.matches(request.get("secret")):
-            raise ChatError(Code.UNAUTHORIZED, 'Send the shared secret as "secret".')
+    async def perform(self, request: dict[str, Any], address: str) -> None:
+        """Do what ``request`` from ``address`` asks; `ChatError` if it cannot be done."""
+        self.door.rights.check_setup(request.get("secret"), address)
         status = request.get("status")
         named = isinstance(status, str) and status in self._operations
         op = request.get("op", status if named else "create_room")
         operation = self._operations.get(op) if isinstance(op, str) else None
         if operation is None:
             raise bad_request(f"The op is one of {', '.join(self._operations)}.")
-        await operation(request)
+        await operation(request, address)
 
-    async def _create(self, request: dict[str, Any]) -> None:
+    async def _create(self, request: dict[str, Any], address: str) -> None:
         private = request.get("private", False)
         if not isinstance(private, bool):
             raise bad_request("private is true or false.")
-        await self._directory.create(_room(request), private)
+        await self._administration.create(_room(request), private, address)
 
-    async def _delete(self, request: dict[str, Any]) -> None:
+    async def _delete(self, request: dict[str, Any], _: str) -> None:
         await self._directory.delete(_room(request))
 
-    async def _add_member(self, request: dict[str, Any]) -> None:
+    async def _add_member(self, request: dict[str, Any], _: str) -> None:
         await self._directory.add_member(_room(request), _user(request))
 
-    async def _remove_member(self, request: dict[str, Any]) -> None:
+    async def _remove_member(self, request: dict[str, Any], _: str) -> None:
         await self._directory.remove_member(_room(request), _user(request))
 
 

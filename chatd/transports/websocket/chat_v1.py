@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from chatd.access.rate_limit import Rate
 from chatd.protocol.cursors import Cursor
-from chatd.protocol.errors import ChatError, Code, bad_request
+from chatd.protocol.errors import ChatError, bad_request
 from chatd.protocol.json import load_object
 from chatd.protocol.messages import CONTENT_BYTES
 from chatd.protocol.names import room_name
@@ -141,14 +141,7 @@ class ChatV1(BaseDialect):
         token = frame.get("token")
         if not isinstance(token, str):
             raise bad_request("Give the token as a string.")
-        if self._door.tokens is None:
-            raise bad_request("There are no tokens in open mode.")
-        identity = self._door.tokens.verify(token, self._door.wall.seconds())
-        if identity.user != self.session.identity.user:
-            raise ChatError(
-                Code.FORBIDDEN, "The token is another user's; open a connection for it."
-            )
-        self.session.become(identity)
+        self.session.become(self._door.rights.renew(self.session.identity, token))
         self._welcome()
 
     def dropped(self, room: str, error: ChatError) -> None:

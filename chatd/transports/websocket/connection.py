@@ -125,7 +125,7 @@ class Connection(OpeningHandshake):
         if not legacy and SUBPROTOCOL not in request.protocols:
             raise bad_request(f"The only subprotocol here is {SUBPROTOCOL}.")
         token = shown_token(headers.get("authorization"), self.parameter("token"))
-        self.identity = door.identify(token, self.parameter("username"), legacy)
+        self.identity = door.rights.identify(token, self.parameter("username"), legacy)
         if not self.identity.user:
             self.identity = Identity(f"guest-{token_hex(3)}")
         self._release = door.connections.admit(caller.address)

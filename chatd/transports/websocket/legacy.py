@@ -90,9 +90,9 @@ class Legacy(BaseDialect):
     async def _message(self, frame: dict[str, Any]) -> None:
         self._publishes.check(self._door.clock.seconds())
         identity = self.session.identity
-        if self._door.tokens is None and frame.get("username") is not None:
+        if self._door.rights.tokens is None and frame.get("username") is not None:
             url = self.connection.parameter("username")
-            identity = self._door.identify(None, url, legacy=True, named=frame["username"])
+            identity = self._door.rights.identify(None, url, legacy=True, named=frame["username"])
         name = room_name(frame.get("roomname"), legacy=True)
         chat = self.session.chat
         publication = chat.publication(identity, name, frame.get("message"))

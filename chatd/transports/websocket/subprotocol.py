@@ -11,10 +11,10 @@ from zope.interface import implementer
 
 from chatd.access.identity import Identity
 from chatd.access.rate_limit import BAD_IN_A_ROW
+from chatd.access.standing import Held
 from chatd.protocol.errors import ChatError, Code
 from chatd.rooms.interfaces import IEncoding, ISubscriber
 from chatd.service.session import Session
-from chatd.timing.wall import Alarm
 from chatd.transports.encodings import WEBSOCKET
 from chatd.transports.websocket.connection import Connection
 
@@ -62,7 +62,7 @@ class BaseDialect(ABC):
         )
         self._publishes = self._door.rate.bucket()
         self._bad = 0
-        self._expiry: Alarm | None = None
+        self._held: Held | None = None
 
     def drained(self) -> None:
         """See `chatd.transports.websocket.connection.Dialect`."""
@@ -70,8 +70,8 @@ class BaseDialect(ABC):
 
     def closed(self) -> None:
         """See `chatd.transports.websocket.connection.Dialect`."""
-        if self._expiry is not None:
-            self._expiry.cancel()
+        if self._held is not None:
+            self._held.release()
         self.session.close()
 
     @abstractmethod
@@ -83,14 +83,14 @@ class BaseDialect(ABC):
         """Say ``error`` to the client."""
 
     def _await_expiry(self) -> None:
-        """Close when the token of this session runs out."""
-        if self._expiry is not None:
-            self._expiry.cancel()
-        self._expiry = self._door.at_expiry(self.session.identity, self._expired)
+        """Close when the token of this session is worth nothing any more."""
+        if self._held is not None:
+            self._held.release()
+        self._held = self._door.standing.hold(self.session.identity, self._expired)
 
-    def _expired(self) -> None:
-        self._tell(ChatError(Code.UNAUTHORIZED, "The token has expired; connect with a new one."))
-        self.connection.sendClose(CLOSE_UNAUTHORIZED, "the token has expired")
+    def _expired(self, why: ChatError) -> None:
+        self._tell(why)
+        self.connection.sendClose(CLOSE_UNAUTHORIZED, why.text)
 
     def _error(self, failure: Failure) -> ChatError:
         """What to say of ``failure``; logged if it is a fault of ours."""

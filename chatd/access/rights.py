@@ -1,0 +1,180 @@
+"""Who may do what. Every right is checked here: to speak as somebody, to be in a room, to
+administer rooms, to use the set-up port, to read the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import Protocol
+
+from attrs import define, field
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from chatd.access.identity import Identity
+from chatd.access.rate_limit import Guesses
+from chatd.access.tokens import Secret, TokenKeys, is_shaped
+from chatd.protocol.errors import ChatError, Code, bad_request
+from chatd.protocol.names import user_name
+from chatd.timing.wall import WallClock
+
+EXPIRED = ChatError(Code.UNAUTHORIZED, "The token has expired; connect with a new one.")
+WITHDRAWN = ChatError(
+    Code.UNAUTHORIZED, "The key of the token was withdrawn; connect with a new one."
+)
+#: Whoever reads without a name, in open mode.
+NOBODY = Identity("")
+
+
+class Guarded(Protocol):
+    """What a right to be in a room depends on."""
+
+    @property
+    def name(self) -> str:
+        """The room's name."""
+
+    @property
+    def private(self) -> bool:
+        """Whether it is for members and for tokens that name it only."""
+
+    @property
+    def members(self) -> Container[str]:
+        """Who may be in it if it is private."""
+
+
+def may_enter(identity: Identity, room: Guarded) -> bool:
+    """Whether ``identity`` may be in ``room``: in a public one anyone, but a token with ``rooms``
+    only if it names it; in a private one its members and a token that names it."""
+    if room.private:
+        return identity.user in room.members or identity.names(room.name)
+    return identity.rooms is None or identity.names(room.name)
+
+
+def check_entry(identity: Identity, room: Guarded) -> None:
+    """`ChatError` forbidden unless `may_enter`."""
+    if not may_enter(identity, room):
+        raise ChatError(
+            Code.FORBIDDEN,
+            "You may not enter this room; ask its owner to add you as a member.",
+            room=room.name,
+        )
+
+
+@define(eq=False)
+class Rights:
+    """What callers must show. ``tokens`` is None in open mode."""
+
+    #: Monotonic, for how fast somebody guesses.
+    clock: IReactorTime
+    #: What tokens expire by.
+    wall: WallClock
+    tokens: TokenKeys | None = None
+    admin_key: Secret | None = None
+    setup_secret: Secret | None = None
+    _guesses: Guesses = field(factory=Guesses, init=False)
+    _log = Logger()
+
+    def identify(
+        self, token: str | None, username: str | None, legacy: bool = False, named: object = None
+    ) -> Identity:
+        """Who a caller is; `NOBODY` if it did not say, in open mode.
+
+        ``username`` is the URL's, which a proxy may have set; ``named`` is what the client wrote
+        into the body, which may not contradict it. In token mode the token alone counts, and there
+        must be one.
+        """
+        if self.tokens is None:
+            names = {user_name(n, legacy) for n in (username, named) if n is not None}
+            if len(names) > 1:
+                raise bad_request("The body names another user than the URL; name one.")
+            return Identity(names.pop()) if names else NOBODY
+        if token is None:
+            raise ChatError(
+                Code.UNAUTHORIZED, "Send a token: Authorization: Bearer T, or ?token=T."
+            )
+        return self.tokens.verify(token, self.wall.seconds())
+
+    def renew(self, identity: Identity, token: str) -> Identity:
+        """Who ``identity`` is by another token, which must be the same user's."""
+        if self.tokens is None:
+            raise bad_request("There are no tokens in open mode.")
+        renewed = self.tokens.verify(token, self.wall.seconds())
+        if renewed.user != identity.user:
+            raise ChatError(
+                Code.FORBIDDEN, "The token is another user's; open a connection for it."
+            )
+        return renewed
+
+    def withdrawn(self, identity: Identity) -> ChatError | None:
+        """Why what ``identity`` came with does not count any more, or ``None``."""
+        if identity.expires is not None and identity.expires <= self.wall.seconds():
+            return EXPIRED
+        if identity.proof is None or self.tokens is None:
+            return None
+        return None if self.tokens.still_verifies(identity.proof) else WITHDRAWN
+
+    def check_admin(self, token: str | None, address: str) -> None:
+        """Let only administrators pass: the admin key, or a token with the admin claim. Who
+        guesses is slowed down, by ``address``."""
+        if self.admin_key is None and self.tokens is None:
+            raise ChatError(
+                Code.FORBIDDEN, "Administration is off; start chatd with --admin-key FILE."
+            )
+        if token is None:
+            raise ChatError(Code.UNAUTHORIZED, "Send the admin key: Authorization: Bearer KEY.")
+        if not self.shows_admin_key(token, address) and not self._is_admin(token, address):
+            raise ChatError(Code.FORBIDDEN, "This token has no admin claim.")
+
+    def _is_admin(self, token: str, address: str) -> bool:
+        """Whether ``token`` has the admin claim; what has not the form of one was a guess."""
+        now = self.clock.seconds()
+        if self.tokens is None:
+            self._guesses.wrong(address, now)
+            raise ChatError(Code.UNAUTHORIZED, "That is not the admin key.")
+        try:
+            return self.tokens.verify(token, self.wall.seconds()).admin
+        except ChatError:
+            if not is_shaped(token) or (self.admin_key is not None and self.admin_key.is_shaped):
+                self._guesses.wrong(address, now)
+            raise
+
+    def shows_admin_key(self, token: str, address: str) -> bool:
+        """Whether ``token`` is the admin key. `ChatError` rate_limited for who guessed too often
+        from ``address``: then nothing is compared, so that a lucky guess does not show."""
+        self._guesses.check(address, self.clock.seconds())
+        return self.admin_key is not None and self.admin_key.matches(token)
+
+    def check_setup(self, secret: object, address: str) -> None:
+        """Let only who shows the set-up port's secret pass, if there is one."""
+        if self.setup_secret is None:
+            return
+        self._guesses.check(address, self.clock.seconds())
+        if not self.setup_secret.matches(secret):
+            if isinstance(secret, str) and secret:
+                self._guesses.wrong(address, self.clock.seconds())
+            raise ChatError(Code.UNAUTHORIZED, 'Send the shared secret as "secret".')
+
+    def check_metrics(self, local: bool, token: str | None, address: str) -> None:
+        """Let only this machine's own programs and the admin key read the metrics. ``local`` says
+        that nobody stands behind the caller."""
+        if local:
+            return
+        if token is not None:
+            if self.shows_admin_key(token, address):
+                return
+            self._guesses.wrong(address, self.clock.seconds())
+        raise ChatError(
+            Code.FORBIDDEN,
+            "The metrics are for this machine and for the admin key; see --metrics for a port of"
+            " their own.",
+        )
+
+    def reload(self) -> list[str]:
+        """Read the keys again, and return a line for each fault; what is bad stays as it was."""
+        if self.tokens is None:
+            return []
+        fault = self.tokens.reload()
+        if fault is not None:
+            return [fault]
+        for line in self.tokens.skipped:
+            self._log.warn("Skipped: {line}", line=line)
+        return []
