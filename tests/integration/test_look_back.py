@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from tests.support.rabbit import shared_node
 from tests.support.serving import Node, ServingTests
 
 MESSAGES = "/rooms/lobby/messages"
@@ -31,7 +34,7 @@ def texts(page: dict[str, Any]) -> list[str]:
 
 
 class LookBackTests(ServingTests):
-    """In memory all recent messages are at hand."""
+    """In memory all that is recent is at hand; what is older comes from the broker."""
 
     async def test_page_by_page_to_the_beginning(self) -> None:
         """Each message once, in order within a page, for a request per ``limit`` messages."""
@@ -165,3 +168,24 @@ class LookBackOnSQLiteTests(LookBackTests):
 
     async def serve(self, *options: str) -> Node:
         return await super().serve("--broker", f"sqlite:{self.mktemp()}", *options)
+
+
+@pytest.mark.rabbitmq
+class LookBackOnRabbitMQTests(ServingTests):
+    """On RabbitMQ offsets skip, and a stream has records that are no messages."""
+
+    async def test_page_by_page_to_the_beginning(self) -> None:
+        broker = shared_node()
+        vhost = broker.vhost()
+        self.addCleanup(broker.drop_vhost, vhost)
+        node = await self.serve("--broker", broker.url(vhost), "--rate=100000/s")
+        await say(node, *(str(n) for n in range(900)))
+        page = (await node.get(f"{MESSAGES}?last=1")).json
+        seen: list[str] = texts(page)
+        page |= {"cursor": page["messages"][0]["cursor"], "more": True}
+        while page["more"]:
+            page = await look(node, page["cursor"], "&limit=200")
+            self.assertFalse(page["gap"])
+            seen = texts(page) + seen
+        self.assertEqual(seen, [str(n) for n in range(900)])
+        self.assertFalse((await look(node, page["cursor"]))["more"])
