@@ -110,6 +110,20 @@ describe('a message that cannot be stored', { timeout: 20_000 }, () => {
     }
   });
 
+  it('may be refused by what stands before the server, and holds up nobody', async () => {
+    for (const [status, code] of [[403, 'forbidden'], [413, 'too_large'], [422, 'bad_request']]) {
+      const fake = (address, init) => (init.body?.includes('blocked')
+        ? Promise.resolve(new Response('<h1>Blocked by policy</h1>', { status })) : fetch(address, init));
+      const chat = connect({ transports: ['poll'], fetch: fake });
+      const room = await chat.join('lobby');
+      const [blocked, other] = [room.send('blocked'), room.send('other')];
+      await assert.rejects(blocked, { code });
+      await other;
+      assert.equal(chat.state.state, 'online');
+      chat.close();
+    }
+  });
+
   it('is known by its refusal though that names nothing', async () => {
     const room = await connect({ transports: ['websocket'] }).join('lobby');
     setting.server.websocket = 'mute';

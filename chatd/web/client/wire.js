@@ -14,9 +14,10 @@ import { Deadline, within } from './timing.js';
 /** Longest wait that a server may ask for, in ms. */
 export const LONGEST_RETRY = 300_000;
 
-/** Refusals by something before chatd that are about the request; any other means that this way
- * is barred. */
-const STATUS = /** @type {Record<number, string>} */ ({ 413: 'too_large', 429: 'rate_limited' });
+/** What something before chatd refuses a message for. Anything else that it says means that this
+ * way is barred for now, as it does of whatever is not a message. */
+const STATUS = /** @type {Record<number, string>} */ ({ 400: 'bad_request', 403: 'forbidden',
+  413: 'too_large', 414: 'too_large', 415: 'bad_request', 422: 'bad_request', 431: 'too_large' });
 
 /** A fresh id for a message. @returns {string} */
 export function newId() {
@@ -155,7 +156,7 @@ export class Wire {
     const address = this.#address(path, query, unnamed).href;
     const response = await get(address, { ...init, headers, cache: 'no-store' });
     this.debug('request', { address, status: response.status });
-    if (!response.ok) throw await refusal(response);
+    if (!response.ok) throw await refusal(response, init.method === 'POST');
     return response;
   }
 
@@ -205,15 +206,17 @@ export async function read(wire, room, how) {
   }
 }
 
-/** @param {Response} response @returns {Promise<ChatError>} */
-async function refusal(response) {
+/** @param {Response} response @param {boolean} posted a message
+ * @returns {Promise<ChatError>} */
+async function refusal(response, posted) {
   const said = parse(await response.text());
   const after = Number(response.headers.get('Retry-After') ?? NaN) * 1000;
   // Everyone is told the same number of seconds; a part of one more keeps them apart.
   const retry = after >= 0 ? Math.min(after, LONGEST_RETRY) + Math.random() * 1000 : undefined;
   if (typeof said?.code === 'string') return new ChatError(said.code, String(said.text), retry);
-  const code = STATUS[response.status] ?? 'unavailable';
-  return new ChatError(code, `HTTP ${response.status} ${response.statusText}`, retry);
+  const { status } = response;
+  const code = status === 429 ? 'rate_limited' : (posted && STATUS[status]) || 'unavailable';
+  return new ChatError(code, `HTTP ${status} ${response.statusText}`, retry);
 }
 
 /** @param {string} part base64url of UTF-8 @returns {string} */

@@ -189,7 +189,7 @@ export class Reader {
           nudge = new AbortController();
           await sleep(until - Date.now(), nudge.signal);
         } else if (news.frame.type !== 'message') {
-          if (news.frame.type !== 'cursor') yield news.frame;
+          if (['presence', 'typing'].includes(news.frame.type)) yield news.frame;
         } else if (news.after === this.#after) {
           this.#after = news.frame.cursor;
           yield news.frame;
