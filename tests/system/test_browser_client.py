@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from textwrap import dedent
-from threading import Thread
-from typing import Any
 
 import pytest
 from joserfc import jwt
@@ -21,6 +15,7 @@ from playwright.sync_api import Browser, expect
 from tests.support.browser import Person
 from tests.support.browser_suite import NO_EVENTSOURCE, NO_WEBSOCKET, browser
 from tests.support.daemon import ROOT, Daemon
+from tests.support.site import site
 
 __all__ = ["browser"]
 
@@ -41,25 +36,6 @@ def page(own: str, address: str) -> str:
     assert chat in shown
     shown = shown.replace(module, f'from "{own}chatd.js"').replace(chat, f'new Chat("{address}"')
     return shown + '<link rel="icon" href="data:,">\n'
-
-
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: tests speak for themselves."""
-
-
-@contextmanager
-def site(folder: Path) -> Iterator[str]:
-    """A web site on a port of its own that serves ``folder``; gives its origin."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
-    thread = Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 TRANSPORTS = pytest.mark.parametrize(

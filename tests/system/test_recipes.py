@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.support.browser import Person, chromium
 from tests.support.daemon import ROOT, Daemon
-from tests.system.test_browser_client import site
+from tests.support.site import site
 
 pytestmark = pytest.mark.browser
 
