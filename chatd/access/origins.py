@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
+import idna
 from attrs import define, field, frozen
 from twisted.logger import Logger
 
@@ -48,7 +49,7 @@ _NAME = re.compile(r"[a-z0-9_*-]+(\.[a-z0-9_-]+)*\.?", re.ASCII)
 
 def _split_host(value: str) -> tuple[str, int | None]:
     """``name[:port]`` in lower case; ValueError for anything else."""
-    match = _HOST.fullmatch(value.strip().lower())
+    match = _HOST.fullmatch(value.strip().lower()) if len(value) <= 300 else None
     if match is None:
         raise ValueError(f"{value!r} is not a host")
     port = int(match[2]) if match[2] else None
@@ -58,15 +59,18 @@ def _split_host(value: str) -> tuple[str, int | None]:
 
 
 def host_name(value: str) -> str:
-    """A host's name or address without port, normalised: lower case, IDNA, no final dot, no
-    brackets. ValueError if it is neither."""
+    """A host's name or address without port, normalised: lower case, IDNA as browsers have it
+    (UTS 46, non-transitional), no final dot, no brackets. ValueError if it is neither."""
     name = value.strip().lower()
     try:
         return str(ipaddress.ip_address(name.removeprefix("[").removesuffix("]")))
     except ValueError:
         pass
     if not name.isascii():
-        name = name.encode("idna").decode("ascii")
+        try:
+            name = idna.encode(value.strip(), uts46=True).decode("ascii")
+        except idna.IDNAError as e:
+            raise ValueError(f"{value!r} is not a host name: {e}") from None
     if len(name) > 253 or not _NAME.fullmatch(name) or "*" in name:
         raise ValueError(f"{value!r} is not a host name or address (without scheme and port)")
     return name.removesuffix(".")

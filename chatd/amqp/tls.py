@@ -13,6 +13,9 @@ from twisted.internet import ssl
 
 from chatd.amqp.url import BadURL, BrokerURL
 
+#: Of TLS 1.2: forward secrecy and authenticated encryption (RFC 9325, section 4.2).
+CIPHERS = ssl.AcceptableCiphers.fromOpenSSLCipherString("ECDHE+AESGCM:ECDHE+CHACHA20")
+
 
 def tls_options(url: BrokerURL, host: str) -> Any:
     """What `twisted.internet.endpoints.wrapClientTLS` needs, for one of the URL's hosts.
@@ -21,7 +24,7 @@ def tls_options(url: BrokerURL, host: str) -> Any:
     chain, our own certificate first. Raises `BadURL` for a file that cannot be read or is not what
     it should be.
     """
-    trust, own = None, {}
+    trust, own = None, {"acceptableCiphers": CIPHERS}
     if url.cacertfile:
         authorities = _certificates(url.cacertfile, "cacertfile")
         trust = ssl.trustRootFromCertificates(
@@ -29,7 +32,7 @@ def tls_options(url: BrokerURL, host: str) -> Any:
         )
     if url.certfile:
         certificate, *chain = _certificates(url.certfile, "certfile")
-        own = {
+        own |= {
             "privateKey": _key(url.keyfile, certificate),
             "certificate": certificate,
             "extraCertChain": chain,

@@ -205,13 +205,15 @@ class HandshakeTests(FileTests):
         self.addCleanup(port.stopListening)
         return port
 
-    async def connect(self, port: IListeningPort, version: int | None = None) -> Echo:
+    async def connect(
+        self, port: IListeningPort, version: int | None = None, ciphers: bytes = b"ALL"
+    ) -> Echo:
         """A client that has shaken hands; the error of the handshake if it has not."""
         host = port.getHost()
         assert isinstance(host, IPv4Address)
         plain = TCP4ClientEndpoint(reactor, host.host, host.port)
         client = Echo()
-        await connectProtocol(wrapClientTLS(Lax(version), plain), client)
+        await connectProtocol(wrapClientTLS(Lax(version, ciphers=ciphers), plain), client)
         self.clients.append(client)
         await client.echoed(b"hello")
         return client
@@ -303,6 +305,35 @@ class HandshakeTests(FileTests):
                 self.assertIn("protocol version", str(e))
             else:
                 self.fail("an old version was spoken")
+
+    async def test_old_ciphers_are_refused(self) -> None:
+        """Without forward secrecy, or with CBC (RFC 9325, section 4.1); each could be spoken."""
+        port = await self.listen(self.ssl())
+        creator = Lax(SSL.TLS1_2_VERSION, self.files)
+        wrapped = TLSMemoryBIOFactory(creator, False, self.factory)
+        plain = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
+        lax = self.opened(await plain.listen(wrapped))
+        for cipher in (
+            b"AES128-GCM-SHA256",
+            b"AES256-SHA256",
+            b"AES128-SHA",
+            b"ECDHE-ECDSA-AES128-SHA",
+            b"ECDHE-RSA-AES128-SHA",
+            b"ECDHE-ECDSA-AES256-SHA384",
+            b"ECDHE-RSA-AES256-SHA384",
+        ):
+            with self.assertRaises(SSL.Error, msg=str(cipher)):
+                await self.connect(port, SSL.TLS1_2_VERSION, cipher)
+        kind = b"ECDHE-ECDSA" if self.is_elliptic() else b"ECDHE-RSA"
+        client = await self.connect(lax, SSL.TLS1_2_VERSION, kind + b"-AES128-SHA")
+        self.assertEqual(client.handle.get_cipher_name(), (kind + b"-AES128-SHA").decode())
+        for cipher in (b"-AES128-GCM-SHA256", b"-CHACHA20-POLY1305"):
+            client = await self.connect(port, SSL.TLS1_2_VERSION, kind + cipher)
+            self.assertEqual(client.handle.get_cipher_name(), (kind + cipher).decode())
+
+    def is_elliptic(self) -> bool:
+        """Whether the server's key is one of an elliptic curve."""
+        return isinstance(self.certificate().public_key(), ec.EllipticCurvePublicKey)
 
     async def test_old_versions_can_be_spoken_here(self) -> None:
         """Else the test above would pass for another reason than ours."""

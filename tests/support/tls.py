@@ -21,10 +21,11 @@ class Lax:
 
     version: int | None = None
     files: Files | None = None
+    ciphers: bytes = b"ALL"
 
     def _context(self) -> SSL.Context:
         context = SSL.Context(SSL.TLS_METHOD)
-        context.set_cipher_list(b"ALL:@SECLEVEL=0")
+        context.set_cipher_list(self.ciphers + b":@SECLEVEL=0")
         if self.version is not None:
             context.set_min_proto_version(self.version)
             context.set_max_proto_version(self.version)

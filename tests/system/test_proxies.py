@@ -135,6 +135,24 @@ class TestBehind:
         assert page["room"] == room
         assert page["messages"][0]["text"] == "ß" * 8192
 
+    def test_what_is_counted_stays_inside(self, front: tuple[str, int], daemon: Daemon) -> None:
+        """However the path is written; the probes as well."""
+        for path in ("/metrics", "/healthz", "/readyz"):
+            for written in (path, f"{path}?x", f"/%{ord(path[1]):02x}{path[2:]}", f"/.{path}"):
+                with get(front, written) as answer:
+                    assert answer.status in (403, 404), written
+                    assert b"chatd_" not in answer.read()
+                    assert answer.getheader("Content-Type") != "text/plain; version=0.0.4"
+            with get(daemon.http, path) as answer:
+                assert answer.status == 200
+
+    def test_a_users_name_in_a_path(self, front: tuple[str, int]) -> None:
+        """Percent-encoded, a slash too: it is chatd that asks for the key, and knows the path."""
+        for user in ("Ann Smith", "auth0|abc123", "a/b", "O'Brien", "50%"):
+            with get(front, f"/rooms/room-0/members/{quote(user, safe='')}") as answer:
+                assert answer.status == 405, user
+                assert answer.getheader("Allow") == "PUT, DELETE, OPTIONS"
+
     def test_nobody_chooses_who_they_seem_to_be(
         self, front: tuple[str, int], daemon: Daemon
     ) -> None:

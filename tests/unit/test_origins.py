@@ -348,6 +348,8 @@ class ValueTests(SynchronousTestCase):
             ("http://[::1]:3000", "http://[::1]:3000"),
             ("http://[0:0:0::1]", "http://[::1]"),
             ("https://bücher.example", "https://xn--bcher-kva.example"),
+            ("https://STRAẞE.example", "https://xn--strae-oqa.example"),
+            ("https://straße.example", "https://xn--strae-oqa.example"),
             ("capacitor://localhost", "capacitor://localhost"),
         ):
             self.assertEqual(normalise_origin(value), normal)

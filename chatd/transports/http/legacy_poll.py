@@ -41,9 +41,8 @@ class Poll:
             str(answer.cursor).encode("ascii"),
             b"true" if answer.gap else b"false",
         )
-        # no Path: it follows the URL, under whatever prefix a proxy shows this
-        carried = f"{cookie}={answer.cursor}; HttpOnly; {_sent_by(call)}"
-        return Reply(200, body, headers={"Set-Cookie": carried})
+        _set(call, cookie, str(answer.cursor))
+        return Reply(200, body)
 
     async def publish(self, call: Call) -> Reply:
         """POST: the original's ``{"status":"message","message","username","roomname"}``."""
@@ -91,15 +90,16 @@ def _cookie(room: str, user: str) -> str:
     return "chatd_" + sha256(f"{room}\n{user}".encode()).hexdigest()[:20]
 
 
-def _sent_by(call: Call) -> str:
-    """The cookie's attributes that say which pages' requests carry it (RFC 6265bis, section 5.6.7).
+def _set(call: Call, cookie: str, value: str) -> None:
+    """Set the cookie, and say which pages' requests carry it (RFC 6265bis, section 5.6.7).
 
     Pages of ``--origin`` are mostly of another site, and browsers take ``None`` over https only.
+    There is no Path: it follows the URL, under whatever prefix a proxy shows this.
     """
-    if call.caller.scheme != "https":
-        return "SameSite=Lax"
-    listed = call.door.gate.cors_headers(call.header("origin"))
-    return f"SameSite={'None' if _CREDENTIALS in listed else 'Lax'}; Secure"
+    secure = call.caller.scheme == "https"
+    listed = _CREDENTIALS in call.door.gate.cors_headers(call.header("origin"))
+    site = "none" if secure and listed else "lax"
+    call.request.addCookie(cookie, value, secure=secure, httpOnly=True, sameSite=site)
 
 
 _CREDENTIALS = "Access-Control-Allow-Credentials"
