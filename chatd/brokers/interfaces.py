@@ -164,5 +164,9 @@ class IBroker(Interface):
     def broadcast(payload: bytes) -> None:
         """Send to every node's `listen`, the sender's own included; best effort, never stored."""
 
+    def reconnect(why: str) -> None:
+        """Connect anew, elsewhere if the broker has other addresses: what is broadcast does not
+        reach all. Brokers without a connection ignore it."""
+
     def listen(handler: Callable[[bytes], None]) -> None:
         """Call ``handler`` with each payload that any node broadcasts."""

@@ -17,6 +17,9 @@ class LocalFanout:
         self._clock = clock
         self._handlers: list[Callable[[bytes], None]] = []
 
+    def reconnect(self, why: str) -> None:
+        """There is no connection."""
+
     def listen(self, handler: Callable[[bytes], None]) -> None:
         self._handlers.append(handler)
 

@@ -65,12 +65,14 @@ class Directory:
         wall: WallClock | None = None,
     ) -> None:
         self.loaded = False
-        #: Called whenever all events have been folded: at start, and if the stream had to begin
-        #: again.
+        #: Called when all events were folded: at start, and if the stream had to begin again.
         self.on_loaded: Callable[[], None] = lambda: None
-        #: Whether all that is in the stream has been folded, and called when that changes.
         self.level = False
+        #: Called when it changes whether all that is in the stream has been folded (`level`).
         self.on_level: Callable[[bool], None] = lambda level: None
+        #: This node's name, carried by its probes; called for each probe with its node's.
+        self.node = ""
+        self.on_probe: Callable[[str], None] = lambda node: None
         self._broker = broker
         self._clock = clock
         self._wall = wall or WallClock(clock)
@@ -217,9 +219,9 @@ class Directory:
             await self.ensure(entry)
 
     async def probe(self, patience: float) -> None:
-        """Append an event that changes nothing, and return when it has come back; `ChatError`
-        after ``patience`` seconds."""
-        await self._change({"op": PROBE}, patience)
+        """Append an event that changes nothing; back when it is, or `ChatError` after
+        ``patience`` seconds."""
+        await self._change({"op": PROBE, "node": self.node}, patience)
 
     async def _change(self, event: dict[str, Any], patience: float = PATIENCE) -> bool:
         """Append an event and wait until the fold has met it; whether it changed anything."""
@@ -234,8 +236,7 @@ class Directory:
         except Unavailable as e:
             raise unavailable(e).about(event.get("room")) from None
         except NoSuchStream:
-            error = unavailable(NotStored("the directory is gone"))
-            raise error.about(event.get("room")) from None
+            raise unavailable(NotStored("it is gone")).about(event.get("room")) from None
 
     def _announce(self, event: str, entry: Entry, more: dict[str, Any]) -> None:
         body = {"event": event, "room": entry.name, **more}
@@ -265,6 +266,8 @@ class Directory:
     def _apply(self, event: dict[str, Any]) -> bool:
         change = self._catalogue.apply(event)
         if change is None:
+            if self.loaded and event["op"] == PROBE:
+                self.on_probe(str(event.get("node")))
             return False
         if change.what in (What.DELETED, What.RENEWED):
             self._leftovers.add(change.old)

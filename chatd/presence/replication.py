@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from chatd.brokers.interfaces import IBroker
 from chatd.presence.board import Presence
+from chatd.presence.hearing import Hearing
 from chatd.protocol.errors import ChatError
 from chatd.protocol.json import dump, load_object
 from chatd.protocol.names import room_name, user_name
@@ -27,6 +28,8 @@ GATHER = 0.05
 #: Seconds between signs of life, and of silence after which a node is dropped: within 30 s.
 BEAT = 5.0
 SILENCE = 20.0
+#: Seconds of silence after which a node is missed, and between looks.
+MISSED, LOOK = 8.0, 1.0
 #: Seconds between requests for a snapshot of the same node: at first, and at most after failures.
 ASK_AGAIN = 1.0
 ASK_SLOWLY = 8.0
@@ -46,6 +49,7 @@ T = TypeVar("T", tuple[str, str], Change)
 @define(eq=False)
 class _Peer:
     heard: float
+    missed: bool = False
     #: Number of its latest payload applied; None until a snapshot has come.
     number: int | None = None
     asked: float = float("-inf")
@@ -83,6 +87,10 @@ class Gossip:
         self._parts: deque[tuple[str, dict[str, Any]]] = deque()
         self._sending: IDelayedCall | None = None
         self._wanted = False
+        self._hearing = Hearing(presence.node, broker, clock)
+        self._looking: IDelayedCall | None = None
+        #: Called when a node is missed, so that it can see in the directory that we live.
+        self.on_silent: Callable[[], None] = lambda: None
         presence.on_typing = self._types
         presence.on_local = self._changed
         presence.on_change = self._announce
@@ -92,12 +100,16 @@ class Gossip:
         """Ask the others who is there, and begin to give signs of life."""
         self._send("ask")
         self._tick()
+        self._look()
 
     def stop(self) -> None:
         """Say goodbye, so that the others need not wait for the silence."""
         if self._beat is not None:
             self._beat.cancel()
             self._beat = None
+            if self._looking is not None:
+                self._looking.cancel()
+                self._looking = None
             if self._sending is not None:
                 self._sending.cancel()
                 self._sending = None
@@ -172,6 +184,16 @@ class Gossip:
             elif now - peer.heard > SILENCE:
                 self._drop(node)
 
+    def _look(self) -> None:
+        """Notice who is missed, and whether it is us."""
+        self._looking = self._clock.callLater(LOOK, self._look)
+        now = self._clock.seconds()
+        for peer in self._peers.values():
+            if now - peer.heard > MISSED and not peer.missed:
+                peer.missed = True
+                self.on_silent()
+        self._hearing.check(self._peers)
+
     def _send(self, kind: str, **more: Any) -> None:
         if kind == "changes" or (kind == "snapshot" and more["part"] == 0):
             self._number += 1
@@ -189,6 +211,10 @@ class Gossip:
     def _announced(self, event: str, room: str, user: str) -> None:
         self._broker.announce(event, room, dump({"event": event, "room": room, "user": user}))
 
+    def shown(self, node: str) -> None:
+        """A node showed up in the directory; see `chatd.presence.hearing`."""
+        self._hearing.shown(node)
+
     # -- hearing -----------------------------------------------------------------------------------
 
     def received(self, payload: bytes) -> None:
@@ -196,6 +222,7 @@ class Gossip:
         try:
             heard = load_object(payload)
             node, kind, number = _name(heard["node"]), heard["kind"], _number(heard["n"])
+            self._hearing.heard(node)
             if node != self._presence.node:
                 self._hear(node, kind, number, heard)
         except (ChatError, KeyError, TypeError, ValueError, AttributeError) as e:
@@ -210,7 +237,7 @@ class Gossip:
         if node not in self._peers and len(self._peers) >= PEERS:
             raise ValueError(f"more than {PEERS} nodes")
         peer = self._peers.setdefault(node, _Peer(self._clock.seconds()))
-        peer.heard = self._clock.seconds()
+        peer.heard, peer.missed = self._clock.seconds(), False
         if kind == "snapshot":
             self._take_part(node, peer, number, heard)
         elif kind == "changes" and peer.number == number - 1:

@@ -71,4 +71,6 @@ def compose(
     presence.show_to(rooms)
     chat = Chat(clock, directory, rooms, presence, max_text)
     gossip = Gossip(presence, broker, clock, metrics.bad_events.inc)
+    directory.node, directory.on_probe = name, gossip.shown
+    gossip.on_silent = readiness.doubt
     return Domain(chat, directory, rooms, presence, gossip, readiness)

@@ -67,11 +67,15 @@ class AMQPBroker(MultiService):
         self._streams = Streams(self._makers, retention or Retention())
         self._followings: dict[Following, None] = {}
         self._handlers: list[Callable[[bytes], None]] = []
-        for name, opened, lost in (
-            ("chatd publisher", self._publishing.connected, self._publishing.lost),
-            ("chatd reader", self._connected, self._lost),
-        ):
-            Connection(reactor, url, name, opened, lost).setServiceParent(self)
+        self._connections = [
+            Connection(reactor, url, name, opened, lost)
+            for name, opened, lost in (
+                ("chatd publisher", self._publishing.connected, self._publishing.lost),
+                ("chatd reader", self._connected, self._lost),
+            )
+        ]
+        for connection in self._connections:
+            connection.setServiceParent(self)
 
     # -- service -----------------------------------------------------------------------------------
 
@@ -160,6 +164,11 @@ class AMQPBroker(MultiService):
 
     def broadcast(self, payload: bytes) -> None:
         self._publishing.broadcast(payload)
+
+    def reconnect(self, why: str) -> None:
+        for connection in self._connections:
+            if connection.client is not None:
+                connection.client.fail(why)
 
     def listen(self, handler: Callable[[bytes], None]) -> None:
         self._handlers.append(handler)

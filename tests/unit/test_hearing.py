@@ -1,0 +1,105 @@
+"""A node that is not heard, or hears not all, connects anew."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from attrs import define, field
+from twisted.internet.task import Clock
+from twisted.trial.unittest import TestCase
+
+from chatd.brokers.interfaces import IBroker
+from chatd.presence.hearing import AGAIN, DEAF, SLOWEST, STALE, UNHEARD, Hearing
+
+
+@define
+class FakeBroker:
+    ready: bool = True
+    reasons: list[str] = field(factory=list)
+
+    def reconnect(self, why: str) -> None:
+        self.reasons.append(why)
+
+
+class HearingTests(TestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1e6)
+        self.broker = FakeBroker()
+        self.hearing = self.node("b")
+
+    def node(self, name: str) -> Hearing:
+        return Hearing(name, cast(IBroker, self.broker), self.clock)
+
+    def wait(self, seconds: float, *peers: str, beats: bool = True) -> None:
+        for _ in range(int(seconds)):
+            self.clock.advance(1)
+            if beats:
+                self.hearing.heard("b")
+            self.hearing.check(peers)
+
+    def test_who_hears_itself_is_left_alone(self) -> None:
+        self.wait(600)
+        self.assertEqual(self.broker.reasons, [])
+
+    def test_who_does_not_hear_itself(self) -> None:
+        self.wait(DEAF, beats=False)
+        self.assertEqual(self.broker.reasons, [])
+        self.wait(1, beats=False)
+        self.assertEqual(len(self.broker.reasons), 1)
+
+    def test_it_does_not_try_all_the_time(self) -> None:
+        self.wait(3600, beats=False)
+        self.assertLess(len(self.broker.reasons), 3600 / SLOWEST + 8)
+
+    def test_nothing_is_expected_while_the_broker_is_away(self) -> None:
+        self.broker.ready = False
+        self.wait(60, beats=False)
+        self.assertEqual(self.broker.reasons, [])
+
+    def test_the_smaller_side_moves(self) -> None:
+        self.hearing.shown("c")
+        self.hearing.shown("d")
+        self.wait(UNHEARD - 1)
+        self.assertEqual(self.broker.reasons, [])
+        self.wait(2)
+        self.assertEqual(len(self.broker.reasons), 1)
+
+    def test_the_larger_side_stays(self) -> None:
+        self.hearing.shown("a")
+        self.wait(STALE + 10, "c")
+        self.assertEqual(self.broker.reasons, [])
+
+    def test_of_two_exactly_one_moves(self) -> None:
+        moved = []
+        for name, other in (("a", "b"), ("b", "a")):
+            self.broker.reasons.clear()
+            self.hearing = self.node(name)
+            self.hearing.shown(other)
+            self.clock.advance(UNHEARD + 1)
+            self.hearing.heard(name)
+            self.hearing.check(())
+            moved.append(len(self.broker.reasons))
+        self.assertEqual(sorted(moved), [0, 1])
+
+    def test_who_is_heard_in_time_is_not_missing(self) -> None:
+        self.hearing.shown("c")
+        self.hearing.shown("d")
+        self.hearing.heard("c")
+        self.hearing.heard("d")
+        self.wait(30)
+        self.assertEqual(self.broker.reasons, [])
+
+    def test_a_peer_that_is_believed_to_live_may_be_missing(self) -> None:
+        """It is dropped only after a longer silence."""
+        self.hearing.shown("c")
+        self.hearing.shown("d")
+        self.wait(UNHEARD + 1, "c", "d")
+        self.assertEqual(len(self.broker.reasons), 1)
+
+    def test_once_more_if_it_did_not_help(self) -> None:
+        for _ in range(2):
+            self.hearing.shown("c")
+            self.hearing.shown("d")
+            self.wait(2 * AGAIN + 1)
+        self.assertEqual(len(self.broker.reasons), 2)
