@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from secrets import token_hex
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -30,6 +30,7 @@ from chatd.brokers.read_back import UNCOUNTED, Counts, ReadBack
 from chatd.directory.leftovers import Leftovers
 from chatd.directory.projection import PROBE, Catalogue, Change, Entry, What
 from chatd.directory.refusal import unavailable
+from chatd.directory.watchers import Watchers
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.json import dump, load_object
 from chatd.telemetry.once import Once
@@ -40,13 +41,6 @@ from chatd.timing.wall import WallClock
 PATIENCE = 10.0
 #: Seconds between tries to do what the broker was away for.
 RETRY = 0.1
-
-
-class Watcher(Protocol):
-    """Is told of each change at the fold, in the order all nodes see."""
-
-    def directory_changed(self, change: Change) -> None:
-        """``change`` has just taken effect."""
 
 
 @implementer(IFollower)
@@ -79,7 +73,8 @@ class Directory:
         self._catalogue = Catalogue()
         self._skipped = skipped
         self._new = Once()
-        self._watchers: list[Watcher] = []
+        #: Told of each change at the fold.
+        self.watchers = Watchers()
         self._read_back: ReadBack[str, bool] = ReadBack(broker, clock, counts, self._refresh)
         self._loading: Waiters[None] = Waiters()
         self._making: Shared[Stream, None] = Shared()
@@ -113,10 +108,6 @@ class Directory:
     def _follow(self, _: None) -> None:
         if self._running:
             self._following = self._broker.follow(DIRECTORY, None, self)
-
-    def watch(self, watcher: Watcher) -> None:
-        """Tell ``watcher`` of changes from now on."""
-        self._watchers.append(watcher)
 
     # -- what there is -----------------------------------------------------------------------------
 
@@ -271,15 +262,8 @@ class Directory:
             return False
         if change.what in (What.DELETED, What.RENEWED):
             self._leftovers.add(change.old)
-        self._tell(change)
+        self.watchers.tell(change)
         return True
-
-    def _tell(self, change: Change) -> None:
-        for watcher in self._watchers:
-            try:
-                watcher.directory_changed(change)
-            except Exception:
-                self._log.failure("A watcher of the directory failed; the others are told.")
 
     def _refresh(self) -> None:
         if self._following is not None:
@@ -317,5 +301,5 @@ class Directory:
         self._levelled(False)
         lost, self._catalogue = self._catalogue, Catalogue()
         for entry in lost.rooms.values():
-            self._tell(Change(What.DELETED, entry, entry.stream))
+            self.watchers.tell(Change(What.DELETED, entry, entry.stream))
         self._open()

@@ -8,8 +8,8 @@ parts, with pauses: a broker refuses long payloads, and drops what comes faster 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from chatd.brokers.interfaces import IBroker
 from chatd.presence.board import Presence
 from chatd.presence.hearing import Hearing
+from chatd.presence.payloads import NAME, Change, divide, node_name, whole_number
 from chatd.protocol.errors import ChatError
 from chatd.protocol.json import dump, load_object
 from chatd.protocol.names import room_name, user_name
@@ -33,17 +34,10 @@ MISSED, LOOK = 8.0, 1.0
 #: Seconds between requests for a snapshot of the same node: at first, and at most after failures.
 ASK_AGAIN = 1.0
 ASK_SLOWLY = 8.0
-#: Bytes of names in one payload, and seconds between the parts of a long one.
-PART = 48 * 1024
+#: Seconds between the parts of what is long.
 PAUSE = 0.02
-#: Other nodes that are believed in, and characters in the name of one.
-PEERS, NAME = 1000, 100
-
-#: A user in a room, whether here, and whether a leave was no news to its node: it knew the user to
-#: be on another one too.
-Change = tuple[str, str, bool, bool]
-
-T = TypeVar("T", tuple[str, str], Change)
+#: Other nodes that are believed in.
+PEERS = 1000
 
 
 @define(eq=False)
@@ -142,9 +136,9 @@ class Gossip:
             return
         changes, self._changes = self._changes, {}
         typing, self._typing = self._typing, set()
-        for some in _divide(changes.values()):
+        for some in divide(changes.values()):
             self._parts.append(("changes", {"changes": some}))
-        for told in _divide(typing):
+        for told in divide(typing):
             self._parts.append(("typing", {"typing": told}))
         self._send_part()
 
@@ -154,7 +148,7 @@ class Gossip:
             self._wanted = True
             return
         here = [(room, user) for room, users in self._presence.local().items() for user in users]
-        parts = list(_divide(here)) or [[]]
+        parts = list(divide(here)) or [[]]
         for n, part in enumerate(parts):
             rooms: dict[str, list[str]] = {}
             for room, user in part:
@@ -221,7 +215,7 @@ class Gossip:
         """Take what some node broadcast."""
         try:
             heard = load_object(payload)
-            node, kind, number = _name(heard["node"]), heard["kind"], _number(heard["n"])
+            node, kind, number = node_name(heard["node"]), heard["kind"], whole_number(heard["n"])
             self._hearing.heard(node)
             if node != self._presence.node:
                 self._hear(node, kind, number, heard)
@@ -262,7 +256,7 @@ class Gossip:
             self._announced("left", room, user)
 
     def _take_part(self, node: str, peer: _Peer, number: int, heard: dict[str, Any]) -> None:
-        part, parts = _number(heard["part"]), _number(heard["of"])
+        part, parts = whole_number(heard["part"]), whole_number(heard["of"])
         if part == 0:
             peer.coming, peer.rooms = (number, 0), {}
         if peer.coming != (number, part):
@@ -286,31 +280,3 @@ class Gossip:
     def _drop(self, node: str) -> None:
         if self._peers.pop(node, None) is not None:
             self._presence.drop(node)
-
-
-def _name(value: object) -> str:
-    """The name of a node; TypeError for what is none."""
-    if not isinstance(value, str) or len(value) > NAME:
-        raise TypeError("the name of a node is a short string")
-    return value
-
-
-def _number(value: object) -> int:
-    """A number as a node counts; TypeError for another thing, or for JSON's ``1e999``."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError("a number is a whole one")
-    return value
-
-
-def _divide(items: Iterable[T]) -> Iterator[list[T]]:
-    """Cut ``items``, tuples that begin with a room and a user, to `PART`."""
-    part: list[T] = []
-    size = 0
-    for item in items:
-        part.append(item)
-        size += len(f"{item[0]}{item[1]}".encode()) + 24
-        if size >= PART:
-            yield part
-            part, size = [], 0
-    if part:
-        yield part

@@ -36,7 +36,7 @@ class Rooms:
         #: Streams that vanished, until their rooms have new ones.
         self._lost: set[Stream] = set()
         self._sweep: IDelayedCall | None = None
-        directory.watch(self)
+        directory.watchers.add(self)
         metrics = node.metrics
         metrics.gauge("rooms", "Rooms that exist.", lambda: len(directory))
         metrics.gauge("rooms_attached", "Rooms followed by this node.", lambda: len(self._rooms))
@@ -95,7 +95,7 @@ class Rooms:
             room.news.fire(None)
 
     def directory_changed(self, change: Change) -> None:
-        """See `chatd.directory.Watcher`."""
+        """See `chatd.directory.watchers.Watcher`."""
         room = self._rooms.get(change.old)
         if room is None:
             return

@@ -156,7 +156,7 @@ class ChangeTests(DirectoryCase):
     def test_watchers_are_told_in_order_on_every_node(self) -> None:
         heard: list[list[Change]] = [[], []]
         for node, changes in zip(self.nodes, heard, strict=True):
-            node.watch(mock.Mock(directory_changed=changes.append))
+            node.watchers.add(mock.Mock(directory_changed=changes.append))
         self.world.do(self.one.create("den"))
         self.world.do(self.one.set_private("den", True))
         self.world.do(self.one.add_member("den", "ann"))

@@ -35,7 +35,7 @@ class Pollers:
     _rooms: dict[str, dict[str, _Poller]] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.chat.directory.watch(self)
+        self.chat.directory.watchers.add(self)
 
     def __len__(self) -> int:
         return self.leases.total
@@ -70,7 +70,7 @@ class Pollers:
 
     def directory_changed(self, change: Change) -> None:
         """Nobody is present in a room that is gone, or that is no longer theirs; see
-        `chatd.directory.Watcher`."""
+        `chatd.directory.watchers.Watcher`."""
         if change.what not in (What.DELETED, What.RESTRICTED):
             return
         name = change.entry.name
