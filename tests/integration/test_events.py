@@ -35,6 +35,16 @@ class EventTests(ServingTests):
         self.assertTrue(kind.startswith("text/event-stream"), kind)
         self.assertEqual(stream.head.header("cache-control"), "no-store, no-transform")
 
+    async def test_head(self) -> None:
+        """The headers of GET, and nothing that says how long it would be."""
+        node = await self.serve()
+        stream = await node.events(EVENTS)
+        head = await node.request("HEAD", EVENTS)
+        self.assertEqual((head.status, head.body), (200, b""))
+        for name in ("content-type", "cache-control", "content-length", "x-accel-buffering"):
+            self.assertEqual(head.header(name), stream.head.header(name), name)
+        self.assertEqual(node.service.streams.busy, 1)
+
     async def test_it_opens_with_where_it_continues(self) -> None:
         """And when to come back. Cut before its first message, a client has missed nothing."""
         node = await self.serve("--rate=1000/s")

@@ -40,6 +40,12 @@ def _start(call: Call) -> Start:
     return After(Cursor.parse(last)) if last else start_of(call)
 
 
+def _begin(call: Call) -> None:
+    """Begin a stream: nobody on the way is to hold it back."""
+    headers = {"X-Accel-Buffering": "no"}
+    begin(call.request, 200, f"{EVENTS}; charset=utf-8", call.door, headers)
+
+
 def _event_source(call: Call) -> bool:
     """Whether the client says that it takes event streams, as every EventSource does."""
     accepted = (call.header("accept") or "").lower()
@@ -76,7 +82,9 @@ class Streams:
         start = _start(call)
         if call.request.method == b"HEAD":
             self._chat.entry(identity, name)
-            return Reply(200, b"", f"{EVENTS}; charset=utf-8")
+            _begin(call)
+            call.request.finish()
+            return None
         release = call.door.connections.admit(call.caller.address)
         stream = Stream(call, identity, self._chat)
         try:
@@ -141,8 +149,7 @@ class Stream:
 
     def begin(self, joined: Joined) -> None:
         """Answer, and let messages flow."""
-        headers = {"X-Accel-Buffering": "no"}
-        begin(self._request, 200, f"{EVENTS}; charset=utf-8", self._call.door, headers)
+        _begin(self._call)
         transport: Any = self._request.channel.transport
         tune(transport)
         if hasattr(transport, "bufferSize"):
