@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
-
 from playwright.sync_api import Page
 
 from tests.support.daemon import ROOT
 
 _SOURCE = ROOT / ".cache" / "js" / "node_modules" / "axe-core" / "axe.min.js"
+_RUN = """axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) =>
+  violations.flatMap(({ id, nodes }) =>
+    nodes.map(({ target, failureSummary }) => `${id}: ${target}: ${failureSummary}`)))"""
 
 
-@cache
-def _axe() -> str:
+def script() -> str:
+    """An expression whose promise brings what is wrong with the page that it is evaluated in, by
+    any of axe's rules: for each element the rule, the element, and why."""
     if not _SOURCE.exists():
         raise FileNotFoundError("Run the tests by `make test`, which installs axe-core.")
-    return _SOURCE.read_text()
+    return f"(() => {{ {_SOURCE.read_text()}; return {_RUN}; }})()"
 
 
 def violations(page: Page) -> list[str]:
-    """What is wrong with ``page`` as it is now, by any of axe's rules: rule, element, why."""
-    page.evaluate(_axe())
-    found: dict[str, Any] = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
-    return [
-        f"{rule['id']}: {node['target']}: {node['failureSummary']}"
-        for rule in found["violations"]
-        for node in rule["nodes"]
-    ]
+    """What is wrong with ``page`` as it is now."""
+    found: list[str] = page.evaluate(script())
+    return found

@@ -89,6 +89,8 @@ class TestDirect(BrowserSuite):
         assert send is not None
         assert send["x"] + send["width"] <= width
 
+    # In real time, as with a wheel: longer than other tests.
+    @pytest.mark.timeout(400)
     def test_ten_thousand_messages(self, visit: Visit, daemon: Daemon, room: str) -> None:
         publish(daemon, room, 10_000)
         ann = visit()
