@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import itertools
 import json
 import os
@@ -10,6 +11,7 @@ import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -536,6 +538,16 @@ class SecretTests(FileTests):
             error = str(self.assertRaises(StartError, self.load, content))
             self.assertIn("--admin-key", error)
         self.assertRaises(StartError, Secret.load, "/nowhere", "--setup-secret")
+
+    def test_no_difference_tells_where_it_is(self) -> None:
+        """Whatever is compared is compared in constant time, as far as `hmac` can."""
+        secret = self.load(b"s3cret")
+        constant = mock.Mock(wraps=hmac.compare_digest)
+        with mock.patch("chatd.access.tokens.hmac.compare_digest", constant):
+            for given in ("s3cret", "x3cret", "s3crex", "", "s"):
+                secret.matches(given)
+        self.assertEqual(constant.call_count, 5)
+        self.assertEqual(constant.call_args_list[1], mock.call(b"x3cret", b"s3cret"))
 
     def test_not_shown(self) -> None:
         self.assertNotIn("s3cret", repr(self.load(b"s3cret")))

@@ -57,6 +57,22 @@ class PublishTests(RoomCase):
         self.assertEqual(bob.texts, ["hello", "mine"])
         self.assertEqual(self.world.do(self.world.broker.end(self.world.stream())), 1)
 
+    def test_an_id_of_the_servers_own_repeats_nothing(self) -> None:
+        """128 random bits; and even where they were guessed, nothing is looked up."""
+        bob = self.join()
+        for _ in range(20):
+            self.assertTrue(self.world.say("lobby", "x"))
+        ids = {frame["id"] for frame in bob.messages}
+        self.assertEqual(len(ids), 20)
+        for id in ids:
+            self.assertRegex(id, "^[0-9a-f]{32}$")
+        self.assertTrue(self.world.say("lobby", "mine", id="k"))
+        before = self.world.do(self.world.broker.end(self.world.stream()))
+        with mock.patch("chatd.protocol.publication.token_hex", return_value="k"):
+            self.assertTrue(self.world.say("lobby", "not a repeat"))
+        after = self.world.do(self.world.broker.end(self.world.stream()))
+        self.assertEqual(after, before + 1, "it was not stored")
+
     def test_the_same_id_while_the_first_is_under_way(self) -> None:
         room = self.world.room()
         content = Content("ann", "k", "hello")
