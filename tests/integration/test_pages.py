@@ -144,3 +144,16 @@ class CacheTests(ServingTests):
         self.assertEqual((answer.status, answer.header("cache-control")), (200, "no-cache"))
         self.assertEqual(answer.body, (await node.get(CLIENT)).body)
         self.assertEqual((await node.get("/files/0123456789ab/nothing.js")).status, 404)
+
+
+class PolicyTests(ServingTests):
+    async def test_no_page_frames_it_and_nothing_foreign_runs(self) -> None:
+        """Content Security Policy Level 3."""
+        node = await self.serve()
+        policy = (await node.get(PAGE)).header("content-security-policy") or ""
+        said = dict(one.strip().partition(" ")[::2] for one in policy.split(";"))
+        self.assertEqual(said["frame-ancestors"], "'none'")
+        self.assertEqual(said["default-src"], "'none'")
+        self.assertEqual(said["script-src"], "'self'")
+        self.assertEqual((said["base-uri"], said["form-action"]), ("'none'", "'none'"))
+        self.assertNotIn("unsafe", policy)

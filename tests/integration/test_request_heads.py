@@ -141,6 +141,33 @@ class HeadTests(GuardedTests):
         raw.send(b"GET /healthz HTTP/1.0\r\n\r\n")
         self.assertEqual((await HTTP(raw, "GET").answer()).status, 200)
 
+    async def test_one_end_to_a_request(self) -> None:
+        """Whoever sees another end than a proxy does lets one client's request into another's
+        connection (RFC 9112, section 11.2). What comes after such a head is not looked at."""
+        node = await self.serve()
+        hidden = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        for framing in (
+            b"Content-Length: 0\r\nContent-Length: 5",
+            b"Content-Length: 0, 5",
+            b"Content-Length: +0",
+            b"Content-Length: 0x0",
+            b"Content-Length : 0",
+            b"Content-Length: 5\r\nTransfer-Encoding: chunked",
+            b"Transfer-Encoding: chunked\r\nContent-Length: 5",
+            b"Transfer-Encoding: xchunked",
+            b"Transfer-Encoding: identity, chunked",
+            b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+            b"Transfer-Encoding : chunked",
+        ):
+            raw = await node.raw("http")
+            raw.send(b"POST /poll HTTP/1.1\r\nHost: localhost\r\n" + framing + b"\r\n\r\n")
+            raw.send(b"0\r\n\r\n" + hidden)
+            raw.end()
+            said = await raw.rest()
+            self.assertRegex(said, b"^HTTP/1.1 (400|501) ", framing)
+            self.assertEqual(said.count(b"HTTP/1.1 "), 1, framing)
+            self.assertNotIn(b"alive", said, framing)
+
     async def test_absolute_form(self) -> None:
         """RFC 9112, section 3.2.2: the target's host is the one that counts."""
         node = await self.serve()
