@@ -26,26 +26,22 @@ __all__ = ["browser", "daemon", "relay", "room", "rooms", "visit"]
 pytestmark = pytest.mark.browser
 
 
-#: Scroll to the end as with a wheel, noting each text when it comes in sight, the most messages
-#: the document held, and how long each frame took (ms).
+#: Scroll to the end as with a wheel, noting each text when it comes in sight, and the most
+#: messages the document held.
 SCROLL = """async () => {
   const log = document.querySelector('[role=log]');
   const seen = new Set();
-  const frames = [];
-  let [most, still, last] = [0, 0, performance.now()];
+  let [most, still] = [0, 0];
   while (still < 90) {
     const before = `${log.scrollTop} ${log.scrollHeight}`;
     log.scrollTop += %d;
     await new Promise(requestAnimationFrame);
-    const now = performance.now();
-    frames.push(now - last);
-    last = now;
     const texts = [...log.querySelectorAll('.text')];
     most = Math.max(most, texts.length);
     for (const text of texts%s) seen.add(text.textContent);
     still = before === `${log.scrollTop} ${log.scrollHeight}` ? still + 1 : 0;
   }
-  return {texts: [...seen], most, frames};
+  return {texts: [...seen], most};
 }"""
 SCROLL_UP = SCROLL % (-400, ".reverse()")
 SCROLL_DOWN = SCROLL % (400, "")
@@ -89,22 +85,18 @@ class TestDirect(BrowserSuite):
         assert send is not None
         assert send["x"] + send["width"] <= width
 
-    # In real time, as with a wheel: longer than other tests.
-    @pytest.mark.timeout(400)
-    def test_ten_thousand_messages(self, visit: Visit, daemon: Daemon, room: str) -> None:
-        publish(daemon, room, 10_000)
+    def test_many_more_messages_than_the_document_holds(
+        self, visit: Visit, daemon: Daemon, room: str
+    ) -> None:
+        publish(daemon, room, 1500)
         ann = visit()
         ann.join("ann", room)
-        expect(ann.messages.last).to_have_text("9999")
+        expect(ann.messages.last).to_have_text("1499")
         seen = ann.page.evaluate(SCROLL_UP)
-        assert seen["texts"] == [f"{number}" for number in reversed(range(10_000))]
+        assert seen["texts"] == [f"{number}" for number in reversed(range(1500))]
         assert seen["most"] <= 400
-        # Half the frames come in time, and none keeps one waiting for long.
-        frames = sorted(seen["frames"])
-        assert frames[len(frames) // 2] < 100
-        assert frames[-1] < 1500
         ann.page.get_by_role("button", name="Latest").click()
-        expect(ann.messages.last).to_have_text("9999")
+        expect(ann.messages.last).to_have_text("1499")
         ann.say("and on")
         expect(ann.messages.last).to_have_text("and on")
         assert ann.messages.count() <= 400
