@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Hashable
 from typing import NoReturn
 
 from twisted.internet.defer import Deferred, DeferredLock, succeed
@@ -95,8 +94,7 @@ class Publisher:
             if sender is None or self._broker.exact:
                 await self._append(stream, key, content, until)
             else:
-                async with self._in_line(sender, until):
-                    await self._append(stream, key, content, until)
+                await self._append_in_line(sender, stream, key, content, until)
         finally:
             self._pending -= 1
         return True
@@ -106,8 +104,9 @@ class Publisher:
         body = content.record(time)
         await self._read_back.append(stream, key, body, content.id, time, until)
 
-    @asynccontextmanager
-    async def _in_line(self, sender: Hashable, until: float) -> AsyncIterator[None]:
+    async def _append_in_line(
+        self, sender: Hashable, stream: Stream, key: int, content: Content, until: float
+    ) -> None:
         """Behind what ``sender`` published before; `NotStored` if its turn does not come."""
         line = self._lines.setdefault(sender, DeferredLock())
         turn = line.acquire()
@@ -117,7 +116,7 @@ class Publisher:
         try:
             if self._clock.seconds() >= until:
                 _too_late()
-            yield
+            await self._append(stream, key, content, until)
         finally:
             line.release()
             if not line.locked:
