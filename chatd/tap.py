@@ -111,7 +111,7 @@ class ChatService(MultiService):
         transports = (self.websockets, self.streams, self.api, self.setup)
         self.readiness = domain.readiness
         self.node = NodeService(
-            clock, chat, domain.gossip, self.readiness, config.rooms, transports
+            clock, chat, domain.gossip, self.readiness, config.rooms, transports, config.restored
         )
         self.reloader = Reloader(reactor, (certificates.reload, door.reload))
         for part in (

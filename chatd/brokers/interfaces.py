@@ -31,15 +31,26 @@ class NoSuchStream(Exception):
 
 @frozen
 class Stream:
-    """The name of a stream: one life (``epoch``) of one room, or the directory."""
+    """The name of a stream: one life (``epoch``) of one room, or the directory.
+
+    A stream that was restored from a backup is on the broker what it was, and yet another life:
+    its offsets may be given again to other records.
+    """
 
     room: str
     epoch: str
+    #: What tells this life from the one before the backup was restored; "" if none was.
+    restored: str = ""
 
     @property
     def name(self) -> str:
         """The stream's name on the broker, such as ``chatd.room.lobby.3f09ab41c2d8``."""
         return f"chatd.room.{self.room}.{self.epoch}" if self.room else "chatd.directory"
+
+    @property
+    def life(self) -> str:
+        """The epoch that cursors carry."""
+        return self.restored or self.epoch
 
 
 #: Which rooms and members exist. Kept for ever, whatever the retention of rooms.
@@ -109,11 +120,17 @@ class IBroker(Interface):
     every Deferred here fails with `Unavailable` within a bounded time, and nothing is queued.
     """
 
+    restored = Attribute(
+        "bool: what the streams hold comes from a backup, and nobody has been told yet."
+    )
     ready = Attribute("bool: connected, so that an append now would normally succeed.")
     exact = Attribute(
         "bool: what append confirms is stored, in the order of the calls and with none left out, "
         "and reaches the followers. Else a confirm is a hint (`chatd.brokers.read_back`)."
     )
+
+    def restoration_told() -> None:
+        """All nodes can tell by the directory that a backup was `restored`: forget it."""
 
     def create(stream: Stream) -> Deferred[None]:
         """Create ``stream`` unless it exists. Fires when a record appended by anyone is kept."""

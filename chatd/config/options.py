@@ -32,6 +32,8 @@ class Option:
     read: Callable[[str], Any]
     help: str
     repeated: bool = False
+    #: Given without a value on the command line.
+    flag: bool = False
     #: The field of `Config`, where it is not the option's own name.
     field: str = ""
 
@@ -152,6 +154,14 @@ OPTIONS = (
         repeated=True,
         field="trusted_proxies",
     ),
+    Option(
+        "restored",
+        "no",
+        values.flag,
+        "a backup was restored: renew all cursors. For one start, of one node. SQLite's is noticed"
+        " without it, unless the file PATH.mark was restored too",
+        flag=True,
+    ),
 )
 
 _BY_NAME = {option.name: option for option in OPTIONS}
@@ -205,9 +215,11 @@ def _toml_texts(option: Option, value: Any, where: str) -> list[str]:
 
 
 def _toml_text(value: Any, where: str) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, str):
         return value
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int):
         return str(value)
     raise Problem(f"{where}: give a string or a whole number")
 
@@ -252,13 +264,17 @@ def _configure(given: Given) -> Config:
 # -- the options of twistd chatd -------------------------------------------------------------------
 
 
-def _handler(option: Option) -> Callable[[Any, str], None]:
+def _handler(option: Option) -> Callable[..., None]:
     def handle(self: Options, value: str) -> None:
         texts = self.given.setdefault(option.name, (f"--{option.name}", []))[1]
         texts.append(value)
 
-    handle.__doc__ = option.documented()
-    return handle
+    def mark(self: Options) -> None:
+        handle(self, "yes")
+
+    handler = mark if option.flag else handle
+    handler.__doc__ = option.documented()
+    return handler
 
 
 class Options(usage.Options):

@@ -57,6 +57,13 @@ def choice(*words: str) -> Callable[[str], str]:
     return read
 
 
+def flag(text: str) -> bool:
+    """``yes`` or ``no``."""
+    if text not in ("yes", "no"):
+        raise ValueError(f"{text!r} is neither yes nor no")
+    return text == "yes"
+
+
 def age(text: str) -> int:
     """A whole number and ``s``, ``m``, ``h`` or ``d``, in seconds."""
     match = _AGE.fullmatch(text)

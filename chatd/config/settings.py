@@ -43,6 +43,8 @@ class Config:
     trusted_proxies: tuple[Network, ...]
     #: ``--trusted-proxy unix``: what connects to a Unix socket is a proxy.
     trust_unix: bool
+    #: What the broker holds comes from a backup.
+    restored: bool = False
 
 
 def is_loopback_only(config: Config) -> bool:

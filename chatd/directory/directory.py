@@ -30,6 +30,7 @@ from chatd.brokers.read_back import UNCOUNTED, Counts, ReadBack
 from chatd.directory.leftovers import Leftovers
 from chatd.directory.projection import PROBE, Catalogue, Change, Entry, What
 from chatd.directory.refusal import unavailable
+from chatd.directory.restoration import Restoration
 from chatd.directory.watchers import Watchers
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.json import dump, load_object
@@ -80,12 +81,15 @@ class Directory:
         self._making: Shared[Stream, None] = Shared()
         self._leftovers = Leftovers(broker, clock)
         self._refreshing = False
+        self._restoration = Restoration(broker, clock, self._wall)
         self._following: IFollowing | None = None
         self._running = False
 
-    def start(self) -> None:
-        """Begin to follow the directory stream, as soon as the broker can be reached."""
+    def start(self, restored: bool = False) -> None:
+        """Begin to follow the directory stream, as soon as the broker can be reached. With
+        ``restored`` all are told that it comes from a backup, before anything is served."""
         self._running = True
+        self._restoration.due = restored or bool(self._broker.restored)
         self._open()
 
     def stop(self) -> None:
@@ -244,6 +248,7 @@ class Directory:
                 self._skip(record, e)
             else:
                 self._read_back.brought(str(event.get("event")), changed)
+                self._restoration.met(event.get("event"))
 
     def _skip(self, record: Record, why: Exception) -> None:
         self._skipped()
@@ -255,15 +260,14 @@ class Directory:
             )
 
     def _apply(self, event: dict[str, Any]) -> bool:
-        change = self._catalogue.apply(event)
-        if change is None:
-            if self.loaded and event["op"] == PROBE:
-                self.on_probe(str(event.get("node")))
-            return False
-        if change.what in (What.DELETED, What.RENEWED):
-            self._leftovers.add(change.old)
-        self.watchers.tell(change)
-        return True
+        changes = self._catalogue.apply(event)
+        if not changes and self.loaded and event["op"] == PROBE:
+            self.on_probe(str(event.get("node")))
+        for change in changes:
+            if change.what in (What.DELETED, What.RENEWED):
+                self._leftovers.add(change.old)
+            self.watchers.tell(change)
+        return bool(changes)
 
     def _refresh(self) -> None:
         if self._following is not None:
@@ -273,6 +277,12 @@ class Directory:
     def caught_up(self, end: int) -> None:
         self._refreshing = False
         self._read_back.caught_up()
+        if self._restoration.due:
+            self._restoration.tell(self._load)
+        else:
+            self._load()
+
+    def _load(self) -> None:
         if not self.loaded:
             self.loaded = True
             self._leftovers.release()

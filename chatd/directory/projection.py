@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from enum import Enum, auto
+from hashlib import sha256
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from chatd.brokers.interfaces import Stream
 from chatd.protocol.cursors import epoch
@@ -41,6 +42,8 @@ class What(Enum):
     DELETED = auto()
     #: The room goes on with a new, empty stream.
     RENEWED = auto()
+    #: The room goes on with what a backup held of its stream.
+    RESTORED = auto()
     #: Somebody may have lost the right to the room.
     RESTRICTED = auto()
     #: Nobody lost anything.
@@ -54,6 +57,10 @@ class Change:
     what: What
     entry: Entry
     old: Stream
+
+
+#: The ``op`` of the event that all streams were restored from a backup.
+RESTORE = "restore"
 
 
 class Catalogue:
@@ -71,17 +78,31 @@ class Catalogue:
             "remove_member": self._remove_member,
         }
 
-    def apply(self, event: dict[str, Any]) -> Change | None:
-        """Fold one event; None if it changes nothing, for instance because another was first, or
+    def apply(self, event: dict[str, Any]) -> list[Change]:
+        """Fold one event; no changes if it changes nothing, for instance because another was first, or
         because it is the same event once more: what a broker seems to have lost is sent again.
 
         KeyError, TypeError or `ChatError` for what is no event.
         """
         if event["op"] == PROBE or self._repeats(event.get("event")):
-            return None
+            return []
+        if event["op"] == RESTORE:
+            return self._restore(epoch(event["life"]))
         name = room_name(event["room"])
-        fold = self._folds.get(event["op"])
-        return fold(name, event) if fold is not None else None  # an op of a later version
+        fold = self._folds.get(event["op"])  # None for an op of a later version
+        change = fold(name, event) if fold is not None else None
+        return [change] if change is not None else []
+
+    def _restore(self, life: str) -> list[Change]:
+        """Every room begins another life, with what is in its stream."""
+        changes = []
+        for entry in self.rooms.values():
+            old = entry.stream
+            # other in each room, and the same on every node
+            new = sha256(f"{life} {old.life}".encode()).hexdigest()[:12]
+            entry.stream = evolve(old, restored=new)
+            changes.append(Change(What.RESTORED, entry, old))
+        return changes
 
     def _repeats(self, key: object) -> bool:
         if not isinstance(key, str):

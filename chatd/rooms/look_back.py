@@ -17,7 +17,7 @@ async def look_back(room: Room, cursor: Cursor, limit: int, size: int) -> Earlie
     after ``size`` bytes. Before a cursor from beyond the end come, after a gap, the newest there
     are. Fails with `Unavailable`."""
     stream = room.stream
-    if cursor.epoch != stream.epoch:
+    if cursor.epoch != stream.life:
         return GONE
     with room.held():
         try:

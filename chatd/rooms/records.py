@@ -15,7 +15,7 @@ def message_of(stream: Stream, record: Record) -> Message:
     """The message that a record of ``stream`` is. Raises `BadRecord`."""
     if record.fault:
         raise BadRecord(record.fault)
-    return read_message(stream.room, Cursor(stream.epoch, record.offset), record.body)
+    return read_message(stream.room, Cursor(stream.life, record.offset), record.body)
 
 
 class RecordReader:

@@ -101,7 +101,7 @@ class Rooms:
             return
         if change.what is What.DELETED:
             self._delete(room, change.old)
-        elif change.what is What.RENEWED:
+        elif change.what in (What.RENEWED, What.RESTORED):
             self._renew(room, change.old, change.entry)
         elif change.what is What.RESTRICTED:
             self._recheck(room, change.entry)

@@ -89,7 +89,7 @@ async def _find(room: Room, start: Start) -> Place:
 
 
 async def _after(room: Room, cursor: Cursor) -> Place:
-    if cursor.epoch != room.stream.epoch:
+    if cursor.epoch != room.stream.life:
         return await _oldest(room)  # an earlier life of the room, or another room's cursor
     if cursor.offset > room.head and not await reaches(room, cursor.offset):
         return await _oldest(room)

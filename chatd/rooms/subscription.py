@@ -93,7 +93,7 @@ class Subscription:
     @property
     def cursor(self) -> Cursor:
         """Resuming after it misses nothing."""
-        return Cursor(self.room.stream.epoch, self.offset)
+        return Cursor(self.room.stream.life, self.offset)
 
     def resume(self) -> None:
         """Read on from the cursor. The transport calls this whenever it drains again."""
@@ -172,7 +172,7 @@ class Subscription:
     def _tell_gap(self) -> bool:
         if not self._gap:
             return True
-        cursor = str(Cursor(self.room.stream.epoch, self.offset))
+        cursor = str(Cursor(self.room.stream.life, self.offset))
         frame = {"type": "gap", "room": self.room.stream.room, "cursor": cursor}
         told = self.subscriber.notify(self.subscriber.encoding.event(frame))
         self._gap = not told

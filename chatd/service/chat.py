@@ -152,7 +152,7 @@ class Chat:
         place = await find(room, start)
         stream = room.stream
         if isinstance(start, Now):
-            return Answer((), Cursor(stream.epoch, place.offset), gap=False)
+            return Answer((), Cursor(stream.life, place.offset), gap=False)
         while True:
             answer = await self._gather(room, place, limit)
             left = until - self.clock.seconds()
@@ -161,7 +161,7 @@ class Chat:
             await room.news.wait().addTimeout(left, self.clock, lambda *_: None)
             if self.entry(identity, stream.room).stream != stream:
                 # a new life of the room: what is said in it is read from its start
-                old = After(Cursor(stream.epoch, place.offset))
+                old = After(Cursor(stream.life, place.offset))
                 return await self._poll(identity, room, old, limit, 0)
 
     async def _gather(self, room: Room, place: Place, limit: int) -> Answer:
@@ -176,5 +176,5 @@ class Chat:
             end = page.end
             if end >= room.head:
                 break
-        cursor = Cursor(room.stream.epoch, end if messages or gap else place.offset)
+        cursor = Cursor(room.stream.life, end if messages or gap else place.offset)
         return Answer(messages, cursor, gap)

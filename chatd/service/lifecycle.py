@@ -47,7 +47,9 @@ class NodeService(Service):
         readiness: Readiness,
         rooms: Sequence[str],
         transports: Sequence[Draining],
+        restored: bool = False,
     ) -> None:
+        self._restored = restored
         self._clock = clock
         self._chat = chat
         self._gossip = gossip
@@ -58,7 +60,7 @@ class NodeService(Service):
     def startService(self) -> None:
         super().startService()
         self._chat.directory.on_loaded = self._create_rooms
-        self._chat.directory.start()
+        self._chat.directory.start(self._restored)
         self._chat.rooms.start()
         self._gossip.start()
         self._readiness.start()

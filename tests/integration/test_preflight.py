@@ -13,7 +13,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.brokers.sqlite.schema import Lock
+from chatd.brokers.sqlite.lock import Lock
 from tests.support.daemon import _TWISTD, PATIENCE, ROOT, free_port
 
 

@@ -51,7 +51,7 @@ class _World:
         self.announced: deque[tuple[str, str, bytes]] = deque(maxlen=ANNOUNCED)
         self._retention = retention
         self._skip = skip
-        self._logs: dict[Stream, Log] = {}
+        self._logs: dict[str, Log] = {}
         self._changed: dict[Stream, None] = {}  # an ordered set
         self._work: list[tuple[MemoryBroker, Callable[[], Any], Deferred[Any]]] = []
         self._turn: IDelayedCall | None = None
@@ -89,7 +89,7 @@ class _World:
         changed, self._changed = self._changed, {}
         now = self._now()
         for stream in changed:
-            log = self._logs.get(stream)
+            log = self._logs.get(stream.name)
             for node in self.nodes:
                 node.advance(stream, log, now)
             if log is not None:
@@ -105,7 +105,7 @@ class _World:
     # -- the work itself
 
     def log(self, stream: Stream) -> Log:
-        log = self._logs.get(stream)
+        log = self._logs.get(stream.name)
         if log is None:
             raise NoSuchStream(stream.name)
         return log
@@ -115,12 +115,12 @@ class _World:
         self._changed[stream] = None
 
     def create(self, stream: Stream) -> None:
-        if stream not in self._logs:
+        if stream.name not in self._logs:
             exempt = stream == DIRECTORY
-            self._logs[stream] = Log(None if exempt else self._retention, self._skip)
+            self._logs[stream.name] = Log(None if exempt else self._retention, self._skip)
 
     def delete(self, stream: Stream) -> None:
-        log = self._logs.pop(stream, None)
+        log = self._logs.pop(stream.name, None)
         if log is not None:
             log.deleted = True
             self._changed[stream] = None
@@ -156,6 +156,7 @@ class MemoryBroker(LocalFanout, Service):
 
     name = "broker"
     exact = True
+    restored = False
 
     def __init__(
         self,
@@ -219,6 +220,9 @@ class MemoryBroker(LocalFanout, Service):
         log.drop(log.at_offset(before))
 
     # -- IBroker
+
+    def restoration_told(self) -> None:
+        """There is nothing to forget."""
 
     def create(self, stream: Stream) -> Deferred[None]:
         return self._submit(lambda: self._world.create(stream))

@@ -47,6 +47,7 @@ class AMQPBroker(MultiService):
     """A broker at ``url``. ``retention`` is for streams created from now on."""
 
     exact = False
+    restored = False
     _log = Logger()
 
     def __init__(
@@ -113,6 +114,9 @@ class AMQPBroker(MultiService):
             following.lost()
 
     # -- streams -----------------------------------------------------------------------------------
+
+    def restoration_told(self) -> None:
+        """There is nothing to forget: only the operator knows."""
 
     def create(self, stream: Stream) -> Deferred[None]:
         return self._streams.create(stream)

@@ -13,7 +13,6 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
-from attrs import frozen
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, TimeoutError, ensureDeferred, fail, succeed
 from twisted.internet.task import LoopingCall
@@ -34,10 +33,10 @@ from chatd.brokers.interfaces import (
 )
 from chatd.brokers.local_fanout import LocalFanout
 from chatd.brokers.sqlite.follower import Following
+from chatd.brokers.sqlite.opening import Opened, open_database
 from chatd.brokers.sqlite.reader import Page, Reader
-from chatd.brokers.sqlite.schema import Lock, cannot_use, prepare
-from chatd.brokers.sqlite.threads import GroupCommit, Health, Lane
-from chatd.brokers.sqlite.writer import Append, Changes, Create, Delete, Writer
+from chatd.brokers.sqlite.threads import Health
+from chatd.brokers.sqlite.writer import Append, Changes, Create, Delete
 from chatd.timing.wall import WallClock
 
 P = ParamSpec("P")
@@ -52,18 +51,6 @@ READ_SECONDS = 10.0
 SWEEP_SECONDS = 2.0
 #: Seconds that stopping waits for the disk; draining clients has taken its own time before.
 STOP_SECONDS = 1.5
-
-
-@frozen
-class _Open:
-    """What exists while the service runs."""
-
-    lock: Lock
-    writer: Writer
-    reader: Reader
-    writing: Lane
-    reading: Lane
-    commits: GroupCommit
 
 
 @implementer(IBroker, IService)
@@ -91,7 +78,7 @@ class SQLiteBroker(LocalFanout, Service):
         # Two names of one file must meet in one lock; and a daemon changes its directory.
         self._path = os.path.realpath(path)
         self._retention = retention if retention is not None else Retention()
-        self._open: _Open | None = None
+        self._open: Opened | None = None
         self._followings: dict[Stream, list[Following]] = {}
         self._reads = 0
         self._sweeping = LoopingCall(self.sweep)
@@ -108,8 +95,17 @@ class SQLiteBroker(LocalFanout, Service):
             and self._open.commits.health is Health.WORKING
         )
 
+    @property
+    def restored(self) -> bool:
+        return self._open is not None and self._open.lineage.restored
+
+    def restoration_told(self) -> None:
+        if self._open is not None:
+            lineage, writer = self._open.lineage, self._open.writer
+            self._open.writing.call(lineage.told, writer).addErrback(lineage.failed)
+
     def startService(self) -> None:
-        self._open = self._start()
+        self._open = open_database(self._reactor, self._path, self._retention, self._committed)
         super().startService()
         self._swept = self._sweeping.start(SWEEP_SECONDS, now=False)
         self._watching.start(SWEEP_SECONDS, now=True)
@@ -118,21 +114,6 @@ class SQLiteBroker(LocalFanout, Service):
         """Fires when all that was in hand is stored or refused, and the file is closed."""
         super().stopService()
         return ensureDeferred(self._stop())
-
-    def _start(self) -> _Open:
-        lock = Lock(self._path)
-        try:
-            prepare(self._path)
-            writer, reader = Writer(self._path, self._retention), Reader(self._path)
-        except sqlite3.Error as e:
-            lock.release()
-            raise cannot_use(self._path, str(e)) from None
-        except BaseException:
-            lock.release()
-            raise
-        writing, reading = Lane(self._reactor, "chatd-write"), Lane(self._reactor, "chatd-read")
-        commits = GroupCommit(self._reactor, writing, writer.commit, self._committed)
-        return _Open(lock, writer, reader, writing, reading, commits)
 
     async def _stop(self) -> None:
         opened = self._open
@@ -154,14 +135,17 @@ class SQLiteBroker(LocalFanout, Service):
         opened.lock.release()
         self._open = None
 
-    async def _close(self, opened: _Open) -> None:
+    async def _close(self, opened: Opened) -> None:
         """Store what waits, and close the file."""
         await self._swept
+        opened.checkup.stop()
         await opened.commits.drain()
+        await self._advance(opened)
         await opened.reading.call(opened.reader.close)
         await opened.writing.call(opened.writer.close)
         opened.reading.stop()
         opened.writing.stop()
+        opened.checking.stop()
 
     # -- IBroker
 
@@ -260,13 +244,25 @@ class SQLiteBroker(LocalFanout, Service):
         if opened is None:
             return
         opened.commits.check()
-        if opened.commits.health is Health.FAILING:
-            probed = opened.writing.call(opened.writer.probe)
-            probed.addCallbacks(
-                lambda _: opened.commits.report(None), lambda failure: failure.trap(sqlite3.Error)
+        if opened.commits.health is not Health.STALLED:
+            failing = opened.commits.health is Health.FAILING
+            look = opened.writer.probe if failing else opened.writer.check
+            opened.writing.call(look).addCallbacks(
+                lambda _: opened.commits.report(None) if failing else None,
+                lambda failure: self._unwell(failure, opened),
             )
+            if not failing:
+                self._advance(opened)
         for following in self._all_followings():
             following.begin()
+
+    def _advance(self, opened: Opened) -> Deferred[None]:
+        advanced = opened.writing.call(opened.lineage.advance, opened.writer)
+        return advanced.addErrback(opened.lineage.failed)
+
+    def _unwell(self, failure: Failure, opened: Opened) -> None:
+        failure.trap(sqlite3.Error)
+        opened.commits.report(failure.value)
 
     def sweep(self) -> Deferred[None]:
         """Remove what retention no longer keeps, in pieces between which commits get their turn."""

@@ -8,7 +8,7 @@ from typing import Any
 from chatd.brokers.interfaces import Retention
 from chatd.brokers.kinds import Kind
 from chatd.brokers.sqlite.broker import SQLiteBroker
-from chatd.brokers.sqlite.schema import Lock
+from chatd.brokers.sqlite.lock import Lock
 from chatd.timing.wall import WallClock
 
 

@@ -1,18 +1,16 @@
-"""Opening the file of `SQLiteBroker`: its lock, its schema and the way from older ones.
+"""Opening the file of `SQLiteBroker`: its schema and the way from older ones.
 
 Pragmas: https://www.sqlite.org/pragma.html; WAL: https://www.sqlite.org/wal.html.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from chatd.brokers.interfaces import StartError
+from chatd.brokers.sqlite.lock import cannot_open, cannot_use
 
 #: "chat": tells a chatd file from any other SQLite database.
 APPLICATION_ID = 0x63686174
@@ -43,52 +41,14 @@ STEPS = (
         FROM record GROUP BY key >> 40
     ) AS kept WHERE kept.id = stream.id;
     """,
+    # 2 -> 3: which database this is, and how far it has come; see `chatd.brokers.sqlite.mark`.
+    """
+    CREATE TABLE life (id TEXT NOT NULL, generation INTEGER NOT NULL);
+    """,
 )
 
 #: How long a statement waits for a lock that another program, such as a backup, holds.
 _BUSY_SECONDS = 5.0
-
-
-class Lock:
-    """Keeps a second process off the same file, by flock(2) on ``PATH.lock`` beside it."""
-
-    def __init__(self, path: str) -> None:
-        self._path = f"{path}.lock"
-        try:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as e:
-            raise _cannot_open(path, e) from None
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(self._file, 32).decode("ascii", "replace").strip()
-            os.close(self._file)
-            raise cannot_use(
-                path,
-                f"process {holder or 'unknown'} has it open; stop that one, or give this one a"
-                " file of its own with --broker sqlite:PATH",
-            ) from None
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, b"%d\n" % os.getpid(), 0)
-
-    def release(self) -> None:
-        # The file stays: removing it would let two processes lock two files of one name.
-        os.ftruncate(self._file, 0)
-        os.close(self._file)
-
-
-def cannot_use(path: str, why: str) -> StartError:
-    """The `StartError` for a database file that cannot be used."""
-    return StartError(f"cannot use the database {path}: {why}")
-
-
-def _cannot_open(path: str, error: OSError) -> StartError:
-    advice = {
-        errno.ENOENT: "its folder does not exist; create it first",
-        errno.EACCES: "this user may not write there; change its permissions, or give another",
-        errno.EISDIR: "it is a folder; give the name of a file",
-    }
-    return cannot_use(path, advice.get(error.errno or 0, error.strerror or str(error)))
 
 
 def connect(path: str) -> sqlite3.Connection:
@@ -96,6 +56,8 @@ def connect(path: str) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA journal_size_limit = 16777216")
+    # no file is opened once it runs: there may be no descriptor left
+    db.execute("PRAGMA temp_store = MEMORY")
     return db
 
 
@@ -106,7 +68,7 @@ def prepare(path: str, steps: tuple[str, ...] = STEPS) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         db = connect(path)
     except OSError as e:
-        raise _cannot_open(path, e) from None
+        raise cannot_open(path, e) from None
     except sqlite3.Error as e:
         raise cannot_use(path, str(e)) from None
     try:

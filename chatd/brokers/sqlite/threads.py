@@ -182,7 +182,7 @@ class GroupCommit:
             for done in drained:
                 done.callback(None)
 
-    def report(self, fault: Exception | None) -> None:
+    def report(self, fault: BaseException | None) -> None:
         """Note how a write went; said in the log when that changes."""
         before, self.health = self.health, Health.FAILING if fault else Health.WORKING
         if before is not self.health:

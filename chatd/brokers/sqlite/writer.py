@@ -8,17 +8,24 @@ be given again before.
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterable, Sequence
+from secrets import token_hex
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
 from chatd.brokers.interfaces import NoSuchStream, Record, Retention, Stream
+from chatd.brokers.sqlite.files import Files, Replaced
+from chatd.brokers.sqlite.mark import Mark
 from chatd.brokers.sqlite.schema import OFFSET_BITS, connect, transaction
 
 #: What one piece of clearing up may remove, so that no commit waits long for it.
 PIECE_RECORDS = 4096
 PIECE_BYTES = 8 * 1024 * 1024
+
+#: Databases that were replaced under us, until the process ends.
+_LEFT_OPEN: list[sqlite3.Connection] = []
 
 #: How many streams' heads the writer remembers between commits.
 _HEADS = 10_000
@@ -79,17 +86,52 @@ class Writer:
     def __init__(self, path: str, retention: Retention) -> None:
         self._db = connect(path)
         self._retention = retention
-        self._heads: dict[Stream, _Head] = {}
+        self._heads: dict[str, _Head] = {}
         self._free = 1
+        self.mark()  # which opens the write-ahead log too
+        self._files = Files(path)
+        #: Whether anything was committed since `advance`.
+        self.changed = False
 
     def close(self) -> None:
-        self._db.close()
+        """Close the file. One that was replaced is left open: closing would remove the write-ahead
+        log of that name, which may be another's by now."""
+        try:
+            self._files.check()
+        except Replaced:
+            _LEFT_OPEN.append(self._db)
+        else:
+            self._db.close()
+
+    def check(self) -> None:
+        """Raise `Replaced` if the file is no longer where it was."""
+        self._files.check()
 
     def probe(self) -> None:
-        """Find out whether the file can be written."""
+        """Find out whether the file can be written, and will be found."""
+        self._files.check()
         with transaction(self._db):
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             self._db.execute(f"PRAGMA user_version = {version}")
+
+    def mark(self) -> Mark | None:
+        """The database's own mark; None before the first `renew`."""
+        row = self._db.execute("SELECT id, generation FROM life").fetchone()
+        return Mark(*row) if row is not None else None
+
+    def renew(self) -> Mark:
+        """Make this another database than the one it was copied from."""
+        with transaction(self._db):
+            self._db.execute("DELETE FROM life")
+            self._db.execute("INSERT INTO life VALUES (?, 1)", (token_hex(8),))
+        return Mark(*self._db.execute("SELECT id, generation FROM life").fetchone())
+
+    def advance(self) -> Mark | None:
+        """Note that the database has come further; the new mark, None before the first `renew`."""
+        self.changed = False
+        with transaction(self._db):
+            self._db.execute("UPDATE life SET generation = generation + 1")
+        return self.mark()
 
     def commit(self, batch: Iterable[Work]) -> Changes:
         """Do all of ``batch``, safely on disk when this returns."""
@@ -102,7 +144,7 @@ class Writer:
         try:
             with transaction(self._db):
                 for work in batch:
-                    head = self._heads.get(work.stream) or self._load(work.stream)
+                    head = self._heads.get(work.stream.name) or self._load(work.stream)
                     if isinstance(work, Append):
                         if head is None:
                             work.error = NoSuchStream(work.stream.name)
@@ -122,6 +164,8 @@ class Writer:
                         self._delete(work.stream, head)
                 self._insert(rows)
                 self._save(touched.values())
+            self.changed = True
+            self._files.check()
         except BaseException:
             self._heads.clear()
             raise
@@ -169,7 +213,7 @@ class Writer:
         if row is None:
             return None
         head = _Head(row[0] << OFFSET_BITS, *row[1:])
-        self._heads[stream] = head
+        self._heads[stream.name] = head
         return head
 
     def _create(self, stream: Stream) -> None:
@@ -181,7 +225,7 @@ class Writer:
         )
 
     def _delete(self, stream: Stream, head: _Head) -> None:
-        del self._heads[stream]
+        del self._heads[stream.name]
         self._db.execute("UPDATE stream SET name = NULL WHERE id = ?", (head.base >> OFFSET_BITS,))
 
     def _insert(self, rows: Sequence[tuple[int, int, int, bytes]]) -> None:

@@ -38,7 +38,7 @@ class Rooms:
             {
                 "room": name,
                 "private": entry.private,
-                "cursor": f"{attached.stream.epoch}:{attached.head}",
+                "cursor": f"{attached.stream.life}:{attached.head}",
                 "members": members.names,
                 "count": members.count,
             },

@@ -1,0 +1,47 @@
+"""A look at the whole database, in the background: whether its pages are well."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import suppress
+
+from twisted.logger import Logger
+
+from chatd.brokers.sqlite.schema import connect
+
+
+class Checkup:
+    """``PRAGMA quick_check`` on a connection of its own; `run` blocks, `stop` ends it."""
+
+    _log = Logger()
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._db = connect(path)
+
+    def run(self) -> None:
+        """Look at every page, and say in the log how they are."""
+        try:
+            [found] = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.OperationalError as e:
+            if "interrupted" in str(e):
+                return
+            found = str(e)
+        except sqlite3.Error as e:
+            found = str(e)
+        finally:
+            self._db.close()
+        if found == "ok":
+            self._log.info("{path}: looked through and well", path=self._path)
+        else:
+            self._log.error(
+                "{path} is damaged: {found}. What can be read is served; restore a backup (see"
+                " docs/backup.rst).",
+                path=self._path,
+                found=" ".join(found.split()),
+            )
+
+    def stop(self) -> None:
+        """End `run` soon, from another thread."""
+        with suppress(sqlite3.Error):
+            self._db.interrupt()

@@ -1,0 +1,68 @@
+"""The lock that keeps a second process off the file of `SQLiteBroker`."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+
+from chatd.brokers.interfaces import StartError
+
+
+class Lock:
+    """Keeps a second process off the same file, by flock(2) on ``PATH.lock`` beside it.
+
+    It writes its process id there; so nothing but a plain file of its own will do. A link, planted
+    by whoever may write in the folder, would have it overwrite what the link names.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = f"{path}.lock"
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            self._file = os.open(self._path, flags, 0o600)
+        except OSError as e:
+            if e.errno == errno.ELOOP:
+                raise self._no_file(path) from None
+            raise cannot_open(path, e) from None
+        found = os.fstat(self._file)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            os.close(self._file)
+            raise self._no_file(path)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(self._file, 32).decode("ascii", "replace").strip()
+            os.close(self._file)
+            raise cannot_use(
+                path,
+                f"process {holder or 'unknown'} has it open; stop that one, or give this one a"
+                " file of its own with --broker sqlite:PATH",
+            ) from None
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, b"%d\n" % os.getpid(), 0)
+
+    def _no_file(self, path: str) -> StartError:
+        return cannot_use(path, f"{self._path} is no plain file of its own; remove it")
+
+    def release(self) -> None:
+        """Let another process have the file."""
+        # The file stays: removing it would let two processes lock two files of one name.
+        os.ftruncate(self._file, 0)
+        os.close(self._file)
+
+
+def cannot_use(path: str, why: str) -> StartError:
+    """The `StartError` for a database file that cannot be used."""
+    return StartError(f"cannot use the database {path}: {why}")
+
+
+def cannot_open(path: str, error: OSError) -> StartError:
+    """The `StartError` for a file that the system does not let us open."""
+    advice = {
+        errno.ENOENT: "its folder does not exist; create it first",
+        errno.EACCES: "this user may not write there; change its permissions, or give another",
+        errno.EISDIR: "it is a folder; give the name of a file",
+    }
+    return cannot_use(path, advice.get(error.errno or 0, error.strerror or str(error)))

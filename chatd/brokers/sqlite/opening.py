@@ -1,0 +1,57 @@
+"""Opening a database: everything that exists while `SQLiteBroker` runs, or a `StartError`."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+
+from chatd.brokers.interfaces import Retention
+from chatd.brokers.sqlite.checkup import Checkup
+from chatd.brokers.sqlite.lineage import Lineage
+from chatd.brokers.sqlite.lock import Lock, cannot_use
+from chatd.brokers.sqlite.reader import Reader
+from chatd.brokers.sqlite.schema import prepare
+from chatd.brokers.sqlite.threads import GroupCommit, Lane
+from chatd.brokers.sqlite.writer import Changes, Writer
+
+
+@frozen
+class Opened:
+    """What exists while the service runs."""
+
+    lock: Lock
+    writer: Writer
+    reader: Reader
+    writing: Lane
+    reading: Lane
+    commits: GroupCommit
+    checking: Lane
+    checkup: Checkup
+    lineage: Lineage
+
+
+def open_database(
+    reactor: Any, path: str, retention: Retention, committed: Callable[[Changes], None]
+) -> Opened:
+    """Open the database ``path``, and begin to look through it in the background. ``committed`` is
+    called on the reactor's thread after each commit."""
+    lock = Lock(path)
+    try:
+        lineage = Lineage(path)
+        prepare(path)
+        writer, reader, checkup = Writer(path, retention), Reader(path), Checkup(path)
+        lineage.begin(writer)
+    except sqlite3.Error as e:
+        lock.release()
+        raise cannot_use(path, str(e)) from None
+    except BaseException:
+        lock.release()
+        raise
+    writing, reading = Lane(reactor, "chatd-write"), Lane(reactor, "chatd-read")
+    commits = GroupCommit(reactor, writing, writer.commit, committed)
+    checking = Lane(reactor, "chatd-check")
+    checking.post(checkup.run)
+    return Opened(lock, writer, reader, writing, reading, commits, checking, checkup, lineage)

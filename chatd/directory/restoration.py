@@ -1,0 +1,61 @@
+"""What the streams hold comes from a backup: readers are told, by new epochs.
+
+A cursor from after the backup would otherwise fit, sooner or later, and its reader would silently
+get other messages than those it had missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from secrets import token_hex
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from chatd.brokers.interfaces import DIRECTORY, IBroker, NoSuchStream, Unavailable
+from chatd.directory.projection import RESTORE
+from chatd.protocol.json import dump
+from chatd.timing.wall import WallClock
+
+#: Seconds between tries to tell.
+RETRY = 1.0
+
+
+class Restoration:
+    """Appends the event that renews all epochs, once; `due` until the fold has met it."""
+
+    _log = Logger()
+
+    def __init__(self, broker: IBroker, clock: IReactorTime, wall: WallClock) -> None:
+        self.due = False
+        self._broker = broker
+        self._clock = clock
+        self._wall = wall
+        self._key = ""
+        self._told: Callable[[], None] = lambda: None
+
+    def tell(self, told: Callable[[], None]) -> None:
+        """Append the event; ``told`` is called when the fold has met it."""
+        self._told = told
+        if not self._key:
+            self._log.warn("The rooms come from a backup: all cursors given before are a gap.")
+            self._key = token_hex(8)
+        event = {"op": RESTORE, "life": token_hex(6), "event": self._key}
+        appending: Deferred[Any] = self._broker.append(
+            DIRECTORY, dump(event), self._key, self._wall.milliseconds()
+        )
+        appending.addErrback(self._failed)
+
+    def _failed(self, failure: Any) -> None:
+        failure.trap(Unavailable, NoSuchStream)
+        if self.due:
+            self._clock.callLater(RETRY, self.tell, self._told)
+
+    def met(self, key: object) -> None:
+        """The fold met an event."""
+        if self.due and key == self._key:
+            self.due = False
+            self._broker.restoration_told()
+            self._told()
