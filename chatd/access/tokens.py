@@ -62,6 +62,11 @@ class Secret:
         """Read it from ``path``, less one line end. `StartError` names ``option`` and says why."""
         return cls(read_secret(path, option))
 
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+        return len(self._value)
+
     def matches(self, given: object) -> bool:
         """Compare in a time that does not depend on where the two differ."""
         if not isinstance(given, str):
@@ -106,6 +111,11 @@ class TokenKeys:
     def skipped(self) -> tuple[str, ...]:
         """A line for each key of the file that cannot be used."""
         return self._keys.skipped
+
+    @property
+    def secret(self) -> bool:
+        """Whether who can read the file can sign tokens."""
+        return any(isinstance(verifier.key, OctKey) for verifier in self._keys.verifiers)
 
     def weakness(self) -> str | None:
         """A warning for the operator about a secret that can be guessed by trying, or ``None``."""

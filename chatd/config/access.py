@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import stat
+
 from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
 
@@ -62,6 +65,10 @@ def _secret(path: str | None, option: str) -> Secret | None:
     return Secret.load(path, option) if path is not None else None
 
 
+#: A secret of fewer bytes can be guessed by trying.
+GOOD_SECRET_BYTES = 16
+
+
 def warnings(config: Config, door: Door) -> list[str]:
     """What an operator should know of these settings, a line each."""
     found = []
@@ -75,4 +82,29 @@ def warnings(config: Config, door: Door) -> list[str]:
         found += [f"Skipped: {line}" for line in tokens.skipped]
         if (weakness := tokens.weakness()) is not None:
             found.append(weakness)
+    for option, path, secret in (
+        ("--admin-key", config.admin_key, door.rights.admin_key),
+        ("--setup-secret", config.setup_secret, door.rights.setup_secret),
+    ):
+        if path is None or secret is None:
+            continue
+        if secret.size < GOOD_SECRET_BYTES:
+            found.append(
+                f"{option}: {path} holds a secret of less than {GOOD_SECRET_BYTES} bytes; anyone"
+                " can try to guess it"
+            )
+        found += _readable(option, path)
+    if config.token_key is not None and tokens is not None and tokens.secret:
+        found += _readable("--token-key", config.token_key)
     return found
+
+
+def _readable(option: str, path: str) -> list[str]:
+    """A warning if everyone on this machine can read the secret in ``path``."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return []
+    if not mode & stat.S_IROTH:
+        return []
+    return [f"{option}: everyone on this machine can read {path}; chmod o-r it"]

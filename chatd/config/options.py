@@ -13,158 +13,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from attrs import frozen
 from twisted.python import usage
 
 from chatd import __version__
-from chatd.brokers import registry
 from chatd.config import parsers as values
+from chatd.config import twistd
 from chatd.config.settings import Config as Config
 from chatd.config.settings import is_loopback_only as is_loopback_only
-
-
-@frozen
-class Option:
-    """One option: ``read`` turns one value into what `Config` holds, or raises ValueError."""
-
-    name: str
-    default: str | None
-    read: Callable[[str], Any]
-    help: str
-    repeated: bool = False
-    #: Given without a value on the command line.
-    flag: bool = False
-    #: The field of `Config`, where it is not the option's own name.
-    field: str = ""
-
-    @property
-    def attribute(self) -> str:
-        return self.field or self.name.replace("-", "_")
-
-    @property
-    def variable(self) -> str:
-        return "CHATD_" + self.name.replace("-", "_").upper()
-
-    def documented(self) -> str:
-        """The help text, with what goes for every option of its kind."""
-        more = ", repeatable" if self.repeated else ""
-        return f"{self.help} [default: {self.default or 'none'}{more}]"
-
-
-OPTIONS = (
-    Option(
-        "broker",
-        "sqlite:chatd.sqlite",
-        registry.check,
-        f"where rooms are kept: {registry.usage()}"
-        " (better in CHATD_BROKER or the file: process lists show passwords)",
-    ),
-    Option(
-        "websocket",
-        "tcp:9000:interface=127.0.0.1",
-        values.endpoint,
-        "WebSocket port, a Twisted endpoint string, or off",
-        repeated=True,
-    ),
-    Option(
-        "http",
-        "tcp:8081:interface=127.0.0.1",
-        values.endpoint,
-        "HTTP port with page, API and /ws, or off",
-        repeated=True,
-    ),
-    Option(
-        "setup",
-        "tcp:8082:interface=127.0.0.1",
-        values.endpoint,
-        "port for room set-up over raw TCP, or off",
-        repeated=True,
-    ),
-    Option(
-        "metrics",
-        None,
-        values.endpoint,
-        "port for /metrics alone, for whoever reaches it; on the HTTP port they are for programs of"
-        " this machine and for the admin key",
-        repeated=True,
-    ),
-    Option(
-        "room",
-        "lobby",
-        values.room,
-        "room made at start unless it exists",
-        repeated=True,
-        field="rooms",
-    ),
-    Option(
-        "auth",
-        "open",
-        values.choice("open", "token"),
-        "open: whoever asks is who they say; token: a token says who they are",
-    ),
-    Option(
-        "token-key",
-        None,
-        values.file,
-        "file with an HS256 secret, a PEM public key or a JWKS; read again on SIGHUP",
-    ),
-    Option(
-        "audience",
-        None,
-        values.text,
-        "what the aud of tokens must name; without one, tokens with an aud are refused",
-        repeated=True,
-        field="audiences",
-    ),
-    Option("issuer", None, values.text, "what the iss of tokens must be", True, "issuers"),
-    Option("admin-key", None, values.file, "file with the bearer key for administration routes"),
-    Option("setup-secret", None, values.file, "file with the secret that set-up requests carry"),
-    Option(
-        "origin",
-        None,
-        values.origin,
-        "web origin whose pages may connect besides those chatd serves itself, or * for any",
-        repeated=True,
-        field="origins",
-    ),
-    Option(
-        "host",
-        None,
-        values.host,
-        "name accepted in the Host header, or * for any; without one: while only loopback is"
-        " listened on localhost and literal addresses, else any",
-        repeated=True,
-        field="hosts",
-    ),
-    Option("retain", "7d", values.age, "how long messages are kept: number and s, m, h or d"),
-    Option("retain-bytes", "100MB", values.size, "how much each room keeps: number and KB, MB, GB"),
-    Option("max-text", "16KB", values.size, "longest text of a message, in UTF-8"),
-    Option("max-frame", "128KB", values.size, "longest WebSocket frame and HTTP body"),
-    Option("rate", "20/s", values.rate, "messages per connection and user, /s or /m; burst twice"),
-    Option("max-rooms", "100000", values.count, "rooms in all"),
-    Option("room-rate", "50/s", values.rate, "rooms made from one address, /s or /m; burst twice"),
-    Option("max-connections", "50000", values.count, "sockets, event streams and waiting polls"),
-    Option("max-connections-per-address", "1000", values.count, "the same from one address"),
-    Option(
-        "trusted-proxy",
-        None,
-        values.proxy,
-        "network (CIDR) whose X-Forwarded-For, -Proto and -Host are believed, or unix for the"
-        " other end of Unix sockets",
-        repeated=True,
-        field="trusted_proxies",
-    ),
-    Option(
-        "restored",
-        "no",
-        values.flag,
-        "a backup was restored: renew all cursors. For one start, of one node. SQLite's is noticed"
-        " without it, unless the file PATH.mark was restored too",
-        flag=True,
-    ),
-)
-
-_BY_NAME = {option.name: option for option in OPTIONS}
+from chatd.config.table import BY_NAME
+from chatd.config.table import OPTIONS as OPTIONS
+from chatd.config.table import Option as Option
 
 
 class Problem(ValueError):
@@ -197,12 +55,12 @@ def _from_file(path: str) -> Given:
         raise Problem(f"--config: {path} is not TOML: {e}") from None
     given: Given = {}
     for key, value in table.items():
-        if key not in _BY_NAME:
-            near = difflib.get_close_matches(key, _BY_NAME, 1)
+        if key not in BY_NAME:
+            near = difflib.get_close_matches(key, BY_NAME, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise Problem(f"{key} in {path}: there is no such option{hint}")
         where = f"{key} in {path}"
-        given[key] = (where, _toml_texts(_BY_NAME[key], value, where))
+        given[key] = (where, _toml_texts(BY_NAME[key], value, where))
     return given
 
 
@@ -211,15 +69,15 @@ def _toml_texts(option: Option, value: Any, where: str) -> list[str]:
         if not option.repeated:
             raise Problem(f"{where}: give one value, not a list")
         return [_toml_text(item, where) for item in value]
+    if option.flag and isinstance(value, bool):
+        return ["yes" if value else "no"]
     return [_toml_text(value, where)]
 
 
 def _toml_text(value: Any, where: str) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
     if isinstance(value, str):
         return value
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     raise Problem(f"{where}: give a string or a whole number")
 
@@ -320,6 +178,8 @@ class Options(usage.Options):
         """Parse, then gather the other sources into ``config``."""
         try:
             super().parseOptions(options)
+            if self.parent is not None:
+                twistd.settle(self.parent)
             file = _from_file(self.file) if self.file else {}
             self.config = _configure(file | _from_environment(self._environ) | self.given)
         except (usage.UsageError, Problem) as e:

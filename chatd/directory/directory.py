@@ -99,7 +99,6 @@ class Directory:
         if self._following is not None:
             self._following.stop()
             self._following = None
-        self._leftovers.stop()
 
     def _open(self) -> None:
         if self._running:

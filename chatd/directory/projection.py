@@ -79,7 +79,7 @@ class Catalogue:
         }
 
     def apply(self, event: dict[str, Any]) -> list[Change]:
-        """Fold one event; no changes if it changes nothing, for instance because another was first, or
+        """Fold one event; none if it changes nothing, for instance because another was first, or
         because it is the same event once more: what a broker seems to have lost is sent again.
 
         KeyError, TypeError or `ChatError` for what is no event.

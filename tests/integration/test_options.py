@@ -124,6 +124,7 @@ class SourceTests(OptionTests):
         "max-connections": ("7", "max_connections", 7),
         "max-connections-per-address": ("8", "max_connections_per_address", 8),
         "trusted-proxy": ("10.0.0.0/8", "trusted_proxies", (ip_network("10.0.0.0/8"),)),
+        "restored": ("yes", "restored", True),
     }
 
     def test_every_option_from_every_source(self) -> None:
@@ -135,12 +136,21 @@ class SourceTests(OptionTests):
             more = {"auth": ["--token-key", key], "token-key": ["--auth", "token"]}.get(name, [])
             variable = name.replace("-", "_").upper()
             for source, config in (
-                ("command line", self.config(f"--{name}", value, *more)),
+                ("command line", self.config(f"--{name}", *self.value(name, value), *more)),
                 ("environment", self.config(*more, **{variable: value})),
                 ("file", self.file(f"{name} = {json.dumps(value)}", *more)),
             ):
                 self.assertEqual(getattr(config, field), expected, (name, source))
             self.assertNotEqual(getattr(self.config(), field), expected, name)
+
+    def value(self, name: str, value: str) -> list[str]:
+        """What follows ``--name`` on the command line."""
+        flags = [option.name for option in OPTIONS if option.flag]
+        return [] if name in flags else [value]
+
+    def test_a_flag_in_a_file_is_true_or_false(self) -> None:
+        self.assertIs(self.file("restored = true").restored, True)
+        self.assertIs(self.file("restored = false", RESTORED="no").restored, False)
 
     def test_which_wins(self) -> None:
         text = 'retain = "1d"\nroom = ["file"]'
@@ -379,7 +389,7 @@ class TwistdTests(OptionTests):
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         words = " ".join(done.stdout.split())
         for option in OPTIONS:
-            self.assertIn(f"--{option.name}=", words)
+            self.assertIn(f"--{option.name}{' ' if option.flag else '='}", words)
             if option.default:
                 self.assertIn(f"[default: {option.default}", words)
         self.assertIn("CHATD_<NAME>", words)

@@ -1,0 +1,155 @@
+"""Every option, declared once: its name, its default, what it may say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+
+from chatd.brokers import registry
+from chatd.config import parsers as values
+
+
+@frozen
+class Option:
+    """One option: ``read`` turns one value into what `Config` holds, or raises ValueError."""
+
+    name: str
+    default: str | None
+    read: Callable[[str], Any]
+    help: str
+    repeated: bool = False
+    #: The field of `Config`, where it is not the option's own name.
+    field: str = ""
+    #: Given without a value on the command line.
+    flag: bool = False
+
+    @property
+    def attribute(self) -> str:
+        return self.field or self.name.replace("-", "_")
+
+    @property
+    def variable(self) -> str:
+        return "CHATD_" + self.name.replace("-", "_").upper()
+
+    def documented(self) -> str:
+        """The help text, with what goes for every option of its kind."""
+        more = ", repeatable" if self.repeated else ""
+        return f"{self.help} [default: {self.default or 'none'}{more}]"
+
+
+OPTIONS = (
+    Option(
+        "broker",
+        "sqlite:chatd.sqlite",
+        registry.check,
+        f"where rooms are kept: {registry.usage()}"
+        " (better in CHATD_BROKER or the file: process lists show passwords)",
+    ),
+    Option(
+        "websocket",
+        "tcp:9000:interface=127.0.0.1",
+        values.endpoint,
+        "WebSocket port, a Twisted endpoint string, or off",
+        repeated=True,
+    ),
+    Option(
+        "http",
+        "tcp:8081:interface=127.0.0.1",
+        values.endpoint,
+        "HTTP port with page, API and /ws, or off",
+        repeated=True,
+    ),
+    Option(
+        "setup",
+        "tcp:8082:interface=127.0.0.1",
+        values.endpoint,
+        "port for room set-up over raw TCP, or off",
+        repeated=True,
+    ),
+    Option(
+        "metrics",
+        None,
+        values.endpoint,
+        "port for /metrics alone, for whoever reaches it; on the HTTP port they are for programs of"
+        " this machine and for the admin key",
+        repeated=True,
+    ),
+    Option(
+        "room",
+        "lobby",
+        values.room,
+        "room made at start unless it exists",
+        repeated=True,
+        field="rooms",
+    ),
+    Option(
+        "auth",
+        "open",
+        values.choice("open", "token"),
+        "open: whoever asks is who they say; token: a token says who they are",
+    ),
+    Option(
+        "token-key",
+        None,
+        values.file,
+        "file with an HS256 secret, a PEM public key or a JWKS; read again on SIGHUP",
+    ),
+    Option(
+        "audience",
+        None,
+        values.text,
+        "what the aud of tokens must name; without one, tokens with an aud are refused",
+        repeated=True,
+        field="audiences",
+    ),
+    Option("issuer", None, values.text, "what the iss of tokens must be", True, "issuers"),
+    Option("admin-key", None, values.file, "file with the bearer key for administration routes"),
+    Option("setup-secret", None, values.file, "file with the secret that set-up requests carry"),
+    Option(
+        "origin",
+        None,
+        values.origin,
+        "web origin whose pages may connect besides those chatd serves itself, or * for any",
+        repeated=True,
+        field="origins",
+    ),
+    Option(
+        "host",
+        None,
+        values.host,
+        "name accepted in the Host header, or * for any; without one: while only loopback is"
+        " listened on localhost and literal addresses, else any",
+        repeated=True,
+        field="hosts",
+    ),
+    Option("retain", "7d", values.age, "how long messages are kept: number and s, m, h or d"),
+    Option("retain-bytes", "100MB", values.size, "how much each room keeps: number and KB, MB, GB"),
+    Option("max-text", "16KB", values.size, "longest text of a message, in UTF-8"),
+    Option("max-frame", "128KB", values.size, "longest WebSocket frame and HTTP body"),
+    Option("rate", "20/s", values.rate, "messages per connection and user, /s or /m; burst twice"),
+    Option("max-rooms", "100000", values.count, "rooms in all"),
+    Option("room-rate", "50/s", values.rate, "rooms made from one address, /s or /m; burst twice"),
+    Option("max-connections", "50000", values.count, "sockets, event streams and waiting polls"),
+    Option("max-connections-per-address", "1000", values.count, "the same from one address"),
+    Option(
+        "trusted-proxy",
+        None,
+        values.proxy,
+        "network (CIDR) whose X-Forwarded-For, -Proto and -Host are believed, or unix for the"
+        " other end of Unix sockets",
+        repeated=True,
+        field="trusted_proxies",
+    ),
+    Option(
+        "restored",
+        "no",
+        values.flag,
+        "a backup was restored: renew all cursors. For one start, of one node. SQLite's is noticed"
+        " without it, unless the file PATH.mark was restored too",
+        flag=True,
+    ),
+)
+
+BY_NAME = {option.name: option for option in OPTIONS}

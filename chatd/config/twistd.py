@@ -1,0 +1,34 @@
+"""What chatd has twistd do where the operator has not said otherwise."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import MutableMapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+#: twistd's own default for ``--pidfile``.
+PIDFILE = "twistd.pid"
+
+
+def settle(twistd: MutableMapping[str, Any]) -> None:
+    """Complete twistd's own options, once they are parsed and before it acts on them.
+
+    Whoever starts a process in the foreground knows its id; a file would only be in the way of the
+    next start, when the process was killed and its id is given again, as in a container, where it
+    is always 1. Nobody else reads what is logged.
+    """
+    if twistd.get("nodaemon") and twistd.get("pidfile") == PIDFILE:
+        twistd["pidfile"] = ""
+    elif twistd.get("pidfile"):
+        _remove_own(twistd["pidfile"])
+    if twistd.get("umask") is None:
+        os.umask(0o077)
+
+
+def _remove_own(path: str) -> None:
+    """Remove a file with our own process id: it is of a process that had it before us."""
+    with suppress(OSError, ValueError):
+        if int(Path(path).read_text()) == os.getpid():
+            os.unlink(path)
