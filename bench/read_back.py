@@ -40,7 +40,8 @@ async def write(session: ClientSession, url: str, name: str, count: int) -> list
             message = {"type": "message", "room": "lobby", "id": f"{name}-{n}", "text": "x" * 200}
             await socket.send_str(json.dumps(message))
             answer = await socket.receive()
-            assert answer.type is WSMsgType.TEXT and answer.json()["type"] == "ack", answer
+            assert answer.type is WSMsgType.TEXT, answer
+            assert answer.json()["type"] == "ack", answer
             waits.append(time.perf_counter() - began)
     return waits
 
