@@ -100,6 +100,11 @@ class Publisher:
         self._sweep.clock = clock
         self._sweep.start(min(1.0, timeout / 4), now=False)
 
+    @property
+    def closed(self) -> bool:
+        """Whether the channel is no more."""
+        return bool(self._closed)
+
     def publish(
         self, address: bytes, key: str, properties: bytes, body: bytes, id: str
     ) -> Deferred[None]:

@@ -26,7 +26,11 @@ class NotStored(Unavailable):
 
 
 class NoSuchStream(Exception):
-    """The stream named does not exist on the broker."""
+    """The broker was asked, and has no stream of that name."""
+
+
+class TooLarge(Exception):
+    """The broker takes no record as large as that, now or later; the text says what it takes."""
 
 
 @frozen
@@ -144,7 +148,7 @@ class IBroker(Interface):
 
         ``time`` is in milliseconds since the epoch; retention by age counts from it. Appends to
         one stream are stored in the order of the calls. Fails with `Unavailable` (it may or may
-        not have been stored), `NotStored` or `NoSuchStream` (it was not).
+        not have been stored), `NotStored`, `NoSuchStream` or `TooLarge` (it was not).
         """
 
     def distrust(stream: Stream, since: float) -> Deferred[None]:

@@ -28,6 +28,7 @@ from chatd.brokers.interfaces import (
 )
 from chatd.brokers.read_back import UNCOUNTED, Counts, ReadBack
 from chatd.directory.leftovers import Leftovers
+from chatd.directory.lives import Lives
 from chatd.directory.projection import PROBE, Catalogue, Change, Entry, What
 from chatd.directory.refusal import unavailable
 from chatd.directory.restoration import Restoration
@@ -40,8 +41,8 @@ from chatd.timing.wall import WallClock
 
 #: Seconds until a change that was appended must have come back.
 PATIENCE = 10.0
-#: Seconds between tries to do what the broker was away for.
-RETRY = 0.1
+#: Seconds between tries to do what the broker was away for, or refused: at first, and at most.
+RETRY, RETRY_SLOWLY = 0.1, 2.0
 
 
 @implementer(IFollower)
@@ -78,12 +79,14 @@ class Directory:
         self.watchers = Watchers()
         self._read_back: ReadBack[str, bool] = ReadBack(broker, clock, counts, self._refresh)
         self._loading: Waiters[None] = Waiters()
-        self._making: Shared[Stream, None] = Shared()
+        self._creating: Shared[str, bool] = Shared()
         self._leftovers = Leftovers(broker, clock)
+        self._lives = Lives(broker, self._leftovers, self.find)
         self._refreshing = False
         self._restoration = Restoration(broker, clock, self._wall)
         self._following: IFollowing | None = None
         self._running = False
+        self._failures = 0
 
     def start(self, restored: bool = False) -> None:
         """Begin to follow the directory stream, as soon as the broker can be reached. With
@@ -106,9 +109,11 @@ class Directory:
 
     def _open_later(self, failure: Any) -> None:
         failure.trap(Unavailable)
-        self._clock.callLater(RETRY, self._open)  # cheap: refused here until the broker is back
+        self._failures += 1
+        self._clock.callLater(min(RETRY * self._failures, RETRY_SLOWLY), self._open)
 
     def _follow(self, _: None) -> None:
+        self._failures = 0
         if self._running:
             self._following = self._broker.follow(DIRECTORY, None, self)
 
@@ -148,28 +153,29 @@ class Directory:
         """Create a room; whether it is new. Done when its stream is ready on the broker."""
         new = False
         if name not in self._catalogue.rooms:
-            event = {"op": "create", "room": name, "epoch": token_hex(6), "private": private}
-            new = await self._change(event)
+            alone = self._creating.idle(name)
+            made = await self._creating.run(name, lambda: self._create(name, private))
+            new = made and alone
         entry = self.get(name)
         if new:
             self._announce("created", entry, {"private": private})
         await self.ensure(entry)
         return new
 
-    async def ensure(self, entry: Entry) -> None:
-        """Make sure that the room's stream exists: it may have been created by one who died."""
-        if not entry.made:
-            try:
-                # once for all who wait, who then go on in the order in which they came
-                await self._making.run(entry.stream, lambda: self._make(entry))
-            except Unavailable:
-                raise unavailable().about(entry.name) from None
+    async def _create(self, name: str, private: bool) -> bool:
+        event = {"op": "create", "room": name, "epoch": token_hex(6), "private": private}
+        return await self._begin_life(event)
 
-    async def _make(self, entry: Entry) -> None:
-        stream = entry.stream
-        await self._broker.create(stream)
-        if entry.stream == stream:
-            entry.made = True
+    async def _begin_life(self, event: dict[str, Any]) -> bool:
+        """Append an event that gives a room another stream; whether it changed anything."""
+        if not self.loaded:
+            raise unavailable()
+        stream = Stream(event["room"], event["epoch"])
+        return await self._lives.begin(stream, lambda: self._change(event))
+
+    async def ensure(self, entry: Entry) -> None:
+        """Make sure that the room's stream exists and is bound; `ChatError` unavailable."""
+        await self._lives.ensure(entry)
 
     async def delete(self, name: str) -> bool:
         """Delete a room and all that was said in it; False if there was none."""
@@ -207,7 +213,7 @@ class Directory:
     async def renew(self, lost: Stream) -> None:
         """Begin a new life of a room whose stream vanished from the broker."""
         event = {"op": "renew", "room": lost.room, "old": lost.epoch, "epoch": token_hex(6)}
-        await self._change(event)
+        await self._begin_life(event)
         entry = self._catalogue.rooms.get(lost.room)
         if entry is not None:
             await self.ensure(entry)
@@ -263,7 +269,8 @@ class Directory:
         if not changes and self.loaded and event["op"] == PROBE:
             self.on_probe(str(event.get("node")))
         for change in changes:
-            if change.what in (What.DELETED, What.RENEWED):
+            # the old stream of a renewed room is gone; if it is not, nobody asked to delete it
+            if change.what is What.DELETED:
                 self._leftovers.add(change.old)
             self.watchers.tell(change)
         return bool(changes)

@@ -60,6 +60,12 @@ class ChatError(Exception):
             stored=self.stored,
         )
 
+    def before_storing(self) -> ChatError:
+        """The same error, where nothing can have been stored."""
+        error = self.about()
+        error.stored = False
+        return error
+
     def frame(self) -> dict[str, Any]:
         """The error as a WebSocket frame."""
         frame: dict[str, Any] = {"type": "error", "code": self.code.word, "text": self.text}

@@ -63,8 +63,8 @@ class Rooms:
             room = self._rooms[entry.stream] = Room(entry.stream, self.node, self.lost)
         try:
             await room.attach()
-        except Unavailable:
-            raise unavailable().about(entry.name) from None
+        except Unavailable as e:
+            raise unavailable(e).about(entry.name) from None
         return room
 
     def get(self, entry: Entry) -> Room | None:

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from chatd.access.identity import Identity
 from chatd.access.rights import check_entry
-from chatd.brokers.interfaces import NoSuchStream, NotStored, Unavailable
+from chatd.brokers.interfaces import NoSuchStream, NotStored, TooLarge, Unavailable
 from chatd.directory.directory import Directory
 from chatd.directory.projection import Entry
 from chatd.directory.refusal import unavailable
@@ -104,7 +104,12 @@ class Chat:
         name, content, after = publication.room, publication.content, publication.after
         key = content.id
         try:
-            there = await self._room_to_write(identity, name)
+            there = await self.room(identity, name)
+        except ChatError as e:
+            if e.code is Code.UNAVAILABLE:
+                raise e.before_storing().about(name, key) from None
+            raise
+        try:
             if after is not None and await self._repeats.stored(there, content, after):
                 return Receipt(key, new=False)
             new = await there.publish(content, sender)
@@ -113,15 +118,9 @@ class Chat:
         except NoSuchStream:
             self.rooms.lost(there)
             raise unavailable(NotStored("the room begins anew")).about(name, key) from None
+        except TooLarge as e:
+            raise ChatError(Code.TOO_LARGE, f"{e}.", room=name, id=key) from None
         return Receipt(key, new)
-
-    async def _room_to_write(self, identity: Identity, name: str) -> Room:
-        try:
-            return await self.room(identity, name)
-        except ChatError as e:
-            if e.code is Code.UNAVAILABLE:
-                raise NotStored("the room cannot be read") from None
-            raise
 
     # -- reading -----------------------------------------------------------------------------------
 

@@ -46,6 +46,10 @@ class Shared(Generic[K, V]):
     def __init__(self) -> None:
         self._running: dict[K, Waiters[V]] = {}
 
+    def idle(self, key: K) -> bool:
+        """Whether nothing is under way for ``key``."""
+        return key not in self._running
+
     def run(self, key: K, work: Callable[[], Coroutine[Any, Any, V]]) -> Deferred[V]:
         """The outcome of ``work()``, started unless it is under way already for ``key``."""
         waiters = self._running.get(key)

@@ -7,13 +7,9 @@ import json
 import struct
 from typing import Any
 
-import pika
 import pytest
-from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
-from zope.interface import implementer
 
-from tests.support.rabbit import shared_node
-from tests.support.serving import Node, ServingTests
+from tests.support.amqp_strangers import Strangers
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.rabbitmq
@@ -22,46 +18,7 @@ pytestmark = pytest.mark.rabbitmq
 FRAME_MAX = 131_072
 
 
-class StrangerTests(ServingTests):
-    """Helper: a node with the rooms ``lobby`` and ``hp``, and a channel of another program."""
-
-    async def setUp(self) -> None:  # type: ignore[override]
-        rabbit = shared_node()
-        self.vhost = rabbit.vhost()
-        self.addCleanup(rabbit.drop_vhost, self.vhost)
-        self.url = rabbit.url(self.vhost)
-        self.said: list[LogEvent] = []
-
-        @implementer(ILogObserver)
-        def observe(event: LogEvent) -> None:
-            self.said.append(event)
-
-        globalLogPublisher.addObserver(observe)
-        self.addCleanup(globalLogPublisher.removeObserver, observe)
-        self.node = await self.start()
-        connection = pika.BlockingConnection(pika.URLParameters(self.url))
-        self.addCleanup(connection.close)
-        self.other = connection.channel()
-
-    async def start(self) -> Node:
-        return await self.serve("--broker", self.url, "--room", "hp", "--room", "lobby")
-
-    def publish(self, room: str, body: bytes, **properties: Any) -> None:
-        self.other.basic_publish("chatd", room, body, pika.BasicProperties(**properties))
-
-    async def texts(self, room: str, node: Node | None = None) -> list[str]:
-        answer = await (node or self.node).get(f"/rooms/{room}/messages?last=100")
-        assert answer.status == 200, answer.json
-        return [message["text"] for message in answer.json["messages"]]
-
-    def count(self, name: str, node: Node | None = None) -> float:
-        registry = (node or self.node).service.chat.rooms.node.metrics.registry
-        return registry.get_sample_value(f"chatd_{name}_total") or 0
-
-    def lines(self, part: str) -> list[str]:
-        """What was logged that has ``part`` in it."""
-        return [line for e in self.said if part in (line := formatEvent(e) or "")]
-
+class StrangerTests(Strangers):
     # -- records -----------------------------------------------------------------------------------
 
     async def check_skipped(self, number: int) -> None:
@@ -151,10 +108,3 @@ class StrangerTests(ServingTests):
         self.check_log()
         later = await self.start()
         self.assertEqual((await later.get("/rooms/lobby/messages")).status, 200)
-
-    def check_log(self) -> None:
-        """No traceback, and nothing that a terminal would obey."""
-        self.assertFalse([e for e in self.said if "log_failure" in e])
-        for event in self.said:
-            line = formatEvent(event) or ""
-            self.assertTrue(all(c.isprintable() for c in line), line)

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 
-from chatd.brokers.interfaces import DIRECTORY, NoSuchStream, Stream, Unavailable
+from chatd.brokers.interfaces import DIRECTORY, NoSuchStream, NotStored, Stream, Unavailable
 from chatd.brokers.memory.broker import MemoryBroker
 from chatd.directory.directory import PATIENCE, Directory
 from chatd.directory.leftovers import DELETE_AGAIN, DOOMED
@@ -60,15 +60,34 @@ class ChangeTests(DirectoryCase):
             creating = self.world.begin(self.one.create("attic"))
             self.world.turn()
             self.assertEqual(creating, [])
+            self.assertNotIn("attic", self.agree())
             making.callback(None)
+            self.world.turn()
         self.assertEqual(creating, [True])
 
     def test_a_room_whose_creator_died_in_between(self) -> None:
-        with mock.patch.object(self.world.broker, "create", return_value=Deferred()):
-            self.world.begin(self.one.create("attic"))
-            self.world.turn()
+        event = {"op": "create", "room": "attic", "epoch": "e1"}
+        self.world.broker.store(DIRECTORY, dump(event), self.world.now)
+        self.world.turn()
         self.assertFalse(self.world.do(self.nodes[1].create("attic")))
         self.assertTrue(self.world.say("attic", "hello", node=1))
+
+    def test_a_room_that_cannot_be_made_is_not_in_the_directory(self) -> None:
+        refusal = NotStored("queue limit in vhost '/' (3) is reached")
+        with mock.patch.object(self.world.broker, "create", return_value=fail(refusal)):
+            error = self.world.error(self.one.create("attic"))
+        self.assertEqual(error.code, Code.UNAVAILABLE)
+        self.assertIn("queue limit in vhost '/' (3) is reached", error.text)
+        self.assertNotIn("attic", self.agree())
+        self.assertTrue(self.world.do(self.one.create("attic")))
+
+    def test_asked_for_twice_at_once_it_is_made_once(self) -> None:
+        create = self.world.broker.create
+        with mock.patch.object(self.world.broker, "create", side_effect=create) as made:
+            asked = [self.world.begin(self.one.create("attic")) for _ in range(3)]
+            self.world.turn()
+        self.assertEqual(asked, [[True], [False], [False]])
+        self.assertEqual(made.call_count, 1)
 
     def test_two_nodes_create_the_same_room_at_once(self) -> None:
         creating = [self.world.begin(node.create("attic")) for node in self.nodes]
@@ -188,7 +207,8 @@ class AwayTests(DirectoryCase):
         self.assertFalse(len(self.one._read_back))
 
     def test_stored_although_it_seemed_to_fail(self) -> None:
-        creating = self.world.begin(self.one.create("attic"))
+        with mock.patch.object(self.world.broker, "create", return_value=succeed(None)):
+            creating = self.world.begin(self.one.create("attic"))
         self.world.broker.interrupt(stored=True)
         self.world.turn()
         self.assertEqual(len(creating), 1)

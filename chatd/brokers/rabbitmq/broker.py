@@ -9,14 +9,16 @@ record is.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from txamqp.client import Closed
 from zope.interface import implementer
 
-from chatd.amqp.channel import Reason
+from chatd.amqp.channel import Channel, Reason
 from chatd.amqp.client import Client
 from chatd.amqp.deliveries import Delivery
 from chatd.amqp.service import Connection
@@ -25,14 +27,18 @@ from chatd.brokers.interfaces import (
     IBroker,
     IFollower,
     IFollowing,
+    NoSuchStream,
     Record,
     Retention,
     StartError,
     Stream,
+    Unavailable,
 )
+from chatd.brokers.rabbitmq.bindings import Bindings
 from chatd.brokers.rabbitmq.channel_pool import ChannelPool
 from chatd.brokers.rabbitmq.follower import Following
-from chatd.brokers.rabbitmq.publisher import PRESENCE, Publishing, declare_exchanges
+from chatd.brokers.rabbitmq.names import PRESENCE, declare_exchanges
+from chatd.brokers.rabbitmq.publisher import Publishing
 from chatd.brokers.rabbitmq.queues import Streams
 from chatd.brokers.rabbitmq.reader import Reading
 from chatd.brokers.rabbitmq.shared_channels import Lanes
@@ -63,15 +69,18 @@ class AMQPBroker(MultiService):
         self.lanes: Lanes | None = None
         self._readers = ChannelPool(reactor, READERS)
         self._makers = ChannelPool(reactor, MAKERS)
-        self._publishing = Publishing(reactor)
+        self._publishing = Publishing(reactor, self._restore)
         self._reading = Reading(self.wall, self._readers, self._publishing)
         self._streams = Streams(self._makers, retention or Retention())
+        self._bindings = Bindings(self._streams.bind)
         self._followings: dict[Following, None] = {}
         self._handlers: list[Callable[[bytes], None]] = []
+        #: The channel and queue over which presence comes.
+        self._heard_on: tuple[Channel, str] | None = None
         self._connections = [
             Connection(reactor, url, name, opened, lost)
             for name, opened, lost in (
-                ("chatd publisher", self._publishing.connected, self._publishing.lost),
+                ("chatd publisher", self._publisher_connected, self._publishing.lost),
                 ("chatd reader", self._connected, self._lost),
             )
         ]
@@ -96,6 +105,17 @@ class AMQPBroker(MultiService):
     def ready(self) -> bool:
         return self.lanes is not None and self._publishing.ready
 
+    async def _publisher_connected(self, client: Client) -> None:
+        await self._publishing.connected(client)  # which makes the exchanges, if they were deleted
+        self._bind_again()
+
+    def _bind_again(self) -> None:
+        self._bindings.restore([following.stream for following in self._followings])
+        if self._heard_on is not None:
+            channel, queue = self._heard_on
+            binding = channel.queue_bind(queue=queue, exchange=PRESENCE)
+            binding.addErrback(lambda failure: failure.trap(Closed))  # and with it the connection
+
     async def _connected(self, client: Client) -> None:
         await declare_exchanges(client)
         await self._listen(client)
@@ -104,9 +124,10 @@ class AMQPBroker(MultiService):
         self.lanes = Lanes(client)
         for following in list(self._followings):
             following.attach()
+        self._bind_again()
 
     def _lost(self, reason: Reason) -> None:
-        self.lanes = None
+        self.lanes = self._heard_on = None
         self._readers.lost()
         self._makers.lost()
         self.leader_changed()  # a node may be down
@@ -119,7 +140,7 @@ class AMQPBroker(MultiService):
         """There is nothing to forget: only the operator knows."""
 
     def create(self, stream: Stream) -> Deferred[None]:
-        return self._streams.create(stream)
+        return self._streams.create(stream).addCallback(lambda _: self._bindings.known(stream))
 
     def delete(self, stream: Stream) -> Deferred[None]:
         return self._streams.delete(stream)
@@ -132,7 +153,22 @@ class AMQPBroker(MultiService):
         return self._publishing.append(stream, body, message_id, time)
 
     def distrust(self, stream: Stream, since: float) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._publishing.channels.distrust(stream, since))
+        return Deferred.fromCoroutine(self._distrust(stream, since))
+
+    async def _distrust(self, stream: Stream, since: float) -> None:
+        # a queue of another program's may have taken what ours was no longer bound for
+        with suppress(Unavailable, NoSuchStream):
+            await self._streams.bind(stream)
+        await self._publishing.channels.distrust(stream, since)
+
+    def _restore(self, stream: Stream) -> Deferred[None]:
+        """A record found no way to its stream: bind it again, if it is there."""
+        return Deferred.fromCoroutine(self._look_and_bind(stream))
+
+    async def _look_and_bind(self, stream: Stream) -> None:
+        if not await self._streams.exists(stream):
+            raise NoSuchStream(stream.name)
+        await self._streams.bind(stream)
 
     def leader_changed(self) -> None:
         """Some stream may have another leader."""
@@ -146,11 +182,13 @@ class AMQPBroker(MultiService):
         following = Following(self, stream, tail, follower)
         self._followings[following] = None
         following.attach()
+        self._bindings.ensure(stream)
         return following
 
     def forget(self, following: Following) -> None:
         """A following has stopped."""
         self._followings.pop(following, None)
+        self._bindings.forget(following.stream)
 
     def read(self, stream: Stream, start: int, stop: int) -> Deferred[Sequence[Record]]:
         return self._reading.read(stream, start, stop)
@@ -188,6 +226,7 @@ class AMQPBroker(MultiService):
         declared = await channel.queue_declare(queue="", exclusive=True, auto_delete=True)
         await channel.queue_bind(queue=declared.queue, exchange=PRESENCE)
         await client.consume(channel, declared.queue, "chatd-presence", self._heard, deleted, {})
+        self._heard_on = (channel, declared.queue)
 
     def _heard(self, batch: Sequence[Delivery]) -> None:
         for delivery in batch:

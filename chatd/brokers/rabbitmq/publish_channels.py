@@ -11,7 +11,7 @@ fault cannot occur), then with a new connection.
 
 from __future__ import annotations
 
-from attrs import define, field
+from attrs import Factory, define, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -21,7 +21,8 @@ from txamqp.client import Closed
 from chatd.amqp.channel import Reason
 from chatd.amqp.client import Client
 from chatd.amqp.confirms import Publisher
-from chatd.brokers.interfaces import Stream
+from chatd.brokers.interfaces import NotStored, Stream
+from chatd.brokers.rabbitmq.refusals import Refusals
 from chatd.timing.singleflight import Shared
 
 #: Seconds for a channel to open or to close, before the connection is given up.
@@ -30,6 +31,8 @@ ANSWER = 5.0
 RETIRE = 3.0
 #: Seconds between two replacements of the shared channel because of a change of leader.
 APART = 1.0
+#: Seconds that a new connection waits to learn how large a record may be.
+LEARN = 1.0
 #: Seconds without trouble after which a stream is as trusted as all others.
 TRUST = 60.0
 #: Streams with a channel of their own.
@@ -67,6 +70,13 @@ class PublishChannels:
     _retired: dict[Publisher, IDelayedCall] = field(factory=dict, init=False)
     _troubles: dict[Stream, _Trouble] = field(factory=dict, init=False)
     _replacing: Shared[None, None] = field(factory=Shared, init=False)
+    #: Takes the place of the shared channel at once when the broker closes that.
+    _spare: _Way | None = field(default=None, init=False)
+    _refusals: Refusals = field(
+        default=Factory(lambda self: Refusals(self.clock), True), init=False
+    )
+    #: For what was refused before: it may only close this one.
+    _apart: _Way | None = field(default=None, init=False)
 
     _log = Logger()
 
@@ -75,21 +85,31 @@ class PublishChannels:
         self._shared = await self._open(client)
         self._client = client
         self._since = self.clock.seconds()
+        self._refusals.largest = None
+        learning = Deferred.fromCoroutine(self._refusals.learn(client))
+        await learning.addTimeout(LEARN, self.clock, lambda *_: None)  # not while it is blocked
+        await self._fill(client)
 
     def lost(self) -> None:
         """There is none."""
-        self._client = self._shared = None
+        self._client = self._shared = self._spare = self._apart = None
         for call in self._retired.values():
             call.cancel()
         self._retired.clear()
         for trouble in self._troubles.values():
             trouble.own = None
 
-    def of(self, stream: Stream) -> Publisher | None:
-        """The channel for records of ``stream``; None without a connection."""
+    def of(self, stream: Stream, size: int) -> Publisher:
+        """The channel for a record of ``stream`` with a body of ``size`` bytes. `NotStored` without
+        a connection, or when the broker has just refused another; `TooLarge`."""
+        self._refusals.check(stream, size)
         trouble = self._troubles.get(stream)
         way = trouble.own if trouble is not None and trouble.own is not None else self._shared
-        return way.publisher if way is not None else None
+        if self._refusals.known(stream):
+            way = self._apart
+        if way is None:
+            raise NotStored("RabbitMQ is not connected")
+        return way.publisher
 
     # -- replacing ---------------------------------------------------------------------------------
 
@@ -159,9 +179,39 @@ class PublishChannels:
         opened = self.clock.seconds()
 
         def closed(reason: Reason) -> None:
-            client.fail(f"a publishing channel was closed: {reason}")
+            self._closed(client, reason)
 
         return _Way(await client.open_publisher(closed=closed), opened)
+
+    def _closed(self, client: Client, reason: Reason) -> None:
+        """The broker closed a channel because of one record. All others under way on it are sent
+        again by who waits for them; what comes next goes over another channel."""
+        if not self._refusals.note(reason):
+            client.fail(f"a publishing channel was closed: {reason}")
+            return
+        if _is_closed(self._spare):
+            self._spare = None
+        if _is_closed(self._shared):
+            self._shared, self._spare = self._spare, None
+        if _is_closed(self._apart):
+            self._apart = None
+        for trouble in self._troubles.values():
+            if _is_closed(trouble.own):
+                trouble.own = None
+        filling = Deferred.fromCoroutine(self._fill(client))
+        filling.addErrback(lambda f: self._log.failure("Opening a channel failed", f))
+
+    async def _fill(self, client: Client) -> None:
+        """Open the channels that are missing."""
+        while client is self._client and not client.closed:
+            if self._shared is None:
+                self._shared = await self._open_or_fail(client)
+            elif self._spare is None:
+                self._spare = await self._open_or_fail(client)
+            elif self._apart is None and self._refusals.any:
+                self._apart = await self._open_or_fail(client)
+            else:
+                return
 
     async def _open_or_fail(self, client: Client) -> _Way | None:
         """A new channel; None if the connection ends, as it does if there is no answer."""
@@ -196,3 +246,7 @@ class PublishChannels:
                 client.fail("a channel could not be closed")
 
         await closing.addTimeout(ANSWER, self.clock, silent)
+
+
+def _is_closed(way: _Way | None) -> bool:
+    return way is not None and way.publisher.closed

@@ -6,6 +6,7 @@ broker stops reading from one that publishes while it is short of memory or disk
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NoReturn
 
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.interfaces import IReactorTime
@@ -16,7 +17,8 @@ from chatd.amqp.channel import Reason
 from chatd.amqp.client import Client
 from chatd.amqp.codec import encode_properties
 from chatd.amqp.confirms import NotConfirmed, NotSent, Unroutable, pack_address, pack_publish
-from chatd.brokers.interfaces import NoSuchStream, NotStored, Stream, Unavailable
+from chatd.brokers.interfaces import NoSuchStream, NotStored, Stream, TooLarge, Unavailable
+from chatd.brokers.rabbitmq.names import EVENTS, MESSAGES, PRESENCE, declare_exchanges
 from chatd.brokers.rabbitmq.publish_channels import PublishChannels
 from chatd.brokers.rabbitmq.records import FENCE, publish_properties
 
@@ -24,26 +26,21 @@ from chatd.brokers.rabbitmq.records import FENCE, publish_properties
 #: further one twice as long), and seconds between looks.
 FENCES, FENCE_SHOWN, FENCE_LOOK = 4, 0.5, 0.05
 
-MESSAGES, EVENTS, PRESENCE = "chatd", "chatd.events", "chatd.presence"
-
 _EVENT = encode_properties({"content-type": "application/json", "app-id": "chatd"})
 _NOTE = encode_properties({"app-id": "chatd"})
 _TO_ALL = pack_address(PRESENCE, "", False)
 
 
-async def declare_exchanges(client: Client) -> None:
-    """Make the exchanges of protocol section 7, if they are not there."""
-    channel = await client.open_channel()
-    for exchange, kind in ((MESSAGES, "topic"), (EVENTS, "topic"), (PRESENCE, "fanout")):
-        await channel.exchange_declare(exchange=exchange, type=kind, durable=True)
-    await client.close_channel(channel)
-
-
 class Publishing:
-    """The publishing connection: channels with confirms for records, one without for the rest."""
+    """The publishing connection: channels with confirms for records, one without for the rest.
 
-    def __init__(self, clock: IReactorTime) -> None:
+    ``restore`` is called for a stream that a record did not reach: it looks for the stream, and
+    binds it again. It fails with `NoSuchStream` or `Unavailable`.
+    """
+
+    def __init__(self, clock: IReactorTime, restore: Callable[[Stream], Deferred[None]]) -> None:
         self.channels = PublishChannels(clock)
+        self._restore = restore
         self._clock = clock
         self._client: Client | None = None
         self._free_channel = 0
@@ -77,9 +74,20 @@ class Publishing:
     def append(self, stream: Stream, body: bytes, message_id: str, time: int) -> Deferred[None]:
         """As `IBroker.append`. The directory is reached by its name, rooms by theirs."""
         properties = publish_properties(message_id, time)
-        if stream.room:
-            return self._publish(stream, MESSAGES, stream.room, properties, body, message_id)
-        return self._publish(stream, "", stream.name, properties, body, message_id)
+        exchange, key = (MESSAGES, stream.room) if stream.room else ("", stream.name)
+
+        def publish() -> Deferred[None]:
+            return self._publish(stream, exchange, key, properties, body, message_id)
+
+        return publish().addErrback(self._once_more, stream, publish)
+
+    def _once_more(
+        self, failure: Failure, stream: Stream, publish: Callable[[], Deferred[None]]
+    ) -> Deferred[None]:
+        """Nothing is bound for the record's key: the stream is gone, or somebody unbound it."""
+        failure.trap(Unroutable)
+        restored = self._restore(stream).addErrback(_not_restored)
+        return restored.addCallback(lambda _: publish()).addErrback(_not_routed)
 
     async def fence(self, stream: Stream, done: Callable[[], bool]) -> bool:
         """Append fences (see `chatd.brokers.rabbitmq.consumer`) to the stream itself, one after
@@ -87,7 +95,10 @@ class Publishing:
         Fails with `Unavailable` or `NoSuchStream`."""
         for n in range(FENCES):
             sent = self._clock.seconds()
-            await self._publish(stream, "", stream.name, FENCE, b"", "")
+            try:
+                await self._publish(stream, "", stream.name, FENCE, b"", "")
+            except Unroutable:
+                raise NoSuchStream(stream.name) from None
             until = self._clock.seconds() + FENCE_SHOWN * 2.0**n
             while not done() and self._clock.seconds() < until:
                 await self._pause(FENCE_LOOK)
@@ -109,13 +120,17 @@ class Publishing:
     def _publish(
         self, stream: Stream, exchange: str, key: str, properties: bytes, body: bytes, id: str
     ) -> Deferred[None]:
-        client, publisher = self._client, self.channels.of(stream)
-        if client is None or publisher is None:
+        client = self._client
+        if client is None:
             return fail(NotStored("RabbitMQ is not connected"))
         if client.blocked is not None:
             return fail(NotStored(f"RabbitMQ takes no messages: {client.blocked}"))
+        try:
+            publisher = self.channels.of(stream, len(body))
+        except (NotStored, TooLarge) as e:
+            return fail(e)
         address = pack_address(exchange, key, True)
-        return publisher.publish(address, key, properties, body, id).addErrback(_refused, stream)
+        return publisher.publish(address, key, properties, body, id).addErrback(_refused)
 
     def announce(self, event: str, room: str, body: bytes) -> None:
         """As `IBroker.announce`."""
@@ -134,10 +149,21 @@ class Publishing:
             )
 
 
-def _refused(failure: Failure, stream: Stream) -> None:
+def _refused(failure: Failure) -> None:
     if failure.check(Unroutable):
-        raise NoSuchStream(stream.name) from None
+        failure.raiseException()
     if failure.check(NotSent):
         raise NotStored(str(failure.value)) from None
     failure.trap(NotConfirmed)
     raise Unavailable(str(failure.value)) from None
+
+
+def _not_restored(failure: Failure) -> NoReturn:
+    failure.trap(Unavailable)
+    raise NotStored(str(failure.value)) from None
+
+
+def _not_routed(failure: Failure) -> NoReturn:
+    if failure.check(Unroutable):
+        raise NotStored("RabbitMQ has nowhere to put it, though the stream was bound") from None
+    failure.raiseException()

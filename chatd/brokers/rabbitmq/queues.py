@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from txamqp.client import ChannelClosed
 
 from chatd.amqp.channel import Channel, Reason, reason_of
 from chatd.amqp.client import Client
-from chatd.brokers.interfaces import Retention, Stream
+from chatd.brokers.interfaces import NoSuchStream, NotStored, Retention, Stream
 from chatd.brokers.rabbitmq.channel_pool import ChannelPool
-from chatd.brokers.rabbitmq.publisher import MESSAGES
+from chatd.brokers.rabbitmq.names import MESSAGES
+from chatd.telemetry.once import Once
 
 #: Bytes in a segment of a stream, at least and at most. Retention drops whole segments.
 SEGMENT = (16 * 1024, 500_000_000)
 
-_NOT_FOUND, _PRECONDITION_FAILED = 404, 406
+_ACCESS_REFUSED, _NOT_FOUND, _PRECONDITION_FAILED = 403, 404, 406
 
 
 def is_missing(reason: Reason) -> bool:
@@ -39,36 +43,97 @@ def arguments(stream: Stream, retention: Retention) -> dict[str, Any]:
     return given
 
 
+#: What RabbitMQ says of a queue that was made with other arguments; it cuts the text at 255 bytes.
+_OTHERWISE = re.compile(r"inequivalent arg '([^']+)' for queue ")
+_CURRENT = re.compile(r" but current is (none$|(?:the value )?'([^']*)')")
+#: Arguments in which a room's stream may differ from what is configured now, and still be ours.
+_RETENTION = {"x-max-age", "x-max-length-bytes", "x-stream-max-segment-size-bytes"}
+
+
+def as_it_is(given: dict[str, Any], reason: Reason) -> dict[str, Any] | None:
+    """The arguments to try next, when a declaration with ``given`` was refused for ``reason``: with
+    the retention that RabbitMQ says the queue has. None if it is refused for another thing."""
+    other = _OTHERWISE.search(reason.text)
+    if reason.code != _PRECONDITION_FAILED or other is None or other[1] not in _RETENTION:
+        return None
+    rest = {name: value for name, value in given.items() if name != other[1]}
+    current = _CURRENT.search(reason.text)
+    if current is None or current[1] == "none":
+        return rest
+    number = isinstance(given[other[1]], int)
+    return rest | {other[1]: int(current[2]) if number else current[2]}
+
+
 class Streams:
-    """Creates and deletes streams, several at once."""
+    """Creates, binds and deletes streams, several at once. Whatever the broker refuses is said in
+    its own words in the log, once, and in the `Unavailable` raised."""
+
+    _log = Logger()
 
     def __init__(self, pool: ChannelPool, retention: Retention) -> None:
         self._pool = pool
         self._retention = retention
+        self._new = Once()
 
     def create(self, stream: Stream) -> Deferred[None]:
         """As `IBroker.create`."""
         return Deferred.fromCoroutine(self._create(stream))
 
     async def _create(self, stream: Stream) -> None:
-        async def declare(client: Client, channel: Channel) -> None:
-            try:
-                await channel.queue_declare(
-                    queue=stream.name,
-                    durable=True,
-                    arguments=arguments(stream, self._retention),
-                )
-            except ChannelClosed as e:
-                # it exists, made when other retention was configured
-                if reason_of(e).code != _PRECONDITION_FAILED:
-                    raise
+        given = arguments(stream, self._retention)
+        # one that is there may have other retention, but must be a durable stream
+        for _ in range(len(_RETENTION) + 1):
+            reason = await self._declare(stream, given)
+            if reason is None:
+                return await self._bind(stream)
+            if reason.code == _ACCESS_REFUSED and await self.exists(stream):
+                return await self._bind(stream)  # who may not make one may still use it
+            otherwise = as_it_is(given, reason)
+            if otherwise is None:
+                raise self._refused(stream, reason)
+            given = otherwise
+        return await self._bind(stream)
 
-        async def bind(client: Client, channel: Channel) -> None:
+    def _declare(self, stream: Stream, given: dict[str, Any]) -> Deferred[Reason | None]:
+        async def task(client: Client, channel: Channel) -> None:
+            await channel.queue_declare(queue=stream.name, durable=True, arguments=given)
+
+        return self._attempt(task)
+
+    def bind(self, stream: Stream) -> Deferred[None]:
+        """Bind the stream of a room to the exchange, which is made if it is not there: any program
+        can have taken either away. `Unavailable`; `NoSuchStream` if there is no such queue."""
+        return Deferred.fromCoroutine(self._bind(stream))
+
+    async def _bind(self, stream: Stream) -> None:
+        async def task(client: Client, channel: Channel) -> None:
+            await channel.exchange_declare(exchange=MESSAGES, type="topic", durable=True)
             await channel.queue_bind(queue=stream.name, exchange=MESSAGES, routing_key=stream.room)
 
-        await self._pool.run(declare)
-        if stream.room:
-            await self._pool.run(bind)
+        if stream.room and (reason := await self._attempt(task)) is not None:
+            if is_missing(reason):
+                raise NoSuchStream(stream.name)
+            raise self._refused(stream, reason)
+
+    def _attempt(
+        self, task: Callable[[Client, Channel], Coroutine[Any, Any, None]]
+    ) -> Deferred[Reason | None]:
+        """Run ``task``; the reason if the broker refused it."""
+
+        async def attempt(client: Client, channel: Channel) -> Reason | None:
+            try:
+                await task(client, channel)
+            except ChannelClosed as e:
+                return reason_of(e)
+            return None
+
+        return self._pool.run(attempt)
+
+    def _refused(self, stream: Stream, reason: Reason) -> NotStored:
+        # the same refusal of many rooms differs in their names only
+        if self._new(reason.text.replace(stream.name, "")):
+            self._log.error("RabbitMQ refuses {stream}: {why}", stream=stream.name, why=reason.text)
+        return NotStored(reason.text)
 
     def delete(self, stream: Stream) -> Deferred[None]:
         """As `IBroker.delete`."""

@@ -1,0 +1,66 @@
+"""Keeping the streams that are followed bound to their exchange.
+
+Whoever may configure the exchange can unbind a room, or delete the exchange and with it all
+bindings; RabbitMQ tells nobody. So a stream is bound when a node begins to follow it, and again
+after each new connection: one after another, behind everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from chatd.brokers.interfaces import NoSuchStream, Stream, Unavailable
+
+
+@define(eq=False)
+class Bindings:
+    """Binds with ``bind``, a stream at a time."""
+
+    bind: Callable[[Stream], Deferred[None]]
+    _bound: set[Stream] = field(factory=set, init=False)
+    _waiting: dict[Stream, None] = field(factory=dict, init=False)
+    _working: bool = field(default=False, init=False)
+
+    _log = Logger()
+
+    def known(self, stream: Stream) -> None:
+        """``stream`` has just been bound."""
+        self._bound.add(stream)
+
+    def forget(self, stream: Stream) -> None:
+        """``stream`` is no longer followed."""
+        self._bound.discard(stream)
+        self._waiting.pop(stream, None)
+
+    def restore(self, streams: Iterable[Stream]) -> None:
+        """Bind all these, whatever was known of them."""
+        self._bound.clear()
+        for stream in streams:
+            self.ensure(stream)
+
+    def ensure(self, stream: Stream) -> None:
+        """Bind ``stream`` soon, unless it is known to be bound."""
+        if not stream.room or stream in self._bound:
+            return
+        self._waiting[stream] = None
+        if not self._working:
+            self._working = True
+            work = Deferred.fromCoroutine(self._work())
+            work.addErrback(lambda f: self._log.failure("Binding streams failed", f))
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                stream = next(iter(self._waiting))
+                del self._waiting[stream]
+                try:
+                    await self.bind(stream)
+                except (Unavailable, NoSuchStream):
+                    continue  # tried again after the next connection, and by who publishes
+                self._bound.add(stream)
+        finally:
+            self._working = False
