@@ -154,17 +154,14 @@ class Directory:
         new = False
         if name not in self._catalogue.rooms:
             alone = self._creating.idle(name)
-            made = await self._creating.run(name, lambda: self._create(name, private))
+            event = {"op": "create", "room": name, "epoch": token_hex(6), "private": private}
+            made = await self._creating.run(name, lambda: self._begin_life(event))
             new = made and alone
         entry = self.get(name)
         if new:
             self._announce("created", entry, {"private": private})
         await self.ensure(entry)
         return new
-
-    async def _create(self, name: str, private: bool) -> bool:
-        event = {"op": "create", "room": name, "epoch": token_hex(6), "private": private}
-        return await self._begin_life(event)
 
     async def _begin_life(self, event: dict[str, Any]) -> bool:
         """Append an event that gives a room another stream; whether it changed anything."""
