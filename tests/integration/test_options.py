@@ -303,6 +303,14 @@ class BadTests(OptionTests):
     def test_a_line_stays_a_line(self) -> None:
         self.assertIn("\\x1b", self.bad("--room", "a\x1b[2J\nb"))
         self.assertIn("\\n", self.bad("a\nb"))
+        for given in (
+            ("--config", "/no\x1b[2J\nfile"),
+            ("--token-key", "/no\x1b\nfile"),
+            ("--f\x1b\n",),
+        ):
+            said = self.bad(*given)
+            self.assertIn("\\x1b", said)
+            self.assertFalse({"\x1b", "\n"} & set(said.removesuffix("\n")), said)
 
 
 class MeaningTests(OptionTests):
