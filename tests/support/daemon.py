@@ -95,7 +95,7 @@ class Daemon:
     """chatd on free ports of 127.0.0.1 with a folder of its own, ready when constructed.
 
     ``options`` go on its command line. ``broker`` is the ``--broker`` URL, by default SQLite in
-    the daemon's folder. ``env`` is added to the environment. Raises `DaemonError` if it is not
+    the daemon's folder. ``env`` is added to the environment; it may open ``descriptors`` files. Raises `DaemonError` if it is not
     ready within `PATIENCE`.
     """
 
@@ -104,7 +104,9 @@ class Daemon:
         *options: str,
         broker: str | None = None,
         env: Mapping[str, str] | None = None,
+        descriptors: int | None = None,
     ) -> None:
+        self._limit = [] if descriptors is None else ["prlimit", f"--nofile={descriptors}", "--"]
         self.folder = Path(tempfile.mkdtemp(prefix="chatd-test-"))
         self.http = ("127.0.0.1", free_port())
         self.websocket = ("127.0.0.1", free_port())
@@ -154,7 +156,9 @@ class Daemon:
         for port in ("websocket", "http", "setup"):
             host, number = getattr(self, port)
             command += [f"--{port}", f"tcp:{number}:interface={host}"]
-        process = spawn(*command, *self.options, folder=self.folder, log=self._log, env=self.env)
+        process = spawn(
+            *self._limit, *command, *self.options, folder=self.folder, log=self._log, env=self.env
+        )
         self._running.append(process)
         deadline = time.monotonic() + PATIENCE
         while not self._ready():
