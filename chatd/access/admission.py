@@ -14,6 +14,8 @@ from chatd.access.origins import Gate
 from chatd.access.rate_limit import Buckets, Rate
 from chatd.access.rights import Rights
 from chatd.access.standing import Standing
+from chatd.access.turns import Turns
+from chatd.access.unread import Unread
 from chatd.protocol.errors import ChatError
 from chatd.timing.timer_wheel import Deadlines
 
@@ -33,7 +35,11 @@ class Door:
     connections: Connections
     #: All that is open on the HTTP and WebSocket ports, whether it has asked for anything or not.
     sockets: Connections
+    #: Requests in hand, each of which may hold an answer that its client does not take.
+    requests: Connections
     deadlines: Deadlines
+    turns: Turns
+    unread: Unread
     #: Publishes of one connection or user, and rooms made from one address.
     rate: Rate
     room_rate: Rate

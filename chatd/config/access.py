@@ -14,6 +14,8 @@ from chatd.access.origins import Gate
 from chatd.access.rate_limit import Rate
 from chatd.access.rights import Rights
 from chatd.access.tokens import Secret, TokenKeys
+from chatd.access.turns import Turns, allowance
+from chatd.access.unread import Unread
 from chatd.config.settings import Config, is_loopback_only
 from chatd.net.descriptions import Description
 from chatd.timing.timer_wheel import Deadlines
@@ -25,6 +27,7 @@ def make_door(config: Config, clock: IReactorTime, wall: WallClock, deadlines: D
     tokens = None
     if config.token_key is not None:
         tokens = TokenKeys.load(config.token_key, config.audiences, config.issuers)
+    rate = Rate(config.rate)
     return Door(
         clock,
         Gate(
@@ -43,8 +46,11 @@ def make_door(config: Config, clock: IReactorTime, wall: WallClock, deadlines: D
         ),
         connections(config),
         sockets_for(config.max_connections, config.max_connections_per_address),
+        sockets_for(config.max_connections, config.max_connections_per_address),
         deadlines,
-        Rate(config.rate),
+        Turns(clock, allowance(rate)),
+        Unread(config.max_unread),
+        rate,
         Rate(config.room_rate, what="new rooms"),
     )
 

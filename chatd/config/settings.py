@@ -35,6 +35,7 @@ class Config:
     retain_bytes: int
     max_text: int
     max_frame: int
+    max_unread: int
     rate: float
     room_rate: float
     max_rooms: int

@@ -128,6 +128,7 @@ OPTIONS = (
     Option("retain-bytes", "100MB", values.size, "how much each room keeps: number and KB, MB, GB"),
     Option("max-text", "16KB", values.size, "longest text of a message, in UTF-8"),
     Option("max-frame", "128KB", values.size, "longest WebSocket frame and HTTP body"),
+    Option("max-unread", "256MB", values.size, "answers held for all who do not read them"),
     Option("rate", "20/s", values.rate, "messages per connection and user, /s or /m; burst twice"),
     Option("max-rooms", "100000", values.count, "rooms in all"),
     Option("room-rate", "50/s", values.rate, "rooms made from one address, /s or /m; burst twice"),

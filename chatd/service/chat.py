@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
@@ -24,9 +24,7 @@ from chatd.rooms.registry import Rooms
 from chatd.rooms.repeats import Repeats
 from chatd.rooms.room import Room
 from chatd.rooms.start_position import After, Now, Place, Start, find
-
-#: Bytes of message objects after which an answer is full, whatever its limit.
-ANSWER_BYTES = 4 * 1024 * 1024
+from chatd.service.reading import ANSWER_BYTES, FIRST_BYTES, Answer, Reading, first_of
 
 
 @frozen
@@ -35,15 +33,6 @@ class Receipt:
 
     id: str
     new: bool
-
-
-@frozen
-class Answer:
-    """What a poll returns: messages, and the cursor to poll again with."""
-
-    messages: Sequence[Message]
-    cursor: Cursor
-    gap: bool
 
 
 @define(eq=False)
@@ -135,15 +124,27 @@ class Chat:
         except Unavailable:
             raise unavailable() from None
 
-    async def look_back(self, identity: Identity, name: str, cursor: Cursor, limit: int) -> Earlier:
-        """The newest messages before ``cursor``, at most ``limit``."""
+    async def look_back(
+        self, identity: Identity, name: str, cursor: Cursor, limit: int
+    ) -> tuple[Earlier, Reading | None]:
+        """The newest messages before ``cursor``, at most ``limit``: the first of them, and how to
+        read the others."""
         room = await self.room(identity, name)
         try:
             found = await look_back(room, cursor, limit, ANSWER_BYTES)
         except Unavailable:
             raise unavailable() from None
         self.entry(identity, name)  # it may be gone, or closed to us, by now
-        return found
+        first = first_of(found.messages)
+        if first >= len(found.messages):
+            return found, None
+        end, upto = found.messages[first - 1].offset, found.messages[-1].offset
+        rest = self._reading(identity, room, end, upto, len(found.messages) - first)
+        return Earlier(found.messages[:first], found.more, found.gap), rest
+
+    def _reading(self, identity: Identity, room: Room, end: int, upto: int, left: int) -> Reading:
+        name = room.stream.room
+        return Reading(lambda: self.room(identity, name), room.stream, end, upto, left)
 
     async def _poll(
         self, identity: Identity, room: Room, start: Start, limit: int, until: float
@@ -153,7 +154,7 @@ class Chat:
         if isinstance(start, Now):
             return Answer((), Cursor(stream.life, place.offset), gap=False)
         while True:
-            answer = await self._gather(room, place, limit)
+            answer = await self._gather(identity, room, place, limit)
             left = until - self.clock.seconds()
             if answer.messages or answer.gap or not limit or self.draining or left <= 0:
                 return answer
@@ -163,11 +164,11 @@ class Chat:
                 old = After(Cursor(stream.life, place.offset))
                 return await self._poll(identity, room, old, limit, 0)
 
-    async def _gather(self, room: Room, place: Place, limit: int) -> Answer:
+    async def _gather(self, identity: Identity, room: Room, place: Place, limit: int) -> Answer:
         """What lies after ``place`` now; the cursor moves only with messages, or over a gap."""
         messages: list[Message] = []
         gap, end, size = place.gap, place.offset, 0
-        while len(messages) < limit and size < ANSWER_BYTES:
+        while len(messages) < limit and size < FIRST_BYTES:
             page = await room.page(end, limit - len(messages))
             messages += page.messages
             gap = gap or page.gap
@@ -176,4 +177,6 @@ class Chat:
             if end >= room.head:
                 break
         cursor = Cursor(room.stream.life, end if messages or gap else place.offset)
-        return Answer(messages, cursor, gap)
+        left = limit - len(messages) if end < room.head else 0
+        rest = self._reading(identity, room, end, room.head, left) if left else None
+        return Answer(messages, cursor, gap, rest)

@@ -22,6 +22,7 @@ from chatd.rooms.subscription import Subscription
 from chatd.service.chat import Chat, Receipt
 
 T = TypeVar("T")
+Ready = Callable[[], Coroutine[Any, Any, None]]
 
 #: Rooms one connection may join.
 MAX_ROOMS = 100
@@ -53,12 +54,15 @@ class Session:
     _typed: dict[str, float] = field(factory=dict, init=False)
     _closed: bool = field(default=False, init=False)
 
-    async def join(self, name: str, start: Start) -> Joined | None:
-        """Join ``name``, or move the cursor in it. None if the session was closed meanwhile."""
+    async def join(self, name: str, start: Start, ready: Ready | None = None) -> Joined | None:
+        """Join ``name``, or move the cursor in it. None if the session was closed meanwhile.
+
+        ``ready`` is waited for just before: the client must be able to take the answer.
+        """
         rooms = self.joined.keys() | self._turns.keys()
         if name not in rooms and len(rooms) >= MAX_ROOMS:
             raise bad_request(f"At most {MAX_ROOMS} rooms a connection; leave one first.")
-        return await self._in_turn(name, lambda: self._join(name, start))
+        return await self._in_turn(name, lambda: self._join(name, start, ready))
 
     async def _in_turn(self, name: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Do ``work`` after what was asked of the same room before."""
@@ -74,13 +78,15 @@ class Session:
                 turn.release()
                 del self._turns[name]
 
-    async def _join(self, name: str, start: Start) -> Joined | None:
+    async def _join(self, name: str, start: Start, ready: Ready | None) -> Joined | None:
         room = await self.chat.room(self.identity, name)
         stream = room.stream
         try:
             place = await find(room, start)
         except Unavailable:
             raise unavailable() from None
+        if ready is not None:
+            await ready()
         # it may be gone, closed to us, or another one, by now
         if self.chat.entry(self.identity, name).stream != stream:
             raise unavailable()

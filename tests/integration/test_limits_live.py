@@ -26,6 +26,8 @@ reactor: Any = _reactor
 
 KB = 1024
 
+#: Bytes of answers that one connection may hold for a client that does not read.
+UNREAD = 256 * KB
 POST = b"POST /rooms/lobby/messages?username=ann HTTP/1.1\r\nHost: localhost\r\n"
 
 
@@ -91,17 +93,18 @@ class FrameTests(LimitsTests):
 
     async def test_pieces_of_a_message_are_joined(self) -> None:
         """However many fragments there are, and if they are empty."""
-        node = await self.serve()
+        node = await self.serve("--rate=1000/s")
         ann = await node.chat("ann", "lobby")
         (connection,) = node.service.websockets.connections
         text = b'{"type":"message","room":"lobby","id":"7","text":"' + b"x" * 2000
         ann.frame(text[:10], fin=False)
         for one in text[10:]:
             ann.raw.send(b"\x00\x81\x00\x00\x00\x00" + bytes([one]))
-        ann.raw.send(b"\x00\x80mask" * 20_000)
+        ann.raw.send(b"\x00\x80mask" * 5000)
         await until(lambda: sum(map(len, connection.message_data or ())) == len(text))
         ann.frame(b"", 9)  # a ping among the fragments is answered after all of them
-        self.assertEqual((await ann.receive_frame())[0], 10)
+        while (await ann.receive_frame())[0] != 10:
+            pass  # presence
         self.assertLessEqual(len(connection.message_data), PIECES)
         ann.frame(b'"}', 0)
         self.assertEqual((await ann.find("ack"))["id"], "7")
@@ -699,7 +702,7 @@ class DeafTests(LimitsTests):
         request = json.dumps({"type": "message", "room": "x" * 100, "text": "x"}).encode()
         number = 4000
         ann.raw.send((b"\x81\xfe" + len(request).to_bytes(2) + bytes(4) + request) * number)
-        await until(lambda: connection.outlet._not_reading)
+        await until(lambda: connection.outlet.stops)
         for _ in range(20):
             await pause(0.001)
         # one read of 64 KB, each request of which is answered with twice as much
@@ -725,12 +728,10 @@ class DeafTests(LimitsTests):
         for _ in range(50):
             await pause(0.001)
         size = len((await node.get("/rooms/lobby/messages?last=100")).body)
-        self.assertLess(buffered(), 3 * size)
+        self.assertLess(buffered(), UNREAD)
         raw.transport.resumeProducing()
         for _ in range(number):
-            head = await HTTP(raw, "GET").head()
-            body = await raw.take(int(head.header("content-length") or 0))
-            self.assertEqual(len(body), size)
+            self.assertEqual(len((await HTTP(raw, "GET").answer()).body), size)
 
     async def test_an_answer_left_unread(self) -> None:
         """It is not kept for ever; one that is read slowly is."""
@@ -744,9 +745,10 @@ class DeafTests(LimitsTests):
             raw.transport.pauseProducing()
             path = "/rooms/lobby/messages?last=1000"
             raw.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n".encode())
-            await until(lambda: buffered() > 300 * KB)
+            await until(lambda: buffered() > 50 * KB)
             for _ in range(3):
                 await sip(raw, 256 * KB)
+                self.assertLess(buffered(), UNREAD)
                 node.clock.advance(IDLE + 1)
                 await pause(0.01)
             self.assertGreater(buffered(), 0)

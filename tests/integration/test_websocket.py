@@ -584,7 +584,7 @@ class SlowTests(ServingTests):
         [connection] = node.service.websockets.connections
         ann.raw.transport.pauseProducing()
         asked = 0
-        while connection.outlet._not_reading == 0:
+        while connection.outlet.stops == 0:
             for _ in range(200):
                 ann.send({"type": "message", "room": "r" * 100, "text": "x"})
                 asked += 1
@@ -592,7 +592,7 @@ class SlowTests(ServingTests):
             self.assertLess(asked, 1_000_000)
         ann.raw.transport.resumeProducing()
         self.assertEqual(len(await ann.fence()), asked)
-        await until(lambda: connection.outlet._not_reading == 0)
+        await until(lambda: connection.outlet.stops == 0)
 
     async def test_a_burst_longer_than_ids_are_remembered(self) -> None:
         """Every message is acknowledged as soon as it is stored."""

@@ -22,6 +22,7 @@ from chatd.net.tcp import LINGER, acknowledged, half_close, tune
 from chatd.protocol.errors import Code
 from chatd.timing.timer_wheel import Deadline
 from chatd.transports.http.head import READ_ON, BadHead, RestOfHead, check_host, refusal
+from chatd.transports.http.line import Line
 
 #: Seconds for a request to come in whole, from its first byte or the connection's beginning.
 REQUEST = 30.0
@@ -31,6 +32,9 @@ IDLE = 60.0
 READ_MEANWHILE = 64 * 1024
 #: Bytes of a body nobody wants that are waited for, so that the connection can be used again.
 UNWANTED = 16 * 1024
+#: Bytes that are held for a client that does not read, when its transport says that it takes no
+#: more: its buffer, and the piece of an answer that did not fit.
+HELD = 128 * 1024
 #: Lines and bytes of a request's head.
 HEADERS = 100
 HEAD_BYTES = 16 * 1024
@@ -58,11 +62,11 @@ class Channel(HTTPChannel):
     """A connection whose time is bounded by the `Deadlines` of its door.
 
     ``site`` is a `chatd.transports.http.site.LimitedSite`, ``requests`` are
-    `chatd.transports.http.request.LimitedRequest`.
-    """
+    `chatd.transports.http.request.LimitedRequest`; ``line`` is where these wait for their turns."""
 
     site: Any
     transport: Any
+    line: Line
     requests: list[Any]
     maxHeaders = HEADERS
     totalHeadersSize = HEAD_BYTES
@@ -97,6 +101,7 @@ class Channel(HTTPChannel):
         if self._release is None:
             self.too_many = True
             self._release = self.site.overflow.admit(self.transport)
+        self.line = Line(self.site.door.turns, self.transport)
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:
         if self.too_many:
@@ -117,7 +122,9 @@ class Channel(HTTPChannel):
         self._wait(None)
         if self._release is not None:
             self._release()
+        self.site.door.unread.release(self.transport)
         super().connectionLost(reason)
+        self.line.leave()
 
     # -- the client has no more to say (RFC 9112, section 9.6) -------------------------------------
 
@@ -137,11 +144,10 @@ class Channel(HTTPChannel):
     def writeConnectionLost(self) -> None:
         """What `half_close` asked for: the client has still to see why."""
 
-    # -- what comes in -----------------------------------------------------------------------------
-
     def dataReceived(self, data: bytes) -> None:
         if self._state is State.CLOSING:
             return
+        self.line.arrived()
         if self._state is State.RESTING:
             self._state = State.RECEIVING
             self._wait(REQUEST)
@@ -211,7 +217,12 @@ class Channel(HTTPChannel):
         super().requestDone(request)
         self._end_if_all_is_said()
 
+    def pauseProducing(self) -> None:
+        self.site.door.unread.hold(self.transport, HELD)
+        super().pauseProducing()
+
     def resumeProducing(self) -> None:
+        self.site.door.unread.release(self.transport)
         super().resumeProducing()
         if self.paused and self._state is not State.CLOSING:
             self.paused = False
@@ -227,6 +238,11 @@ class Channel(HTTPChannel):
         if self._state is State.RECEIVING:
             super()._send100Continue()
 
+    def await_client(self) -> None:
+        """An answer waits for the client to read: from now on it must."""
+        if self._state is State.ANSWERING and self._due is None:
+            self._wait(IDLE)
+
     # -- time --------------------------------------------------------------------------------------
 
     def _wait(self, seconds: float | None) -> None:
@@ -241,13 +257,15 @@ class Channel(HTTPChannel):
     def _late(self) -> None:
         if self._state in (State.RECEIVING, State.READING_ON):
             self.refuse(408, Code.BAD_REQUEST, f"A request must come within {REQUEST:g} seconds.")
-        elif (
-            self._state is State.RESTING
-            and acknowledged(self.transport) >= self._read + READ_MEANWHILE
-        ):
+        elif self._state in (State.RESTING, State.ANSWERING) and self._reads():
             self._wait(IDLE)
         else:
             self.transport.abortConnection()
+
+    def _reads(self) -> bool:
+        """Whether the client has read enough meanwhile, or has nothing to read."""
+        waits = self._state is State.RESTING or self._waitingForTransport
+        return not waits or acknowledged(self.transport) >= self._read + READ_MEANWHILE
 
     # -- refusals ----------------------------------------------------------------------------------
 
@@ -256,14 +274,12 @@ class Channel(HTTPChannel):
         if self._state is State.CLOSING:
             return
         if not any(request.startedWriting for request in self.requests):
-            self._write_refusal(status, code, text)
+            self.site.metrics.errors.labels(code.word).inc()
+            self.site.metrics.requests.labels(str(status)).inc()
+            origin = self._origin.decode("latin-1") if self._origin is not None else None
+            cors = self.site.door.gate.cors_headers(origin)
+            self.transport.write(refusal(status, code, text, cors))
         self._say_no_more()
-
-    def _write_refusal(self, status: int, code: Code, text: str) -> None:
-        self.site.metrics.errors.labels(code.word).inc()
-        self.site.metrics.requests.labels(str(status)).inc()
-        origin = self._origin.decode("latin-1") if self._origin is not None else None
-        self.transport.write(refusal(status, code, text, self.site.door.gate.cors_headers(origin)))
 
     def _say_no_more(self) -> None:
         """Close, but go on reading for a while: see `half_close`."""
@@ -292,8 +308,7 @@ class Channel(HTTPChannel):
             self._refuse_fault()
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        self._fault = 431, f"A line is at most {self.totalHeadersSize} bytes."
-        self._refuse_fault()
+        self.refuse(431, Code.BAD_REQUEST, f"A line is at most {self.totalHeadersSize} bytes.")
 
     def _refuse_fault(self) -> None:
         status, text = self._fault

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -11,7 +11,7 @@ from chatd.access.identity import Identity
 from chatd.protocol.errors import ChatError
 from chatd.protocol.messages import Message
 from chatd.rooms.start_position import Last, Since, Start
-from chatd.service.chat import Answer
+from chatd.service.reading import Answer, Reading
 from chatd.transports.http.parameters import wait_of
 from chatd.transports.http.poll_presence import Pollers
 from chatd.transports.http.router import Call
@@ -44,7 +44,7 @@ async def held_poll(
 
 def listing(messages: Sequence[Message]) -> bytes:
     """The messages as a JSON array."""
-    return b"[" + b",".join([m.json for m in messages]) + b"]"
+    return b"[" + commas(messages) + b"]"
 
 
 async def _while_proved(call: Call, identity: Identity, work: Coroutine[Any, Any, T]) -> T:
@@ -66,3 +66,30 @@ async def _while_proved(call: Call, identity: Identity, work: Coroutine[Any, Any
         raise
     finally:
         held.release()
+
+
+def commas(messages: Sequence[Message]) -> bytes:
+    """The messages as they stand between the brackets of a JSON array."""
+    return b",".join([m.json for m in messages])
+
+
+class MessagePages:
+    """A JSON object whose array of messages is written as it is read: ``before``, up to and with
+    the first messages, then those of ``rest``, then what ``after`` makes of it."""
+
+    def __init__(self, before: bytes, rest: Reading, after: Callable[[], bytes]) -> None:
+        self._before = before
+        self._rest: Reading | None = rest
+        self._after = after
+
+    async def next(self) -> bytes:
+        """See `chatd.transports.http.answer.Pieces`."""
+        if self._before:
+            before, self._before = self._before, b""
+            return before
+        if self._rest is None:
+            return b""
+        if messages := await self._rest.next():
+            return b"," + commas(messages)
+        self._rest = None
+        return self._after()

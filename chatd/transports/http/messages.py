@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import frozen
@@ -10,11 +11,12 @@ from chatd.access.identity import Identity
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import bad_request
 from chatd.protocol.json import dump, load_object
+from chatd.protocol.messages import Message
 from chatd.protocol.names import room_name
 from chatd.service.chat import Chat
 from chatd.transports.http.body import FORM, MULTIPART, TEXT, MediaType, NotSupported
 from chatd.transports.http.legacy_poll import Poll
-from chatd.transports.http.long_poll import held_poll, listing
+from chatd.transports.http.long_poll import MessagePages, commas, held_poll
 from chatd.transports.http.parameters import before_of, limit_of, start_of
 from chatd.transports.http.poll_presence import Pollers
 from chatd.transports.http.publishing import admit_publish
@@ -47,27 +49,31 @@ class Messages:
         if before is not None:
             return await self._look_back(call, identity, name, before)
         start = start_of(call)
-        answer = await held_poll(self._pollers, call, identity, name, start, limit_of(call, start))
-        body = b'{"room":%s,"messages":%s,"cursor":"%s","gap":%s}\n' % (
-            dump(name),
-            listing(answer.messages),
-            str(answer.cursor).encode("ascii"),
-            b"true" if answer.gap else b"false",
-        )
-        return Reply(200, body)
+        found = await held_poll(self._pollers, call, identity, name, start, limit_of(call, start))
+        begun = _begun(name, found.messages)
+        gap = b"true" if found.gap else b"false"
+
+        def ended(cursor: Cursor) -> bytes:
+            return b'],"cursor":"%s","gap":%s}\n' % (str(cursor).encode("ascii"), gap)
+
+        rest = found.rest
+        if rest is None:
+            return Reply(200, begun + ended(found.cursor))
+        return Reply(200, MessagePages(begun, rest, lambda: ended(rest.cursor)))
 
     async def _look_back(self, call: Call, identity: Identity, name: str, before: Cursor) -> Reply:
         looking = self._chat.look_back(identity, name, before, limit_of(call))
-        found = await call.with_client(looking)
+        found, rest = await call.with_client(looking)
         first = found.messages[0].cursor if found.messages else before
-        body = b'{"room":%s,"messages":%s,"cursor":"%s","more":%s,"gap":%s}\n' % (
-            dump(name),
-            listing(found.messages),
+        begun = _begun(name, found.messages)
+        ended = b'],"cursor":"%s","more":%s,"gap":%s}\n' % (
             str(first).encode("ascii"),
             b"true" if found.more else b"false",
             b"true" if found.gap else b"false",
         )
-        return Reply(200, body)
+        return Reply(
+            200, begun + ended if rest is None else MessagePages(begun, rest, lambda: ended)
+        )
 
     async def publish(self, call: Call, room: str) -> Reply:
         """POST: 201, or 200 where this node knows the id to be stored already."""
@@ -89,6 +95,10 @@ class Messages:
         )
         receipt = await self._chat.publish(identity, publication)
         return Reply(201 if receipt.new else 200, {"id": receipt.id})
+
+
+def _begun(name: str, messages: Sequence[Message]) -> bytes:
+    return b'{"room":%s,"messages":[%s' % (dump(name), commas(messages))
 
 
 @frozen

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+from chatd.directory.projection import Entry
+from chatd.presence.board import Presence
 from chatd.protocol.errors import bad_request
-from chatd.protocol.json import load_object
+from chatd.protocol.json import dump, load_object
 from chatd.protocol.names import room_name, user_name
 from chatd.service.administration import Administration
 from chatd.service.chat import Chat
 from chatd.transports.http.router import Call, Reply, Route
+
+#: Rooms in a piece of the list of them all.
+ROOMS = 200
 
 
 class Rooms:
@@ -47,15 +55,8 @@ class Rooms:
     async def list(self, call: Call) -> Reply:
         """GET all rooms."""
         _check_admin(call)
-        rooms = [
-            {
-                "room": entry.name,
-                "private": entry.private,
-                "count": self._chat.presence.count(entry.name),
-            }
-            for entry in sorted(self._directory, key=lambda entry: entry.name)
-        ]
-        return Reply(200, {"rooms": rooms})
+        entries = sorted(self._directory, key=lambda entry: entry.name)
+        return Reply(200, _RoomPages(entries, self._chat.presence))
 
     async def create(self, call: Call, room: str) -> Reply:
         """PUT a room: 201 if it is new. ``private`` changes one that exists."""
@@ -93,3 +94,26 @@ class Rooms:
 def _check_admin(call: Call) -> None:
     """Let only administrators pass; see `Rights.check_admin`."""
     call.door.rights.check_admin(call.token, call.caller.address)
+
+
+class _RoomPages:
+    """The list of all rooms, `ROOMS` at a time."""
+
+    def __init__(self, entries: Sequence[Entry], presence: Presence) -> None:
+        self._entries = entries
+        self._presence = presence
+        self._at = 0
+
+    async def next(self) -> bytes:
+        """See `chatd.transports.http.answer.Pieces`."""
+        if self._at > len(self._entries):
+            return b""
+        shown = self._entries[self._at : self._at + ROOMS]
+        begun = b"," if self._at and shown else b"" if self._at else b'{"rooms":['
+        self._at += ROOMS
+        ended = b"]}\n" if self._at > len(self._entries) else b""
+        return begun + b",".join([dump(self._shown(entry)) for entry in shown]) + ended
+
+    def _shown(self, entry: Entry) -> dict[str, Any]:
+        count = self._presence.count(entry.name)
+        return {"room": entry.name, "private": entry.private, "count": count}

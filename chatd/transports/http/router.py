@@ -25,9 +25,10 @@ from chatd.access.limits import too_many
 from chatd.access.proxies import Caller
 from chatd.access.tokens import shown_token
 from chatd.protocol.errors import AGAIN, ChatError, Code, bad_request
-from chatd.protocol.json import dump, load_object
+from chatd.protocol.json import dump
 from chatd.service.chat import Chat
 from chatd.telemetry.metrics import Metrics
+from chatd.transports.http.answer import Pieces, answer
 from chatd.transports.http.body import MediaType, NotSupported, too_large
 from chatd.transports.http.request import LimitedRequest as Request
 
@@ -38,10 +39,10 @@ T = TypeVar("T")
 
 @frozen
 class Reply:
-    """An answer: a JSON object, or bytes of another media type."""
+    """An answer: a JSON object, bytes of another media type, or what is made as it is taken."""
 
     status: int
-    body: dict[str, Any] | bytes = b""
+    body: dict[str, Any] | bytes | Pieces = b""
     type: str = JSON
     headers: Mapping[str, str] = field(factory=dict)
 
@@ -104,10 +105,6 @@ class Call:
     async def body(self) -> bytes:
         """The whole body, once it has come; its size is checked."""
         return await self.request.body.whole()
-
-    async def json(self) -> dict[str, Any]:
-        """The body as a JSON object."""
-        return load_object(await self.body())
 
     def media_type(self) -> MediaType:
         """What the body is said to be."""
@@ -191,12 +188,16 @@ class Api(Resource):
 
     async def _handle(self, call: Call) -> Reply | None:
         request = call.request
-        peer = getattr(request.getClientAddress(), "host", None)
+        peer, secure = getattr(request.getClientAddress(), "host", None), request.isSecure()
         method = request.method.decode("latin-1")
         known = self._looked_at(request) if method in ("GET", "HEAD") else None
         public, linked = (known.public, known.linked) if known is not None else (False, False)
-        secure = request.isSecure()
         call.caller = self._door.gate.check(peer, secure, call.header, public, linked)
+        address, probe = call.caller.address, request.path.decode("latin-1") in self._unlimited
+        await request.channel.line.turn(address, "probe" if probe else "")
+        if not probe:
+            release = self._door.requests.admit(address)
+            request.notifyFinish().addBoth(lambda _: release())
         route, names = self._find(request)
         if method == "OPTIONS":
             return self._options(request, route)
@@ -276,13 +277,14 @@ class Api(Resource):
         request = call.request
         self._metrics.requests.labels(str(reply.status)).inc()
         begin(request, reply.status, reply.type, self._door, reply.headers)
-        body = reply.body if isinstance(reply.body, bytes) else dump(reply.body) + b"\n"
         if reply.status in (204, 304):  # no body, and no length of one (RFC 9110, section 8.6)
             request.responseHeaders.removeHeader(b"content-type")
-        else:
+            request.finish()
+            return
+        body = dump(reply.body) + b"\n" if isinstance(reply.body, dict) else reply.body
+        if isinstance(body, bytes):
             request.setHeader(b"Content-Length", str(len(body)).encode("ascii"))
-            request.write(body)
-        request.finish()
+        answer(request, body)
 
 
 def begin(request: Request, status: int, type: str, door: Door, headers: Mapping[str, str]) -> None:

@@ -64,6 +64,8 @@ class SetupProtocol(Protocol):
         self._bad = 0
         #: The peer's.
         self._address = UNIX
+        #: What stands in line to be done.
+        self._found: bytes | None = None
         self._release: Callable[[], None] | None = None
         self._idle: Deadline | None = None
 
@@ -73,6 +75,8 @@ class SetupProtocol(Protocol):
         self.transport.registerProducer(self, True)
         self._idle = self.factory.door.deadlines.after(IDLE, self.transport.abortConnection)
         self._address = getattr(self.transport.getPeer(), "host", UNIX)
+        turns = self.factory.door.turns
+        self._place = turns.place(self._address, self._next, lambda: self._give_up(too_fast()))
         try:
             self._release = self.factory.connections.admit(self._address)
         except ChatError as error:
@@ -85,6 +89,7 @@ class SetupProtocol(Protocol):
             self._idle.cancel()
         if self._release is not None:
             self._release()
+        self._place.leave()
 
     def readConnectionLost(self) -> None:
         self._ended = True
@@ -99,6 +104,7 @@ class SetupProtocol(Protocol):
         if self._state is State.CLOSING or self._idle is None:
             return
         self._idle.move(self.factory.door.clock.seconds() + IDLE)
+        self._place.arrived()
         self._splitter.feed(data)
         self._next()
 
@@ -109,27 +115,33 @@ class SetupProtocol(Protocol):
         self._taking = True
         while self._state is State.READY and self._draining:
             try:
-                found = self._splitter.next()
-                request = load_object(found) if found is not None else None
+                if not self._take():
+                    break
+                request = load_object(self._found or b"")
+                self._found = None
             except NotAnObject as error:
                 self._give_up(bad_request(str(error)))
                 break
             except ChatError as error:
                 self._give_up(error)
                 break
-            if request is None:
-                break
             self._state = State.BUSY
             doing = Deferred.fromCoroutine(self.factory.perform(request, self._address))
             doing.addCallbacks(self._succeed, self._refuse)
             doing.addCallback(self._done)
         self._taking = False
-        if self._ended and self._state is State.READY and self._draining:
+        if self._ended and self._state is State.READY and self._draining and not self._found:
             if len(self._splitter):
                 self._give_up(bad_request("This ends before its JSON object does."))
             else:
                 self._close()
         self._pace()
+
+    def _take(self) -> bool:
+        """Whether the next request has come, and it is its turn."""
+        if self._found is None:
+            self._found = self._splitter.next()
+        return self._found is not None and self._place.take()
 
     def _done(self, _: object) -> None:
         if self._state is State.BUSY:
@@ -149,7 +161,7 @@ class SetupProtocol(Protocol):
     def _pace(self) -> None:
         """Read on, or not while there is more in hand than a request may be long."""
         behind = self._state is State.BUSY and len(self._splitter) > MAX_OBJECT
-        reading = self._draining and not behind
+        reading = self._draining and not behind and self._found is None
         if reading != self._reading and self._state is not State.CLOSING:
             self._reading = reading
             if reading:
@@ -278,3 +290,8 @@ def _room(request: dict[str, Any]) -> str:
 
 def _user(request: dict[str, Any]) -> str:
     return user_name(request.get("username"), legacy=True)
+
+
+def too_fast() -> ChatError:
+    """What to say to a client that was over its allowance for too long."""
+    return ChatError(Code.RATE_LIMITED, "Too many requests; come back later.", retry=1)

@@ -104,7 +104,7 @@ class ChatV1(BaseDialect):
     async def _join(self, frame: dict[str, Any]) -> None:
         self._others.check(self._door.clock.seconds())
         name = room_name(frame.get("room"))
-        joined = await self.session.join(name, _start(frame))
+        joined = await self.session.join(name, _start(frame), self.connection.outlet.ready)
         if joined is None:
             return
         self._answered(

@@ -20,9 +20,10 @@ from twisted.python.failure import Failure
 
 from chatd.access.admission import Door
 from chatd.access.identity import Identity
+from chatd.access.proxies import UNIX
 from chatd.access.tokens import shown_token
 from chatd.net.tcp import tune
-from chatd.protocol.errors import ChatError, bad_request
+from chatd.protocol.errors import ChatError, Code, bad_request
 from chatd.protocol.json import dump
 from chatd.service.chat import Chat
 from chatd.telemetry.metrics import Metrics
@@ -30,8 +31,8 @@ from chatd.timing.timer_wheel import Deadline
 from chatd.transports.come_back import come_back
 from chatd.transports.encodings import text_frame
 from chatd.transports.pairs import Pairs
-from chatd.transports.websocket.handshake import OpeningHandshake
 from chatd.transports.websocket.heartbeat import Heartbeat
+from chatd.transports.websocket.in_turn import InTurn
 from chatd.transports.writer import Outlet
 
 SUBPROTOCOL = "chatd.v1"
@@ -42,8 +43,9 @@ HANDSHAKE = 10
 HANDSHAKE_BYTES = 16 * 1024
 #: Pieces of a message that is coming in, kept apart.
 PIECES = 64
-#: Close codes (RFC 6455, section 11.7, and the registry there): the server restarts; come back
-#: later; what stands behind the server is away.
+#: Close codes (RFC 6455, section 11.7, and the registry there): a rule was broken; the server
+#: restarts; come back later; what stands behind the server is away.
+CLOSE_POLICY = 1008
 CLOSE_RESTART = 1012
 CLOSE_TRY_LATER = 1013
 CLOSE_BAD_GATEWAY = 1014
@@ -68,11 +70,10 @@ class Dialect(Protocol):
         """The connection is gone."""
 
 
-class Connection(OpeningHandshake):
+class Connection(InTurn):
     """One WebSocket connection."""
 
     factory: Factory
-    outlet: Outlet
     query: Pairs
     http_request_uri: str
     identity: Identity
@@ -91,7 +92,10 @@ class Connection(OpeningHandshake):
 
     def connectionMade(self) -> None:
         tune(self.transport)
-        self.outlet = Outlet(self.transport, self._drained)
+        door = self.factory.door
+        self.outlet = Outlet(self.transport, self._drained, self.consumeData, door.unread)
+        peer = getattr(self.transport.getPeer(), "host", UNIX)
+        self.place = door.turns.place(peer, self.go, self._give_up)
         self._shake_hands()
         self._close_socket = self.factory.door.open(self.transport)
         if self._close_socket is None:
@@ -107,10 +111,17 @@ class Connection(OpeningHandshake):
             self.dialect.drained()
 
     def dataReceived(self, data: bytes) -> None:
+        self.place.arrived()
         # Autobahn's own formats two arguments for a log line, whether it is logged or not
         self._dataReceived(data)
         if self.state == self.STATE_CONNECTING and len(self.data) > HANDSHAKE_BYTES:
             self.failHandshake(f"The request is longer than {HANDSHAKE_BYTES} bytes.", 431)
+
+    def _give_up(self) -> None:
+        """The client has asked for more than it may, for too long."""
+        self.factory.metrics.errors.labels(Code.RATE_LIMITED.word).inc()
+        self.leave_line()
+        self.sendClose(CLOSE_POLICY, "too many requests")
 
     def admit(self, request: ConnectionRequest) -> str | None:
         query = self.http_request_uri.partition("?")[2]
@@ -120,6 +131,7 @@ class Connection(OpeningHandshake):
         secure = bool(self.transport_details.is_secure)
         peer = getattr(self.transport.getPeer(), "host", None)
         caller = door.gate.check(peer, secure, headers.get)
+        self.place.moved(caller.address)
         self.factory.chat.check_draining()
         legacy = not request.protocols
         if not legacy and SUBPROTOCOL not in request.protocols:
@@ -227,7 +239,8 @@ class Connection(OpeningHandshake):
         # Autobahn reports what no TLS client would say as an error; strangers say such things
         super().connectionLost(connectionDone if reason.check(SSL.Error) else reason)
         self._due.cancel()
-        self.outlet.close()
+        self.place.leave()
+        self.outlet.lost()
         for release in (self._release, self._close_socket):
             if release is not None:
                 release()

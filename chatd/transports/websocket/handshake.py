@@ -73,6 +73,15 @@ def refusal(status: int, error: ChatError, more: Iterable[tuple[str, object]] = 
     return "\r\n".join([*head, "", ""]).encode("ascii") + body
 
 
+def has_frame_head(data: bytes) -> bool:
+    """Whether ``data`` begins with the whole head of a frame (RFC 6455, section 5.2)."""
+    if len(data) < 2:
+        return False
+    masked, size = data[1] & 0x80, data[1] & 0x7F
+    extended = {126: 2, 127: 8}.get(size, 0)
+    return len(data) >= 2 + extended + (4 if masked else 0)
+
+
 class OpeningHandshake(WebSocketServerProtocol):
     """The part of a connection that decides on the handshake."""
 

@@ -1,0 +1,39 @@
+"""How much is held for clients that do not read what they are sent, over all connections."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Protocol
+
+from attrs import define, field
+
+
+class Transport(Protocol):
+    """A connection that can be cut."""
+
+    def abortConnection(self) -> None:
+        """Cut it; what it has not sent is thrown away."""
+
+
+@define(eq=False)
+class Unread:
+    """The budget for answers that were not taken yet. ``limit`` is in bytes. Where it is not enough
+    those are cut who have taken nothing for longest: they can come back, and read on from their
+    cursors."""
+
+    limit: int
+    total: int = field(default=0, init=False)
+    _held: OrderedDict[Transport, int] = field(factory=OrderedDict, init=False)
+
+    def hold(self, transport: Transport, size: int) -> None:
+        """``transport`` holds ``size`` bytes that its client does not take."""
+        self.total += size - self._held.get(transport, 0)
+        self._held[transport] = size
+        while self.total > self.limit:
+            longest = next(iter(self._held))
+            self.release(longest)
+            longest.abortConnection()
+
+    def release(self, transport: Transport) -> None:
+        """It has taken all, or is gone. May be called at any time."""
+        self.total -= self._held.pop(transport, 0)

@@ -1,0 +1,39 @@
+"""Where the requests of one HTTP connection wait for their turns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from chatd.access.proxies import UNIX
+from chatd.access.turns import Turns
+
+
+class Line:
+    """The place in line of one connection; each request is counted for the client that sent it,
+    also where one connection is a proxy's and carries many clients'."""
+
+    def __init__(self, turns: Turns, transport: Any) -> None:
+        peer = getattr(transport.getPeer(), "host", UNIX)
+        self._place = turns.place(peer, self._go, transport.abortConnection)
+        self._waiting: Deferred[None] | None = None
+        self.arrived = self._place.arrived
+
+    async def turn(self, address: str, what: str) -> None:
+        """Wait until a request of the client at ``address`` may be done; see `Place.moved`."""
+        self._place.moved(address, what)
+        if not self._place.take():
+            self._waiting = Deferred()
+            await self._waiting
+
+    def _go(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and self._place.take():
+            waiting.callback(None)
+
+    def leave(self) -> None:
+        """The connection is gone: who waits is cancelled."""
+        self._place.leave()
+        if self._waiting is not None:
+            self._waiting.cancel()
