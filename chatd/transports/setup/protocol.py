@@ -195,6 +195,10 @@ class SetupProtocol(Protocol):
         self._count(error)
         self._answer(f"{error.code.http} {error.line()}", self._splitter.ends_line())
         self._state = State.CLOSING
+        self._place.leave()
+        self._found = None
+        if not self._reading:
+            self.transport.resumeProducing()  # to throw away what comes: see `half_close`
         self.transport.unregisterProducer()
         if self._ended:
             self.transport.loseConnection()  # neither side has anything more to say
