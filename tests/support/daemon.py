@@ -95,8 +95,8 @@ class Daemon:
     """chatd on free ports of 127.0.0.1 with a folder of its own, ready when constructed.
 
     ``options`` go on its command line. ``broker`` is the ``--broker`` URL, by default SQLite in
-    the daemon's folder. ``env`` is added to the environment; it may open ``descriptors`` files. Raises `DaemonError` if it is not
-    ready within `PATIENCE`.
+    the daemon's folder. ``env`` is added to the environment; it may open ``descriptors`` files.
+    Raises `DaemonError` if it is not ready within `PATIENCE`.
     """
 
     def __init__(
