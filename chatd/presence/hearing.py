@@ -25,6 +25,8 @@ DEAF, UNHEARD = 11.0, 6.0
 AGAIN, SLOWEST, FORGOTTEN = 12.0, 96.0, 300.0
 #: Seconds after which what showed up elsewhere is no longer believed to be there.
 STALE = 60.0
+#: Seconds between two checks that tell that this process itself stood still.
+STOOD_STILL = 5.0
 
 
 @define(eq=False)
@@ -36,13 +38,14 @@ class Hearing:
     clock: IReactorTime
     #: When our own broadcast last came, or could not be expected to.
     _self_heard: float = field(init=False)
+    _checked: float = field(init=False)
     #: Nodes that showed up in the directory and were not heard since, and when they did.
     _unheard: dict[str, float] = field(factory=dict, init=False)
     _tried: float = field(default=float("-inf"), init=False)
     _patience: float = field(default=AGAIN, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._self_heard = self.clock.seconds()
+        self._self_heard = self._checked = self.clock.seconds()
 
     def heard(self, node: str) -> None:
         """A broadcast of ``node``, which may be our own, has come."""
@@ -58,8 +61,10 @@ class Hearing:
     def check(self, peers: Collection[str]) -> None:
         """To be called every second or so; ``peers`` are the nodes believed to live."""
         now = self.clock.seconds()
-        if not self.broker.ready:
-            self._self_heard = now  # nothing can come back
+        stood_still = now - self._checked > STOOD_STILL
+        self._checked = now
+        if stood_still or not self.broker.ready:
+            self._self_heard = now  # nothing could come back
         self._unheard = {node: at for node, at in self._unheard.items() if now - at < STALE}
         if now - self._tried < self._patience:
             return

@@ -125,7 +125,8 @@ class EveryPortTests(TLSTests):
         """They arrive whole, also while the client is still sending."""
         node = await self.tls("--max-frame", "16KB")
         raw = await self.dial(node, "http")
-        raw.send(b"POST /poll HTTP/1.1\r\nContent-Length: 900000\r\n\r\n" + b"x" * 900_000)
+        head = b"POST /poll HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n\r\n"
+        raw.send(head + b"x" * 900_000)
         answer = await HTTP(raw, "POST").answer()
         self.assertEqual((answer.status, answer.code), (413, "too_large"))
         await until(lambda: not connections())

@@ -52,6 +52,14 @@ class HearingTests(TestCase):
         self.wait(3600, beats=False)
         self.assertLess(len(self.broker.reasons), 3600 / SLOWEST + 8)
 
+    def test_who_stood_still_has_missed_nothing(self) -> None:
+        """A process that was frozen, or a machine that slept, waits for the next signs."""
+        self.wait(5)
+        self.clock.advance(60)
+        self.hearing.check(())
+        self.wait(5)
+        self.assertEqual(self.broker.reasons, [])
+
     def test_nothing_is_expected_while_the_broker_is_away(self) -> None:
         self.broker.ready = False
         self.wait(60, beats=False)
