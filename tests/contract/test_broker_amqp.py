@@ -12,6 +12,7 @@ from twisted.trial.unittest import TestCase
 
 from chatd.amqp.url import BrokerURL
 from chatd.brokers.interfaces import Retention, StartError, Stream, Unavailable
+from chatd.brokers.rabbitmq import liveness
 from chatd.brokers.rabbitmq.broker import AMQPBroker
 from chatd.brokers.rabbitmq.follower import Following
 from tests.contract import broker_suite
@@ -117,6 +118,21 @@ class AMQPBrokerSuite(broker_suite.BrokerSuite):
         following.refresh()
         await until(lambda: len(recorder.ends) == 2)
         self.assertEqual(recorder.ids, ["m0", "m1", "m2"])
+
+    async def test_one_that_only_reads_is_not_left_behind_for_long(self) -> None:
+        self.patch(liveness, "CYCLE", 0.2)
+        self.patch(liveness, "LATE", 0.2)
+        broker, other = await self.make_broker(), await self.make_broker()
+        streams = [await self.created(broker) for _ in range(3)]
+        recorders = [await self.followed(broker, stream) for stream in streams]
+        for recorder in recorders:
+            following = recorder.following
+            assert isinstance(following, Following)
+            assert following._attachment is not None
+            following._attachment.close()
+        for stream in streams:
+            await self.fill(other, stream, 0, 3)
+        await until(lambda: all(r.ids == ["m0", "m1", "m2"] for r in recorders))
 
 
 class StartTests(TestCase):

@@ -37,6 +37,7 @@ from chatd.brokers.interfaces import (
 from chatd.brokers.rabbitmq.bindings import Bindings
 from chatd.brokers.rabbitmq.channel_pool import ChannelPool
 from chatd.brokers.rabbitmq.follower import Following
+from chatd.brokers.rabbitmq.liveness import AT_ONCE, Liveness
 from chatd.brokers.rabbitmq.names import PRESENCE, declare_exchanges
 from chatd.brokers.rabbitmq.publisher import Publishing
 from chatd.brokers.rabbitmq.queues import Streams
@@ -69,11 +70,16 @@ class AMQPBroker(MultiService):
         self.lanes: Lanes | None = None
         self._readers = ChannelPool(reactor, READERS)
         self._makers = ChannelPool(reactor, MAKERS)
+        self._lookers = ChannelPool(reactor, AT_ONCE)
         self._publishing = Publishing(reactor, self._restore)
         self._reading = Reading(self.wall, self._readers, self._publishing)
         self._streams = Streams(self._makers, retention or Retention())
         self._bindings = Bindings(self._streams.bind)
         self._followings: dict[Following, None] = {}
+        looking = Reading(self.wall, self._lookers, self._publishing)
+        self._liveness = Liveness(
+            reactor, lambda stream: looking.newest(stream, sure=False), lambda: self._followings
+        )
         self._handlers: list[Callable[[bytes], None]] = []
         #: The channel and queue over which presence comes.
         self._heard_on: tuple[Channel, str] | None = None
@@ -94,8 +100,10 @@ class AMQPBroker(MultiService):
             super().startService()
         except BadURL as e:
             raise StartError(f"--broker: {e}") from None
+        self._liveness.start()
 
     def stopService(self) -> Deferred[Any]:
+        self._liveness.stop()
         for following in list(self._followings):
             following.stop()
         stopping: Deferred[Any] = super().stopService()
@@ -120,6 +128,7 @@ class AMQPBroker(MultiService):
         await declare_exchanges(client)
         await self._listen(client)
         self._readers.connected(client)
+        self._lookers.connected(client)
         self._makers.connected(client)
         self.lanes = Lanes(client)
         for following in list(self._followings):
@@ -129,6 +138,7 @@ class AMQPBroker(MultiService):
     def _lost(self, reason: Reason) -> None:
         self.lanes = self._heard_on = None
         self._readers.lost()
+        self._lookers.lost()
         self._makers.lost()
         self.leader_changed()  # a node may be down
         for following in list(self._followings):
@@ -156,6 +166,7 @@ class AMQPBroker(MultiService):
         return Deferred.fromCoroutine(self._distrust(stream, since))
 
     async def _distrust(self, stream: Stream, since: float) -> None:
+        self._liveness.hurry()
         # a queue of another program's may have taken what ours was no longer bound for
         with suppress(Unavailable, NoSuchStream):
             await self._streams.bind(stream)
@@ -173,6 +184,7 @@ class AMQPBroker(MultiService):
     def leader_changed(self) -> None:
         """Some stream may have another leader."""
         self._publishing.channels.leader_changed()
+        self._liveness.hurry()
 
     def fence(self, stream: Stream, done: Callable[[], bool]) -> Deferred[bool]:
         """Append fences; see `chatd.brokers.rabbitmq.publisher.Publishing.fence`."""
@@ -195,6 +207,10 @@ class AMQPBroker(MultiService):
 
     def locate(self, stream: Stream, time: int) -> Deferred[int]:
         return self._reading.locate(stream, time)
+
+    def newest(self, stream: Stream) -> Deferred[int]:
+        """The offset of the last record or fence; -1 if there is none."""
+        return self._reading.newest(stream, sure=True)
 
     def end(self, stream: Stream) -> Deferred[int]:
         return self._reading.end(stream)

@@ -54,8 +54,8 @@ class Helper(Protocol):
         """Append fences to the stream itself until ``done()``, or in vain (False); `Unavailable`,
         `NoSuchStream`."""
 
-    def end(self, stream: Stream) -> Deferred[int]:
-        """The offset of the newest record, as `IBroker.end`."""
+    def newest(self, stream: Stream) -> Deferred[int]:
+        """The offset of the last record or fence; `Unavailable`, `NoSuchStream`."""
 
     def leader_changed(self) -> None:
         """Some stream may have another leader."""
@@ -118,6 +118,16 @@ class Following:
         self._lane: Lane | None = None
         self._failures = 0
         self._timer: IDelayedCall | None = None
+
+    @property
+    def seen(self) -> int | None:
+        """The newest offset that came, fences included; None if nothing did."""
+        return self._seen
+
+    @property
+    def level(self) -> bool:
+        """Whether it is at the head, as far as is known here."""
+        return self.place is Place.LEVEL
 
     # -- what the broker calls ---------------------------------------------------------------------
 
@@ -284,7 +294,7 @@ class Following:
         one of the same name. Or none is stored, whatever was said; its end tells."""
         if came or attachment is not self._attachment:
             return None
-        return self._helper.end(self.stream).addCallback(self._ends, attachment)
+        return self._helper.newest(self.stream).addCallback(self._ends, attachment)
 
     def _ends(self, end: int, attachment: Attachment) -> None:
         if attachment is self._attachment and not attachment.delivered:

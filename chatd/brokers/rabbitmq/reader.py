@@ -129,6 +129,17 @@ class Reading:
         """As `IBroker.end`."""
         return self._pool.run(lambda client, channel: self._last(client, channel, stream))
 
+    def newest(self, stream: Stream, sure: bool) -> Deferred[int]:
+        """The offset of the last record or fence, -1 if there is none. Unless it must be ``sure``,
+        a broker that is slow to answer may make it -1 too."""
+        fence = self._publishing if sure else None
+
+        async def task(client: Client, channel: Channel) -> int:
+            gathered = await _Reader(client, stream, "last", None, fence).run(channel)
+            return gathered[-1].offset if gathered else -1
+
+        return self._pool.run(task)
+
     def locate(self, stream: Stream, time: int) -> Deferred[int]:
         """As `IBroker.locate`. RabbitMQ finds a chunk by the time it was stored; the record is
         found by reading on from there."""
