@@ -17,7 +17,7 @@ NPM := typescript@5.9.3 axe-core@4.11.4 eventsource@4.1.1 event-source-polyfill@
 	reconnecting-websocket@4.4.0 esbuild@0.25.12 vite@6.4.6 react@19.3.1 react-dom@19.3.1 vue@3.5.45
 TSC := .cache/js/node_modules/.bin/tsc
 
-.PHONY: help run test test-rabbitmq4 test-leader-kills torture newest check bench format news clean
+.PHONY: help run test test-rabbitmq4 test-leader-kills test-reading-only torture newest check bench format news clean
 
 help:  ## say what there is to do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ test-rabbitmq4: .venv/.develop  ## run the broker's tests on RabbitMQ 4.0, set u
 test-leader-kills: .venv/.develop  ## kill the leaders of streams under load: make test-leader-kills KILLS=20
 	@.ci/system $(PACKAGES)
 	CHATD_TEST_KILLS=$(or $(KILLS),20) pytest --capture=no tests/system/test_leader_kills.py
+
+test-reading-only: .venv/.develop  ## kill and freeze leaders; a node only reads: make test-reading-only FAULTS=20
+	@.ci/system $(PACKAGES)
+	CHATD_TEST_FAULTS=$(or $(FAULTS),20) pytest --capture=no tests/system/test_reading_only.py
 
 torture: .venv/.develop  ## break things for hours: make torture TORTURE="--broker cluster --seconds 3600"
 	@.ci/system $(PACKAGES)

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
 from tests.support.daemon import Daemon
-from tests.support.rabbit import Cluster, Node
+from tests.support.rabbit import Cluster
 from tests.support.talk import Talker
 from tests.support.waiting import pause, until
 
@@ -119,7 +119,7 @@ class LeaderKills:
 
     async def kill_one(self) -> None:
         """Kill the leader of some room, start it again, and wait until all writers went on."""
-        victim = await deferToThread(self._leader, random.choice(ROOMS))
+        victim = await deferToThread(self.cluster.leader, random.choice(ROOMS))
         await self._more()
         victim.kill()
         self.kills += 1
@@ -135,20 +135,6 @@ class LeaderKills:
         for writer in self.writers:
             if writer.done is not None and writer.done.called:
                 await writer.done  # it failed
-
-    def _leader(self, room: str) -> Node:
-        for node in self.cluster.nodes:
-            if node.process is None or node.process.poll() is not None:
-                continue
-            found = node.eval(
-                "[atom_to_list(node(amqqueue:get_pid(Q))) || Q <- rabbit_amqqueue:list(), "
-                f'binary:match(element(4, amqqueue:get_name(Q)), <<"chatd.room.{room}.">>)'
-                " =/= nomatch, is_pid(amqqueue:get_pid(Q))]"
-            )
-            for other in self.cluster.nodes:
-                if other.name in found:
-                    return other
-        raise AssertionError(f"nobody leads {room}")
 
     async def stop(self) -> None:
         """Stop writing, and wait until every reader has all that was acknowledged."""

@@ -230,6 +230,21 @@ class Cluster:
         hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
         return f"amqp://guest:guest@{hosts}/{quote(vhost, safe='')}"
 
+    def leader(self, room: str) -> Node:
+        """The node that leads the stream of a room."""
+        for node in self.nodes:
+            if node.process is None or node.process.poll() is not None:
+                continue
+            found = node.eval(
+                "[atom_to_list(node(amqqueue:get_pid(Q))) || Q <- rabbit_amqqueue:list(), "
+                f'binary:match(element(4, amqqueue:get_name(Q)), <<"chatd.room.{room}.">>)'
+                " =/= nomatch, is_pid(amqqueue:get_pid(Q))]"
+            )
+            for other in self.nodes:
+                if other.name in found:
+                    return other
+        raise AssertionError(f"nobody leads {room}")
+
     def close(self) -> None:
         for node in self.nodes:
             node.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from itertools import count
 from typing import Any, cast
@@ -44,9 +45,16 @@ class Talker(WebSocketClientProtocol):
 
     @classmethod
     async def join(cls, address: tuple[str, int], room: str, user: str) -> Talker:
-        """Connect as ``user`` and join ``room``."""
-        talker = await cls.connect(address, roomname=room, username=user)
-        await until(lambda: talker.first("joined"))
+        """Connect as ``user`` and join ``room``, which may just be being made."""
+        talker = await cls.connect(address, username=user)
+        deadline = time.monotonic() + 30
+        while talker.first("joined") is None:
+            talker.frames.clear()
+            talker.send(type="join", room=room)
+            await until(lambda: talker.first("joined") or talker.first("error"))
+            if (error := talker.first("error")) is not None:
+                assert time.monotonic() < deadline, error
+                await pause(0.1)
         return talker
 
     def first(self, kind: str) -> Frame | None:
