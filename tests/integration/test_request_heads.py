@@ -417,6 +417,16 @@ class BodyTests(ServingTests):
         fields = "&".join(["x=y"] * 100) + "&text=x"
         self.assertEqual((await node.post(SAY, fields, content_type=FORM)).status, 400)
 
+    async def test_chunks_and_braces_without_end(self) -> None:
+        """What costs more than its bytes is refused when there is too much of it."""
+        node = await self.serve()
+        chunked = head(SAY, "Host: localhost", "Transfer-Encoding: chunked")
+        answer = await meet(node, chunked + b"1\r\nx\r\n" * 5000)
+        self.assertEqual((answer.status, answer.code), (400, "bad_request"))
+        raw = await node.raw("setup")
+        raw.send(b"{" * 20_000)
+        self.assertRegex((await raw.rest()).decode(), "^400 bad_request: Too many")
+
     async def test_a_form_token_is_none(self) -> None:
         """A token comes in the header or the URL."""
         node = await self.serve()

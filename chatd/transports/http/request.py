@@ -6,13 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.python.failure import Failure
-from twisted.web.http import datetimeToString
+from twisted.web.http import _MalformedChunkedDataError, datetimeToString
 from twisted.web.server import Request
 
 from chatd.protocol.errors import Code
 from chatd.transports.http.body import Body
 from chatd.transports.http.head import BadHead, origin_form, segments
 from chatd.transports.pairs import Pairs
+
+#: Pieces in which a body may come: a chunk costs as much as hundreds of plain bytes.
+PIECES = 4096
 
 
 class LimitedRequest(Request):
@@ -34,6 +37,7 @@ class LimitedRequest(Request):
     _client_ended = False
     _begun = False
     _continued = False
+    _pieces = 0
 
     def __init__(self, channel: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(channel, *args, **kwargs)
@@ -84,6 +88,9 @@ class LimitedRequest(Request):
 
     def handleContentChunk(self, data: bytes) -> None:
         self.body.add(data)
+        self._pieces += 1
+        if self._pieces > PIECES:
+            raise _MalformedChunkedDataError("too many chunks")
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """See `twisted.web.http.Request`: all has come."""

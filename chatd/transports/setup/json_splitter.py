@@ -6,6 +6,8 @@ import re
 
 #: Bytes without a complete object after which a stream is given up.
 MAX_OBJECT = 64 * 1024
+#: Braces, quotes and backslashes of one object; each costs as much as a hundred plain bytes.
+MAX_MARKS = 10_000
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _LINE_END = re.compile(rb"[ \t\r]*\n")
@@ -28,7 +30,7 @@ class Splitter:
         self._buffer = bytearray()
         #: Up to where it was taken, and looked at.
         self._start = self._scanned = 0
-        self._depth = 0
+        self._depth = self._marks = 0
         self._in_string = False
 
     def __len__(self) -> int:
@@ -70,6 +72,9 @@ class Splitter:
         at = self._scanned
         while match := _MARK.search(self._buffer, at):
             mark, at = match[0], match.end()
+            self._marks += 1
+            if self._marks > MAX_MARKS:
+                raise NotAnObject("Too many braces and quotes for one JSON object.")
             if mark == b"\\":
                 if at == len(self._buffer):  # what it escapes has not come
                     self._scanned = at - 1
@@ -80,6 +85,7 @@ class Splitter:
             elif not self._in_string:
                 self._depth += 1 if mark == b"{" else -1
                 if not self._depth:
+                    self._marks = 0
                     return at
         self._scanned = len(self._buffer)
         return None

@@ -1,0 +1,167 @@
+"""Floods: what one user's publishes cost while twenty sockets of the same address flood.
+
+    python bench/floods.py [--seconds 5] [--sockets 20] [--broker URL]
+
+Starts a real daemon for each kind of flood. A user publishes and waits for each acknowledgement,
+first in quiet, then while another process floods. Told are the median and the 99th percentile of
+both, and how much they differ: the goal is at most 20 ms and 100 ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests.support.daemon import Daemon
+
+SHAKE = (
+    b"GET /?username=%s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+    b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: chatd.v1\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+def frame(payload: bytes, first: int = 0x81) -> bytes:
+    """A client's frame; the mask is zero, so nothing is changed."""
+    size = len(payload)
+    head = bytes([first, 0x80 | size]) if size < 126 else bytes([first, 0xFE]) + size.to_bytes(2)
+    return head + bytes(4) + payload
+
+
+def said(**value: object) -> bytes:
+    return frame(json.dumps(value).encode())
+
+
+#: By name: the port, what each socket sends first, and what it sends again and again.
+FLOODS: dict[str, tuple[str, bytes, bytes]] = {
+    "typing": ("websocket", said(type="join", room="lobby"), said(type="typing", room="lobby")),
+    "messages over the rate": ("websocket", b"", said(type="message", room="lobby", text="x")),
+    "leave": ("websocket", b"", said(type="leave", room="lobby")),
+    "join": ("websocket", b"", said(type="join", room="lobby")),
+    "pings": ("websocket", b"", frame(b"", 0x89)),
+    "empty fragments": ("websocket", frame(b"x", 0x01), frame(b"", 0x00)),
+    "no JSON": ("websocket", b"", said(type="nothing") + said(type="leave", room="lobby")),
+    "pipelined /healthz": ("http", b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    "pipelined 404": ("http", b"", b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    "history": (
+        "http",
+        b"",
+        b"GET /rooms/lobby/messages?last=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ),
+    "set-up": ("setup", b"", b'{"op":"create_room","roomname":"lobby"}\n'),
+}
+
+
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), 20)
+
+
+def shake(port: int, user: bytes) -> socket.socket:
+    """A WebSocket, welcomed."""
+    sock = connect(port)
+    sock.sendall(SHAKE % user)
+    got = b""
+    while b'"welcome"' not in got:
+        got += sock.recv(65536)
+    return sock
+
+
+def flood(kind: str, port: int, sockets: int) -> None:
+    """Send for ever, as fast as is taken, and read what is answered."""
+    where, first, again = FLOODS[kind]
+    data = again * max(1, 65536 // len(again))
+    socks: dict[socket.socket, bytes] = {}
+    for n in range(sockets):
+        sock = shake(port, b"flood%d" % n) if where == "websocket" else connect(port)
+        sock.setblocking(False)
+        socks[sock] = first + data
+    print("flooding", flush=True)
+    while socks:
+        readable, writable, _ = select.select(socks, socks, [], 1)
+        for sock in readable:
+            try:
+                if not sock.recv(1 << 18):
+                    del socks[sock]
+            except OSError:
+                socks.pop(sock, None)
+        for sock in writable:
+            if sock in socks:
+                try:
+                    sent = sock.send(socks[sock])
+                    socks[sock] = socks[sock][sent:] or data
+                except OSError:
+                    del socks[sock]
+
+
+def publish(sock: socket.socket, seconds: float) -> list[float]:
+    """Milliseconds of each publish, ten a second."""
+    took = []
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        begun = time.perf_counter()
+        sock.sendall(said(type="message", room="lobby", text="hello"))
+        got = b""
+        while b'"ack"' not in got:
+            got += sock.recv(65536)
+        took.append((time.perf_counter() - begun) * 1000)
+        time.sleep(0.1)
+    return took
+
+
+def p99(took: list[float]) -> float:
+    return sorted(took)[int(len(took) * 0.99)]
+
+
+def measure(kind: str, broker: str | None, seconds: float, sockets: int) -> None:
+    """One line of the table."""
+    with Daemon(broker=broker) as daemon:
+        victim = shake(daemon.websocket[1], b"ann")
+        publish(victim, 1)
+        quiet = publish(victim, seconds)
+        port = getattr(daemon, FLOODS[kind][0])[1]
+        child = subprocess.Popen(
+            [sys.executable, __file__, "--flood", kind, str(port), str(sockets)],
+            stdout=subprocess.PIPE,
+        )
+        try:
+            assert child.stdout is not None
+            child.stdout.readline()
+            loud = publish(victim, seconds)
+        finally:
+            child.kill()
+            child.wait()
+    figures = [median(quiet), p99(quiet), median(loud), p99(loud)]
+    figures += [figures[2] - figures[0], figures[3] - figures[1]]
+    print(f"{kind:<24}" + "".join(f"{one:>9.1f}" for one in figures), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--broker")
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--sockets", type=int, default=20)
+    parser.add_argument("--kind", choices=FLOODS, action="append")
+    parser.add_argument("--flood", nargs=3, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.flood:
+        flood(given.flood[0], int(given.flood[1]), int(given.flood[2]))
+        return
+    print(f"{os.cpu_count()} processors, {given.sockets} sockets; milliseconds of a publish")
+    names = ("quiet", "p99", "flooded", "p99", "more", "p99")
+    print(f"{'flood of':<24}" + "".join(f"{one:>9}" for one in names))
+    for kind in given.kind or FLOODS:
+        measure(kind, given.broker, given.seconds, given.sockets)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Floods on a running node are paid for by who floods, and what nobody reads is not kept."""
+
+from __future__ import annotations
+
+import json
+
+from tests.support.serving import Node, ServingTests, WebSocket
+from tests.support.waiting import pause, until
+
+KB = 1024
+
+
+def said(**value: object) -> bytes:
+    """A client's text frame; the mask is zero, so nothing is changed."""
+    payload = json.dumps(value).encode()
+    return bytes([0x81, 0x80 | len(payload)]) + bytes(4) + payload
+
+
+class FloodTests(ServingTests):
+    async def flood(self, node: Node, data: bytes) -> list[WebSocket]:
+        """Ten sockets that have sent ``data`` and read nothing of what is answered."""
+        sockets = [await node.chat(f"flood{n}") for n in range(10)]
+        for socket in sockets:
+            socket.raw.transport.pauseProducing()
+            socket.raw.send(data)
+        return sockets
+
+    async def test_others_are_served_before_a_flood_is(self) -> None:
+        node = await self.serve()
+        ann = await node.chat("ann", "lobby")
+        served = node.service.door.turns
+        await self.flood(node, said(type="leave", room="lobby") * 20_000)
+        await until(lambda: bool(served._ready) or any(x.waiting for x in served._lanes.values()))
+        for n in range(5):
+            await ann.say("lobby", str(n))
+        self.assertTrue(any(lane.waiting for lane in served._lanes.values()))
+
+    async def test_joins_that_nobody_reads_the_answers_of(self) -> None:
+        """What has come waits while answers do."""
+        node = await self.serve("--rate=1000/s")
+        members = node.service.chat.presence
+        for n in range(200):
+            members.enter("lobby", f"{n:03}" + "x" * 61)
+        ann = await node.chat("ann")
+        (connection,) = node.service.websockets.connections
+        ann.raw.transport.pauseProducing()
+        ann.raw.send(said(type="join", room="lobby") * 400)
+        await until(lambda: not connection.outlet.draining)
+        for _ in range(50):
+            await pause(0.002)
+        server = connection.transport
+        self.assertLess(len(server.dataBuffer) + server._tempDataLen, 256 * KB)
+        ann.raw.transport.resumeProducing()
+        for _ in range(400):
+            await ann.find("joined")
+        self.assertEqual(node.service.door.unread.total, 0)
