@@ -20,7 +20,7 @@ from chatd.access.limits import network_of
 from chatd.access.rate_limit import Bucket, Rate
 
 #: Seconds of work a turn of the reactor that is done for those in line.
-TURN = 0.005
+TURN = 0.003
 #: Requests of a connection that are done without standing in line, each time it is read from.
 AT_ONCE = 8
 #: Seconds between two looks at an address that is over its allowance.

@@ -26,14 +26,17 @@ class FloodTests(ServingTests):
         return sockets
 
     async def test_others_are_served_before_a_flood_is(self) -> None:
-        node = await self.serve()
+        node = await self.serve("--rate=100/s")
         ann = await node.chat("ann", "lobby")
         served = node.service.door.turns
-        await self.flood(node, said(type="leave", room="lobby") * 20_000)
+        sockets = await self.flood(node, said(type="leave", room="lobby") * 20_000)
         await until(lambda: bool(served._ready) or any(x.waiting for x in served._lanes.values()))
         for n in range(5):
             await ann.say("lobby", str(n))
         self.assertTrue(any(lane.waiting for lane in served._lanes.values()))
+        for socket in sockets:
+            socket.raw.abort()
+        await until(lambda: len(node.service.websockets.connections) == 1)
 
     async def test_joins_that_nobody_reads_the_answers_of(self) -> None:
         """What has come waits while answers do."""

@@ -71,7 +71,7 @@ class TurnsTests(SynchronousTestCase):
         for _ in range(20):
             before = len(self.done)
             self.clock.advance(0)
-            self.assertLessEqual(len(self.done) - before, 51)
+            self.assertLessEqual(len(self.done) - before, 31)
         self.assertGreater(len(self.done), 50)
 
     def test_connections_of_an_address_take_turns(self) -> None:
