@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
@@ -45,6 +45,8 @@ class Stream:
     epoch: str
     #: What tells this life from the one before the backup was restored; "" if none was.
     restored: str = ""
+    #: When this life of the room began, in milliseconds since the epoch; 0 if that is not known.
+    created: int = field(default=0, eq=False)
 
     @property
     def name(self) -> str:

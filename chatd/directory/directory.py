@@ -167,6 +167,7 @@ class Directory:
         """Append an event that gives a room another stream; whether it changed anything."""
         if not self.loaded:
             raise unavailable()
+        event["time"] = self._wall.milliseconds()
         stream = Stream(event["room"], event["epoch"])
         return await self._lives.begin(stream, lambda: self._change(event))
 

@@ -13,6 +13,7 @@ from attrs import define, evolve, field, frozen
 from chatd.brokers.interfaces import Stream
 from chatd.protocol.cursors import epoch
 from chatd.protocol.names import room_name, user_name
+from chatd.protocol.timestamps import FIRST, LAST
 
 #: The op of an event that changes nothing (`chatd.directory.readiness`).
 PROBE = "probe"
@@ -117,7 +118,7 @@ class Catalogue:
     def _create(self, name: str, event: dict[str, Any]) -> Change | None:
         if name in self.rooms:
             return None
-        entry = Entry(Stream(name, epoch(event["epoch"])), event.get("private") is True)
+        entry = Entry(_stream(name, event), event.get("private") is True)
         self.rooms[name] = entry
         return Change(What.CREATED, entry, entry.stream)
 
@@ -132,7 +133,7 @@ class Catalogue:
         entry = self.rooms.get(name)
         if entry is None or entry.stream.epoch != event["old"]:
             return None
-        old, entry.stream, entry.made = entry.stream, Stream(name, epoch(event["epoch"])), False
+        old, entry.stream, entry.made = entry.stream, _stream(name, event), False
         return Change(What.RENEWED, entry, old)
 
     def _private(self, name: str, event: dict[str, Any]) -> Change | None:
@@ -158,3 +159,11 @@ class Catalogue:
             return None
         entry.members.remove(user)
         return Change(What.RESTRICTED, entry, entry.stream)
+
+
+def _stream(name: str, event: dict[str, Any]) -> Stream:
+    """The stream that an event gives to a room."""
+    created = event.get("time")  # none in events of older versions
+    if not isinstance(created, int) or not FIRST <= created <= LAST:
+        created = 0
+    return Stream(name, epoch(event["epoch"]), created=created)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError, Code, bad_request
@@ -83,7 +83,7 @@ class Message:
     """One message of a room, as every transport shows it.
 
     ``time`` is in milliseconds since the epoch. ``json`` is the message object of the protocol,
-    made once and shared by all who receive it.
+    made once and shared by all who receive it. ``dated`` says that its record carries the time.
     """
 
     cursor: Cursor
@@ -92,6 +92,23 @@ class Message:
     text: str
     time: int
     json: bytes = field(repr=False)
+    dated: bool = True
+
+    def at(self, time: int) -> Message:
+        """The same, shown with another time than its record carries."""
+        value = load_object(self.json)
+        value["time"] = format_time(time)
+        return evolve(self, time=time, json=dump(value), dated=False)
+
+    def expired(self, oldest: int) -> bool:
+        """Whether it is from before ``oldest``. What is not dated is kept for as long as the broker
+        keeps it, which counts from when it was stored."""
+        return self.dated and self.time < oldest
+
+    @property
+    def claim(self) -> int | None:
+        """The time that its record carries, None if it carries none."""
+        return self.time if self.dated else None
 
     @property
     def offset(self) -> int:
@@ -114,22 +131,24 @@ class BadRecord(Exception):
 
 
 def read_message(room: str, cursor: Cursor, body: bytes) -> Message:
-    """Turn a record of a room's stream into the message that everyone sees. Raises `BadRecord`."""
+    """Turn a record of a room's stream into the message that everyone sees. One without a time has
+    to be given one. Raises `BadRecord`."""
     try:
         value = load_object(body)
         id = message_id(value.get("id"))
         user = user_name(value.get("user"))
         text, data = check_content(value.get("text"), value.get("data"), CONTENT_BYTES)
-        time = parse_time(value.get("time"))
+        dated = value.get("time") is not None
+        time = parse_time(value["time"]) if dated else 0
     except ChatError as e:
         raise BadRecord(e.text) from None
-    if not FIRST <= time <= LAST:
+    if dated and not FIRST <= time <= LAST:
         raise BadRecord("Its time is in no year that can be written.")
     # neither a room's name nor a cursor holds what JSON escapes
     head = f'{{"type":"message","room":"{room}","cursor":"{cursor}",'.encode()
     if not _is_as_written(body, value, id, user, text):
         body = Content(user, id, text, data).record(time)
-    return Message(cursor, id, user, text, time, head + body[1:])
+    return Message(cursor, id, user, text, time, head + body[1:], dated)
 
 
 #: What `Content.record` writes beside the values of a message without ``data``.

@@ -3,9 +3,9 @@
 Blocks of `BLOCK` offsets are read once and kept for a few seconds, so a thousand clients that
 come back after a restart cost one read. Reads are few at a time and first come, first served.
 
-Which messages of a block repeat an earlier one depends on the `WINDOW` records before it. Their
-keys are kept for longer than they are, so that who scrolls back at leisure does not read five
-blocks for each one shown.
+Which messages of a block repeat an earlier one, and what their times are, depends on the `WINDOW`
+records before it. The keys of those are kept for longer than they are, so that who scrolls back at
+leisure does not read five blocks for each one shown.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from twisted.internet.interfaces import IReactorTime
 from chatd.brokers.interfaces import IBroker, Record, Stream
 from chatd.protocol.messages import WINDOW, BadRecord, Message
 from chatd.rooms.cache import weight
+from chatd.rooms.dating import Dating
 from chatd.rooms.deduplication import Window
 from chatd.rooms.records import message_of
 from chatd.timing.singleflight import Shared
@@ -37,8 +38,8 @@ CACHE_KEYS = 512
 #: Broker reads at a time.
 READS = 4
 
-#: Of each record what it may be repeated by, None for one that is no message.
-Keys = Sequence[int | None]
+#: Of each record what it may be repeated by, and the time it carries; None for what it has not.
+Keys = Sequence[tuple[int | None, int | None]]
 
 
 @define(eq=False)
@@ -58,14 +59,15 @@ class Block:
 
     @property
     def keys(self) -> Keys:
-        return [message.key if message else None for _, message in self.records]
+        return [(m.key, m.claim) if m else (None, None) for _, m in self.records]
 
 
 class Blocks:
     """The blocks of all streams that a node reads."""
 
-    def __init__(self, broker: IBroker, clock: IReactorTime) -> None:
+    def __init__(self, broker: IBroker, clock: IReactorTime, dating: Dating) -> None:
         self._broker = broker
+        self._dating = dating
         self._clock = clock
         self._kept: OrderedDict[tuple[Stream, int], Block] = OrderedDict()
         self._size = 0
@@ -88,8 +90,24 @@ class Blocks:
                 index_before, low = low, max(0, low - _BEFORE)
                 more, _ = await self._with_keys(stream, low, index_before, upto)
                 keys = {**more, **keys}
-            block.messages = _unrepeated(keys, block)
+            block.messages = self._shown(stream, keys, block)
         return block
+
+    def _shown(self, stream: Stream, keys: Mapping[int, Keys], block: Block) -> Sequence[Message]:
+        """The messages of ``block`` that repeat none of those before it, with their times."""
+        window, claims = Window(), list[int | None]()
+        for i in sorted(keys):
+            for key, claim in keys[i]:
+                window.repeats(key)
+                claims.append(claim)
+        claims += [claim for _, claim in block.keys]
+        times = self._dating.dates(stream).resolve(claims, self._dating.now)
+        own = times[len(times) - len(block.records) :]
+        return [
+            message if message.claim == time else message.at(time)
+            for (_, message), time in zip(block.records, own, strict=True)
+            if not window.repeats(message.key if message else None) and message
+        ]
 
     async def _with_keys(
         self, stream: Stream, low: int, index: int, upto: int
@@ -181,15 +199,3 @@ def _short(keys: Mapping[int, Keys], low: int) -> bool:
     """Whether these are too few keys to tell what is repeated after them, and the stream may have
     more before the block ``low``."""
     return sum(map(len, keys.values())) < WINDOW and bool(keys[low])
-
-
-def _unrepeated(keys: Mapping[int, Keys], block: Block) -> Sequence[Message]:
-    window = Window()
-    for i in sorted(keys):
-        for key in keys[i]:
-            window.repeats(key)
-    return [
-        message
-        for _, message in block.records
-        if not window.repeats(message.key if message else None) and message
-    ]

@@ -62,7 +62,7 @@ class Recent:
         for message in islice(self._messages, start, None):
             if len(taken) == limit or size <= 0:
                 break
-            if message.time >= oldest:  # times need not ascend: programs give their own
+            if not message.expired(oldest):  # times need not ascend: programs give their own
                 taken.append(message)
                 size -= len(message.json)
         return taken
@@ -75,7 +75,7 @@ class Recent:
         self.expire(oldest)
         taken: list[Message] = []
         for message in reversed(self._messages):
-            if message.offset >= before or message.time < oldest:
+            if message.offset >= before or message.expired(oldest):
                 continue
             if len(taken) == limit or size <= 0:
                 return taken[::-1], True
@@ -104,7 +104,7 @@ class Recent:
     def expire(self, oldest: int) -> None:
         """Forget messages from before ``oldest`` (milliseconds)."""
         freed = 0
-        while self._messages and self._messages[0].time < oldest:
+        while self._messages and self._messages[0].expired(oldest):
             freed += self._drop_oldest()
         if freed:
             self._budget.charge(self, -freed)

@@ -9,6 +9,7 @@ from chatd.brokers.interfaces import IBroker, Retention
 from chatd.brokers.read_back import UNCOUNTED, Counts
 from chatd.rooms.cache import Budget
 from chatd.rooms.catch_up import Turns
+from chatd.rooms.dating import Dating
 from chatd.rooms.history import Archive
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.wall import WallClock
@@ -27,4 +28,8 @@ class Node:
     retention: Retention
     metrics: Metrics
     counts: Counts = UNCOUNTED
+    #: How messages get their times.
+    dating: Dating = field(
+        init=False, default=Factory(lambda self: Dating(self.wall, self.retention), True)
+    )
     turns: Turns = field(init=False, default=Factory(lambda self: Turns(self.clock), True))

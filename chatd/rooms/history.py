@@ -13,6 +13,8 @@ from twisted.internet.interfaces import IReactorTime
 from chatd.brokers.interfaces import IBroker, Stream
 from chatd.protocol.messages import Message
 from chatd.rooms.blocks import BLOCK, Blocks
+from chatd.rooms.dating import Dating
+from chatd.timing.wall import WallClock
 
 #: A page handed to a reader: messages, and bytes after which no further one is begun.
 PAGE_MESSAGES = 128
@@ -42,8 +44,8 @@ class Earlier:
 class Archive:
     """Reads the past of all rooms of a node."""
 
-    def __init__(self, broker: IBroker, clock: IReactorTime) -> None:
-        self._blocks = Blocks(broker, clock)
+    def __init__(self, broker: IBroker, clock: IReactorTime, dating: Dating | None = None) -> None:
+        self._blocks = Blocks(broker, clock, dating or Dating(WallClock(clock)))
 
     async def page(
         self,
@@ -108,7 +110,7 @@ class Archive:
         found, start = 0, upto
         async for messages in self._backwards(stream, upto + 1, upto):
             for message in reversed(messages):
-                if message.time >= oldest:
+                if not message.expired(oldest):
                     if found == n:
                         return message.offset
                     found, start = found + 1, message.offset - 1
@@ -123,7 +125,7 @@ class Archive:
         expired = False
         async for messages in self._backwards(stream, before, upto):
             for message in reversed(messages):
-                if message.time < oldest:
+                if message.expired(oldest):
                     expired = True  # but not yet removed by the broker: as good as gone
                 elif len(taken) == limit or size <= 0:
                     return Earlier(taken[::-1], more=True, gap=False)
@@ -173,7 +175,7 @@ class _Filling:
             if not self.room or self._bytes <= 0:
                 return True
             self.end = message.offset
-            if message.time >= self.oldest:
+            if not message.expired(self.oldest):
                 self.taken.append(message)
                 self.room -= 1
                 self._bytes -= len(message.json)

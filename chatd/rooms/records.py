@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from twisted.logger import Logger
 
 from chatd.brokers.interfaces import Record, Stream
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.messages import BadRecord, Message, read_message
+from chatd.rooms.dating import Dates, Dating
 from chatd.telemetry.metrics import Metrics
 from chatd.telemetry.once import Once
 
@@ -19,26 +22,47 @@ def message_of(stream: Stream, record: Record) -> Message:
 
 
 class RecordReader:
-    """Reads the records of one room as they come; what is no message is skipped, counted, and said
+    """Reads the records of one room as they come. What is no message is skipped, counted, and said
     once of each kind: a stranger can write any number of them."""
 
     _log = Logger()
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, stream: Stream, dating: Dating, metrics: Metrics) -> None:
+        self._dating = dating
         self._metrics = metrics
         self._new = Once()
+        self.begin(stream)
 
-    def read(self, stream: Stream, record: Record) -> Message | None:
-        """The message that ``record`` is, None if it is none."""
+    def begin(self, stream: Stream) -> None:
+        """What comes next is of ``stream``, from somewhere on."""
+        self._stream = stream
+        self._dates = self._dating.dates(stream)
+
+    def read(self, batch: Sequence[Record]) -> list[Message | None]:
+        """The messages that these records are, None for those that are none."""
+        messages = [self._read(record) for record in batch]
+        return dated(messages, self._dates, self._dating.now)
+
+    def _read(self, record: Record) -> Message | None:
         try:
-            return message_of(stream, record)
+            return message_of(self._stream, record)
         except BadRecord as e:
             self._metrics.bad_records.inc()
             if self._new(str(e)):
                 self._log.warn(
                     "{room} at {offset}: skipped a record that is no message: {why}",
-                    room=stream.room,
+                    room=self._stream.room,
                     offset=record.offset,
                     why=str(e),
                 )
             return None
+
+
+def dated(messages: Sequence[Message | None], dates: Dates, now: int) -> list[Message | None]:
+    """The same, with the times that they are shown with."""
+    claims = [message.claim if message is not None else None for message in messages]
+    times = dates.resolve(claims, now)
+    return [
+        message if message is None or message.claim == time else message.at(time)
+        for message, time in zip(messages, times, strict=True)
+    ]

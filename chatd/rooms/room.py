@@ -60,7 +60,7 @@ class Room:
         #: Fires whenever something may have changed for one who waits: messages, or rights.
         self.news: Waiters[None] = Waiters()
         self.node = node
-        self._reader = RecordReader(node.metrics)
+        self._reader = RecordReader(stream, node.dating, node.metrics)
         self._gone = gone
         self._audience = Audience()
         self._publisher = Publisher(node.broker, node.clock, node.wall, node.counts, self._refresh)
@@ -103,12 +103,14 @@ class Room:
         self._truncated = False
         self.recent.clear(-1)
         self._publisher.forget()
+        self._reader.begin(self.stream)
         self._level.fire(None)  # who waits had better look again
 
     def renew(self, stream: Stream) -> None:
         """Go on with a new, empty stream: the old one vanished. Subscribers are told of a gap."""
         self.detach()
         self.stream = stream
+        self._reader.begin(stream)
         self._audience.clear()
         for subscription in self.subscriptions:
             subscription.lost(-1)
@@ -169,7 +171,7 @@ class Room:
             return
         if self._truncated:
             self._resume_after(batch[0].offset - 1)
-        messages = [m for record in batch if (m := self._read(record)) is not None]
+        messages = [message for message in self._read(batch) if message is not None]
         self.head = batch[-1].offset
         self._add(messages)
 
@@ -184,8 +186,7 @@ class Room:
         sure = WINDOW if len(history) >= TAIL else 0
         before = history[0].offset - 1 if history else end
         messages: list[Message] = []
-        for i, record in enumerate(history):
-            message = self._read(record)
+        for i, (record, message) in enumerate(zip(history, self._read(history), strict=True)):
             if i < sure:
                 before = record.offset
             elif message is not None:
@@ -197,7 +198,7 @@ class Room:
     def _add(self, messages: Sequence[Message]) -> None:
         self.recent.extend(messages)
         oldest = self.oldest()
-        fresh = [m for m in messages if m.time >= oldest]
+        fresh = [m for m in messages if not m.expired(oldest)]
         if len(fresh) < len(messages) and self.attachment is Attachment.AWAY:
             # expired while the broker was away
             self._lose(fresh[0].offset - 1 if fresh else messages[-1].offset)
@@ -217,10 +218,11 @@ class Room:
         for subscription in self._audience.clear():
             subscription.lost(upto)
 
-    def _read(self, record: Record) -> Message | None:
-        message = self._reader.read(self.stream, record)
-        repeated = self._publisher.repeats(message.key if message is not None else None)
-        return None if repeated else message
+    def _read(self, batch: Sequence[Record]) -> list[Message | None]:
+        """The messages that repeat no other; None for the rest."""
+        repeats = self._publisher.repeats
+        read = self._reader.read(batch)
+        return [None if repeats(one.key if one is not None else None) else one for one in read]
 
     # -- fan-out -----------------------------------------------------------------------------------
 

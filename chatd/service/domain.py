@@ -17,6 +17,7 @@ from chatd.presence.board import PRESENCE_LIMIT, Presence
 from chatd.presence.replication import Gossip
 from chatd.rooms.cache import RECENT_TOTAL, Budget
 from chatd.rooms.context import Node
+from chatd.rooms.dating import Dating
 from chatd.rooms.history import Archive
 from chatd.rooms.registry import Rooms
 from chatd.service.chat import Chat
@@ -65,7 +66,8 @@ def compose(
     counts = Counts(noted(metrics.false_confirms), noted(metrics.resent))
     directory = Directory(broker, clock, counts, metrics.bad_events.inc, wall)
     readiness = Readiness(directory, clock)
-    archive, budget = Archive(broker, clock), Budget(cache_bytes)
+    archive = Archive(broker, clock, Dating(wall, retention))
+    budget = Budget(cache_bytes)
     context = Node(broker, clock, wall, archive, budget, retention, metrics, counts)
     rooms = Rooms(context, directory)
     presence.show_to(rooms)

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from typing import Any
 
 import pytest
 
+from chatd.protocol.timestamps import format_time
 from tests.support.amqp_strangers import Strangers
 from tests.support.waiting import until
 
@@ -79,6 +81,29 @@ class StrangerTests(Strangers):
         self.publish("lobby", forged)
         await until(lambda: self.count("bad_events"))
         self.assertIsNone(self.node.service.chat.directory.find("forged"))
+
+    # -- times -------------------------------------------------------------------------------------
+
+    async def test_times_are_the_same_on_all_nodes_for_good(self) -> None:
+        """No timestamp, which is the default of most libraries; and clocks that are wrong."""
+        ann = await self.node.chat("ann", "hp")
+        self.publish("hp", b"first")
+        await self.say("hp", "dated")
+        now = int(time.time())
+        for text, timestamp in (("none", None), ("1970", 1000), ("ahead", now + 7200), ("zero", 0)):
+            self.publish("hp", text.encode(), timestamp=timestamp)
+        self.publish("hp", b"honest", timestamp=now)
+        live = [await ann.find("message") for _ in range(7)]
+        times = {message["text"]: message["time"] for message in live}
+        created = self.node.service.chat.directory.get("hp").stream.created
+        self.assertEqual(times["first"], format_time(created))
+        for text in ("none", "1970", "ahead", "zero"):
+            self.assertEqual(times[text], times["dated"], text)
+        self.assertEqual(times["honest"], format_time(now * 1000))
+        for _ in range(2):
+            later = await self.start()
+            answer = await later.get("/rooms/hp/messages?last=100")
+            self.assertEqual({m["text"]: m["time"] for m in answer.json["messages"]}, times)
 
     # -- presence and the directory ----------------------------------------------------------------
 

@@ -239,7 +239,7 @@ class Following:
             batch = [one for one in batch if one.offset > seen]
         if not batch:
             return
-        fresh = records(batch, self.stream, self._helper.wall.milliseconds())
+        fresh = records(batch, self.stream)
         self._seen = batch[-1].offset
         if fresh:
             self._end = fresh[-1].offset

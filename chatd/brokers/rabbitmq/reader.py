@@ -121,7 +121,7 @@ class Reading:
                 reader = _Reader(client, stream, max(0, start), stop, self._publishing)
                 gathered = await reader.run(channel)
             kept = [one for one in gathered if start <= one.offset < stop]
-            return records(kept, stream, self._now())
+            return records(kept, stream)
 
         return self._pool.run(task)
 
@@ -186,7 +186,7 @@ class _Finder(_Reader):
             # fences just before the record sought count with it: they tell that nothing is gone
             if self._first is None:
                 self._first = one.offset
-            for record in records([one], self._stream, self._now):
+            for record in records([one], self._stream):
                 if _time_of(record, self._now) >= self._time:
                     self.found = self._first
                     self._end()

@@ -38,9 +38,8 @@ def publish_properties(id: str, time: int) -> bytes:
     return b"".join([_HEAD(_FLAGS, _JSON, 2, len(message)), message, _TIME(time // 1000), _OWN])
 
 
-def records(batch: Sequence[Delivery], stream: Stream, now: int) -> list[Record]:
-    """The records of ``stream`` in a batch of its deliveries, without the fences. ``now`` is in
-    milliseconds.
+def records(batch: Sequence[Delivery], stream: Stream) -> list[Record]:
+    """The records of ``stream`` in a batch of its deliveries, without the fences.
 
     One that was published under another key came here by a ``CC`` or ``BCC`` header, for which
     RabbitMQ asks no permission (https://www.rabbitmq.com/access-control.html#topic-authorisation).
@@ -49,7 +48,7 @@ def records(batch: Sequence[Delivery], stream: Stream, now: int) -> list[Record]
     return [
         Record(one.offset, b"", _ELSEWHERE)
         if one.key != key
-        else Record(one.offset, one.body if is_own(one) else normalised(one, now))
+        else Record(one.offset, one.body if is_own(one) else normalised(one))
         for one in batch
         if one.body or not is_fence(one)
     ]
@@ -69,7 +68,7 @@ def is_fence(delivery: Delivery) -> bool:
         return False
 
 
-def normalised(delivery: Delivery, now: int) -> bytes:
+def normalised(delivery: Delivery) -> bytes:
     """The JSON body of the record that another program's message stands for.
 
     A message that cannot be read stays as it is, for the room to skip, count and log.
@@ -91,21 +90,22 @@ def normalised(delivery: Delivery, now: int) -> bytes:
         except UnicodeDecodeError:
             return delivery.body
     try:
-        return dump(_completed(body, properties, delivery.offset, now))
+        return dump(_completed(body, properties, delivery.offset))
     except (ValueError, RecursionError):
         return delivery.body
 
 
-def _completed(
-    body: dict[str, Any], properties: dict[str, Any], offset: int, now: int
-) -> dict[str, Any]:
+def _completed(body: dict[str, Any], properties: dict[str, Any], offset: int) -> dict[str, Any]:
     parts: dict[str, Any] = {
         "id": _id(properties.get("message-id"), offset),
         "user": _user(properties),
         "text": None,
-        "time": _time(properties.get("timestamp"), now),
     }
-    return parts | {name: body[name] for name in (*parts, "data") if body.get(name) is not None}
+    time = _time(properties.get("timestamp"))
+    if time is not None:
+        parts["time"] = time
+    given = (*parts, "time", "data")
+    return parts | {name: body[name] for name in given if body.get(name) is not None}
 
 
 def _id(value: object, offset: int) -> str:
@@ -125,8 +125,11 @@ def _user(properties: dict[str, Any]) -> str:
     return "amqp"
 
 
-def _time(seconds: object, now: int) -> str:
+def _time(seconds: object) -> str | None:
+    """RFC 3339 of an AMQP timestamp, None for one that cannot be written; 0 stands for none."""
+    if not isinstance(seconds, int) or not seconds:
+        return None
     try:
-        return format_time(seconds * 1000 if isinstance(seconds, int) and seconds else now)
+        return format_time(seconds * 1000)
     except (ValueError, OverflowError, OSError):
-        return format_time(now)
+        return None

@@ -1,0 +1,154 @@
+"""Times of messages: the same on every node, whatever other programs claim, from wherever reading
+begins."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatd.brokers.interfaces import Retention
+from chatd.protocol.messages import WINDOW
+from chatd.protocol.timestamps import format_time
+from chatd.rooms.dating import AHEAD, FOLLOWING, Dates
+from chatd.rooms.start_position import Last
+from tests.support.world import World
+
+DAY = 24 * 3600 * 1000
+AGE = 7 * DAY
+#: When the room was created, and now.
+CREATED, NOW = 1_800_000_000_000, 1_800_000_000_000 + 30 * DAY
+
+
+def times(*claims: int | None, now: int = NOW, created: int = CREATED) -> list[int]:
+    return Dates(created, AGE).resolve(claims, now)
+
+
+class RuleTests(SynchronousTestCase):
+    def test_without_a_time_it_is_that_of_the_nearest_before_it(self) -> None:
+        one, two = CREATED + DAY, CREATED + 2 * DAY
+        found = times(None, one, None, None, two, None)
+        self.assertEqual(found, [CREATED, one, one, one, two, two])
+
+    def test_older_than_retention(self) -> None:
+        one = NOW - DAY
+        found = times(one, 0, one - AGE - 1, one - AGE, one, created=one - 1000)
+        self.assertEqual(found, [one] * 3 + [one - AGE, one])
+        self.assertEqual(times(0, 1000), [CREATED, CREATED])
+
+    def test_ahead_of_the_one_after_it(self) -> None:
+        one = NOW - DAY
+        self.assertEqual(times(one, one + 2 * AHEAD, one + 1), [one, one, one + 1])
+        self.assertEqual(times(one, one + AHEAD // 2, one + 1), [one, one + AHEAD // 2, one + 1])
+        # a pause is no fault
+        later = one + 5 * AHEAD
+        self.assertEqual(times(one, later, later), [one, later, later])
+
+    def test_ahead_of_now(self) -> None:
+        one = NOW - DAY
+        self.assertEqual(times(one, NOW + 2 * AHEAD), [one, one])
+        self.assertEqual(times(one, NOW + 100 * DAY, NOW + 100 * DAY, one), [one] * 4)
+        self.assertEqual(times(one, NOW), [one, NOW])
+
+    def test_a_long_run_without_times(self) -> None:
+        one = NOW - DAY
+        found = times(one, *[None] * (WINDOW + 5))
+        self.assertEqual(found, [one] * (WINDOW + 1) + [CREATED] * 5)
+
+    def test_the_same_after_years(self) -> None:
+        one = NOW - DAY
+        claims = [one, None, one + 9 * AHEAD, one + 1, 0, None, one + 2]
+        self.assertEqual(times(*claims), times(*claims, now=NOW + 1000 * DAY))
+
+    @given(
+        st.lists(
+            st.none()
+            | st.integers(NOW - AHEAD // 2, NOW)
+            | st.sampled_from([0, 1, NOW + 2 * AHEAD, NOW + 900 * DAY, 2**53]),
+            min_size=1,
+            max_size=60,
+        ),
+        st.integers(0, 60),
+    )
+    def test_alike_from_wherever_reading_begins(self, claims: list[Any], start: int) -> None:
+        """Once a record has come whose time nobody doubts."""
+        claims = [NOW - AHEAD // 2, *claims]
+        whole, part = times(*claims), times(*claims[start:])
+        sure = [
+            i
+            for i, claim in enumerate(claims)
+            if i >= start and claim is not None and NOW - AHEAD // 2 <= claim <= NOW
+        ]
+        if sure and start < len(claims) and len(claims) < FOLLOWING:
+            self.assertEqual(whole[sure[0] :], part[sure[0] - start :])
+
+
+class RoomTests(SynchronousTestCase):
+    """Two nodes, and one that comes later, show the same."""
+
+    def setUp(self) -> None:
+        self.world = World(nodes=2, retention=Retention(age=7 * 24 * 3600))
+        self.created = self.world.stream().created
+
+    def store(self, id: str, time: str | None) -> None:
+        record = {"id": id, "user": "cron", "text": id, "time": time}
+        body = {name: value for name, value in record.items() if value is not None}
+        self.world.foreign("lobby", json.dumps(body).encode())
+
+    def seen(self, node: int = 0) -> list[tuple[str, str]]:
+        reader = self.world.join("lobby", f"reader{node}", Last(100), node=node)
+        return [(m["id"], m["time"]) for m in reader.messages]
+
+    def test_the_room_knows_when_it_was_created(self) -> None:
+        self.assertAlmostEqual(self.created, self.world.now, delta=1000)
+
+    def test_all_show_the_same_for_good(self) -> None:
+        live = self.world.join("lobby", "live")
+        self.store("first", None)
+        self.world.advance(100)
+        self.world.say("lobby", "hello", id="second")
+        second = self.world.now
+        self.world.advance(100)
+        self.store("third", None)
+        self.store("of-1970", format_time(1000))
+        self.store("of-2099", "2099-01-01T00:00:00.000Z")
+        self.world.advance(100)
+        self.world.say("lobby", "bye", id="last")
+        created, said = format_time(self.created), format_time(second)
+        expected = [
+            ("first", created),
+            ("second", said),
+            ("third", said),
+            ("of-1970", said),
+            ("of-2099", said),
+            ("last", format_time(self.world.now)),
+        ]
+        self.assertEqual([(m["id"], m["time"]) for m in live.messages], expected)
+        for node in (0, 1):
+            self.assertEqual(self.seen(node), expected)
+        self.world.advance(200)
+        self.world.add_site()
+        self.assertEqual(self.seen(2), expected)
+
+    def test_from_the_archive_too(self) -> None:
+        self.world.say("lobby", "hello", id="dated")
+        said = format_time(self.world.now)
+        self.world.advance(100)
+        for n in range(900):
+            self.store(f"n{n}", None)
+        self.world.say("lobby", "x" * 10, id="end")
+        for _ in range(700):
+            self.store(f"m{_}", None)
+        reader = self.world.join("lobby", "reader", Last(1000))
+        old = [m["time"] for m in reader.messages if m["id"].startswith("n")]
+        self.assertGreater(len(old), 200)
+        self.assertEqual(set(old), {said})
+
+    def test_what_has_no_time_does_not_expire_by_that_of_another(self) -> None:
+        self.world.say("lobby", "hello")
+        self.world.advance(8 * 24 * 3600)
+        self.store("news", None)
+        self.assertEqual([id for id, _ in self.seen()][-1:], ["news"])
