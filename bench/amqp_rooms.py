@@ -24,6 +24,7 @@ from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
 from chatd.access.identity import Identity
+from chatd.amqp.client import Client
 from chatd.protocol.errors import ChatError
 from chatd.protocol.messages import Message
 from chatd.rooms.interfaces import IEncoding, ISubscriber
@@ -36,6 +37,8 @@ from tests.support.rabbit import Node
 from tests.support.waiting import until
 
 PATIENCE = 600.0
+#: Seconds for which an idle node is watched.
+IDLE = 20.0
 
 
 @implementer(IEncoding)
@@ -96,8 +99,8 @@ class Watch:
 
 
 async def each(work: Iterable[Any]) -> None:
-    """Do all of ``work``, some hundred at a time."""
-    tokens = defer.DeferredSemaphore(500)
+    """Do all of ``work``, a hundred at a time."""
+    tokens = defer.DeferredSemaphore(100)
     await defer.gatherResults(
         [tokens.run(defer.Deferred.fromCoroutine, one) for one in work], consumeErrors=True
     )
@@ -108,6 +111,21 @@ async def join(chat: Chat, member: Member, room: str) -> None:
     joined = await session.join(room, Now())
     assert joined is not None
     joined.subscription.resume()
+
+
+async def idle(reactor: Any, watch: Watch) -> None:
+    """Prints what a node asks of RabbitMQ while nothing is said."""
+    written: list[int] = []
+    send = Client.send
+
+    def counted(client: Client, data: bytes) -> None:
+        written.append(len(data))
+        send(client, data)
+
+    Client.send = counted  # type: ignore[method-assign,assignment]
+    await task.deferLater(reactor, IDLE)
+    Client.send = send  # type: ignore[method-assign,assignment]
+    watch.tell(f"idle, {len(written) / IDLE:.0f} writes/s, {sum(written) / IDLE / 1000:.1f} KB/s")
 
 
 async def bench(reactor: Any, node: Node, number: int) -> None:
@@ -133,6 +151,7 @@ async def bench(reactor: Any, node: Node, number: int) -> None:
         f"RabbitMQ: {memory(node.process.pid):.0f} MB, {descriptors(node)} descriptors;"
         f" this process: {memory('self'):.0f} MB"
     )
+    await idle(reactor, watch)
     await each(publish(chat, "ann", room, "before") for room in rooms)
     watch.tell("a message in each")
     await deferToThread(node.stop)

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.rabbitmq
 FAULTS = int(os.environ.get("CHATD_TEST_FAULTS", "0"))
 
 
+@pytest.mark.timeout(300 + 120 * FAULTS)
 class ReadingOnlyTests(TestCase):
     timeout = 300 + 120 * FAULTS
 
