@@ -124,7 +124,7 @@ async def idle(reactor: Any, watch: Watch) -> None:
 
     Client.send = counted  # type: ignore[method-assign,assignment]
     await task.deferLater(reactor, IDLE)
-    Client.send = send  # type: ignore[method-assign,assignment]
+    Client.send = send  # type: ignore[method-assign]
     watch.tell(f"idle, {len(written) / IDLE:.0f} writes/s, {sum(written) / IDLE / 1000:.1f} KB/s")
 
 
