@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
@@ -36,6 +36,7 @@ class ChannelPool:
         self._turns = DeferredSemaphore(size)
         self._client: Client | None = None
         self._free: list[Channel] = []
+        self._running: dict[Deferred[Any], None] = {}
 
     def connected(self, client: Client) -> None:
         """There is a new connection."""
@@ -43,15 +44,26 @@ class ChannelPool:
         self._free = []
 
     def lost(self) -> None:
-        """There is none; tasks under way fail by themselves."""
+        """There is none: what is under way would wait in vain."""
         self._client = None
         self._free = []
+        for task in list(self._running):
+            task.cancel()
 
     def run(self, task: Callable[[Client, Channel], Awaitable[T]]) -> Deferred[T]:
         """Run ``task`` with a channel of its own; fails with `Unavailable` if the broker is away,
         too many wait, or it takes too long, else with what ``task`` raises."""
-        done = Deferred.fromCoroutine(self._run(task))
-        return done.addTimeout(PATIENCE, self._clock, _too_late)
+        running = Deferred.fromCoroutine(self._run(task))
+        done: Deferred[T] = running.addTimeout(PATIENCE, self._clock, _too_late)
+        if not done.called:
+            self._running[done] = None
+        return done.addBoth(self._ended, done)
+
+    def _ended(self, result: T | Failure, done: Deferred[T]) -> T | Failure:
+        self._running.pop(done, None)
+        if isinstance(result, Failure) and result.check(CancelledError):
+            raise Unavailable("the connection to RabbitMQ was lost")
+        return result
 
     async def _run(self, task: Callable[[Client, Channel], Awaitable[T]]) -> T:
         if self._client is None:
