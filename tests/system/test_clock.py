@@ -140,7 +140,7 @@ class ForwardTests(SetTests):
     timeout = 220
 
     async def test_what_waits_goes_on_and_nothing_is_wiped(self) -> None:
-        daemon = await self.serve("--retain=10m")
+        daemon = await self.serve("--retain=10m", "--rate=10000/s")
         for n in range(600):  # more than memory holds
             await self.publish(f"{n}", f"ann{n % 100}")
         self.time.set(HOUR)

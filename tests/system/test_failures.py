@@ -122,7 +122,7 @@ class Nodes:
             test.assertIs(reader.closed, None)
         for writer in self.writers:
             test.assertIs(writer.talker.closed, None)
-        start = one.frames[1]["cursor"]
+        start = (one.first("joined") or {})["cursor"]
         for daemon in self.daemons:
             test.assertEqual(await deferToThread(self._stored, daemon, start), one.heard)
             test.assertNotIn("Traceback", daemon.log())
