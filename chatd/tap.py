@@ -41,16 +41,16 @@ from chatd.service.reload import Reloader
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.clock import NodeClock
 from chatd.timing.steady import steady
-from chatd.timing.timer_wheel import Deadlines
+from chatd.timing.timer_wheel import TimerWheel
 from chatd.timing.wall import WallClock
 from chatd.transports.http import messages, pages, probes, rooms
 from chatd.transports.http.poll_presence import Pollers
 from chatd.transports.http.router import Api
 from chatd.transports.http.site import LimitedSite
-from chatd.transports.http.sse import Streams
+from chatd.transports.http.sse import EventStreams
 from chatd.transports.http.upgrade import upgrade
 from chatd.transports.setup.protocol import SetupFactory
-from chatd.transports.websocket.connection import Factory
+from chatd.transports.websocket.connection import WebSocketFactory
 from chatd.transports.websocket.dialects import dialect
 
 
@@ -76,7 +76,7 @@ class ChatService(MultiService):
         self._config = config
         clock = NodeClock(reactor)
         self._wall = wall = WallClock(clock, time_of_day)
-        deadlines = Deadlines(clock)
+        deadlines = TimerWheel(clock)
         self.metrics = metrics = Metrics()
         self.door = door = make_door(config, clock, wall, deadlines)
         certificates = Certificates()
@@ -91,14 +91,14 @@ class ChatService(MultiService):
 
         administration = Administration(domain.directory, config.max_rooms, door.check_room_rate)
         probe = probes.Probes(metrics, lambda: self.ready)
-        self.websockets = Factory(reactor, chat, door, metrics, dialect, config.max_frame)
-        self.streams = Streams(chat, metrics)
+        self.websockets = WebSocketFactory(reactor, chat, door, metrics, dialect, config.max_frame)
+        self.streams = EventStreams(chat, metrics)
         self.pollers = Pollers(chat, deadlines, connections(config))
         routes = [
             upgrade(self.websockets),
             *messages.routes(chat, self.pollers),
             *self.streams.routes(),
-            *rooms.Rooms(chat, administration).routes(),
+            *rooms.RoomRoutes(chat, administration).routes(),
             *probe.routes(),
             # last: routes are tried in turn, and these are asked for least
             *pages.routes(pages.Offer(config.rooms, config.auth, config.max_text)),

@@ -10,14 +10,14 @@ from twisted.internet.interfaces import IReactorTime
 
 from chatd.access.identity import Identity
 from chatd.access.limits import Connections, network_of
-from chatd.access.origins import Gate
+from chatd.access.origins import OriginPolicy
 from chatd.access.rate_limit import Buckets, Rate
 from chatd.access.rights import Rights
 from chatd.access.standing import Standing
-from chatd.access.turns import Turns
+from chatd.access.turns import FairQueue
 from chatd.access.unread import Unread
 from chatd.protocol.errors import ChatError
-from chatd.timing.timer_wheel import Deadlines
+from chatd.timing.timer_wheel import TimerWheel
 
 #: How much more than one user all users of one address may publish in open mode, where users cost
 #: nothing to invent.
@@ -25,20 +25,20 @@ PER_ADDRESS = 2
 
 
 @define(eq=False)
-class Door:
+class Admission:
     """What every transport asks of the access rules."""
 
     #: Monotonic: rates and waits.
     clock: IReactorTime
-    gate: Gate
+    gate: OriginPolicy
     rights: Rights
     connections: Connections
     #: All that is open on the HTTP and WebSocket ports, whether it has asked for anything or not.
     sockets: Connections
     #: Requests in hand, each of which may hold an answer that its client does not take.
     requests: Connections
-    deadlines: Deadlines
-    turns: Turns
+    deadlines: TimerWheel
+    turns: FairQueue
     unread: Unread
     #: Publishes of one connection or user, and rooms made from one address.
     rate: Rate

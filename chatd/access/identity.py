@@ -6,7 +6,7 @@ from attrs import field, frozen
 
 
 @frozen
-class Proof:
+class TokenProof:
     """What a token was verified with: enough to tell later, without the token, whether the keys
     that there are then would verify it."""
 
@@ -28,7 +28,7 @@ class Identity:
     rooms: tuple[str, ...] | None = None
     admin: bool = False
     expires: float | None = None
-    proof: Proof | None = field(default=None, eq=False)
+    proof: TokenProof | None = field(default=None, eq=False)
 
     def names(self, room: str) -> bool:
         """Whether the token's ``rooms`` claim names ``room``, in full or by a prefix."""

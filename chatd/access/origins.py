@@ -106,7 +106,7 @@ def normalise_origin(value: str) -> str:
 
 
 @define
-class Gate:
+class OriginPolicy:
     """Decides, for every HTTP request and WebSocket handshake, whether it is heard at all.
 
     ``origins`` are those of ``--origin``, or ``*``. ``hosts`` are those of ``--host`` (``*`` for

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from chatd.access.identity import Identity
 from chatd.access.rights import EXPIRED, Rights
 from chatd.protocol.errors import ChatError
-from chatd.timing.timer_wheel import Deadlines
+from chatd.timing.timer_wheel import TimerWheel
 from chatd.timing.wall import Alarm
 
 #: How many are ended in one turn of the reactor when a key is withdrawn.
@@ -46,7 +46,7 @@ class Standing:
 
     rights: Rights
     clock: IReactorTime
-    deadlines: Deadlines
+    deadlines: TimerWheel
     _held: dict[Held, None] = field(factory=dict, init=False)
 
     def __len__(self) -> int:

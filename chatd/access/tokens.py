@@ -17,7 +17,7 @@ from joserfc.jwk import OctKey
 from joserfc.jwt import JWTClaimsRegistry
 from joserfc.util import urlsafe_b64decode
 
-from chatd.access.identity import Identity, Proof
+from chatd.access.identity import Identity, TokenProof
 from chatd.access.jwk import GOOD_SECRET_BYTES, KeySet, Verifier, load_keys, read_secret
 from chatd.errors import StartError
 from chatd.protocol.errors import ChatError, Code
@@ -140,9 +140,9 @@ class TokenKeys:
         alg, kid = _alg_and_kid(token)
         claims, key = _verified(token, self._candidates(alg, kid))
         self._check_registered(claims, now)
-        return _identity(claims, Proof(alg, kid, key.thumbprint))
+        return _identity(claims, TokenProof(alg, kid, key.thumbprint))
 
-    def still_verifies(self, proof: Proof) -> bool:
+    def still_verifies(self, proof: TokenProof) -> bool:
         """Whether the keys that there are now verify the token that ``proof`` is of."""
         fit = self._fit(proof.alg, proof.kid)
         return any(key.thumbprint == proof.thumbprint for key in fit)
@@ -237,7 +237,7 @@ def _room_entry(entry: object) -> str:
     return name + entry[len(prefix) :]
 
 
-def _identity(claims: dict[str, Any], proof: Proof) -> Identity:
+def _identity(claims: dict[str, Any], proof: TokenProof) -> Identity:
     """Who the token is of, by claims of which the registered ones were checked."""
     try:
         user = user_name(claims["sub"])

@@ -44,17 +44,17 @@ class _Lane:
     """The connections of one address that stand in line."""
 
     bucket: Bucket
-    waiting: deque[Place] = field(factory=deque)
+    waiting: deque[QueuePlace] = field(factory=deque)
     #: It is ready, being served, or over its allowance: it will be looked at again.
     known: bool = False
 
 
 @define(eq=False)
-class Place:
+class QueuePlace:
     """One connection's place in line. ``go`` is called when it may do one piece of work, for which
     it asks by `take` again; ``give_up`` when it has been over its allowance for too long."""
 
-    _turns: Turns
+    _turns: FairQueue
     _key: tuple[str, str]
     go: Callable[[], None]
     give_up: Callable[[], None]
@@ -101,7 +101,7 @@ def _nothing() -> None:
 
 
 @define(eq=False)
-class Turns:
+class FairQueue:
     """The line of one node. ``timer`` measures work, in seconds."""
 
     clock: IReactorTime
@@ -112,9 +112,11 @@ class Turns:
     _ready: deque[_Lane] = field(factory=deque, init=False)
     _pumping: IDelayedCall | None = field(default=None, init=False)
 
-    def place(self, address: str, go: Callable[[], None], give_up: Callable[[], None]) -> Place:
+    def place(
+        self, address: str, go: Callable[[], None], give_up: Callable[[], None]
+    ) -> QueuePlace:
         """A place for a connection from ``address``."""
-        return Place(self, _key(address), go, give_up)
+        return QueuePlace(self, _key(address), go, give_up)
 
     def _lane(self, key: tuple[str, str]) -> _Lane:
         lane = self._lanes.pop(key, None)
@@ -127,14 +129,14 @@ class Turns:
                 del self._lanes[oldest]
         return lane
 
-    def _unhindered(self, place: Place) -> bool:
+    def _unhindered(self, place: QueuePlace) -> bool:
         """Whether ``place`` need not stand in line: nobody does, and its allowance is not used."""
         if self._ready:
             return False
         lane = self._lane(place._key)
         return not lane.waiting and lane.bucket.take(self.clock.seconds()) == 0.0
 
-    def _queue(self, place: Place) -> None:
+    def _queue(self, place: QueuePlace) -> None:
         lane = self._lane(place._key)
         place.queued = True
         lane.waiting.append(place)

@@ -24,11 +24,11 @@ from txamqp.protocol import AMQClient
 from chatd.amqp import deliveries
 from chatd.amqp.channel import Channel, Reason, reason_of
 from chatd.amqp.codec import ProtocolError, decode_method, decode_properties, encode_method
-from chatd.amqp.confirms import Publisher
+from chatd.amqp.confirms import ConfirmChannel
 from chatd.amqp.delegate import Delegate
 from chatd.amqp.deliveries import Consumer, Deliveries, Delivery
 from chatd.amqp.frames import FRAME_MAX, FrameReader
-from chatd.amqp.pulse import Congestion, Pulse
+from chatd.amqp.pulse import Congestion, Heartbeats
 from chatd.amqp.spec import SPEC
 
 
@@ -54,7 +54,7 @@ class Client(AMQClient):
         super().__init__(Delegate(), vhost, SPEC, heartbeat=0, clock=clock)
         self.properties = properties
         self.blocked: str | None = None
-        self.publishers: dict[int, Publisher] = {}
+        self.publishers: dict[int, ConfirmChannel] = {}
         self.deliveries = Deliveries(self.send)
         self.frame_max = FRAME_MAX
         self.channel_max = 0
@@ -68,7 +68,9 @@ class Client(AMQClient):
         self._returned: dict[int, Message] = {}
         self._missing: dict[int, int] = {}
         self._ended: Reason | None = None
-        self._pulse = Pulse(clock, self.send, lambda: self.fail("the broker has fallen silent"))
+        self._pulse = Heartbeats(
+            clock, self.send, lambda: self.fail("the broker has fallen silent")
+        )
 
     # -- what others call --------------------------------------------------------------------------
 
@@ -110,16 +112,18 @@ class Client(AMQClient):
         limit: int = 10_000,
         timeout: float = 10.0,
         closed: Callable[[Reason], None] | None = None,
-    ) -> Publisher:
+    ) -> ConfirmChannel:
         """A new channel in confirm mode; ``closed`` is called if the server closes it."""
         channel = await self.open_channel()
         channel.on_close = closed
         await channel.confirm_select()
-        publisher = Publisher(self.clock, channel.id, self.send, self.frame_max, limit, timeout)
+        publisher = ConfirmChannel(
+            self.clock, channel.id, self.send, self.frame_max, limit, timeout
+        )
         self.publishers[channel.id] = publisher
         return publisher
 
-    async def close_publisher(self, publisher: Publisher) -> None:
+    async def close_publisher(self, publisher: ConfirmChannel) -> None:
         """Close a publisher's channel: what waits there for a confirm fails at once, and when this
         returns the broker takes nothing from it any more."""
         publisher.close("the channel was given up")

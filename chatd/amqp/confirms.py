@@ -70,7 +70,7 @@ class _Unconfirmed:
     returned: bool = False
 
 
-class Publisher:
+class ConfirmChannel:
     """A channel in confirm mode. Bounded: ``limit`` publishes or `MOST_BYTES` of bodies without
     confirm, ``timeout`` seconds each.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from chatd.amqp.codec import ProtocolError
-from chatd.amqp.confirms import Publisher
+from chatd.amqp.confirms import ConfirmChannel
 from chatd.amqp.deliveries import (
     CONTENT_HEAD,
     DELIVER,
@@ -36,7 +36,7 @@ class FrameReader:
     def __init__(
         self,
         deliveries: Deliveries,
-        publishers: Mapping[int, Publisher],
+        publishers: Mapping[int, ConfirmChannel],
         other: Callable[[int, int, bytes], None],
     ) -> None:
         self.stopped = False

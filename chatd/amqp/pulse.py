@@ -11,7 +11,7 @@ from zope.interface import implementer
 HEARTBEAT = b"\x08\0\0\0\0\0\0\xce"
 
 
-class Pulse:
+class Heartbeats:
     """Heartbeats both ways (https://www.rabbitmq.com/heartbeats.html), at the price of one timer,
     where txAMQP stops and starts two for every frame.
 

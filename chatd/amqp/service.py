@@ -55,7 +55,7 @@ class _Endpoint:
     """Tries the next of the broker's hosts at each attempt, and is connected once the handshake is
     done: `ClientService` knows no connection that is lost before it is ready."""
 
-    def __init__(self, connection: Connection, reactor: Any, url: BrokerURL) -> None:
+    def __init__(self, connection: BrokerConnection, reactor: Any, url: BrokerURL) -> None:
         self._connection = connection
         self._endpoints = [
             wrapClientTLS(tls_options(url, host.name), endpoint) if url.tls else endpoint
@@ -82,7 +82,7 @@ def _left_anyway(failure: Failure) -> None:
     failure.trap(Closed, TimeoutError)
 
 
-class Connection(MultiService):
+class BrokerConnection(MultiService):
     """Keeps one connection to the broker for as long as it runs.
 
     ``opened`` is awaited with the `Client` after each handshake, and must finish before the
@@ -125,7 +125,7 @@ class Connection(MultiService):
         """Say goodbye to the broker, within a second, and stop. May be called twice."""
         if not self.running:
             return succeed(None)
-        return self._goodbye().addCallback(lambda _: super(Connection, self).stopService())
+        return self._goodbye().addCallback(lambda _: super(BrokerConnection, self).stopService())
 
     def _goodbye(self) -> Deferred[Any]:
         client, self.client = self.client, None

@@ -8,29 +8,31 @@ import stat
 from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
 
-from chatd.access.admission import Door
+from chatd.access.admission import Admission
 from chatd.access.limits import Connections, sockets_for
-from chatd.access.origins import Gate
+from chatd.access.origins import OriginPolicy
 from chatd.access.rate_limit import Rate
 from chatd.access.rights import Rights
 from chatd.access.tokens import Secret, TokenKeys
-from chatd.access.turns import Turns, allowance
+from chatd.access.turns import FairQueue, allowance
 from chatd.access.unread import Unread
 from chatd.config.settings import Config, is_loopback_only
 from chatd.net.descriptions import Description
-from chatd.timing.timer_wheel import Deadlines
+from chatd.timing.timer_wheel import TimerWheel
 from chatd.timing.wall import WallClock
 
 
-def make_door(config: Config, clock: IReactorTime, wall: WallClock, deadlines: Deadlines) -> Door:
+def make_door(
+    config: Config, clock: IReactorTime, wall: WallClock, deadlines: TimerWheel
+) -> Admission:
     """The door that ``config`` describes. `StartError` for a key or secret that is none."""
     tokens = None
     if config.token_key is not None:
         tokens = TokenKeys.load(config.token_key, config.audiences, config.issuers)
     rate = Rate(config.rate)
-    return Door(
+    return Admission(
         clock,
-        Gate(
+        OriginPolicy(
             origins=config.origins,
             hosts=config.hosts,
             loopback_only=is_loopback_only(config),
@@ -48,18 +50,18 @@ def make_door(config: Config, clock: IReactorTime, wall: WallClock, deadlines: D
         sockets_for(config.max_connections, config.max_connections_per_address),
         sockets_for(config.max_connections, config.max_connections_per_address),
         deadlines,
-        Turns(clock, allowance(rate)),
+        FairQueue(clock, allowance(rate)),
         Unread(config.max_unread),
         rate,
         Rate(config.room_rate, what="new rooms"),
     )
 
 
-def metrics_door(config: Config, door: Door) -> Door:
+def metrics_door(config: Config, door: Admission) -> Admission:
     """The door of the port for the metrics: whoever reaches it may read them, so only a name in
     somebody's DNS must not lead there."""
     loopback = all(Description.parse(text).loopback for text in config.metrics)
-    return evolve(door, gate=Gate(hosts=config.hosts, loopback_only=loopback))
+    return evolve(door, gate=OriginPolicy(hosts=config.hosts, loopback_only=loopback))
 
 
 def connections(config: Config) -> Connections:
@@ -75,7 +77,7 @@ def _secret(path: str | None, option: str) -> Secret | None:
 GOOD_SECRET_BYTES = 16
 
 
-def warnings(config: Config, door: Door) -> list[str]:
+def warnings(config: Config, door: Admission) -> list[str]:
     """What an operator should know of these settings, a line each."""
     found = []
     tokens = door.rights.tokens

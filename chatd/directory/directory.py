@@ -29,14 +29,14 @@ from chatd.brokers.interfaces import (
 from chatd.brokers.read_back import UNCOUNTED, Counts, ReadBack
 from chatd.directory.leftovers import Leftovers
 from chatd.directory.lives import Lives
-from chatd.directory.projection import PROBE, Catalogue, Change, Entry, What
+from chatd.directory.projection import PROBE, ChangeKind, DirectoryChange, Projection, RoomEntry
 from chatd.directory.refusal import unavailable
 from chatd.directory.restoration import Restoration
 from chatd.directory.watchers import Watchers
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.json import dump, load_object
 from chatd.telemetry.once import Once
-from chatd.timing.singleflight import Shared, Waiters
+from chatd.timing.singleflight import SingleFlight, Waiters
 from chatd.timing.wall import WallClock
 
 #: Seconds until a change that was appended must have come back.
@@ -72,14 +72,14 @@ class Directory:
         self._broker = broker
         self._clock = clock
         self._wall = wall or WallClock(clock)
-        self._catalogue = Catalogue()
+        self._catalogue = Projection()
         self._skipped = skipped
         self._new = Once()
         #: Told of each change at the fold.
         self.watchers = Watchers()
         self._read_back: ReadBack[str, bool] = ReadBack(broker, clock, counts, self._refresh)
         self._loading: Waiters[None] = Waiters()
-        self._creating: Shared[str, bool] = Shared()
+        self._creating: SingleFlight[str, bool] = SingleFlight()
         self._leftovers = Leftovers(broker, clock)
         self._lives = Lives(broker, self._leftovers, self.find)
         self._refreshing = False
@@ -126,7 +126,7 @@ class Directory:
             self._loading.fire(None)
         return waiter
 
-    def get(self, name: str) -> Entry:
+    def get(self, name: str) -> RoomEntry:
         """The room called ``name``, a name in NFC; `ChatError` unknown_room if there is none."""
         if not self.loaded:
             raise unavailable()
@@ -137,11 +137,11 @@ class Directory:
             )
         return entry
 
-    def find(self, name: str) -> Entry | None:
+    def find(self, name: str) -> RoomEntry | None:
         """The room called ``name``, if this node knows of one."""
         return self._catalogue.rooms.get(name)
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[RoomEntry]:
         return iter(self._catalogue.rooms.values())
 
     def __len__(self) -> int:
@@ -171,7 +171,7 @@ class Directory:
         stream = Stream(event["room"], event["epoch"])
         return await self._lives.begin(stream, lambda: self._change(event))
 
-    async def ensure(self, entry: Entry) -> None:
+    async def ensure(self, entry: RoomEntry) -> None:
         """Make sure that the room's stream exists and is bound; `ChatError` unavailable."""
         await self._lives.ensure(entry)
 
@@ -236,7 +236,7 @@ class Directory:
         except NoSuchStream:
             raise unavailable(NotStored("it is gone")).about(event.get("room")) from None
 
-    def _announce(self, event: str, entry: Entry, more: dict[str, Any]) -> None:
+    def _announce(self, event: str, entry: RoomEntry, more: dict[str, Any]) -> None:
         body = {"event": event, "room": entry.name, **more}
         self._broker.announce(event, entry.name, dump(body))
 
@@ -268,7 +268,7 @@ class Directory:
             self.on_probe(str(event.get("node")))
         for change in changes:
             # the old stream of a renewed room is gone; if it is not, nobody asked to delete it
-            if change.what is What.DELETED:
+            if change.what is ChangeKind.DELETED:
                 self._leftovers.add(change.old)
             self.watchers.tell(change)
         return bool(changes)
@@ -313,7 +313,7 @@ class Directory:
         self._leftovers.hold()
         self._read_back.lost()
         self._levelled(False)
-        lost, self._catalogue = self._catalogue, Catalogue()
+        lost, self._catalogue = self._catalogue, Projection()
         for entry in lost.rooms.values():
-            self.watchers.tell(Change(What.DELETED, entry, entry.stream))
+            self.watchers.tell(DirectoryChange(ChangeKind.DELETED, entry, entry.stream))
         self._open()

@@ -8,10 +8,10 @@ from attrs import define, field
 
 from chatd.brokers.interfaces import IBroker, Stream, Unavailable
 from chatd.directory.leftovers import Leftovers
-from chatd.directory.projection import Entry
+from chatd.directory.projection import RoomEntry
 from chatd.directory.refusal import unavailable
 from chatd.protocol.errors import ChatError
-from chatd.timing.singleflight import Shared
+from chatd.timing.singleflight import SingleFlight
 
 
 @define(eq=False)
@@ -20,8 +20,8 @@ class Lives:
 
     broker: IBroker
     leftovers: Leftovers
-    find: Callable[[str], Entry | None]
-    _making: Shared[Stream, None] = field(factory=Shared, init=False)
+    find: Callable[[str], RoomEntry | None]
+    _making: SingleFlight[Stream, None] = field(factory=SingleFlight, init=False)
 
     async def begin(self, stream: Stream, append: Callable[[], Awaitable[bool]]) -> bool:
         """Make ``stream``, then ``append`` the event that gives it to its room; whether the event
@@ -43,7 +43,7 @@ class Lives:
             self.leftovers.add(stream)  # somebody else was first
         return changed
 
-    async def ensure(self, entry: Entry) -> None:
+    async def ensure(self, entry: RoomEntry) -> None:
         """Make sure that the room's stream exists and is bound; `ChatError` unavailable."""
         if not entry.made:
             try:
@@ -52,7 +52,7 @@ class Lives:
             except Unavailable as e:
                 raise unavailable(e).about(entry.name) from None
 
-    async def _make(self, entry: Entry) -> None:
+    async def _make(self, entry: RoomEntry) -> None:
         stream = entry.stream
         await self.broker.create(stream)
         if entry.stream == stream:

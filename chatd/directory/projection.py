@@ -22,7 +22,7 @@ EVENTS = 1000
 
 
 @define(eq=False)
-class Entry:
+class RoomEntry:
     """One room, as the directory knows it."""
 
     stream: Stream
@@ -36,7 +36,7 @@ class Entry:
         return self.stream.room
 
 
-class What(Enum):
+class ChangeKind(Enum):
     """What an event did."""
 
     CREATED = auto()
@@ -52,11 +52,11 @@ class What(Enum):
 
 
 @frozen
-class Change:
+class DirectoryChange:
     """An event's effect on ``entry``; ``old`` is the stream it had before."""
 
-    what: What
-    entry: Entry
+    what: ChangeKind
+    entry: RoomEntry
     old: Stream
 
 
@@ -64,13 +64,13 @@ class Change:
 RESTORE = "restore"
 
 
-class Catalogue:
+class Projection:
     """Rooms by name."""
 
     def __init__(self) -> None:
-        self.rooms: dict[str, Entry] = {}
+        self.rooms: dict[str, RoomEntry] = {}
         self._events: OrderedDict[str, None] = OrderedDict()
-        self._folds: dict[str, Callable[[str, dict[str, Any]], Change | None]] = {
+        self._folds: dict[str, Callable[[str, dict[str, Any]], DirectoryChange | None]] = {
             "create": self._create,
             "delete": self._delete,
             "renew": self._renew,
@@ -79,7 +79,7 @@ class Catalogue:
             "remove_member": self._remove_member,
         }
 
-    def apply(self, event: dict[str, Any]) -> list[Change]:
+    def apply(self, event: dict[str, Any]) -> list[DirectoryChange]:
         """Fold one event; none if it changes nothing, for instance because another was first, or
         because it is the same event once more: what a broker seems to have lost is sent again.
 
@@ -94,7 +94,7 @@ class Catalogue:
         change = fold(name, event) if fold is not None else None
         return [change] if change is not None else []
 
-    def _restore(self, life: str) -> list[Change]:
+    def _restore(self, life: str) -> list[DirectoryChange]:
         """Every room begins another life, with what is in its stream."""
         changes = []
         for entry in self.rooms.values():
@@ -102,7 +102,7 @@ class Catalogue:
             # other in each room, and the same on every node
             new = sha256(f"{life} {old.life}".encode()).hexdigest()[:12]
             entry.stream = evolve(old, restored=new)
-            changes.append(Change(What.RESTORED, entry, old))
+            changes.append(DirectoryChange(ChangeKind.RESTORED, entry, old))
         return changes
 
     def _repeats(self, key: object) -> bool:
@@ -115,50 +115,52 @@ class Catalogue:
             self._events.popitem(last=False)
         return False
 
-    def _create(self, name: str, event: dict[str, Any]) -> Change | None:
+    def _create(self, name: str, event: dict[str, Any]) -> DirectoryChange | None:
         if name in self.rooms:
             return None
-        entry = Entry(_stream(name, event), event.get("private") is True)
+        entry = RoomEntry(_stream(name, event), event.get("private") is True)
         self.rooms[name] = entry
-        return Change(What.CREATED, entry, entry.stream)
+        return DirectoryChange(ChangeKind.CREATED, entry, entry.stream)
 
-    def _delete(self, name: str, event: dict[str, Any]) -> Change | None:
+    def _delete(self, name: str, event: dict[str, Any]) -> DirectoryChange | None:
         entry = self.rooms.get(name)
         if entry is None or entry.stream.epoch != event["epoch"]:
             return None
         del self.rooms[name]
-        return Change(What.DELETED, entry, entry.stream)
+        return DirectoryChange(ChangeKind.DELETED, entry, entry.stream)
 
-    def _renew(self, name: str, event: dict[str, Any]) -> Change | None:
+    def _renew(self, name: str, event: dict[str, Any]) -> DirectoryChange | None:
         entry = self.rooms.get(name)
         if entry is None or entry.stream.epoch != event["old"]:
             return None
         old, entry.stream, entry.made = entry.stream, _stream(name, event), False
-        return Change(What.RENEWED, entry, old)
+        return DirectoryChange(ChangeKind.RENEWED, entry, old)
 
-    def _private(self, name: str, event: dict[str, Any]) -> Change | None:
+    def _private(self, name: str, event: dict[str, Any]) -> DirectoryChange | None:
         entry = self.rooms.get(name)
         private = event["private"] is True
         if entry is None or entry.private == private:
             return None
         entry.private = private
-        return Change(What.RESTRICTED if private else What.GRANTED, entry, entry.stream)
+        return DirectoryChange(
+            ChangeKind.RESTRICTED if private else ChangeKind.GRANTED, entry, entry.stream
+        )
 
-    def _add_member(self, name: str, event: dict[str, Any]) -> Change | None:
+    def _add_member(self, name: str, event: dict[str, Any]) -> DirectoryChange | None:
         entry = self.rooms.get(name)
         user = user_name(event["user"])
         if entry is None or user in entry.members:
             return None
         entry.members.add(user)
-        return Change(What.GRANTED, entry, entry.stream)
+        return DirectoryChange(ChangeKind.GRANTED, entry, entry.stream)
 
-    def _remove_member(self, name: str, event: dict[str, Any]) -> Change | None:
+    def _remove_member(self, name: str, event: dict[str, Any]) -> DirectoryChange | None:
         entry = self.rooms.get(name)
         user = user_name(event["user"])
         if entry is None or user not in entry.members:
             return None
         entry.members.remove(user)
-        return Change(What.RESTRICTED, entry, entry.stream)
+        return DirectoryChange(ChangeKind.RESTRICTED, entry, entry.stream)
 
 
 def _stream(name: str, event: dict[str, Any]) -> Stream:

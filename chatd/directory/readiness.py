@@ -29,7 +29,7 @@ FRESH, FRESHEST = 10.0, 600.0
 AGAIN, SLOWEST = 1.0, 30.0
 
 
-class Proof(Enum):
+class ProbeState(Enum):
     """What is known."""
 
     #: Nothing since the directory was, or became, unreadable.
@@ -46,7 +46,7 @@ class Readiness:
     _log = Logger()
 
     def __init__(self, directory: Directory, clock: IReactorTime) -> None:
-        self.proof = Proof.NONE
+        self.proof = ProbeState.NONE
         self._directory = directory
         self._clock = clock
         self._fresh = FRESH
@@ -66,19 +66,19 @@ class Readiness:
     def ready(self) -> bool:
         """Whether the directory is at its end and its newest probe came back. An old proof is
         renewed, and meanwhile believed."""
-        if self.proof is Proof.GIVEN and self._clock.seconds() - self._given >= self._fresh:
+        if self.proof is ProbeState.GIVEN and self._clock.seconds() - self._given >= self._fresh:
             self._fresh = min(FRESHEST, 2 * self._fresh)
             self._probe()
-        return self._directory.level and self.proof is Proof.GIVEN
+        return self._directory.level and self.proof is ProbeState.GIVEN
 
     def doubt(self) -> None:
         """Something that was sent to the broker did not come back: prove it anew."""
-        if self.proof is Proof.GIVEN:
+        if self.proof is ProbeState.GIVEN:
             self._fresh = FRESH
             self._probe()
 
     def _levelled(self, level: bool) -> None:
-        self.proof = Proof.NONE
+        self.proof = ProbeState.NONE
         self._fresh, self._again = FRESH, AGAIN
         if level:
             self._probe()
@@ -98,7 +98,7 @@ class Readiness:
 
     def _proved(self, _: object) -> None:
         self._probing = False
-        self.proof, self._given, self._again = Proof.GIVEN, self._clock.seconds(), AGAIN
+        self.proof, self._given, self._again = ProbeState.GIVEN, self._clock.seconds(), AGAIN
         self._once_more()
 
     def _failed(self, failure: Failure) -> None:
@@ -106,9 +106,9 @@ class Readiness:
         error = failure.value
         if not isinstance(error, ChatError):
             self._log.failure("Probing the directory failed", failure)
-        elif self.proof is not Proof.FAILED:
+        elif self.proof is not ProbeState.FAILED:
             self._log.warn("The directory cannot be written: {why}", why=error.text)
-        self.proof, self._doubted = Proof.FAILED, False
+        self.proof, self._doubted = ProbeState.FAILED, False
         self._retry = self._clock.callLater(self._again, self._probe)
         self._again = min(SLOWEST, 2 * self._again)
 

@@ -6,13 +6,13 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
-from chatd.directory.projection import Change
+from chatd.directory.projection import DirectoryChange
 
 
 class Watcher(Protocol):
     """Is told of each change at the fold, in the order all nodes see."""
 
-    def directory_changed(self, change: Change) -> None:
+    def directory_changed(self, change: DirectoryChange) -> None:
         """``change`` has just taken effect."""
 
 
@@ -28,7 +28,7 @@ class Watchers:
         """Tell ``watcher`` of changes from now on."""
         self._watchers.append(watcher)
 
-    def tell(self, change: Change) -> None:
+    def tell(self, change: DirectoryChange) -> None:
         """``change`` has just taken effect."""
         for watcher in self._watchers:
             try:

@@ -70,7 +70,7 @@ class News:
         }
 
 
-class Audience(Protocol):
+class PresenceAudience(Protocol):
     """Shows comings and goings to those who are in a room."""
 
     def show(self, room: str, news: News) -> None:
@@ -102,7 +102,7 @@ class _Room:
     count: int = 0
 
 
-class Presence:
+class PresenceBoard:
     """The presence board of one node, ``node`` being its own name among the others."""
 
     def __init__(self, clock: IReactorTime, node: str, limit: int = PRESENCE_LIMIT) -> None:
@@ -116,11 +116,11 @@ class Presence:
         #: Told that one of this node's own users is typing: room, user.
         self.on_typing: Callable[[str, str], None] = lambda room, user: None
         self._clock = clock
-        self._audience: Audience | None = None
+        self._audience: PresenceAudience | None = None
         self._rooms: dict[str, _Room] = {}
         self._changed: set[str] = set()
 
-    def show_to(self, audience: Audience) -> None:
+    def show_to(self, audience: PresenceAudience) -> None:
         """Tell ``audience`` of comings and goings from now on."""
         self._audience = audience
 

@@ -12,9 +12,9 @@ NAME = 100
 
 #: A user in a room, whether here, and whether a leave was no news to its node: it knew the user to
 #: be on another one too.
-Change = tuple[str, str, bool, bool]
+PresenceChange = tuple[str, str, bool, bool]
 
-T = TypeVar("T", tuple[str, str], Change)
+T = TypeVar("T", tuple[str, str], PresenceChange)
 
 
 def node_name(value: object) -> str:

@@ -16,9 +16,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from chatd.brokers.interfaces import IBroker
-from chatd.presence.board import Presence
+from chatd.presence.board import PresenceBoard
 from chatd.presence.hearing import Hearing
-from chatd.presence.payloads import NAME, Change, divide, node_name, whole_number
+from chatd.presence.payloads import NAME, PresenceChange, divide, node_name, whole_number
 from chatd.protocol.errors import ChatError
 from chatd.protocol.json import dump, load_object
 from chatd.protocol.names import room_name, user_name
@@ -54,15 +54,15 @@ class _Peer:
     rooms: dict[str, list[str]] = field(factory=dict)
 
 
-class Gossip:
-    """Keeps a `Presence` board in step with those of the other nodes. ``skipped`` is called for
-    every payload that no node can have sent."""
+class PresenceReplication:
+    """Keeps a `PresenceBoard` in step with those of the other nodes. ``skipped`` is called for
+    each payload that no node can have sent."""
 
     _log = Logger()
 
     def __init__(
         self,
-        presence: Presence,
+        presence: PresenceBoard,
         broker: IBroker,
         clock: IReactorTime,
         skipped: Callable[[], object] = lambda: None,
@@ -74,7 +74,7 @@ class Gossip:
         self._new = Once()
         self._peers: dict[str, _Peer] = {}
         self._number = 0
-        self._changes: dict[tuple[str, str], Change] = {}
+        self._changes: dict[tuple[str, str], PresenceChange] = {}
         self._typing: set[tuple[str, str]] = set()
         self._beat: IDelayedCall | None = None
         #: What is to be sent, part by part, and whether a snapshot is wanted after that.

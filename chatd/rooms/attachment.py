@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum, auto
 
 
-class Attachment(Enum):
+class RoomState(Enum):
     """How a room stands to its stream."""
 
     DETACHED = auto()

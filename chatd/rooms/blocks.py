@@ -21,9 +21,9 @@ from chatd.brokers.interfaces import IBroker, Record, Stream
 from chatd.protocol.messages import WINDOW, BadRecord, Message
 from chatd.rooms.cache import weight
 from chatd.rooms.dating import Dating
-from chatd.rooms.deduplication import Window
+from chatd.rooms.deduplication import DeduplicationWindow
 from chatd.rooms.records import message_of
-from chatd.timing.singleflight import Shared
+from chatd.timing.singleflight import SingleFlight
 
 #: Offsets in a block; as many blocks before one hold the ids that its messages may repeat, unless
 #: offsets skip.
@@ -72,7 +72,7 @@ class Blocks:
         self._kept: OrderedDict[tuple[Stream, int], Block] = OrderedDict()
         self._size = 0
         self._keys: OrderedDict[tuple[Stream, int], Keys] = OrderedDict()
-        self._reading: Shared[tuple[Stream, int, int], dict[int, Block]] = Shared()
+        self._reading: SingleFlight[tuple[Stream, int, int], dict[int, Block]] = SingleFlight()
         self._turn = DeferredSemaphore(READS)
 
     def locate(self, stream: Stream, time: int) -> Deferred[int]:
@@ -95,7 +95,7 @@ class Blocks:
 
     def _shown(self, stream: Stream, keys: Mapping[int, Keys], block: Block) -> Sequence[Message]:
         """The messages of ``block`` that repeat none of those before it, with their times."""
-        window, claims = Window(), list[int | None]()
+        window, claims = DeduplicationWindow(), list[int | None]()
         for i in sorted(keys):
             for key, claim in keys[i]:
                 window.repeats(key)

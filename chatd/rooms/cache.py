@@ -23,10 +23,10 @@ def weight(message: Message) -> int:
     return 2 * len(message.json) + 500
 
 
-class Recent:
+class RecentMessages:
     """A room's newest messages: all there are after the offset `floor`, oldest first."""
 
-    def __init__(self, budget: Budget, limit: int = RECENT_BYTES) -> None:
+    def __init__(self, budget: CacheBudget, limit: int = RECENT_BYTES) -> None:
         self.floor = -1
         self.size = 0
         self._limit = min(limit, RECENT_BYTES)
@@ -132,15 +132,15 @@ def _offset(message: Message) -> int:
     return message.offset
 
 
-class Budget:
+class CacheBudget:
     """Bounds the recent messages of all rooms together: the longest quiet room forgets first."""
 
     def __init__(self, limit: int = RECENT_TOTAL) -> None:
         self.used = 0
         self._limit = limit
-        self._rooms: OrderedDict[Recent, None] = OrderedDict()
+        self._rooms: OrderedDict[RecentMessages, None] = OrderedDict()
 
-    def charge(self, recent: Recent, change: int) -> None:
+    def charge(self, recent: RecentMessages, change: int) -> None:
         """Account for ``change`` bytes more (or less) kept by ``recent``, the latest to be used."""
         self.used += change
         if recent.size:

@@ -16,7 +16,7 @@ A_TURN = 16
 RETRY = 1.0
 
 
-class Turns:
+class CatchUpQueue:
     """Calls each of what is added once, soon, in order."""
 
     _log = Logger()
@@ -44,10 +44,10 @@ class Turns:
                 self._log.failure("A reader's turn failed; the others go on.")
 
 
-class Stranded:
+class WaitingReaders:
     """Readers of one room that could not read on."""
 
-    def __init__(self, clock: IReactorTime, turns: Turns) -> None:
+    def __init__(self, clock: IReactorTime, turns: CatchUpQueue) -> None:
         self._clock = clock
         self._turns = turns
         self._calls: dict[Callable[[], None], None] = {}

@@ -7,24 +7,24 @@ from twisted.internet.interfaces import IReactorTime
 
 from chatd.brokers.interfaces import IBroker, Retention
 from chatd.brokers.read_back import UNCOUNTED, Counts
-from chatd.rooms.cache import Budget
-from chatd.rooms.catch_up import Turns
+from chatd.rooms.cache import CacheBudget
+from chatd.rooms.catch_up import CatchUpQueue
 from chatd.rooms.dating import Dating
-from chatd.rooms.history import Archive
+from chatd.rooms.history import History
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.wall import WallClock
 
 
 @frozen
-class Node:
+class RoomContext:
     """What all rooms of a node share."""
 
     broker: IBroker
     #: Monotonic: what is waited for.
     clock: IReactorTime
     wall: WallClock
-    archive: Archive
-    budget: Budget
+    archive: History
+    budget: CacheBudget
     retention: Retention
     metrics: Metrics
     counts: Counts = UNCOUNTED
@@ -32,4 +32,6 @@ class Node:
     dating: Dating = field(
         init=False, default=Factory(lambda self: Dating(self.wall, self.retention), True)
     )
-    turns: Turns = field(init=False, default=Factory(lambda self: Turns(self.clock), True))
+    turns: CatchUpQueue = field(
+        init=False, default=Factory(lambda self: CatchUpQueue(self.clock), True)
+    )

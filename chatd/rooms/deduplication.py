@@ -7,7 +7,7 @@ from collections import deque
 from chatd.protocol.messages import WINDOW
 
 
-class Window:
+class DeduplicationWindow:
     """The keys of a room's newest `WINDOW` records: what makes publishing idempotent.
 
     A record repeats another if its key is among the `WINDOW` records before it. The rule looks at

@@ -14,7 +14,7 @@ from chatd.rooms.subscription import Subscription
 BATCH_BYTES = 48 * 1024
 
 
-class Audience:
+class LiveSubscriptions:
     """The live subscriptions of one room."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ PAGE_BYTES = 48 * 1024
 
 
 @frozen
-class Page:
+class HistoryPage:
     """Messages after a cursor. ``end`` is the offset to continue after; ``gap`` says that some
     between the cursor and the first message (or ``end``) are no longer kept."""
 
@@ -41,7 +41,7 @@ class Earlier:
     gap: bool
 
 
-class Archive:
+class History:
     """Reads the past of all rooms of a node."""
 
     def __init__(self, broker: IBroker, clock: IReactorTime, dating: Dating | None = None) -> None:
@@ -54,7 +54,7 @@ class Archive:
         upto: int,
         oldest: int,
         limit: int = PAGE_MESSAGES,
-    ) -> Page:
+    ) -> HistoryPage:
         """Read up to ``limit`` messages with ``after < offset <= upto``, none from before the
         time ``oldest`` (milliseconds). Fails with `Unavailable` or `NoSuchStream`."""
         # from the cursor's own record on: if it does not come first, it is gone (protocol, 7)
@@ -77,9 +77,9 @@ class Archive:
             at = max(at, block.records[-1][0] if block.records else at)
             index += 1
             if index * BLOCK > upto:
-                return Page(page.taken, upto, page.lost)
+                return HistoryPage(page.taken, upto, page.lost)
             page.end = max(page.end, min(at, upto))
-        return Page(page.taken, page.end, page.lost)
+        return HistoryPage(page.taken, page.end, page.lost)
 
     def first(self, stream: Stream) -> Deferred[int]:
         """The offset of the oldest record there is, one past the end if there is none."""

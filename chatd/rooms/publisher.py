@@ -11,8 +11,8 @@ from twisted.internet.interfaces import IReactorTime
 from chatd.brokers.interfaces import IBroker, NotStored, Stream
 from chatd.brokers.read_back import Counts, ReadBack
 from chatd.protocol.messages import Content, content_key
-from chatd.rooms.deduplication import Window
-from chatd.timing.singleflight import Shared
+from chatd.rooms.deduplication import DeduplicationWindow
+from chatd.timing.singleflight import SingleFlight
 from chatd.timing.wall import WallClock
 
 #: Publishes under way in one room.
@@ -21,7 +21,7 @@ PENDING = 10_000
 PATIENCE = 10.0
 
 
-class Publisher:
+class RoomPublisher:
     """The ids that a room knows, and those under way.
 
     A message counts as published when our own follower has brought it: who is told so can read it
@@ -43,9 +43,9 @@ class Publisher:
         self._broker = broker
         self._clock = clock
         self._wall = wall
-        self._window = Window()
+        self._window = DeduplicationWindow()
         self._read_back: ReadBack[int, None] = ReadBack(broker, clock, counts, refresh)
-        self._under_way: Shared[int, bool] = Shared()
+        self._under_way: SingleFlight[int, bool] = SingleFlight()
         self._lines: dict[Hashable, DeferredLock] = {}
         self._pending = 0
 
@@ -67,7 +67,7 @@ class Publisher:
     def forget(self) -> None:
         """Know no ids any more: what the stream brings next is its beginning. What is under way
         may be lost with the stream."""
-        self._window = Window()
+        self._window = DeduplicationWindow()
         self._read_back.lost()
 
     def publish(

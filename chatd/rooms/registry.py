@@ -12,11 +12,11 @@ from twisted.python.failure import Failure
 from chatd.access.rights import may_enter
 from chatd.brokers.interfaces import Stream, Unavailable
 from chatd.directory.directory import Directory
-from chatd.directory.projection import Change, Entry, What
+from chatd.directory.projection import ChangeKind, DirectoryChange, RoomEntry
 from chatd.directory.refusal import unavailable
 from chatd.presence.board import News
 from chatd.protocol.errors import ChatError, Code
-from chatd.rooms.room import Attachment, Node, Room
+from chatd.rooms.room import Room, RoomContext, RoomState
 
 #: Seconds between looks for rooms nobody takes part in any more.
 SWEEP = 15.0
@@ -24,12 +24,12 @@ SWEEP = 15.0
 AGAIN = 5.0
 
 
-class Rooms:
+class RoomRegistry:
     """`Room` objects by stream, in step with the directory."""
 
     _log = Logger()
 
-    def __init__(self, node: Node, directory: Directory) -> None:
+    def __init__(self, node: RoomContext, directory: Directory) -> None:
         self.node = node
         self._directory = directory
         self._rooms: dict[Stream, Room] = {}
@@ -55,7 +55,7 @@ class Rooms:
             room.detach()
         self._rooms.clear()
 
-    async def open(self, entry: Entry) -> Room:
+    async def open(self, entry: RoomEntry) -> Room:
         """The attached room of ``entry``; `ChatError` unavailable if the broker is away."""
         await self._directory.ensure(entry)
         room = self._rooms.get(entry.stream)
@@ -67,23 +67,23 @@ class Rooms:
             raise unavailable(e).about(entry.name) from None
         return room
 
-    def get(self, entry: Entry) -> Room | None:
+    def get(self, entry: RoomEntry) -> Room | None:
         """The room of ``entry`` if it is attached and level, so that no waiting is needed."""
         room = self._rooms.get(entry.stream)
-        if room is None or room.attachment is not Attachment.LEVEL:
+        if room is None or room.attachment is not RoomState.LEVEL:
             return None
         room.touch()
         return room
 
     def show(self, name: str, news: News) -> None:
-        """Show comings and goings to a room's subscribers; see `chatd.presence.board.Audience`."""
+        """Show comings and goings to a room's subscribers; see `PresenceAudience`."""
         entry = self._directory.find(name)
         room = self._rooms.get(entry.stream) if entry is not None else None
         if room is not None:
             room.presence(news)
 
     def show_typing(self, name: str, user: str) -> None:
-        """Show that ``user`` is typing on another node; see `chatd.presence.board.Audience`."""
+        """Show that ``user`` is typing on another node; see `PresenceAudience`."""
         entry = self._directory.find(name)
         room = self._rooms.get(entry.stream) if entry is not None else None
         if room is not None:
@@ -94,16 +94,16 @@ class Rooms:
         for room in list(self._rooms.values()):
             room.news.fire(None)
 
-    def directory_changed(self, change: Change) -> None:
+    def directory_changed(self, change: DirectoryChange) -> None:
         """See `chatd.directory.watchers.Watcher`."""
         room = self._rooms.get(change.old)
         if room is None:
             return
-        if change.what is What.DELETED:
+        if change.what is ChangeKind.DELETED:
             self._delete(room, change.old)
-        elif change.what in (What.RENEWED, What.RESTORED):
+        elif change.what in (ChangeKind.RENEWED, ChangeKind.RESTORED):
             self._renew(room, change.old, change.entry)
-        elif change.what is What.RESTRICTED:
+        elif change.what is ChangeKind.RESTRICTED:
             self._recheck(room, change.entry)
 
     def _delete(self, room: Room, stream: Stream) -> None:
@@ -114,7 +114,7 @@ class Rooms:
             subscription.close(error)
         room.news.fire(None)
 
-    def _recheck(self, room: Room, entry: Entry) -> None:
+    def _recheck(self, room: Room, entry: RoomEntry) -> None:
         error = ChatError(Code.FORBIDDEN, "You may no longer be in this room.", room=entry.name)
         for subscription in list(room.subscriptions):
             if not may_enter(subscription.subscriber.identity, entry):
@@ -147,18 +147,18 @@ class Rooms:
         failure.trap(ChatError)
         self.node.clock.callLater(AGAIN, self._renew_later, stream)
 
-    def _renew(self, room: Room, old: Stream, entry: Entry) -> None:
+    def _renew(self, room: Room, old: Stream, entry: RoomEntry) -> None:
         del self._rooms[old]
         self._rooms[entry.stream] = room
         room.renew(entry.stream)
         self._open_again(room, entry)
 
-    def _open_again(self, room: Room, entry: Entry) -> None:
+    def _open_again(self, room: Room, entry: RoomEntry) -> None:
         if self._rooms.get(entry.stream) is room:
             opening = Deferred.fromCoroutine(self.open(entry))
             opening.addErrback(self._not_opened, room, entry)
 
-    def _not_opened(self, failure: Failure, room: Room, entry: Entry) -> None:
+    def _not_opened(self, failure: Failure, room: Room, entry: RoomEntry) -> None:
         failure.trap(ChatError)
         self.node.clock.callLater(AGAIN, self._open_again, room, entry)
 

@@ -25,14 +25,14 @@ from chatd.brokers.interfaces import (
 )
 from chatd.presence.board import News
 from chatd.protocol.messages import WINDOW, Content, Message
-from chatd.rooms.attachment import Attachment as Attachment
-from chatd.rooms.cache import RECENT_MESSAGES, Recent
-from chatd.rooms.catch_up import Stranded
-from chatd.rooms.context import Node as Node
-from chatd.rooms.fanout import Audience, tell, tell_presence
-from chatd.rooms.history import PAGE_BYTES, PAGE_MESSAGES, Page
+from chatd.rooms.attachment import RoomState as RoomState
+from chatd.rooms.cache import RECENT_MESSAGES, RecentMessages
+from chatd.rooms.catch_up import WaitingReaders
+from chatd.rooms.context import RoomContext as RoomContext
+from chatd.rooms.fanout import LiveSubscriptions, tell, tell_presence
+from chatd.rooms.history import PAGE_BYTES, PAGE_MESSAGES, HistoryPage
 from chatd.rooms.interfaces import ISubscriber
-from chatd.rooms.publisher import Publisher
+from chatd.rooms.publisher import RoomPublisher
 from chatd.rooms.records import RecordReader
 from chatd.rooms.subscription import Subscription
 from chatd.timing.singleflight import Waiters
@@ -51,25 +51,27 @@ class Room:
 
     _log = Logger()
 
-    def __init__(self, stream: Stream, node: Node, gone: Callable[[Room], None]) -> None:
+    def __init__(self, stream: Stream, node: RoomContext, gone: Callable[[Room], None]) -> None:
         self.stream = stream
         self.head = -1
-        self.attachment = Attachment.DETACHED
-        self.recent = Recent(node.budget, node.retention.size)
+        self.attachment = RoomState.DETACHED
+        self.recent = RecentMessages(node.budget, node.retention.size)
         self.subscriptions: dict[Subscription, None] = {}
         #: Fires whenever something may have changed for one who waits: messages, or rights.
         self.news: Waiters[None] = Waiters()
         self.node = node
         self._reader = RecordReader(stream, node.dating, node.metrics)
         self._gone = gone
-        self._audience = Audience()
-        self._publisher = Publisher(node.broker, node.clock, node.wall, node.counts, self._refresh)
+        self._audience = LiveSubscriptions()
+        self._publisher = RoomPublisher(
+            node.broker, node.clock, node.wall, node.counts, self._refresh
+        )
         self._following: IFollowing | None = None
         self._level: Waiters[None] = Waiters()
         self._truncated = False
         #: What was there when attaching, until all of it has come.
         self._history: list[Record] = []
-        self._stranded = Stranded(node.clock, node.turns)
+        self._stranded = WaitingReaders(node.clock, node.turns)
         self._holders = 0
         self._busy_until = 0.0
 
@@ -79,10 +81,10 @@ class Room:
         """Follow the stream; fires when the head is known. Fails with `Unavailable` if the broker
         does not answer within `PATIENCE` seconds."""
         self.touch()
-        if self.attachment in (Attachment.LEVEL, Attachment.AWAY):
+        if self.attachment in (RoomState.LEVEL, RoomState.AWAY):
             return succeed(None)
-        if self.attachment is Attachment.DETACHED:
-            self.attachment = Attachment.ATTACHING
+        if self.attachment is RoomState.DETACHED:
+            self.attachment = RoomState.ATTACHING
             self._following = self.node.broker.follow(self.stream, TAIL, self)
         waiter = self._level.wait()
         return waiter.addTimeout(PATIENCE, self.node.clock, _late)
@@ -97,7 +99,7 @@ class Room:
             self._following.stop()
         self._following = None
         self._stranded.wait()
-        self.attachment = Attachment.DETACHED
+        self.attachment = RoomState.DETACHED
         self.head = -1
         self._history = []
         self._truncated = False
@@ -139,19 +141,19 @@ class Room:
     # -- IFollower ---------------------------------------------------------------------------------
 
     def caught_up(self, end: int) -> None:
-        if self.attachment is Attachment.ATTACHING:
+        if self.attachment is RoomState.ATTACHING:
             self._prime(end)
         elif self._truncated:
             self._resume_after(end)
         self.head = max(self.head, end)
-        self.attachment = Attachment.LEVEL
+        self.attachment = RoomState.LEVEL
         self._publisher.caught_up()
         self._level.fire(None)
         self._stranded.resume()
 
     def interrupted(self) -> None:
-        if self.attachment is Attachment.LEVEL:
-            self.attachment = Attachment.AWAY
+        if self.attachment is RoomState.LEVEL:
+            self.attachment = RoomState.AWAY
             self._stranded.wait()
 
     def truncated(self) -> None:
@@ -166,7 +168,7 @@ class Room:
         self._gone(self)
 
     def records(self, batch: Sequence[Record]) -> None:
-        if self.attachment is Attachment.ATTACHING:
+        if self.attachment is RoomState.ATTACHING:
             self._history += batch
             return
         if self._truncated:
@@ -199,7 +201,7 @@ class Room:
         self.recent.extend(messages)
         oldest = self.oldest()
         fresh = [m for m in messages if not m.expired(oldest)]
-        if len(fresh) < len(messages) and self.attachment is Attachment.AWAY:
+        if len(fresh) < len(messages) and self.attachment is RoomState.AWAY:
             # expired while the broker was away
             self._lose(fresh[0].offset - 1 if fresh else messages[-1].offset)
         else:
@@ -256,16 +258,18 @@ class Room:
         self._audience.add(subscription)
 
     def recent_after(self, offset: int, limit: int) -> Sequence[Message] | None:
-        """Messages after ``offset`` if memory holds them all; see `Recent.after`."""
+        """Messages after ``offset`` if memory holds them all; see `RecentMessages.after`."""
         if offset >= self.head:
             return ()
         return self.recent.after(offset, self.oldest(), limit, PAGE_BYTES)
 
-    async def page(self, offset: int, limit: int = PAGE_MESSAGES) -> Page:
+    async def page(self, offset: int, limit: int = PAGE_MESSAGES) -> HistoryPage:
         """The messages after ``offset``, from memory or the archive. Fails with `Unavailable`."""
         batch = self.recent_after(offset, limit)
         if batch is not None:
-            return Page(batch, batch[-1].offset if batch else max(offset, self.head), gap=False)
+            return HistoryPage(
+                batch, batch[-1].offset if batch else max(offset, self.head), gap=False
+            )
         archive, head = self.node.archive, self.head
         with self.held():
             try:
@@ -280,11 +284,11 @@ class Room:
     @property
     def known(self) -> bool:
         """Whether this node knows the head, so that it can tell what lies after a cursor."""
-        return self.attachment in (Attachment.LEVEL, Attachment.AWAY)
+        return self.attachment in (RoomState.LEVEL, RoomState.AWAY)
 
     def resume_later(self, subscription: Subscription) -> None:
         """Let ``subscription`` read on once the broker can be read, or be read again."""
-        self._stranded.add(subscription.resume, again=self.attachment is Attachment.LEVEL)
+        self._stranded.add(subscription.resume, again=self.attachment is RoomState.LEVEL)
 
     # -- publishing --------------------------------------------------------------------------------
 

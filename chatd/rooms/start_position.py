@@ -44,7 +44,7 @@ Start = Now | After | Last | Since
 
 
 @frozen
-class Place:
+class StartPosition:
     """Where reading begins: after ``offset``. ``gap``: messages the cursor promised are gone."""
 
     offset: int
@@ -63,7 +63,7 @@ def since(value: object) -> Since:
     return Since(min(max(parse_time(value), FIRST), LAST))
 
 
-async def find(room: Room, start: Start) -> Place:
+async def find(room: Room, start: Start) -> StartPosition:
     """Find where a reader of an attached ``room`` begins. Fails with `Unavailable`."""
     stream = room.stream
     with room.held():
@@ -76,29 +76,29 @@ async def find(room: Room, start: Start) -> Place:
     return place
 
 
-async def _find(room: Room, start: Start) -> Place:
+async def _find(room: Room, start: Start) -> StartPosition:
     match start:
         case Now():
-            return Place(room.head)
+            return StartPosition(room.head)
         case After(cursor):
             return await _after(room, cursor)
         case Last(n):
-            return Place(await _last(room, n))
+            return StartPosition(await _last(room, n))
         case Since(time):
-            return Place(await _since(room, time))
+            return StartPosition(await _since(room, time))
 
 
-async def _after(room: Room, cursor: Cursor) -> Place:
+async def _after(room: Room, cursor: Cursor) -> StartPosition:
     if cursor.epoch != room.stream.life:
         return await _oldest(room)  # an earlier life of the room, or another room's cursor
     if cursor.offset > room.head and not await reaches(room, cursor.offset):
         return await _oldest(room)
     if room.recent_after(cursor.offset, 1) is not None:
-        return Place(cursor.offset)
+        return StartPosition(cursor.offset)
     page = await room.page(cursor.offset, limit=1)
     if not page.gap:
-        return Place(cursor.offset)
-    return Place(page.messages[0].offset - 1 if page.messages else page.end, gap=True)
+        return StartPosition(cursor.offset)
+    return StartPosition(page.messages[0].offset - 1 if page.messages else page.end, gap=True)
 
 
 async def reaches(room: Room, offset: int) -> bool:
@@ -114,11 +114,11 @@ def _behind(result: object, timeout: float) -> None:
     raise Unavailable
 
 
-async def _oldest(room: Room) -> Place:
+async def _oldest(room: Room) -> StartPosition:
     before = room.recent.before_time(room.oldest(), room.oldest())
     if before is None:
         before = await room.node.archive.before_oldest(room.stream, room.head, room.oldest())
-    return Place(before, gap=True)
+    return StartPosition(before, gap=True)
 
 
 async def _last(room: Room, n: int) -> int:

@@ -21,12 +21,12 @@ from chatd.presence.board import News
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError
 from chatd.protocol.messages import Message
-from chatd.rooms.context import Node
-from chatd.rooms.history import PAGE_MESSAGES, Page
+from chatd.rooms.context import RoomContext
+from chatd.rooms.history import PAGE_MESSAGES, HistoryPage
 from chatd.rooms.interfaces import ISubscriber
 
 
-class State(Enum):
+class SubscriptionState(Enum):
     """Where a subscription stands."""
 
     #: Has yet to read what is after its cursor; the transport is not draining, or will be offered
@@ -45,7 +45,7 @@ class Source(Protocol):
     stream: Stream
     #: The offset of the newest record that was handed over here.
     head: int
-    node: Node
+    node: RoomContext
 
     @property
     def known(self) -> bool:
@@ -54,7 +54,7 @@ class Source(Protocol):
     def recent_after(self, offset: int, limit: int) -> Sequence[Message] | None:
         """Messages after ``offset`` if memory holds them all."""
 
-    async def page(self, offset: int, limit: int = PAGE_MESSAGES) -> Page:
+    async def page(self, offset: int, limit: int = PAGE_MESSAGES) -> HistoryPage:
         """The messages after ``offset``, from memory or the archive. Fails with `Unavailable`."""
 
     def went_live(self, subscription: Subscription) -> None:
@@ -78,7 +78,7 @@ class Subscription:
     def __init__(self, room: Source, subscriber: ISubscriber, offset: int) -> None:
         self.room = room
         self.subscriber = subscriber
-        self.state = State.BEHIND
+        self.state = SubscriptionState.BEHIND
         self._offset = offset
         #: Whether the subscriber has yet to be told that what came before ``_offset`` is gone.
         self._gap = False
@@ -88,7 +88,7 @@ class Subscription:
     @property
     def offset(self) -> int:
         """The offset up to which the subscriber has been handed everything."""
-        return self.room.head if self.state is State.LIVE else self._offset
+        return self.room.head if self.state is SubscriptionState.LIVE else self._offset
 
     @property
     def cursor(self) -> Cursor:
@@ -97,9 +97,13 @@ class Subscription:
 
     def resume(self) -> None:
         """Read on from the cursor. The transport calls this whenever it drains again."""
-        if self.state is State.CLOSED or not self._tell_missed() or not self._tell_gap():
+        if (
+            self.state is SubscriptionState.CLOSED
+            or not self._tell_missed()
+            or not self._tell_gap()
+        ):
             return
-        while self.state is State.BEHIND:
+        while self.state is SubscriptionState.BEHIND:
             if not self.room.known:
                 self.room.resume_later(self)
                 return
@@ -108,7 +112,7 @@ class Subscription:
                 self._read()
                 return
             if not batch:
-                self.state = State.LIVE
+                self.state = SubscriptionState.LIVE
                 self.room.went_live(self)
             elif not self._deliver(batch, batch[-1].offset):
                 return
@@ -123,27 +127,27 @@ class Subscription:
 
     def fell_behind(self, offset: int) -> None:
         """The transport refused what comes after ``offset``."""
-        if self.state is State.LIVE:
-            self.state = State.BEHIND
+        if self.state is SubscriptionState.LIVE:
+            self.state = SubscriptionState.BEHIND
             self._offset = offset
 
     def lost(self, offset: int) -> None:
         """Go on after ``offset``, whatever was read before: what comes up to there is gone."""
-        if self.state is not State.CLOSED:
-            self.state = State.BEHIND
+        if self.state is not SubscriptionState.CLOSED:
+            self.state = SubscriptionState.BEHIND
             self._offset = offset
             self._gap = True
             self.room.node.turns.add(self.resume)
 
     def stop(self) -> None:
         """The subscriber left. May be called twice."""
-        if self.state is not State.CLOSED:
-            self.state = State.CLOSED
+        if self.state is not SubscriptionState.CLOSED:
+            self.state = SubscriptionState.CLOSED
             self.room.unsubscribed(self)
 
     def close(self, error: ChatError) -> None:
         """End the subscription and tell the subscriber why."""
-        if self.state is not State.CLOSED:
+        if self.state is not SubscriptionState.CLOSED:
             self.stop()
             self.subscriber.closed(error)
 
@@ -179,15 +183,15 @@ class Subscription:
         return told
 
     def _read(self) -> None:
-        self.state = State.READING
+        self.state = SubscriptionState.READING
         place = (self.room.stream, self._offset)
         page = Deferred.fromCoroutine(self.room.page(self._offset))
         page.addCallbacks(self._got, self._failed, (place,))
 
-    def _got(self, page: Page, place: tuple[Stream, int]) -> None:
-        if self.state is not State.READING or place != (self.room.stream, self._offset):
+    def _got(self, page: HistoryPage, place: tuple[Stream, int]) -> None:
+        if self.state is not SubscriptionState.READING or place != (self.room.stream, self._offset):
             return  # left, or sent elsewhere, meanwhile
-        self.state = State.BEHIND
+        self.state = SubscriptionState.BEHIND
         if page.gap:
             self._offset = page.messages[0].offset - 1 if page.messages else page.end
             self._gap = True
@@ -198,6 +202,6 @@ class Subscription:
     def _failed(self, failure: Failure) -> None:
         if not failure.check(Unavailable):
             self._log.failure("Reading {room} failed.", failure, room=self.room.stream.room)
-        if self.state is State.READING:
-            self.state = State.BEHIND
+        if self.state is SubscriptionState.READING:
+            self.state = SubscriptionState.BEHIND
             self.room.resume_later(self)

@@ -11,19 +11,19 @@ from chatd.access.identity import Identity
 from chatd.access.rights import check_entry
 from chatd.brokers.interfaces import NoSuchStream, NotStored, TooLarge, Unavailable
 from chatd.directory.directory import Directory
-from chatd.directory.projection import Entry
+from chatd.directory.projection import RoomEntry
 from chatd.directory.refusal import unavailable
-from chatd.presence.board import Presence
+from chatd.presence.board import PresenceBoard
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.messages import Message
 from chatd.protocol.publication import Publication
 from chatd.rooms.history import Earlier
 from chatd.rooms.look_back import look_back
-from chatd.rooms.registry import Rooms
+from chatd.rooms.registry import RoomRegistry
 from chatd.rooms.repeats import Repeats
 from chatd.rooms.room import Room
-from chatd.rooms.start_position import After, Now, Place, Start, find
+from chatd.rooms.start_position import After, Now, Start, StartPosition, find
 from chatd.service.reading import ANSWER_BYTES, FIRST_BYTES, Answer, Reading, first_of
 
 
@@ -41,8 +41,8 @@ class Chat:
 
     clock: IReactorTime
     directory: Directory
-    rooms: Rooms
-    presence: Presence
+    rooms: RoomRegistry
+    presence: PresenceBoard
     max_text: int = 16 * 1024
     draining: bool = False
     _repeats: Repeats = field(factory=Repeats, init=False)
@@ -54,7 +54,7 @@ class Chat:
 
     # -- rights ------------------------------------------------------------------------------------
 
-    def entry(self, identity: Identity, name: str) -> Entry:
+    def entry(self, identity: Identity, name: str) -> RoomEntry:
         """The room called ``name``; `ChatError` if there is none, or not for ``identity``."""
         entry = self.directory.get(name)
         check_entry(identity, entry)
@@ -164,7 +164,9 @@ class Chat:
                 old = After(Cursor(stream.life, place.offset))
                 return await self._poll(identity, room, old, limit, 0)
 
-    async def _gather(self, identity: Identity, room: Room, place: Place, limit: int) -> Answer:
+    async def _gather(
+        self, identity: Identity, room: Room, place: StartPosition, limit: int
+    ) -> Answer:
         """What lies after ``place`` now; the cursor moves only with messages, or over a gap."""
         messages: list[Message] = []
         gap, end, size = place.gap, place.offset, 0

@@ -13,13 +13,13 @@ from chatd.brokers.interfaces import Retention
 from chatd.brokers.read_back import Counts
 from chatd.directory.directory import Directory
 from chatd.directory.readiness import Readiness
-from chatd.presence.board import PRESENCE_LIMIT, Presence
-from chatd.presence.replication import Gossip
-from chatd.rooms.cache import RECENT_TOTAL, Budget
-from chatd.rooms.context import Node
+from chatd.presence.board import PRESENCE_LIMIT, PresenceBoard
+from chatd.presence.replication import PresenceReplication
+from chatd.rooms.cache import RECENT_TOTAL, CacheBudget
+from chatd.rooms.context import RoomContext
 from chatd.rooms.dating import Dating
-from chatd.rooms.history import Archive
-from chatd.rooms.registry import Rooms
+from chatd.rooms.history import History
+from chatd.rooms.registry import RoomRegistry
 from chatd.service.chat import Chat
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.wall import WallClock
@@ -31,9 +31,9 @@ class Domain:
 
     chat: Chat
     directory: Directory
-    rooms: Rooms
-    presence: Presence
-    gossip: Gossip
+    rooms: RoomRegistry
+    presence: PresenceBoard
+    gossip: PresenceReplication
     readiness: Readiness
 
 
@@ -51,7 +51,7 @@ def compose(
 ) -> Domain:
     """The domain of the node called ``name``, on ``broker`` (an `IBroker`). Sizes in bytes;
     ``presence_limit`` in members of a room. Without ``wall`` the time of day is the clock's."""
-    presence = Presence(clock, name, presence_limit)
+    presence = PresenceBoard(clock, name, presence_limit)
     wall = wall or WallClock(clock)
 
     def noted(counter: Counter) -> Callable[[], None]:
@@ -66,13 +66,13 @@ def compose(
     counts = Counts(noted(metrics.false_confirms), noted(metrics.resent))
     directory = Directory(broker, clock, counts, metrics.bad_events.inc, wall)
     readiness = Readiness(directory, clock)
-    archive = Archive(broker, clock, Dating(wall, retention))
-    budget = Budget(cache_bytes)
-    context = Node(broker, clock, wall, archive, budget, retention, metrics, counts)
-    rooms = Rooms(context, directory)
+    archive = History(broker, clock, Dating(wall, retention))
+    budget = CacheBudget(cache_bytes)
+    context = RoomContext(broker, clock, wall, archive, budget, retention, metrics, counts)
+    rooms = RoomRegistry(context, directory)
     presence.show_to(rooms)
     chat = Chat(clock, directory, rooms, presence, max_text)
-    gossip = Gossip(presence, broker, clock, metrics.bad_events.inc)
+    gossip = PresenceReplication(presence, broker, clock, metrics.bad_events.inc)
     directory.node, directory.on_probe = name, gossip.shown
     gossip.on_silent = readiness.doubt
     return Domain(chat, directory, rooms, presence, gossip, readiness)

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from chatd.directory.readiness import Readiness
-from chatd.presence.replication import Gossip
+from chatd.presence.replication import PresenceReplication
 from chatd.protocol.errors import ChatError
 from chatd.service.chat import Chat
 from chatd.timing.clock import NodeClock
@@ -43,7 +43,7 @@ class NodeService(Service):
         self,
         clock: NodeClock,
         chat: Chat,
-        gossip: Gossip,
+        gossip: PresenceReplication,
         readiness: Readiness,
         rooms: Sequence[str],
         transports: Sequence[Draining],

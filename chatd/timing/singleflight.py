@@ -40,7 +40,7 @@ class Waiters(Generic[V]):
                 waiter.callback(result)
 
 
-class Shared(Generic[K, V]):
+class SingleFlight(Generic[K, V]):
     """Work under way, by key: whoever asks for the same key meanwhile gets the same outcome."""
 
     def __init__(self) -> None:

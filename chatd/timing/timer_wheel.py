@@ -17,7 +17,7 @@ class Deadline:
 
     when: float
     _call: Callable[[], None] | None
-    _wheel: Deadlines
+    _wheel: TimerWheel
     #: Where it is filed; ``None`` while it is nowhere.
     _slot: int | None = field(default=None, init=False)
 
@@ -42,7 +42,7 @@ class Deadline:
 
 
 @define(eq=False)
-class Deadlines:
+class TimerWheel:
     """Any number of deadlines behind one delayed call: a coarse timing wheel (Varghese and Lauck).
 
     Each is called at most ``resolution`` seconds late, never early. While there is none there is

@@ -10,7 +10,7 @@ from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from chatd.timing.timer_wheel import Deadline, Deadlines
+from chatd.timing.timer_wheel import Deadline, TimerWheel
 
 #: A clock that is corrected gains or loses less than this (seconds) between two looks at it.
 STEP = 2.0
@@ -102,7 +102,7 @@ class Alarm:
     when: float
     _call: Callable[[], None]
     _wall: WallClock
-    _deadlines: Deadlines
+    _deadlines: TimerWheel
     _next: Deadline = field(init=False)
 
     def __attrs_post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """Writes to one client, and knows whether it drains.
 
-Two kinds of writing: what answers the client (`Outlet.write`) is always taken, and bounded by no
-longer reading from a client that does not read; messages (`Outlet.offer`) are refused while the
+Two kinds of writing: what answers the client (`Writer.write`) is always taken, and bounded by no
+longer reading from a client that does not read; messages (`Writer.offer`) are refused while the
 transport holds anything back, because a cursor can always read them again.
 
 On plain TCP a write goes straight to the socket. Handing it to the transport would cost four times
@@ -30,7 +30,7 @@ BUFFER = 64 * 1024
 
 
 @implementer(IPushProducer, IPullProducer)
-class Outlet:
+class Writer:
     """The sending side of ``transport``. ``drained`` is called whenever it drains again, and
     ``resumed`` when the client is read from again; ``unread`` is the budget for what clients do not
     take."""

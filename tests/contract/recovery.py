@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.messages import content_key
 from chatd.protocol.timestamps import format_time, parse_time
-from chatd.rooms.subscription import State
+from chatd.rooms.subscription import SubscriptionState
 from tests.support.publishing import publish
 from tests.support.serving import EventStream, Node, ServingTests, WebSocket, together
 from tests.support.waiting import pause, until
@@ -497,7 +497,7 @@ class RecoverySuite(ServingTests):
             await together(*(self._publish(node, f"{n}.{k}{text}") for k in range(20)))
         room = node.service.chat.rooms.get(node.service.chat.directory.get("lobby"))
         assert room is not None
-        await until(lambda: {s.state for s in room.subscriptions} == {State.BEHIND})
+        await until(lambda: {s.state for s in room.subscriptions} == {SubscriptionState.BEHIND})
         for reading in readings[:2]:
             reading.raw.transport.resumeProducing()
         await self.say(node, "end")

@@ -14,7 +14,7 @@ from chatd.amqp.url import BrokerURL
 from chatd.brokers.interfaces import Retention, StartError, Stream, Unavailable
 from chatd.brokers.rabbitmq import liveness
 from chatd.brokers.rabbitmq.broker import AMQPBroker
-from chatd.brokers.rabbitmq.follower import Following
+from chatd.brokers.rabbitmq.follower import RabbitMQFollowing
 from tests.contract import broker_suite
 from tests.support.rabbit import shared_node
 from tests.support.rabbit_home import free_port
@@ -110,7 +110,7 @@ class AMQPBrokerSuite(broker_suite.BrokerSuite):
         stream = await self.created(broker)
         recorder = await self.followed(broker, stream)
         following = recorder.following
-        assert isinstance(following, Following)
+        assert isinstance(following, RabbitMQFollowing)
         assert following._attachment is not None
         following._attachment.close()
         await self.fill(broker, stream, 0, 3)
@@ -127,7 +127,7 @@ class AMQPBrokerSuite(broker_suite.BrokerSuite):
         recorders = [await self.followed(broker, stream) for stream in streams]
         for recorder in recorders:
             following = recorder.following
-            assert isinstance(following, Following)
+            assert isinstance(following, RabbitMQFollowing)
             assert following._attachment is not None
             following._attachment.close()
         for stream in streams:

@@ -28,8 +28,8 @@ from chatd.brokers.sqlite import reader as sqlite_reader
 from chatd.brokers.sqlite import threads as sqlite_threads
 from chatd.brokers.sqlite import writer as sqlite_store
 from chatd.brokers.sqlite.broker import WAITING_READS, SQLiteBroker
-from chatd.brokers.sqlite.follower import Following
-from chatd.brokers.sqlite.reader import Page
+from chatd.brokers.sqlite.follower import SQLiteFollowing
+from chatd.brokers.sqlite.reader import RecordPage
 from chatd.brokers.sqlite.schema import APPLICATION_ID, STEPS, connect, prepare
 from tests.contract import broker_suite
 from tests.support.recording import Recorder, body, ids, named, now
@@ -510,27 +510,29 @@ class FileTests(_Made, TestCase):
 
 
 class FollowingTests(SynchronousTestCase):
-    """`Following` with pages turned by hand."""
+    """`SQLiteFollowing` with pages turned by hand."""
 
     def setUp(self) -> None:
-        self.asked: list[tuple[int | None, Deferred[Page]]] = []
+        self.asked: list[tuple[int | None, Deferred[RecordPage]]] = []
         self.follower = Recorder()
-        self.following = Following(
+        self.following = SQLiteFollowing(
             Stream("lobby", "e1"), None, self.follower, self.turn_page, lambda following: None
         )
         self.following.begin()
         self.follower.following = self.following
         self.follower.may_call = True
 
-    def turn_page(self, stream: Stream, start: int | None, tail: int | None) -> Deferred[Page]:
-        page: Deferred[Page] = Deferred()
+    def turn_page(
+        self, stream: Stream, start: int | None, tail: int | None
+    ) -> Deferred[RecordPage]:
+        page: Deferred[RecordPage] = Deferred()
         self.asked.append((start, page))
         return page
 
     def page(self, first: int, stop: int, complete: bool = True) -> None:
         """Answer the latest page asked for with the records ``first <= offset < stop``."""
         records = self.records(first, stop)
-        self.asked[-1][1].callback(Page(records, stop, stop - 1, complete, False))
+        self.asked[-1][1].callback(RecordPage(records, stop, stop - 1, complete, False))
 
     def records(self, first: int, stop: int) -> list[Record]:
         return [Record(n, b"") for n in range(first, stop)]
@@ -564,7 +566,7 @@ class FollowingTests(SynchronousTestCase):
         (_, late) = self.asked[-1]
         self.following.interrupt()
         self.following.begin()
-        late.callback(Page(self.records(0, 3), 3, 2, True, False))
+        late.callback(RecordPage(self.records(0, 3), 3, 2, True, False))
         self.assertEqual(self.follower.calls, ["interrupted"])
         self.page(0, 3)
         self.assertEqual(self.offsets(), [0, 1, 2])

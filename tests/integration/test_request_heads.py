@@ -6,7 +6,7 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from chatd.transports.http.connection import State
+from chatd.transports.http.connection import Phase
 from tests.support.guarded import GuardedTests, bearing, token
 from tests.support.serving import HTTP, Answer, Node, ServingTests
 from tests.support.waiting import until
@@ -33,7 +33,7 @@ def begun(node: Node) -> bool:
     """Whether something of a request has come on each connection."""
     ends: Any = [end.protocol for end in node.connections()]
     states = [end._state for end in ends]
-    return bool(states) and State.RESTING not in states
+    return bool(states) and Phase.RESTING not in states
 
 
 def head(target: str, *lines: str, method: str = "POST") -> bytes:

@@ -34,7 +34,7 @@ from chatd.rooms.interfaces import IEncoding, ISubscriber
 from chatd.rooms.registry import SWEEP
 from chatd.rooms.room import IDLE, Room
 from chatd.rooms.start_position import After, Now, Start
-from chatd.rooms.subscription import State, Subscription
+from chatd.rooms.subscription import Subscription, SubscriptionState
 from chatd.service.domain import compose
 from chatd.service.session import Joined, Session
 from chatd.telemetry.metrics import Metrics
@@ -115,7 +115,7 @@ class Reader:
         return self.joined.subscription
 
     @property
-    def state(self) -> State:
+    def state(self) -> SubscriptionState:
         return self.subscription.state
 
     @property

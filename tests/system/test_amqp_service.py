@@ -17,7 +17,7 @@ from zope.interface import implementer
 from chatd.amqp import service
 from chatd.amqp.channel import Reason
 from chatd.amqp.client import Client
-from chatd.amqp.service import Connection, backoff
+from chatd.amqp.service import BrokerConnection, backoff
 from chatd.amqp.url import BadURL, BrokerURL
 from tests.support.certificates import make_certificates
 from tests.support.rabbit import Node, shared_node
@@ -50,11 +50,13 @@ class Connecting(TestCase):
         self.addCleanup(made.cleanup)
         return Path(made.name)
 
-    def connect(self, url: str) -> Connection:
+    def connect(self, url: str) -> BrokerConnection:
         async def opened(client: Client) -> None:
             self.opened.append(client)
 
-        connection = Connection(reactor, BrokerURL.parse(url), "test", opened, self.lost.append)
+        connection = BrokerConnection(
+            reactor, BrokerURL.parse(url), "test", opened, self.lost.append
+        )
         connection.startService()
         self.addCleanup(connection.stopService)
         return connection

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.amqp import confirms
 from chatd.amqp.codec import decode_properties, encode_properties
-from chatd.amqp.confirms import NotConfirmed, Publisher, Unroutable, pack_address
+from chatd.amqp.confirms import ConfirmChannel, NotConfirmed, Unroutable, pack_address
 from tests.support.amqp_server import Server, content, method_frame
 
 
@@ -18,7 +18,7 @@ class ConfirmTests(SynchronousTestCase):
         self.server = Server().tuned(frame_max=4096)
         self.publisher = self.open()
 
-    def open(self, **limits: Any) -> Publisher:
+    def open(self, **limits: Any) -> ConfirmChannel:
         opening = Deferred.fromCoroutine(self.server.client.open_publisher(**limits))
         number = self.server.heard()[0][0]
         self.server.say(number, "channel.open-ok")

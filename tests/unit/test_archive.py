@@ -10,7 +10,7 @@ from twisted.trial.unittest import TestCase
 from chatd.brokers.interfaces import NoSuchStream, Retention, Stream, Unavailable
 from chatd.protocol.messages import WINDOW
 from chatd.rooms.blocks import BLOCK, CACHE_BYTES, CACHE_KEYS, CACHE_SECONDS, READS, Block
-from chatd.rooms.history import PAGE_BYTES, Archive, Earlier, Page
+from chatd.rooms.history import PAGE_BYTES, Earlier, History, HistoryPage
 from tests.support.world import World
 
 
@@ -39,12 +39,12 @@ class ArchiveTests(TestCase):
     def upto(self) -> int:
         return self.world.do(self.world.broker.end(self.stream))
 
-    def page(self, after: int, upto: int | None = None, limit: int = 128) -> Page:
+    def page(self, after: int, upto: int | None = None, limit: int = 128) -> HistoryPage:
         oldest = self.world.now - self.world.retention.age * 1000
         upto = self.upto if upto is None else upto
         return self.world.do(self.archive.page(self.stream, after, upto, oldest, limit))
 
-    def texts(self, page: Page) -> list[str]:
+    def texts(self, page: HistoryPage) -> list[str]:
         return [m.text for m in page.messages]
 
     def everything(self, after: int = -1, limit: int = 128) -> list[str]:
@@ -68,7 +68,7 @@ class ArchiveTests(TestCase):
             )
 
     def test_an_empty_stream(self) -> None:
-        self.assertEqual(self.page(-1), Page([], -1, gap=False))
+        self.assertEqual(self.page(-1), HistoryPage([], -1, gap=False))
 
     def test_nothing_beyond_the_head_it_is_told(self) -> None:
         self.fill(20)
@@ -122,8 +122,8 @@ class ArchiveTests(TestCase):
     def test_everything_gone(self) -> None:
         self.fill(300)
         self.world.broker.truncate(self.stream, 300)
-        self.assertEqual(self.page(10), Page([], 299, gap=True))
-        self.assertEqual(self.page(299), Page([], 299, gap=False))
+        self.assertEqual(self.page(10), HistoryPage([], 299, gap=True))
+        self.assertEqual(self.page(299), HistoryPage([], 299, gap=False))
 
     def test_a_broken_record_at_the_start_is_no_gap(self) -> None:
         self.world.foreign("lobby", b"junk", b"[]")
@@ -397,6 +397,6 @@ class ArchiveTests(TestCase):
 
     def test_an_archive_of_its_own_needs_nothing_else(self) -> None:
         self.fill(3)
-        other = Archive(self.world.broker, self.world.clock)
+        other = History(self.world.broker, self.world.clock)
         page = self.world.do(other.page(self.stream, 0, 2, 0))
         self.assertEqual(self.texts(page), ["m1", "m2"])

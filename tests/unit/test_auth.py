@@ -25,7 +25,7 @@ from chatd.access.identity import Identity
 from chatd.access.rights import may_enter
 from chatd.access.tokens import TOKEN_CHARACTERS, TOKEN_ROOMS, Secret, TokenKeys, bearer
 from chatd.brokers.interfaces import Stream
-from chatd.directory.projection import Entry
+from chatd.directory.projection import RoomEntry
 from chatd.errors import StartError
 from chatd.protocol.errors import ChatError, Code
 
@@ -516,7 +516,7 @@ class IdentityTests(TestCase):
             (other, True, True, True),
             (boss, True, False, False),
         ):
-            entry = Entry(Stream("a", "0"), private, {"ann"} if member else set())
+            entry = RoomEntry(Stream("a", "0"), private, {"ann"} if member else set())
             self.assertEqual(may_enter(caller, entry), allowed, (caller, private))
 
 

@@ -17,7 +17,7 @@ from chatd.brokers.interfaces import DIRECTORY, NoSuchStream, NotStored, Stream,
 from chatd.brokers.memory.broker import MemoryBroker
 from chatd.directory.directory import PATIENCE, Directory
 from chatd.directory.leftovers import DELETE_AGAIN, DOOMED
-from chatd.directory.projection import Catalogue, Change, What
+from chatd.directory.projection import ChangeKind, DirectoryChange, Projection
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.json import dump
 from tests.support.world import World
@@ -173,7 +173,7 @@ class ChangeTests(DirectoryCase):
         self.assertEqual(self.agree()["lobby"][0], stream)
 
     def test_watchers_are_told_in_order_on_every_node(self) -> None:
-        heard: list[list[Change]] = [[], []]
+        heard: list[list[DirectoryChange]] = [[], []]
         for node, changes in zip(self.nodes, heard, strict=True):
             node.watchers.add(mock.Mock(directory_changed=changes.append))
         self.world.do(self.one.create("den"))
@@ -184,7 +184,13 @@ class ChangeTests(DirectoryCase):
         for changes in heard:
             self.assertEqual(
                 [change.what for change in changes],
-                [What.CREATED, What.RESTRICTED, What.GRANTED, What.RESTRICTED, What.DELETED],
+                [
+                    ChangeKind.CREATED,
+                    ChangeKind.RESTRICTED,
+                    ChangeKind.GRANTED,
+                    ChangeKind.RESTRICTED,
+                    ChangeKind.DELETED,
+                ],
             )
 
 
@@ -371,7 +377,7 @@ class FoldTests(TestCase):
         self, events: list[dict[str, Any]]
     ) -> None:
         """So it does not matter how often, or by how many nodes, something is asked for."""
-        whole, sparse = Catalogue(), Catalogue()
+        whole, sparse = Projection(), Projection()
         for event in events:
             event = json.loads(json.dumps(event))
             if whole.apply(event):

@@ -14,8 +14,8 @@ from chatd.directory.directory import Directory
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.json import dump
 from chatd.protocol.messages import Content
-from chatd.rooms.catch_up import Turns
-from chatd.rooms.room import Attachment
+from chatd.rooms.catch_up import CatchUpQueue
+from chatd.rooms.room import RoomState
 from chatd.rooms.start_position import Last, since
 from tests.support.world import World
 
@@ -75,7 +75,7 @@ class LostStreamTests(TestCase):
         with mock.patch.object(self.world.broker, "append", neighbour):
             self.world.do(self.world.broker.delete(self.stream))
             self.world.turn()
-            self.assertIsNot(self.room.attachment, Attachment.LEVEL)
+            self.assertIsNot(self.room.attachment, RoomState.LEVEL)
             outcome = self.world.begin(self.room.publish(Content("ann", "k", "hello")))
             outcome[0].trap(Unavailable)
 
@@ -114,7 +114,7 @@ class DirectoryTests(TestCase):
 class TurnsTests(TestCase):
     def test_a_reader_that_raises_takes_nobody_with_it(self) -> None:
         clock = Clock()
-        turns = Turns(clock)
+        turns = CatchUpQueue(clock)
         calls: list[int] = []
         turns.add(lambda: calls.append(1))
         turns.add(mock.Mock(side_effect=ZeroDivisionError))

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.net.tcp import SILENCE, silent
-from chatd.timing.timer_wheel import Deadlines
+from chatd.timing.timer_wheel import TimerWheel
 from chatd.transports.websocket.heartbeat import PING_EVERY, PONG_WITHIN, Heartbeat
 
 
@@ -44,7 +44,7 @@ class HeartbeatTests(SynchronousTestCase):
         self.pings = 0
         self.died = 0
         either: Any = self.peer
-        self.heart = Heartbeat(Deadlines(self.clock), either, either, self.ping, self.dead)
+        self.heart = Heartbeat(TimerWheel(self.clock), either, either, self.ping, self.dead)
         self.addCleanup(self.heart.stop)
 
     def ping(self) -> None:

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatd.access.limits import Connections, network_of
 from chatd.access.rate_limit import Bucket, Buckets, Rate
 from chatd.protocol.errors import ChatError, Code
-from chatd.timing.timer_wheel import Deadline, Deadlines
+from chatd.timing.timer_wheel import Deadline, TimerWheel
 
 
 class BucketTests(SynchronousTestCase):
@@ -185,7 +185,7 @@ class DeadlinesTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1000.25)
-        self.wheel = Deadlines(self.clock)
+        self.wheel = TimerWheel(self.clock)
         self.called: list[tuple[str, float]] = []
 
     def call(self, name: str) -> Callable[[], None]:
@@ -261,7 +261,7 @@ class DeadlinesTests(SynchronousTestCase):
 
     def test_far_away(self) -> None:
         """A token may expire in a thousand years; no slot is kept for that."""
-        wheel = Deadlines(self.clock, horizon=10)
+        wheel = TimerWheel(self.clock, horizon=10)
         far = [wheel.after(3e10 + n, self.call("far")) for n in range(1000)]
         wheel.after(35, self.call("x"))
         self.assertLessEqual(len(wheel._slots), 11)
@@ -312,7 +312,7 @@ class DeadlinesTests(SynchronousTestCase):
     @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 40), st.integers(0, 3))))
     def test_any_use_calls_each_once_when_due(self, steps: list[tuple[int, int, int]]) -> None:
         clock = Clock()
-        wheel = Deadlines(clock, resolution=0.5, horizon=8)
+        wheel = TimerWheel(clock, resolution=0.5, horizon=8)
         due: dict[int, Deadline] = {}
         fired: list[int] = []
 

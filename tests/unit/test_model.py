@@ -29,7 +29,7 @@ from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.messages import WINDOW, Content
 from chatd.protocol.timestamps import parse_time
 from chatd.rooms.start_position import After, Last, Now, Since, Start
-from chatd.rooms.subscription import State
+from chatd.rooms.subscription import SubscriptionState
 from tests.support.publishing import publish
 from tests.support.world import Reader, World
 
@@ -400,7 +400,7 @@ class RoomMachine(RuleBasedStateMachine):
         self.histories_are_the_lists()
         for person in self.everyone:
             assert person.reader is not None
-            assert person.reader.state is State.LIVE
+            assert person.reader.state is SubscriptionState.LIVE
             given = [o for o in person.history if o != GAP]
             at = given[-1] if given else person.start
             missing = self.messages(at)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.access.origins import Gate, host_name, normalise_origin
+from chatd.access.origins import OriginPolicy, host_name, normalise_origin
 from chatd.access.proxies import HOPS, UNIX, Caller, Headers
 from chatd.protocol.errors import ChatError, Code
 
@@ -23,10 +23,14 @@ def request(**headers: str) -> Headers:
 
 
 class GateTests(SynchronousTestCase):
-    def passes(self, gate: Gate, secure: bool = False, peer: str = "192.0.2.9", **h: Any) -> None:
+    def passes(
+        self, gate: OriginPolicy, secure: bool = False, peer: str = "192.0.2.9", **h: Any
+    ) -> None:
         gate.check(peer, secure, request(**h))
 
-    def refused(self, gate: Gate, secure: bool = False, peer: str = "192.0.2.9", **h: Any) -> str:
+    def refused(
+        self, gate: OriginPolicy, secure: bool = False, peer: str = "192.0.2.9", **h: Any
+    ) -> str:
         error = self.assertRaises(ChatError, gate.check, peer, secure, request(**h))
         self.assertIs(error.code, Code.FORBIDDEN, h)
         self.assertNotIn("\n", error.text)
@@ -37,8 +41,8 @@ class SameOriginTests(GateTests):
     """Without --origin: the Origin's host and port equal the Host header's."""
 
     def test_no_origin_is_no_browser(self) -> None:
-        self.passes(Gate())
-        self.passes(Gate(), host="anything at all")
+        self.passes(OriginPolicy())
+        self.passes(OriginPolicy(), host="anything at all")
 
     def test_equal(self) -> None:
         for origin, host in (
@@ -55,7 +59,7 @@ class SameOriginTests(GateTests):
             # TLS may have ended at a proxy that is not trusted
             ("https://chat.example.org", "chat.example.org"),
         ):
-            self.passes(Gate(), origin=origin, host=host)
+            self.passes(OriginPolicy(), origin=origin, host=host)
 
     def test_not_equal(self) -> None:
         for origin, host in (
@@ -81,33 +85,35 @@ class SameOriginTests(GateTests):
             ("http://chat.example.org\x00", "chat.example.org"),
             ("http://" + "a" * 400, "a" * 400),
         ):
-            self.refused(Gate(), origin=origin, host=host)
-        self.refused(Gate(), origin="http://chat.example.org")
+            self.refused(OriginPolicy(), origin=origin, host=host)
+        self.refused(OriginPolicy(), origin="http://chat.example.org")
 
     def test_the_scheme_counts_where_it_is_known(self) -> None:
         host = "chat.example.org"
-        self.passes(Gate(), True, origin="https://chat.example.org", host=host)
-        self.refused(Gate(), True, origin="http://chat.example.org", host=host)
-        behind = Gate(trusted=PROXIES)
+        self.passes(OriginPolicy(), True, origin="https://chat.example.org", host=host)
+        self.refused(OriginPolicy(), True, origin="http://chat.example.org", host=host)
+        behind = OriginPolicy(trusted=PROXIES)
         for claimed, right, wrong in (("https", "https", "http"), ("http", "http", "https")):
             proxied: dict[str, Any] = {"host": host, "x_forwarded_proto": claimed}
             self.passes(behind, peer="10.0.0.1", origin=f"{right}://{host}", **proxied)
             self.refused(behind, peer="10.0.0.1", origin=f"{wrong}://{host}", **proxied)
 
     def test_what_to_do_is_said(self) -> None:
-        text = self.refused(Gate(), origin="https://App.example", host="chat.example.org")
+        text = self.refused(OriginPolicy(), origin="https://App.example", host="chat.example.org")
         self.assertIn("--origin https://app.example", text)
         self.assertIn("--trusted-proxy", text)
-        self.assertIn("--origin", self.refused(Gate(), origin="null", host="chat.example.org"))
+        self.assertIn(
+            "--origin", self.refused(OriginPolicy(), origin="null", host="chat.example.org")
+        )
 
     def test_what_a_stranger_wrote_is_not_said_again(self) -> None:
         for origin in ("http://<script>", "http://a\r\nb", "x" * 1000):
-            self.assertNotIn("script", self.refused(Gate(), origin=origin, host="h"))
+            self.assertNotIn("script", self.refused(OriginPolicy(), origin=origin, host="h"))
 
 
 class ListedOriginTests(GateTests):
     def test_listed(self) -> None:
-        gate = Gate(origins=("https://app.example", "http://localhost:3000"))
+        gate = OriginPolicy(origins=("https://app.example", "http://localhost:3000"))
         self.passes(gate, origin="https://app.example", host="chat.example.org")
         self.passes(gate, origin="http://localhost:3000", host="chat.example.org")
         self.passes(gate, origin="http://chat.example.org", host="chat.example.org")
@@ -121,12 +127,12 @@ class ListedOriginTests(GateTests):
             self.refused(gate, origin=origin, host="chat.example.org")
 
     def test_any(self) -> None:
-        gate = Gate(origins=("*",))
+        gate = OriginPolicy(origins=("*",))
         for origin in ("https://evil.example", "null", "", "what"):
             self.passes(gate, origin=origin, host="chat.example.org")
 
     def test_an_app_of_its_own_scheme(self) -> None:
-        gate = Gate(origins=("capacitor://localhost",))
+        gate = OriginPolicy(origins=("capacitor://localhost",))
         self.passes(gate, origin="capacitor://localhost", host="chat.example.org")
         self.refused(gate, origin="ionic://localhost", host="chat.example.org")
 
@@ -135,7 +141,7 @@ class HostTests(GateTests):
     """Against DNS rebinding: a name of the attacker's that points here."""
 
     def test_only_loopback_is_listened_on(self) -> None:
-        gate = Gate(loopback_only=True)
+        gate = OriginPolicy(loopback_only=True)
         for host in ("localhost", "LOCALHOST:8081", "127.0.0.1:8081", "[::1]:8081", "192.0.2.1"):
             self.passes(gate, host=host)
         for host in (
@@ -157,45 +163,45 @@ class HostTests(GateTests):
         self.passes(gate)
 
     def test_the_text_names_the_option(self) -> None:
-        text = self.refused(Gate(loopback_only=True), host="Chat.example.org:81")
+        text = self.refused(OriginPolicy(loopback_only=True), host="Chat.example.org:81")
         self.assertIn("--host chat.example.org", text)
-        self.assertIn("--host", self.refused(Gate(loopback_only=True), host="<b>"))
+        self.assertIn("--host", self.refused(OriginPolicy(loopback_only=True), host="<b>"))
 
     def test_any_name_elsewhere(self) -> None:
-        self.passes(Gate(), host="whatever.example")
+        self.passes(OriginPolicy(), host="whatever.example")
 
     def test_listed(self) -> None:
-        gate = Gate(hosts=("Chat.Example.org", "::1"), loopback_only=True)
+        gate = OriginPolicy(hosts=("Chat.Example.org", "::1"), loopback_only=True)
         for host in ("chat.example.org", "chat.example.org:8081", "chat.example.org.", "[::1]:1"):
             self.passes(gate, host=host)
         for host in ("localhost", "127.0.0.1", "example.org", "a.chat.example.org"):
             self.refused(gate, host=host)
-        self.refused(Gate(hosts=("a.example",)), host="b.example")
+        self.refused(OriginPolicy(hosts=("a.example",)), host="b.example")
 
     def test_any(self) -> None:
-        self.passes(Gate(hosts=("*",), loopback_only=True), host="whatever.example")
+        self.passes(OriginPolicy(hosts=("*",), loopback_only=True), host="whatever.example")
 
     def test_the_hosts_of_origins_are_accepted(self) -> None:
-        gate = Gate(origins=("https://chat.example.org",), loopback_only=True)
+        gate = OriginPolicy(origins=("https://chat.example.org",), loopback_only=True)
         self.passes(gate, host="chat.example.org", origin="https://chat.example.org")
         self.passes(gate, host="localhost:8081")
         self.refused(gate, host="evil.example")
 
     def test_any_origin_is_not_any_host(self) -> None:
-        self.refused(Gate(origins=("*",), loopback_only=True), host="evil.example")
+        self.refused(OriginPolicy(origins=("*",), loopback_only=True), host="evil.example")
 
     def test_refused_before_the_origin_is_looked_at(self) -> None:
-        gate = Gate(loopback_only=True)
+        gate = OriginPolicy(loopback_only=True)
         text = self.refused(gate, host="evil.example", origin="http://evil.example")
         self.assertIn("--host", text)
 
 
 class ProxyTests(GateTests):
-    def caller(self, gate: Gate, peer: str | None, **headers: str) -> Caller:
+    def caller(self, gate: OriginPolicy, peer: str | None, **headers: str) -> Caller:
         return gate.check(peer, False, request(**headers))
 
     def address(self, peer: str | None, forwarded: str, **more: bool) -> str:
-        gate = Gate(trusted=PROXIES, **more)  # type: ignore[arg-type]
+        gate = OriginPolicy(trusted=PROXIES, **more)  # type: ignore[arg-type]
         return self.caller(gate, peer, x_forwarded_for=forwarded).address
 
     def test_strangers_are_not_believed(self) -> None:
@@ -206,14 +212,14 @@ class ProxyTests(GateTests):
             "host": "chat.example.org",
         }
         expected = Caller("192.0.2.9", None, "chat.example.org")
-        self.assertEqual(self.caller(Gate(trusted=PROXIES), "192.0.2.9", **lies), expected)
-        self.assertEqual(self.caller(Gate(), "192.0.2.9", **lies), expected)
-        text = self.refused(Gate(), origin="https://evil.example", **lies)
+        self.assertEqual(self.caller(OriginPolicy(trusted=PROXIES), "192.0.2.9", **lies), expected)
+        self.assertEqual(self.caller(OriginPolicy(), "192.0.2.9", **lies), expected)
+        text = self.refused(OriginPolicy(), origin="https://evil.example", **lies)
         self.assertIn("not allowed", text)
 
     def test_trusted_proxies_are(self) -> None:
         got = self.caller(
-            Gate(trusted=PROXIES),
+            OriginPolicy(trusted=PROXIES),
             "10.0.0.1",
             x_forwarded_for="198.51.100.7",
             x_forwarded_proto="HTTPS",
@@ -224,9 +230,11 @@ class ProxyTests(GateTests):
         self.assertEqual(got, Caller("198.51.100.7", "https", "chat.example.org"))
 
     def test_a_proxy_that_says_nothing(self) -> None:
-        got = self.caller(Gate(trusted=PROXIES), "10.0.0.1", host="chat.example.org")
+        got = self.caller(OriginPolicy(trusted=PROXIES), "10.0.0.1", host="chat.example.org")
         self.assertEqual(got, Caller("10.0.0.1", None, "chat.example.org"))
-        self.assertEqual(Gate(trusted=PROXIES).caller("10.0.0.1", True, request()).scheme, "https")
+        self.assertEqual(
+            OriginPolicy(trusted=PROXIES).caller("10.0.0.1", True, request()).scheme, "https"
+        )
 
     def test_the_right_most_address_that_is_no_proxy(self) -> None:
         for forwarded, address in (
@@ -266,7 +274,7 @@ class ProxyTests(GateTests):
     def test_what_the_nearest_proxy_said_counts(self) -> None:
         """Apache appends to what the client sent; the client's own words stand on the left."""
         got = self.caller(
-            Gate(trusted=PROXIES),
+            OriginPolicy(trusted=PROXIES),
             "10.0.0.1",
             x_forwarded_host="evil.example, chat.example.org",
             x_forwarded_proto="gopher, http",
@@ -281,17 +289,17 @@ class ProxyTests(GateTests):
             ("", None),
             ("gopher", None),
         ):
-            got = self.caller(Gate(trusted=PROXIES), "10.0.0.1", x_forwarded_proto=claimed)
+            got = self.caller(OriginPolicy(trusted=PROXIES), "10.0.0.1", x_forwarded_proto=claimed)
             self.assertEqual(got.scheme, scheme)
 
     def test_the_forwarded_host_is_the_one_checked(self) -> None:
-        gate = Gate(trusted=PROXIES, hosts=("chat.example.org",))
+        gate = OriginPolicy(trusted=PROXIES, hosts=("chat.example.org",))
         self.caller(gate, "10.0.0.1", host="backend", x_forwarded_host="chat.example.org")
         self.refused(gate, peer="10.0.0.1", host="chat.example.org", x_forwarded_host="backend")
 
     @given(st.text(max_size=50), st.text(max_size=50), st.text(max_size=50), st.text(max_size=50))
     def test_any_header_is_answered(self, host: str, origin: str, forwarded: str, to: str) -> None:
-        gate = Gate(trusted=PROXIES, loopback_only=True)
+        gate = OriginPolicy(trusted=PROXIES, loopback_only=True)
         headers = request(host=host, origin=origin, x_forwarded_for=forwarded, x_forwarded_host=to)
         self.assertRaises(ChatError, gate.check, "10.0.0.1", False, headers)
         gate.cors_headers(origin)
@@ -302,33 +310,33 @@ class CorsTests(SynchronousTestCase):
 
     def test_none_configured(self) -> None:
         for origin in (None, "http://chat.example.org"):
-            self.assertEqual(Gate().cors_headers(origin), {})
-            self.assertEqual(Gate().preflight_headers(origin, ["GET"]), {})
+            self.assertEqual(OriginPolicy().cors_headers(origin), {})
+            self.assertEqual(OriginPolicy().preflight_headers(origin, ["GET"]), {})
 
     def test_listed_origins_may_use_cookies(self) -> None:
-        headers = Gate(origins=(self.LISTED,)).cors_headers(self.LISTED)
+        headers = OriginPolicy(origins=(self.LISTED,)).cors_headers(self.LISTED)
         self.assertEqual(headers["Access-Control-Allow-Origin"], self.LISTED)
         self.assertEqual(headers["Access-Control-Allow-Credentials"], "true")
         self.assertEqual(headers["Vary"], "Origin")
         self.assertIn("Retry-After", headers["Access-Control-Expose-Headers"])
 
     def test_answers_vary_even_where_nothing_is_allowed(self) -> None:
-        gate = Gate(origins=(self.LISTED,))
+        gate = OriginPolicy(origins=(self.LISTED,))
         for origin in (None, "http://chat.example.org", "null", "what"):
             self.assertEqual(gate.cors_headers(origin), {"Vary": "Origin"})
 
     def test_any_origin_without_credentials(self) -> None:
         for origin in (None, "https://evil.example", "null"):
-            headers = Gate(origins=("*",)).cors_headers(origin)
+            headers = OriginPolicy(origins=("*",)).cors_headers(origin)
             self.assertEqual(headers["Access-Control-Allow-Origin"], "*")
             self.assertNotIn("Access-Control-Allow-Credentials", headers)
 
     def test_any_and_listed_is_any(self) -> None:
-        headers = Gate(origins=("*", self.LISTED)).cors_headers(self.LISTED)
+        headers = OriginPolicy(origins=("*", self.LISTED)).cors_headers(self.LISTED)
         self.assertEqual(headers["Access-Control-Allow-Origin"], "*")
 
     def test_preflight(self) -> None:
-        gate = Gate(origins=(self.LISTED,))
+        gate = OriginPolicy(origins=(self.LISTED,))
         headers = gate.preflight_headers(self.LISTED, ["GET", "POST"])
         self.assertEqual(headers["Access-Control-Allow-Methods"], "GET, POST")
         for name in ("Authorization", "Content-Type", "Idempotency-Key"):

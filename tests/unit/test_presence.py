@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
-from chatd.presence.board import COALESCE, SHOWN, News, Presence
+from chatd.presence.board import COALESCE, SHOWN, News, PresenceBoard
 
 
 class Board:
@@ -44,7 +44,7 @@ class PresenceTests(TestCase):
 
     def make(self, limit: int = 200) -> None:
         self.clock = Clock()
-        self.presence = Presence(self.clock, "here", limit)
+        self.presence = PresenceBoard(self.clock, "here", limit)
         self.board = Board()
         self.presence.show_to(self.board)
         self.local: list[tuple[str, str, bool]] = []

@@ -10,8 +10,8 @@ from twisted.trial.unittest import TestCase
 
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.messages import WINDOW, Message
-from chatd.rooms.cache import RECENT_BYTES, RECENT_MESSAGES, Budget, Recent, weight
-from chatd.rooms.deduplication import Window
+from chatd.rooms.cache import RECENT_BYTES, RECENT_MESSAGES, CacheBudget, RecentMessages, weight
+from chatd.rooms.deduplication import DeduplicationWindow
 
 
 def message(offset: int, time: int = 1000, size: int = 100) -> Message:
@@ -28,8 +28,8 @@ def offsets(messages: object) -> list[int] | None:
 
 class RecentTests(TestCase):
     def setUp(self) -> None:
-        self.budget = Budget()
-        self.recent = Recent(self.budget)
+        self.budget = CacheBudget()
+        self.recent = RecentMessages(self.budget)
 
     def fill(self, *numbers: int, size: int = 100) -> None:
         self.recent.extend([message(n, size=size) for n in numbers])
@@ -56,7 +56,7 @@ class RecentTests(TestCase):
         self.assertEqual(self.budget.used, self.recent.size)
 
     def test_keeps_no_more_than_the_retention(self) -> None:
-        recent = Recent(self.budget, limit=2 * SMALL + 50)
+        recent = RecentMessages(self.budget, limit=2 * SMALL + 50)
         recent.extend([message(n) for n in range(5)])
         self.assertEqual(len(recent), 2)
 
@@ -111,8 +111,8 @@ class RecentTests(TestCase):
         self.assertIsNone(self.recent.before_time(0, 0))  # the first one may be older
 
     def test_all_rooms_together_are_bounded_and_the_quiet_forget_first(self) -> None:
-        budget = Budget(limit=10 * SMALL)
-        rooms = [Recent(budget) for _ in range(3)]
+        budget = CacheBudget(limit=10 * SMALL)
+        rooms = [RecentMessages(budget) for _ in range(3)]
         for number, recent in enumerate(rooms):
             recent.extend([message(n) for n in range(4)])
             self.assertLessEqual(budget.used, 10 * SMALL, number)
@@ -127,14 +127,14 @@ class RecentTests(TestCase):
 
 class WindowTests(TestCase):
     def test_a_key_is_remembered_for_exactly_the_window(self) -> None:
-        window = Window()
+        window = DeduplicationWindow()
         self.assertFalse(window.repeats(-1))
         for other in range(WINDOW - 1):
             self.assertFalse(window.repeats(other))
         self.assertIn(-1, window)
         self.assertTrue(window.repeats(-1))
 
-        window = Window()
+        window = DeduplicationWindow()
         window.repeats(-1)
         for other in range(WINDOW):
             window.repeats(other)
@@ -142,7 +142,7 @@ class WindowTests(TestCase):
         self.assertFalse(window.repeats(-1))
 
     def test_what_is_no_message_takes_a_place(self) -> None:
-        window = Window()
+        window = DeduplicationWindow()
         window.repeats(7)
         for _ in range(WINDOW):
             window.repeats(None)
@@ -153,7 +153,7 @@ class WindowTests(TestCase):
     def test_all_judge_alike_after_a_window_of_records(self, seed: int, start: int) -> None:
         random = Random(seed)
         keys = [random.randrange(1500) for _ in range(3000)]
-        early, late = Window(), Window()
+        early, late = DeduplicationWindow(), DeduplicationWindow()
         for key in keys[:start]:
             early.repeats(key)
         for number, key in enumerate(keys[start:]):

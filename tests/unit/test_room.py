@@ -16,9 +16,9 @@ from chatd.protocol.errors import Code
 from chatd.protocol.messages import WINDOW, Content
 from chatd.rooms.publisher import PATIENCE
 from chatd.rooms.registry import SWEEP
-from chatd.rooms.room import IDLE, TAIL, Attachment
+from chatd.rooms.room import IDLE, TAIL, RoomState
 from chatd.rooms.start_position import After, Last, Since
-from chatd.rooms.subscription import State
+from chatd.rooms.subscription import SubscriptionState
 from tests.support.publishing import publish
 from tests.support.world import Reader, World
 
@@ -404,11 +404,11 @@ class InterruptionTests(RoomCase):
         self.world.turn()
         bob.drain()
         self.world.advance(20)
-        self.assertIs(bob.state, State.BEHIND)
+        self.assertIs(bob.state, SubscriptionState.BEHIND)
         self.world.broker.resume()
         self.world.turn()
         self.assertEqual(bob.texts, [f"m{n}" for n in range(2000)])
-        self.assertIs(bob.state, State.LIVE)
+        self.assertIs(bob.state, SubscriptionState.LIVE)
 
     def test_a_read_that_fails_is_tried_again(self) -> None:
         bob = self.join("bob")
@@ -526,7 +526,7 @@ class NewLifeTests(RoomCase):
 
         with mock.patch.object(room, "attach", later):
             self.vanish()
-        self.assertIs(room.attachment, Attachment.DETACHED)
+        self.assertIs(room.attachment, RoomState.DETACHED)
         self.world.say("lobby", "one", node=1)
         bob.drain()
         self.assertEqual(bob.texts, ["GAP"])
@@ -582,7 +582,7 @@ class DeletedTests(RoomCase):
         for reader in (bob, stalled):
             assert reader.error is not None
             self.assertIs(reader.error.code, Code.UNKNOWN_ROOM)
-            self.assertIs(reader.state, State.CLOSED)
+            self.assertIs(reader.state, SubscriptionState.CLOSED)
         self.assertFalse(self.world.sites[0].rooms._rooms)
         calls = list(self.world.clock.getDelayedCalls())
         self.world.advance(60)

@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import define, field
 
-from chatd.rooms.subscription import State as Place
+from chatd.rooms.subscription import SubscriptionState as Place
 from tests.support.serving import EventStream, Node, Raw, ServingTests, WebSocket, together
 from tests.support.waiting import pause
 
@@ -22,7 +22,7 @@ USERS = [f"user{n}" for n in range(8)]
 
 
 @define
-class State:
+class SubscriptionState:
     """What a client shows of a room."""
 
     cursor: str
@@ -40,11 +40,13 @@ class State:
             self.count = event["count"]
 
 
-async def fetch(node: Node) -> State:
+async def fetch(node: Node) -> SubscriptionState:
     """The room's state as anyone may ask for it."""
     info = (await node.get("/rooms/lobby")).json
     messages = (await node.get("/rooms/lobby/messages?last=1000")).json
-    return State(messages["cursor"], set(info["members"]), info["count"], messages["messages"])
+    return SubscriptionState(
+        messages["cursor"], set(info["members"]), info["count"], messages["messages"]
+    )
 
 
 class Crowd:
@@ -117,7 +119,7 @@ class StateTests(ServingTests):
             await crowd.act()
         return crowd
 
-    async def settled(self, crowd: Crowd) -> State:
+    async def settled(self, crowd: Crowd) -> SubscriptionState:
         """The state at the end, once all that is coming has been told."""
         for _ in range(3):
             await pause(0.02)
@@ -125,7 +127,7 @@ class StateTests(ServingTests):
         await crowd.node.post("/rooms/lobby/messages?username=zed", {"text": "end"})
         return await fetch(crowd.node)
 
-    def equal(self, state: State, end: State) -> None:
+    def equal(self, state: SubscriptionState, end: SubscriptionState) -> None:
         self.assertEqual(state.messages, end.messages)
         self.assertEqual(state.cursor, end.cursor)
         self.assertEqual(state.members, end.members)
@@ -137,7 +139,7 @@ class StateTests(ServingTests):
             crowd = await self.crowd(seed)
             socket = await crowd.node.chat("watcher")
             joined = await socket.join("lobby")
-            state = State(joined["cursor"], set(joined["members"]), joined["count"])
+            state = SubscriptionState(joined["cursor"], set(joined["members"]), joined["count"])
             state.messages = await self.before(crowd.node, joined["cursor"])
             for n in range(ACTIONS):
                 await crowd.act()
@@ -164,7 +166,7 @@ class StateTests(ServingTests):
             crowd = await self.crowd(seed, limit=4)
             watcher = await crowd.node.chat("watcher")
             joined = await watcher.join("lobby")
-            state = State(joined["cursor"], set(joined["members"]), joined["count"])
+            state = SubscriptionState(joined["cursor"], set(joined["members"]), joined["count"])
             state.messages = await self.before(crowd.node, joined["cursor"])
             for n in range(ACTIONS):
                 await crowd.act()

@@ -10,11 +10,11 @@ from twisted.trial.unittest import TestCase
 
 from chatd.protocol.cursors import Cursor
 from chatd.rooms.cache import RECENT_MESSAGES
-from chatd.rooms.catch_up import A_TURN, Turns
+from chatd.rooms.catch_up import A_TURN, CatchUpQueue
 from chatd.rooms.fanout import BATCH_BYTES
 from chatd.rooms.history import PAGE_BYTES, PAGE_MESSAGES
 from chatd.rooms.start_position import After, Last, Now
-from chatd.rooms.subscription import State
+from chatd.rooms.subscription import SubscriptionState
 from tests.support.world import Reader, World
 
 
@@ -45,14 +45,14 @@ class FallingBehindTests(SubscriptionCase):
         self.say(2)
         bob.stall()
         self.say(3)
-        self.assertIs(bob.state, State.BEHIND)
+        self.assertIs(bob.state, SubscriptionState.BEHIND)
         refused = bob.refused
         self.say(3)
         self.assertEqual(bob.refused, refused, "it was offered more before it drained")
         self.assertEqual(bob.subscription.offset, 1)
         bob.drain()  # no turn of the reactor: one synchronous step
         self.assertEqual(bob.texts, names(0, 8))
-        self.assertIs(bob.state, State.LIVE)
+        self.assertIs(bob.state, SubscriptionState.LIVE)
         self.say(1)
         self.assertEqual(bob.texts, names(0, 9))
 
@@ -62,10 +62,10 @@ class FallingBehindTests(SubscriptionCase):
         bob.stall()
         self.say(3 * RECENT_MESSAGES)
         bob.drain()
-        self.assertIs(bob.state, State.READING)
+        self.assertIs(bob.state, SubscriptionState.READING)
         self.world.turn()
         self.assertEqual(bob.texts, names(0, self.said))
-        self.assertIs(bob.state, State.LIVE)
+        self.assertIs(bob.state, SubscriptionState.LIVE)
 
     def test_messages_that_come_while_a_page_is_read(self) -> None:
         bob = self.join(stalled=True)
@@ -85,7 +85,7 @@ class FallingBehindTests(SubscriptionCase):
         bob.drain()
         self.world.turn()
         self.assertEqual(bob.texts, names(0, self.said))
-        self.assertIs(bob.state, State.LIVE)
+        self.assertIs(bob.state, SubscriptionState.LIVE)
 
     def test_refuses_the_second_batch_of_a_burst(self) -> None:
         bob = self.join()
@@ -117,7 +117,7 @@ class FallingBehindTests(SubscriptionCase):
         self.say(1)
         bob.drain()
         self.assertEqual(bob.texts, [])
-        self.assertIs(bob.state, State.CLOSED)
+        self.assertIs(bob.state, SubscriptionState.CLOSED)
 
     def test_one_who_stalls_holds_up_nobody(self) -> None:
         readers = [self.join(f"r{n}") for n in range(20)]
@@ -184,7 +184,7 @@ class BoundsTests(SubscriptionCase):
 
     def test_few_in_each_turn_of_the_reactor(self) -> None:
         clock = mock.Mock()
-        turns = Turns(clock)
+        turns = CatchUpQueue(clock)
         called: list[int] = []
         calls = [partial(called.append, n) for n in range(A_TURN + 3)]
         for call in [*calls, calls[0]]:
@@ -369,7 +369,9 @@ class SessionTests(SubscriptionCase):
             joined = await session.join("lobby", self.place(offset))
             assert joined is not None
             answered.append(name)
-            self.assertIs(joined.subscription.state, State.BEHIND, "closed before it was told")
+            self.assertIs(
+                joined.subscription.state, SubscriptionState.BEHIND, "closed before it was told"
+            )
 
         for work in (join("first", 3), join("second", self.said - 1), join("third", 9)):
             self.world.begin(work)

@@ -6,7 +6,15 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.access.rate_limit import Rate
-from chatd.access.turns import AT_LEAST, AT_ONCE, PATIENCE, PER_PUBLISH, Place, Turns, allowance
+from chatd.access.turns import (
+    AT_LEAST,
+    AT_ONCE,
+    PATIENCE,
+    PER_PUBLISH,
+    FairQueue,
+    QueuePlace,
+    allowance,
+)
 from chatd.access.unread import Unread
 
 
@@ -31,7 +39,7 @@ class Client:
         self._name = name
         self.pending = 0
         self.given_up = False
-        self.place: Place = tests.turns.place(address, self.work, self.give_up)
+        self.place: QueuePlace = tests.turns.place(address, self.work, self.give_up)
 
     def send(self, number: int) -> None:
         """``number`` requests are read from the connection."""
@@ -56,7 +64,7 @@ class TurnsTests(SynchronousTestCase):
         self.now = 0.0
         self.cost = 0.0001
         self.done: list[str] = []
-        self.turns = Turns(self.clock, Rate(1000), timer=lambda: self.now)
+        self.turns = FairQueue(self.clock, Rate(1000), timer=lambda: self.now)
 
     def client(self, address: str, name: str) -> Client:
         return Client(self, address, name)

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from chatd.timing.steady import steady
-from chatd.timing.timer_wheel import Deadlines
+from chatd.timing.timer_wheel import TimerWheel
 from chatd.timing.wall import AGAIN, STEPS, Alarm, WallClock
 
 HOUR = 3600.0
@@ -108,7 +108,7 @@ class AlarmTests(SetClock):
     def setUp(self) -> None:
         super().setUp()
         self.rang = 0
-        self.alarm = Alarm(START + 100, self.ring, self.wall, Deadlines(self.clock))
+        self.alarm = Alarm(START + 100, self.ring, self.wall, TimerWheel(self.clock))
 
     def ring(self) -> None:
         self.rang += 1

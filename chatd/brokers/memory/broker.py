@@ -30,7 +30,7 @@ from chatd.brokers.interfaces import (
     Unavailable,
 )
 from chatd.brokers.local_fanout import LocalFanout
-from chatd.brokers.memory.log import Following, Log, State
+from chatd.brokers.memory.log import FollowingState, Log, MemoryFollowing
 from chatd.timing.wall import WallClock
 
 T = TypeVar("T")
@@ -172,7 +172,7 @@ class MemoryBroker(LocalFanout, Service):
         )
         self._world.nodes.append(self)
         self._away = False
-        self._followings: dict[Stream, list[Following]] = {}
+        self._followings: dict[Stream, list[MemoryFollowing]] = {}
 
     # -- service and test hooks
 
@@ -237,7 +237,7 @@ class MemoryBroker(LocalFanout, Service):
         return succeed(None)
 
     def follow(self, stream: Stream, tail: int | None, follower: IFollower) -> IFollowing:
-        following = Following(stream, tail, follower, self._forget, self._world.wake)
+        following = MemoryFollowing(stream, tail, follower, self._forget, self._world.wake)
         self._followings.setdefault(stream, []).append(following)
         self._world.wake(stream)
         return following
@@ -266,7 +266,7 @@ class MemoryBroker(LocalFanout, Service):
     def advance(self, stream: Stream, log: Log | None, now: int) -> None:
         """Hand this node's followers of ``stream`` what they have not had."""
         for following in list(self._followings.get(stream, ())):
-            if following.state is not State.STOPPED and self.ready:
+            if following.state is not FollowingState.STOPPED and self.ready:
                 following.advance(log, now)
 
     def _submit(self, work: Callable[[], T]) -> Deferred[T]:
@@ -280,7 +280,7 @@ class MemoryBroker(LocalFanout, Service):
                 following.interrupt()
         self._world.withdraw(self, stored)
 
-    def _forget(self, following: Following) -> None:
+    def _forget(self, following: MemoryFollowing) -> None:
         followings = self._followings.get(following.stream, [])
         if following in followings:
             followings.remove(following)

@@ -14,7 +14,7 @@ from chatd.brokers.interfaces import IFollower, IFollowing, Record, Retention, S
 
 
 @frozen
-class Entry:
+class LogEntry:
     """A record with what retention goes by. ``time`` is in milliseconds."""
 
     record: Record
@@ -28,7 +28,7 @@ class Log:
 
     retention: Retention | None
     skip: int
-    entries: list[Entry] = field(factory=list)
+    entries: list[LogEntry] = field(factory=list)
     size: int = 0
     last: int = -1
     appended: int = 0
@@ -41,7 +41,7 @@ class Log:
         self.last += 2 if skipped else 1
         self.appended += 1
         latest = max(time, self.entries[-1].latest) if self.entries else time
-        self.entries.append(Entry(Record(self.last, body), time, latest))
+        self.entries.append(LogEntry(Record(self.last, body), time, latest))
         self.size += len(body)
 
     def trim_size(self) -> None:
@@ -83,7 +83,7 @@ class Log:
         return [e.record for e in entries if oldest is None or e.time >= oldest]
 
 
-class State(Enum):
+class FollowingState(Enum):
     """Where a follower stands."""
 
     STARTING = auto()
@@ -93,22 +93,22 @@ class State(Enum):
 
 @implementer(IFollowing)
 @define(eq=False)
-class Following:
+class MemoryFollowing:
     """A follower's place in a log: ``position`` is the least offset not handed over yet."""
 
     stream: Stream
     tail: int | None
     follower: IFollower
-    forget: Callable[[Following], None]
+    forget: Callable[[MemoryFollowing], None]
     wake: Callable[[Stream], None]
-    state: State = State.STARTING
+    state: FollowingState = FollowingState.STARTING
     log: Log | None = None
     position: int = 0
 
     _logger = Logger()
 
     def stop(self) -> None:
-        self.state = State.STOPPED
+        self.state = FollowingState.STOPPED
         self.forget(self)
 
     def refresh(self) -> None:
@@ -117,8 +117,8 @@ class Following:
 
     def interrupt(self) -> None:
         """The broker goes away; `advance` begins again after the position."""
-        if self.state is State.LIVE:
-            self.state = State.STARTING
+        if self.state is FollowingState.LIVE:
+            self.state = FollowingState.STARTING
             self._tell(self.follower.interrupted)
 
     def advance(self, log: Log | None, now: int) -> None:
@@ -129,13 +129,13 @@ class Following:
             self.stop()
             self._tell(self.follower.gone)
             return
-        starting, end = self.state is State.STARTING, self.log.last
+        starting, end = self.state is FollowingState.STARTING, self.log.last
         batch = self._take(self.log, now)
-        if starting and self.state is not State.STOPPED:
-            self.state = State.LIVE
-        if batch and self.state is State.LIVE:
+        if starting and self.state is not FollowingState.STOPPED:
+            self.state = FollowingState.LIVE
+        if batch and self.state is FollowingState.LIVE:
             self._tell(self.follower.records, batch)
-        if starting and self.state is State.LIVE:
+        if starting and self.state is FollowingState.LIVE:
             self._tell(self.follower.caught_up, end)
 
     def _attach(self, log: Log, now: int) -> None:
@@ -146,7 +146,7 @@ class Following:
         self.position = log.last + 1 if at_end else log.entries[first].record.offset
 
     def _take(self, log: Log, now: int) -> list[Record]:
-        if self.state is State.STARTING:
+        if self.state is FollowingState.STARTING:
             batch = log.since(self.position, None, now)
         else:
             batch = [e.record for e in log.entries[log.at_offset(self.position) :]]

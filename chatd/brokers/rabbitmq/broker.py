@@ -21,7 +21,7 @@ from zope.interface import implementer
 from chatd.amqp.channel import Channel, Reason
 from chatd.amqp.client import Client
 from chatd.amqp.deliveries import Delivery
-from chatd.amqp.service import Connection
+from chatd.amqp.service import BrokerConnection
 from chatd.amqp.url import BadURL, BrokerURL
 from chatd.brokers.interfaces import (
     IBroker,
@@ -36,13 +36,13 @@ from chatd.brokers.interfaces import (
 )
 from chatd.brokers.rabbitmq.bindings import Bindings
 from chatd.brokers.rabbitmq.channel_pool import ChannelPool
-from chatd.brokers.rabbitmq.follower import Following
+from chatd.brokers.rabbitmq.follower import RabbitMQFollowing
 from chatd.brokers.rabbitmq.liveness import AT_ONCE, Liveness
 from chatd.brokers.rabbitmq.names import PRESENCE, declare_exchanges
-from chatd.brokers.rabbitmq.publisher import Publishing
-from chatd.brokers.rabbitmq.queues import Streams
-from chatd.brokers.rabbitmq.reader import Reading
-from chatd.brokers.rabbitmq.shared_channels import Lanes
+from chatd.brokers.rabbitmq.publisher import StreamPublisher
+from chatd.brokers.rabbitmq.queues import StreamQueues
+from chatd.brokers.rabbitmq.reader import StreamReader
+from chatd.brokers.rabbitmq.shared_channels import SharedChannels
 from chatd.timing.wall import WallClock
 
 #: Tasks at once on the broker: pieces being read, streams being made or deleted.
@@ -67,16 +67,16 @@ class AMQPBroker(MultiService):
         super().__init__()
         self.clock = reactor
         self.wall = wall or WallClock(reactor)
-        self.lanes: Lanes | None = None
+        self.lanes: SharedChannels | None = None
         self._readers = ChannelPool(reactor, READERS)
         self._makers = ChannelPool(reactor, MAKERS)
         self._lookers = ChannelPool(reactor, AT_ONCE)
-        self._publishing = Publishing(reactor, self._restore)
-        self._reading = Reading(self.wall, self._readers, self._publishing)
-        self._streams = Streams(self._makers, retention or Retention())
+        self._publishing = StreamPublisher(reactor, self._restore)
+        self._reading = StreamReader(self.wall, self._readers, self._publishing)
+        self._streams = StreamQueues(self._makers, retention or Retention())
         self._bindings = Bindings(self._streams.bind)
-        self._followings: dict[Following, None] = {}
-        looking = Reading(self.wall, self._lookers, self._publishing)
+        self._followings: dict[RabbitMQFollowing, None] = {}
+        looking = StreamReader(self.wall, self._lookers, self._publishing)
         self._liveness = Liveness(
             reactor, lambda stream: looking.newest(stream, sure=False), lambda: self._followings
         )
@@ -84,7 +84,7 @@ class AMQPBroker(MultiService):
         #: The channel and queue over which presence comes.
         self._heard_on: tuple[Channel, str] | None = None
         self._connections = [
-            Connection(reactor, url, name, opened, lost)
+            BrokerConnection(reactor, url, name, opened, lost)
             for name, opened, lost in (
                 ("chatd publisher", self._publisher_connected, self._publishing.lost),
                 ("chatd reader", self._connected, self._lost),
@@ -130,7 +130,7 @@ class AMQPBroker(MultiService):
         self._readers.connected(client)
         self._lookers.connected(client)
         self._makers.connected(client)
-        self.lanes = Lanes(client)
+        self.lanes = SharedChannels(client)
         for following in list(self._followings):
             following.attach()
         self._bind_again()
@@ -187,17 +187,17 @@ class AMQPBroker(MultiService):
         self._liveness.hurry()
 
     def fence(self, stream: Stream, done: Callable[[], bool]) -> Deferred[bool]:
-        """Append fences; see `chatd.brokers.rabbitmq.publisher.Publishing.fence`."""
+        """Append fences; see `chatd.brokers.rabbitmq.publisher.StreamPublisher.fence`."""
         return Deferred.fromCoroutine(self._publishing.fence(stream, done))
 
     def follow(self, stream: Stream, tail: int | None, follower: IFollower) -> IFollowing:
-        following = Following(self, stream, tail, follower)
+        following = RabbitMQFollowing(self, stream, tail, follower)
         self._followings[following] = None
         following.attach()
         self._bindings.ensure(stream)
         return following
 
-    def forget(self, following: Following) -> None:
+    def forget(self, following: RabbitMQFollowing) -> None:
         """A following has stopped."""
         self._followings.pop(following, None)
         self._bindings.forget(following.stream)

@@ -31,8 +31,8 @@ PREFETCH = 1000
 _tags = count(1)
 
 
-class Owner(Protocol):
-    """Whom an attachment serves. None of it is called after `Attachment.close`."""
+class ConsumerOwner(Protocol):
+    """Whom an attachment serves. None of it is called after `StreamConsumer.close`."""
 
     def delivered(self, batch: Sequence[Delivery]) -> None:
         """The next of the stream, fences included."""
@@ -49,7 +49,7 @@ class Owner(Protocol):
         ``suspect``; else for another's sake."""
 
 
-class Attachment:
+class StreamConsumer:
     """A consumer of ``stream`` from ``start``: ``first``, ``last`` (the last chunk's first record),
     an offset, or a time. ``prefetch`` is the channel's."""
 
@@ -60,7 +60,7 @@ class Attachment:
         client: Client,
         stream: str,
         start: str | int | datetime,
-        owner: Owner,
+        owner: ConsumerOwner,
         prefetch: int = PREFETCH,
     ) -> None:
         self.stream = stream

@@ -19,16 +19,16 @@ from zope.interface import implementer
 
 from chatd.amqp.deliveries import Delivery
 from chatd.brokers.interfaces import IFollower, IFollowing, NoSuchStream, Stream, Unavailable
-from chatd.brokers.rabbitmq.consumer import Attachment
+from chatd.brokers.rabbitmq.consumer import StreamConsumer
 from chatd.brokers.rabbitmq.records import is_fence, records
-from chatd.brokers.rabbitmq.shared_channels import Lane, Lanes
+from chatd.brokers.rabbitmq.shared_channels import SharedChannel, SharedChannels
 from chatd.timing.wall import WallClock
 
 #: Seconds between attempts, at most.
 LONGEST = 5.0
 
 
-class Place(Enum):
+class FollowerState(Enum):
     """Where a following stands."""
 
     #: Not attached: the broker is away or said no, or nobody asked yet.
@@ -42,13 +42,13 @@ class Place(Enum):
     STOPPED = auto()
 
 
-class Helper(Protocol):
+class FollowingBroker(Protocol):
     """What a following needs of its broker."""
 
     clock: IReactorTime
     wall: WallClock
     #: None while the broker is away.
-    lanes: Lanes | None
+    lanes: SharedChannels | None
 
     def fence(self, stream: Stream, done: Callable[[], bool]) -> Deferred[bool]:
         """Append fences to the stream itself until ``done()``, or in vain (False); `Unavailable`,
@@ -63,7 +63,7 @@ class Helper(Protocol):
     def exists(self, stream: Stream) -> Deferred[bool]:
         """Whether there is such a stream; `Unavailable`."""
 
-    def forget(self, following: Following) -> None:
+    def forget(self, following: RabbitMQFollowing) -> None:
         """It has stopped."""
 
 
@@ -93,16 +93,16 @@ class _Tail:
 
 
 @implementer(IFollowing)
-class Following:
+class RabbitMQFollowing:
     """One follower of one stream, ``tail`` records from its end (None: from the first) and on."""
 
     _log = Logger()
 
     def __init__(
-        self, helper: Helper, stream: Stream, tail: int | None, follower: IFollower
+        self, helper: FollowingBroker, stream: Stream, tail: int | None, follower: IFollower
     ) -> None:
         self.stream = stream
-        self.place = Place.AWAY
+        self.place = FollowerState.AWAY
         self._helper = helper
         self._follower = follower
         self._tail = tail
@@ -114,8 +114,8 @@ class Following:
         #: Whether the follower believes to be at the head, and whether to look for a gap.
         self._told_level = False
         self._resuming = False
-        self._attachment: Attachment | None = None
-        self._lane: Lane | None = None
+        self._attachment: StreamConsumer | None = None
+        self._lane: SharedChannel | None = None
         self._failures = 0
         self._timer: IDelayedCall | None = None
 
@@ -127,22 +127,22 @@ class Following:
     @property
     def level(self) -> bool:
         """Whether it is at the head, as far as is known here."""
-        return self.place is Place.LEVEL
+        return self.place is FollowerState.LEVEL
 
     # -- what the broker calls ---------------------------------------------------------------------
 
     def attach(self) -> None:
         """Begin, or go on: the broker is there."""
-        if self._helper.lanes is None or self.place is Place.STOPPED:
+        if self._helper.lanes is None or self.place is FollowerState.STOPPED:
             return
         if self._seen is not None:
             self._resuming = True
-            self._consume(Place.CATCHING_UP, self._seen)
+            self._consume(FollowerState.CATCHING_UP, self._seen)
         elif self._tail is None:
-            self._consume(Place.CATCHING_UP, "first")
+            self._consume(FollowerState.CATCHING_UP, "first")
         else:
             self._gathering = _Tail(self._tail)
-            self._consume(Place.GATHERING, "last")
+            self._consume(FollowerState.GATHERING, "last")
 
     def lost(self) -> None:
         """The broker went away."""
@@ -150,26 +150,26 @@ class Following:
         self._interrupted()
 
     def stop(self) -> None:
-        if self.place is not Place.STOPPED:
+        if self.place is not FollowerState.STOPPED:
             self._detach()
-            self.place = Place.STOPPED
+            self.place = FollowerState.STOPPED
             self._helper.forget(self)
 
     def refresh(self) -> None:
         # A consumer on a replica may be left behind, without a word, when a stream changes leaders.
-        if self.place is Place.LEVEL:
+        if self.place is FollowerState.LEVEL:
             self._log.warn("{stream} brings nothing; asking anew", stream=self.stream.name)
             self.lost()
             self.attach()
 
     # -- attaching ---------------------------------------------------------------------------------
 
-    def _consume(self, place: Place, start: str | int) -> None:
+    def _consume(self, place: FollowerState, start: str | int) -> None:
         lanes = self._helper.lanes
         assert lanes is not None
         self._detach()
         self.place = place
-        self._attachment = Attachment(lanes.client, self.stream.name, start, self)
+        self._attachment = StreamConsumer(lanes.client, self.stream.name, start, self)
         self._lane = lanes.attach(self._attachment, apart=self._failures > 0)
 
     def _detach(self) -> None:
@@ -180,8 +180,8 @@ class Following:
             self._attachment.close()
             self._lane.members.discard(self._attachment)
         self._attachment = self._lane = None
-        if self.place is not Place.STOPPED:
-            self.place = Place.AWAY
+        if self.place is not FollowerState.STOPPED:
+            self.place = FollowerState.AWAY
 
     def _wait(self, seconds: float, then: Callable[[], None]) -> None:
         self._timer = self._helper.clock.callLater(seconds, then)
@@ -189,22 +189,22 @@ class Following:
     # -- Owner of the attachment -------------------------------------------------------------------
 
     def delivered(self, batch: Sequence[Delivery]) -> None:
-        if self.place is Place.GATHERING:
+        if self.place is FollowerState.GATHERING:
             self._gathering.gathered += batch
         else:
             self._take(batch)
 
     def drained(self) -> None:
         self._failures = 0
-        if self.place is Place.GATHERING:
+        if self.place is FollowerState.GATHERING:
             start = self._gathering.next_start()
             if start is not None:
-                self._consume(Place.GATHERING, start)
+                self._consume(FollowerState.GATHERING, start)
                 return
             self._take(self._gathering.gathered, self._tail)
             self._gathering.gathered = []
-        if self.place is not Place.STOPPED:
-            self.place = Place.LEVEL
+        if self.place is not FollowerState.STOPPED:
+            self.place = FollowerState.LEVEL
         if not self._told_level:
             self._told_level = True
             self._tell(self._follower.caught_up, self._end)
@@ -256,7 +256,7 @@ class Following:
             self._tell(self._follower.interrupted)
 
     def _tell(self, call: Callable[..., Any], *args: object) -> None:
-        if self.place is Place.STOPPED:
+        if self.place is FollowerState.STOPPED:
             return
         try:
             call(*args)
@@ -273,7 +273,7 @@ class Following:
 
     def _checked(self, there: bool) -> None:
         # meanwhile the broker may have gone and come, or the follower stopped
-        if self.place is not Place.AWAY or self._timer is not None:
+        if self.place is not FollowerState.AWAY or self._timer is not None:
             return
         if not there:
             self._gone()
@@ -289,14 +289,14 @@ class Following:
         self._tell(follower.gone)
         self.stop()
 
-    def _fenced(self, came: bool, attachment: Attachment) -> Deferred[None] | None:
+    def _fenced(self, came: bool, attachment: StreamConsumer) -> Deferred[None] | None:
         """If the fences are stored and none comes, the stream ends before our place: it is another
         one of the same name. Or none is stored, whatever was said; its end tells."""
         if came or attachment is not self._attachment:
             return None
         return self._helper.newest(self.stream).addCallback(self._ends, attachment)
 
-    def _ends(self, end: int, attachment: Attachment) -> None:
+    def _ends(self, end: int, attachment: StreamConsumer) -> None:
         if attachment is self._attachment and not attachment.delivered:
             if self._seen is not None and end < self._seen:
                 self._gone()
@@ -304,7 +304,7 @@ class Following:
                 self._detach()
                 self._check()
 
-    def _unfenced(self, failure: Failure, attachment: Attachment) -> None:
+    def _unfenced(self, failure: Failure, attachment: StreamConsumer) -> None:
         failure.trap(Unavailable, NoSuchStream)
         if attachment is self._attachment:
             self._detach()

@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from chatd.brokers.interfaces import NoSuchStream, Stream, Unavailable
-from chatd.brokers.rabbitmq.follower import Following
+from chatd.brokers.rabbitmq.follower import RabbitMQFollowing
 
 #: Seconds in which all are looked at, while they are few; and from one look to the next, at least.
 CYCLE, APART = 15.0, 0.05
@@ -37,10 +37,10 @@ class Liveness:
 
     clock: IReactorTime
     newest: Callable[[Stream], Deferred[int]]
-    followings: Callable[[], Iterable[Following]]
+    followings: Callable[[], Iterable[RabbitMQFollowing]]
     #: Those not looked at in this cycle, and those to be looked at without a pause.
-    _turn: deque[Following] = field(factory=deque, init=False)
-    _now: deque[Following] = field(factory=deque, init=False)
+    _turn: deque[RabbitMQFollowing] = field(factory=deque, init=False)
+    _now: deque[RabbitMQFollowing] = field(factory=deque, init=False)
     _looking: int = field(default=0, init=False)
     _hurried: float = field(default=float("-inf"), init=False)
     _next: IDelayedCall | None = field(default=None, init=False)
@@ -95,7 +95,7 @@ class Liveness:
         finally:
             self._looking -= 1
 
-    async def _compare(self, following: Following) -> None:
+    async def _compare(self, following: RabbitMQFollowing) -> None:
         seen = following.seen
         if seen is None:
             return
@@ -107,13 +107,15 @@ class Liveness:
             call = self.clock.callLater(LATE, lambda: self._settle(call, following, seen, newest))
             self._late.add(call)
 
-    def _settle(self, call: IDelayedCall, following: Following, seen: int, newest: int) -> None:
+    def _settle(
+        self, call: IDelayedCall, following: RabbitMQFollowing, seen: int, newest: int
+    ) -> None:
         self._late.discard(call)
         if _is_behind(following, seen, newest):
             following.refresh()
             self.hurry()
 
 
-def _is_behind(following: Following, seen: int, newest: int) -> bool:
+def _is_behind(following: RabbitMQFollowing, seen: int, newest: int) -> bool:
     """Whether nothing has come since ``seen``, though there is more."""
     return following.level and following.seen == seen and newest > seen

@@ -20,10 +20,10 @@ from txamqp.client import Closed
 
 from chatd.amqp.channel import Reason
 from chatd.amqp.client import Client
-from chatd.amqp.confirms import Publisher
+from chatd.amqp.confirms import ConfirmChannel
 from chatd.brokers.interfaces import NotStored, Stream
 from chatd.brokers.rabbitmq.refusals import Refusals
-from chatd.timing.singleflight import Shared
+from chatd.timing.singleflight import SingleFlight
 
 #: Seconds for a channel to open or to close, before the connection is given up.
 ANSWER = 5.0
@@ -46,7 +46,7 @@ OWN, CONNECTION, OLD = 2, 3, 10.0
 class _Way:
     """A channel, and when it was opened (the clock's seconds)."""
 
-    publisher: Publisher
+    publisher: ConfirmChannel
     opened: float
 
 
@@ -67,9 +67,9 @@ class PublishChannels:
     _client: Client | None = field(default=None, init=False)
     _since: float = field(default=0.0, init=False)
     _shared: _Way | None = field(default=None, init=False)
-    _retired: dict[Publisher, IDelayedCall] = field(factory=dict, init=False)
+    _retired: dict[ConfirmChannel, IDelayedCall] = field(factory=dict, init=False)
     _troubles: dict[Stream, _Trouble] = field(factory=dict, init=False)
-    _replacing: Shared[None, None] = field(factory=Shared, init=False)
+    _replacing: SingleFlight[None, None] = field(factory=SingleFlight, init=False)
     #: Takes the place of the shared channel at once when the broker closes that.
     _spare: _Way | None = field(default=None, init=False)
     _refusals: Refusals = field(
@@ -99,7 +99,7 @@ class PublishChannels:
         for trouble in self._troubles.values():
             trouble.own = None
 
-    def of(self, stream: Stream, size: int) -> Publisher:
+    def of(self, stream: Stream, size: int) -> ConfirmChannel:
         """The channel for a record of ``stream`` with a body of ``size`` bytes. `NotStored` without
         a connection, or when the broker has just refused another; `TooLarge`."""
         self._refusals.check(stream, size)
@@ -226,15 +226,15 @@ class PublishChannels:
             client.fail("no channel could be opened")
             return None
 
-    def _retire(self, publisher: Publisher, grace: float) -> None:
+    def _retire(self, publisher: ConfirmChannel, grace: float) -> None:
         self._retired[publisher] = self.clock.callLater(grace, self._retire_now, publisher)
 
-    def _retire_now(self, publisher: Publisher) -> None:
+    def _retire_now(self, publisher: ConfirmChannel) -> None:
         self._retired.pop(publisher, None)
         closing = Deferred.fromCoroutine(self._close(publisher))
         closing.addErrback(lambda f: self._log.failure("Closing a channel failed", f))
 
-    async def _close(self, publisher: Publisher) -> None:
+    async def _close(self, publisher: ConfirmChannel) -> None:
         """Close a channel. When this returns the broker takes nothing from it any more."""
         client = self._client
         if client is None:

@@ -31,7 +31,7 @@ _NOTE = encode_properties({"app-id": "chatd"})
 _TO_ALL = pack_address(PRESENCE, "", False)
 
 
-class Publishing:
+class StreamPublisher:
     """The publishing connection: channels with confirms for records, one without for the rest.
 
     ``restore`` is called for a stream that a record did not reach: it looks for the stream, and

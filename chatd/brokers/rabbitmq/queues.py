@@ -64,7 +64,7 @@ def as_it_is(given: dict[str, Any], reason: Reason) -> dict[str, Any] | None:
     return rest | {other[1]: int(current[2]) if number else current[2]}
 
 
-class Streams:
+class StreamQueues:
     """Creates, binds and deletes streams, several at once. Whatever the broker refuses is said in
     its own words in the log, once, and in the `Unavailable` raised."""
 

@@ -16,8 +16,8 @@ from chatd.amqp.client import Client
 from chatd.amqp.deliveries import Delivery
 from chatd.brokers.interfaces import NoSuchStream, Record, Stream, Unavailable
 from chatd.brokers.rabbitmq.channel_pool import ChannelPool
-from chatd.brokers.rabbitmq.consumer import PREFETCH, Attachment
-from chatd.brokers.rabbitmq.publisher import Publishing
+from chatd.brokers.rabbitmq.consumer import PREFETCH, StreamConsumer
+from chatd.brokers.rabbitmq.publisher import StreamPublisher
 from chatd.brokers.rabbitmq.queues import is_missing
 from chatd.brokers.rabbitmq.records import is_fence, records
 from chatd.protocol.errors import ChatError
@@ -42,7 +42,7 @@ class _Reader:
         stream: Stream,
         start: str | int | datetime,
         stop: int | None = None,
-        fence: Publishing | None = None,
+        fence: StreamPublisher | None = None,
     ) -> None:
         self.gathered: list[Delivery] = []
         self.done: Deferred[None] = Deferred()
@@ -52,7 +52,7 @@ class _Reader:
         self._prefetch = PREFETCH
         if stop is not None and isinstance(start, int):
             self._prefetch = max(16, min(PREFETCH, stop - start))
-        self._attachment = Attachment(client, stream.name, start, self, self._prefetch)
+        self._attachment = StreamConsumer(client, stream.name, start, self, self._prefetch)
 
     async def run(self, channel: Channel) -> list[Delivery]:
         channel.on_close = self._channel_closed
@@ -102,10 +102,10 @@ class _Reader:
             self.done.errback(why)
 
 
-class Reading:
+class StreamReader:
     """What a broker is asked about streams, other than to follow them."""
 
-    def __init__(self, wall: WallClock, pool: ChannelPool, publishing: Publishing) -> None:
+    def __init__(self, wall: WallClock, pool: ChannelPool, publishing: StreamPublisher) -> None:
         self._wall = wall
         self._pool = pool
         self._publishing = publishing

@@ -13,24 +13,24 @@ from txamqp.client import Closed
 
 from chatd.amqp.channel import Channel, Reason
 from chatd.amqp.client import Client
-from chatd.brokers.rabbitmq.consumer import PREFETCH, Attachment
+from chatd.brokers.rabbitmq.consumer import PREFETCH, StreamConsumer
 
 #: Consumers on one channel, and on one for those that had an error.
 SHARED, APART = 200, 8
 
 
-class Lane:
+class SharedChannel:
     """One channel and the attachments on it."""
 
     _log = Logger()
 
-    def __init__(self, lanes: Lanes, room: int) -> None:
-        self.members: set[Attachment] = set()
+    def __init__(self, lanes: SharedChannels, room: int) -> None:
+        self.members: set[StreamConsumer] = set()
         self.room = room
         self._lanes = lanes
         self._channel: Channel | None = None
-        self._starting: set[Attachment] = set()
-        self._started: set[Attachment] = set()
+        self._starting: set[StreamConsumer] = set()
+        self._started: set[StreamConsumer] = set()
         opening = Deferred.fromCoroutine(self._open())
         opening.addErrback(self._failed)
 
@@ -47,17 +47,17 @@ class Lane:
         if not failure.check(Closed):
             self._log.failure("Opening a channel failed", failure)
 
-    def add(self, attachment: Attachment) -> None:
+    def add(self, attachment: StreamConsumer) -> None:
         """Start ``attachment`` here."""
         self.members.add(attachment)
         if self._channel is not None:
             self._begin(attachment, self._channel)
 
-    def _begin(self, attachment: Attachment, channel: Channel) -> None:
+    def _begin(self, attachment: StreamConsumer, channel: Channel) -> None:
         self._starting.add(attachment)
         attachment.begin(channel).addCallback(self._begun, attachment)
 
-    def _begun(self, agreed: bool, attachment: Attachment) -> None:
+    def _begun(self, agreed: bool, attachment: StreamConsumer) -> None:
         if agreed:
             self._starting.discard(attachment)
             self._started = {attachment}
@@ -75,26 +75,26 @@ class Lane:
             attachment.broken(attachment in suspects)
 
 
-class Lanes:
+class SharedChannels:
     """All shared channels of one connection."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self._lanes: list[Lane] = []
+        self._lanes: list[SharedChannel] = []
 
-    def attach(self, attachment: Attachment, apart: bool) -> Lane:
+    def attach(self, attachment: StreamConsumer, apart: bool) -> SharedChannel:
         """Start ``attachment`` on a channel with room for it; ``apart`` from those in good order.
-        Take it off with `Lane.members.discard`."""
+        Take it off with `SharedChannel.members.discard`."""
         room = APART if apart else SHARED
         for lane in reversed(self._lanes):
             if lane.room == room and len(lane.members) < room:
                 break
         else:
-            lane = Lane(self, room)
+            lane = SharedChannel(self, room)
             self._lanes.append(lane)
         lane.add(attachment)
         return lane
 
-    def dropped(self, lane: Lane) -> None:
+    def dropped(self, lane: SharedChannel) -> None:
         """A channel was closed."""
         self._lanes.remove(lane)

@@ -32,9 +32,9 @@ from chatd.brokers.interfaces import (
     Unavailable,
 )
 from chatd.brokers.local_fanout import LocalFanout
-from chatd.brokers.sqlite.follower import Following
+from chatd.brokers.sqlite.follower import SQLiteFollowing
 from chatd.brokers.sqlite.opening import Opened, open_database
-from chatd.brokers.sqlite.reader import Page, Reader
+from chatd.brokers.sqlite.reader import Reader, RecordPage
 from chatd.brokers.sqlite.threads import Health
 from chatd.brokers.sqlite.writer import Append, Changes, Create, Delete
 from chatd.timing.wall import WallClock
@@ -79,7 +79,7 @@ class SQLiteBroker(LocalFanout, Service):
         self._path = os.path.realpath(path)
         self._retention = retention if retention is not None else Retention()
         self._open: Opened | None = None
-        self._followings: dict[Stream, list[Following]] = {}
+        self._followings: dict[Stream, list[SQLiteFollowing]] = {}
         self._reads = 0
         self._sweeping = LoopingCall(self.sweep)
         self._watching = LoopingCall(self._watch)
@@ -162,7 +162,7 @@ class SQLiteBroker(LocalFanout, Service):
         return succeed(None)
 
     def follow(self, stream: Stream, tail: int | None, follower: IFollower) -> IFollowing:
-        following = Following(stream, tail, follower, self._page, self._forget)
+        following = SQLiteFollowing(stream, tail, follower, self._page, self._forget)
         self._followings.setdefault(stream, []).append(following)
         if self.running:
             following.begin()
@@ -208,7 +208,7 @@ class SQLiteBroker(LocalFanout, Service):
         self._reads -= 1
         return result
 
-    def _page(self, stream: Stream, position: int | None, tail: int | None) -> Deferred[Page]:
+    def _page(self, stream: Stream, position: int | None, tail: int | None) -> Deferred[RecordPage]:
         cutoff = self._cutoff(stream)
         return self._read(lambda reader: reader.page(stream, position, tail, cutoff))
 
@@ -228,13 +228,13 @@ class SQLiteBroker(LocalFanout, Service):
 
     # -- followers
 
-    def _forget(self, following: Following) -> None:
+    def _forget(self, following: SQLiteFollowing) -> None:
         followings = self._followings[following.stream]
         followings.remove(following)
         if not followings:
             del self._followings[following.stream]
 
-    def _all_followings(self) -> list[Following]:
+    def _all_followings(self) -> list[SQLiteFollowing]:
         return [following for some in self._followings.values() for following in some]
 
     # -- from time to time

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from chatd.brokers.interfaces import IFollower, IFollowing, NoSuchStream, Record, Stream
-from chatd.brokers.sqlite.reader import PAGE_RECORDS, Page
+from chatd.brokers.sqlite.reader import PAGE_RECORDS, RecordPage
 
 
 class _State(Enum):
@@ -24,24 +24,24 @@ class _State(Enum):
 
 @implementer(IFollowing)
 @define(eq=False)
-class Following:
+class SQLiteFollowing:
     """Hands a follower each record once: what is committed while a page is being read is kept
     aside, and what of it lies after that page is handed over in the step that ends the reading.
 
-    ``turn_page(stream, position, tail)`` reads a `Page`. When that fails the following waits until
-    `begin` is called again, which may be done at any time.
+    ``turn_page(stream, position, tail)`` reads a `RecordPage`. When that fails the following waits
+    until `begin` is called again, which may be done at any time.
     """
 
     stream: Stream
     tail: int | None
     follower: IFollower
-    turn_page: Callable[[Stream, int | None, int | None], Deferred[Page]]
-    forget: Callable[[Following], None]
+    turn_page: Callable[[Stream, int | None, int | None], Deferred[RecordPage]]
+    forget: Callable[[SQLiteFollowing], None]
     _state: _State = _State.WAITING
     _position: int | None = None
     _aside: list[Record] = field(factory=list)
     _missed: bool = False
-    _reading: Deferred[Page] | None = None
+    _reading: Deferred[RecordPage] | None = None
 
     _log = Logger()
 
@@ -91,7 +91,7 @@ class Following:
             self._paged, self._failed, callbackArgs=(reading,), errbackArgs=(reading,)
         )
 
-    def _paged(self, page: Page, reading: Deferred[Page]) -> None:
+    def _paged(self, page: RecordPage, reading: Deferred[RecordPage]) -> None:
         if self._state is not _State.READING or reading is not self._reading:
             return
         self._position = page.next
@@ -110,7 +110,7 @@ class Following:
         if self._state is _State.LIVE:
             self._hand_over(aside)
 
-    def _failed(self, failure: Failure, reading: Deferred[Page]) -> None:
+    def _failed(self, failure: Failure, reading: Deferred[RecordPage]) -> None:
         if self._state is not _State.READING or reading is not self._reading:
             return
         if isinstance(failure.value, NoSuchStream):

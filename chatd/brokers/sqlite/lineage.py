@@ -9,7 +9,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from chatd.brokers.sqlite.mark import read_mark, write_mark
-from chatd.brokers.sqlite.writer import Writer
+from chatd.brokers.sqlite.writer import SQLiteWriter
 
 
 class Lineage:
@@ -33,7 +33,7 @@ class Lineage:
         if os.path.exists(log) and os.path.getsize(log):
             os.rename(log, f"{log}.lost")
 
-    def begin(self, writer: Writer) -> None:
+    def begin(self, writer: SQLiteWriter) -> None:
         """Look at the database, which is open now, and at its mark."""
         mark, own = read_mark(self._path), writer.mark()
         if mark is not None and self._empty:
@@ -53,12 +53,12 @@ class Lineage:
             writer.renew()
             writer.changed = True
 
-    def told(self, writer: Writer) -> None:
+    def told(self, writer: SQLiteWriter) -> None:
         """On the writer's thread: everyone can tell that it was restored, so go on from here."""
         self.restored = False
         write_mark(self._path, writer.renew())
 
-    def advance(self, writer: Writer) -> None:
+    def advance(self, writer: SQLiteWriter) -> None:
         """On the writer's thread: let the mark follow what was committed."""
         if self.restored or not writer.changed:
             return

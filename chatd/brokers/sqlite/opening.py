@@ -14,8 +14,8 @@ from chatd.brokers.sqlite.lineage import Lineage
 from chatd.brokers.sqlite.lock import Lock, cannot_use
 from chatd.brokers.sqlite.reader import Reader
 from chatd.brokers.sqlite.schema import prepare
-from chatd.brokers.sqlite.threads import GroupCommit, Lane
-from chatd.brokers.sqlite.writer import Changes, Writer
+from chatd.brokers.sqlite.threads import GroupCommit, WorkerThread
+from chatd.brokers.sqlite.writer import Changes, SQLiteWriter
 
 
 @frozen
@@ -23,12 +23,12 @@ class Opened:
     """What exists while the service runs."""
 
     lock: Lock
-    writer: Writer
+    writer: SQLiteWriter
     reader: Reader
-    writing: Lane
-    reading: Lane
+    writing: WorkerThread
+    reading: WorkerThread
     commits: GroupCommit
-    checking: Lane
+    checking: WorkerThread
     checkup: Checkup
     lineage: Lineage
 
@@ -42,7 +42,7 @@ def open_database(
     try:
         lineage = Lineage(path)
         prepare(path)
-        writer, reader, checkup = Writer(path, retention), Reader(path), Checkup(path)
+        writer, reader, checkup = SQLiteWriter(path, retention), Reader(path), Checkup(path)
         lineage.begin(writer)
     except sqlite3.Error as e:
         lock.release()
@@ -50,8 +50,8 @@ def open_database(
     except BaseException:
         lock.release()
         raise
-    writing, reading = Lane(reactor, "chatd-write"), Lane(reactor, "chatd-read")
+    writing, reading = WorkerThread(reactor, "chatd-write"), WorkerThread(reactor, "chatd-read")
     commits = GroupCommit(reactor, writing, writer.commit, committed)
-    checking = Lane(reactor, "chatd-check")
+    checking = WorkerThread(reactor, "chatd-check")
     checking.post(checkup.run)
     return Opened(lock, writer, reader, writing, reading, commits, checking, checkup, lineage)

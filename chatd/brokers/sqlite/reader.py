@@ -18,7 +18,7 @@ PAGE_BYTES = 1024 * 1024
 
 
 @frozen
-class Page:
+class RecordPage:
     """A stretch of a stream. ``next`` is where to go on; ``end`` the stream's last offset (-1: it
     never had one); ``lost``: records between the start asked for and the first are gone."""
 
@@ -67,7 +67,7 @@ class Reader:
     def close(self) -> None:
         self._db.close()
 
-    def page(self, stream: Stream, start: int | None, tail: int | None, cutoff: int) -> Page:
+    def page(self, stream: Stream, start: int | None, tail: int | None, cutoff: int) -> RecordPage:
         """A page from ``start``, or where that is None, from ``tail`` records before the end."""
         with self._moment():
             row = self._row(stream)
@@ -75,7 +75,7 @@ class Reader:
             begin = max(floor, self._tail(row, tail) if start is None else start)
             records, place = self._records(row, begin, row.next, cutoff)
             end, lost = row.next - 1, start is not None and start < floor
-            return Page(records, place, end, place >= row.next, lost)
+            return RecordPage(records, place, end, place >= row.next, lost)
 
     def read(self, stream: Stream, start: int, stop: int, cutoff: int) -> list[Record]:
         """The records with ``start <= offset < stop``."""

@@ -28,7 +28,7 @@ WAITING_BYTES = 32 * 1024 * 1024
 PATIENCE = 10.0
 
 
-class Lane:
+class WorkerThread:
     """One thread, and the work queued for it.
 
     Twisted's thread pool does more, and costs a third more CPU for a single append.
@@ -90,7 +90,7 @@ class GroupCommit:
     def __init__(
         self,
         reactor: Any,
-        lane: Lane,
+        lane: WorkerThread,
         commit: Callable[[list[Work]], Changes],
         committed: Callable[[Changes], None],
     ) -> None:

@@ -80,7 +80,7 @@ class _Head:
     size: int
 
 
-class Writer:
+class SQLiteWriter:
     """All changes of the file. Every method is one transaction, and raises `sqlite3.Error`."""
 
     def __init__(self, path: str, retention: Retention) -> None:

@@ -42,7 +42,7 @@ HEAD_BYTES = 16 * 1024
 LENGTH_DIGITS = 18
 
 
-class State(Enum):
+class Phase(Enum):
     """What a connection is about."""
 
     #: No request has begun.
@@ -58,7 +58,7 @@ class State(Enum):
 
 
 @implementer(IHalfCloseableProtocol)
-class Channel(HTTPChannel):
+class HTTPConnection(HTTPChannel):
     """A connection whose time is bounded by the `Deadlines` of its door.
 
     ``site`` is a `chatd.transports.http.site.LimitedSite`, ``requests`` are
@@ -80,7 +80,7 @@ class Channel(HTTPChannel):
 
     def __init__(self) -> None:
         super().__init__()
-        self._state = State.RESTING
+        self._state = Phase.RESTING
         self._due: Deadline | None = None
         self._release: Callable[[], None] | None = None
         #: There are more connections than there may be: only probes are answered here, once.
@@ -118,7 +118,7 @@ class Channel(HTTPChannel):
         return b"".join([*ahead, self.clearLineBuffer()])
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._state = State.CLOSING
+        self._state = Phase.CLOSING
         self._wait(None)
         if self._release is not None:
             self._release()
@@ -131,25 +131,25 @@ class Channel(HTTPChannel):
     def readConnectionLost(self) -> None:
         """It may still wait for answers to what it has asked."""
         self._ended = True
-        if self._state is State.RECEIVING:
+        if self._state is Phase.RECEIVING:
             self.refuse(400, Code.BAD_REQUEST, "This ends before its request does.")
-        elif self._state is State.READING_ON:
+        elif self._state is Phase.READING_ON:
             self._refuse_fault()
-        elif self._state is State.ANSWERING:
+        elif self._state is Phase.ANSWERING:
             for request in self.requests:
                 request.client_ended()
-        elif not self.paused or self._state is State.CLOSING:
+        elif not self.paused or self._state is Phase.CLOSING:
             self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
         """What `half_close` asked for: the client has still to see why."""
 
     def dataReceived(self, data: bytes) -> None:
-        if self._state is State.CLOSING:
+        if self._state is Phase.CLOSING:
             return
         self.line.arrived()
-        if self._state is State.RESTING:
-            self._state = State.RECEIVING
+        if self._state is Phase.RESTING:
+            self._state = Phase.RECEIVING
             self._wait(REQUEST)
         super().dataReceived(data)
 
@@ -160,7 +160,7 @@ class Channel(HTTPChannel):
         super().lineReceived(line)
 
     def rawDataReceived(self, data: bytes) -> None:
-        if self._state is State.READING_ON:
+        if self._state is Phase.READING_ON:
             if self._rest.feed(data):
                 self._origin = self._rest.origin or self._origin
                 self._refuse_fault()
@@ -180,10 +180,10 @@ class Channel(HTTPChannel):
             request.begin(self._command, self._path, self._version)
 
     def allContentReceived(self) -> None:
-        if self._state is State.CLOSING:
+        if self._state is Phase.CLOSING:
             return
         answered = [request for request in self.requests if request.finished]
-        self._state = State.ANSWERING
+        self._state = Phase.ANSWERING
         self._wait(None)
         self._origin = None
         super().allContentReceived()
@@ -197,18 +197,18 @@ class Channel(HTTPChannel):
         """Whether there can be another request after the present one. A long body that nobody
         wants would cost more than a new connection; and it is not known whether a client that was
         not told to continue still sends it (RFC 9110, section 10.1.1)."""
-        if self._state is not State.RECEIVING:
+        if self._state is not Phase.RECEIVING:
             return True
         waits = self.requests[-1].expects_continue
         return not waits and self.length is not None and self.length <= UNWANTED
 
     def requestDone(self, request: Any) -> None:
-        if self._state is State.RECEIVING and self.requests:
+        if self._state is Phase.RECEIVING and self.requests:
             # answered from its head alone: the rest of the body is not wanted
             if not self.persistent:
                 self._say_no_more()
             return
-        self._state = State.RESTING
+        self._state = Phase.RESTING
         self._wait(IDLE)
         if self._waitingForTransport and self.persistent:
             # what else has come is looked at once the client has read this answer
@@ -224,23 +224,23 @@ class Channel(HTTPChannel):
     def resumeProducing(self) -> None:
         self.site.door.unread.release(self.transport)
         super().resumeProducing()
-        if self.paused and self._state is not State.CLOSING:
+        if self.paused and self._state is not Phase.CLOSING:
             self.paused = False
             LineReceiver.dataReceived(self, b"")
             self._end_if_all_is_said()
 
     def _end_if_all_is_said(self) -> None:
-        if self._ended and not self.paused and self._state in (State.RESTING, State.RECEIVING):
+        if self._ended and not self.paused and self._state in (Phase.RESTING, Phase.RECEIVING):
             self.loseConnection()
 
     def send_continue(self) -> None:
         """Tell a client that asked whether it may send its body."""
-        if self._state is State.RECEIVING:
+        if self._state is Phase.RECEIVING:
             super()._send100Continue()
 
     def await_client(self) -> None:
         """An answer waits for the client to read: from now on it must."""
-        if self._state is State.ANSWERING and self._due is None:
+        if self._state is Phase.ANSWERING and self._due is None:
             self._wait(IDLE)
 
     # -- time --------------------------------------------------------------------------------------
@@ -255,23 +255,23 @@ class Channel(HTTPChannel):
             self._due = self.site.door.deadlines.after(seconds, self._late)
 
     def _late(self) -> None:
-        if self._state in (State.RECEIVING, State.READING_ON):
+        if self._state in (Phase.RECEIVING, Phase.READING_ON):
             self.refuse(408, Code.BAD_REQUEST, f"A request must come within {REQUEST:g} seconds.")
-        elif self._state in (State.RESTING, State.ANSWERING) and self._reads():
+        elif self._state in (Phase.RESTING, Phase.ANSWERING) and self._reads():
             self._wait(IDLE)
         else:
             self.transport.abortConnection()
 
     def _reads(self) -> bool:
         """Whether the client has read enough meanwhile, or has nothing to read."""
-        waits = self._state is State.RESTING or self._waitingForTransport
+        waits = self._state is Phase.RESTING or self._waitingForTransport
         return not waits or acknowledged(self.transport) >= self._read + READ_MEANWHILE
 
     # -- refusals ----------------------------------------------------------------------------------
 
     def refuse(self, status: int, code: Code, text: str) -> None:
         """Answer what cannot be a request, and take nothing more from this client."""
-        if self._state is State.CLOSING:
+        if self._state is Phase.CLOSING:
             return
         if not any(request.startedWriting for request in self.requests):
             self.site.metrics.errors.labels(code.word).inc()
@@ -283,7 +283,7 @@ class Channel(HTTPChannel):
 
     def _say_no_more(self) -> None:
         """Close, but go on reading for a while: see `half_close`."""
-        self._state = State.CLOSING
+        self._state = Phase.CLOSING
         self.paused = True
         self.clearLineBuffer()
         self._networkProducer.unregisterProducer()
@@ -301,10 +301,10 @@ class Channel(HTTPChannel):
         else:
             self._fault = 400, "That is not an HTTP request."
         in_head = self.line_mode and (long or hasattr(self, "_command"))
-        if in_head and self._line and self._state is State.RECEIVING:
-            self._state = State.READING_ON
+        if in_head and self._line and self._state is Phase.RECEIVING:
+            self._state = Phase.READING_ON
             self.setRawMode()
-        elif self._state is not State.READING_ON:
+        elif self._state is not Phase.READING_ON:
             self._refuse_fault()
 
     def lineLengthExceeded(self, line: bytes) -> None:

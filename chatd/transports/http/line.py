@@ -7,14 +7,14 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from chatd.access.proxies import UNIX
-from chatd.access.turns import Turns
+from chatd.access.turns import FairQueue
 
 
 class Line:
     """The place in line of one connection; each request is counted for the client that sent it,
     also where one connection is a proxy's and carries many clients'."""
 
-    def __init__(self, turns: Turns, transport: Any) -> None:
+    def __init__(self, turns: FairQueue, transport: Any) -> None:
         peer = getattr(transport.getPeer(), "host", UNIX)
         self._place = turns.place(peer, self._go, transport.abortConnection)
         self._waiting: Deferred[None] | None = None

@@ -9,9 +9,9 @@ from attrs import define, field
 from chatd.access.identity import Identity
 from chatd.access.limits import Connections
 from chatd.access.rights import may_enter
-from chatd.directory.projection import Change, What
+from chatd.directory.projection import ChangeKind, DirectoryChange
 from chatd.service.chat import Chat
-from chatd.timing.timer_wheel import Deadline, Deadlines
+from chatd.timing.timer_wheel import Deadline, TimerWheel
 
 #: Seconds that a poller counts as present after its poll.
 PRESENT = 90.0
@@ -30,7 +30,7 @@ class Pollers:
     ``leases`` bounds them, in all and per address, for as long as they count as present."""
 
     chat: Chat
-    deadlines: Deadlines
+    deadlines: TimerWheel
     leases: Connections
     _rooms: dict[str, dict[str, _Poller]] = field(factory=dict, init=False)
 
@@ -68,12 +68,12 @@ class Pollers:
         poller.release()
         self.chat.presence.leave(name, user)
 
-    def directory_changed(self, change: Change) -> None:
+    def directory_changed(self, change: DirectoryChange) -> None:
         """Nobody is present in a room that is gone, or that is no longer theirs; see
         `chatd.directory.watchers.Watcher`."""
-        if change.what not in (What.DELETED, What.RESTRICTED):
+        if change.what not in (ChangeKind.DELETED, ChangeKind.RESTRICTED):
             return
         name = change.entry.name
         for user, poller in list(self._rooms.get(name, {}).items()):
-            if change.what is What.DELETED or not may_enter(poller.identity, change.entry):
+            if change.what is ChangeKind.DELETED or not may_enter(poller.identity, change.entry):
                 self._go(name, user)

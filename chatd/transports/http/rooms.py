@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from chatd.directory.projection import Entry
-from chatd.presence.board import Presence
+from chatd.directory.projection import RoomEntry
+from chatd.presence.board import PresenceBoard
 from chatd.protocol.errors import bad_request
 from chatd.protocol.json import dump, load_object
 from chatd.protocol.names import room_name, user_name
@@ -18,7 +18,7 @@ from chatd.transports.http.router import Call, Reply, Route
 ROOMS = 200
 
 
-class Rooms:
+class RoomRoutes:
     """Rooms and their members, over HTTP."""
 
     def __init__(self, chat: Chat, administration: Administration) -> None:
@@ -99,7 +99,7 @@ def _check_admin(call: Call) -> None:
 class _RoomPages:
     """The list of all rooms, `ROOMS` at a time."""
 
-    def __init__(self, entries: Sequence[Entry], presence: Presence) -> None:
+    def __init__(self, entries: Sequence[RoomEntry], presence: PresenceBoard) -> None:
         self._entries = entries
         self._presence = presence
         self._at = 0
@@ -114,6 +114,6 @@ class _RoomPages:
         ended = b"]}\n" if self._at > len(self._entries) else b""
         return begun + b",".join([dump(self._shown(entry)) for entry in shown]) + ended
 
-    def _shown(self, entry: Entry) -> dict[str, Any]:
+    def _shown(self, entry: RoomEntry) -> dict[str, Any]:
         count = self._presence.count(entry.name)
         return {"room": entry.name, "private": entry.private, "count": count}

@@ -1,8 +1,7 @@
 """HTTP by twisted.web: one leaf resource that routes, and says every error in JSON.
 
-Handlers are coroutines that take a `Call` and return a `Reply`, or None if they answer the request
-themselves (event streams, WebSocket). They are called when the head is here: what can be refused by
-it is, and only then `Call.body` is waited for.
+Handlers are coroutines that take a `Call` and return a `Reply`, or None if they answer by
+themselves. They begin when the head is here; only `Call.body` waits for the rest.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from chatd.access.admission import Door
+from chatd.access.admission import Admission
 from chatd.access.identity import Identity
 from chatd.access.limits import too_many
 from chatd.access.proxies import Caller
@@ -35,6 +34,7 @@ from chatd.transports.http.request import LimitedRequest as Request
 JSON = "application/json; charset=utf-8"
 
 T = TypeVar("T")
+Headers = Mapping[str, str]
 
 
 @frozen
@@ -52,7 +52,7 @@ class Call:
     """One request, and who sent it."""
 
     request: Request
-    door: Door
+    door: Admission
     #: Set once the gate has let the request in.
     caller: Caller = field(init=False)
     #: The client has hung up: there is nobody left to answer.
@@ -158,7 +158,7 @@ class Api(Resource):
         self,
         routes: list[Route],
         chat: Chat,
-        door: Door,
+        door: Admission,
         metrics: Metrics,
         unlimited: frozenset[str],
     ) -> None:
@@ -287,7 +287,7 @@ class Api(Resource):
         answer(request, body)
 
 
-def begin(request: Request, status: int, type: str, door: Door, headers: Mapping[str, str]) -> None:
+def begin(request: Request, status: int, type: str, door: Admission, headers: Headers) -> None:
     """Set the status and the headers every answer has; ``headers`` win."""
     request.setResponseCode(status, HTTPStatus(status).phrase.encode("ascii"))
     request.setHeader(b"Content-Type", type.encode("ascii"))

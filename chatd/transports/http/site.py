@@ -8,9 +8,9 @@ from twisted.internet.interfaces import IAddress
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
-from chatd.access.admission import Door
+from chatd.access.admission import Admission
 from chatd.telemetry.metrics import Metrics
-from chatd.transports.http.connection import Channel
+from chatd.transports.http.connection import HTTPConnection
 from chatd.transports.http.overflow import Overflow
 from chatd.transports.http.request import LimitedRequest
 
@@ -20,7 +20,7 @@ class LimitedSite(Site):
 
     displayTracebacks = False
 
-    def __init__(self, root: IResource, door: Door, metrics: Metrics, max_body: int) -> None:
+    def __init__(self, root: IResource, door: Admission, metrics: Metrics, max_body: int) -> None:
         super().__init__(root, LimitedRequest, logFormatter=_masked_log)
         self.door = door
         self.metrics = metrics
@@ -28,7 +28,7 @@ class LimitedSite(Site):
         self.overflow = Overflow()
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        channel = Channel()
+        channel = HTTPConnection()
         channel.factory = channel.site = self
         channel.requestFactory = self.requestFactory
         return channel

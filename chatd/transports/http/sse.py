@@ -63,13 +63,13 @@ def refuse_for_now(call: Call, error: ChatError) -> Reply | None:
     return Reply(200, body, f"{EVENTS}; charset=utf-8")
 
 
-class Streams:
+class EventStreams:
     """The open event streams of a node."""
 
     def __init__(self, chat: Chat, metrics: Metrics) -> None:
         self._chat = chat
         self._metrics = metrics
-        self._open: set[Stream] = set()
+        self._open: set[EventStream] = set()
 
     def routes(self) -> list[Route]:
         """The route of this module."""
@@ -86,7 +86,7 @@ class Streams:
             call.request.finish()
             return None
         release = call.door.connections.admit(call.caller.address)
-        stream = Stream(call, identity, self._chat)
+        stream = EventStream(call, identity, self._chat)
         try:
             joined = await call.with_client(stream.session.join(name, start))
             self._chat.check_draining()  # it may have begun to, meanwhile
@@ -102,7 +102,7 @@ class Streams:
         stream.begin(joined)
         return None
 
-    def _opened(self, stream: Stream, release: Callable[[], None]) -> Callable[[object], None]:
+    def _opened(self, stream: EventStream, release: Callable[[], None]) -> Callable[[object], None]:
         """Count ``stream``; call what is returned when it has ended, by either side."""
         gauge = self._metrics.connections.labels("events")
         self._open.add(stream)
@@ -128,7 +128,7 @@ class Streams:
 
 
 @implementer(ISubscriber, IPushProducer)
-class Stream:
+class EventStream:
     """One event stream: a subscriber on one room."""
 
     encoding: IEncoding = EVENT_STREAM

@@ -9,7 +9,7 @@ from autobahn.twisted.resource import WebSocketResource
 
 from chatd.protocol.errors import bad_request
 from chatd.transports.http.router import Call, Reply, Route
-from chatd.transports.websocket.connection import Factory
+from chatd.transports.websocket.connection import WebSocketFactory
 from chatd.transports.websocket.handshake import (
     NO_UPGRADE,
     UPGRADE_REQUIRED,
@@ -17,7 +17,7 @@ from chatd.transports.websocket.handshake import (
 )
 
 
-def upgrade(factory: Factory) -> Route:
+def upgrade(factory: WebSocketFactory) -> Route:
     """``/ws``: WebSocket on the HTTP port. The handshake's own checks are the factory's."""
     resource = WebSocketResource(factory)
 

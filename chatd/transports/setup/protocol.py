@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from chatd.access.admission import Door
+from chatd.access.admission import Admission
 from chatd.access.limits import Connections
 from chatd.access.proxies import UNIX
 from chatd.access.rate_limit import BAD_IN_A_ROW
@@ -36,7 +36,7 @@ MAX_PER_ADDRESS = 200
 _WRONG = frozenset({Code.BAD_REQUEST, Code.UNAUTHORIZED})
 
 
-class State(Enum):
+class SetupState(Enum):
     """What a set-up connection is about."""
 
     READY = auto()
@@ -56,7 +56,7 @@ class SetupProtocol(Protocol):
     def __init__(self, factory: SetupFactory) -> None:
         self.factory = factory
         self._splitter = Splitter()
-        self._state = State.READY
+        self._state = SetupState.READY
         self._taking = False
         self._reading = True
         self._draining = True
@@ -83,7 +83,7 @@ class SetupProtocol(Protocol):
             self._give_up(error)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._state = State.CLOSING
+        self._state = SetupState.CLOSING
         self.factory.protocols.discard(self)
         if self._idle is not None:
             self._idle.cancel()
@@ -93,7 +93,7 @@ class SetupProtocol(Protocol):
 
     def readConnectionLost(self) -> None:
         self._ended = True
-        if self._state is State.CLOSING:
+        if self._state is SetupState.CLOSING:
             self.transport.loseConnection()
         self._next()
 
@@ -101,7 +101,7 @@ class SetupProtocol(Protocol):
         """What `half_close` asked for: the client has still to see why."""
 
     def dataReceived(self, data: bytes) -> None:
-        if self._state is State.CLOSING or self._idle is None:
+        if self._state is SetupState.CLOSING or self._idle is None:
             return
         self._idle.move(self.factory.door.clock.seconds() + IDLE)
         self._place.arrived()
@@ -113,7 +113,7 @@ class SetupProtocol(Protocol):
         if self._taking:
             return  # one was done at once: the loop below goes on
         self._taking = True
-        while self._state is State.READY and self._draining:
+        while self._state is SetupState.READY and self._draining:
             try:
                 if not self._take():
                     break
@@ -125,12 +125,12 @@ class SetupProtocol(Protocol):
             except ChatError as error:
                 self._give_up(error)
                 break
-            self._state = State.BUSY
+            self._state = SetupState.BUSY
             doing = Deferred.fromCoroutine(self.factory.perform(request, self._address))
             doing.addCallbacks(self._succeed, self._refuse)
             doing.addCallback(self._done)
         self._taking = False
-        if self._ended and self._state is State.READY and self._draining and not self._found:
+        if self._ended and self._state is SetupState.READY and self._draining and not self._found:
             if len(self._splitter):
                 self._give_up(bad_request("This ends before its JSON object does."))
             else:
@@ -144,14 +144,14 @@ class SetupProtocol(Protocol):
         return self._found is not None and self._place.take()
 
     def _done(self, _: object) -> None:
-        if self._state is State.BUSY:
-            self._state = State.READY
+        if self._state is SetupState.BUSY:
+            self._state = SetupState.READY
         self._next()
 
     @property
     def busy(self) -> bool:
         """Whether a request is being done."""
-        return self._state is State.BUSY
+        return self._state is SetupState.BUSY
 
     def drain(self) -> None:
         """Close once what has come is answered."""
@@ -160,9 +160,9 @@ class SetupProtocol(Protocol):
 
     def _pace(self) -> None:
         """Read on, or not while there is more in hand than a request may be long."""
-        behind = self._state is State.BUSY and len(self._splitter) > MAX_OBJECT
+        behind = self._state is SetupState.BUSY and len(self._splitter) > MAX_OBJECT
         reading = self._draining and not behind and self._found is None
-        if reading != self._reading and self._state is not State.CLOSING:
+        if reading != self._reading and self._state is not SetupState.CLOSING:
             self._reading = reading
             if reading:
                 self.transport.resumeProducing()
@@ -188,13 +188,13 @@ class SetupProtocol(Protocol):
     def _answer(self, line: str, newline: bool = False) -> None:
         # The newline is looked for only now: it may have come in a later piece than the object.
         end = b"\n" if self._splitter.newline() or newline else b""
-        if self._state is not State.CLOSING:
+        if self._state is not SetupState.CLOSING:
             self.transport.write(line.encode("utf-8", "replace") + end)
 
     def _give_up(self, error: ChatError) -> None:
         self._count(error)
         self._answer(f"{error.code.http} {error.line()}", self._splitter.ends_line())
-        self._state = State.CLOSING
+        self._state = SetupState.CLOSING
         self._place.leave()
         self._found = None
         if not self._reading:
@@ -211,7 +211,7 @@ class SetupProtocol(Protocol):
         self.factory.metrics.errors.labels(error.code.word).inc()
 
     def _close(self) -> None:
-        self._state = State.CLOSING
+        self._state = SetupState.CLOSING
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
@@ -226,7 +226,7 @@ class SetupProtocol(Protocol):
         self._next()
 
     def stopProducing(self) -> None:
-        self._state = State.CLOSING
+        self._state = SetupState.CLOSING
 
 
 class SetupFactory(Factory):
@@ -234,7 +234,7 @@ class SetupFactory(Factory):
 
     noisy = False
 
-    def __init__(self, administration: Administration, door: Door, metrics: Metrics) -> None:
+    def __init__(self, administration: Administration, door: Admission, metrics: Metrics) -> None:
         self.door = door
         self.metrics = metrics
         self.connections = Connections(MAX_CONNECTIONS, MAX_PER_ADDRESS)

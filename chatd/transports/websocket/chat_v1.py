@@ -16,7 +16,7 @@ from chatd.protocol.messages import CONTENT_BYTES
 from chatd.protocol.names import room_name
 from chatd.rooms.start_position import After, Last, Now, Start, check_last, since
 from chatd.service.session import MAX_ROOMS
-from chatd.transports.websocket.connection import Connection
+from chatd.transports.websocket.connection import WebSocketConnection
 from chatd.transports.websocket.subprotocol import BaseDialect
 
 #: Requests of a connection other than publishes: a client may join all its rooms at once, and more
@@ -27,7 +27,7 @@ REQUESTS = Rate(50, burst=400, what="requests")
 class ChatV1(BaseDialect):
     """What one ``chatd.v1`` connection says and hears."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: WebSocketConnection) -> None:
         super().__init__(connection)
         self._others = REQUESTS.bucket()
         self._requests: dict[str, Callable[..., Coroutine[Any, Any, dict[str, Any] | None]]] = {

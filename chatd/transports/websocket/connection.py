@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from chatd.access.admission import Door
+from chatd.access.admission import Admission
 from chatd.access.identity import Identity
 from chatd.access.proxies import UNIX
 from chatd.access.tokens import shown_token
@@ -33,7 +33,7 @@ from chatd.transports.encodings import text_frame
 from chatd.transports.pairs import Pairs
 from chatd.transports.websocket.heartbeat import Heartbeat
 from chatd.transports.websocket.in_turn import InTurn
-from chatd.transports.writer import Outlet
+from chatd.transports.writer import Writer
 
 SUBPROTOCOL = "chatd.v1"
 #: Requests of one connection under way; beyond it is not read from until some are answered.
@@ -70,10 +70,10 @@ class Dialect(Protocol):
         """The connection is gone."""
 
 
-class Connection(InTurn):
+class WebSocketConnection(InTurn):
     """One WebSocket connection."""
 
-    factory: Factory
+    factory: WebSocketFactory
     query: Pairs
     http_request_uri: str
     identity: Identity
@@ -93,7 +93,7 @@ class Connection(InTurn):
     def connectionMade(self) -> None:
         tune(self.transport)
         door = self.factory.door
-        self.outlet = Outlet(self.transport, self._drained, self.consumeData, door.unread)
+        self.outlet = Writer(self.transport, self._drained, self.consumeData, door.unread)
         peer = getattr(self.transport.getPeer(), "host", UNIX)
         self.place = door.turns.place(peer, self.go, self._give_up)
         self._shake_hands()
@@ -251,18 +251,18 @@ class Connection(InTurn):
             self.dialect.closed()
 
 
-class Factory(WebSocketServerFactory):
+class WebSocketFactory(WebSocketServerFactory):
     """Makes connections, and knows the open ones. ``dialect`` makes what one of them speaks."""
 
-    protocol = Connection
+    protocol = WebSocketConnection
 
     def __init__(
         self,
         reactor: IReactorTime,
         chat: Chat,
-        door: Door,
+        door: Admission,
         metrics: Metrics,
-        dialect: Callable[[Connection, bool], Dialect],
+        dialect: Callable[[WebSocketConnection, bool], Dialect],
         max_frame: int,
     ) -> None:
         super().__init__(reactor=reactor, server="chatd")
@@ -271,7 +271,7 @@ class Factory(WebSocketServerFactory):
         self.metrics = metrics
         self.dialect = dialect
         self.max_frame = max_frame
-        self.connections: set[Connection] = set()
+        self.connections: set[WebSocketConnection] = set()
         self.setProtocolOptions(
             maxFramePayloadSize=max_frame,
             maxMessagePayloadSize=max_frame,
@@ -285,12 +285,12 @@ class Factory(WebSocketServerFactory):
             allowNullOrigin=True,
         )
 
-    def opened(self, connection: Connection) -> None:
+    def opened(self, connection: WebSocketConnection) -> None:
         """A connection is open."""
         self.connections.add(connection)
         self.metrics.connections.labels("websocket").inc()
 
-    def lost(self, connection: Connection) -> None:
+    def lost(self, connection: WebSocketConnection) -> None:
         """An open connection is gone."""
         self.connections.discard(connection)
         self.metrics.connections.labels("websocket").dec()

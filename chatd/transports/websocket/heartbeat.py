@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from chatd.net.tcp import silent
-from chatd.timing.timer_wheel import Deadline, Deadlines
-from chatd.transports.writer import Outlet
+from chatd.timing.timer_wheel import Deadline, TimerWheel
+from chatd.transports.writer import Writer
 
 #: Seconds from one ping to the next, and until its pong must have come.
 PING_EVERY = 25.0
@@ -23,9 +23,9 @@ class Heartbeat:
 
     def __init__(
         self,
-        deadlines: Deadlines,
+        deadlines: TimerWheel,
         transport: Any,
-        outlet: Outlet,
+        outlet: Writer,
         ping: Callable[[], None],
         dead: Callable[[], None],
     ) -> None:

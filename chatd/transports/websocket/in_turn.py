@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from chatd.access.turns import Place
+from chatd.access.turns import QueuePlace
 from chatd.transports.websocket.handshake import OpeningHandshake, has_frame_head
-from chatd.transports.writer import Outlet
+from chatd.transports.writer import Writer
 
 _END_OF_HEAD = b"\r\n\r\n"
 
@@ -14,8 +14,8 @@ class InTurn(OpeningHandshake):
     while the client leaves answers unread, has too much under way, or has to stand in line. What
     has come waits meanwhile, and nothing more is read."""
 
-    outlet: Outlet
-    place: Place
+    outlet: Writer
+    place: QueuePlace
     _in_line = False
 
     def consumeData(self) -> None:

@@ -16,7 +16,7 @@ from chatd.protocol.errors import ChatError, Code
 from chatd.rooms.interfaces import IEncoding, ISubscriber
 from chatd.service.session import Session
 from chatd.transports.encodings import WEBSOCKET
-from chatd.transports.websocket.connection import Connection
+from chatd.transports.websocket.connection import WebSocketConnection
 
 CLOSE_BAD_REQUEST = 4400
 CLOSE_UNAUTHORIZED = 4401
@@ -54,7 +54,7 @@ class BaseDialect(ABC):
     #: What it takes part in a room with.
     end: ClassVar[type[RoomEnd]] = RoomEnd
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: WebSocketConnection) -> None:
         self.connection = connection
         self._door = connection.factory.door
         self.session = Session(
