@@ -49,7 +49,7 @@ def daemon() -> Iterator[Daemon]:
 @pytest.fixture(scope="module")
 def rooms() -> Iterator[str]:
     """Names of rooms that nobody has used."""
-    return iter(ROOMS)
+    return (f"{name}-{turn}" if turn else name for turn in range(100) for name in ROOMS)
 
 
 @pytest.fixture
