@@ -18,7 +18,7 @@ from tests.support.browser import Person, chromium
 from tests.support.daemon import Daemon
 from tests.support.proxy import Relay
 
-ROOMS = [f"room-{number}" for number in range(40)]
+ROOMS = [f"room-{number}" for number in range(90)]
 LONG_ROOM = "r" * 100
 NO_WEBSOCKET = "delete globalThis.WebSocket;"
 NO_EVENTSOURCE = "delete globalThis.EventSource;"
@@ -49,7 +49,7 @@ def daemon() -> Iterator[Daemon]:
 @pytest.fixture(scope="module")
 def rooms() -> Iterator[str]:
     """Names of rooms that nobody has used."""
-    return (f"{name}-{turn}" if turn else name for turn in range(100) for name in ROOMS)
+    return iter(ROOMS)
 
 
 @pytest.fixture
