@@ -280,8 +280,11 @@ class Client(AMQClient):
             self._ended = reason_of(reason)
         self._frames.stopped = True
         self._pulse.stop()
-        for publisher in self.publishers.values():
+        # who hears of it may open or let go of channels, so these are the channels of now
+        for publisher in list(self.publishers.values()):
             publisher.close(str(self._ended))
+        for channel in list(self.channels.values()):
+            channel.close(reason)
         # with one, a TLS transport would wait for its end before closing
         self.transport.unregisterProducer()
         super().do_close(reason)
