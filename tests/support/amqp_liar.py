@@ -14,7 +14,7 @@ from attrs import define, field
 from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
-from twisted.internet.interfaces import IListeningPort, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorTime
 from twisted.internet.protocol import Factory, Protocol
 
 from tests.support.amqp_server import method_frame
@@ -177,7 +177,7 @@ class _Client(Protocol):
                 self.confirm(channel, number)
             case Lie.STORE_LATE:
                 self.confirm(channel, number)
-                IReactorTime(reactor).callLater(LATE, self._store_late, publish)
+                self.liar.later(self._store_late, publish)
             case Lie.DROP:
                 pass
             case Lie.STORE_ONLY:
@@ -208,6 +208,7 @@ class Liar:
         self.lies = 0
         self.stored_late = 0
         self._port: IListeningPort | None = None
+        self._late: list[IDelayedCall] = []
 
     async def start(self) -> int:
         """Listen; the port."""
@@ -219,8 +220,15 @@ class Liar:
         return port
 
     async def stop(self) -> None:
+        for call in self._late:
+            if call.active():
+                call.cancel()
         if self._port is not None:
             await maybeDeferred(self._port.stopListening)
+
+    def later(self, store: Callable[[_Publish], None], publish: _Publish) -> None:
+        """Store ``publish`` only after `LATE`, if this still stands by then."""
+        self._late.append(IReactorTime(reactor).callLater(LATE, store, publish))
 
     def judge(self, body: bytes) -> Lie:
         lie = self.lie(body)

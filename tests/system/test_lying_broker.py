@@ -101,6 +101,7 @@ class LyingBrokerTests(ServingTests):
             self.liar.lie = once(lie, f'"{lie.name}"'.encode())
             answer = await self.one.post(path, {"id": lie.name, "text": "hello"})
             self.assertEqual((answer.status, answer.json), (201, {"id": lie.name}))
+        await until(lambda: self.liar.stored_late == 1)
         for node in (self.one, self.other):
             self.assertEqual(await self.heard(node, 9), [lie.name for lie in LIES])
 
