@@ -1,4 +1,4 @@
-"""What a transport promises the rooms: how it writes messages, and how it takes them."""
+"""The interfaces that a transport implements for rooms: an encoding, and a subscriber."""
 
 from __future__ import annotations
 
@@ -14,32 +14,33 @@ from chatd.protocol.messages import Message
 
 
 class IEncoding(Interface):
-    """How a transport writes what happens in a room. One instance serves all its connections, so
-    that anything is encoded once for all subscribers that get the same."""
+    """How a transport encodes messages and events. All its connections share one instance, so a
+    batch is encoded once for all of them."""
 
     def encode(messages: Sequence[Message]) -> bytes:
-        """The bytes that carry ``messages``, in order, on this transport."""
+        """Encode ``messages``, in order."""
 
     def event(frame: dict[str, Any]) -> bytes:
-        """The bytes that carry a presence, typing or gap frame; empty if it is not shown here."""
+        """Encode a presence, typing or gap frame (protocol, section 3); empty if this transport
+        does not show it."""
 
 
 class ISubscriber(Interface):
-    """A client's end of a subscription, provided by a transport.
+    """The receiver of a subscription, implemented by a transport.
 
-    The domain never queues for a subscriber: what `deliver` refuses is read again from the room
-    once the transport calls `chatd.rooms.subscription.Subscription.resume`.
+    Rooms buffer nothing for a subscriber. What `deliver` refuses is read from the stream again once
+    the transport calls `chatd.rooms.subscription.Subscription.resume`.
     """
 
-    encoding: IEncoding = Attribute("The encoding of what `deliver` and `notify` are given.")
-    identity: Identity = Attribute("Who reads, and with which rights.")
+    encoding: IEncoding = Attribute("The encoding of the bytes given to `deliver` and `notify`.")
+    identity: Identity = Attribute("The user who reads, and their rights.")
 
     def deliver(data: bytes, end: int) -> bool:
-        """Take the encoded messages up to the offset ``end``, or refuse all of them (False)
-        because the transport is not draining."""
+        """Send the encoded messages up to the offset ``end``; False, with nothing sent, if the
+        transport is not writable."""
 
     def notify(data: bytes) -> bool:
-        """Take an encoded event, or refuse it because the transport is not draining."""
+        """Send an encoded event; False, with nothing sent, if the transport is not writable."""
 
     def closed(error: ChatError) -> None:
-        """The subscription ended: the room is gone, or the right to it. No call follows."""
+        """The room was deleted, or the user lost the right to it. The last call."""

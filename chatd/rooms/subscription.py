@@ -1,9 +1,10 @@
-"""A subscriber is a cursor on a room.
+"""A subscription: one client's cursor in one room.
 
-At the head it is *live*: the room hands it each batch as it comes. When its transport stops
-draining it is simply left *behind*; nothing is kept for it. When the transport drains again it
-reads on, from the room's recent messages if its cursor is still there, else page by page from the
-archive, and steps back into the live flow in the same call in which it finds nothing more to read.
+At the head of the stream a subscription is *live*: the room hands it each batch as it arrives. When
+its transport refuses a batch, the subscription falls *behind*; nothing is buffered for it. When the
+transport is writable again it catches up, from the room's cache if its cursor is still in there,
+else page by page from the broker. In the call in which it finds nothing more to read it is live
+again, so no message can slip between.
 """
 
 from __future__ import annotations
@@ -27,51 +28,52 @@ from chatd.rooms.interfaces import ISubscriber
 
 
 class SubscriptionState(Enum):
-    """Where a subscription stands."""
+    """How a subscription stands to the head of its room's stream."""
 
-    #: Has yet to read what is after its cursor; the transport is not draining, or will be offered
-    #: a page in the same turn.
+    #: Has messages to read after its cursor. Its transport is not writable, or a page is about to
+    #: be offered to it.
     BEHIND = auto()
-    #: Waits for a page of the archive.
+    #: Waits for a page from the broker.
     READING = auto()
-    #: At the head: receives what comes.
+    #: At the head: gets each batch as it arrives.
     LIVE = auto()
     CLOSED = auto()
 
 
 class Source(Protocol):
-    """What a subscription reads from: a room."""
+    """What a subscription needs of its room."""
 
     stream: Stream
-    #: The offset of the newest record that was handed over here.
+    #: The offset of the newest record that the broker has handed to this node.
     head: int
     node: RoomContext
 
     @property
     def known(self) -> bool:
-        """Whether ``head`` is known, so that it can be told what lies after a cursor."""
+        """Whether ``head`` is known."""
 
     def recent_after(self, offset: int, limit: int) -> Sequence[Message] | None:
-        """Messages after ``offset`` if memory holds them all."""
+        """Up to ``limit`` messages after ``offset``, None if the cache does not hold them all."""
 
     async def page(self, offset: int, limit: int = PAGE_MESSAGES) -> HistoryPage:
-        """The messages after ``offset``, from memory or the archive. Fails with `Unavailable`."""
+        """A page of messages after ``offset``, from the cache or the broker. Raises
+        `Unavailable`."""
 
     def went_live(self, subscription: Subscription) -> None:
-        """It has read all there is, and gets what comes from now on."""
+        """Hand ``subscription`` each batch from now on."""
 
     def resume_later(self, subscription: Subscription) -> None:
-        """Let it read on once the broker can be read."""
+        """Resume ``subscription`` when the broker can be read."""
 
     def unsubscribed(self, subscription: Subscription) -> None:
-        """It has ended."""
+        """Forget ``subscription``, which has ended."""
 
     def notify(self, frame: dict[str, Any], besides: Subscription | None = None) -> None:
-        """Show a passing event to all but ``besides``."""
+        """Send an event that is not stored to all subscribers except ``besides``."""
 
 
 class Subscription:
-    """One subscriber's place in one room. Made by `chatd.rooms.room.Room.subscribe`."""
+    """One subscriber's cursor in one room. Made by `chatd.rooms.room.Room.subscribe`."""
 
     _log = Logger()
 
@@ -80,23 +82,23 @@ class Subscription:
         self.subscriber = subscriber
         self.state = SubscriptionState.BEHIND
         self._offset = offset
-        #: Whether the subscriber has yet to be told that what came before ``_offset`` is gone.
+        #: Whether the subscriber must still be told that messages before ``_offset`` are gone.
         self._gap = False
-        #: The first and the latest comings and goings that it has yet to be told of.
+        #: The first and the latest presence news that the subscriber has not been told yet.
         self._missed: tuple[News, News] | None = None
 
     @property
     def offset(self) -> int:
-        """The offset up to which the subscriber has been handed everything."""
+        """The offset up to which everything was delivered to the subscriber."""
         return self.room.head if self.state is SubscriptionState.LIVE else self._offset
 
     @property
     def cursor(self) -> Cursor:
-        """Resuming after it misses nothing."""
+        """The cursor at `offset`."""
         return Cursor(self.room.stream.life, self.offset)
 
     def resume(self) -> None:
-        """Read on from the cursor. The transport calls this whenever it drains again."""
+        """Read on from the cursor. To be called whenever the transport becomes writable."""
         if (
             self.state is SubscriptionState.CLOSED
             or not self._tell_missed()
@@ -126,13 +128,14 @@ class Subscription:
         return True
 
     def fell_behind(self, offset: int) -> None:
-        """The transport refused what comes after ``offset``."""
+        """The transport refused the messages after ``offset``."""
         if self.state is SubscriptionState.LIVE:
             self.state = SubscriptionState.BEHIND
             self._offset = offset
 
     def lost(self, offset: int) -> None:
-        """Go on after ``offset``, whatever was read before: what comes up to there is gone."""
+        """Tell the subscriber of a gap, and continue after ``offset``: the broker no longer has the
+        messages up to there."""
         if self.state is not SubscriptionState.CLOSED:
             self.state = SubscriptionState.BEHIND
             self._offset = offset
@@ -140,7 +143,7 @@ class Subscription:
             self.room.node.turns.add(self.resume)
 
     def stop(self) -> None:
-        """The subscriber left. May be called twice."""
+        """End the subscription. May be called twice."""
         if self.state is not SubscriptionState.CLOSED:
             self.state = SubscriptionState.CLOSED
             self.room.unsubscribed(self)
@@ -152,7 +155,8 @@ class Subscription:
             self.subscriber.closed(error)
 
     def presence(self, news: News, data: bytes) -> None:
-        """Tell of comings and goings, or remember them while the transport is not draining."""
+        """Send presence news, encoded as ``data``; keep it for later while the transport is not
+        writable."""
         if self._missed is not None:
             self._missed = self._missed[0], news
         elif not self.subscriber.notify(data):
@@ -169,7 +173,8 @@ class Subscription:
         return told
 
     def gap(self) -> None:
-        """Tell that messages before the cursor are gone, now or once the transport drains."""
+        """Tell the subscriber that messages before its cursor are gone, now or when the transport
+        is writable."""
         self._gap = True
         self._tell_gap()
 
@@ -190,12 +195,12 @@ class Subscription:
 
     def _got(self, page: HistoryPage, place: tuple[Stream, int]) -> None:
         if self.state is not SubscriptionState.READING or place != (self.room.stream, self._offset):
-            return  # left, or sent elsewhere, meanwhile
+            return  # the subscription ended, or was moved, while the page was read
         self.state = SubscriptionState.BEHIND
         if page.gap:
             self._offset = page.messages[0].offset - 1 if page.messages else page.end
             self._gap = True
-        # what is refused is read again when the transport drains: most likely still shared
+        # a page that is refused is read again later, most likely from the block cache
         if self._tell_gap() and self._deliver(page.messages, page.end):
             self.room.node.turns.add(self.resume)
 

@@ -148,7 +148,7 @@ class Session:
         self.chat.presence.typing(name, self.identity.user)
 
     def resume(self) -> None:
-        """The transport drains again: read on in every room."""
+        """Read on in every room; to be called when the transport becomes writable."""
         for subscription in list(self.joined.values()):
             subscription.resume()
 

@@ -1,11 +1,11 @@
-"""Writes to one client, and knows whether it drains.
+"""The sending side of a connection, with backpressure.
 
-Two kinds of writing: what answers the client (`Writer.write`) is always taken, and bounded by no
-longer reading from a client that does not read; messages (`Writer.offer`) are refused while the
-transport holds anything back, because a cursor can always read them again.
+There are two ways to write. An answer (`Writer.write`) is always accepted; if the client does not
+read its answers, chatd stops reading its requests. A batch of messages (`Writer.offer`) is refused
+while the transport still holds unsent bytes; the subscription reads it again later.
 
-On plain TCP a write goes straight to the socket. Handing it to the transport would cost four times
-as much: an entry in its buffer, a turn of the reactor, and two changes to the poll set.
+On plain TCP a write goes straight to the socket. ``transport.write`` would cost four times as much:
+an entry in a buffer, a turn of the reactor, and two changes to the poll set.
 """
 
 from __future__ import annotations
@@ -23,49 +23,52 @@ from zope.interface import implementer
 from chatd.access.unread import Unread
 from chatd.net.tcp import unsent
 
-#: Bytes of answers held for a client that does not read before it is no longer read from.
+#: Bytes of unsent answers above which chatd stops reading from the client.
 HELD = 32 * 1024
-#: Bytes a TLS transport holds when it says that it takes no more.
+#: Bytes that a TLS transport has buffered when it pauses its producer.
 BUFFER = 64 * 1024
 
 
 @implementer(IPushProducer, IPullProducer)
 class Writer:
-    """The sending side of ``transport``. ``drained`` is called whenever it drains again, and
-    ``resumed`` when the client is read from again; ``unread`` is the budget for what clients do not
-    take."""
+    """Writes to ``transport``.
+
+    ``on_writable`` is called when the transport becomes `writable` again, ``resumed`` when reading
+    from the client resumes. ``unread`` is the node's budget for bytes that clients have not read.
+    """
 
     def __init__(
         self,
         transport: Any,
-        drained: Callable[[], None],
+        on_writable: Callable[[], None],
         resumed: Callable[[], None],
         unread: Unread,
     ) -> None:
         self._transport = transport
-        self._drained = drained
+        self._on_writable = on_writable
         self._resumed = resumed
         self._unread = unread
         self._waiting: deque[Deferred[None]] = deque()
         self._held = 0
-        #: How many reasons there are not to read from the client.
+        #: How many callers of `stop_reading` have not called `start_reading` yet.
         self.stops = 0
-        #: Bytes of the last thing that was sent in part.
+        #: Unsent bytes of the last write that the socket took in part.
         self._rest = 0
         self._closed = self._lost = False
         direct = isinstance(transport, tcp.Connection) and not transport.TLS
         self._socket: socket.socket | None = transport.socket if direct else None
-        # an answer to what was asked before on the same connection may have yet to be sent
-        self.draining = not direct or not unsent(transport)
-        # Registered as a pull producer, a plain transport tells each time that all is gone. A TLS
-        # one would ask without end; it tells a push producer once its own buffer is full.
+        #: Whether the transport has nothing left to send. An earlier answer on the same connection
+        #: may still be waiting.
+        self.writable = not direct or not unsent(transport)
+        # A plain transport calls a pull producer each time its buffer is empty. A TLS transport
+        # would call one in an endless loop, but pauses a push producer when its buffer is full.
         transport.registerProducer(self, not direct)
 
     def write(self, data: bytes) -> None:
-        """Write an answer; it is sent after everything written before."""
+        """Write an answer, after everything written before it."""
         if self._closed:
             return
-        if self.draining:
+        if self.writable:
             self._send(data)
         else:
             self._transport.write(data)
@@ -75,47 +78,48 @@ class Writer:
                 self.stop_reading()
 
     async def ready(self) -> None:
-        """Wait until all that was written is taken; for answers too large to be held many at a
-        time. Who waits is let go one by one, and all when the connection ends."""
-        while not self.draining and not self._closed:
+        """Wait until the transport is `writable`, before an answer that is too large to buffer many
+        of. Waiters resume one at a time, each once the last one's answer is sent; all of them when
+        the connection ends."""
+        while not self.writable and not self._closed:
             waiter: Deferred[None] = Deferred()
             self._waiting.append(waiter)
             await waiter
 
     def offer(self, data: bytes) -> bool:
-        """Write messages, unless the transport still holds something: then False, and nothing of
-        ``data`` is written."""
-        if not self.draining or self._closed:
+        """Write messages if the transport is `writable`; otherwise return False and write
+        nothing."""
+        if not self.writable or self._closed:
             return False
         self._send(data)
         return True
 
     def stop_reading(self) -> None:
-        """Take nothing more from the client until as many `start_reading` have been called."""
+        """Stop reading from the client until `start_reading` was called as often as this."""
         self.stops += 1
         if self.stops == 1:
             self._transport.pauseProducing()
 
     def start_reading(self) -> None:
-        """Undo one `stop_reading`."""
+        """Undo one call of `stop_reading`."""
         self.stops -= 1
         if self.stops == 0 and not self._lost:
             self._transport.resumeProducing()
             self._resumed()
 
     def close(self) -> None:
-        """Write nothing more."""
+        """Ignore all further writes, and let `ready` return."""
         self._closed = True
         self._let_go()
 
     def lost(self) -> None:
-        """The connection is gone."""
+        """To be called from ``connectionLost``."""
         self._lost = True
         self._unread.release(self._transport)
         self.close()
 
     def _let_go(self) -> None:
-        while self._waiting and (self.draining or self._closed):
+        while self._waiting and (self.writable or self._closed):
             self._waiting.popleft().callback(None)
 
     def _send(self, data: bytes) -> None:
@@ -129,7 +133,7 @@ class Writer:
             if sent == len(data):
                 return
             data = data[sent:]
-            self.draining = False
+            self.writable = False
             self._rest = len(data)
             self._unread.hold(self._transport, self._rest)
         self._transport.write(data)
@@ -137,22 +141,22 @@ class Writer:
     # -- producer --------------------------------------------------------------------------------
 
     def pauseProducing(self) -> None:
-        self.draining = False
+        self.writable = False
         self._rest = BUFFER
         self._unread.hold(self._transport, BUFFER)
 
     def resumeProducing(self) -> None:
-        if self._closed or self.draining or (self._socket is not None and unsent(self._transport)):
+        if self._closed or self.writable or (self._socket is not None and unsent(self._transport)):
             return
-        self.draining = True
+        self.writable = True
         self._rest = 0
         self._unread.release(self._transport)
         held, self._held = self._held, 0
         if held > HELD:
             self.start_reading()
         self._let_go()
-        if self.draining:
-            self._drained()
+        if self.writable:
+            self._on_writable()
 
     def stopProducing(self) -> None:
         self.close()

@@ -48,7 +48,7 @@ class FloodTests(ServingTests):
         (connection,) = node.service.websockets.connections
         ann.raw.transport.pauseProducing()
         ann.raw.send(said(type="join", room="lobby") * 400)
-        await until(lambda: not connection.outlet.draining)
+        await until(lambda: not connection.outlet.writable)
         for _ in range(50):
             await pause(0.002)
         server = connection.transport

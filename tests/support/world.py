@@ -66,17 +66,17 @@ LINES = Lines()
 
 @implementer(ISubscriber)
 class Reader:
-    """A client's end that does as it is told: takes what it is given while it drains.
+    """A client's end that does as it is told: takes what it is given while it is writable.
 
-    ``room_for`` is how many deliveries it takes before it stops draining; None for any number.
+    ``most`` is how many deliveries it takes before it takes no more; None for any number.
     """
 
     def __init__(self, world: World, identity: Identity, encoding: Lines = LINES) -> None:
         self.world = world
         self.identity = identity
         self.encoding: IEncoding = encoding
-        self.draining = True
-        self.room_for: int | None = None
+        self.writable = True
+        self.most: int | None = None
         self.frames: list[dict[str, Any]] = []
         self.sizes: list[int] = []
         self.refused = 0
@@ -130,12 +130,12 @@ class Reader:
     # -- what it does
 
     def stall(self) -> None:
-        """Take nothing until `drain`."""
-        self.draining = False
+        """Take nothing until `read_on`."""
+        self.writable = False
 
-    def drain(self, room_for: int | None = None) -> None:
+    def read_on(self, most: int | None = None) -> None:
         """Take things again, and say so as a transport does."""
-        self.draining, self.room_for = True, room_for
+        self.writable, self.most = True, most
         self.subscription.resume()
 
     # -- ISubscriber
@@ -151,13 +151,13 @@ class Reader:
 
     def _take(self, data: bytes) -> bool:
         assert self.error is None, "a call after closed"
-        if self.room_for == 0:
-            self.draining = False
-        if not self.draining:
+        if self.most == 0:
+            self.writable = False
+        if not self.writable:
             self.refused += 1
             return False
-        if self.room_for is not None:
-            self.room_for -= 1
+        if self.most is not None:
+            self.most -= 1
         self.frames += [json.loads(line) for line in data.splitlines()]
         return True
 
@@ -318,7 +318,7 @@ class World:
         assert joined is not None
         reader = ends[0]
         reader.joined = joined
-        reader.draining = not stalled
+        reader.writable = not stalled
         reader.session = session  # type: ignore[attr-defined]
         joined.subscription.resume()
         self.turn()

@@ -47,7 +47,7 @@ class OddTimeTests(TestCase):
         self.world.store("lobby", *map(str, range(600)))
         self.world.foreign("lobby", *map(self.odd, BEYOND))
         self.world.store("lobby", *map(str, range(600, 1300)))
-        bob.drain()
+        bob.read_on()
         self.world.advance(2)
         self.assertEqual(bob.texts, [str(n) for n in range(1300)])
 

@@ -34,7 +34,7 @@ class Peer:
     """The transport and the outlet of a connection."""
 
     socket: Silence = field(factory=Silence)
-    draining: bool = True
+    writable: bool = True
 
 
 class HeartbeatTests(SynchronousTestCase):
@@ -81,15 +81,15 @@ class HeartbeatTests(SynchronousTestCase):
 
     def test_who_does_not_read_but_lives(self) -> None:
         """Its kernel acknowledges; there is no use in a ping behind what it does not read."""
-        self.peer.draining = False
+        self.peer.writable = False
         self.pass_(600)
         self.assertEqual((self.pings, self.died), (0, 0))
-        self.peer.draining = True
+        self.peer.writable = True
         self.pass_(25)
         self.assertEqual(self.pings, 1)
 
     def test_who_does_not_read_and_is_gone(self) -> None:
-        self.peer.draining = False
+        self.peer.writable = False
         self.peer.socket.unacked, self.peer.socket.last_ack = 3, SILENCE + 1
         self.pass_(PING_EVERY + 1)
         self.assertEqual((self.pings, self.died), (0, 1))

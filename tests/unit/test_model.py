@@ -1,6 +1,6 @@
 """Any sequence of events against a plain list: every reader's history is exactly the list's.
 
-The list holds each record of the room's stream, by offset. Readers join, stall, drain a little,
+The list holds each record of the room's stream, by offset. Readers join, stall, read on a little,
 drop off and resume on another node, while messages come, expire or are truncated, and brokers go
 away. A reader may miss a message only where it was told of a gap, and only if it is really gone.
 """
@@ -297,10 +297,10 @@ class RoomMachine(RuleBasedStateMachine):
         if person.reader is not None:
             person.reader.stall()
 
-    @rule(person=people, room_for=st.sampled_from([None, 0, 1, 2]))
-    def drain(self, person: Person, room_for: int | None) -> None:
+    @rule(person=people, most=st.sampled_from([None, 0, 1, 2]))
+    def read_on(self, person: Person, most: int | None) -> None:
         if person.reader is not None:
-            person.reader.drain(room_for)
+            person.reader.read_on(most)
             self.world.turn()
 
     @rule(
@@ -308,10 +308,10 @@ class RoomMachine(RuleBasedStateMachine):
         number=st.sampled_from([2, 600]),
         seconds=st.sampled_from([0, 60, 101]),
         share=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
-        room_for=st.sampled_from([None, 1]),
+        most=st.sampled_from([None, 1]),
     )
     def nap(
-        self, person: Person, number: int, seconds: int, share: float, room_for: int | None
+        self, person: Person, number: int, seconds: int, share: float, most: int | None
     ) -> None:
         """What a stalled reader may meet, in the order in which it hurts."""
         self.stall(person)
@@ -319,7 +319,7 @@ class RoomMachine(RuleBasedStateMachine):
         self.advance_slowly(seconds)
         self.truncate(share)
         self.burst(1)
-        self.drain(person, room_for)
+        self.read_on(person, most)
 
     def advance_slowly(self, seconds: int) -> None:
         self.world.advance(seconds)
@@ -339,7 +339,7 @@ class RoomMachine(RuleBasedStateMachine):
         assert person.cursor is not None
         if self._connect(person, After(person.cursor)):
             assert person.reader is not None
-            person.reader.draining = not stalled
+            person.reader.writable = not stalled
             self._flow(person)
 
     # -- what must hold
@@ -395,7 +395,7 @@ class RoomMachine(RuleBasedStateMachine):
                 assert person.cursor is not None
                 assert self._connect(person, After(person.cursor))
             assert person.reader is not None
-            person.reader.drain()
+            person.reader.read_on()
         self.world.advance(2)
         self.histories_are_the_lists()
         for person in self.everyone:

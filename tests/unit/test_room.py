@@ -338,7 +338,7 @@ class ExpiryTests(RoomCase):
         self.world.say("lobby", "old")
         self.world.advance(101)
         self.world.say("lobby", "new")
-        bob.drain()
+        bob.read_on()
         self.world.turn()
         self.assertEqual(bob.texts, ["GAP", "new"])
 
@@ -396,13 +396,13 @@ class InterruptionTests(RoomCase):
         self.world.say("lobby", "four")
         self.assertEqual(bob.texts, ["one", "two", "three", "four"])
 
-    def test_stalled_and_drained_while_the_broker_is_away(self) -> None:
+    def test_stalled_and_writable_again_while_the_broker_is_away(self) -> None:
         bob = self.join("bob")
         bob.stall()
         self.world.store("lobby", *(f"m{n}" for n in range(2000)))
         self.world.broker.interrupt()
         self.world.turn()
-        bob.drain()
+        bob.read_on()
         self.world.advance(20)
         self.assertIs(bob.state, SubscriptionState.BEHIND)
         self.world.broker.resume()
@@ -415,7 +415,7 @@ class InterruptionTests(RoomCase):
         bob.stall()
         self.world.store("lobby", *(f"m{n}" for n in range(2000)))
         with mock.patch.object(self.world.broker, "read", side_effect=Unavailable):
-            bob.drain()
+            bob.read_on()
             self.world.advance(5)
             self.assertEqual(bob.texts, [])
         self.world.advance(2)
@@ -434,7 +434,7 @@ class InterruptionTests(RoomCase):
         self.world.broker.truncate(self.world.stream(), 4)
         self.world.broker.resume()
         self.world.turn()
-        stalled.drain()
+        stalled.read_on()
         self.world.turn()
         self.assertEqual(live.texts, ["m0", "m1", "GAP", "m4", "m5"])
         self.assertEqual(stalled.texts, ["m0", "GAP", "m4", "m5"])
@@ -466,7 +466,7 @@ class InterruptionTests(RoomCase):
         self.world.broker.resume()
         self.world.turn()
         self.assertEqual(bob.texts, [])
-        bob.drain()
+        bob.read_on()
         self.world.turn()
         self.assertEqual(bob.texts, ["GAP", "m1"])
 
@@ -508,7 +508,7 @@ class NewLifeTests(RoomCase):
         self.vanish()
         self.world.say("lobby", "two")
         self.assertEqual(bob.texts, [])
-        bob.drain()
+        bob.read_on()
         self.world.turn()
         self.assertEqual(bob.texts, ["GAP", "two"])
 
@@ -528,7 +528,7 @@ class NewLifeTests(RoomCase):
             self.vanish()
         self.assertIs(room.attachment, RoomState.DETACHED)
         self.world.say("lobby", "one", node=1)
-        bob.drain()
+        bob.read_on()
         self.assertEqual(bob.texts, ["GAP"])
         self.world.do(attach())
         self.world.say("lobby", "two", node=1)

@@ -48,9 +48,9 @@ class FallingBehindTests(SubscriptionCase):
         self.assertIs(bob.state, SubscriptionState.BEHIND)
         refused = bob.refused
         self.say(3)
-        self.assertEqual(bob.refused, refused, "it was offered more before it drained")
+        self.assertEqual(bob.refused, refused, "it was offered more before it was writable")
         self.assertEqual(bob.subscription.offset, 1)
-        bob.drain()  # no turn of the reactor: one synchronous step
+        bob.read_on()  # no turn of the reactor: one synchronous step
         self.assertEqual(bob.texts, names(0, 8))
         self.assertIs(bob.state, SubscriptionState.LIVE)
         self.say(1)
@@ -61,7 +61,7 @@ class FallingBehindTests(SubscriptionCase):
         self.say(1)
         bob.stall()
         self.say(3 * RECENT_MESSAGES)
-        bob.drain()
+        bob.read_on()
         self.assertIs(bob.state, SubscriptionState.READING)
         self.world.turn()
         self.assertEqual(bob.texts, names(0, self.said))
@@ -70,7 +70,7 @@ class FallingBehindTests(SubscriptionCase):
     def test_messages_that_come_while_a_page_is_read(self) -> None:
         bob = self.join(stalled=True)
         self.say(RECENT_MESSAGES + 10)
-        bob.drain()
+        bob.read_on()
         for _ in range(5):
             self.say(50)
         self.assertEqual(bob.texts, names(0, self.said))
@@ -79,31 +79,31 @@ class FallingBehindTests(SubscriptionCase):
         bob = self.join(stalled=True)
         self.say(2 * RECENT_MESSAGES)
         for _ in range(40):
-            bob.drain(room_for=1)
+            bob.read_on(most=1)
             self.world.turn()
             self.say(3)
-        bob.drain()
+        bob.read_on()
         self.world.turn()
         self.assertEqual(bob.texts, names(0, self.said))
         self.assertIs(bob.state, SubscriptionState.LIVE)
 
     def test_refuses_the_second_batch_of_a_burst(self) -> None:
         bob = self.join()
-        bob.room_for = 1
+        bob.most = 1
         big = "x" * (BATCH_BYTES // 3)
         self.world.store("lobby", *(f"{n}{big}" for n in range(10)))
         self.assertTrue(0 < len(bob.texts) < 10)
-        bob.drain()
+        bob.read_on()
         self.assertEqual([text[0] for text in bob.texts], [str(n) for n in range(10)])
 
     def test_drains_while_it_is_live_or_reading(self) -> None:
         bob = self.join()
         self.say(1)
-        bob.drain()
+        bob.read_on()
         bob.stall()
         self.say(2 * RECENT_MESSAGES)
-        bob.drain()
-        bob.drain()
+        bob.read_on()
+        bob.read_on()
         self.world.turn()
         self.say(1)
         self.assertEqual(bob.texts, names(0, self.said))
@@ -111,11 +111,11 @@ class FallingBehindTests(SubscriptionCase):
     def test_leaves_while_a_page_is_read(self) -> None:
         bob = self.join(stalled=True)
         self.say(2 * RECENT_MESSAGES)
-        bob.drain()
+        bob.read_on()
         bob.session.leave("lobby")  # type: ignore[attr-defined]
         self.world.turn()
         self.say(1)
-        bob.drain()
+        bob.read_on()
         self.assertEqual(bob.texts, [])
         self.assertIs(bob.state, SubscriptionState.CLOSED)
 
@@ -136,7 +136,7 @@ class BoundsTests(SubscriptionCase):
             bob = self.join(f"bob{count}", stalled=True)
             text = "y" * 5000
             self.world.store("lobby", *(f"{count}.{n}{text}" for n in range(count)))
-            bob.drain()
+            bob.read_on()
             self.world.turn()
             self.assertEqual(len(bob.texts), count)
             self.assertLessEqual(max(bob.sizes), PAGE_BYTES + 6000)
@@ -144,7 +144,7 @@ class BoundsTests(SubscriptionCase):
     def test_and_in_number(self) -> None:
         bob = self.join(stalled=True)
         self.say(PAGE_MESSAGES + 1)
-        bob.drain(room_for=1)
+        bob.read_on(most=1)
         self.assertEqual(bob.texts, names(0, PAGE_MESSAGES))
 
     def test_a_burst_goes_in_batches_bounded_in_bytes(self) -> None:
@@ -160,7 +160,7 @@ class BoundsTests(SubscriptionCase):
         texts = [f"{n}{'w' * 15_000}" for n in range(40)]
         for text in texts:
             world.store("lobby", text)
-        bob.drain()
+        bob.read_on()
         world.turn()
         self.assertEqual(bob.texts, texts)
         self.assertEqual(other.texts, texts)
@@ -171,7 +171,7 @@ class BoundsTests(SubscriptionCase):
         order: list[Reader] = []
         with mock.patch.object(Reader, "deliver", autospec=True, side_effect=Reader.deliver) as to:
             for reader in readers:
-                reader.drain()
+                reader.read_on()
             self.world.turn()
             order = [call.args[0] for call in to.call_args_list]
         for reader in readers:
@@ -208,7 +208,7 @@ class GapTests(SubscriptionCase):
         bob.stall()
         self.say(3 * RECENT_MESSAGES)
         self.overtaken(bob, 100)
-        bob.drain()
+        bob.read_on()
         self.world.turn()
         self.assertEqual(bob.texts, [*names(0, 3), "GAP", *names(100, self.said)])
         gap = next(f for f in bob.frames if f["type"] == "gap")
@@ -218,14 +218,14 @@ class GapTests(SubscriptionCase):
         bob = self.join(stalled=True)
         self.say(3 * RECENT_MESSAGES)
         self.overtaken(bob, 100)
-        bob.drain()
+        bob.read_on()
         bob.stall()
         self.world.turn()
         self.assertEqual(bob.texts, [])
-        bob.drain(room_for=1)
+        bob.read_on(most=1)
         self.world.turn()
         self.assertEqual(bob.texts, ["GAP"])
-        bob.drain()
+        bob.read_on()
         self.world.turn()
         self.assertEqual(bob.texts, ["GAP", *names(100, self.said)])
 
@@ -233,11 +233,11 @@ class GapTests(SubscriptionCase):
         bob = self.join(stalled=True)
         self.say(3 * RECENT_MESSAGES)
         self.overtaken(bob, 100)
-        bob.drain(room_for=2)
+        bob.read_on(most=2)
         self.world.turn()
         self.overtaken(bob, 500)
         self.world.advance(6)
-        bob.drain()
+        bob.read_on()
         self.world.turn()
         page = names(100, 100 + PAGE_MESSAGES)
         self.assertEqual(bob.texts, ["GAP", *page, "GAP", *names(500, self.said)])
@@ -247,7 +247,7 @@ class GapTests(SubscriptionCase):
         self.say(3 * RECENT_MESSAGES)
         self.overtaken(bob, self.said)
         self.world.room().recent.clear(self.said - 1)
-        bob.drain()
+        bob.read_on()
         self.world.turn()
         self.assertEqual(bob.texts, ["GAP"])
         self.say(1)
@@ -258,7 +258,7 @@ class GapTests(SubscriptionCase):
         bob.stall()
         bob.subscription.gap()
         self.assertEqual(bob.texts, [])
-        bob.drain()
+        bob.read_on()
         self.assertEqual(bob.texts, ["GAP"])
 
 
@@ -274,7 +274,7 @@ class MissedPresenceTests(SubscriptionCase):
         self.world.advance(2)
         cid.session.close()  # type: ignore[attr-defined]
         self.world.advance(2)
-        bob.drain()
+        bob.read_on()
         frames = [f for f in bob.frames if f["type"] == "presence"]
         self.assertEqual(frames[-1]["joined"], ["ann"])
         self.assertEqual(frames[-1]["left"], ["cid"])
@@ -293,7 +293,7 @@ class MissedPresenceTests(SubscriptionCase):
         bob.stall()
         self.join("last")
         self.world.advance(2)
-        bob.drain()
+        bob.read_on()
         frame = bob.frames[-1]
         self.assertEqual((frame["joined"], frame["left"], frame["count"]), ([], [], 5))
 
@@ -303,9 +303,9 @@ class MissedPresenceTests(SubscriptionCase):
         self.join("ann")
         self.world.advance(2)
         self.say(1)
-        bob.drain(room_for=1)
+        bob.read_on(most=1)
         self.assertEqual([f["type"] for f in bob.frames], ["presence"])
-        bob.drain()
+        bob.read_on()
         self.assertEqual([f["type"] for f in bob.frames], ["presence", "message"])
 
     def crowd(self, name: str, number: int) -> list[Reader]:
@@ -326,7 +326,7 @@ class MissedPresenceTests(SubscriptionCase):
             self.gone(self.crowd(f"passing{n}-", 100))
         self.gone(early[:25])
         self.crowd("late", 100)
-        bob.drain()
+        bob.read_on()
         self.assertEqual(bob.present, set(self.world.sites[0].presence.members("lobby").names))
         self.assertEqual(bob.frames[-1]["count"], 126)
         self.assertLess(len(bob.frames[-1]["left"]), 200)
@@ -339,7 +339,7 @@ class MissedPresenceTests(SubscriptionCase):
         late = self.world.join("lobby", "late")
         self.assertEqual(ann.frames[-1]["count"], 6)
         self.gone([*crowd[1:], late])
-        cat.drain()
+        cat.read_on()
         for reader in (ann, cat, crowd[0]):
             self.assertEqual(reader.present, {"ann", "cat", "user0"})
             self.assertEqual(reader.frames[-1]["count"], 3)

@@ -37,8 +37,9 @@ class ConsumerOwner(Protocol):
     def delivered(self, batch: Sequence[Delivery]) -> None:
         """The next of the stream, fences included."""
 
-    def drained(self) -> None:
-        """All that was there when attaching has been delivered. Called once, after a delivery."""
+    def caught_up(self) -> None:
+        """Everything that was in the stream when consuming began has been delivered. Called once,
+        after a delivery."""
 
     def silent(self) -> None:
         """Nothing has been delivered: the stream is empty, or ends before the start. Called at
@@ -71,7 +72,7 @@ class StreamConsumer:
         self._tag = f"chatd-{next(_tags)}"
         self._channel: Channel | None = None
         self._closed = False
-        self._drained = False
+        self._caught_up = False
         #: Whether anything has come.
         self.delivered = False
         self._silences = 0
@@ -119,12 +120,12 @@ class StreamConsumer:
         asking.addCallbacks(self._answered, lambda _: None, callbackArgs=(self._round,))
 
     def _answered(self, reply: object, number: int) -> None:
-        if self._closed or number != self._round or self._drained:
+        if self._closed or number != self._round or self._caught_up:
             return
         if self.delivered:
             if self._since < self._prefetch:
-                self._drained = True
-                self._owner.drained()
+                self._caught_up = True
+                self._owner.caught_up()
             else:
                 self._ask()
         elif self._silences == 0:

@@ -194,7 +194,7 @@ class RabbitMQFollowing:
         else:
             self._take(batch)
 
-    def drained(self) -> None:
+    def caught_up(self) -> None:
         self._failures = 0
         if self.place is FollowerState.GATHERING:
             start = self._gathering.next_start()

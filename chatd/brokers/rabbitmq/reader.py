@@ -70,7 +70,7 @@ class _Reader:
         if self._stop is not None and batch[-1].offset >= self._stop - 1:
             self._end()
 
-    def drained(self) -> None:
+    def caught_up(self) -> None:
         self._end()
 
     def silent(self) -> None:

@@ -49,7 +49,7 @@ READ_SECONDS = 10.0
 #: Seconds between two sweeps for what retention no longer keeps, and between two looks at whether
 #: the disk is well.
 SWEEP_SECONDS = 2.0
-#: Seconds that stopping waits for the disk; draining clients has taken its own time before.
+#: Seconds that stopping waits for the disk, after the node has drained.
 STOP_SECONDS = 1.5
 
 
@@ -139,7 +139,7 @@ class SQLiteBroker(LocalFanout, Service):
         """Store what waits, and close the file."""
         await self._swept
         opened.checkup.stop()
-        await opened.commits.drain()
+        await opened.commits.flush()
         await self._advance(opened)
         await opened.reading.call(opened.reader.close)
         await opened.writing.call(opened.writer.close)

@@ -104,7 +104,7 @@ class GroupCommit:
         self._turn: IDelayedCall | None = None
         self._began: float | None = None
         self._unanswered: list[Work] = []
-        self._drained: list[Deferred[None]] = []
+        self._flushing: list[Deferred[None]] = []
 
     def submit(self, work: Work) -> Deferred[None]:
         """Have ``work`` done. Fails with `Unavailable`, or `NoSuchStream`."""
@@ -136,16 +136,16 @@ class GroupCommit:
         self._gathered, self._bytes = [], 0
         _refuse(refused, "the disk does not answer")
 
-    def drain(self) -> Deferred[None]:
-        """Commit what waits, and fire when nothing is left."""
+    def flush(self) -> Deferred[None]:
+        """Commit everything submitted so far; fires when nothing is left to commit."""
         if self._turn is not None:
             self._turn.cancel()
             self._start()
         if self._began is None:
             return succeed(None)
-        drained: Deferred[None] = Deferred()
-        self._drained.append(drained)
-        return drained
+        flushed: Deferred[None] = Deferred()
+        self._flushing.append(flushed)
+        return flushed
 
     def _start(self) -> None:
         self._turn = None
@@ -178,8 +178,8 @@ class GroupCommit:
                 else:
                     work.done.errback(work.error)
         if self._began is None and self._turn is None:
-            drained, self._drained = self._drained, []
-            for done in drained:
+            flushed, self._flushing = self._flushing, []
+            for done in flushed:
                 done.callback(None)
 
     def report(self, fault: BaseException | None) -> None:

@@ -29,7 +29,7 @@ from chatd.transports.http.router import Call, Reply, Route, begin
 EVENTS = "text/event-stream"
 #: Seconds between comment lines that keep proxies from closing a quiet stream.
 KEEP_ALIVE = 15.0
-#: Bytes the transport may hold before it counts as not draining.
+#: Bytes the transport may hold before it counts as not writable.
 BUFFER = 16 * 1024
 
 
@@ -140,7 +140,7 @@ class EventStream:
         self._deadlines = call.door.deadlines
         self._next_comment: Deadline | None = None
         self._held: Held | None = None
-        self._draining = True
+        self._writable = True
         self._finished = False
 
     @property
@@ -177,7 +177,7 @@ class EventStream:
         self._next_comment = self._deadlines.after(KEEP_ALIVE, self._still_here)
 
     def _still_here(self) -> None:
-        if self._draining:
+        if self._writable:
             self._request.write(b":\n\n")
         self._keep_alive()
 
@@ -206,7 +206,7 @@ class EventStream:
         return self._offer(data)
 
     def _offer(self, data: bytes) -> bool:
-        if not self._draining or self._finished:
+        if not self._writable or self._finished:
             return False
         self._request.write(data)
         return True
@@ -217,10 +217,10 @@ class EventStream:
     # -- IPushProducer -----------------------------------------------------------------------------
 
     def pauseProducing(self) -> None:
-        self._draining = False
+        self._writable = False
 
     def resumeProducing(self) -> None:
-        self._draining = True
+        self._writable = True
         self.session.resume()
 
     def stopProducing(self) -> None:

@@ -59,7 +59,7 @@ class SetupProtocol(Protocol):
         self._state = SetupState.READY
         self._taking = False
         self._reading = True
-        self._draining = True
+        self._writable = True
         self._ended = False
         self._bad = 0
         #: The peer's.
@@ -113,7 +113,7 @@ class SetupProtocol(Protocol):
         if self._taking:
             return  # one was done at once: the loop below goes on
         self._taking = True
-        while self._state is SetupState.READY and self._draining:
+        while self._state is SetupState.READY and self._writable:
             try:
                 if not self._take():
                     break
@@ -130,7 +130,7 @@ class SetupProtocol(Protocol):
             doing.addCallbacks(self._succeed, self._refuse)
             doing.addCallback(self._done)
         self._taking = False
-        if self._ended and self._state is SetupState.READY and self._draining and not self._found:
+        if self._ended and self._state is SetupState.READY and self._writable and not self._found:
             if len(self._splitter):
                 self._give_up(bad_request("This ends before its JSON object does."))
             else:
@@ -161,7 +161,7 @@ class SetupProtocol(Protocol):
     def _pace(self) -> None:
         """Read on, or not while there is more in hand than a request may be long."""
         behind = self._state is SetupState.BUSY and len(self._splitter) > MAX_OBJECT
-        reading = self._draining and not behind and self._found is None
+        reading = self._writable and not behind and self._found is None
         if reading != self._reading and self._state is not SetupState.CLOSING:
             self._reading = reading
             if reading:
@@ -218,11 +218,11 @@ class SetupProtocol(Protocol):
     # -- IPushProducer -----------------------------------------------------------------------------
 
     def pauseProducing(self) -> None:
-        self._draining = False
+        self._writable = False
         self._pace()
 
     def resumeProducing(self) -> None:
-        self._draining = True
+        self._writable = True
         self._next()
 
     def stopProducing(self) -> None:

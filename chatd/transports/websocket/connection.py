@@ -60,8 +60,8 @@ class Dialect(Protocol):
     def received(self, payload: bytes, binary: bool) -> None:
         """A message came from the client."""
 
-    def drained(self) -> None:
-        """The client takes messages again."""
+    def writable(self) -> None:
+        """The transport is writable again after backpressure."""
 
     def drain(self, retry: int) -> None:
         """The node is going down; the client should come back after ``retry`` milliseconds."""
@@ -93,7 +93,7 @@ class WebSocketConnection(InTurn):
     def connectionMade(self) -> None:
         tune(self.transport)
         door = self.factory.door
-        self.outlet = Writer(self.transport, self._drained, self.consumeData, door.unread)
+        self.outlet = Writer(self.transport, self._writable, self.consumeData, door.unread)
         peer = getattr(self.transport.getPeer(), "host", UNIX)
         self.place = door.turns.place(peer, self.go, self._give_up)
         self._shake_hands()
@@ -106,9 +106,9 @@ class WebSocketConnection(InTurn):
         """Begin an opening or a closing handshake, which may take `HANDSHAKE` seconds."""
         self._due = self.factory.door.deadlines.after(HANDSHAKE, self.transport.abortConnection)
 
-    def _drained(self) -> None:
+    def _writable(self) -> None:
         if self.state == self.STATE_OPEN:
-            self.dialect.drained()
+            self.dialect.writable()
 
     def dataReceived(self, data: bytes) -> None:
         self.place.arrived()

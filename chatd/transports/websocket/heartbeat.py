@@ -1,4 +1,4 @@
-"""Liveness of a WebSocket connection: a ping every so often, and an end to what does not answer."""
+"""Liveness of a WebSocket connection: pings, and an end to connections that do not answer."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ PONG_WITHIN = 20.0
 class Heartbeat:
     """Pings one connection. ``dead`` is called once, when it no longer answers.
 
-    A client that does not read cannot answer either; it is slow, not gone. While its transport
-    does not drain, TCP's own acknowledgements decide.
+    A client that does not read cannot answer either; it is slow, not gone. While its transport is
+    not writable, TCP's own acknowledgements decide.
     """
 
     def __init__(
@@ -46,14 +46,14 @@ class Heartbeat:
         self._next.cancel()
 
     def _beat(self) -> None:
-        if self._outlet.draining:
+        if self._outlet.writable:
             self._next = self._deadlines.after(PONG_WITHIN, self._missed)
             self._ping()
         else:
             self._missed()
 
     def _missed(self) -> None:
-        if self._outlet.draining or silent(self._transport):
+        if self._outlet.writable or silent(self._transport):
             self._dead()
         else:
             self._next = self._deadlines.after(PONG_WITHIN, self._beat)

@@ -64,7 +64,7 @@ class BaseDialect(ABC):
         self._bad = 0
         self._held: Held | None = None
 
-    def drained(self) -> None:
+    def writable(self) -> None:
         """See `chatd.transports.websocket.connection.Dialect`."""
         self.session.resume()
 
