@@ -115,6 +115,11 @@ class PresenceReplication:
         """All nodes known to live, this one included, in order."""
         return sorted([self._presence.node, *self._peers])
 
+    @property
+    def others(self) -> int:
+        """How many other nodes have given a sign of life lately."""
+        return sum(not peer.missed for peer in self._peers.values())
+
     # -- telling -----------------------------------------------------------------------------------
 
     def _changed(self, room: str, user: str, here: bool) -> None:

@@ -50,7 +50,7 @@ class Chat:
     def check_draining(self) -> None:
         """Refuse what is new while the node goes down."""
         if self.draining:
-            raise ChatError(Code.UNAVAILABLE, "This server is going down; try again.", retry=2)
+            raise ChatError(Code.UNAVAILABLE, "This server is going down; try again.", retry=1)
 
     # -- rights ------------------------------------------------------------------------------------
 

@@ -18,19 +18,27 @@ from chatd.timing.clock import NodeClock
 
 #: Seconds between tries to create the rooms of ``--room``.
 RETRY = 5.0
-#: Seconds within which clients are told to come back, and what is in hand is finished.
+#: Seconds within which what is in hand is finished.
 DRAIN = 8.0
+#: Seconds that clients have to take note. Who reads needs milliseconds; who does not is left behind,
+#: and misses nothing: it comes back with its cursor.
+FAREWELL = 2.0
 
 
 class Draining(Protocol):
     """A transport that can send its clients away."""
 
-    def drain(self) -> None:
-        """Tell all clients that the node goes down, and end what they wait for."""
+    def drain(self, others: int) -> None:
+        """Tell all clients that the node goes down, and end what they wait for. ``others`` is how
+        many nodes can take them at once."""
 
     @property
-    def busy(self) -> int:
-        """How many clients are still here, or requests in hand."""
+    def in_hand(self) -> int:
+        """How many requests are being done."""
+
+    @property
+    def leaving(self) -> int:
+        """How many clients have yet to take what they were told."""
 
 
 class NodeService(Service):
@@ -87,18 +95,22 @@ class NodeService(Service):
         self._clock.callLater(RETRY, self._create, name)
 
     def drain(self) -> Deferred[None]:
-        """Send all clients away; fires when nothing is in hand, or after `DRAIN` seconds."""
+        """Send all clients away; fires when nothing is in hand and they are gone, or have had the
+        time for it: after `DRAIN` seconds at most."""
         self._chat.draining = True
+        others = self._gossip.others
         for transport in self._transports:
-            transport.drain()
+            transport.drain(others)
         self._chat.rooms.wake()
         done: Deferred[None] = Deferred()
-        self._wait(done, self._clock.seconds() + DRAIN)
+        self._wait(done, self._clock.seconds())
         return done
 
-    def _wait(self, done: Deferred[None], until: float) -> None:
-        busy = sum(transport.busy for transport in self._transports)
-        if not busy or self._clock.seconds() >= until:
-            done.callback(None)
+    def _wait(self, done: Deferred[None], since: float) -> None:
+        passed = self._clock.seconds() - since
+        in_hand = passed < DRAIN and any(one.in_hand for one in self._transports)
+        leaving = passed < FAREWELL and any(one.leaving for one in self._transports)
+        if in_hand or leaving:
+            self._clock.callLater(0.05, self._wait, done, since)
         else:
-            self._clock.callLater(0.05, self._wait, done, until)
+            done.callback(None)

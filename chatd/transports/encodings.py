@@ -66,6 +66,11 @@ class EventStreamEncoding:
         the id to come back with (HTML standard, section 9.2.6: it is set without data too)."""
         return b"retry: %d\nid: %s\n\n" % (retry, str(cursor).encode())
 
+    def come_back(self, retry: int) -> bytes:
+        """What a stream ends with, where the client is to come back after ``retry``
+        milliseconds, whatever it was told before."""
+        return b"retry: %d\n\n" % retry
+
     def refused(self, retry: int, error: ChatError) -> bytes:
         """All that a stream is that is refused for now; see `opening`."""
         frame = ChatError(error.code, error.text).frame()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError
 
+from chatd.service.lifecycle import DRAIN, FAREWELL
+from chatd.transports.come_back import AT_ONCE, COME_BACK, spread
 from tests.support.serving import Closed, Node, ServingTests, WebSocket, together
 from tests.support.waiting import until
 
@@ -30,6 +32,42 @@ class DrainTests(ServingTests):
         times = [retry for retry, _ in told]
         self.assertTrue(all(isinstance(ms, int) and 0 < ms <= 10_000 for ms in times), times)
         self.assertGreater(len(set(times)), 6)
+
+    async def test_where_another_node_can_take_them(self) -> None:
+        """They come back at once, by socket and by event stream, and still not all together."""
+        node = await self.serve()
+        node.service.broker.broadcast(b'{"node":"other-1","n":0,"kind":"beat"}')
+        sockets = [await node.chat(f"u{n}", "lobby") for n in range(12)]
+        streams = [await node.events("/rooms/lobby/events") for _ in range(6)]
+        node.drain()
+        told = [retry for retry, _ in await together(*map(self.goodbye, sockets))]
+        for stream in streams:
+            with self.assertRaises(EOFError):
+                while True:
+                    await stream.next()
+            assert stream.retry is not None
+            told.append(stream.retry)
+        self.assertLessEqual(max(told), AT_ONCE)
+        self.assertGreater(len(set(told)), 9)
+
+    async def test_an_event_stream_that_is_refused_meanwhile(self) -> None:
+        """Its client is sent on as fast as those whose streams end."""
+        node = await self.serve()
+        node.service.broker.broadcast(b'{"node":"other-1","n":0,"kind":"beat"}')
+        asking = await node.raw("http")
+        holder = await node.chat("holder")
+        node.drain()
+        await holder.find("bye")
+        asking.send(
+            b"GET /rooms/lobby/events HTTP/1.1\r\nHost: localhost\r\n"
+            b"Accept: text/event-stream\r\n\r\n"
+        )
+        await asking.until(b"retry: ")
+        self.assertLess(int(await asking.until(b"\n")), 1000 + AT_ONCE)
+
+    def test_not_more_at_a_time_than_the_others_can_take(self) -> None:
+        self.assertEqual([spread(n, 0) for n in (1, 50_000)], [COME_BACK] * 2)
+        self.assertEqual([spread(n, 2) for n in (1, 4000, 50_000)], [AT_ONCE, 2000, COME_BACK])
 
     async def test_legacy_sockets(self) -> None:
         node = await self.serve()
@@ -104,7 +142,7 @@ class DrainTests(ServingTests):
             await node.ask("GET", "/rooms/cold/events?username=ann", None, accept=accept)
             for accept in ("text/event-stream", "*/*")
         ]
-        await until(lambda: node.service.api.busy == 2)
+        await until(lambda: node.service.api.in_hand == 2)
         stopped = node.drain()
         node.service.broker.resume()
         self.assertIn(b"event: refused", (await waiting[0].answer()).body)
@@ -146,16 +184,31 @@ class DrainTests(ServingTests):
                 await node.raw(port)
 
     async def test_who_does_not_go_is_left_behind(self) -> None:
-        """Within 10 seconds, whoever does not answer the close."""
+        """Soon, whoever does not answer the close: it keeps nobody from being served again."""
         node = await self.serve()
         deaf = await node.chat("deaf")
         deaf.raw.transport.pauseProducing()
         stopped = node.drain()
-        for _ in range(9):
-            self.assertFalse(stopped.called)
-            node.clock.advance(1)
-            await together(self.turn(node))
+        await self.pass_time(node, FAREWELL - 0.5)
+        self.assertFalse(stopped.called)
+        await self.pass_time(node, 1)
         await stopped
+
+    async def test_what_is_in_hand_has_more_time_than_who_only_has_to_go(self) -> None:
+        node = await self.serve()
+        ann = await node.chat("ann")
+        held = self.slow(node)
+        ann.send({"type": "message", "room": "lobby", "text": "x", "id": "late"})
+        await until(lambda: held)
+        stopped = node.drain()
+        await self.pass_time(node, DRAIN - 1)
+        self.assertFalse(stopped.called)
+        await self.pass_time(node, 2)
+        await stopped
+
+    async def pass_time(self, node: Node, seconds: float) -> None:
+        node.clock.advance(seconds)
+        await together(self.turn(node))
 
     async def turn(self, node: Node) -> None:
         done: Deferred[None] = Deferred()

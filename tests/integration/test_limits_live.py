@@ -818,7 +818,7 @@ class SetupLimitTests(LimitsTests):
             raw.send(wrong * 9 + b'{"roomname":"lobby"}' + wrong * 30_000)
             said = await raw.rest()
             self.assertEqual((said.count(b"200"), said.count(b"400 bad_request: ")), (1, 19))
-        self.assertEqual(node.service.setup.busy, 0)
+        self.assertEqual(node.service.setup.in_hand, 0)
 
 
 def node_setup(node: Node) -> Any:

@@ -168,18 +168,18 @@ class Api(Resource):
         self._door = door
         self._metrics = metrics
         self._unlimited = unlimited
-        self._in_hand = 0
+        #: Requests that are being done, and answers that are not yet written.
+        self.in_hand = self.leaving = 0
 
-    @property
-    def busy(self) -> int:
-        """How many requests are in hand."""
-        return self._in_hand
-
-    def drain(self) -> None:
+    def drain(self, others: int) -> None:
         """New requests are refused because of ``chat.draining``; nothing else is to be done."""
 
+    def _left(self, _: object) -> None:
+        self.leaving -= 1
+
     def render(self, request: Request) -> int:
-        self._in_hand += 1
+        self.in_hand, self.leaving = self.in_hand + 1, self.leaving + 1
+        request.notifyFinish().addBoth(self._left)
         call = Call(request, self._door)
         doing = Deferred.fromCoroutine(self._handle(call))
         doing.addErrback(self._failed, call)
@@ -271,7 +271,7 @@ class Api(Resource):
         return Reply(error.code.http, body, headers=headers)
 
     def _answer(self, reply: Reply | None, call: Call) -> None:
-        self._in_hand -= 1
+        self.in_hand -= 1
         if reply is None or call.gone:
             return
         request = call.request

@@ -20,7 +20,7 @@ from chatd.service.chat import Chat
 from chatd.service.session import Joined, Session
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.timer_wheel import Deadline
-from chatd.transports.come_back import come_back
+from chatd.transports.come_back import COME_BACK, come_back, spread
 from chatd.transports.encodings import EVENT_STREAM
 from chatd.transports.http.parameters import start_of
 from chatd.transports.http.request import LimitedRequest as Request
@@ -52,17 +52,6 @@ def _event_source(call: Call) -> bool:
     return any(part.partition(";")[0].strip() == EVENTS for part in accepted.split(","))
 
 
-def refuse_for_now(call: Call, error: ChatError) -> Reply | None:
-    """How a client that asks for an event stream is told that there is none for now.
-
-    A browser's EventSource takes any status but 200 as final (HTML standard, section 9.2.3).
-    """
-    if not _event_source(call):
-        return None
-    body = EVENT_STREAM.refused(come_back(error.retry), error)
-    return Reply(200, body, f"{EVENTS}; charset=utf-8")
-
-
 class EventStreams:
     """The open event streams of a node."""
 
@@ -70,10 +59,22 @@ class EventStreams:
         self._chat = chat
         self._metrics = metrics
         self._open: set[EventStream] = set()
+        #: Milliseconds over which those who are sent away come back.
+        self._within = COME_BACK
 
     def routes(self) -> list[Route]:
         """The route of this module."""
-        return [Route("/rooms/{room}/events", {"GET": self.read}, refuse_for_now)]
+        return [Route("/rooms/{room}/events", {"GET": self.read}, self.refuse_for_now)]
+
+    def refuse_for_now(self, call: Call, error: ChatError) -> Reply | None:
+        """How a client that asks for an event stream is told that there is none for now.
+
+        A browser's EventSource takes any status but 200 as final (HTML standard, section 9.2.3).
+        """
+        if not _event_source(call):
+            return None
+        body = EVENT_STREAM.refused(come_back(error.retry, self._within), error)
+        return Reply(200, body, f"{EVENTS}; charset=utf-8")
 
     async def read(self, call: Call, room: str) -> Reply | None:
         """GET: the messages after the cursor, and on as they come."""
@@ -117,14 +118,20 @@ class EventStreams:
         return lost
 
     @property
-    def busy(self) -> int:
+    def in_hand(self) -> int:
+        """None: nothing is done for a stream that could not be done for another one later."""
+        return 0
+
+    @property
+    def leaving(self) -> int:
         """How many streams are open."""
         return len(self._open)
 
-    def drain(self) -> None:
-        """End all streams; clients come back by themselves."""
+    def drain(self, others: int) -> None:
+        """End all streams; clients come back by themselves, each at a time of its own."""
+        self._within = spread(len(self._open), others)
         for stream in list(self._open):
-            stream.end()
+            stream.go(come_back(within=self._within))
 
 
 @implementer(ISubscriber, IPushProducer)
@@ -180,6 +187,11 @@ class EventStream:
         if self._writable:
             self._request.write(b":\n\n")
         self._keep_alive()
+
+    def go(self, retry: int) -> None:
+        """End the stream; the client is to come back after ``retry`` milliseconds."""
+        self._offer(EVENT_STREAM.come_back(retry))
+        self.end()
 
     def end(self) -> None:
         """End the stream."""

@@ -252,11 +252,16 @@ class SetupFactory(Factory):
         return SetupProtocol(self)
 
     @property
-    def busy(self) -> int:
+    def in_hand(self) -> int:
         """How many requests are being done."""
         return sum(protocol.busy for protocol in self.protocols)
 
-    def drain(self) -> None:
+    @property
+    def leaving(self) -> int:
+        """None: a connection without a request is of no use to anyone."""
+        return 0
+
+    def drain(self, others: int) -> None:
         """Close all connections, each after its answer."""
         for protocol in list(self.protocols):
             protocol.drain()

@@ -28,7 +28,7 @@ from chatd.protocol.json import dump
 from chatd.service.chat import Chat
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.timer_wheel import Deadline
-from chatd.transports.come_back import come_back
+from chatd.transports.come_back import come_back, spread
 from chatd.transports.encodings import text_frame
 from chatd.transports.pairs import Pairs
 from chatd.transports.websocket.heartbeat import Heartbeat
@@ -220,6 +220,11 @@ class WebSocketConnection(InTurn):
             self.outlet.stop_reading()
         doing.addBoth(self._done)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is under way."""
+        return self._under_way > 0
+
     def drain(self, retry: int) -> None:
         """Say goodbye, and close once what is in hand has been answered."""
         self.dialect.drain(retry)
@@ -296,11 +301,17 @@ class WebSocketFactory(WebSocketServerFactory):
         self.metrics.connections.labels("websocket").dec()
 
     @property
-    def busy(self) -> int:
+    def in_hand(self) -> int:
+        """How many connections wait for an answer."""
+        return sum(connection.is_busy for connection in self.connections)
+
+    @property
+    def leaving(self) -> int:
         """How many connections are open."""
         return len(self.connections)
 
-    def drain(self) -> None:
+    def drain(self, others: int) -> None:
         """Send every client away, to come back at a time of its own."""
+        within = spread(len(self.connections), others)
         for connection in list(self.connections):
-            connection.drain(come_back())
+            connection.drain(come_back(within=within))
