@@ -6,6 +6,7 @@ The only module that knows the reactor and every part. The tree is
     |- broker         SQLite, memory, or RabbitMQ by txamqp
     |- node           directory, rooms, presence
     |- reload         SIGHUP
+    |- supervision    tells systemd
     |- websocket:...  Autobahn, one service for each endpoint
     |- http:...       twisted.web: pages, long-poll, event streams, WebSocket at /ws
     |- setup:...      raw TCP
@@ -14,6 +15,7 @@ The only module that knows the reactor and every part. The tree is
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -33,11 +35,13 @@ from chatd.config.options import Options as Options
 from chatd.config.refusal import refusing
 from chatd.config.settings import Config
 from chatd.net.certificates import Certificates
+from chatd.net.notification import ServiceManager
 from chatd.net.ports import ports
 from chatd.service.administration import Administration
 from chatd.service.domain import compose
 from chatd.service.lifecycle import NodeService
 from chatd.service.reload import Reloader
+from chatd.service.supervision import Supervision
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.clock import NodeClock
 from chatd.timing.steady import steady
@@ -114,10 +118,13 @@ class ChatService(MultiService):
             clock, chat, domain.gossip, self.readiness, config.rooms, transports, config.restored
         )
         self.reloader = Reloader(reactor, (certificates.reload, door.reload))
+        manager = ServiceManager.of(os.environ)
+        self.supervision = Supervision(clock, manager, lambda: self.ready, self._status)
         for part in (
             self.broker,
             self.node,
             self.reloader,
+            self.supervision,
             *ports(reactor, "websocket", config.websocket, self.websockets, certificates),
             *ports(reactor, "http", config.http, self.site, certificates),
             *ports(reactor, "setup", config.setup, self.setup, certificates),
@@ -130,6 +137,15 @@ class ChatService(MultiService):
         door = metrics_door(self._config, self.door)
         api = Api(probe.open_routes(), self.chat, door, self.metrics, probes.UNLIMITED)
         return LimitedSite(api, door, self.metrics, self._config.max_frame)
+
+    def _status(self) -> str:
+        """What this node does, in a line."""
+        clients = self.door.connections.total
+        if self.chat.draining:
+            return f"Going down; connections left: {clients}"
+        if not self.ready:
+            return f"The broker is away, or its rooms are not read yet; connections: {clients}"
+        return f"Serving; connections: {clients}, rooms: {len(self.chat.directory)}"
 
     @property
     def ready(self) -> bool:
@@ -155,6 +171,7 @@ class ChatService(MultiService):
 
     def stopService(self) -> Any:
         """Stop listening, drain, then stop the domain and at last the broker."""
+        self.supervision.going_down()
         listening = [part for part in self if isinstance(part, StreamServerEndpointService)]
         stopping: Deferred[Any] = gatherResults(
             [maybeDeferred(port.disownServiceParent) for port in listening]

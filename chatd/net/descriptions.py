@@ -6,6 +6,8 @@ import ipaddress
 
 from attrs import frozen
 
+from chatd.net import inherited
+
 #: What stands without a name in an endpoint string, by kind and in order.
 _POSITIONS = {
     "tcp": ("port", "interface", "backlog"),
@@ -21,6 +23,7 @@ _POSITIONS = {
         "dhParameters",
     ),
     "tls": ("path", "port", "backlog", "interface"),
+    "systemd": ("domain", "index", "name"),
     "unix": ("address", "mode", "backlog", "lockfile"),
 }
 
@@ -61,6 +64,8 @@ class Description:
         """Whether only this machine can connect; False where that cannot be told."""
         if self.kind == "unix":
             return True
+        if self.kind == "systemd":
+            return inherited.is_loopback(self.text)
         interface = self.arguments.get("interface", "")
         try:
             return interface == "localhost" or ipaddress.ip_address(interface).is_loopback
@@ -94,5 +99,7 @@ def _check_arguments(kind: str, arguments: dict[str, str]) -> None:
     mode = arguments.get("mode", "0")
     if not (mode.isdigit() and set(mode) <= set("01234567")):
         raise ValueError(f"{mode!r} is not an octal mode such as 660")
+    if kind == "systemd":
+        inherited.check(arguments)
     if "sslmethod" in arguments:
         raise ValueError("ssl: takes no sslmethod; TLS 1.2 and above are spoken")

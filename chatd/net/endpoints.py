@@ -14,6 +14,7 @@ from twisted.internet.interfaces import (
 )
 
 from chatd.errors import StartError
+from chatd.net import inherited
 from chatd.net.certificates import Certificate, Certificates
 from chatd.net.descriptions import Description
 
@@ -26,8 +27,12 @@ def listen_endpoint(reactor: Any, text: str, certificates: Certificates) -> IStr
     """
     try:
         description = Description.parse(text)
+        if description.kind == "systemd":
+            inherited.check_domain(text, description.arguments["domain"])
         if description.kind != "ssl":
             return cast(IStreamServerEndpoint, serverFromString(reactor, text))
+    except StartError:
+        raise
     except Exception as e:  # other kinds are plug-ins, which raise as they please
         raise StartError(f"{text}: {str(e) or type(e).__name__}") from None
     certificate = Certificate(description)

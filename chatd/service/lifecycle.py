@@ -20,8 +20,8 @@ from chatd.timing.clock import NodeClock
 RETRY = 5.0
 #: Seconds within which what is in hand is finished.
 DRAIN = 8.0
-#: Seconds that clients have to take note. Who reads needs milliseconds; who does not is left behind,
-#: and misses nothing: it comes back with its cursor.
+#: Seconds that clients have to take note. Who reads needs milliseconds; who does not is left
+#: behind, and misses nothing: it comes back with its cursor.
 FAREWELL = 2.0
 
 
