@@ -26,7 +26,7 @@ run: .venv/.run  ## start chatd here: make run OPTIONS="--room kitchen"
 	@echo "chatd: point your browser at http://localhost:8081/ (Ctrl-C ends chatd)"
 	@exec twistd --nodaemon --pidfile= chatd $(OPTIONS)
 
-test: .venv/.develop .cache/js/.installed  ## run all tests: make test TESTS=tests/unit/test_wire.py
+test: .venv/.develop .cache/js/.installed  ## run all tests: make test TESTS=tests/unit/test_room.py
 	@.ci/system $(PACKAGES)
 	pytest $(PARALLEL) $(TESTS)
 

@@ -115,7 +115,13 @@ class ChatService(MultiService):
         transports = (self.websockets, self.streams, self.api, self.setup)
         self.readiness = domain.readiness
         self.node = NodeService(
-            clock, chat, domain.gossip, self.readiness, config.rooms, transports, config.restored
+            clock,
+            chat,
+            domain.replication,
+            self.readiness,
+            config.rooms,
+            transports,
+            config.restored,
         )
         self.reloader = Reloader(reactor, (certificates.reload, door.reload))
         manager = ServiceManager.of(os.environ)

@@ -1,1 +1,1 @@
-"""Rooms: streams, subscriptions and what lies between them."""
+"""Rooms on this node: subscriptions, fan-out, history, deduplication, publishing."""

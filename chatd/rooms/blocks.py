@@ -1,11 +1,11 @@
-"""Streams read from the broker in aligned blocks that all who catch up share.
+"""A block cache over the broker: streams are read in aligned blocks that all readers share.
 
-Blocks of `BLOCK` offsets are read once and kept for a few seconds, so a thousand clients that
-come back after a restart cost one read. Reads are few at a time and first come, first served.
+A block of `BLOCK` offsets is read once and kept for a few seconds, so a thousand clients that
+reconnect after a restart cost one read. At most `READS` reads run at a time, in order of request.
 
-Which messages of a block repeat an earlier one, and what their times are, depends on the `WINDOW`
-records before it. The keys of those are kept for longer than they are, so that who scrolls back at
-leisure does not read five blocks for each one shown.
+Which messages of a block are repeats, and which times are plausible, depends on the `WINDOW`
+records before it. The deduplication keys and times of those are kept longer than the blocks, so
+that scrolling back slowly does not read five blocks for each one shown.
 """
 
 from __future__ import annotations
@@ -25,33 +25,35 @@ from chatd.rooms.deduplication import DeduplicationWindow
 from chatd.rooms.records import message_of
 from chatd.timing.singleflight import SingleFlight
 
-#: Offsets in a block; as many blocks before one hold the ids that its messages may repeat, unless
-#: offsets skip.
+#: Offsets in a block.
 BLOCK = 256
+#: Blocks that hold the `WINDOW` records before a block, unless offsets skip.
 _BEFORE = -(-WINDOW // BLOCK)
-#: Bytes of message objects kept, and for how many seconds: long enough to be shared, too short to
-#: serve by size what retention has removed.
+#: Bytes of messages cached, and seconds for which: long enough to be shared, too short to show
+#: what retention by size has removed.
 CACHE_BYTES = 16 * 1024 * 1024
 CACHE_SECONDS = 5.0
-#: Blocks of which the keys are kept: some 10 KB each.
+#: Blocks whose keys are cached, about 10 KB each.
 CACHE_KEYS = 512
-#: Broker reads at a time.
+#: Concurrent reads from the broker.
 READS = 4
 
-#: Of each record what it may be repeated by, and the time it carries; None for what it has not.
+#: Of each record its deduplication key, and the time that its body claims; None where it has none.
 Keys = Sequence[tuple[int | None, int | None]]
 
 
 @define(eq=False)
 class Block:
-    """The records of one stretch of a stream, by offset; None for one that is no message."""
+    """`BLOCK` offsets of a stream. ``records`` are (offset, message) pairs, with None for a record
+    that is no message; ``read_at`` is in the clock's seconds, ``size`` about the bytes of memory.
+    """
 
     records: Sequence[tuple[int, Message | None]]
-    #: Offset up to which the stream was read when the block was.
+    #: The offset up to which the stream was read when the block was.
     known: int
     read_at: float
     size: int = field(init=False)
-    #: The messages that repeat no earlier one, once somebody has asked for them.
+    #: The messages without repeats; None until `Blocks.judged` has found them.
     messages: Sequence[Message] | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -63,7 +65,7 @@ class Block:
 
 
 class Blocks:
-    """The blocks of all streams that a node reads."""
+    """The block cache of one node, over all streams."""
 
     def __init__(self, broker: IBroker, clock: IReactorTime, dating: Dating) -> None:
         self._broker = broker
@@ -76,12 +78,12 @@ class Blocks:
         self._turn = DeferredSemaphore(READS)
 
     def locate(self, stream: Stream, time: int) -> Deferred[int]:
-        """See `IBroker.locate`; in its turn."""
+        """As `IBroker.locate`; waits for one of the `READS` slots."""
         return self._turn.run(self._broker.locate, stream, time)
 
     async def judged(self, stream: Stream, index: int, upto: int) -> Block:
-        """The block at ``index``, its `Block.messages` without those that repeat an earlier one.
-        ``upto`` is the last offset of interest. Fails with `Unavailable` or `NoSuchStream`."""
+        """The block at ``index`` with `Block.messages` set. ``upto`` is the last offset that the
+        caller wants. Raises `Unavailable` or `NoSuchStream`."""
         block = self._cached(stream, index, upto)
         if block is None or block.messages is None:
             low = max(0, index - _BEFORE)
@@ -94,7 +96,8 @@ class Blocks:
         return block
 
     def _shown(self, stream: Stream, keys: Mapping[int, Keys], block: Block) -> Sequence[Message]:
-        """The messages of ``block`` that repeat none of those before it, with their times."""
+        """The messages of ``block`` without repeats, with plausible times; ``keys`` are those of
+        the blocks before it."""
         window, claims = DeduplicationWindow(), list[int | None]()
         for i in sorted(keys):
             for key, claim in keys[i]:
@@ -112,7 +115,7 @@ class Blocks:
     async def _with_keys(
         self, stream: Stream, low: int, index: int, upto: int
     ) -> tuple[dict[int, Keys], Block]:
-        """The keys of the blocks from ``low`` on, and the block at ``index`` after them."""
+        """The keys of the blocks from ``low`` to before ``index``, and the block at ``index``."""
         keys = {i: k for i in range(low, index) if (k := self._known_keys(stream, i)) is not None}
         blocks: dict[int, Block] = {}
         for first, last in _runs(i for i in range(low, index + 1) if i not in keys):
@@ -141,7 +144,7 @@ class Blocks:
         block = self._kept.get((stream, index))
         if block is None or self._clock.seconds() - block.read_at > CACHE_SECONDS:
             return None
-        # the newest block grows: it serves only those who do not look beyond what it holds
+        # the newest block grows: it only serves readers who want nothing beyond `known`
         return block if block.known >= min(upto, _last_of(index)) else None
 
     async def _read(self, stream: Stream, first: int, stop: int) -> dict[int, Block]:
@@ -162,7 +165,7 @@ class Blocks:
         try:
             return message_of(stream, record)
         except BadRecord:
-            return None  # counted and logged by the room when it was new
+            return None  # the room that follows the stream counts and logs it
 
     def _keep(self, key: tuple[Stream, int], block: Block) -> None:
         if block.known >= _last_of(key[1]):
@@ -185,7 +188,7 @@ def _last_of(index: int) -> int:
 
 
 def _runs(indexes: Iterable[int]) -> list[tuple[int, int]]:
-    """The first and last of each stretch of neighbours in ``indexes``, which ascend."""
+    """The first and last of each run of consecutive numbers in ascending ``indexes``."""
     runs: list[tuple[int, int]] = []
     for index in indexes:
         if runs and runs[-1][1] == index - 1:
@@ -196,6 +199,6 @@ def _runs(indexes: Iterable[int]) -> list[tuple[int, int]]:
 
 
 def _short(keys: Mapping[int, Keys], low: int) -> bool:
-    """Whether these are too few keys to tell what is repeated after them, and the stream may have
-    more before the block ``low``."""
+    """Whether these are fewer than `WINDOW` keys, and the stream may have more before block
+    ``low``."""
     return sum(map(len, keys.values())) < WINDOW and bool(keys[low])

@@ -1,4 +1,4 @@
-"""What a node keeps of a room in memory: its newest messages."""
+"""The newest messages of each room, in memory."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from itertools import islice
 
 from chatd.protocol.messages import Message
 
-#: Per room: whatever is older is read from the broker.
+#: Messages and bytes kept for one room; older messages are read from the broker.
 RECENT_MESSAGES = 512
-
 RECENT_BYTES = 512 * 1024
 
-#: All rooms of a node together.
+#: Bytes kept for all rooms of a node together.
 RECENT_TOTAL = 64 * 1024 * 1024
 
 
 def weight(message: Message) -> int:
-    """About how many bytes ``message`` takes: its JSON, its text once more, and objects."""
+    """About the bytes of memory that ``message`` takes: JSON, the text again, and objects."""
     return 2 * len(message.json) + 500
 
 
 class RecentMessages:
-    """A room's newest messages: all there are after the offset `floor`, oldest first."""
+    """A room's newest messages, oldest first: all that lie after the offset ``floor``."""
 
     def __init__(self, budget: CacheBudget, limit: int = RECENT_BYTES) -> None:
         self.floor = -1
@@ -37,7 +36,7 @@ class RecentMessages:
         return len(self._messages)
 
     def extend(self, messages: Sequence[Message]) -> None:
-        """Add what the stream has just brought."""
+        """Append ``messages``, the next of the stream."""
         added = sum(map(weight, messages))
         self._messages.extend(messages)
         self.size += added
@@ -48,8 +47,8 @@ class RecentMessages:
     def after(
         self, offset: int, oldest: int, limit: int, size: int = RECENT_BYTES
     ) -> Sequence[Message] | None:
-        """Messages after ``offset``: up to ``limit``, none begun after ``size`` bytes; None if the
-        room has some that are not here.
+        """Up to ``limit`` messages after ``offset``, and no further one once they have ``size``
+        bytes; None if some of the room's messages after ``offset`` are not cached.
 
         Messages from before the time ``oldest`` (milliseconds) have expired and are dropped.
         """
@@ -58,11 +57,11 @@ class RecentMessages:
             return None
         taken: list[Message] = []
         start = bisect_right(self._messages, offset, key=_offset)
-        # a deque slices slowly from its middle, but who reads here is nearly always near the head
+        # slow in the middle of a deque, but readers are nearly always near the end
         for message in islice(self._messages, start, None):
             if len(taken) == limit or size <= 0:
                 break
-            if not message.expired(oldest):  # times need not ascend: programs give their own
+            if not message.expired(oldest):  # times need not ascend: other programs set their own
                 taken.append(message)
                 size -= len(message.json)
         return taken
@@ -70,8 +69,8 @@ class RecentMessages:
     def earlier(
         self, before: int, oldest: int, limit: int, size: int
     ) -> tuple[Sequence[Message], bool] | None:
-        """The newest messages before the offset ``before``, in order, at most ``limit`` and none
-        begun after ``size`` bytes, and whether there are older ones; None if not known here."""
+        """The newest messages before the offset ``before``, in order, bounded as in `after`; and
+        whether there are older ones. None if some of them are not cached."""
         self.expire(oldest)
         taken: list[Message] = []
         for message in reversed(self._messages):
@@ -84,15 +83,16 @@ class RecentMessages:
         return (taken[::-1], False) if self.floor < 0 else None
 
     def before_last(self, n: int, oldest: int) -> int | None:
-        """The offset after which exactly the ``n`` newest messages lie; None if not known here."""
+        """The offset after which exactly the ``n`` newest messages lie; None if some of them are
+        not cached."""
         self.expire(oldest)
         if len(self._messages) > n:
             return self._messages[-n - 1].offset
         return self.floor if len(self._messages) == n or self.floor < 0 else None
 
     def before_time(self, time: int, oldest: int) -> int | None:
-        """The offset after which the first message at or after ``time`` lies; None if it may be
-        older than what is kept here."""
+        """The offset after which the first message at or after ``time`` lies; None if it may not be
+        cached."""
         self.expire(oldest)
         before = self.floor
         for i, message in enumerate(self._messages):
@@ -102,7 +102,7 @@ class RecentMessages:
         return before if self._messages or self.floor < 0 else None
 
     def expire(self, oldest: int) -> None:
-        """Forget messages from before ``oldest`` (milliseconds)."""
+        """Drop messages from before ``oldest`` (milliseconds)."""
         freed = 0
         while self._messages and self._messages[0].expired(oldest):
             freed += self._drop_oldest()
@@ -110,14 +110,14 @@ class RecentMessages:
             self._budget.charge(self, -freed)
 
     def clear(self, floor: int) -> None:
-        """Keep nothing; ``floor`` is the offset after which everything to come will be added."""
+        """Drop everything; what `extend` adds next lies after the offset ``floor``."""
         self._budget.charge(self, -self.size)
         self._messages.clear()
         self.size = 0
         self.floor = floor
 
     def forget(self) -> None:
-        """Give the memory back; later readers find what they need on the broker."""
+        """Drop everything and stay usable: later readers go to the broker."""
         self.clear(self._messages[-1].offset if self._messages else self.floor)
 
     def _drop_oldest(self) -> int:
@@ -133,7 +133,7 @@ def _offset(message: Message) -> int:
 
 
 class CacheBudget:
-    """Bounds the recent messages of all rooms together: the longest quiet room forgets first."""
+    """Bounds the memory of all rooms' caches together; the least recently used is emptied first."""
 
     def __init__(self, limit: int = RECENT_TOTAL) -> None:
         self.used = 0
@@ -141,7 +141,7 @@ class CacheBudget:
         self._rooms: OrderedDict[RecentMessages, None] = OrderedDict()
 
     def charge(self, recent: RecentMessages, change: int) -> None:
-        """Account for ``change`` bytes more (or less) kept by ``recent``, the latest to be used."""
+        """Note that ``recent`` was used, and has grown by ``change`` bytes."""
         self.used += change
         if recent.size:
             self._rooms[recent] = None

@@ -1,6 +1,6 @@
-"""Who reads on: a few in each turn of the reactor, first come, first served.
+"""Catching up, a few subscriptions in each turn of the reactor, in order of request.
 
-A thousand who catch up at once would otherwise hold up everyone who is at the head.
+Otherwise a thousand clients that catch up at once would delay everyone at the head.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-#: Readers that are handed a page in one turn of the reactor.
+#: Calls made in one turn of the reactor.
 A_TURN = 16
-#: Seconds before a read that failed is tried again.
+#: Seconds before a failed read is tried again.
 RETRY = 1.0
 
 
 class CatchUpQueue:
-    """Calls each of what is added once, soon, in order."""
+    """Makes each added call once, in order, a few in each turn of the reactor."""
 
     _log = Logger()
 
@@ -26,7 +26,7 @@ class CatchUpQueue:
         self._waiting: dict[Callable[[], None], None] = {}
 
     def add(self, call: Callable[[], None]) -> None:
-        """Make ``call`` in a later turn; nothing happens if it waits for one already."""
+        """Make ``call`` in a later turn. Does nothing if it is queued already."""
         if not self._waiting:
             self._clock.callLater(0, self._turn)
         self._waiting[call] = None
@@ -45,7 +45,7 @@ class CatchUpQueue:
 
 
 class WaitingReaders:
-    """Readers of one room that could not read on."""
+    """Readers of one room that wait until the broker can be read."""
 
     def __init__(self, clock: IReactorTime, turns: CatchUpQueue) -> None:
         self._clock = clock
@@ -54,23 +54,23 @@ class WaitingReaders:
         self._retry: IDelayedCall | None = None
 
     def add(self, call: Callable[[], None], again: bool) -> None:
-        """Make ``call`` with the next `resume`; with ``again``, or else soon."""
+        """Make ``call`` at the next `resume`; with ``again``, after `RETRY` seconds at most."""
         self._calls[call] = None
         if again and self._retry is None:
             self._retry = self._clock.callLater(RETRY, self.resume)
 
     def discard(self, call: Callable[[], None]) -> None:
-        """Do not make ``call``."""
+        """Forget ``call``."""
         self._calls.pop(call, None)
 
     def wait(self) -> None:
-        """Do not try again before `resume`."""
+        """Stop retrying until `resume` is called."""
         if self._retry is not None and self._retry.active():
             self._retry.cancel()
         self._retry = None
 
     def resume(self) -> None:
-        """Let all read on."""
+        """Queue all waiting calls."""
         self.wait()
         calls, self._calls = self._calls, {}
         for call in calls:

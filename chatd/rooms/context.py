@@ -1,4 +1,4 @@
-"""What the rooms of a node have in common."""
+"""What all rooms of a node share."""
 
 from __future__ import annotations
 
@@ -17,21 +17,25 @@ from chatd.timing.wall import WallClock
 
 @frozen
 class RoomContext:
-    """What all rooms of a node share."""
+    """The broker, the clocks, the caches and the metrics of one node."""
 
     broker: IBroker
-    #: Monotonic: what is waited for.
+    #: Monotonic, for waiting.
     clock: IReactorTime
+    #: The time of day, for retention.
     wall: WallClock
-    archive: History
+    history: History
     budget: CacheBudget
     retention: Retention
     metrics: Metrics
     counts: Counts = UNCOUNTED
-    #: How messages get their times.
     dating: Dating = field(
         init=False, default=Factory(lambda self: Dating(self.wall, self.retention), True)
     )
     turns: CatchUpQueue = field(
         init=False, default=Factory(lambda self: CatchUpQueue(self.clock), True)
     )
+
+    def oldest(self) -> int:
+        """The time (milliseconds since the epoch) before which messages have expired."""
+        return self.wall.oldest(self.retention.age)

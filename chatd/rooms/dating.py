@@ -1,11 +1,11 @@
-"""The times that messages are shown with (protocol, section 7).
+"""The time that a message is shown with (protocol, section 7).
 
-Programs give their messages any time, or none. What cannot be true is replaced by the time of the
-nearest dated record before it, else of the room's creation: by what all nodes find in the stream,
-so that all of them show the same, after any restart.
+Other programs give their records any time, or none. An implausible time is replaced by that of the
+nearest dated record before it, else by that of the room's creation. All of this is in the stream,
+so every node shows the same time, also after a restart.
 
-A time cannot be true that is older than retention reckoned from the dated record before it; or that
-is more than an hour ahead of the one after it, or of now while there is none.
+A time is implausible if it is older than the retention before the previous dated record, or more
+than an hour ahead of the next one (of now, while there is no next one).
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from chatd.brokers.interfaces import Retention, Stream
 from chatd.protocol.messages import WINDOW
 from chatd.timing.wall import WallClock
 
-#: Milliseconds that a record may be ahead of its neighbours.
+#: Milliseconds that a record's time may be ahead of its neighbours'.
 AHEAD = 3_600_000
-#: Records after one that are looked at for the next that has a time.
+#: Records searched for the next one that has a time.
 FOLLOWING = 100
 
 
 class Dates:
-    """Goes through a stream from somewhere, in order. ``age`` is the retention, in milliseconds.
+    """Dates the records of one stream, in order from any offset on. ``created`` (of the room) and
+    ``age`` (the retention) are in milliseconds.
 
-    Only the `WINDOW` records before one are looked at, so that whoever starts reading anywhere
-    judges alike after so many.
+    A record's time depends on the `WINDOW` records before it at most, so readers that started at
+    different offsets agree after that many.
     """
 
     def __init__(self, created: int, age: int) -> None:
@@ -39,8 +40,8 @@ class Dates:
         self._since = 0
 
     def resolve(self, claims: Sequence[int | None], now: int) -> list[int]:
-        """The times (milliseconds since the epoch) of the next records. ``claims`` are those that
-        they carry, None for one without."""
+        """The times (milliseconds since the epoch) of the next records. ``claims`` are the times in
+        their bodies, None where there is none; ``now`` is the time of day."""
         return [self._resolve(claims, i, now) for i in range(len(claims))]
 
     def _resolve(self, claims: Sequence[int | None], place: int, now: int) -> int:
@@ -66,7 +67,7 @@ class Dates:
 
 @frozen
 class Dating:
-    """How the streams of a node are dated."""
+    """The time of day and the retention by which a node dates its streams."""
 
     wall: WallClock
     retention: Retention = field(factory=Retention)
@@ -77,5 +78,5 @@ class Dating:
         return self.wall.milliseconds()
 
     def dates(self, stream: Stream) -> Dates:
-        """`Dates` for a stream."""
+        """A `Dates` for ``stream``."""
         return Dates(stream.created, self.retention.age * 1000)

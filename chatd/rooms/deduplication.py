@@ -1,4 +1,4 @@
-"""The ids a room has seen lately: what makes publishing idempotent."""
+"""Deduplication: which records repeat an earlier one, so that publishing is idempotent."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from chatd.protocol.messages import WINDOW
 
 
 class DeduplicationWindow:
-    """The keys of a room's newest `WINDOW` records: what makes publishing idempotent.
+    """The keys of a stream's last `WINDOW` records.
 
-    A record repeats another if its key is among the `WINDOW` records before it. The rule looks at
-    records, kept or dropped, so that whoever starts reading anywhere judges alike after
-    `WINDOW` records (protocol, section 7).
+    A record is a repeat if its key is among those of the `WINDOW` records before it, repeats
+    included. So readers that started at different offsets agree after `WINDOW` records (protocol,
+    section 7).
     """
 
     def __init__(self) -> None:
@@ -23,8 +23,8 @@ class DeduplicationWindow:
         return key in self._count
 
     def repeats(self, key: int | None) -> bool:
-        """Count one more record in, and tell whether it repeats an earlier one. ``key`` is None
-        for a record that is no message, which takes a place all the same."""
+        """Add the next record; whether it is a repeat. ``key`` is None for a record that is no
+        message; it counts all the same."""
         known = self._count.get(key, 0)
         self._count[key] = known + 1
         self._keys.append(key)

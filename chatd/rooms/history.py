@@ -1,4 +1,5 @@
-"""Older messages, a page at a time: onward from a cursor, or back from it; and where to start."""
+"""Messages that are no longer in a room's cache, read from the broker page by page: onward from an
+offset, back from it; and the offset that a time or a count means."""
 
 from __future__ import annotations
 
@@ -16,15 +17,15 @@ from chatd.rooms.blocks import BLOCK, Blocks
 from chatd.rooms.dating import Dating
 from chatd.timing.wall import WallClock
 
-#: A page handed to a reader: messages, and bytes after which no further one is begun.
+#: A page is full at this many messages, or at the message that makes it this many bytes.
 PAGE_MESSAGES = 128
 PAGE_BYTES = 48 * 1024
 
 
 @frozen
 class HistoryPage:
-    """Messages after a cursor. ``end`` is the offset to continue after; ``gap`` says that some
-    between the cursor and the first message (or ``end``) are no longer kept."""
+    """Messages after an offset. Continue after the offset ``end``. ``gap``: some messages between
+    the offset asked for and the first one here (or ``end``) are no longer kept."""
 
     messages: Sequence[Message]
     end: int
@@ -33,8 +34,8 @@ class HistoryPage:
 
 @frozen
 class Earlier:
-    """Messages before a cursor, in order. ``more``: older ones are kept; ``gap``: there were some
-    right before the cursor, and none is kept any more."""
+    """Messages before an offset, in order. ``more``: older ones are kept; ``gap``: none are left,
+    and there had been some."""
 
     messages: Sequence[Message]
     more: bool
@@ -42,7 +43,7 @@ class Earlier:
 
 
 class History:
-    """Reads the past of all rooms of a node."""
+    """The history of all rooms, through a block cache."""
 
     def __init__(self, broker: IBroker, clock: IReactorTime, dating: Dating | None = None) -> None:
         self._blocks = Blocks(broker, clock, dating or Dating(WallClock(clock)))
@@ -55,20 +56,20 @@ class History:
         oldest: int,
         limit: int = PAGE_MESSAGES,
     ) -> HistoryPage:
-        """Read up to ``limit`` messages with ``after < offset <= upto``, none from before the
-        time ``oldest`` (milliseconds). Fails with `Unavailable` or `NoSuchStream`."""
-        # from the cursor's own record on: if it does not come first, it is gone (protocol, 7)
+        """Up to ``limit`` messages with ``after < offset <= upto``, none from before the time
+        ``oldest`` (milliseconds). Raises `Unavailable` or `NoSuchStream`."""
+        # includes the record at `after`: if that does not come first, it is gone (protocol, 7)
         index = max(after, 0) // BLOCK
         page = _Filling(after, upto, oldest, limit)
         at = after
         while True:
             block = await self._blocks.judged(stream, index, upto)
             if not block.records or block.records[0][0] > at + 1:
-                # retention may have removed what lay here; or offsets skip, which is no loss
+                # either retention removed records, or offsets skip, which is no gap
                 first = await self.first(stream)
                 if first > at + 1:
                     if page.taken:
-                        break  # the gap is told before what comes after it
+                        break  # the next page begins with the gap
                     page.lost = at < upto
                     index = max(index, min(first, upto + 1) // BLOCK)
                     block = await self._blocks.judged(stream, index, upto)
@@ -82,11 +83,11 @@ class History:
         return HistoryPage(page.taken, page.end, page.lost)
 
     def first(self, stream: Stream) -> Deferred[int]:
-        """The offset of the oldest record there is, one past the end if there is none."""
+        """The offset of the oldest record kept, one past the end if there is none."""
         return self._blocks.locate(stream, 0)
 
     async def before_oldest(self, stream: Stream, upto: int, oldest: int) -> int:
-        """The offset after which the oldest message kept lies (``upto`` if none is)."""
+        """The offset just before the oldest message kept, ``upto`` if none is."""
         first = await self.first(stream)
         if first > upto:
             return upto
@@ -94,7 +95,7 @@ class History:
         return page.messages[0].offset - 1 if page.messages else page.end
 
     async def before_time(self, stream: Stream, time: int, upto: int, oldest: int) -> int:
-        """The offset after which the first message at or after ``time`` lies (``upto`` if none)."""
+        """The offset just before the first message at or after ``time``, ``upto`` if none is."""
         start = await self._blocks.locate(stream, time)
         after = min(start - 1, upto)
         while after < upto:
@@ -106,7 +107,7 @@ class History:
         return after
 
     async def before_last(self, stream: Stream, n: int, upto: int, oldest: int) -> int:
-        """The offset after which the ``n`` newest messages up to ``upto`` lie."""
+        """The offset just before the ``n`` newest messages up to ``upto``."""
         found, start = 0, upto
         async for messages in self._backwards(stream, upto + 1, upto):
             for message in reversed(messages):
@@ -119,14 +120,15 @@ class History:
     async def earlier(
         self, stream: Stream, before: int, upto: int, oldest: int, limit: int, size: int
     ) -> Earlier:
-        """Read the newest messages with ``offset < before``: at most ``limit``, none begun after
-        ``size`` bytes. ``upto`` is the room's head. Fails with `Unavailable` or `NoSuchStream`."""
+        """The newest messages with ``offset < before``: at most ``limit``, and no further one once
+        they have ``size`` bytes. ``upto`` is the room's head. Raises `Unavailable` or
+        `NoSuchStream`."""
         taken: list[Message] = []
         expired = False
         async for messages in self._backwards(stream, before, upto):
             for message in reversed(messages):
                 if message.expired(oldest):
-                    expired = True  # but not yet removed by the broker: as good as gone
+                    expired = True  # the broker will remove it soon
                 elif len(taken) == limit or size <= 0:
                     return Earlier(taken[::-1], more=True, gap=False)
                 else:
@@ -145,19 +147,19 @@ class History:
             yield messages[: bisect_left(messages, before, key=_offset)]
             start = index * BLOCK
             begun = bool(block.records) and block.records[0][0] == start
-            # retention may have removed what lay here and before; or offsets skip
+            # either retention removed what lies before, or offsets skip
             if not begun and start <= await self.first(stream):
                 return
 
 
 @define
 class _Filling:
-    """A page being filled, block by block."""
+    """A page being filled, block by block; ``left`` messages more fit in."""
 
     after: int
     upto: int
     oldest: int
-    room: int
+    left: int
     lost: bool = False
     taken: list[Message] = field(factory=list)
     end: int = field(init=False)
@@ -167,20 +169,20 @@ class _Filling:
         self.end = self.after
 
     def take(self, messages: Sequence[Message]) -> bool:
-        """Take what is wanted of a block's ``messages``; whether the page is full."""
+        """Add messages of a block; whether the page is full."""
         start = bisect_right(messages, self.after, key=_offset)
         for message in islice(messages, start, None):
             if message.offset > self.upto:
                 break
-            if not self.room or self._bytes <= 0:
+            if not self.left or self._bytes <= 0:
                 return True
             self.end = message.offset
             if not message.expired(self.oldest):
                 self.taken.append(message)
-                self.room -= 1
+                self.left -= 1
                 self._bytes -= len(message.json)
             elif not self.taken:
-                self.lost = True  # expired but not yet removed by the broker: as good as gone
+                self.lost = True  # expired, though the broker has not removed it yet
         return False
 
 

@@ -1,4 +1,4 @@
-"""Looking back: the newest messages before a cursor, from memory or the archive."""
+"""Looking back: the newest messages before a cursor, from the cache or the broker."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from chatd.rooms.history import Earlier
 from chatd.rooms.room import Room
 from chatd.rooms.start_position import reaches
 
-#: Nothing is kept of an earlier life.
+#: For a cursor of an earlier life of the room, of which nothing is kept.
 GONE = Earlier((), more=False, gap=True)
 
 
 async def look_back(room: Room, cursor: Cursor, limit: int, size: int) -> Earlier:
-    """The newest messages before ``cursor`` in an attached ``room``: at most ``limit``, none begun
-    after ``size`` bytes. Before a cursor from beyond the end come, after a gap, the newest there
-    are. Fails with `Unavailable`."""
+    """The newest messages before ``cursor`` in an attached ``room``: at most ``limit``, and no
+    further one once they have ``size`` bytes. For a cursor beyond the end, the newest messages and
+    a gap. Raises `Unavailable`."""
     stream = room.stream
     if cursor.epoch != stream.life:
         return GONE
@@ -26,7 +26,7 @@ async def look_back(room: Room, cursor: Cursor, limit: int, size: int) -> Earlie
         except NoSuchStream:
             raise Unavailable from None
     if room.stream != stream or not room.known:
-        raise Unavailable  # deleted, or a new life, meanwhile
+        raise Unavailable  # the room was deleted, or has a new life
     return Earlier(found.messages, found.more, gap=True) if beyond else found
 
 
@@ -35,6 +35,6 @@ async def _earlier(room: Room, before: int, limit: int, size: int) -> Earlier:
     if recent is not None:
         messages, more = recent
         return Earlier(messages, more, gap=False)
-    archive, upto = room.node.archive, room.head
+    history, upto = room.node.history, room.head
     before = min(before, upto + 1)
-    return await archive.earlier(room.stream, before, upto, room.oldest(), limit, size)
+    return await history.earlier(room.stream, before, upto, room.oldest(), limit, size)

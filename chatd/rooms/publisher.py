@@ -1,4 +1,4 @@
-"""Publishing to one room: each id once, each sender's messages in their order."""
+"""Publishing to one room: each id is stored once, each sender's messages in order."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ from chatd.rooms.deduplication import DeduplicationWindow
 from chatd.timing.singleflight import SingleFlight
 from chatd.timing.wall import WallClock
 
-#: Publishes under way in one room.
+#: Concurrent publishes to one room.
 PENDING = 10_000
-#: Seconds after which one is given up: told `unavailable`.
+#: Seconds after which a publish fails.
 PATIENCE = 10.0
 
 
 class RoomPublisher:
-    """The ids that a room knows, and those under way.
+    """Publishes to one room, and knows which ids it has.
 
-    A message counts as published when our own follower has brought it: who is told so can read it
-    on this node at once. Nothing else acknowledges it (see `chatd.brokers.read_back`).
+    A message is published when this node's own follower has read it back (see
+    `chatd.brokers.read_back`), so the sender can read it here at once.
 
-    A sender's next message is not sent before the last one has been brought or given up, where the
-    broker may lose one and keep the next (`IBroker.exact`). So what is sent again is never
-    overtaken. Different senders do not wait for each other.
+    If the broker may lose one message and store the next (see `IBroker.exact`), a sender's next
+    message is sent when the previous one is published or has failed, so that a message that must be
+    sent again is not overtaken. Different senders do not wait for each other.
+
+    ``refresh`` makes the follower read again; see `IFollowing.refresh`.
     """
 
     def __init__(
@@ -50,31 +52,32 @@ class RoomPublisher:
         self._pending = 0
 
     def __len__(self) -> int:
-        """How many are under way."""
+        """The number of publishes under way."""
         return self._pending
 
     def repeats(self, key: int | None) -> bool:
-        """The stream brought a record (None: no message); whether it repeats an earlier one."""
+        """The follower read a record with this key (None: it is no message). Returns whether it
+        repeats an earlier one."""
         repeated = self._window.repeats(key)
         if key is not None:
             self._read_back.brought(key, None)
         return repeated
 
     def caught_up(self) -> None:
-        """The stream brought all there is."""
+        """The follower has read everything in the stream."""
         self._read_back.caught_up()
 
     def forget(self) -> None:
-        """Know no ids any more: what the stream brings next is its beginning. What is under way
-        may be lost with the stream."""
+        """Forget all ids, because following begins anew. Publishes under way fail with
+        `Unavailable`: they may be lost with the stream."""
         self._window = DeduplicationWindow()
         self._read_back.lost()
 
     def publish(
         self, stream: Stream, content: Content, sender: Hashable | None = None
     ) -> Deferred[bool]:
-        """Store a message; what one ``sender`` publishes stays in order. Fires with True when the
-        stream has brought it, with False if it had before.
+        """Store a message. What one ``sender`` publishes stays in order. Fires with True when the
+        message has been read back, with False if the room has it already.
 
         Fails as `chatd.brokers.read_back.ReadBack.append` does, after `PATIENCE` at the latest.
         """
@@ -107,7 +110,8 @@ class RoomPublisher:
     async def _append_in_line(
         self, sender: Hashable, stream: Stream, key: int, content: Content, until: float
     ) -> None:
-        """Behind what ``sender`` published before; `NotStored` if its turn does not come."""
+        """Append after all that ``sender`` published before; `NotStored` if that takes longer than
+        ``until``."""
         line = self._lines.setdefault(sender, DeferredLock())
         turn = line.acquire()
         if not turn.called:

@@ -1,4 +1,4 @@
-"""Records of a room's stream, and the messages that they are."""
+"""From the records of a room's stream to messages."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from chatd.telemetry.once import Once
 
 
 def message_of(stream: Stream, record: Record) -> Message:
-    """The message that a record of ``stream`` is. Raises `BadRecord`."""
+    """Parse a record of ``stream``. Raises `BadRecord`."""
     if record.fault:
         raise BadRecord(record.fault)
     return read_message(stream.room, Cursor(stream.life, record.offset), record.body)
 
 
 class RecordReader:
-    """Reads the records of one room as they come. What is no message is skipped, counted, and said
-    once of each kind: a stranger can write any number of them."""
+    """Parses the records of one room as they come. A record that is no message is skipped and
+    counted; each reason is logged once, because other programs can write any number of them."""
 
     _log = Logger()
 
@@ -34,12 +34,12 @@ class RecordReader:
         self.begin(stream)
 
     def begin(self, stream: Stream) -> None:
-        """What comes next is of ``stream``, from somewhere on."""
+        """Expect records of ``stream`` from now on, from any offset."""
         self._stream = stream
         self._dates = self._dating.dates(stream)
 
     def read(self, batch: Sequence[Record]) -> list[Message | None]:
-        """The messages that these records are, None for those that are none."""
+        """The message of each record, None for a record that is no message."""
         messages = [self._read(record) for record in batch]
         return dated(messages, self._dates, self._dating.now)
 
@@ -59,7 +59,7 @@ class RecordReader:
 
 
 def dated(messages: Sequence[Message | None], dates: Dates, now: int) -> list[Message | None]:
-    """The same, with the times that they are shown with."""
+    """``messages`` with the times to be shown; see `chatd.rooms.dating`."""
     claims = [message.claim if message is not None else None for message in messages]
     times = dates.resolve(claims, now)
     return [

@@ -1,4 +1,4 @@
-"""The rooms of this node: made when somebody needs one, kept while they are in use."""
+"""The attached rooms of this node: made on first use, detached when idle."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from chatd.directory.projection import ChangeKind, DirectoryChange, RoomEntry
 from chatd.directory.refusal import unavailable
 from chatd.presence.board import News
 from chatd.protocol.errors import ChatError, Code
-from chatd.rooms.room import Room, RoomContext, RoomState
+from chatd.rooms.context import RoomContext
+from chatd.rooms.follower import RoomState
+from chatd.rooms.room import Room
 
-#: Seconds between looks for rooms nobody takes part in any more.
+#: Seconds between sweeps for idle rooms.
 SWEEP = 15.0
-#: Seconds between tries to give a room whose stream vanished a new one.
+#: Seconds between attempts to give a room a new stream after the old one vanished.
 AGAIN = 5.0
 
 
 class RoomRegistry:
-    """`Room` objects by stream, in step with the directory."""
+    """The `Room` of each stream, kept in step with the directory."""
 
     _log = Logger()
 
@@ -33,7 +35,7 @@ class RoomRegistry:
         self.node = node
         self._directory = directory
         self._rooms: dict[Stream, Room] = {}
-        #: Streams that vanished, until their rooms have new ones.
+        #: Streams that vanished from the broker and have no successor yet.
         self._lost: set[Stream] = set()
         self._sweep: IDelayedCall | None = None
         directory.watchers.add(self)
@@ -43,11 +45,11 @@ class RoomRegistry:
         metrics.gauge("recent_bytes", "Recent messages kept.", lambda: node.budget.used)
 
     def start(self) -> None:
-        """Begin to let go of rooms that are no longer used."""
+        """Begin to detach idle rooms."""
         self._sweep = self.node.clock.callLater(SWEEP, self._sweep_idle)
 
     def stop(self) -> None:
-        """Let go of all rooms."""
+        """Detach all rooms."""
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
@@ -56,7 +58,7 @@ class RoomRegistry:
         self._rooms.clear()
 
     async def open(self, entry: RoomEntry) -> Room:
-        """The attached room of ``entry``; `ChatError` unavailable if the broker is away."""
+        """The room of ``entry``, attached. Raises `ChatError` unavailable."""
         await self._directory.ensure(entry)
         room = self._rooms.get(entry.stream)
         if room is None:
@@ -68,29 +70,29 @@ class RoomRegistry:
         return room
 
     def get(self, entry: RoomEntry) -> Room | None:
-        """The room of ``entry`` if it is attached and level, so that no waiting is needed."""
+        """The room of ``entry`` if it is at its stream's head already, else None."""
         room = self._rooms.get(entry.stream)
-        if room is None or room.attachment is not RoomState.LEVEL:
+        if room is None or room.state is not RoomState.LEVEL:
             return None
         room.touch()
         return room
 
     def show(self, name: str, news: News) -> None:
-        """Show comings and goings to a room's subscribers; see `PresenceAudience`."""
+        """See `PresenceAudience`."""
         entry = self._directory.find(name)
         room = self._rooms.get(entry.stream) if entry is not None else None
         if room is not None:
             room.presence(news)
 
     def show_typing(self, name: str, user: str) -> None:
-        """Show that ``user`` is typing on another node; see `PresenceAudience`."""
+        """See `PresenceAudience`."""
         entry = self._directory.find(name)
         room = self._rooms.get(entry.stream) if entry is not None else None
         if room is not None:
             room.notify({"type": "typing", "room": name, "user": user})
 
     def wake(self) -> None:
-        """Let everyone who waits for news look again."""
+        """Wake all waiting polls."""
         for room in list(self._rooms.values()):
             room.news.fire(None)
 
@@ -124,10 +126,10 @@ class RoomRegistry:
     # -- streams that vanish -----------------------------------------------------------------------
 
     def lost(self, room: Room) -> None:
-        """The stream of ``room`` vanished from the broker."""
+        """Give ``room`` a new life: its stream vanished from the broker."""
         entry = self._directory.find(room.stream.room)
         if room.stream in self._lost or entry is None or entry.stream != room.stream:
-            return  # seen already, or the room itself was deleted
+            return  # known already, or the room itself was deleted
         self._lost.add(room.stream)
         self._log.error(
             "The stream of {room} was deleted on the broker; the room begins a new life.",

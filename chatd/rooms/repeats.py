@@ -1,4 +1,4 @@
-"""Whether a message that is sent again is stored already, at any rate of the room."""
+"""Repeats whose original is older than the deduplication window: found by reading the stream."""
 
 from __future__ import annotations
 
@@ -12,27 +12,26 @@ from chatd.protocol.messages import Content
 from chatd.rooms.room import Room
 from chatd.rooms.start_position import After, find
 
-#: Searches under way on a node: each reads as much of a stream as lies after its cursor.
+#: Concurrent searches on a node; each may read a whole stream.
 SEARCHES = 2
-#: Searches that one user may wait for.
+#: Searches that one user may have waiting.
 WAITING = 20
-#: Messages looked at in one turn of the reactor.
+#: Messages compared in one turn of the reactor.
 PAGE = 500
 
 
 class Repeats:
-    """Finds messages that lie beyond the ids a room remembers (protocol, section 1: a repeat may
-    say from where on to look)."""
+    """Looks for a message after the cursor that a repeat may carry (``after``; protocol, section
+    1)."""
 
     def __init__(self) -> None:
         self._turn = DeferredSemaphore(SEARCHES)
         self._waiting: Counter[str] = Counter()
 
     async def stored(self, room: Room, content: Content, after: Cursor) -> bool:
-        """Whether the user's message with this id lies after ``after``, as far as ``room`` is kept.
-
-        Fails with `Unavailable` if the stream cannot be read, `NotStored` if the user waits for
-        too many answers already.
+        """Whether the user's message with this id lies after the cursor ``after``, among what is
+        kept of ``room``. Raises `NotStored` if the stream cannot be read, or if the user has
+        `WAITING` searches waiting.
         """
         user = content.user
         if self._waiting[user] >= WAITING:

@@ -1,4 +1,4 @@
-"""Where a reader starts: a cursor, the last so many, a time, or now."""
+"""Where a reader starts: after a cursor, with the last N messages, at a time, or now."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ MAX_LAST = 1000
 
 @frozen
 class Now:
-    """Only what comes from now on."""
+    """Only messages from now on."""
 
 
 @frozen
 class After:
-    """What comes after a cursor."""
+    """The messages after a cursor."""
 
     cursor: Cursor
 
 
 @frozen
 class Last:
-    """The newest ``n`` messages, and on."""
+    """The newest ``n`` messages, and those that follow."""
 
     n: int
 
 
 @frozen
 class Since:
-    """The first message at or after ``time`` (milliseconds since the epoch), and on."""
+    """The first message at or after ``time`` (milliseconds since the epoch), and those that
+    follow."""
 
     time: int
 
@@ -45,26 +46,26 @@ Start = Now | After | Last | Since
 
 @frozen
 class StartPosition:
-    """Where reading begins: after ``offset``. ``gap``: messages the cursor promised are gone."""
+    """Read after ``offset``. ``gap``: messages after the cursor asked for are no longer kept."""
 
     offset: int
     gap: bool = False
 
 
 def check_last(value: object) -> int:
-    """``last`` as a client gave it: a whole number from 0 to 1000."""
+    """Check the parameter ``last``: a whole number from 0 to `MAX_LAST`."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_LAST:
         return value
     raise bad_request(f"last is a whole number from 0 to {MAX_LAST}.")
 
 
 def since(value: object) -> Since:
-    """``since`` as a client gave it: an RFC 3339 time."""
+    """Parse the parameter ``since``: an RFC 3339 time."""
     return Since(min(max(parse_time(value), FIRST), LAST))
 
 
 async def find(room: Room, start: Start) -> StartPosition:
-    """Find where a reader of an attached ``room`` begins. Fails with `Unavailable`."""
+    """The offset that ``start`` means in an attached ``room``. Raises `Unavailable`."""
     stream = room.stream
     with room.held():
         try:
@@ -72,7 +73,7 @@ async def find(room: Room, start: Start) -> StartPosition:
         except NoSuchStream:
             raise Unavailable from None
     if room.stream != stream or not room.known:
-        raise Unavailable  # deleted, or a new life, meanwhile
+        raise Unavailable  # the room was deleted, or has a new life
     return place
 
 
@@ -102,7 +103,8 @@ async def _after(room: Room, cursor: Cursor) -> StartPosition:
 
 
 async def reaches(room: Room, offset: int) -> bool:
-    """Whether ``offset`` exists after all: another node may be ahead of our follower."""
+    """Whether the stream has a record at ``offset`` or after it: another node may have read further
+    than this one. Waits until this node has, too."""
     if await room.node.broker.end(room.stream) < offset:
         return False
     while room.known and room.head < offset:
@@ -117,7 +119,7 @@ def _behind(result: object, timeout: float) -> None:
 async def _oldest(room: Room) -> StartPosition:
     before = room.recent.before_time(room.oldest(), room.oldest())
     if before is None:
-        before = await room.node.archive.before_oldest(room.stream, room.head, room.oldest())
+        before = await room.node.history.before_oldest(room.stream, room.head, room.oldest())
     return StartPosition(before, gap=True)
 
 
@@ -126,14 +128,14 @@ async def _last(room: Room, n: int) -> int:
         return room.head
     before = room.recent.before_last(n, room.oldest())
     if before is None:
-        archive = room.node.archive
-        before = await archive.before_last(room.stream, n, room.head, room.oldest())
+        history = room.node.history
+        before = await history.before_last(room.stream, n, room.head, room.oldest())
     return before
 
 
 async def _since(room: Room, time: int) -> int:
     before = room.recent.before_time(time, room.oldest())
     if before is None:
-        archive = room.node.archive
-        before = await archive.before_time(room.stream, time, room.head, room.oldest())
+        history = room.node.history
+        before = await history.before_time(room.stream, time, room.head, room.oldest())
     return before

@@ -43,10 +43,15 @@ class SubscriptionState(Enum):
 class Source(Protocol):
     """What a subscription needs of its room."""
 
-    stream: Stream
-    #: The offset of the newest record that the broker has handed to this node.
-    head: int
     node: RoomContext
+
+    @property
+    def stream(self) -> Stream:
+        """The stream of the room's present life."""
+
+    @property
+    def head(self) -> int:
+        """The offset of the newest record that this node has read."""
 
     @property
     def known(self) -> bool:

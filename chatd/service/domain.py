@@ -33,7 +33,7 @@ class Domain:
     directory: Directory
     rooms: RoomRegistry
     presence: PresenceBoard
-    gossip: PresenceReplication
+    replication: PresenceReplication
     readiness: Readiness
 
 
@@ -66,13 +66,13 @@ def compose(
     counts = Counts(noted(metrics.false_confirms), noted(metrics.resent))
     directory = Directory(broker, clock, counts, metrics.bad_events.inc, wall)
     readiness = Readiness(directory, clock)
-    archive = History(broker, clock, Dating(wall, retention))
+    history = History(broker, clock, Dating(wall, retention))
     budget = CacheBudget(cache_bytes)
-    context = RoomContext(broker, clock, wall, archive, budget, retention, metrics, counts)
+    context = RoomContext(broker, clock, wall, history, budget, retention, metrics, counts)
     rooms = RoomRegistry(context, directory)
     presence.show_to(rooms)
     chat = Chat(clock, directory, rooms, presence, max_text)
-    gossip = PresenceReplication(presence, broker, clock, metrics.bad_events.inc)
-    directory.node, directory.on_probe = name, gossip.shown
-    gossip.on_silent = readiness.doubt
-    return Domain(chat, directory, rooms, presence, gossip, readiness)
+    replication = PresenceReplication(presence, broker, clock, metrics.bad_events.inc)
+    directory.node, directory.on_probe = name, replication.shown
+    replication.on_silent = readiness.doubt
+    return Domain(chat, directory, rooms, presence, replication, readiness)

@@ -51,7 +51,7 @@ class NodeService(Service):
         self,
         clock: NodeClock,
         chat: Chat,
-        gossip: PresenceReplication,
+        replication: PresenceReplication,
         readiness: Readiness,
         rooms: Sequence[str],
         transports: Sequence[Draining],
@@ -60,7 +60,7 @@ class NodeService(Service):
         self._restored = restored
         self._clock = clock
         self._chat = chat
-        self._gossip = gossip
+        self._replication = replication
         self._readiness = readiness
         self._wanted = list(rooms)
         self._transports = transports
@@ -70,12 +70,12 @@ class NodeService(Service):
         self._chat.directory.on_loaded = self._create_rooms
         self._chat.directory.start(self._restored)
         self._chat.rooms.start()
-        self._gossip.start()
+        self._replication.start()
         self._readiness.start()
 
     def stopService(self) -> None:
         super().stopService()
-        self._gossip.stop()
+        self._replication.stop()
         self._chat.rooms.stop()
         self._chat.directory.stop()
         self._clock.stop()
@@ -98,7 +98,7 @@ class NodeService(Service):
         """Send all clients away; fires when nothing is in hand and they are gone, or have had the
         time for it: after `DRAIN` seconds at most."""
         self._chat.draining = True
-        others = self._gossip.others
+        others = self._replication.others
         for transport in self._transports:
             transport.drain(others)
         self._chat.rooms.wake()

@@ -183,17 +183,17 @@ class Site:
             cache_bytes=world.budget,
         )
         self.chat, self.directory, self.rooms = domain.chat, domain.directory, domain.rooms
-        self.presence, self.gossip = domain.presence, domain.gossip
-        self.budget, self.archive = self.rooms.node.budget, self.rooms.node.archive
+        self.presence, self.replication = domain.presence, domain.replication
+        self.budget, self.history = self.rooms.node.budget, self.rooms.node.history
 
     def start(self) -> None:
         self.broker.startService()
         self.directory.start()
         self.rooms.start()
-        self.gossip.start()
+        self.replication.start()
 
     def stop(self) -> None:
-        self.gossip.stop()
+        self.replication.stop()
         self.rooms.stop()
         self.directory.stop()
         self.broker.stopService()

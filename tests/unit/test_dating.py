@@ -133,7 +133,7 @@ class RoomTests(SynchronousTestCase):
         self.world.add_site()
         self.assertEqual(self.seen(2), expected)
 
-    def test_from_the_archive_too(self) -> None:
+    def test_from_the_broker_too(self) -> None:
         self.world.say("lobby", "hello", id="dated")
         said = format_time(self.world.now)
         self.world.advance(100)

@@ -15,7 +15,7 @@ from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.json import dump
 from chatd.protocol.messages import Content
 from chatd.rooms.catch_up import CatchUpQueue
-from chatd.rooms.room import RoomState
+from chatd.rooms.follower import RoomState
 from chatd.rooms.start_position import Last, since
 from tests.support.world import World
 
@@ -41,7 +41,7 @@ class OddTimeTests(TestCase):
         late = self.world.join("lobby", "late", Last(10), node=1)
         self.assertEqual(late.texts, ["before", "after"])
 
-    def test_nor_does_who_reads_the_archive(self) -> None:
+    def test_nor_does_a_reader_of_the_history(self) -> None:
         bob = self.world.join("lobby", "bob")
         bob.stall()
         self.world.store("lobby", *map(str, range(600)))
@@ -75,7 +75,7 @@ class LostStreamTests(TestCase):
         with mock.patch.object(self.world.broker, "append", neighbour):
             self.world.do(self.world.broker.delete(self.stream))
             self.world.turn()
-            self.assertIsNot(self.room.attachment, RoomState.LEVEL)
+            self.assertIsNot(self.room.state, RoomState.LEVEL)
             outcome = self.world.begin(self.room.publish(Content("ann", "k", "hello")))
             outcome[0].trap(Unavailable)
 

@@ -98,7 +98,7 @@ class HealTests(ReadBackCase):
 
     def test_a_late_follower_is_no_false_confirm(self) -> None:
         """It is asked to begin again, and brings what is there."""
-        following = self.world.room()._following
+        following = self.world.room()._follower._following
         with mock.patch.object(type(following), "advance"):  # it was left behind
             outcome = self.say("hello")
             self.assertEqual(outcome, [])

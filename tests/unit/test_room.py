@@ -14,9 +14,10 @@ from chatd.brokers.interfaces import Retention, Unavailable
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import Code
 from chatd.protocol.messages import WINDOW, Content
+from chatd.rooms.follower import TAIL, RoomState
 from chatd.rooms.publisher import PATIENCE
 from chatd.rooms.registry import SWEEP
-from chatd.rooms.room import IDLE, TAIL, RoomState
+from chatd.rooms.room import IDLE
 from chatd.rooms.start_position import After, Last, Since
 from chatd.rooms.subscription import SubscriptionState
 from tests.support.publishing import publish
@@ -86,7 +87,7 @@ class PublishTests(RoomCase):
     def test_the_same_id_between_its_confirmation_and_its_return(self) -> None:
         room = self.world.room()
         content = Content("ann", "k", "hello")
-        with mock.patch.object(room, "records") as records:  # our follower lags
+        with mock.patch.object(room._follower, "records") as records:  # our follower lags
             waiting = [self.world.begin(room.publish(content)) for _ in range(2)]
             self.world.turn()
             self.assertEqual(waiting, [[], []], "acknowledged before it can be read here")
@@ -94,13 +95,13 @@ class PublishTests(RoomCase):
             self.world.advance(PATIENCE - 1)
             self.assertEqual(waiting, [[], []], "acknowledged unseen")
             late = self.world.begin(room.publish(content))
-        room.records(records.call_args[0][0])
+        room._follower.records(records.call_args[0][0])
         self.assertEqual([*waiting, late], [[True], [True], [True]])
         self.assertFalse(self.world.do(room.publish(content)))
 
     def test_what_is_not_seen_in_time_is_not_acknowledged(self) -> None:
         room = self.world.room()
-        with mock.patch.object(room, "records"):
+        with mock.patch.object(room._follower, "records"):
             error = self.world.error(
                 publish(self.world.sites[0].chat, "ann", "lobby", "hello", "k"),
                 within=PATIENCE + 1,
@@ -112,10 +113,10 @@ class PublishTests(RoomCase):
 
     def test_what_only_a_vanished_stream_held_is_not(self) -> None:
         room = self.world.room()
-        with mock.patch.object(room, "records"):
+        with mock.patch.object(room._follower, "records"):
             waiting = self.world.begin(room.publish(Content("ann", "k", "hello")))
             self.world.turn()
-            room.gone()
+            room._follower.gone()
             waiting[0].trap(Unavailable)
 
     def test_under_way_when_the_broker_goes_away(self) -> None:
@@ -203,7 +204,7 @@ class PublishTests(RoomCase):
 
 
 class SameForAllTests(RoomCase):
-    """Live, resumed from memory, resumed from the archive, on a node that has just attached."""
+    """Live, resumed from the cache, resumed from the broker, on a node that has just attached."""
 
     def everyone_sees(self, bob: Reader, expected: list[str]) -> None:
         self.assertEqual(bob.texts, expected, "live")
@@ -258,13 +259,13 @@ class SameForAllTests(RoomCase):
         self.make(nodes=2)
         bob = self.join("bob", node=1)
         room = self.world.room(node=0)
-        with mock.patch.object(room, "records") as records:  # it lags
+        with mock.patch.object(room._follower, "records") as records:  # it lags
             self.world.store("lobby", "one", "two")
             session, _ = self.world.session("bob", node=0)
             joining = self.world.begin(session.join("lobby", After(bob.cursor)))
             self.world.turn()
             self.assertEqual(joining, [])
-        room.records(records.call_args.args[0])
+        room._follower.records(records.call_args.args[0])
         self.world.turn()
         self.assertEqual((joining[0].cursor, joining[0].gap), (bob.cursor, False))
 
@@ -526,7 +527,7 @@ class NewLifeTests(RoomCase):
 
         with mock.patch.object(room, "attach", later):
             self.vanish()
-        self.assertIs(room.attachment, RoomState.DETACHED)
+        self.assertIs(room.state, RoomState.DETACHED)
         self.world.say("lobby", "one", node=1)
         bob.read_on()
         self.assertEqual(bob.texts, ["GAP"])
@@ -564,8 +565,8 @@ class NewLifeTests(RoomCase):
     def test_publish_meets_the_missing_stream_first(self) -> None:
         self.world.room()
         room = self.world.room()
-        assert room._following is not None
-        room._following.stop()  # our follower has not noticed
+        assert room._follower._following is not None
+        room._follower._following.stop()  # our follower has not noticed
         self.world.do(self.world.broker.delete(self.world.stream()))
         error = self.world.error(publish(self.world.sites[0].chat, "a", "lobby", "x"))
         self.assertIs(error.code, Code.UNAVAILABLE)

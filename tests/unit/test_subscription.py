@@ -56,7 +56,7 @@ class FallingBehindTests(SubscriptionCase):
         self.say(1)
         self.assertEqual(bob.texts, names(0, 9))
 
-    def test_reads_on_from_the_archive_when_memory_has_moved_on(self) -> None:
+    def test_reads_on_from_the_broker_when_the_cache_has_moved_on(self) -> None:
         bob = self.join()
         self.say(1)
         bob.stall()
@@ -177,7 +177,7 @@ class BoundsTests(SubscriptionCase):
         for reader in readers:
             self.assertEqual(reader.texts, names(0, self.said))
         pages = dict.fromkeys(readers, 0)
-        for reader in order[: 8 * len(readers)]:  # as many as come from the archive
+        for reader in order[: 8 * len(readers)]:  # as many as come from the broker
             pages[reader] += 1
             ahead = max(pages.values()) - min(pages.values())
             self.assertLessEqual(ahead, 1, "somebody was served out of turn")

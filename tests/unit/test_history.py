@@ -20,7 +20,7 @@ class ArchiveTests(TestCase):
 
     def make(self, **more: Any) -> None:
         self.world = World(**more)
-        self.archive = self.world.sites[0].archive
+        self.history = self.world.sites[0].history
         self.stream = self.world.stream()
         self.reads = self.offsets_read = 0
         read = self.world.broker.read
@@ -42,7 +42,7 @@ class ArchiveTests(TestCase):
     def page(self, after: int, upto: int | None = None, limit: int = 128) -> HistoryPage:
         oldest = self.world.now - self.world.retention.age * 1000
         upto = self.upto if upto is None else upto
-        return self.world.do(self.archive.page(self.stream, after, upto, oldest, limit))
+        return self.world.do(self.history.page(self.stream, after, upto, oldest, limit))
 
     def texts(self, page: HistoryPage) -> list[str]:
         return [m.text for m in page.messages]
@@ -189,7 +189,7 @@ class ArchiveTests(TestCase):
         found: list[int] = []
         upto = await self.world.broker.end(self.stream)
         while after < upto:
-            page = await self.archive.page(self.stream, after, upto, 0)
+            page = await self.history.page(self.stream, after, upto, 0)
             found += [m.offset for m in page.messages]
             after = page.end
         return found
@@ -197,7 +197,7 @@ class ArchiveTests(TestCase):
     # -- where to start
 
     def last(self, n: int) -> int:
-        return self.world.do(self.archive.before_last(self.stream, n, self.upto, 0))
+        return self.world.do(self.history.before_last(self.stream, n, self.upto, 0))
 
     def test_before_the_last_so_many(self) -> None:
         self.fill(3 * BLOCK)
@@ -221,7 +221,7 @@ class ArchiveTests(TestCase):
     def earlier(self, before: int, limit: int = 100, size: int = 1 << 20) -> Earlier:
         oldest = self.world.now - self.world.retention.age * 1000
         return self.world.do(
-            self.archive.earlier(self.stream, before, self.upto, oldest, limit, size)
+            self.history.earlier(self.stream, before, self.upto, oldest, limit, size)
         )
 
     def back(self, before: int, limit: int) -> list[str]:
@@ -303,7 +303,7 @@ class ArchiveTests(TestCase):
 
         def since(seconds: float) -> int:
             time = int(start + seconds * 1000)
-            return self.world.do(self.archive.before_time(self.stream, time, upto, 0))
+            return self.world.do(self.history.before_time(self.stream, time, upto, 0))
 
         self.assertEqual(since(-5), -1)
         self.assertEqual(since(1), -1)
@@ -319,7 +319,7 @@ class ArchiveTests(TestCase):
         self.world.store("lobby", "new", time=self.world.now + 60_000)
         self.world.advance(101)
         oldest = self.world.now - 100_000
-        after = self.world.do(self.archive.before_time(self.stream, 0, 2, oldest))
+        after = self.world.do(self.history.before_time(self.stream, 0, 2, oldest))
         self.assertEqual(self.texts(self.page(after)), ["early", "new"])
         self.assertFalse(self.page(after).gap)
 
@@ -328,12 +328,12 @@ class ArchiveTests(TestCase):
     def test_many_who_read_the_same_cost_one_read(self) -> None:
         self.fill(600)
         outcomes = [
-            self.world.begin(self.archive.page(self.stream, 299, 599, 0)) for _ in range(1000)
+            self.world.begin(self.history.page(self.stream, 299, 599, 0)) for _ in range(1000)
         ]
         self.world.turn()
         self.assertEqual({len(outcome[0].messages) for outcome in outcomes}, {128})
         self.assertEqual(self.reads, 1)
-        self.world.do(self.archive.page(self.stream, 300, 599, 0))
+        self.world.do(self.history.page(self.stream, 300, 599, 0))
         self.assertEqual(self.reads, 1)
 
     def test_a_block_is_kept_for_a_moment_only(self) -> None:
@@ -360,7 +360,7 @@ class ArchiveTests(TestCase):
 
         self.world.broker.read = never  # type: ignore[method-assign]
         for n in range(10):
-            self.world.begin(self.archive.page(self.stream, n * BLOCK, 10 * BLOCK - 1, 0))
+            self.world.begin(self.history.page(self.stream, n * BLOCK, 10 * BLOCK - 1, 0))
         self.world.turn()
         self.assertEqual(len(asked), READS)
         asked[0].errback(Unavailable("away"))
@@ -370,7 +370,7 @@ class ArchiveTests(TestCase):
         text = "x" * 8000
         self.world.store("lobby", *(f"{n}{text}" for n in range(2600)))
         self.everything()
-        blocks = self.archive._blocks
+        blocks = self.history._blocks
         self.assertEqual(blocks._size, sum(block.size for block in blocks._kept.values()))
         self.assertLessEqual(blocks._size, CACHE_BYTES)
         self.assertGreater(blocks._size, CACHE_BYTES // 2)
@@ -378,8 +378,8 @@ class ArchiveTests(TestCase):
     def test_the_keys_kept_are_bounded(self) -> None:
         self.world.store("lobby", "m")
         for stream in range(CACHE_KEYS + 10):
-            self.archive._blocks._keep((Stream("lobby", str(stream)), 0), Block([], BLOCK, 0.0))
-        self.assertEqual(len(self.archive._blocks._keys), CACHE_KEYS)
+            self.history._blocks._keep((Stream("lobby", str(stream)), 0), Block([], BLOCK, 0.0))
+        self.assertEqual(len(self.history._blocks._keys), CACHE_KEYS)
 
     # -- failure
 
@@ -387,15 +387,15 @@ class ArchiveTests(TestCase):
         self.fill(10)
         self.world.broker.interrupt()
         with self.assertRaises(Unavailable):
-            self.world.do(self.archive.page(self.stream, -1, 9, 0))
+            self.world.do(self.history.page(self.stream, -1, 9, 0))
         self.world.broker.resume()
         self.assertEqual(len(self.page(-1).messages), 10)
 
     def test_a_stream_that_is_not_there(self) -> None:
         with self.assertRaises(NoSuchStream):
-            self.world.do(self.archive.page(Stream("lobby", "other"), -1, 9, 0))
+            self.world.do(self.history.page(Stream("lobby", "other"), -1, 9, 0))
 
-    def test_an_archive_of_its_own_needs_nothing_else(self) -> None:
+    def test_a_history_of_its_own_needs_nothing_else(self) -> None:
         self.fill(3)
         other = History(self.world.broker, self.world.clock)
         page = self.world.do(other.page(self.stream, 0, 2, 0))

@@ -18,7 +18,7 @@ from chatd.presence.replication import BEAT, GATHER, PAUSE, PEERS
 from tests.support.world import Site, World
 
 
-class GossipCase(TestCase):
+class ReplicationCase(TestCase):
     def setUp(self) -> None:
         self.make(3)
 
@@ -47,7 +47,7 @@ class GossipCase(TestCase):
         ]
 
 
-class StepTests(GossipCase):
+class StepTests(ReplicationCase):
     def test_told_to_all_nodes_soon(self) -> None:
         for n in range(3):
             self.enter(n, f"u{n}")
@@ -115,7 +115,7 @@ class StepTests(GossipCase):
             self.all_see()
 
 
-class CrowdTests(GossipCase):
+class CrowdTests(ReplicationCase):
     """More names than one payload may carry."""
 
     NUMBER = 50_000
@@ -167,12 +167,12 @@ class CrowdTests(GossipCase):
         self.assertLess(sum(self.sizes), 12 * 1024 * 1024)
 
 
-class DeathTests(GossipCase):
+class DeathTests(ReplicationCase):
     def test_goodbye_takes_effect_at_once(self) -> None:
         self.enter(2, "ann")
         self.world.advance(1)
         gone = self.world.sites.pop()
-        gone.gossip.stop()
+        gone.replication.stop()
         gone.stop()
         self.world.advance(0.1)
         self.all_see()
@@ -186,7 +186,7 @@ class DeathTests(GossipCase):
         self.all_see("ann", "zoe")
         self.world.advance(20)
         self.all_see("zoe")
-        self.assertEqual(self.world.sites[0].gossip.nodes, ["node-0", "node-1"])
+        self.assertEqual(self.world.sites[0].replication.nodes, ["node-0", "node-1"])
         self.assertEqual(self.events()[-1], ("left", "ann"))
         self.assertEqual(self.events().count(("left", "ann")), 1)
 
@@ -204,7 +204,7 @@ class DeathTests(GossipCase):
         self.all_see("bob")
 
 
-class LossTests(GossipCase):
+class LossTests(ReplicationCase):
     def lossy(self, lost: Callable[[dict[str, Any]], bool]) -> AbstractContextManager[Any]:
         """While it is entered, payloads for which ``lost(payload)`` is true reach nobody."""
         broadcast = MemoryBroker.broadcast
@@ -288,7 +288,7 @@ class LossTests(GossipCase):
         with mock.patch.object(other.broker, "broadcast", asked.append):
             for n in range(600):
                 payload = {"node": "node-0", "n": 10 + n, "kind": "beat"}
-                other.gossip.received(json.dumps(payload).encode())
+                other.replication.received(json.dumps(payload).encode())
                 self.world.clock.advance(0.1)
         asks = [payload for payload in asked if json.loads(payload)["kind"] == "ask"]
         self.assertLess(len(asks), 13)
@@ -296,7 +296,7 @@ class LossTests(GossipCase):
     def test_what_is_no_payload_is_ignored_and_logged(self) -> None:
         self.enter(0, "ann")
         self.world.advance(1)
-        number = self.world.sites[0].gossip._number + 1
+        number = self.world.sites[0].replication._number + 1
         with capturedLogs() as events:
             for payload in (
                 b"junk",
@@ -321,15 +321,17 @@ class LossTests(GossipCase):
                 b'{"node":"x","n":1,"kind":"beat"' + b"[" * 100_000,
             ):
                 skipped = self.skipped()
-                self.world.sites[1].gossip.received(payload)
+                self.world.sites[1].replication.received(payload)
                 self.assertEqual(self.skipped(), skipped + 1, payload)
         self.assertGreaterEqual(len(events), 5)
         self.assertFalse([e for e in events if "log_failure" in e])
         # of a kind that was said already
         with capturedLogs() as events:
-            self.world.sites[1].gossip.received(b"more junk")
+            self.world.sites[1].replication.received(b"more junk")
         self.assertEqual(events, [])
-        self.world.sites[1].gossip.received(b'{"node":"node-0","n":99,"kind":"of a later time"}')
+        self.world.sites[1].replication.received(
+            b'{"node":"node-0","n":99,"kind":"of a later time"}'
+        )
         self.world.advance(3 * BEAT)
         self.all_see("ann")
 
@@ -338,10 +340,10 @@ class LossTests(GossipCase):
         return registry.get_sample_value("chatd_bad_events_total") or 0
 
     def test_nodes_are_not_believed_in_without_end(self) -> None:
-        gossip = self.world.sites[1].gossip
+        replication = self.world.sites[1].replication
         for n in range(2 * PEERS):
-            gossip.received(json.dumps({"node": f"x{n}", "n": 1, "kind": "beat"}).encode())
-        self.assertLessEqual(len(gossip.nodes), PEERS + 1)
+            replication.received(json.dumps({"node": f"x{n}", "n": 1, "kind": "beat"}).encode())
+        self.assertLessEqual(len(replication.nodes), PEERS + 1)
 
     def test_a_flood_of_losses_asks_no_more_than_once_a_second(self) -> None:
         asked: list[bytes] = []
@@ -349,7 +351,7 @@ class LossTests(GossipCase):
         with mock.patch.object(other.broker, "broadcast", asked.append):
             for n in range(10, 200, 2):
                 payload = {"node": "node-0", "n": n, "kind": "beat"}
-                other.gossip.received(json.dumps(payload).encode())
+                other.replication.received(json.dumps(payload).encode())
         self.assertLessEqual(len(asked), 1)
 
     @settings(deadline=None, max_examples=25)

@@ -1,0 +1,192 @@
+"""Following a room's stream: its head, its newest messages, and what becomes of interruptions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum, auto
+from typing import Protocol
+
+from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
+
+from chatd.brokers.interfaces import IFollower, IFollowing, Record, Stream, Unavailable
+from chatd.protocol.messages import WINDOW, Message
+from chatd.rooms.cache import RECENT_MESSAGES, RecentMessages
+from chatd.rooms.context import RoomContext
+from chatd.rooms.records import RecordReader
+from chatd.timing.singleflight import Waiters
+
+#: Seconds that `RoomFollower.attach` waits for the broker.
+PATIENCE = 10.0
+#: Records read when a room is attached: the cache, and the ids that its messages may repeat.
+TAIL = WINDOW + RECENT_MESSAGES
+
+
+class RoomState(Enum):
+    """How a room stands to its stream."""
+
+    DETACHED = auto()
+    #: Reads the newest records; the head is not known yet.
+    ATTACHING = auto()
+    #: At the head.
+    LEVEL = auto()
+    #: The broker is away; following resumes by itself.
+    AWAY = auto()
+
+
+class FollowedRoom(Protocol):
+    """What a follower tells its room."""
+
+    def seen(self, key: int | None) -> bool:
+        """The stream has a record with this deduplication key (None: no message). Returns whether
+        it repeats an earlier one."""
+
+    def arrived(self, messages: Sequence[Message]) -> None:
+        """These are the next messages; none if all of a batch were repeats or expired."""
+
+    def lost(self, upto: int) -> None:
+        """Messages up to the offset ``upto`` were never read here, and are gone."""
+
+    def level(self) -> None:
+        """All that is in the stream was read."""
+
+    def interrupted(self) -> None:
+        """The broker is away."""
+
+    def vanished(self) -> None:
+        """The stream was deleted on the broker. No call follows."""
+
+
+@implementer(IFollower)
+class RoomFollower:
+    """Follows ``stream`` for ``room`` between `attach` and `detach`."""
+
+    def __init__(self, stream: Stream, node: RoomContext, room: FollowedRoom) -> None:
+        self.stream = stream
+        self.state = RoomState.DETACHED
+        #: The offset of the newest record read.
+        self.head = -1
+        self.recent = RecentMessages(node.budget, node.retention.size)
+        self._node = node
+        self._room = room
+        self._reader = RecordReader(stream, node.dating, node.metrics)
+        self._following: IFollowing | None = None
+        self._level: Waiters[None] = Waiters()
+        #: Whether the next batch comes after a gap.
+        self._truncated = False
+        #: What was in the stream when attaching, until all of it has come.
+        self._tail: list[Record] = []
+
+    @property
+    def known(self) -> bool:
+        """Whether the head is known, so that it can be told what lies after a cursor."""
+        return self.state in (RoomState.LEVEL, RoomState.AWAY)
+
+    def attach(self) -> Deferred[None]:
+        """Follow the stream; fires when the head is known. Fails with `Unavailable` if the broker
+        does not answer within `PATIENCE` seconds."""
+        if self.known:
+            return succeed(None)
+        if self.state is RoomState.DETACHED:
+            self.state = RoomState.ATTACHING
+            self._following = self._node.broker.follow(self.stream, TAIL, self)
+        return self._level.wait().addTimeout(PATIENCE, self._node.clock, _late)
+
+    def detach(self, stream: Stream | None = None) -> None:
+        """Stop following and free the cache. With ``stream``, `attach` follows that one next."""
+        if self._following is not None:
+            self._following.stop()
+        self._following = None
+        self.stream = stream or self.stream
+        self.state = RoomState.DETACHED
+        self.head = -1
+        self._tail = []
+        self._truncated = False
+        self.recent.clear(-1)
+        self._reader.begin(self.stream)
+        self._level.fire(None)  # whoever waits in `attach` must look at the state again
+
+    def refresh(self) -> None:
+        """See `IFollowing.refresh`."""
+        if self._following is not None:
+            self._following.refresh()
+
+    # -- IFollower ---------------------------------------------------------------------------------
+
+    def caught_up(self, end: int) -> None:
+        if self.state is RoomState.ATTACHING:
+            self._prime(end)
+        elif self._truncated:
+            self._resume_after(end)
+        self.head = max(self.head, end)
+        self.state = RoomState.LEVEL
+        self._room.level()
+        self._level.fire(None)
+
+    def interrupted(self) -> None:
+        if self.state is RoomState.LEVEL:
+            self.state = RoomState.AWAY
+            self._room.interrupted()
+
+    def truncated(self) -> None:
+        self._truncated = True
+        self._tail = []
+
+    def gone(self) -> None:
+        self._following = None
+        self._room.vanished()
+
+    def records(self, batch: Sequence[Record]) -> None:
+        if self.state is RoomState.ATTACHING:
+            self._tail += batch
+            return
+        if self._truncated:
+            self._resume_after(batch[0].offset - 1)
+        messages = [message for message in self._read(batch) if message is not None]
+        self.head = batch[-1].offset
+        self.recent.extend(messages)
+        oldest = self._node.oldest()
+        fresh = [m for m in messages if not m.expired(oldest)]
+        if len(fresh) < len(messages) and self.state is RoomState.AWAY:
+            # some expired while the broker was away; what is left is read from the cache
+            self._room.lost(fresh[0].offset - 1 if fresh else messages[-1].offset)
+            fresh = []
+        self._room.arrived(fresh)
+
+    def _prime(self, end: int) -> None:
+        """Fill the cache from the tail of the stream.
+
+        If there is more of the stream before the tail, its first `WINDOW` records may repeat ids
+        from there, so they only tell which ids are known.
+        """
+        tail, self._tail = self._tail, []
+        self._truncated = False
+        ids_only = WINDOW if len(tail) >= TAIL else 0
+        before = tail[0].offset - 1 if tail else end
+        messages: list[Message] = []
+        for i, (record, message) in enumerate(zip(tail, self._read(tail), strict=True)):
+            if i < ids_only:
+                before = record.offset
+            elif message is not None:
+                messages.append(message)
+        self.recent.clear(before)
+        self.recent.extend(messages)
+        self.head = tail[-1].offset if tail else end
+
+    def _resume_after(self, before: int) -> None:
+        """Continue after a gap that ends at the offset ``before``. Known ids stay known."""
+        self._truncated = False
+        self.recent.clear(before)
+        self._room.lost(before)
+
+    def _read(self, batch: Sequence[Record]) -> list[Message | None]:
+        """The message of each record; None for a repeat, and for a record that is no message."""
+        seen = self._room.seen
+        return [
+            None if seen(one.key if one is not None else None) else one
+            for one in self._reader.read(batch)
+        ]
+
+
+def _late(result: object, timeout: float) -> None:
+    raise Unavailable
