@@ -1,8 +1,9 @@
-"""The streams that deleted rooms leave behind, deleted in turn."""
+"""Deleting the streams of deleted rooms, until the broker has done so."""
 
 from __future__ import annotations
 
 from collections import deque
+from enum import Enum, auto
 
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
@@ -10,54 +11,65 @@ from twisted.python.failure import Failure
 
 from chatd.brokers.interfaces import IBroker, Stream, Unavailable
 
-#: Seconds between tries to delete what is left of rooms.
+#: Seconds between attempts to delete streams.
 DELETE_AGAIN = 5.0
-#: Streams of deleted rooms, newest first, that are deleted again at start: whoever deleted them
-#: may have died in between.
+#: Streams of deleted rooms, newest first, that are deleted again at each start, in case the node
+#: that deleted the room died before it had deleted the stream.
 DOOMED = 100
+
+
+class LeftoversState(Enum):
+    """What becomes of a stream that is added."""
+
+    HOLDING = auto()
+    DELETING = auto()
+    STOPPED = auto()
 
 
 @define(eq=False)
 class Leftovers:
-    """Deletes streams, again and again while the broker is away. Between `hold` and `release` what
-    is to be deleted is only remembered."""
+    """Deletes streams, and tries again while the broker is away. Until `release`, and after `hold`,
+    it only remembers them."""
 
     broker: IBroker
     clock: IReactorTime
-    _held: bool = field(default=True, init=False)
-    _doomed: deque[Stream] = field(factory=lambda: deque(maxlen=DOOMED), init=False)
+    _state: LeftoversState = field(default=LeftoversState.HOLDING, init=False)
+    _held: deque[Stream] = field(factory=lambda: deque(maxlen=DOOMED), init=False)
     _undeleted: dict[Stream, None] = field(factory=dict, init=False)
-    _stopped: bool = field(default=False, init=False)
 
     def add(self, stream: Stream) -> None:
-        """The room of ``stream`` was deleted, or has another one now."""
-        if self._held:
-            self._doomed.append(stream)
+        """Delete ``stream``: its room was deleted, or has another stream now."""
+        if self._state is LeftoversState.HOLDING:
+            self._held.append(stream)
         else:
             self._delete(stream)
 
     def hold(self) -> None:
-        """Remember from now on."""
-        self._held = True
+        """Only remember streams from now on."""
+        self._change(LeftoversState.HOLDING)
 
     def release(self) -> None:
-        """Delete what was remembered, the newest `DOOMED` of it."""
-        self._held = False
-        for stream in self._doomed:
+        """Delete the newest `DOOMED` of the remembered streams, and each further one at once."""
+        self._change(LeftoversState.DELETING)
+        for stream in self._held:
             self._delete(stream)
-        self._doomed.clear()
+        self._held.clear()
 
     def stop(self) -> None:
-        """Delete no more."""
-        self._stopped = True
+        """Delete nothing more, for good."""
+        self._change(LeftoversState.STOPPED)
+
+    def _change(self, state: LeftoversState) -> None:
+        if self._state is not LeftoversState.STOPPED:
+            self._state = state
 
     def _delete(self, stream: Stream) -> None:
-        if not self._stopped:
+        if self._state is not LeftoversState.STOPPED:
             self.broker.delete(stream).addErrback(self._later, stream)
 
     def _later(self, failure: Failure, stream: Stream) -> None:
         failure.trap(Unavailable)
-        if len(self._undeleted) < DOOMED:  # more are deleted at the next start
+        if len(self._undeleted) < DOOMED:  # the others are deleted at the next start
             self._undeleted[stream] = None
         if len(self._undeleted) == 1:
             self.clock.callLater(DELETE_AGAIN, self._again)

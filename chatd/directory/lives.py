@@ -1,4 +1,4 @@
-"""The streams of rooms: each is made before the directory names it."""
+"""Giving rooms their streams: each is made on the broker before the directory names it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from chatd.timing.singleflight import SingleFlight
 
 @define(eq=False)
 class Lives:
-    """Begins lives of rooms. ``find`` looks a room up by its name."""
+    """Makes streams of rooms. ``find`` returns the room of a name, None if there is none."""
 
     broker: IBroker
     leftovers: Leftovers
@@ -24,8 +24,9 @@ class Lives:
     _making: SingleFlight[Stream, None] = field(factory=SingleFlight, init=False)
 
     async def begin(self, stream: Stream, append: Callable[[], Awaitable[bool]]) -> bool:
-        """Make ``stream``, then ``append`` the event that gives it to its room; whether the event
-        changed anything. `ChatError` unavailable: a room that cannot be made is not named."""
+        """Make ``stream``, then ``append`` the event that gives it to its room. Returns whether the
+        event changed anything. Raises `ChatError` unavailable; if the stream cannot be made,
+        nothing is appended."""
         try:
             await self.broker.create(stream)
         except Unavailable as e:
@@ -40,14 +41,14 @@ class Lives:
         if entry is not None and entry.stream == stream:
             entry.made = True
         elif not changed:
-            self.leftovers.add(stream)  # somebody else was first
+            self.leftovers.add(stream)  # another event was first
         return changed
 
     async def ensure(self, entry: RoomEntry) -> None:
-        """Make sure that the room's stream exists and is bound; `ChatError` unavailable."""
+        """Make sure that the room's stream exists and is bound. Raises `ChatError` unavailable."""
         if not entry.made:
             try:
-                # once for all who wait, who then go on in the order in which they came
+                # a single flight: all callers continue in their order when it is made
                 await self._making.run(entry.stream, lambda: self._make(entry))
             except Unavailable as e:
                 raise unavailable(e).about(entry.name) from None

@@ -1,4 +1,4 @@
-"""The rooms and members that a sequence of directory events adds up to. Pure."""
+"""The projection of directory events: the rooms and members that they add up to. Pure."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from chatd.protocol.cursors import epoch
 from chatd.protocol.names import room_name, user_name
 from chatd.protocol.timestamps import FIRST, LAST
 
-#: The op of an event that changes nothing (`chatd.directory.readiness`).
+#: The ``op`` of an event that changes nothing (`chatd.directory.readiness`).
 PROBE = "probe"
-#: How many of the newest events a repeated one is known by.
+#: The ``op`` of the event that all streams were restored from a backup.
+RESTORE = "restore"
+#: Ids of the newest events that are remembered, to ignore an event that was appended again.
 EVENTS = 1000
 
 
 @define(eq=False)
 class RoomEntry:
-    """One room, as the directory knows it."""
+    """One room of the directory."""
 
     stream: Stream
     private: bool = False
     members: set[str] = field(factory=set)
-    #: Whether this node has made sure that the stream exists.
+    #: Whether this node knows that the stream exists on the broker.
     made: bool = False
 
     @property
@@ -41,27 +43,23 @@ class ChangeKind(Enum):
 
     CREATED = auto()
     DELETED = auto()
-    #: The room goes on with a new, empty stream.
+    #: The room has a new, empty stream.
     RENEWED = auto()
-    #: The room goes on with what a backup held of its stream.
+    #: The room has a new life, in a stream that was restored from a backup.
     RESTORED = auto()
     #: Somebody may have lost the right to the room.
     RESTRICTED = auto()
-    #: Nobody lost anything.
+    #: Somebody may have got the right to the room, and nobody lost it.
     GRANTED = auto()
 
 
 @frozen
 class DirectoryChange:
-    """An event's effect on ``entry``; ``old`` is the stream it had before."""
+    """The effect of an event on the room ``entry``, whose stream was ``old`` before."""
 
     what: ChangeKind
     entry: RoomEntry
     old: Stream
-
-
-#: The ``op`` of the event that all streams were restored from a backup.
-RESTORE = "restore"
 
 
 class Projection:
@@ -80,10 +78,11 @@ class Projection:
         }
 
     def apply(self, event: dict[str, Any]) -> list[DirectoryChange]:
-        """Fold one event; none if it changes nothing, for instance because another was first, or
-        because it is the same event once more: what a broker seems to have lost is sent again.
+        """Fold one event, and return what it changed. An event may change nothing: another one was
+        first, or it is a repeat, because an event that the broker seems to have lost is appended
+        again.
 
-        KeyError, TypeError or `ChatError` for what is no event.
+        Raises KeyError, TypeError or `ChatError` for a malformed event.
         """
         if event["op"] == PROBE or self._repeats(event.get("event")):
             return []
@@ -95,11 +94,11 @@ class Projection:
         return [change] if change is not None else []
 
     def _restore(self, life: str) -> list[DirectoryChange]:
-        """Every room begins another life, with what is in its stream."""
+        """Give every room a new life, with the same stream."""
         changes = []
         for entry in self.rooms.values():
             old = entry.stream
-            # other in each room, and the same on every node
+            # different for each room, the same on every node
             new = sha256(f"{life} {old.life}".encode()).hexdigest()[:12]
             entry.stream = evolve(old, restored=new)
             changes.append(DirectoryChange(ChangeKind.RESTORED, entry, old))
@@ -107,7 +106,7 @@ class Projection:
 
     def _repeats(self, key: object) -> bool:
         if not isinstance(key, str):
-            return False  # another program's, or a hand's
+            return False  # appended by another program, or by hand
         if key in self._events:
             return True
         self._events[key] = None
@@ -164,8 +163,8 @@ class Projection:
 
 
 def _stream(name: str, event: dict[str, Any]) -> Stream:
-    """The stream that an event gives to a room."""
-    created = event.get("time")  # none in events of older versions
+    """The stream that an event gives to the room ``name``."""
+    created = event.get("time")  # events of older versions have none
     if not isinstance(created, int) or not FIRST <= created <= LAST:
         created = 0
     return Stream(name, epoch(event["epoch"]), created=created)

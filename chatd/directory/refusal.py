@@ -1,4 +1,4 @@
-"""What is told whose request the broker cannot serve now."""
+"""From a broker's `Unavailable` to the error that a client gets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from chatd.protocol.errors import ChatError, Code
 
 
 def unavailable(error: Unavailable | None = None) -> ChatError:
-    """The refusal for what needs the broker while it is away, or fails with ``error``."""
+    """The `ChatError` for a request that failed with ``error``, or (None) that needs the broker
+    while it is away."""
     why = str(error) if error is not None else ""
     return ChatError(
         Code.UNAVAILABLE,

@@ -1,7 +1,7 @@
-"""What the streams hold comes from a backup: readers are told, by new epochs.
+"""After a backup was restored: new epochs for all rooms, so that old cursors are a gap.
 
-A cursor from after the backup would otherwise fit, sooner or later, and its reader would silently
-get other messages than those it had missed.
+Otherwise a cursor from after the backup would be valid again sooner or later, and its reader would
+silently get other messages than those it had missed.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from chatd.directory.projection import RESTORE
 from chatd.protocol.json import dump
 from chatd.timing.wall import WallClock
 
-#: Seconds between tries to tell.
+#: Seconds between attempts to append the event.
 RETRY = 1.0
 
 
 class Restoration:
-    """Appends the event that renews all epochs, once; `due` until the fold has met it."""
+    """Appends the event that renews all epochs, once. ``due`` until that event was folded."""
 
     _log = Logger()
 
@@ -37,7 +37,7 @@ class Restoration:
         self._told: Callable[[], None] = lambda: None
 
     def tell(self, told: Callable[[], None]) -> None:
-        """Append the event; ``told`` is called when the fold has met it."""
+        """Append the event; ``told`` is called when it has been folded."""
         self._told = told
         if not self._key:
             self._log.warn("The rooms come from a backup: all cursors given before are a gap.")
@@ -54,7 +54,7 @@ class Restoration:
             self._clock.callLater(RETRY, self.tell, self._told)
 
     def met(self, key: object) -> None:
-        """The fold met an event."""
+        """The event with the id ``key`` has been folded."""
         if self.due and key == self._key:
             self.due = False
             self._broker.restoration_told()

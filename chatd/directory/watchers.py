@@ -1,4 +1,4 @@
-"""Who is told of changes of the directory."""
+"""Observers of the directory."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from chatd.directory.projection import DirectoryChange
 
 
 class Watcher(Protocol):
-    """Is told of each change at the fold, in the order all nodes see."""
+    """An observer of the directory."""
 
     def directory_changed(self, change: DirectoryChange) -> None:
-        """``change`` has just taken effect."""
+        """``change`` has just taken effect. Called in the same order on all nodes."""
 
 
 class Watchers:
-    """All who are told; one that fails does not keep the others from it."""
+    """The observers. An exception in one is logged, and does not affect the others."""
 
     _log = Logger()
 
@@ -25,11 +25,11 @@ class Watchers:
         self._watchers: list[Watcher] = []
 
     def add(self, watcher: Watcher) -> None:
-        """Tell ``watcher`` of changes from now on."""
+        """Call ``watcher`` for each change from now on."""
         self._watchers.append(watcher)
 
     def tell(self, change: DirectoryChange) -> None:
-        """``change`` has just taken effect."""
+        """Call all watchers."""
         for watcher in self._watchers:
             try:
                 watcher.directory_changed(change)

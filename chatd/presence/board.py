@@ -1,8 +1,8 @@
-"""Who is here now, on all nodes.
+"""Presence: which users are in which room, on all nodes.
 
-A user is present in a room while any of its connections, on any node, takes part in it. Each node
-holds its own users, and what the others told of theirs (`chatd.presence.replication`). Comings
-and goings are told about once a second, so a thousand who reconnect at once cost each member one
+A user is present in a room while any of the user's connections, on any node, takes part in it. Each
+node knows its own users, and those that other nodes have told it of (`chatd.presence.replication`).
+Changes are coalesced over a second, so a thousand users who reconnect at once cost each member one
 frame.
 """
 
@@ -15,23 +15,21 @@ from typing import Any, Protocol
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
-#: Above this many members only their number is told.
+#: In a room with more members than this only their number is told.
 PRESENCE_LIMIT = 200
-#: Seconds over which comings and goings are gathered.
+#: Seconds over which changes are coalesced.
 COALESCE = 1.0
-
-
-#: Names that members of one room may hold above the presence limit, before those of them that have
-#: gone are told.
+#: Names that clients of one room may have been told above the presence limit, before they are told
+#: which of them have left.
 SHOWN = 1000
 
 
 @frozen
 class News:
-    """Comings and goings in a room, as its members are told of them.
+    """Who joined and left a room, as its members are told.
 
-    Before it, every member held the names ``sure``, and some of ``before``; who applies it holds
-    ``after``, or some of it if ``complete`` is false: then not all are named.
+    Before the news every client's list of members has the names ``sure``, and perhaps others of
+    ``before``. Afterwards it has the names ``after``; if not ``complete``, some of them.
     """
 
     joined: list[str]
@@ -51,16 +49,16 @@ class News:
         after: frozenset[str],
         complete: bool,
     ) -> News:
-        """What makes all hold ``after``."""
+        """The news that leads every client to ``after``."""
         joined = sorted(after - sure) if complete else []
         return cls(joined, sorted(before - after), count, sure, before, after, complete)
 
     def since(self, first: News) -> News:
-        """This and all that came before it, for one who has missed it from ``first`` on."""
+        """This and all earlier news back to ``first``, in one."""
         return self.of(self.count, first.sure, first.before, self.after, self.complete)
 
     def frame(self, room: str) -> dict[str, Any]:
-        """What is sent (protocol, section 3)."""
+        """The ``presence`` frame (protocol, section 3)."""
         return {
             "type": "presence",
             "room": room,
@@ -71,18 +69,18 @@ class News:
 
 
 class PresenceAudience(Protocol):
-    """Shows comings and goings to those who are in a room."""
+    """Shows presence to the members of a room."""
 
     def show(self, room: str, news: News) -> None:
-        """Above the presence limit only the number is news."""
+        """Members of ``room`` have changed."""
 
     def show_typing(self, room: str, user: str) -> None:
-        """``user`` is typing, on another node."""
+        """``user`` is typing on another node."""
 
 
 @frozen
 class Members:
-    """Who is in a room: names up to the presence limit, and how many in all."""
+    """The members of a room: names up to the presence limit, and the number of all."""
 
     names: list[str]
     count: int
@@ -93,27 +91,30 @@ _NONE: frozenset[str] = frozenset()
 
 @define(eq=False)
 class _Room:
-    #: Connections by user and node, the longest here first; a user is present while it has any.
+    """The members of one room, and what its clients have been told."""
+
+    #: Number of connections by user and node, the longest present user first.
     here: dict[str, dict[str, int]] = field(factory=dict)
-    #: Names that every member holds, and names that some may hold, by what they were shown.
+    #: Names in every client's list, and names in some client's list.
     held_by_all: frozenset[str] = _NONE
     held_by_some: frozenset[str] = _NONE
-    #: The number that all were told; -1 if not the same.
+    #: The number that all clients were told last; -1 if they were told different ones.
     count: int = 0
 
 
 class PresenceBoard:
-    """The presence board of one node, ``node`` being its own name among the others."""
+    """Presence as the node called ``node`` knows it. ``limit`` is the presence limit, in members of
+    a room."""
 
     def __init__(self, clock: IReactorTime, node: str, limit: int = PRESENCE_LIMIT) -> None:
         self.node = node
         self.limit = limit
-        #: Told of this node's own users, for other nodes: room, user, whether here.
+        #: Called with room, user and whether present, when a user of this node comes or goes.
         self.on_local: Callable[[str, str, bool], None] = lambda room, user, here: None
-        #: Told when a user comes to or goes from all nodes taken together: room, user, whether
-        #: here, and the node it was about.
+        #: Called with room, user, whether present, and the node where it happened, when a user
+        #: comes to, or goes from, all nodes taken together.
         self.on_change: Callable[[str, str, bool, str], None] = lambda room, user, here, node: None
-        #: Told that one of this node's own users is typing: room, user.
+        #: Called with room and user when a user of this node is typing.
         self.on_typing: Callable[[str, str], None] = lambda room, user: None
         self._clock = clock
         self._audience: PresenceAudience | None = None
@@ -121,20 +122,20 @@ class PresenceBoard:
         self._changed: set[str] = set()
 
     def show_to(self, audience: PresenceAudience) -> None:
-        """Tell ``audience`` of comings and goings from now on."""
+        """Call ``audience`` for changes from now on."""
         self._audience = audience
 
-    # -- this node's own ---------------------------------------------------------------------------
+    # -- users of this node ------------------------------------------------------------------------
 
     def enter(self, room: str, user: str) -> None:
-        """One more connection of ``user`` takes part in ``room``."""
+        """Count one more connection of ``user`` in ``room``."""
         count = self._rooms.get(room, _NOBODY).here.get(user, {}).get(self.node, 0)
         self._set(room, user, self.node, count + 1)
         if count == 0:
             self.on_local(room, user, True)
 
     def leave(self, room: str, user: str) -> None:
-        """One connection fewer."""
+        """Count one connection fewer."""
         count = self._rooms.get(room, _NOBODY).here.get(user, {}).get(self.node, 0)
         if count:
             self._set(room, user, self.node, count - 1)
@@ -142,7 +143,7 @@ class PresenceBoard:
             self.on_local(room, user, False)
 
     def typing(self, room: str, user: str) -> None:
-        """``user`` is typing, here."""
+        """``user`` is typing, on this node."""
         self.on_typing(room, user)
 
     def local(self) -> dict[str, list[str]]:
@@ -156,16 +157,16 @@ class PresenceBoard:
     # -- other nodes -------------------------------------------------------------------------------
 
     def remote(self, node: str, room: str, user: str, here: bool) -> None:
-        """Another node says that ``user`` is, or is no longer, in ``room`` there."""
+        """``user`` came to ``room`` on another node, or left it there."""
         self._set(room, user, node, 1 if here else 0)
 
     def remote_typing(self, room: str, user: str) -> None:
-        """Another node says that ``user`` is typing there."""
+        """``user`` is typing on another node."""
         if self._audience is not None:
             self._audience.show_typing(room, user)
 
     def replace(self, node: str, rooms: Mapping[str, Iterable[str]]) -> None:
-        """Another node says who is there in all; whoever it does not name is not."""
+        """Take ``rooms`` (users by room) for all the users of another node."""
         told = {(room, user) for room, users in rooms.items() for user in users}
         for room, user in self._of(node) - told:
             self._set(room, user, node, 0)
@@ -173,7 +174,7 @@ class PresenceBoard:
             self._set(room, user, node, 1)
 
     def drop(self, node: str) -> None:
-        """Another node is gone, and its users with it."""
+        """Forget another node, and its users."""
         self.replace(node, {})
 
     def _of(self, node: str) -> set[tuple[str, str]]:
@@ -187,7 +188,7 @@ class PresenceBoard:
     # -- the board ---------------------------------------------------------------------------------
 
     def count(self, room: str) -> int:
-        """How many are in ``room``."""
+        """The number of users in ``room``."""
         return len(self._rooms.get(room, _NOBODY).here)
 
     def here(self, room: str, user: str) -> bool:
@@ -195,7 +196,7 @@ class PresenceBoard:
         return user in self._rooms.get(room, _NOBODY).here
 
     def members(self, room: str) -> Members:
-        """Who is in ``room``, for one who will be told of changes from now on."""
+        """The members of ``room``, for a client that will be told of changes from now on."""
         board = self._rooms.get(room)
         if board is None:
             return Members([], 0)
@@ -253,7 +254,7 @@ class PresenceBoard:
             return News.of(count, sure, held, frozenset(room.here), complete=True)
         kept = held
         if len(held) >= SHOWN:
-            # who stayed since it was shown is still among the first
+            # users who stayed since they were shown are still among the first
             kept = held.intersection(islice(room.here, self.limit))
         return News.of(count, sure, held, kept, complete=False)
 

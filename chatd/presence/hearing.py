@@ -1,11 +1,11 @@
-"""Whether a node hears the others, and is heard: a fan-out may be split, or lose a queue, without a
-word to anyone.
+"""Detecting a split of the fan-out between nodes: it can split, or lose a queue, silently.
 
-Two signs tell. A node hears its own signs of life; if they no longer come, the broker routes what
-it sends past the queue it listens on. And a node that misses another writes its own name in the
-directory's stream (`chatd.directory.readiness`), which reaches all who can reach a majority of the
-broker's nodes; whoever shows up there and is not heard is on the other side of a split. Then those
-on the smaller side connect anew, elsewhere if the broker has other addresses, until all are on one.
+There are two signs. A node receives its own broadcasts, too; if they stop coming, the broker does
+not route them to the queue that the node listens on. And a node that misses another appends a probe
+with its own name to the directory (`chatd.directory.readiness`), which reaches every node that can
+reach a majority of the broker's nodes; a node that shows up there and is not heard is on the other
+side of a split. The nodes on the smaller side then reconnect, to another address of the broker if
+there is one, until all are on the same side.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from twisted.internet.interfaces import IReactorTime
 
 from chatd.brokers.interfaces import IBroker
 
-#: Seconds without our own signs of life (one is sent every 5 s), and for which a node that shows up
-#: elsewhere may be unheard.
+#: Seconds without our own broadcasts, one every 5 s, after which a node does not hear; and seconds
+#: within which another node must be heard after its probe.
 DEAF, UNHEARD = 11.0, 6.0
-#: Seconds between two attempts to be heard, at first and at most, and after which the next is the
-#: first again.
+#: Seconds between two reconnections, at first and at most; seconds without one after which the
+#: back-off begins anew.
 AGAIN, SLOWEST, FORGOTTEN = 12.0, 96.0, 300.0
-#: Seconds after which what showed up elsewhere is no longer believed to be there.
+#: Seconds for which a probe counts.
 STALE = 60.0
-#: Seconds between two checks that tell that this process itself stood still.
+#: Seconds between two checks from which on this process must have been suspended in between.
 STOOD_STILL = 5.0
 
 
 @define(eq=False)
 class Hearing:
-    """What ``node`` hears of itself and of others."""
+    """Reconnects the broker if ``node`` hears neither itself nor the majority of the others."""
 
     node: str
     broker: IBroker
     clock: IReactorTime
-    #: When our own broadcast last came, or could not be expected to.
+    #: When our own broadcast last came, or the broker was away (the clock's seconds).
     _self_heard: float = field(init=False)
     _checked: float = field(init=False)
-    #: Nodes that showed up in the directory and were not heard since, and when they did.
+    #: Nodes that appended a probe and were not heard since, and when they did.
     _unheard: dict[str, float] = field(factory=dict, init=False)
     _tried: float = field(default=float("-inf"), init=False)
     _patience: float = field(default=AGAIN, init=False)
@@ -48,18 +48,18 @@ class Hearing:
         self._self_heard = self._checked = self.clock.seconds()
 
     def heard(self, node: str) -> None:
-        """A broadcast of ``node``, which may be our own, has come."""
+        """A broadcast of ``node``, which may be this one, has come."""
         if node == self.node:
             self._self_heard = self.clock.seconds()
         self._unheard.pop(node, None)
 
     def shown(self, node: str) -> None:
-        """``node`` showed up in the directory."""
+        """A probe of ``node`` was read from the directory."""
         if node != self.node:
             self._unheard.setdefault(node, self.clock.seconds())
 
     def check(self, peers: Collection[str]) -> None:
-        """To be called every second or so; ``peers`` are the nodes believed to live."""
+        """To be called about every second. ``peers`` are the other nodes that are not dropped."""
         now = self.clock.seconds()
         stood_still = now - self._checked > STOOD_STILL
         self._checked = now
@@ -85,5 +85,5 @@ class Hearing:
         if not missing:
             return False
         here = [self.node, *(peer for peer in peers if peer not in missing)]
-        # of two sides of one size, one must stay
+        # of two sides of the same size, exactly one must reconnect
         return (len(here), min(missing)) < (len(missing), min(here))

@@ -1,38 +1,39 @@
-"""What nodes tell each other of presence: checked when it comes, cut up when it is long."""
+"""The payloads of presence between nodes: checking their fields, and dividing long ones."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-#: Bytes of names in one payload.
+#: Bytes of names in one payload, at most.
 PART = 48 * 1024
-#: Characters in the name of a node.
+#: Characters in the name of a node, at most.
 NAME = 100
 
-#: A user in a room, whether here, and whether a leave was no news to its node: it knew the user to
-#: be on another one too.
+#: Room, user, whether the user is present on the node now, and, if not, whether the node knew the
+#: user to be present on another one.
 PresenceChange = tuple[str, str, bool, bool]
 
 T = TypeVar("T", tuple[str, str], PresenceChange)
 
 
 def node_name(value: object) -> str:
-    """The name of a node; TypeError for what is none."""
+    """Check the name of a node. Raises TypeError."""
     if not isinstance(value, str) or len(value) > NAME:
         raise TypeError("the name of a node is a short string")
     return value
 
 
 def whole_number(value: object) -> int:
-    """A number as a node counts; TypeError for another thing, or for JSON's ``1e999``."""
+    """Check a number of a payload. Raises TypeError, also for JSON's ``1e999``."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError("a number is a whole one")
     return value
 
 
 def divide(items: Iterable[T]) -> Iterator[list[T]]:
-    """Cut ``items``, tuples that begin with a room and a user, to `PART`."""
+    """Divide ``items``, tuples that begin with a room and a user, into lists of about `PART`
+    bytes."""
     part: list[T] = []
     size = 0
     for item in items:

@@ -1,13 +1,11 @@
-"""Presence between nodes: each tells the others of its own users over the broker's fan-out.
+"""Replication of presence: each node tells the others of its own users over the broker's fan-out.
 
-Payloads are numbered per node. Who misses one asks for a snapshot, so that opinions cannot stay
-split; who has not been heard of for a while is gone, and its users with it. What is long goes in
-parts, with pauses: a broker refuses long payloads, and drops what comes faster than it takes it.
+A node's changes and snapshots are numbered. A node that has missed one asks for a snapshot, so the
+boards of all nodes converge. A node that has been silent for a while is dropped with its users.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -18,45 +16,44 @@ from twisted.logger import Logger
 from chatd.brokers.interfaces import IBroker
 from chatd.presence.board import PresenceBoard
 from chatd.presence.hearing import Hearing
-from chatd.presence.payloads import NAME, PresenceChange, divide, node_name, whole_number
+from chatd.presence.payloads import NAME, node_name, whole_number
+from chatd.presence.sender import PresenceSender
 from chatd.protocol.errors import ChatError
 from chatd.protocol.json import dump, load_object
 from chatd.protocol.names import room_name, user_name
 from chatd.telemetry.once import Once
 
-#: Seconds over which changes are gathered into one payload.
-GATHER = 0.05
-#: Seconds between signs of life, and of silence after which a node is dropped: within 30 s.
-BEAT = 5.0
-SILENCE = 20.0
-#: Seconds of silence after which a node is missed, and between looks.
+#: Seconds between signs of life, and of silence after which a node is dropped.
+BEAT, SILENCE = 5.0, 20.0
+#: Seconds of silence after which a node counts as missed, and between checks for that.
 MISSED, LOOK = 8.0, 1.0
-#: Seconds between requests for a snapshot of the same node: at first, and at most after failures.
-ASK_AGAIN = 1.0
-ASK_SLOWLY = 8.0
-#: Seconds between the parts of what is long.
-PAUSE = 0.02
-#: Other nodes that are believed in.
+#: Seconds between requests for a snapshot of the same node, at first and at most.
+ASK_AGAIN, ASK_SLOWLY = 1.0, 8.0
+#: Other nodes that are kept track of.
 PEERS = 1000
 
 
 @define(eq=False)
 class _Peer:
+    """Another node. Times are the clock's seconds."""
+
     heard: float
     missed: bool = False
-    #: Number of its latest payload applied; None until a snapshot has come.
+    #: The number of the last payload applied; None before the first snapshot.
     number: int | None = None
+    #: When a snapshot was last asked for, and seconds until it may be asked for again.
     asked: float = float("-inf")
     patience: float = ASK_AGAIN
-    #: The snapshot whose parts are coming: its number, how many have come, and when the last did.
+    #: The snapshot being received: its number and how many parts have come; when the last part
+    #: came; the users by room so far.
     coming: tuple[int, int] = (-1, 0)
     came: float = float("-inf")
     rooms: dict[str, list[str]] = field(factory=dict)
 
 
 class PresenceReplication:
-    """Keeps a `PresenceBoard` in step with those of the other nodes. ``skipped`` is called for
-    each payload that no node can have sent."""
+    """Keeps a `PresenceBoard` in step with those of the other nodes. ``skipped`` is called for each
+    malformed payload."""
 
     _log = Logger()
 
@@ -73,118 +70,58 @@ class PresenceReplication:
         self._skipped = skipped
         self._new = Once()
         self._peers: dict[str, _Peer] = {}
-        self._number = 0
-        self._changes: dict[tuple[str, str], PresenceChange] = {}
-        self._typing: set[tuple[str, str]] = set()
-        self._beat: IDelayedCall | None = None
-        #: What is to be sent, part by part, and whether a snapshot is wanted after that.
-        self._parts: deque[tuple[str, dict[str, Any]]] = deque()
-        self._sending: IDelayedCall | None = None
-        self._wanted = False
+        self._sender = PresenceSender(presence, broker, clock)
         self._hearing = Hearing(presence.node, broker, clock)
+        self._beat: IDelayedCall | None = None
         self._looking: IDelayedCall | None = None
-        #: Called when a node is missed, so that it can see in the directory that we live.
+        #: Called when a node is missed, so that a probe shows it in the directory that this one
+        #: lives.
         self.on_silent: Callable[[], None] = lambda: None
-        presence.on_typing = self._types
-        presence.on_local = self._changed
+        presence.on_typing = self._sender.typing
+        presence.on_local = self._sender.changed
         presence.on_change = self._announce
         broker.listen(self.received)
 
     def start(self) -> None:
-        """Ask the others who is there, and begin to give signs of life."""
-        self._send("ask")
+        """Ask the other nodes for snapshots, and begin to send signs of life."""
+        self._sender.send("ask")
         self._tick()
         self._look()
 
     def stop(self) -> None:
-        """Say goodbye, so that the others need not wait for the silence."""
+        """Tell the other nodes that this one stops. May be called twice."""
         if self._beat is not None:
             self._beat.cancel()
             self._beat = None
             if self._looking is not None:
                 self._looking.cancel()
                 self._looking = None
-            if self._sending is not None:
-                self._sending.cancel()
-                self._sending = None
-            self._parts.clear()
-            self._send("bye")
+            self._sender.stop()
 
     @property
     def nodes(self) -> list[str]:
-        """All nodes known to live, this one included, in order."""
+        """The names of all nodes that are not dropped, this one included, sorted."""
         return sorted([self._presence.node, *self._peers])
 
     @property
     def others(self) -> int:
-        """How many other nodes have given a sign of life lately."""
+        """The number of other nodes that have given a sign of life lately."""
         return sum(not peer.missed for peer in self._peers.values())
 
-    # -- telling -----------------------------------------------------------------------------------
-
-    def _changed(self, room: str, user: str, here: bool) -> None:
-        self._tell_soon()
-        quiet = not here and self._presence.here(room, user)
-        self._changes[room, user] = (room, user, here, quiet)
-
-    def _types(self, room: str, user: str) -> None:
-        self._tell_soon()
-        self._typing.add((room, user))
-
-    def _tell_soon(self) -> None:
-        if not self._changes and not self._typing:
-            self._clock.callLater(GATHER, self._tell)
-
-    def _tell(self) -> None:
-        if self._parts:
-            self._clock.callLater(GATHER, self._tell)  # they come before what happened since
-            return
-        changes, self._changes = self._changes, {}
-        typing, self._typing = self._typing, set()
-        for some in divide(changes.values()):
-            self._parts.append(("changes", {"changes": some}))
-        for told in divide(typing):
-            self._parts.append(("typing", {"typing": told}))
-        self._send_part()
-
-    def _tell_all(self) -> None:
-        """Send a snapshot, or another one if one is on its way: it began before somebody asked."""
-        if self._parts:
-            self._wanted = True
-            return
-        here = [(room, user) for room, users in self._presence.local().items() for user in users]
-        parts = list(divide(here)) or [[]]
-        for n, part in enumerate(parts):
-            rooms: dict[str, list[str]] = {}
-            for room, user in part:
-                rooms.setdefault(room, []).append(user)
-            self._parts.append(("snapshot", {"rooms": rooms, "part": n, "of": len(parts)}))
-        self._send_part()
-
-    def _send_part(self) -> None:
-        self._sending = None
-        if not self._parts:
-            return
-        kind, more = self._parts.popleft()
-        self._send(kind, **more)
-        if self._parts:
-            self._sending = self._clock.callLater(PAUSE, self._send_part)
-        elif self._wanted:
-            self._wanted = False
-            self._tell_all()
+    # -- signs of life -----------------------------------------------------------------------------
 
     def _tick(self) -> None:
         self._beat = self._clock.callLater(BEAT, self._tick)
-        self._send("beat")
+        self._sender.send("beat")
         now = self._clock.seconds()
         for node, peer in list(self._peers.items()):
             if not self._broker.ready:
-                peer.heard = now  # silence says nothing while nobody can speak
+                peer.heard = now  # nothing can be heard while the broker is away
             elif now - peer.heard > SILENCE:
                 self._drop(node)
 
     def _look(self) -> None:
-        """Notice who is missed, and whether it is us."""
+        """Notice nodes that are missed, and whether this one is."""
         self._looking = self._clock.callLater(LOOK, self._look)
         now = self._clock.seconds()
         for peer in self._peers.values():
@@ -193,15 +130,9 @@ class PresenceReplication:
                 self.on_silent()
         self._hearing.check(self._peers)
 
-    def _send(self, kind: str, **more: Any) -> None:
-        if kind == "changes" or (kind == "snapshot" and more["part"] == 0):
-            self._number += 1
-        payload = {"node": self._presence.node, "n": self._number, "kind": kind, **more}
-        self._broker.broadcast(dump(payload))
-
     def _announce(self, room: str, user: str, here: bool, node: str) -> None:
-        """Tell other programs, once for all nodes: the node that caused it does, or the first one
-        for a node that died."""
+        """Publish an application event: on the node where it happened, or on the first of the
+        living nodes for one that died."""
         if node == self._presence.node or (
             node not in self._peers and self.nodes[0] == self._presence.node
         ):
@@ -211,13 +142,13 @@ class PresenceReplication:
         self._broker.announce(event, room, dump({"event": event, "room": room, "user": user}))
 
     def shown(self, node: str) -> None:
-        """A node showed up in the directory; see `chatd.presence.hearing`."""
+        """``node`` appended a probe to the directory; see `chatd.presence.hearing`."""
         self._hearing.shown(node)
 
-    # -- hearing -----------------------------------------------------------------------------------
+    # -- receiving ---------------------------------------------------------------------------------
 
     def received(self, payload: bytes) -> None:
-        """Take what some node broadcast."""
+        """Apply a payload that some node, perhaps this one, has broadcast."""
         try:
             heard = load_object(payload)
             node, kind, number = node_name(heard["node"]), heard["kind"], whole_number(heard["n"])
@@ -247,7 +178,7 @@ class PresenceReplication:
             for room, user in heard["typing"]:
                 self._presence.remote_typing(room_name(room), user_name(user))
         elif kind == "ask" and heard.get("of") in (None, self._presence.node):
-            self._tell_all()
+            self._sender.send_snapshot()
         coming = number == peer.coming[0] and peer.heard - peer.came < ASK_AGAIN
         if number != peer.number and not coming:
             self._ask(node, peer)
@@ -257,7 +188,7 @@ class PresenceReplication:
         self._presence.remote(node, room, user, here)
         gone = was and not self._presence.here(room, user)
         if gone and quiet and self.nodes[0] == self._presence.node:
-            # it left several nodes at once, each of which knew it to be on another one
+            # the user left several nodes at once, and each thought the user was on another one
             self._announced("left", room, user)
 
     def _take_part(self, node: str, peer: _Peer, number: int, heard: dict[str, Any]) -> None:
@@ -280,7 +211,7 @@ class PresenceReplication:
             if peer.asked > float("-inf"):
                 peer.patience = min(2 * peer.patience, ASK_SLOWLY)
             peer.asked = self._clock.seconds()
-            self._send("ask", of=node)
+            self._sender.send("ask", of=node)
 
     def _drop(self, node: str) -> None:
         if self._peers.pop(node, None) is not None:

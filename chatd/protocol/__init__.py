@@ -1,1 +1,1 @@
-"""The vocabulary of the wire: names, messages, errors, JSON. Pure."""
+"""The values of the wire protocol: names, messages, cursors, times, errors, JSON. Pure."""

@@ -1,4 +1,4 @@
-"""Cursors: a place in one life of a room."""
+"""Cursors: positions in one life of a room (protocol, section 1)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CURSOR = re.compile(rf"({_EPOCH.pattern}):(-1|[0-9]{{1,18}})", re.ASCII)
 
 
 def epoch(value: object) -> str:
-    """Check the name of one life of a room; bad_request if chatd cannot have made it."""
+    """Check an epoch, the name of one life of a room. Raises `ChatError` bad_request."""
     if not isinstance(value, str) or _EPOCH.fullmatch(value) is None:
         raise bad_request("An epoch is up to 32 ASCII letters and digits.")
     return value
@@ -21,7 +21,8 @@ def epoch(value: object) -> str:
 
 @frozen
 class Cursor:
-    """A place in one life of a room: after the record at ``offset``; -1 is before the first."""
+    """The position after the record at ``offset`` in the life ``epoch`` of a room; -1 is before the
+    first record."""
 
     epoch: str
     offset: int
@@ -31,7 +32,7 @@ class Cursor:
 
     @classmethod
     def parse(cls, value: object) -> Cursor:
-        """Read a cursor a client sent back; bad_request if chatd cannot have made it."""
+        """Parse a cursor. Raises `ChatError` bad_request."""
         match = _CURSOR.fullmatch(value) if isinstance(value, str) else None
         if match is None:
             raise bad_request("That is not a cursor; pass one back as you received it.")

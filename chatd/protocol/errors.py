@@ -23,13 +23,14 @@ class Code(Enum):
         self.http = http
 
 
-#: What may be asked again, after the seconds of ``Retry-After``.
+#: Codes of requests that may be repeated after the seconds of ``Retry-After``.
 AGAIN = frozenset({Code.RATE_LIMITED, Code.UNAVAILABLE})
 
 
 class ChatError(Exception):
-    """A request refused. ``text`` says what to do; ``retry`` is seconds for ``Retry-After``;
-    ``stored`` is False where it is known that nothing was stored."""
+    """A refused request. ``text`` tells the client what to do. ``room`` and ``id`` are those of the
+    request. ``retry`` is the value of ``Retry-After``, in seconds. ``stored`` is False if it is
+    known that nothing was stored."""
 
     def __init__(
         self,
@@ -50,7 +51,7 @@ class ChatError(Exception):
         self.stored = stored
 
     def about(self, room: str | None = None, id: str | None = None) -> ChatError:
-        """The same error, naming the room and the message id it is about, where they are given."""
+        """A copy with the room and the message id set, unless they are None."""
         return ChatError(
             self.code,
             self.text,
@@ -61,13 +62,13 @@ class ChatError(Exception):
         )
 
     def before_storing(self) -> ChatError:
-        """The same error, where nothing can have been stored."""
+        """A copy that says that nothing was stored."""
         error = self.about()
         error.stored = False
         return error
 
     def frame(self) -> dict[str, Any]:
-        """The error as a WebSocket frame."""
+        """The JSON object of the error (protocol, section 3)."""
         frame: dict[str, Any] = {"type": "error", "code": self.code.word, "text": self.text}
         if self.room is not None:
             frame["room"] = self.room
@@ -78,10 +79,10 @@ class ChatError(Exception):
         return frame
 
     def line(self) -> str:
-        """The error as the legacy ports say it: ``404 unknown_room: ...`` without the number."""
+        """The error in one line for legacy clients: ``unknown_room: ...``."""
         return f"{self.code.word}: {self.text}"
 
 
 def bad_request(text: str) -> ChatError:
-    """A `ChatError` for input that the contract does not allow."""
+    """A `ChatError` for input that the protocol does not allow."""
     return ChatError(Code.BAD_REQUEST, text)

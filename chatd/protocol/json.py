@@ -1,4 +1,4 @@
-"""One JSON object in, compact JSON out (RFC 8259)."""
+"""Reading JSON objects, and writing compact JSON (RFC 8259)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,8 @@ _decoder = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def load_object(raw: bytes | str) -> dict[str, Any]:
-    """Parse one JSON object (RFC 8259: UTF-8, no NaN); `ChatError` bad_request for anything else.
-
-    Deep nesting and integers of thousands of digits are refused rather than allowed to raise.
-    """
+    """Parse one JSON object in UTF-8, without NaN and infinities. Raises `ChatError` bad_request
+    for anything else, deep nesting and integers of thousands of digits included."""
     try:
         value = _decoder.decode(raw if isinstance(raw, str) else raw.decode("utf-8"))
     except (ValueError, RecursionError):
@@ -33,5 +31,6 @@ _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 
 
 def dump(value: Any) -> bytes:
-    """``value`` as compact JSON in UTF-8. ValueError if it holds what JSON or UTF-8 cannot."""
+    """Write ``value`` as compact JSON in UTF-8. Raises ValueError for NaN, infinities and lone
+    surrogates."""
     return _encoder.encode(value).encode("utf-8")

@@ -1,4 +1,4 @@
-"""Messages: what a client publishes, what a stream keeps, what everyone is shown (protocol,
+"""Messages: as a client publishes them, as records of a stream, and as readers get them (protocol,
 section 1)."""
 
 from __future__ import annotations
@@ -14,21 +14,19 @@ from chatd.protocol.json import dump, load_object
 from chatd.protocol.names import message_id, user_name
 from chatd.protocol.timestamps import FIRST, LAST, format_time, parse_time
 
-#: ``text`` and ``data`` together, in bytes of UTF-8.
+#: Bytes of UTF-8 of ``text`` and ``data`` together, at most.
 CONTENT_BYTES = 64 * 1024
-#: Objects and arrays within one another in ``data``: far from where Python's own JSON gives up,
-#: which depends on who calls it.
+#: Levels of objects and arrays in ``data``, at most: far below the limit of Python's own JSON,
+#: which depends on the depth of the call stack.
 DATA_DEPTH = 100
-#: How many of a room's newest messages an id is remembered for.
+#: A message's id is remembered while the message is among this many newest ones of its room.
 WINDOW = 1000
 
 
 @frozen
 class Content:
-    """What a client publishes, checked: the part of a message that is its sender's.
-
-    ``fresh`` says that the server made the id for it, so that it repeats nothing.
-    """
+    """The checked content of a message to be published. ``fresh``: the server made the id, so the
+    message cannot be a repeat."""
 
     user: str
     id: str
@@ -37,7 +35,8 @@ class Content:
     fresh: bool = False
 
     def record(self, time: int) -> bytes:
-        """The body of the record in the room's stream."""
+        """The body of the record in the room's stream. ``time`` is in milliseconds since the
+        epoch."""
         body: dict[str, Any] = {
             "id": self.id,
             "user": self.user,
@@ -50,7 +49,8 @@ class Content:
 
 
 def check_content(text: object, data: object, max_text: int) -> tuple[str, dict[str, Any] | None]:
-    """Check a message's ``text`` and ``data`` against the contract's types and sizes (bytes)."""
+    """Check the types and sizes of a message's ``text`` and ``data``; ``max_text`` is in bytes.
+    Raises `ChatError` bad_request or too_large."""
     if not isinstance(text, str):
         raise bad_request("Give the text as a string.")
     if data is not None and not isinstance(data, dict):
@@ -83,7 +83,7 @@ class Message:
     """One message of a room, as every transport shows it.
 
     ``time`` is in milliseconds since the epoch. ``json`` is the message object of the protocol,
-    made once and shared by all who receive it. ``dated`` says that its record carries the time.
+    encoded once for all readers. ``dated``: the record has this time.
     """
 
     cursor: Cursor
@@ -95,19 +95,19 @@ class Message:
     dated: bool = True
 
     def at(self, time: int) -> Message:
-        """The same, shown with another time than its record carries."""
+        """A copy that is shown with another time than the record's."""
         value = load_object(self.json)
         value["time"] = format_time(time)
         return evolve(self, time=time, json=dump(value), dated=False)
 
     def expired(self, oldest: int) -> bool:
-        """Whether it is from before ``oldest``. What is not dated is kept for as long as the broker
-        keeps it, which counts from when it was stored."""
+        """Whether the message is from before ``oldest`` (milliseconds). One that is not dated does
+        not expire here; the broker removes it by the time when it was stored."""
         return self.dated and self.time < oldest
 
     @property
     def claim(self) -> int | None:
-        """The time that its record carries, None if it carries none."""
+        """The time in the record, None if it has none."""
         return self.time if self.dated else None
 
     @property
@@ -116,23 +116,23 @@ class Message:
 
     @property
     def key(self) -> int:
-        """What makes it a repetition of another one: the same user and id."""
+        """The deduplication key: messages with the same user and id have the same key."""
         return content_key(self.user, self.id)
 
 
 def content_key(user: str, id: str) -> int:
-    """A 64-bit fingerprint of (user, id); keyed anew in each process (SipHash), so not to be
-    provoked, and used in memory only."""
+    """A 64-bit hash of (user, id). It is keyed anew in each process (SipHash), so that nobody can
+    provoke collisions; never store it."""
     return hash((user, id))
 
 
 class BadRecord(Exception):
-    """A record that is not a message; it is skipped, counted and logged."""
+    """The record is not a message; the text says why."""
 
 
 def read_message(room: str, cursor: Cursor, body: bytes) -> Message:
-    """Turn a record of a room's stream into the message that everyone sees. One without a time has
-    to be given one. Raises `BadRecord`."""
+    """Parse the body of a record. A message without a time is not `Message.dated`, and must be
+    given one by `Message.at`. Raises `BadRecord`."""
     try:
         value = load_object(body)
         id = message_id(value.get("id"))
@@ -144,14 +144,14 @@ def read_message(room: str, cursor: Cursor, body: bytes) -> Message:
         raise BadRecord(e.text) from None
     if dated and not FIRST <= time <= LAST:
         raise BadRecord("Its time is in no year that can be written.")
-    # neither a room's name nor a cursor holds what JSON escapes
+    # room names and cursors need no escapes in JSON
     head = f'{{"type":"message","room":"{room}","cursor":"{cursor}",'.encode()
     if not _is_as_written(body, value, id, user, text):
         body = Content(user, id, text, data).record(time)
     return Message(cursor, id, user, text, time, head + body[1:], dated)
 
 
-#: What `Content.record` writes beside the values of a message without ``data``.
+#: The fields and the punctuation that `Content.record` writes for a message without ``data``.
 _FIELDS = ["id", "user", "text", "time"]
 _FRAME = len('{"id":"","user":"","text":"","time":""}')
 _WRITTEN_TIME = re.compile(
@@ -160,9 +160,9 @@ _WRITTEN_TIME = re.compile(
 
 
 def _is_as_written(body: bytes, value: dict[str, Any], id: str, user: str, text: str) -> bool:
-    """Whether ``body``, parsed to ``value`` and checked, is what `Content.record` makes of it, byte
-    for byte. JSON has no shorter way to write the same, so its length tells; a text with rare
-    control characters, or ``data``, is not recognised, and written anew."""
+    """Whether ``body``, whose value is ``value``, is byte for byte what `Content.record` would
+    write, so that it need not be encoded again. There is no shorter JSON for the same value, so
+    the length decides. A body with ``data``, or with rare control characters, is not recognised."""
     if list(value) != _FIELDS or not _WRITTEN_TIME.fullmatch(value["time"]):
         return False
     said = f"{id}{user}{text}"

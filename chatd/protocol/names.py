@@ -1,4 +1,4 @@
-"""Names of rooms and users, and message ids, as clients give them (protocol, section 1)."""
+"""Checking names of rooms and users, and message ids (protocol, section 1)."""
 
 from __future__ import annotations
 
@@ -13,31 +13,32 @@ from chatd.protocol.errors import bad_request
 
 ROOM_CHARACTERS = 100
 USER_CHARACTERS = 64
-#: Of UTF-8: a room's name is a part of AMQP's short strings, which end at 255.
+#: Bytes of UTF-8: a room's name is part of short strings of AMQP, of 255 bytes at most.
 NAME_BYTES = 200
 
 _ID = re.compile(r"[\x21-\x7e]{1,64}", re.ASCII)
 
-#: What most names are made of, for which nothing has to be looked up.
+#: Names that need no look at Unicode's tables: most.
 _PLAIN_ROOM = re.compile(r"[0-9A-Za-z_.:@-]+", re.ASCII)
 _PLAIN_USER = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*", re.ASCII)
 
 #: Letters, marks and decimal digits (Unicode, general categories).
 _WORD = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd"})
 _JOINERS = "\u200c\u200d"
-#: The letters and marks that nobody sees: Default_Ignorable_Code_Point of Unicode's
-#: DerivedCoreProperties.txt. All else that has this property is of category C.
+#: Invisible letters and marks: Default_Ignorable_Code_Point in Unicode's
+#: DerivedCoreProperties.txt. All other characters with this property are of category C.
 _IGNORABLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0f\uffa0"
     "\U000e0100-\U000e01ef]"
 )
-#: What RFC 8266 makes nicknames of (RFC 8264, section 4.3). Its profile itself would fold
-#: compatibility characters; a name here is what NFC makes of it.
+#: The string class of nicknames (RFC 8266; RFC 8264, section 4.3). The nickname profile itself is
+#: not used, because it folds compatibility characters.
 _FREE_FORM = get_profile("FreeFormClass")
 
 
 def room_name(value: object, legacy: bool = False) -> str:
-    """A room's name in NFC; ``legacy`` turns spaces into ``_``, as the original did."""
+    """Check a room's name and return it in NFC. ``legacy`` turns spaces into ``_``, for the
+    original's clients. Raises `ChatError` bad_request."""
     name = _normalised(value, "The room name", ROOM_CHARACTERS, legacy)
     if not _PLAIN_ROOM.fullmatch(name):
         _check_room(name)
@@ -48,7 +49,8 @@ def room_name(value: object, legacy: bool = False) -> str:
 
 
 def user_name(value: object, legacy: bool = False) -> str:
-    """A user's name in NFC; ``legacy`` turns spaces into ``_``, as the original did."""
+    """Check a user's name and return it in NFC. ``legacy`` turns spaces into ``_``, for the
+    original's clients. Raises `ChatError` bad_request."""
     name = _normalised(value, "The user name", USER_CHARACTERS, legacy)
     if not _PLAIN_USER.fullmatch(name):
         _check_user(name)
@@ -57,7 +59,8 @@ def user_name(value: object, legacy: bool = False) -> str:
 
 
 def message_id(value: object) -> str:
-    """An idempotency key: 1 to 64 ASCII characters from 0x21 to 0x7E."""
+    """Check a message id: 1 to 64 ASCII characters from 0x21 to 0x7E. Raises `ChatError`
+    bad_request."""
     if not isinstance(value, str) or not _ID.fullmatch(value):
         raise bad_request("An id is 1 to 64 printable ASCII characters without spaces.")
     return value
@@ -66,7 +69,7 @@ def message_id(value: object) -> str:
 def _normalised(value: object, what: str, characters: int, legacy: bool) -> str:
     if not isinstance(value, str) or not value:
         raise bad_request(f"Give {what[0].lower()}{what[1:]} as a string.")
-    # what NFC joins it joins by twos and threes, so no more is looked at
+    # NFC joins at most three characters into one, so a longer text is too long in any case
     name = unicodedata.normalize("NFC", value) if len(value) <= 4 * characters else value
     if len(name) > characters:
         raise bad_request(f"{what} is longer than {characters} characters.")
@@ -78,7 +81,7 @@ def _check_bytes(name: str, what: str) -> None:
         raise bad_request(f"{what} is longer than {NAME_BYTES} bytes.")
 
 
-# Remembered, for the same names come with every message; who sends others fills no more than this.
+# cached, because the same names come with every message; bounded, because anyone can send others
 @lru_cache(maxsize=4096)
 def _check_room(name: str) -> None:
     if unicodedata.category(name[0]).startswith("M"):
@@ -108,10 +111,10 @@ def _check_user(name: str) -> None:
 
 
 def _joins(name: str, at: int) -> bool:
-    """Whether the joiner at ``at`` changes how its neighbours look (RFC 5892, appendix A)."""
+    """Whether the joiner at index ``at`` may stand there (RFC 5892, appendix A)."""
     try:
         return valid_contextj(name, at)
-    except ValueError:  # beside what has no name in Unicode
+    except ValueError:  # a neighbour is not assigned in Unicode
         return False
 
 

@@ -1,4 +1,4 @@
-"""A message as its sender gives it: parsed and checked once, where it comes in."""
+"""A message to be published, parsed and checked once, where a transport receives it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from chatd.protocol.cursors import Cursor
 from chatd.protocol.messages import Content, check_content
 from chatd.protocol.names import message_id
 
-#: Random bytes in an id that the server makes: nobody can have used it before.
+#: Random bytes in an id that the server makes, so many that it is new.
 ID_BYTES = 16
 
 
 @frozen
 class Publication:
-    """A message to be published to ``room``. With a repeat, ``after`` is the cursor up to which its
-    sender had read when it first sent it."""
+    """A message to be published to ``room``. ``after``, for a repeat, is the cursor up to which the
+    sender had read when the message was first sent."""
 
     room: str
     content: Content
@@ -35,8 +35,8 @@ class Publication:
         *,
         max_text: int,
     ) -> Publication:
-        """Check what a client sent to ``room`` (a name in its normal form); None stands for what it
-        left out. ``max_text`` is in bytes. `ChatError` bad_request or too_large."""
+        """Check what a client sent to ``room`` (a checked name); None for fields left out.
+        ``max_text`` is in bytes. Raises `ChatError` bad_request or too_large."""
         key = message_id(id) if id is not None else token_hex(ID_BYTES)
         checked, more = check_content(text, data, max_text)
         content = Content(user, key, checked, more, fresh=id is None)

@@ -14,11 +14,11 @@ _DATE_TIME = re.compile(
     r"(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))",
     re.ASCII,
 )
-#: The first and the last millisecond that can be written: years 1 to 9999.
+#: The first and the last millisecond that `format_time` can write: years 1 to 9999.
 FIRST, LAST = -62_135_596_800_000, 253_402_300_799_999
 
 _EPOCH = date(1970, 1, 1).toordinal()
-#: The Gregorian calendar repeats itself after 400 years of so many days.
+#: Days in 400 years, after which the Gregorian calendar repeats.
 _CYCLE_DAYS = 146_097
 _DAY = 86_400
 
@@ -29,10 +29,12 @@ def format_time(ms: int) -> str:
 
 
 def parse_time(value: object) -> int:
-    """RFC 3339, section 5.6, to milliseconds since the epoch; a fraction is rounded up, so that
-    nothing from before the time counts as at or after it. A leap second is the one after it.
+    """Parse an RFC 3339 ``date-time`` (section 5.6) to milliseconds since the epoch. Raises
+    `ChatError` bad_request.
 
-    The year 0, or a zone, may lead out of what `format_time` can write, `FIRST` to `LAST`.
+    A fraction is rounded up, so that no message from before the time counts as at or after it. A
+    leap second is taken for the second after it. With the year 0, or a zone, the result may lie
+    outside of `FIRST` to `LAST`.
     """
     match = _DATE_TIME.fullmatch(value) if isinstance(value, str) else None
     seconds = _seconds(match) if match is not None else None
@@ -44,9 +46,9 @@ def parse_time(value: object) -> int:
 
 
 def _seconds(match: re.Match[str]) -> int | None:
-    """Whole seconds since the epoch; None for a day or a leap second that no calendar has."""
+    """Whole seconds since the epoch, None for a day or a leap second that does not exist."""
     year, month, day, hour, minute, second = map(int, match.groups()[:6])
-    # Python has no year 0; the one 400 years later is like it
+    # Python has no year 0; the year 400 has the same calendar
     early = _CYCLE_DAYS if year == 0 else 0
     try:
         days = date(year or 400, month, day).toordinal() - early - _EPOCH
@@ -63,8 +65,8 @@ def _seconds(match: re.Match[str]) -> int | None:
 
 
 def _ends_month(seconds: int) -> bool:
-    """Whether a month of UTC begins at ``seconds``: a leap second is only ever put before that
-    (RFC 3339, section 5.7)."""
+    """Whether a month of UTC begins at ``seconds``: leap seconds only come right before that (RFC
+    3339, section 5.7)."""
     days, rest = divmod(seconds, _DAY)
     ordinal = (days + _EPOCH - 1) % _CYCLE_DAYS + 1
     return rest == 0 and date.fromordinal(ordinal).day == 1

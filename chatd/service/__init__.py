@@ -1,1 +1,1 @@
-"""What a client may ask of a node, on any transport; and the life of a node."""
+"""What a client may ask of a node, on any transport; the node's start and its drain."""

@@ -1,4 +1,4 @@
-"""What administrators do with rooms, over HTTP and on the set-up port."""
+"""Administration of rooms, for the HTTP routes and the set-up port."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from attrs import define, field
 from chatd.directory.directory import Directory
 from chatd.protocol.errors import ChatError, Code
 
-#: ``Retry-After`` where there are as many rooms as there may be, in seconds.
+#: ``Retry-After``, in seconds, when there are as many rooms as ``--max-rooms`` allows.
 FULL_RETRY = 60
 
 
 @define(eq=False)
 class Administration:
-    """Rooms made for others, not more than ``max_rooms`` in all. Whether the caller may is asked
-    of `Rights` before; ``count`` is called with the address from which a room is made, and refuses
-    one too many."""
+    """Creates rooms, up to ``max_rooms`` on all nodes. The caller has checked the right
+    (`Rights.check_admin`, `Rights.check_setup`). ``count`` is called with the client's address for
+    each room made, and raises `ChatError` rate_limited."""
 
     directory: Directory
     max_rooms: int
     count: Callable[[str], None]
-    #: Rooms that are being made.
+    #: Rooms being created at present.
     _adding: int = field(default=0, init=False)
 
     async def create(self, name: str, private: bool, address: str) -> bool:
-        """Make the room ``name`` unless it exists; whether it is new."""
+        """Create the room ``name`` unless it exists; whether it is new. Raises `ChatError`
+        unavailable or rate_limited."""
         if self.directory.find(name) is not None:
             return await self.directory.create(name, private)
         if len(self.directory) + self._adding >= self.max_rooms:
@@ -43,7 +44,7 @@ class Administration:
             self._adding -= 1
 
     async def put(self, name: str, private: bool | None, address: str) -> bool:
-        """As `create`; a room that exists is made private or public, if that is said."""
+        """As `create`; a room that exists is made private or public unless ``private`` is None."""
         new = await self.create(name, private is True, address)
         if not new and private is not None:
             await self.directory.set_private(name, private)

@@ -1,4 +1,4 @@
-"""What a client may ask of the domain, whatever the transport; every right is checked here."""
+"""What a client may ask of a node, on any transport. The right to a room is checked here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from chatd.service.reading import ANSWER_BYTES, FIRST_BYTES, Answer, Reading, fi
 
 @frozen
 class Receipt:
-    """A message is safe. ``new`` is False if this node knew the id to be stored already."""
+    """The message ``id`` is stored. ``new`` is False if this node knew that already."""
 
     id: str
     new: bool
@@ -37,7 +37,7 @@ class Receipt:
 
 @define(eq=False)
 class Chat:
-    """The domain of one node."""
+    """Rooms, messages and presence of one node, for transports. ``max_text`` is in bytes."""
 
     clock: IReactorTime
     directory: Directory
@@ -48,23 +48,24 @@ class Chat:
     _repeats: Repeats = field(factory=Repeats, init=False)
 
     def check_draining(self) -> None:
-        """Refuse what is new while the node goes down."""
+        """Raise `ChatError` unavailable while the node drains."""
         if self.draining:
             raise ChatError(Code.UNAVAILABLE, "This server is going down; try again.", retry=1)
 
     # -- rights ------------------------------------------------------------------------------------
 
     def entry(self, identity: Identity, name: str) -> RoomEntry:
-        """The room called ``name``; `ChatError` if there is none, or not for ``identity``."""
+        """The room called ``name``. Raises `ChatError` unknown_room, or forbidden if ``identity``
+        may not enter it."""
         entry = self.directory.get(name)
         check_entry(identity, entry)
         return entry
 
     async def room(self, identity: Identity, name: str) -> Room:
-        """The room called ``name``, attached, for ``identity`` to read or write."""
+        """The room called ``name``, attached. Raises as `entry`, or `ChatError` unavailable."""
         entry = self.entry(identity, name)
         room = self.rooms.get(entry) or await self.rooms.open(entry)
-        self.entry(identity, name)  # it may be gone, or closed to us, by now
+        self.entry(identity, name)  # again: the room or the right may be gone by now
         return room
 
     # -- publishing --------------------------------------------------------------------------------
@@ -78,46 +79,49 @@ class Chat:
         id: object = None,
         after: object = None,
     ) -> Publication:
-        """What ``identity`` sent to ``room``, checked; see `Publication.parse`."""
+        """Check what ``identity`` sent to ``room``; see `Publication.parse`."""
         user, most = identity.user, self.max_text
         return Publication.parse(room, user, text, data, id, after, max_text=most)
 
     async def publish(
         self, identity: Identity, publication: Publication, sender: Hashable | None = None
     ) -> Receipt:
-        """Publish a message; it is safe when this returns. What one ``sender`` publishes to a room
-        is stored in the order of the calls.
+        """Publish a message; it is stored when this returns. What one ``sender`` publishes to a
+        room is stored in the order of the calls.
 
-        `ChatError` unavailable names the message's id, and says whether nothing was stored.
+        Raises `ChatError`; unavailable names the message's id, and says if nothing was stored.
         """
-        name, content, after = publication.room, publication.content, publication.after
-        key = content.id
+        name, key = publication.room, publication.content.id
         try:
-            there = await self.room(identity, name)
+            room = await self.room(identity, name)
         except ChatError as e:
             if e.code is Code.UNAVAILABLE:
                 raise e.before_storing().about(name, key) from None
             raise
         try:
-            if after is not None and await self._repeats.stored(there, content, after):
-                return Receipt(key, new=False)
-            new = await there.publish(content, sender)
+            return Receipt(key, await self._store(room, publication, sender))
         except Unavailable as e:
             raise unavailable(e).about(name, key) from None
         except NoSuchStream:
-            self.rooms.lost(there)
+            self.rooms.lost(room)
             raise unavailable(NotStored("the room begins anew")).about(name, key) from None
         except TooLarge as e:
             raise ChatError(Code.TOO_LARGE, f"{e}.", room=name, id=key) from None
-        return Receipt(key, new)
+
+    async def _store(self, room: Room, publication: Publication, sender: Hashable | None) -> bool:
+        """Publish to ``room``; whether the message is new."""
+        content, after = publication.content, publication.after
+        if after is not None and await self._repeats.stored(room, content, after):
+            return False
+        return await room.publish(content, sender)
 
     # -- reading -----------------------------------------------------------------------------------
 
     async def poll(
         self, identity: Identity, name: str, start: Start, limit: int, wait: float
     ) -> Answer:
-        """The messages from ``start`` on, at most ``limit``; with ``wait``, the next ones within
-        that many seconds if there are none yet."""
+        """The messages from ``start`` on, at most ``limit``. If there are none, waits up to
+        ``wait`` seconds for the next. Raises `ChatError`."""
         room = await self.room(identity, name)
         try:
             return await self._poll(identity, room, start, limit, self.clock.seconds() + wait)
@@ -127,14 +131,14 @@ class Chat:
     async def look_back(
         self, identity: Identity, name: str, cursor: Cursor, limit: int
     ) -> tuple[Earlier, Reading | None]:
-        """The newest messages before ``cursor``, at most ``limit``: the first of them, and how to
-        read the others."""
+        """The newest messages before ``cursor``, at most ``limit``, in order: the first of them,
+        and how to read on (None if these are all). Raises `ChatError`."""
         room = await self.room(identity, name)
         try:
             found = await look_back(room, cursor, limit, ANSWER_BYTES)
         except Unavailable:
             raise unavailable() from None
-        self.entry(identity, name)  # it may be gone, or closed to us, by now
+        self.entry(identity, name)  # again: the room or the right may be gone by now
         first = first_of(found.messages)
         if first >= len(found.messages):
             return found, None
@@ -160,14 +164,14 @@ class Chat:
                 return answer
             await room.news.wait().addTimeout(left, self.clock, lambda *_: None)
             if self.entry(identity, stream.room).stream != stream:
-                # a new life of the room: what is said in it is read from its start
+                # a new life of the room, which is read from its start, after a gap
                 old = After(Cursor(stream.life, place.offset))
                 return await self._poll(identity, room, old, limit, 0)
 
     async def _gather(
         self, identity: Identity, room: Room, place: StartPosition, limit: int
     ) -> Answer:
-        """What lies after ``place`` now; the cursor moves only with messages, or over a gap."""
+        """The messages after ``place`` now. The cursor moves only with messages, or over a gap."""
         messages: list[Message] = []
         gap, end, size = place.gap, place.offset, 0
         while len(messages) < limit and size < FIRST_BYTES:

@@ -1,4 +1,4 @@
-"""The domain of one node, put together: directory, rooms, presence, and what ties them."""
+"""The composition of one node's domain: directory, rooms and presence, wired together."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from chatd.timing.wall import WallClock
 
 @frozen
 class Domain:
-    """The parts of a node that know neither transport nor reactor."""
+    """The parts of a node that know no transport and no reactor."""
 
     chat: Chat
     directory: Directory
@@ -55,7 +55,7 @@ def compose(
     wall = wall or WallClock(clock)
 
     def noted(counter: Counter) -> Callable[[], None]:
-        """Counts what was mended; what befell one record may befall the directory's."""
+        """Count records that had to be sent again; the directory may have lost some, too."""
 
         def note() -> None:
             counter.inc()
@@ -65,7 +65,7 @@ def compose(
 
     counts = Counts(noted(metrics.false_confirms), noted(metrics.resent))
     directory = Directory(broker, clock, counts, metrics.bad_events.inc, wall)
-    readiness = Readiness(directory, clock)
+    readiness = Readiness(directory.stream, clock)
     history = History(broker, clock, Dating(wall, retention))
     budget = CacheBudget(cache_bytes)
     context = RoomContext(broker, clock, wall, history, budget, retention, metrics, counts)
@@ -73,6 +73,6 @@ def compose(
     presence.show_to(rooms)
     chat = Chat(clock, directory, rooms, presence, max_text)
     replication = PresenceReplication(presence, broker, clock, metrics.bad_events.inc)
-    directory.node, directory.on_probe = name, replication.shown
+    directory.stream.node, directory.stream.on_probe = name, replication.shown
     replication.on_silent = readiness.doubt
     return Domain(chat, directory, rooms, presence, replication, readiness)

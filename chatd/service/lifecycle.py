@@ -1,4 +1,4 @@
-"""The domain as a service: its start, and how a node drains before it stops."""
+"""The domain as a service: its start, and the node's drain before it stops."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from chatd.protocol.errors import ChatError
 from chatd.service.chat import Chat
 from chatd.timing.clock import NodeClock
 
-#: Seconds between tries to create the rooms of ``--room``.
+#: Seconds between attempts to create a room of ``--room``.
 RETRY = 5.0
-#: Seconds within which what is in hand is finished.
+#: Seconds that a drain waits for requests under way.
 DRAIN = 8.0
-#: Seconds that clients have to take note. Who reads needs milliseconds; who does not is left
-#: behind, and misses nothing: it comes back with its cursor.
+#: Seconds that a drain waits for clients to read the goodbye. Clients that read need milliseconds;
+#: the others miss nothing, because they come back with their cursors.
 FAREWELL = 2.0
 
 
 class Draining(Protocol):
-    """A transport that can send its clients away."""
+    """A transport, for the drain of its node."""
 
     def drain(self, others: int) -> None:
-        """Tell all clients that the node goes down, and end what they wait for. ``others`` is how
-        many nodes can take them at once."""
+        """Tell all clients that the node goes down, and end waiting polls and streams. ``others``
+        is the number of nodes that clients can connect to instead."""
 
     @property
     def in_hand(self) -> int:
-        """How many requests are being done."""
+        """The number of requests under way."""
 
     @property
     def leaving(self) -> int:
-        """How many clients have yet to take what they were told."""
+        """The number of clients that have not read the goodbye yet."""
 
 
 class NodeService(Service):
-    """Directory, rooms and presence of one node; drained before anything else stops."""
+    """Runs directory, rooms and presence of one node. Call `drain` before stopping it."""
 
     name = "node"
     _log = Logger()
@@ -67,7 +67,7 @@ class NodeService(Service):
 
     def startService(self) -> None:
         super().startService()
-        self._chat.directory.on_loaded = self._create_rooms
+        self._chat.directory.stream.on_loaded = self._create_rooms
         self._chat.directory.start(self._restored)
         self._chat.rooms.start()
         self._replication.start()
@@ -95,8 +95,8 @@ class NodeService(Service):
         self._clock.callLater(RETRY, self._create, name)
 
     def drain(self) -> Deferred[None]:
-        """Send all clients away; fires when nothing is in hand and they are gone, or have had the
-        time for it: after `DRAIN` seconds at most."""
+        """Refuse new requests and send all clients away. Fires when no request is under way and all
+        clients are gone, after `DRAIN` seconds at the latest."""
         self._chat.draining = True
         others = self._replication.others
         for transport in self._transports:

@@ -1,4 +1,4 @@
-"""Answers of many messages, read page by page: what a client has yet to take is not held for it."""
+"""Large answers, read page by page as the client takes them, so that little is buffered."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from chatd.protocol.errors import ChatError
 from chatd.protocol.messages import Message
 from chatd.rooms.room import Room
 
-#: Bytes of message objects after which an answer is full, whatever its limit.
+#: Bytes of messages at which an answer is full, whatever its limit.
 ANSWER_BYTES = 4 * 1024 * 1024
-#: Bytes of message objects after which what follows is read only when the client takes it.
+#: Bytes of messages at the beginning of an answer that are read before it is sent.
 FIRST_BYTES = 64 * 1024
 
 
 @define(eq=False)
 class Reading:
-    """What is left of an answer: at most ``left`` messages with ``end < offset <= upto``, and not
-    many more than ``size`` bytes. ``open`` gives the room, if the reader may still read it."""
+    """The rest of an answer: at most ``left`` messages with ``end < offset <= upto``, and no
+    further page once they have ``size`` bytes. ``open`` returns the room, or raises `ChatError` if
+    the reader may not read it any more."""
 
     _open: Callable[[], Awaitable[Room]]
     _stream: Stream
@@ -33,13 +34,12 @@ class Reading:
 
     @property
     def cursor(self) -> Cursor:
-        """Where reading has come to: what follows continues from here."""
+        """The cursor of the last message read."""
         return Cursor(self._stream.life, self._end)
 
     async def next(self) -> Sequence[Message]:
-        """The next messages, none at the end; that is also where messages are gone, where the room
-        is, or the right to it, and where the broker cannot be read: asking again from the cursor
-        tells."""
+        """The next messages, none at the end. A gap, a deleted room, a lost right and a broker that
+        is away end the reading too; the client learns of it by asking again from `cursor`."""
         try:
             room = await self._open()
             while room.stream == self._stream and self._goes_on():
@@ -61,8 +61,8 @@ class Reading:
 
 @frozen
 class Answer:
-    """What a poll returns: messages, and the cursor to poll again with. ``rest`` are more of them;
-    then its cursor is the one that counts, once it has been read to its end."""
+    """What a poll returns: messages, and the cursor to poll again with. If there is a ``rest``, it
+    has the further messages, and, when it has been read to its end, the cursor."""
 
     messages: Sequence[Message]
     cursor: Cursor
@@ -71,6 +71,6 @@ class Answer:
 
 
 def first_of(messages: Sequence[Message]) -> int:
-    """How many of ``messages`` make `FIRST_BYTES`."""
+    """How many of ``messages`` it takes to reach `FIRST_BYTES`."""
     sizes = accumulate(len(m.json) for m in messages)
     return 1 + sum(size < FIRST_BYTES for size in sizes)

@@ -1,4 +1,4 @@
-"""SIGHUP: what can be read again while the node serves."""
+"""SIGHUP: read keys and certificates again."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from twisted.logger import Logger
 
 
 class Reloader(Service):
-    """Calls each of ``sources`` on SIGHUP. A source reads its files again, and returns a line for
-    each that it could not use; what is bad stays as it was."""
+    """Calls each of ``sources`` on SIGHUP. A source reads its files again and returns a line for
+    each file that it cannot use; of those the old content stays in use."""
 
     name = "reload"
     _log = Logger()
@@ -22,12 +22,12 @@ class Reloader(Service):
         self._sources = list(sources)
 
     def startService(self) -> None:
-        """Listen to the signal from now on."""
+        """Install the signal handler."""
         super().startService()
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
 
     def reload(self) -> None:
-        """Read everything again."""
+        """Call all sources, and log what they return."""
         for source in self._sources:
             for fault in source():
                 self._log.error("Not reloaded: {fault}", fault=fault)

@@ -1,4 +1,4 @@
-"""One client's conversation: who it is, and the rooms it has joined, on any transport."""
+"""The session of one connection: its user, and the rooms it has joined."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ Ready = Callable[[], Coroutine[Any, Any, None]]
 
 #: Rooms one connection may join.
 MAX_ROOMS = 100
-#: Seconds between two showings of a user that types, in one room and from one connection.
+#: Seconds between two typing events of one connection in one room.
 TYPING = 1.0
 
 
 @frozen
 class Joined:
-    """A room was joined: what follows continues from ``cursor``. Call ``subscription.resume()``
-    when the client has been told."""
+    """A room was joined. Messages continue after ``cursor`` when ``subscription.resume()`` is
+    called, which must be after the client was told."""
 
     subscription: Subscription
     cursor: Cursor
@@ -43,21 +43,21 @@ class Joined:
 
 @define(eq=False)
 class Session:
-    """The rooms of one connection. ``subscriber`` makes the connection's end for a room."""
+    """The rooms of one connection. ``subscriber`` makes the connection's subscriber for a room."""
 
     chat: Chat
     identity: Identity
     subscriber: Callable[[str], ISubscriber]
     joined: dict[str, Subscription] = field(factory=dict, init=False)
     _turns: dict[str, DeferredLock] = field(factory=dict, init=False)
-    #: When this user was last shown typing, by room.
+    #: When the last typing event was shown, by room (the clock's seconds).
     _typed: dict[str, float] = field(factory=dict, init=False)
     _closed: bool = field(default=False, init=False)
 
     async def join(self, name: str, start: Start, ready: Ready | None = None) -> Joined | None:
-        """Join ``name``, or move the cursor in it. None if the session was closed meanwhile.
-
-        ``ready`` is waited for just before: the client must be able to take the answer.
+        """Join the room ``name``, or move the cursor in it. ``ready`` is awaited just before, so
+        that the client can take the answer. None if the session was closed meanwhile. Raises
+        `ChatError`.
         """
         rooms = self.joined.keys() | self._turns.keys()
         if name not in rooms and len(rooms) >= MAX_ROOMS:
@@ -65,14 +65,14 @@ class Session:
         return await self._in_turn(name, lambda: self._join(name, start, ready))
 
     async def _in_turn(self, name: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Do ``work`` after what was asked of the same room before."""
+        """Do ``work`` after all earlier requests about the same room."""
         turn = self._turns.setdefault(name, DeferredLock())
         await turn.acquire()
         try:
             return await work()
         finally:
             if turn.waiting:
-                # whoever asked is answered before the next in line begins
+                # so that this request is answered before the next one begins
                 self.chat.clock.callLater(0, turn.release)
             else:
                 turn.release()
@@ -87,7 +87,7 @@ class Session:
             raise unavailable() from None
         if ready is not None:
             await ready()
-        # it may be gone, closed to us, or another one, by now
+        # again: the room or the right may be gone by now, or the room may have a new life
         if self.chat.entry(self.identity, name).stream != stream:
             raise unavailable()
         if self._closed:
@@ -104,7 +104,7 @@ class Session:
         )
 
     async def publish(self, publication: Publication) -> Receipt:
-        """Publish to a room, joined or not; a join asked for before comes first."""
+        """Publish to a room, joined or not, after a join of it that is under way."""
         if publication.room in self._turns:
             return await self._in_turn(publication.room, lambda: self._publish(publication))
         return await self._publish(publication)
@@ -113,7 +113,7 @@ class Session:
         return await self.chat.publish(self.identity, publication, self)
 
     async def leave_in_turn(self, name: str) -> None:
-        """Leave ``name`` after what was asked of it before."""
+        """Leave ``name`` after all earlier requests about it."""
         if name in self._turns:
             await self._in_turn(name, lambda: self._left(name))
         else:
@@ -123,19 +123,20 @@ class Session:
         self.leave(name)
 
     def leave(self, name: str) -> None:
-        """Leave ``name``; nothing happens if it was not joined."""
+        """Leave ``name``. Does nothing if it is not joined."""
         subscription = self.joined.pop(name, None)
         if subscription is not None:
             subscription.stop()
             self._exit(name)
 
     def dropped(self, name: str) -> None:
-        """The room ended the subscription itself."""
+        """Forget ``name``: the room has ended the subscription."""
         if self.joined.pop(name, None) is not None:
             self._exit(name)
 
     def typing(self, name: str) -> None:
-        """Show the others in ``name`` that this user is typing; once in `TYPING` seconds."""
+        """Show the others in ``name`` that this user is typing, at most once in `TYPING` seconds.
+        Raises `ChatError` not_joined."""
         subscription = self.joined.get(name)
         if subscription is None:
             raise ChatError(Code.NOT_JOINED, "Join the room first.")
@@ -153,7 +154,7 @@ class Session:
             subscription.resume()
 
     def become(self, identity: Identity) -> None:
-        """Go on with renewed rights; rooms that these no longer allow are left."""
+        """Continue with renewed rights; rooms that they no longer allow are left."""
         self.identity = identity
         for name, subscription in list(self.joined.items()):
             try:
@@ -162,7 +163,7 @@ class Session:
                 subscription.close(error)
 
     def close(self) -> None:
-        """The connection is gone."""
+        """Leave all rooms, for good."""
         self._closed = True
         for name in list(self.joined):
             self.leave(name)

@@ -1,1 +1,1 @@
-"""Clocks, timers, and work shared by those who wait for it."""
+"""Clocks, timers, and single flight."""

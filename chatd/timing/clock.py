@@ -1,4 +1,4 @@
-"""The time of one node."""
+"""The clock of one node."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 @implementer(IReactorTime)
 class NodeClock:
-    """The time of one node: what it still has to do later is forgotten when it stops."""
+    """A view of ``clock`` whose delayed calls are all cancelled when the node stops."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
@@ -39,7 +39,7 @@ class NodeClock:
         return [call for call in self._calls if call.active()]
 
     def stop(self) -> None:
-        """Cancel whatever has yet to be called, now and from now on."""
+        """Cancel all delayed calls, and each that is made from now on."""
         self._stopped = True
         for call in self.getDelayedCalls():
             call.cancel()

@@ -1,4 +1,4 @@
-"""One piece of asynchronous work, many who wait for it."""
+"""Single flight: one piece of asynchronous work shared by all who ask for it meanwhile."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ V = TypeVar("V")
 
 
 class Waiters(Generic[V]):
-    """Deferreds that fire together. A waiter that is cancelled just leaves."""
+    """Deferreds that fire together. Each may be cancelled on its own."""
 
     def __init__(self) -> None:
         self._waiting: dict[Deferred[V], None] = {}
@@ -31,7 +31,7 @@ class Waiters(Generic[V]):
         self._waiting.pop(waiter, None)
 
     def fire(self, result: V | Failure) -> None:
-        """Fire every Deferred handed out since the last time."""
+        """Fire all Deferreds that `wait` has returned since the last `fire`."""
         waiting, self._waiting = self._waiting, {}
         for waiter in waiting:
             if isinstance(result, Failure):
@@ -41,7 +41,7 @@ class Waiters(Generic[V]):
 
 
 class SingleFlight(Generic[K, V]):
-    """Work under way, by key: whoever asks for the same key meanwhile gets the same outcome."""
+    """Work under way, by key. Further callers with the same key get the same outcome."""
 
     def __init__(self) -> None:
         self._running: dict[K, Waiters[V]] = {}
@@ -51,7 +51,7 @@ class SingleFlight(Generic[K, V]):
         return key not in self._running
 
     def run(self, key: K, work: Callable[[], Coroutine[Any, Any, V]]) -> Deferred[V]:
-        """The outcome of ``work()``, started unless it is under way already for ``key``."""
+        """The outcome of the work under way for ``key``, or else of ``work()``, started now."""
         waiters = self._running.get(key)
         if waiters is not None:
             return waiters.wait()

@@ -1,4 +1,4 @@
-"""A reactor whose waiting does not depend on the time of day."""
+"""Making a reactor's delayed calls independent of the time of day."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 
 def steady(reactor: Any) -> Any:
-    """Make ``reactor`` wait by a monotonic clock; the reactor itself.
+    """Make ``reactor`` use a monotonic clock, and return it.
 
-    Twisted's reactors count by ``time.time``, so that a clock set back by an hour puts off by an
-    hour all that was to happen (`twisted.internet.base.ReactorBase.seconds`). The clock goes on
-    from the time of day as it is now: what waits already falls due when it should.
+    Twisted's reactors use ``time.time`` (`twisted.internet.base.ReactorBase.seconds`), so setting
+    the time of day back by an hour delays all calls by an hour. The monotonic clock continues from
+    the present time of day, so that calls already waiting stay on time.
     """
     if not isinstance(reactor.seconds, _Steady):
         reactor.seconds = _Steady(reactor.seconds())
@@ -20,14 +20,14 @@ def steady(reactor: Any) -> Any:
 
 
 def _elapsed() -> Callable[[], float]:
-    """A clock that nobody can set. Where it can be told, time in which the machine was suspended
-    counts, for it has passed (clock_gettime(2))."""
+    """A clock that cannot be set. It includes the time for which the machine was suspended, where
+    the system has such a clock (clock_gettime(2), CLOCK_BOOTTIME)."""
     boot = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic if boot is None else lambda: time.clock_gettime(boot)
 
 
 class _Steady:
-    """Seconds since the epoch at the beginning, and as many more as have passed."""
+    """Seconds since ``begin``, plus ``begin``; monotonic."""
 
     def __init__(self, begin: float) -> None:
         self._elapsed = _elapsed()
@@ -37,7 +37,7 @@ class _Steady:
     def __call__(self) -> float:
         elapsed = self._elapsed()
         if elapsed < self._last:
-            # not on hardware; but a guest that was moved, or is lied to, must not stand still
+            # never on hardware; but in a virtual machine that was migrated, or under faketime
             self._base += self._last - elapsed
         self._last = elapsed
         return self._base + elapsed

@@ -1,4 +1,4 @@
-"""Things that fall due: any number of deadlines that share one delayed call."""
+"""A timer wheel: any number of deadlines that share one delayed call."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from twisted.logger import Logger
 
 @define(eq=False)
 class Deadline:
-    """One call to be made later, unless it is cancelled or put off."""
+    """A call to be made at ``when`` (the clock's seconds), unless it is cancelled or moved."""
 
     when: float
     _call: Callable[[], None] | None
     _wheel: TimerWheel
-    #: Where it is filed; ``None`` while it is nowhere.
+    #: The slot of the wheel that it is in, None for none.
     _slot: int | None = field(default=None, init=False)
 
     @property
     def active(self) -> bool:
-        """Still to come."""
+        """Whether the call has yet to be made."""
         return self._call is not None
 
     def cancel(self) -> None:
-        """Never call. May be called at any time, and twice."""
+        """Do not make the call. May be called at any time, and twice."""
         if self._call is not None:
             self._call = None
             self._wheel._drop(self)
 
     def move(self, when: float) -> None:
-        """Fall due at ``when`` instead, on the wheel's clock. Putting off costs one assignment, so
-        it may be done for every chunk received. Nothing happens once it has fallen due."""
+        """Make the call at ``when`` instead. Moving it to later costs one assignment, so it may be
+        done for every chunk received. Does nothing once the call was made."""
         sooner, self.when = when < self.when, when
         if sooner and self.active:
             self._wheel._drop(self)
@@ -43,15 +43,15 @@ class Deadline:
 
 @define(eq=False)
 class TimerWheel:
-    """Any number of deadlines behind one delayed call: a coarse timing wheel (Varghese and Lauck).
+    """Deadlines in slots of ``resolution`` seconds: a coarse timing wheel (Varghese and Lauck).
 
-    Each is called at most ``resolution`` seconds late, never early. While there is none there is
-    no delayed call, so an idle process sleeps.
+    Calls are made at most ``resolution`` seconds late, never early. Without deadlines there is no
+    delayed call, so an idle process sleeps.
     """
 
     clock: IReactorTime
     resolution: float = 1.0
-    #: No slot lies further ahead than this many; what is due later is filed again from there.
+    #: How many slots the wheel looks ahead; a later deadline is filed again when it comes near.
     horizon: int = 3600
     _slots: dict[int, dict[Deadline, None]] = field(factory=dict, init=False)
     _order: list[int] = field(factory=list, init=False)
@@ -65,11 +65,11 @@ class TimerWheel:
         return self._count
 
     def after(self, seconds: float, call: Callable[[], None]) -> Deadline:
-        """Call ``call`` when ``seconds`` have passed."""
+        """Call ``call`` in ``seconds``."""
         return self.at(self.clock.seconds() + seconds, call)
 
     def at(self, when: float, call: Callable[[], None]) -> Deadline:
-        """Call ``call`` at ``when`` on the wheel's clock, in seconds; soon if that is past."""
+        """Call ``call`` at ``when`` (the clock's seconds), or soon if that is past."""
         deadline = Deadline(when, call, self)
         self._file(deadline)
         return deadline
@@ -108,7 +108,7 @@ class TimerWheel:
 
     def _disarm(self) -> None:
         timer, self._timer = self._timer, None
-        if timer is not None and timer.active():  # a clock that ends cancels all there is
+        if timer is not None and timer.active():  # a clock that was stopped has cancelled it
             timer.cancel()
 
     def _turn(self) -> None:
@@ -128,7 +128,7 @@ class TimerWheel:
     def _reach(self, deadline: Deadline, now: float) -> None:
         call = deadline._call
         if call is None or deadline._slot is not None:
-            return  # an earlier call of this turn cancelled it, or moved it
+            return  # an earlier call of this turn has cancelled or moved it
         if deadline.when > now:
             self._file(deadline)
             return

@@ -1,5 +1,5 @@
-"""The time of day. It serves for the times of messages, the expiry of tokens and retention; nothing
-waits by it, for it can be set, by an hour and in either direction, while chatd runs."""
+"""The time of day: for the times of messages, the expiry of tokens and retention. It can be set
+forward and back while chatd runs, so waiting is done by a monotonic clock."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from twisted.logger import Logger
 
 from chatd.timing.timer_wheel import Deadline, TimerWheel
 
-#: A clock that is corrected gains or loses less than this (seconds) between two looks at it.
+#: Seconds that the time of day may gain or lose between two readings without counting as set.
 STEP = 2.0
-#: Seconds between two looks.
+#: Seconds between two readings.
 LOOK = 1.0
-#: Seconds after which an alarm looks again what time it is.
+#: Seconds between two readings by an `Alarm`.
 AGAIN = 30.0
-#: Steps forward that are remembered, the newest.
+#: Steps forward that are remembered.
 STEPS = 32
 
 
 class WallClock:
-    """The time of day as ``read()`` tells it (seconds since the epoch), held against ``clock``,
-    which is monotonic: where the two part, somebody has set the time of day.
+    """The time of day by ``read()`` (seconds since the epoch), compared with the monotonic
+    ``clock``: a difference between the two means that the time of day was set.
 
-    Without ``read`` the clock's own time is taken for the time of day.
+    Without ``read`` the time of ``clock`` is also the time of day.
     """
 
     _log = Logger()
@@ -56,20 +56,19 @@ class WallClock:
         """The time (milliseconds since the epoch) before which messages are older than ``age``
         seconds.
 
-        The time between a step forward and what the clock showed before it has not passed, so it
-        makes no message older. What was said before a step back keeps the time that it was given,
-        and is kept longer by as much.
+        The time skipped by a step forward has not passed, so it makes no message older. Messages
+        from before a step back keep their times, and are kept longer by the length of the step.
         """
         oldest = self.seconds() - age
         for place in range(len(self._steps) - 1, -1, -1):
             before, after = self._steps[place]
             if oldest > after:
-                break  # all from before it has expired
+                break  # all messages from before the step have expired
             oldest -= after - before
         return int(oldest * 1000)
 
     def watch(self) -> None:
-        """Look at the clock every `LOOK` seconds, so that no step passes for the time between."""
+        """Read the time of day every `LOOK` seconds, to tell a step from time that passed."""
         self.seconds()
         self._clock.callLater(LOOK, self.watch)
 
@@ -96,8 +95,8 @@ class WallClock:
 
 @define(eq=False)
 class Alarm:
-    """Calls ``call`` once the time of day has reached ``when`` (seconds since the epoch), within
-    `AGAIN` seconds if it gets there by a step."""
+    """Calls ``call`` when the time of day reaches ``when`` (seconds since the epoch), up to `AGAIN`
+    seconds later if the time of day was set."""
 
     when: float
     _call: Callable[[], None]
@@ -109,7 +108,7 @@ class Alarm:
         self._wait()
 
     def cancel(self) -> None:
-        """Never call. May be called at any time, and twice."""
+        """Do not make the call. May be called at any time, and twice."""
         self._next.cancel()
 
     def _wait(self) -> None:

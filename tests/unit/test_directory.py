@@ -15,9 +15,10 @@ from twisted.trial.unittest import TestCase
 
 from chatd.brokers.interfaces import DIRECTORY, NoSuchStream, NotStored, Stream, Unavailable
 from chatd.brokers.memory.broker import MemoryBroker
-from chatd.directory.directory import PATIENCE, Directory
+from chatd.directory.directory import Directory
 from chatd.directory.leftovers import DELETE_AGAIN, DOOMED
 from chatd.directory.projection import ChangeKind, DirectoryChange, Projection
+from chatd.directory.stream import PATIENCE
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.json import dump
 from tests.support.world import World
@@ -210,7 +211,7 @@ class AwayTests(DirectoryCase):
         with mock.patch.object(self.world.broker, "append", return_value=succeed(None)):
             error = self.world.error(self.one.create("attic"), within=PATIENCE + 1)
         self.assertIs(error.code, Code.UNAVAILABLE)
-        self.assertFalse(len(self.one._read_back))
+        self.assertFalse(len(self.one.stream._read_back))
 
     def test_stored_although_it_seemed_to_fail(self) -> None:
         with mock.patch.object(self.world.broker, "create", return_value=succeed(None)):

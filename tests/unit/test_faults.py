@@ -95,7 +95,7 @@ class DirectoryTests(TestCase):
         self.broker.startService()
         self.directory = Directory(self.broker, self.clock)
         self.loaded = mock.Mock()
-        self.directory.on_loaded = self.loaded
+        self.directory.stream.on_loaded = self.loaded
 
     def test_whether_there_is_a_room_is_not_known_before_it_is_loaded(self) -> None:
         deleting = Deferred.fromCoroutine(self.directory.delete("lobby"))

@@ -17,7 +17,7 @@ class ReadinessTests(TestCase):
         assert isinstance(broker, LyingBroker)
         self.broker = broker
         self.directory = self.world.sites[0].directory
-        self.readiness = Readiness(self.directory, self.world.clock)
+        self.readiness = Readiness(self.directory.stream, self.world.clock)
 
     def start(self) -> None:
         self.readiness.start()
@@ -55,7 +55,7 @@ class ReadinessTests(TestCase):
         self.broker.resume()
         self.world.turn()
         self.assertTrue(self.directory.loaded)
-        self.assertTrue(self.directory.level)
+        self.assertTrue(self.directory.stream.level)
         self.assertFalse(self.readiness.ready)
         self.world.advance(PATIENCE)
         self.lie(Lie.NONE)

@@ -14,7 +14,8 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 
 from chatd.brokers.memory.broker import MemoryBroker
-from chatd.presence.replication import BEAT, GATHER, PAUSE, PEERS
+from chatd.presence.replication import BEAT, PEERS
+from chatd.presence.sender import GATHER, PAUSE
 from tests.support.world import Site, World
 
 
@@ -296,7 +297,7 @@ class LossTests(ReplicationCase):
     def test_what_is_no_payload_is_ignored_and_logged(self) -> None:
         self.enter(0, "ann")
         self.world.advance(1)
-        number = self.world.sites[0].replication._number + 1
+        number = self.world.sites[0].replication._sender._number + 1
         with capturedLogs() as events:
             for payload in (
                 b"junk",
