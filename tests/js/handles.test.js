@@ -131,7 +131,7 @@ describe('listeners', { timeout: 20_000 }, () => {
 describe('waiting', { timeout: 20_000 }, () => {
   it('ends with a signal or after a time', async () => {
     setting.server.websocket = 'silent';
-    const chat = connect({ transports: ['websocket'] });
+    const chat = connect({ transports: ['websocket'], patience: 300 });
     await assert.rejects(chat.join('lobby', { timeout: 30 }), { code: 'timeout' });
     assert.deepEqual(chat.rooms, []);
     setting.server.websocket = 'ok';
@@ -223,6 +223,18 @@ describe('a token', { timeout: 20_000 }, () => {
     assert.deepEqual(states, ['connecting', 'online']);
     assert.equal(new Set(opened().map(({ authorization }) => authorization)).size, 3);
   });
+});
+
+it('leaves nothing behind that would hold a process, closed while it reads', { timeout: 20_000 }, async () => {
+  const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
+  for (const transports of [['websocket'], ['sse'], ['poll']]) {
+    const before = timers();
+    const chat = connect({ transports });
+    const room = await chat.join('lobby');
+    room.once('message', () => chat.close());
+    for (let i = 0; i < 100; i += 1) setting.server.publish('bob', `${transports} ${i}`);
+    await until(() => room.state.state === 'closed' && timers() <= before);
+  }
 });
 
 it('tells what happens to whoever debugs, but no token', async () => {

@@ -267,11 +267,13 @@ export class FakeStorage {
   }
 }
 
-/** Resolve once `condition()` is truthy, checked at each turn; the test's own timeout bounds it. */
+/** Resolve once `condition()` is truthy, checked at each turn; whatever never is fails the test. */
 export async function until(condition) {
+  const deadline = performance.now() + 20_000;
   for (;;) {
     const value = condition();
     if (value) return value;
+    if (performance.now() > deadline) throw new Error(`It never came to this: ${condition}`);
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
 }

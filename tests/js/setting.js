@@ -4,10 +4,11 @@ import { afterEach, beforeEach } from 'node:test';
 import { Chat } from '../../chatd/web/chatd.js';
 import { FakeServer } from './server.js';
 
-export const QUICK = {
-  patience: 150, answer: 1000, silence: 60_000, backoff: 20, backoffMax: 60, upgrade: 60_000 };
+/** Short where nobody waits for an answer: a busy machine may take its time. */
+const QUICK = {
+  patience: 10_000, answer: 20_000, silence: 60_000, backoff: 20, backoffMax: 60, upgrade: 60_000 };
 
-/** Call once in a file: `setting.server` and `setting.url` are new for each test. */
+/** Call once in a file or suite: `setting.server` and `setting.url` are new for each test in it. */
 export function begin() {
   const setting = { server: new FakeServer(), url: '', chats: [] };
 
@@ -25,6 +26,8 @@ export function begin() {
     const { WebSocket } = setting.server;
     const chat = new Chat(setting.url, { user: 'ann', WebSocket, ...QUICK, ...options });
     setting.chats.push(chat);
+    chat.states = [];
+    chat.on('state', ({ state }) => chat.states.push(state));
     return chat;
   };
   return setting;

@@ -27,7 +27,8 @@ export function within<T>(promise: Promise<T>, { signal, timeout }: {
 /** @typedef {import('./types.js').Timer} Timer */
 /** The longest that a timer may run, in ms. */
 export const LONGEST_TIMER: 2000000000;
-/** An abort signal that also fires when its time runs out, which may be extended. */
+/** An abort signal that also fires when its time runs out, which may be extended. Once it has fired
+ * nothing of it is left: a timer would hold a process of Node. */
 export class Deadline {
     /** @param {number} ms @param {AbortSignal} [outer] */
     constructor(ms: number, outer?: AbortSignal);

@@ -65,19 +65,20 @@ export function within(promise, { signal, timeout }, giveUp) {
   return first;
 }
 
-/** An abort signal that also fires when its time runs out, which may be extended. */
+/** An abort signal that also fires when its time runs out, which may be extended. Once it has fired
+ * nothing of it is left: a timer would hold a process of Node. */
 export class Deadline {
   #controller = new AbortController();
   /** @type {Timer | undefined} */
   #timer;
   #outer;
-  #follow = () => this.#controller.abort(this.#outer?.reason);
+  #follow = () => this.#fire(this.#outer?.reason);
 
   /** @param {number} ms @param {AbortSignal} [outer] */
   constructor(ms, outer) {
     this.#outer = outer;
-    if (outer?.aborted) this.#follow();
     outer?.addEventListener('abort', this.#follow);
+    if (outer?.aborted) this.#follow();
     this.extend(ms);
   }
 
@@ -88,8 +89,14 @@ export class Deadline {
   /** @param {number} ms from now */
   extend(ms) {
     clearTimeout(this.#timer);
-    const late = () => this.#controller.abort(new ChatError('timeout', 'No answer in time.'));
-    this.#timer = setTimeout(late, ms);
+    if (this.signal.aborted) return;
+    this.#timer = setTimeout(() => this.#fire(new ChatError('timeout', 'No answer in time.')), ms);
+  }
+
+  /** @param {unknown} reason */
+  #fire(reason) {
+    this.clear();
+    this.#controller.abort(reason);
   }
 
   clear() {

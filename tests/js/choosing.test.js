@@ -1,0 +1,118 @@
+/** Which transport is taken, and when it is given up for another. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+
+import { begin, collect } from './setting.js';
+import { FakeStorage, until } from './server.js';
+
+const setting = begin();
+const { connect } = setting;
+
+describe('choosing a transport', { timeout: 20_000 }, () => {
+  const transports = ['websocket', 'sse', 'poll'];
+
+  it('takes WebSocket where it works', async () => {
+    const chat = connect({ transports });
+    await chat.join('lobby');
+    assert.equal(chat.state.transport, 'websocket');
+  });
+
+  it('takes event streams where WebSocket is refused', async () => {
+    setting.server.websocket = 'refuse';
+    const chat = connect({ transports });
+    await chat.join('lobby');
+    assert.equal(chat.state.transport, 'sse');
+  });
+
+  it('notices in time a WebSocket that is accepted and then silent, and a stream that is held back', async () => {
+    setting.server.websocket = 'silent';
+    setting.server.events = 'buffer';
+    const chat = connect({ transports, patience: 600 });
+    await chat.join('lobby');
+    assert.equal(chat.state.transport, 'poll');
+  });
+
+  it('changes to a better one when that works again, losing nothing', async () => {
+    setting.server.websocket = 'refuse';
+    setting.server.events = 'refuse';
+    const chat = connect({ transports, upgrade: 40 });
+    const room = await chat.join('lobby');
+    const texts = collect(room);
+    assert.equal(chat.state.transport, 'poll');
+    setting.server.events = 'ok';
+    await until(() => chat.state.transport === 'sse');
+    setting.server.publish('bob', 'one');
+    await until(() => texts.length === 1);
+    setting.server.websocket = 'ok';
+    const publishing = setInterval(() => setting.server.publish('bob', 'more'), 1);
+    await until(() => chat.state.transport === 'websocket');
+    await until(() => setting.server.sockets.size === 1);
+    clearInterval(publishing);
+    await room.send('last');
+    await until(() => texts.at(-1) === 'last');
+    assert.equal(texts.length, setting.server.rooms.get('lobby').length);
+    assert.ok(!chat.states.includes('offline'));
+  });
+
+  it('gives up one that lets through but never lasts', async () => {
+    const chat = connect({ transports });
+    await chat.join('lobby');
+    for (let i = 0; i < 3; i += 1) {
+      await until(() => chat.state.state === 'online');
+      setting.server.cut();
+      await until(() => chat.state.state !== 'online');
+    }
+    await until(() => chat.state.state === 'online');
+    assert.equal(chat.state.transport, 'sse');
+  });
+
+  it('remembers what worked', async () => {
+    const storage = new FakeStorage();
+    setting.server.websocket = 'silent';
+    const first = connect({ transports, storage, patience: 600 });
+    await first.join('lobby');
+    first.close();
+    const before = setting.server.sockets.size;
+    setting.server.websocket = 'ok';
+    const second = connect({ transports, storage });
+    await second.join('lobby');
+    assert.equal(second.state.transport, 'sse');
+    assert.equal(setting.server.sockets.size, before);
+  });
+
+  it('uses what the platform has', async () => {
+    const chat = connect({ WebSocket: undefined });
+    await chat.join('lobby');
+    // Node has no EventSource, and a WebSocket of its own (from 22 on) meets no upgrade here.
+    assert.equal(chat.state.transport, 'poll');
+  });
+
+  it('asks for shorter polls where something cuts long ones', async () => {
+    setting.server.events = 'refuse';
+    const asked = [];
+    let clock = 0;
+    const { now } = Date;
+    const fake = async (address, init) => {
+      const wait = Number(new URL(address).searchParams.get('wait') ?? 0);
+      if (wait > 10) {
+        asked.push(wait);
+        clock += 8000;
+        return new Response('<h1>Gateway Timeout</h1>', { status: 504 });
+      }
+      if (wait) asked.push(wait);
+      return fetch(address, init);
+    };
+    Date.now = () => now() + clock;
+    try {
+      const chat = connect({ transports: ['poll'], fetch: fake });
+      const texts = collect(await chat.join('lobby'));
+      await until(() => asked.length >= 2);
+      setting.server.publish('bob', 'hi');
+      await until(() => texts.length === 1);
+      assert.deepEqual(asked.slice(0, 2), [25, 5]);
+      assert.deepEqual(chat.states.filter((state) => state === 'offline'), []);
+    } finally {
+      Date.now = now;
+    }
+  });
+});

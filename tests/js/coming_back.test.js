@@ -1,0 +1,106 @@
+/** How long a client waits, and what makes it look. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+
+import { begin, collect } from './setting.js';
+import { until } from './server.js';
+
+const setting = begin();
+const { connect } = setting;
+
+describe('coming back', { timeout: 20_000 }, () => {
+  it('waits as long as the goodbye says', async () => {
+    const chat = connect({ transports: ['websocket'], backoff: 1, backoffMax: 1 });
+    await chat.join('lobby');
+    const [socket] = setting.server.sockets;
+    socket.deliver({ type: 'bye', reason: 'restart', retry: 400 });
+    setTimeout(() => socket.drop(1012), 5);
+    await until(() => chat.state.state === 'offline');
+    const begun = Date.now();
+    assert.equal(chat.state.retry, 400);
+    await until(() => chat.state.state === 'online');
+    assert.ok(Date.now() - begun >= 395);
+  });
+
+  it('waits as long as Retry-After says, and a little longer', async () => {
+    setting.server.draining = 1;
+    const chat = connect({ transports: ['poll'], backoff: 1, backoffMax: 1 });
+    const joining = chat.join('lobby');
+    await until(() => chat.state.state === 'offline');
+    assert.ok(chat.state.retry >= 1000 && chat.state.retry <= 2000);
+    setting.server.draining = undefined;
+    await joining;
+  });
+
+  it('waits a random time below a doubling ceiling', async () => {
+    const { random } = Math;
+    Math.random = () => 1;
+    try {
+      setting.server.websocket = 'refuse';
+      const chat = connect({ transports: ['websocket'], backoff: 10, backoffMax: 50 });
+      const waits = [];
+      chat.on('state', ({ state, retry }) => state === 'offline' && waits.push(retry));
+      chat.join('lobby').catch(() => {});
+      await until(() => waits.length >= 5);
+      assert.deepEqual(waits.slice(0, 5), [10, 20, 40, 50, 50]);
+    } finally {
+      Math.random = random;
+    }
+  });
+
+  it('notices a connection that is dead but not closed', async () => {
+    const chat = connect({ transports: ['websocket'], silence: 100, patience: 300 });
+    const texts = collect(await chat.join('lobby'));
+    setting.server.websocket = 'mute';
+    setting.server.publish('bob', 'missed');
+    await until(() => chat.states.includes('offline'));
+    setting.server.websocket = 'ok';
+    await until(() => texts.length === 1);
+    assert.deepEqual(texts, ['missed']);
+  });
+
+  it('notices a send that is never answered', async () => {
+    const chat = connect({ transports: ['websocket'], answer: 100 });
+    const room = await chat.join('lobby');
+    setting.server.websocket = 'mute';
+    const sending = room.send('hello', { id: 'x' });
+    await until(() => chat.states.includes('offline'));
+    setting.server.websocket = 'ok';
+    assert.equal(await sending, 'x');
+  });
+
+  it('does not wait any longer when the browser is online again', async () => {
+    const events = new EventTarget();
+    globalThis.addEventListener = events.addEventListener.bind(events);
+    try {
+      setting.server.websocket = 'refuse';
+      const chat = connect({ transports: ['websocket'], patience: 300, backoff: 1e9, backoffMax: 1e9 });
+      const joining = chat.join('lobby');
+      await until(() => chat.state.state === 'offline');
+      setting.server.websocket = 'ok';
+      events.dispatchEvent(new Event('online'));
+      await joining;
+      setting.server.websocket = 'mute';
+      events.dispatchEvent(new Event('offline'));
+      await until(() => chat.state.state === 'offline');
+    } finally {
+      delete globalThis.addEventListener;
+    }
+  });
+
+  it('looks at once when the page is shown again', async () => {
+    const page = new EventTarget();
+    globalThis.document = page;
+    try {
+      setting.server.websocket = 'refuse';
+      const chat = connect({ transports: ['websocket'], backoff: 1e9, backoffMax: 1e9 });
+      const joining = chat.join('lobby');
+      await until(() => chat.state.state === 'offline');
+      setting.server.websocket = 'ok';
+      page.dispatchEvent(new Event('visibilitychange'));
+      await joining;
+    } finally {
+      delete globalThis.document;
+    }
+  });
+});

@@ -1,0 +1,39 @@
+/** The text of an event stream, and ids. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+
+import { EventParser, newId } from '../../chatd/web/chatd.js';
+
+describe('event streams', () => {
+  const parse = (...parts) => {
+    const parser = new EventParser();
+    return [parts.flatMap((part) => [...parser.push(part)]), parser];
+  };
+
+  it('are read however they are cut and whatever ends their lines', () => {
+    const text = ': hi\r\n\r\nid: 1\r\ndata: a\r\ndata:b\r\n\r\nevent: gap\ndata\n\nretry: 70\rdata: c\r\rdata: unfinished';
+    const expected = [{ name: 'message', data: 'a\nb' }, { name: 'gap', data: '' }, { name: 'message', data: 'c' }];
+    for (let cut = 0; cut <= text.length; cut += 1) {
+      const [events, parser] = parse(text.slice(0, cut), text.slice(cut));
+      assert.deepEqual(events, expected);
+      assert.equal(parser.retry, 70);
+    }
+  });
+
+  it('cost what they are long, in however many pieces', { timeout: 20_000 }, () => {
+    const parser = new EventParser();
+    const events = [];
+    for (const piece of ['data: ', ...'x'.repeat(900_000), '\n', '\n']) events.push(...parser.push(piece));
+    assert.equal(events.length, 1);
+    assert.equal(events[0].data.length, 900_000);
+  });
+
+  it('may not have a line without end', () => {
+    assert.throws(() => parse('data: '.padEnd(1_000_001, 'x')), { code: 'too_large' });
+  });
+});
+
+it('makes ids that the server takes', () => {
+  assert.match(newId(), /^[!-~]{1,64}$/);
+  assert.notEqual(newId(), newId());
+});

@@ -1,0 +1,117 @@
+/** What a room tells, and how it ends. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+
+import { begin, collect } from './setting.js';
+import { until } from './server.js';
+
+const setting = begin();
+const { connect } = setting;
+
+describe('a room', { timeout: 20_000 }, () => {
+  it('tells who comes and goes, and who types', async () => {
+    const chat = connect({ transports: ['websocket'] });
+    const room = await chat.join('lobby');
+    const events = [];
+    room.on('presence', ({ joined, left, count }) => events.push([joined, left, count]));
+    room.on('typing', ({ user }) => events.push(user));
+    const [socket] = setting.server.sockets;
+    socket.deliver({ type: 'presence', room: 'lobby', joined: ['bob', 'cid'], left: [], count: 3 });
+    socket.deliver({ type: 'typing', room: 'lobby', user: 'bob' });
+    socket.deliver({ type: 'presence', room: 'lobby', joined: [], left: ['bob'], count: 2 });
+    socket.deliver({ type: 'presence', room: 'lobby', count: 250 });
+    socket.deliver({ type: 'unheard-of', room: 'lobby' });
+    await until(() => events.length === 4);
+    assert.deepEqual(events, [[['bob', 'cid'], [], 3], 'bob', [[], ['bob'], 2], [[], [], 250]]);
+    assert.deepEqual(room.members, ['ann', 'cid']);
+  });
+
+  it('passes on that we type, but not each key', async () => {
+    const room = await connect({ transports: ['websocket'] }).join('lobby');
+    for (let i = 0; i < 10; i += 1) room.typing();
+    await room.send('x');
+    assert.equal(setting.server.frames.filter(({ type }) => type === 'typing').length, 1);
+  });
+
+  it('ends where the server says so', async () => {
+    const room = await connect({ transports: ['websocket'] }).join('lobby');
+    const closed = new Promise((resolve) => room.on('closed', resolve));
+    const reading = room[Symbol.asyncIterator]().next();
+    const [socket] = setting.server.sockets;
+    socket.deliver({ type: 'left', room: 'lobby' });
+    socket.deliver({ type: 'error', code: 'unknown_room', text: 'deleted', room: 'lobby' });
+    assert.equal((await closed).code, 'unknown_room');
+    await assert.rejects(reading, { code: 'unknown_room' });
+  });
+
+  it('ends iteration when we leave, and can be joined again at once', async () => {
+    const chat = connect({ transports: ['websocket'] });
+    const room = await chat.join('lobby');
+    const reading = room[Symbol.asyncIterator]().next();
+    room.leave();
+    assert.equal((await reading).done, true);
+    const again = await chat.join('lobby');
+    assert.notEqual(again, room);
+    await again.send('here');
+  });
+
+  it('is joined once however often and spelled, by handles of their own', async () => {
+    setting.server.rooms.set('caf\u00e9', []);
+    const chat = connect({ transports: ['websocket'] });
+    const [a, b] = await Promise.all([chat.join('caf\u00e9'), chat.join('cafe\u0301')]);
+    assert.notEqual(a, b);
+    assert.equal(a.name, b.name);
+    assert.deepEqual(chat.rooms, [a, b]);
+    const texts = [a, b].map(collect);
+    a.leave();
+    assert.equal(a.state.state, 'closed');
+    await b.send('still here');
+    await until(() => texts[1].length === 1);
+    assert.deepEqual(texts, [[], ['still here']]);
+    assert.equal(setting.server.frames.filter(({ type }) => type === 'join').length, 1);
+    b.leave();
+    await until(() => setting.server.frames.some(({ type }) => type === 'leave'));
+    assert.deepEqual(chat.rooms, []);
+  });
+
+  it('does not lose what a slow reader has not read, nor keep it all', async () => {
+    const chat = connect({ transports: ['websocket'] });
+    const room = await chat.join('lobby');
+    const reader = room[Symbol.asyncIterator]();
+    for (let i = 0; i < 5000; i += 1) setting.server.publish('bob', `${i}`);
+    await until(() => room.cursor === 'e:4999');
+    const texts = [];
+    while (texts.length < 4000) texts.push((await reader.next()).value.text);
+    for (let i = 5000; i < 5100; i += 1) setting.server.publish('bob', `${i}`);
+    while (texts.length < 5100) texts.push((await reader.next()).value.text);
+    assert.deepEqual(texts, Array.from({ length: 5100 }, (_, i) => `${i}`));
+    assert.ok(setting.server.requests.length >= 4);
+  });
+
+  it('stops a listener at once', async () => {
+    const room = await connect({ transports: ['websocket'] }).join('lobby');
+    const texts = [];
+    const off = room.on('message', ({ text }) => {
+      texts.push(text);
+      off();
+    });
+    setting.server.publish('bob', '1');
+    setting.server.publish('bob', '2');
+    await room.send('x');
+    await until(() => room.cursor === 'e:2');
+    assert.deepEqual(texts, ['1']);
+  });
+
+  it('forgets ids beyond its window', async () => {
+    const room = await connect({ transports: ['websocket'] }).join('lobby');
+    const texts = collect(room);
+    for (let i = 0; i < 1001; i += 1) setting.server.publish('bob', `${i}`, { id: `${i}` });
+    await until(() => texts.length === 1001);
+    const all = setting.server.rooms.get('lobby');
+    const [socket] = setting.server.sockets;
+    socket.deliver(all.at(-1));
+    socket.deliver(all[0]);
+    await until(() => texts.length === 1002);
+    assert.equal(texts.at(-1), '0');
+  });
+});

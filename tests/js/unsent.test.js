@@ -1,0 +1,62 @@
+/** Messages that wait. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+
+import { begin } from './setting.js';
+import { FakeStorage, until } from './server.js';
+
+const setting = begin();
+const { connect } = setting;
+
+describe('unsent messages', { timeout: 20_000 }, () => {
+  it('outlive the page where there is storage, and are sent once', async () => {
+    const storage = new FakeStorage();
+    const first = connect({ transports: ['websocket'], storage });
+    const room = await first.join('lobby');
+    setting.server.websocket = 'mute';
+    const lost = room.send('kept').catch(({ code }) => code);
+    first.close();
+    assert.equal(await lost, 'closed');
+    assert.equal(setting.server.rooms.get('lobby').length, 0);
+    setting.server.websocket = 'ok';
+    const second = connect({ transports: ['websocket'], storage });
+    const again = await second.join('lobby');
+    await until(() => again.unsent.length === 0);
+    assert.deepEqual(setting.server.rooms.get('lobby').map(({ text }) => text), ['kept']);
+    const other = connect({ transports: ['websocket'], storage });
+    assert.equal((await other.join('lobby')).unsent.length, 0);
+  });
+
+  it('are not sent in the name of someone else, nor after a week', async () => {
+    const storage = new FakeStorage();
+    const day = 24 * 3600_000;
+    const keep = (user, id, age) => storage.setItem(`chatd:unsent:${setting.url}:${user}:${id}`,
+      JSON.stringify({ room: 'lobby', id, text: id, at: Date.now() - age }));
+    keep('bob', 'of-bob', 0);
+    keep('ann', 'old', 8 * day);
+    keep('ann', 'new', day);
+    const room = await connect({ transports: ['websocket'], storage }).join('lobby');
+    await until(() => room.unsent.length === 0);
+    assert.deepEqual(setting.server.rooms.get('lobby').map(({ text }) => text), ['new']);
+  });
+
+  it('are bounded', async () => {
+    const chat = connect({ transports: ['websocket'], unsent: 2 });
+    const room = await chat.join('lobby');
+    setting.server.websocket = 'mute';
+    const sends = ['a', 'b', 'c'].map((text) => room.send(text).catch(({ code }) => code));
+    assert.equal(await sends[2], 'unsent_full');
+  });
+
+  it('reject when the chat is closed', async () => {
+    const chat = connect({ transports: ['websocket'] });
+    const room = await chat.join('lobby');
+    setting.server.websocket = 'mute';
+    const sending = room.send('never');
+    chat.close();
+    await assert.rejects(sending, { code: 'closed' });
+    await assert.rejects(room.send('more'), { code: 'closed' });
+    await assert.rejects(chat.join('lobby'), { code: 'closed' });
+    assert.equal(chat.state.state, 'offline');
+  });
+});
