@@ -57,6 +57,7 @@ class Member:
     """Who is in one room, and what it got."""
 
     encoding: IEncoding = Texts()
+    send = None
 
     def __init__(self, name: str) -> None:
         self.identity = Identity(name)
@@ -65,6 +66,9 @@ class Member:
     def deliver(self, data: bytes, end: int) -> bool:
         self.got += data
         return True
+
+    def keep(self, rest: bytes) -> None:
+        """There is no `send`."""
 
     def notify(self, data: bytes) -> bool:
         return True

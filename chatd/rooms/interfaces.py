@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from zope.interface import Attribute, Interface
@@ -34,6 +34,14 @@ class ISubscriber(Interface):
 
     encoding: IEncoding = Attribute("The encoding of the bytes given to `deliver` and `notify`.")
     identity: Identity = Attribute("The user who reads, and their rights.")
+    send: Callable[[bytes], int] | None = Attribute(
+        "Sends encoded messages at once and returns how many bytes it took, as `socket.send` does; "
+        "None while `deliver` must be called instead. The transport calls "
+        "`chatd.rooms.subscription.Subscription.send_changed` after each change."
+    )
+
+    def keep(rest: bytes) -> None:
+        """Send ``rest``, which `send` did not take, when the client takes it."""
 
     def deliver(data: bytes, end: int) -> bool:
         """Send the encoded messages up to the offset ``end``; False, with nothing sent, if the

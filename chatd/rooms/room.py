@@ -19,7 +19,7 @@ from chatd.protocol.messages import Content, Message
 from chatd.rooms.cache import RecentMessages
 from chatd.rooms.catch_up import WaitingReaders
 from chatd.rooms.context import RoomContext
-from chatd.rooms.fanout import LiveSubscriptions, tell, tell_presence
+from chatd.rooms.fanout import Audience, tell, tell_presence
 from chatd.rooms.follower import RoomFollower, RoomState
 from chatd.rooms.history import PAGE_BYTES, PAGE_MESSAGES, HistoryPage
 from chatd.rooms.interfaces import ISubscriber
@@ -42,7 +42,7 @@ class Room:
         self.news: Waiters[None] = Waiters()
         self.node = node
         self._gone = gone
-        self._audience = LiveSubscriptions()
+        self._audience = Audience()
         self._follower = RoomFollower(stream, node, self)
         self._publisher = RoomPublisher(
             node.broker, node.clock, node.wall, node.counts, self._follower.refresh
@@ -165,7 +165,8 @@ class Room:
         self._audience.remove(subscription)
 
     def went_live(self, subscription: Subscription) -> None:
-        """``subscription`` has read all there is; it gets what comes from now on."""
+        """``subscription`` has read all there is; it gets what comes from now on. May be called
+        again when its `ISubscriber.send` has changed."""
         self._audience.add(subscription)
 
     def resume_later(self, subscription: Subscription) -> None:

@@ -65,7 +65,8 @@ class Source(Protocol):
         `Unavailable`."""
 
     def went_live(self, subscription: Subscription) -> None:
-        """Hand ``subscription`` each batch from now on."""
+        """Hand ``subscription`` each batch from now on. Called again when its subscriber's ``send``
+        has changed."""
 
     def resume_later(self, subscription: Subscription) -> None:
         """Resume ``subscription`` when the broker can be read."""
@@ -120,9 +121,14 @@ class Subscription:
                 return
             if not batch:
                 self.state = SubscriptionState.LIVE
-                self.room.went_live(self)
             elif not self._deliver(batch, batch[-1].offset):
                 return
+        self.send_changed()
+
+    def send_changed(self) -> None:
+        """To be called when the subscriber's ``send`` has changed."""
+        if self.state is SubscriptionState.LIVE:
+            self.room.went_live(self)
 
     def _deliver(self, messages: Sequence[Message], end: int) -> bool:
         if messages:

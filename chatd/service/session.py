@@ -153,6 +153,11 @@ class Session:
         for subscription in list(self.joined.values()):
             subscription.resume()
 
+    def send_changed(self) -> None:
+        """The transport is no longer writable."""
+        for subscription in self.joined.values():
+            subscription.send_changed()
+
     def become(self, identity: Identity) -> None:
         """Continue with renewed rights; rooms that they no longer allow are left."""
         self.identity = identity

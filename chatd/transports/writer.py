@@ -10,7 +10,6 @@ an entry in a buffer, a turn of the reactor, and two changes to the poll set.
 
 from __future__ import annotations
 
-import socket
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -33,19 +32,22 @@ BUFFER = 64 * 1024
 class Writer:
     """Writes to ``transport``.
 
-    ``on_writable`` is called when the transport becomes `writable` again, ``resumed`` when reading
-    from the client resumes. ``unread`` is the node's budget for bytes that clients have not read.
+    ``on_writable`` is called when the transport becomes `writable` again, ``on_blocked`` when its
+    socket takes no more, ``resumed`` when reading from the client resumes. ``unread`` is the node's
+    budget for bytes that clients have not read.
     """
 
     def __init__(
         self,
         transport: Any,
         on_writable: Callable[[], None],
+        on_blocked: Callable[[], None],
         resumed: Callable[[], None],
         unread: Unread,
     ) -> None:
         self._transport = transport
         self._on_writable = on_writable
+        self._on_blocked = on_blocked
         self._resumed = resumed
         self._unread = unread
         self._waiting: deque[Deferred[None]] = deque()
@@ -56,7 +58,7 @@ class Writer:
         self._rest = 0
         self._closed = self._lost = False
         direct = isinstance(transport, tcp.Connection) and not transport.TLS
-        self._socket: socket.socket | None = transport.socket if direct else None
+        self._direct: Callable[[bytes], int] | None = transport.socket.send if direct else None
         #: Whether the transport has nothing left to send. An earlier answer on the same connection
         #: may still be waiting.
         self.writable = not direct or not unsent(transport)
@@ -94,6 +96,12 @@ class Writer:
         self._send(data)
         return True
 
+    @property
+    def send(self) -> Callable[[bytes], int] | None:
+        """The socket's own ``send``, for writing to many clients in one loop; None while not
+        `writable`, after `close`, and over TLS. Pass what it does not take to `keep`."""
+        return self._direct if self.writable and not self._closed else None
+
     def stop_reading(self) -> None:
         """Stop reading from the client until `start_reading` was called as often as this."""
         self.stops += 1
@@ -123,20 +131,23 @@ class Writer:
             self._waiting.popleft().callback(None)
 
     def _send(self, data: bytes) -> None:
-        if self._socket is not None:
-            try:
-                sent = self._socket.send(data)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                return  # the reactor meets the same error and ends the connection
-            if sent == len(data):
-                return
-            data = data[sent:]
-            self.writable = False
-            self._rest = len(data)
-            self._unread.hold(self._transport, self._rest)
-        self._transport.write(data)
+        if self._direct is None:
+            self._transport.write(data)
+            return
+        try:
+            sent = self._direct(data)
+        except OSError:
+            sent = 0  # full for now; or the reactor meets the same error and ends the connection
+        if sent != len(data):
+            self.keep(data[sent:])
+
+    def keep(self, rest: bytes) -> None:
+        """Write ``rest``, which the socket did not take, when it takes more."""
+        self.writable = False
+        self._rest = len(rest)
+        self._unread.hold(self._transport, self._rest)
+        self._transport.write(rest)
+        self._on_blocked()
 
     # -- producer --------------------------------------------------------------------------------
 
@@ -146,7 +157,7 @@ class Writer:
         self._unread.hold(self._transport, BUFFER)
 
     def resumeProducing(self) -> None:
-        if self._closed or self.writable or (self._socket is not None and unsent(self._transport)):
+        if self._closed or self.writable or (self._direct and unsent(self._transport)):
             return
         self.writable = True
         self._rest = 0

@@ -13,7 +13,7 @@ Nothing happens but in `World.turn`, `World.advance` and what calls them.
 from __future__ import annotations
 
 import json
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -76,6 +76,7 @@ class Reader:
         self.identity = identity
         self.encoding: IEncoding = encoding
         self.writable = True
+        self.send: Callable[[bytes], int] | None = None
         self.most: int | None = None
         self.frames: list[dict[str, Any]] = []
         self.sizes: list[int] = []
@@ -145,6 +146,9 @@ class Reader:
         if taken:
             self.sizes.append(len(data))
         return taken
+
+    def keep(self, rest: bytes) -> None:
+        raise AssertionError("there is no send")
 
     def notify(self, data: bytes) -> bool:
         return self._take(data)

@@ -139,6 +139,7 @@ class EventStream:
     """One event stream: a subscriber on one room."""
 
     encoding: IEncoding = EVENT_STREAM
+    send = None
 
     def __init__(self, call: Call, identity: Identity, chat: Chat) -> None:
         self.session = Session(chat, identity, lambda room: self)
@@ -222,6 +223,9 @@ class EventStream:
             return False
         self._request.write(data)
         return True
+
+    def keep(self, rest: bytes) -> None:
+        self._request.write(rest)
 
     def closed(self, error: ChatError) -> None:
         self.end()

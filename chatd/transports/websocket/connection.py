@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from secrets import token_hex
-from typing import Any, Protocol
+from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory
 from autobahn.websocket.types import ConnectionRequest
@@ -33,6 +33,7 @@ from chatd.transports.encodings import text_frame
 from chatd.transports.pairs import Pairs
 from chatd.transports.websocket.heartbeat import Heartbeat
 from chatd.transports.websocket.in_turn import InTurn
+from chatd.transports.websocket.interfaces import Dialect
 from chatd.transports.writer import Writer
 
 SUBPROTOCOL = "chatd.v1"
@@ -49,25 +50,6 @@ CLOSE_POLICY = 1008
 CLOSE_RESTART = 1012
 CLOSE_TRY_LATER = 1013
 CLOSE_BAD_GATEWAY = 1014
-
-
-class Dialect(Protocol):
-    """What is said over an open connection."""
-
-    def opened(self) -> None:
-        """The handshake is done."""
-
-    def received(self, payload: bytes, binary: bool) -> None:
-        """A message came from the client."""
-
-    def writable(self) -> None:
-        """The transport is writable again after backpressure."""
-
-    def drain(self, retry: int) -> None:
-        """The node is going down; the client should come back after ``retry`` milliseconds."""
-
-    def closed(self) -> None:
-        """The connection is gone."""
 
 
 class WebSocketConnection(InTurn):
@@ -93,7 +75,9 @@ class WebSocketConnection(InTurn):
     def connectionMade(self) -> None:
         tune(self.transport)
         door = self.factory.door
-        self.outlet = Writer(self.transport, self._writable, self.consumeData, door.unread)
+        self.outlet = Writer(
+            self.transport, self._writable, self._blocked, self.consumeData, door.unread
+        )
         peer = getattr(self.transport.getPeer(), "host", UNIX)
         self.place = door.turns.place(peer, self.go, self._give_up)
         self._shake_hands()
@@ -109,6 +93,10 @@ class WebSocketConnection(InTurn):
     def _writable(self) -> None:
         if self.state == self.STATE_OPEN:
             self.dialect.writable()
+
+    def _blocked(self) -> None:
+        if self.state == self.STATE_OPEN:
+            self.dialect.blocked()
 
     def dataReceived(self, data: bytes) -> None:
         self.place.arrived()

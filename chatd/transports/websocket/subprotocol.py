@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
 from twisted.logger import Logger
@@ -40,6 +41,13 @@ class RoomEnd:
     def deliver(self, data: bytes, end: int) -> bool:
         return self._outlet.offer(data)
 
+    @property
+    def send(self) -> Callable[[bytes], int] | None:
+        return self._outlet.send
+
+    def keep(self, rest: bytes) -> None:
+        self._outlet.keep(rest)
+
     def notify(self, data: bytes) -> bool:
         return self._outlet.offer(data)
 
@@ -65,11 +73,15 @@ class BaseDialect(ABC):
         self._held: Held | None = None
 
     def writable(self) -> None:
-        """See `chatd.transports.websocket.connection.Dialect`."""
+        """See `chatd.transports.websocket.interfaces.Dialect`."""
         self.session.resume()
 
+    def blocked(self) -> None:
+        """See `chatd.transports.websocket.interfaces.Dialect`."""
+        self.session.send_changed()
+
     def closed(self) -> None:
-        """See `chatd.transports.websocket.connection.Dialect`."""
+        """See `chatd.transports.websocket.interfaces.Dialect`."""
         if self._held is not None:
             self._held.release()
         self.session.close()
