@@ -83,7 +83,7 @@ class ChatService(MultiService):
         deadlines = TimerWheel(clock)
         self.metrics = metrics = Metrics()
         self.door = door = make_door(config, clock, wall, deadlines)
-        certificates = Certificates()
+        certificates = Certificates(door.turns.handshake)
 
         retention = Retention(config.retain, config.retain_bytes)
         self.broker = broker_at(reactor, wall, config.broker, retention)
@@ -104,7 +104,6 @@ class ChatService(MultiService):
             *self.streams.routes(),
             *rooms.RoomRoutes(chat, administration).routes(),
             *probe.routes(),
-            # last: routes are tried in turn, and these are asked for least
             *pages.routes(pages.Offer(config.rooms, config.auth, config.max_text)),
         ]
         self.api = Api(routes, chat, door, metrics, probes.UNLIMITED)

@@ -160,7 +160,7 @@ class OriginPolicy:
         """Where the request came from; X-Forwarded-* counts only from a trusted proxy."""
         scheme = "https" if secure else None
         address = UNIX if peer is None else _address(peer) or peer
-        if not self._trusts(address):
+        if not self.is_proxy(address):
             return Caller(address, scheme, headers("host"), is_direct(address, headers))
         direct = is_direct(address, headers)
         address = self._forwarded_for(address, headers("x-forwarded-for"))
@@ -174,9 +174,10 @@ class OriginPolicy:
         """The address a bare connection comes from; ``None`` if others stand behind it, because it
         is a trusted proxy's."""
         address = UNIX if peer is None else _address(peer) or peer
-        return None if self._trusts(address) else address
+        return None if self.is_proxy(address) else address
 
-    def _trusts(self, address: str) -> bool:
+    def is_proxy(self, address: str) -> bool:
+        """Whether ``address`` is a trusted proxy's."""
         if address == UNIX:
             return self.trust_unix
         if not self.trusted or not _literal(address):
@@ -193,7 +194,7 @@ class OriginPolicy:
             if found is None:
                 break
             address = found
-            if not self._trusts(found):
+            if not self.is_proxy(found):
                 break
         return address
 

@@ -67,8 +67,12 @@ class Bucket:
         """Take one token; 0.0 if there was one, else the seconds until there will be."""
         wait = self.wait(now)
         if not wait:
-            self._level -= 1.0
+            self.spend(1.0)
         return wait
+
+    def spend(self, tokens: float) -> None:
+        """Take so many, also more than there are: then there will be none for longer."""
+        self._level -= tokens
 
     def check(self, now: float) -> None:
         """Take one token, or raise `ChatError` rate_limited with the seconds to wait."""

@@ -3,15 +3,18 @@ one), and an allowance for each address. Floods are paid for by who floods.
 
 While nobody waits, work is done as it comes, a few requests a connection each time it is read from.
 What is beyond that waits in line, and is done for `TURN` seconds in each turn of the reactor at
-most, so that everyone else is served in between. An address whose allowance is used up waits until
-it is back.
+most, so that everyone else is served in between. Who asks seldom goes before who asks all the time
+(the sparse flows of RFC 8290, section 3.1). A request that takes long counts for several, and an
+address whose allowance is used up waits until it is back.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from enum import Enum, auto
+from typing import Generic, TypeVar
 
 from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -20,9 +23,13 @@ from chatd.access.limits import network_of
 from chatd.access.rate_limit import Bucket, Rate
 
 #: Seconds of work a turn of the reactor that is done for those in line.
-TURN = 0.003
+TURN = 0.001
+#: Seconds of work that count as one request; what takes longer counts for more.
+UNIT = 0.0005
 #: Requests of a connection that are done without standing in line, each time it is read from.
 AT_ONCE = 8
+#: Who asks no more often than this goes before the others.
+SELDOM = Rate(20, burst=AT_ONCE)
 #: Seconds between two looks at an address that is over its allowance.
 LOOK = 0.005
 #: Seconds after which a connection that never caught up with its allowance is given up.
@@ -32,6 +39,10 @@ ADDRESSES = 100_000
 #: Requests of an address a second for each publish a second that one client may make, and at least.
 PER_PUBLISH = 100
 AT_LEAST = 1000.0
+#: Whose allowance has no end.
+BOUNDLESS = Rate(1e9)
+
+T = TypeVar("T")
 
 
 def allowance(rate: Rate) -> Rate:
@@ -39,14 +50,54 @@ def allowance(rate: Rate) -> Rate:
     return Rate(max(AT_LEAST, PER_PUBLISH * rate.per_second), what="requests")
 
 
+class Work(Enum):
+    """Kinds of work; an address has an allowance for each."""
+
+    REQUEST = auto()
+    #: Whether the node lives, is ready, and what it counts.
+    PROBE = auto()
+    #: The same, asked by a trusted proxy for itself: without end.
+    OWN_PROBE = auto()
+    #: To agree on the keys of a TLS connection.
+    HANDSHAKE = auto()
+
+
+@define(eq=False)
+class _Waiting(Generic[T]):
+    """Those who wait. Who asks seldom goes first, but only every other time: nobody waits for
+    ever."""
+
+    _seldom: deque[T] = field(factory=deque, init=False)
+    _often: deque[T] = field(factory=deque, init=False)
+    _was_seldom: bool = field(default=False, init=False)
+
+    def __len__(self) -> int:
+        return len(self._seldom) + len(self._often)
+
+    def __iter__(self) -> Iterator[T]:
+        yield from self._seldom
+        yield from self._often
+
+    def join(self, one: T, seldom: bool) -> None:
+        (self._seldom if seldom else self._often).append(one)
+
+    def next(self) -> T:
+        """Whose turn it is. IndexError if nobody waits."""
+        self._was_seldom = bool(self._seldom) and not (self._was_seldom and self._often)
+        return (self._seldom if self._was_seldom else self._often).popleft()
+
+
 @define(eq=False)
 class _Lane:
     """The connections of one address that stand in line."""
 
     bucket: Bucket
-    waiting: deque[QueuePlace] = field(factory=deque)
+    waiting: _Waiting[QueuePlace] = field(factory=_Waiting)
+    #: How often it comes forward.
+    seldom: Bucket = field(factory=SELDOM.bucket)
     #: It is ready, being served, or over its allowance: it will be looked at again.
     known: bool = False
+    used: float = 0.0
 
 
 @define(eq=False)
@@ -55,12 +106,13 @@ class QueuePlace:
     it asks by `take` again; ``give_up`` when it has been over its allowance for too long."""
 
     _turns: FairQueue
-    _key: tuple[str, str]
+    _key: tuple[str, Work]
     go: Callable[[], None]
     give_up: Callable[[], None]
     queued: bool = field(default=False, init=False)
     _granted: bool = field(default=False, init=False)
     _at_once: int = field(default=0, init=False)
+    _seldom: Bucket = field(factory=SELDOM.bucket, init=False)
     #: Since when it has been over its allowance without having caught up.
     _over_since: float | None = field(default=None, init=False)
 
@@ -81,19 +133,14 @@ class QueuePlace:
         self._turns._queue(self)
         return False
 
-    def moved(self, address: str, what: str = "") -> None:
-        """Count what comes for the client at ``address``; kinds of work (``what``) have allowances
-        of their own."""
-        self._key = _key(address, what)
+    def moved(self, address: str, what: Work = Work.REQUEST) -> None:
+        """Count what comes for the client at ``address``, as work of the kind ``what``."""
+        self._key = network_of(address), what
 
     def leave(self) -> None:
         """The connection is gone."""
         self.queued = False
         self.go = self.give_up = _nothing
-
-
-def _key(address: str, what: str = "") -> tuple[str, str]:
-    return network_of(address), what
 
 
 def _nothing() -> None:
@@ -106,28 +153,42 @@ class FairQueue:
 
     clock: IReactorTime
     rate: Rate
-    timer: Callable[[], float] = time.perf_counter
-    _lanes: dict[tuple[str, str], _Lane] = field(factory=dict, init=False)
-    #: The lanes in which somebody waits and nothing else is missing, in turn.
-    _ready: deque[_Lane] = field(factory=deque, init=False)
+    timer: Callable[[], float] = time.thread_time
+    _lanes: dict[tuple[str, Work], _Lane] = field(factory=dict, init=False)
+    #: The lanes in which somebody waits and nothing else is missing.
+    _ready: _Waiting[_Lane] = field(factory=_Waiting, init=False)
     _pumping: IDelayedCall | None = field(default=None, init=False)
 
     def place(
         self, address: str, go: Callable[[], None], give_up: Callable[[], None]
     ) -> QueuePlace:
         """A place for a connection from ``address``."""
-        return QueuePlace(self, _key(address), go, give_up)
+        return QueuePlace(self, (network_of(address), Work.REQUEST), go, give_up)
 
-    def _lane(self, key: tuple[str, str]) -> _Lane:
+    def handshake(
+        self, address: str, go: Callable[[], None], give_up: Callable[[], None]
+    ) -> QueuePlace:
+        """A place for a connection from ``address`` that has yet to agree on its keys."""
+        return QueuePlace(self, (network_of(address), Work.HANDSHAKE), go, give_up)
+
+    def _lane(self, key: tuple[str, Work]) -> _Lane:
         lane = self._lanes.pop(key, None)
         if lane is None:
-            lane = _Lane(self.rate.bucket())
+            rate = BOUNDLESS if key[1] is Work.OWN_PROBE else self.rate
+            lane = _Lane(rate.bucket())
         self._lanes[key] = lane  # the one used longest ago stands first
-        if len(self._lanes) > ADDRESSES:
-            oldest = next(iter(self._lanes))
-            if not self._lanes[oldest].waiting:
-                del self._lanes[oldest]
+        lane.used = self.clock.seconds()
+        self._forget(lane.used - self.rate.burst / self.rate.per_second)
         return lane
+
+    def _forget(self, until: float) -> None:
+        """Drop lanes that say nothing, because nobody stands in them and their allowance has had
+        time to come back: two each time, more than come in. If there are too many, others too."""
+        for _ in range(2):
+            oldest, lane = next(iter(self._lanes.items()))
+            if lane.known or (lane.used >= until and len(self._lanes) <= ADDRESSES):
+                return
+            del self._lanes[oldest]
 
     def _unhindered(self, place: QueuePlace) -> bool:
         """Whether ``place`` need not stand in line: nobody does, and its allowance is not used."""
@@ -139,13 +200,13 @@ class FairQueue:
     def _queue(self, place: QueuePlace) -> None:
         lane = self._lane(place._key)
         place.queued = True
-        lane.waiting.append(place)
+        lane.waiting.join(place, _is_there(place._seldom, self.clock.seconds()))
         if not lane.known:
             lane.known = True
             self._come_forward(lane)
 
     def _come_forward(self, lane: _Lane) -> None:
-        self._ready.append(lane)
+        self._ready.join(lane, _is_there(lane.seldom, self.clock.seconds()))
         if self._pumping is None:
             self._pumping = self.clock.callLater(0, self._pump)
 
@@ -153,31 +214,36 @@ class FairQueue:
         """Serve those in line, one piece of work each in turn."""
         until = self.timer() + TURN
         while self._ready:
-            lane = self._ready.popleft()
-            self._serve(lane)
+            self._serve(self._ready.next())
             if self.timer() >= until:
                 break
         self._pumping = self.clock.callLater(0, self._pump) if self._ready else None
 
     def _serve(self, lane: _Lane) -> None:
         now = self.clock.seconds()
-        while lane.waiting and not lane.waiting[0].queued:
-            lane.waiting.popleft()  # gone
-        if not lane.waiting:
+        if not any(place.queued for place in lane.waiting):
+            lane.waiting = _Waiting()  # all are gone
             lane.known = False
-            return
-        if (wait := lane.bucket.take(now)) > 0.0:
+        elif (wait := lane.bucket.wait(now)) > 0.0:
             self._over(lane, now)
             self.clock.callLater(max(wait, LOOK), self._come_forward, lane)
-            return
-        place = lane.waiting.popleft()
+        else:
+            self._do(lane)
+            self._ready.join(lane, _is_there(lane.seldom, now))
+
+    def _do(self, lane: _Lane) -> None:
+        """Do a piece of work of whose turn it is in ``lane``."""
+        place = lane.waiting.next()
+        while not place.queued:  # gone
+            place = lane.waiting.next()
+        begun = self.timer()
         place.queued = False
         place._granted = True
         place.go()
         place._granted = False
         if not place.queued:
             place._over_since = None  # it has caught up
-        self._ready.append(lane)
+        lane.bucket.spend(max(1.0, (self.timer() - begun) / UNIT))
 
     def _over(self, lane: _Lane, now: float) -> None:
         """Remember who is over the allowance, and give up who has been for too long."""
@@ -188,3 +254,8 @@ class FairQueue:
                 place._over_since = None
                 place.queued = False
                 place.give_up()
+
+
+def _is_there(bucket: Bucket, now: float) -> bool:
+    """Whether there was a token."""
+    return bucket.take(now) == 0.0

@@ -25,6 +25,7 @@ from zope.interface import implementer
 
 from chatd.errors import StartError
 from chatd.net.descriptions import Description
+from chatd.net.handshakes import Handshakes
 
 #: Of TLS 1.2: forward secrecy and authenticated encryption (RFC 9325, section 4.2), so neither
 #: static RSA nor CBC. Those of TLS 1.3 are all so.
@@ -125,8 +126,10 @@ class Certificate:
 
 @define
 class Certificates:
-    """All certificates in use, to be read again together."""
+    """All certificates in use, to be read again together; ``handshakes`` is where connections wait
+    for their turn to use one."""
 
+    handshakes: Handshakes
     _all: list[Certificate] = field(factory=list, init=False)
 
     def add(self, certificate: Certificate) -> None:

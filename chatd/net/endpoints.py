@@ -8,15 +8,37 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from twisted.internet.endpoints import SSL4ServerEndpoint, serverFromString
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint, serverFromString
 from twisted.internet.interfaces import (
+    IListeningPort,
+    IProtocolFactory,
     IStreamServerEndpoint,
 )
+from zope.interface import implementer
 
 from chatd.errors import StartError
 from chatd.net import inherited
 from chatd.net.certificates import Certificate, Certificates
 from chatd.net.descriptions import Description
+from chatd.net.handshakes import FactoryInTurn, Handshakes
+
+
+@implementer(IStreamServerEndpoint)
+@frozen
+class TLSEndpoint:
+    """What an ``ssl:`` string describes."""
+
+    tcp: TCP4ServerEndpoint
+    certificate: Certificate
+    handshakes: Handshakes
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """See `twisted.internet.interfaces.IStreamServerEndpoint`."""
+        factory = FactoryInTurn(self.certificate, False, protocolFactory)
+        factory.handshakes = self.handshakes
+        return cast("Deferred[IListeningPort]", self.tcp.listen(factory))
 
 
 def listen_endpoint(reactor: Any, text: str, certificates: Certificates) -> IStreamServerEndpoint:
@@ -37,10 +59,10 @@ def listen_endpoint(reactor: Any, text: str, certificates: Certificates) -> IStr
         raise StartError(f"{text}: {str(e) or type(e).__name__}") from None
     certificate = Certificate(description)
     certificates.add(certificate)
-    return SSL4ServerEndpoint(
+    tcp = TCP4ServerEndpoint(
         reactor,
         int(description.arguments["port"]),
-        certificate,
-        backlog=int(description.arguments.get("backlog", "50")),
-        interface=description.arguments.get("interface", ""),
+        int(description.arguments.get("backlog", "50")),
+        description.arguments.get("interface", ""),
     )
+    return TLSEndpoint(tcp, certificate, certificates.handshakes)

@@ -23,18 +23,23 @@ from twisted.internet.endpoints import (
 from twisted.internet.interfaces import (
     IListeningPort,
     IOpenSSLServerConnectionCreator,
+    IStreamServerEndpoint,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.internet.testing import MemoryReactor
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactor, StringTransport
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
+from chatd.access.rate_limit import Rate
+from chatd.access.turns import FairQueue
 from chatd.errors import StartError
-from chatd.net.certificates import Certificate, Certificates
+from chatd.net.certificates import Certificates
 from chatd.net.descriptions import Description
-from chatd.net.endpoints import listen_endpoint
+from chatd.net.endpoints import TLSEndpoint, listen_endpoint
+from chatd.net.handshakes import FactoryInTurn
 from tests.support.certificates import make_certificates
 from tests.support.tls import Lax
 
@@ -50,7 +55,7 @@ class DescriptionTests(TestCase):
             ("ssl:443:key=pem:c=d", "", {}),
             ("ssl:443:k\\=.pem", "ssl", {"port": "443", "privateKey": "k=.pem"}),
             ("ssl:443:certKey=a=b", "ssl", {"port": "443", "certKey": "a=b"}),
-            ("systemd:domain=INET:name=web", "systemd", {}),
+            ("systemd:domain=INET:name=web", "systemd", {"domain": "INET", "name": "web"}),
         ):
             if not kind:
                 self.assertRaises(ValueError, Description.parse, text)
@@ -189,10 +194,44 @@ class FileTests(TestCase):
         return x509.load_pem_x509_certificate(self.files.server_certificate.read_bytes())
 
 
+def certificates() -> Certificates:
+    """None yet; handshakes wait for their turns as on a node."""
+    return Certificates(FairQueue(reactor, Rate(1000)).handshake)
+
+
+class InTurnTests(FileTests):
+    """Handshakes wait in line, and their connections are not read from meanwhile."""
+
+    def test_a_handshake_waits_for_its_turn(self) -> None:
+        clock = Clock()
+        line = FairQueue(clock, Rate(1000))
+        endpoint = listen_endpoint(MemoryReactor(), self.ssl(), Certificates(line.handshake))
+        assert isinstance(endpoint, TLSEndpoint)
+        factory = FactoryInTurn(endpoint.certificate, False, EchoFactory(), clock)
+        factory.handshakes = line.handshake
+        hello = SSL.Connection(SSL.Context(SSL.TLS_METHOD), None)
+        hello.set_connect_state()
+        self.assertRaises(SSL.WantReadError, hello.do_handshake)
+        first = hello.bio_read(65536)
+        transports = []
+        for _ in range(20):
+            transport = StringTransport()
+            server = factory.buildProtocol(transport.getPeer())
+            server.makeConnection(transport)
+            server.dataReceived(first)
+            transports.append(transport)
+        self.assertEqual({one.producerState for one in transports}, {"paused"})
+        self.assertFalse(any(one.value() for one in transports))
+        while clock.getDelayedCalls():
+            clock.advance(0.001)
+        self.assertEqual({one.producerState for one in transports}, {"producing"})
+        self.assertTrue(all(one.value() for one in transports))
+
+
 class HandshakeTests(FileTests):
     def setUp(self) -> None:
         super().setUp()
-        self.certificates = Certificates()
+        self.certificates = certificates()
         self.factory = EchoFactory()
         self.clients: list[Echo] = []
         self.addCleanup(self.close)
@@ -356,7 +395,7 @@ class HandshakeTests(FileTests):
 class StartTests(FileTests):
     def fault(self, text: str) -> str:
         error = str(
-            self.assertRaises(StartError, listen_endpoint, MemoryReactor(), text, Certificates())
+            self.assertRaises(StartError, listen_endpoint, MemoryReactor(), text, certificates())
         )
         self.assertNotIn("\n", error)
         self.assertIn(text, error)
@@ -366,14 +405,17 @@ class StartTests(FileTests):
         memory = MemoryReactor()
         files = f"privateKey={self.files.server_key}:certKey={self.files.server_certificate}"
         endpoint = listen_endpoint(
-            memory, f"ssl:443:{files}:interface=127.0.0.1:backlog=7", Certificates()
+            memory, f"ssl:443:{files}:interface=127.0.0.1:backlog=7", certificates()
         )
+        assert isinstance(endpoint, TLSEndpoint)
         factory = Factory()
         self.successResultOf(endpoint.listen(factory))
-        ((port, got, creator, backlog, interface),) = memory.sslServers
-        self.assertEqual((port, got, backlog, interface), (443, factory, 7, "127.0.0.1"))
-        self.assertIsInstance(creator, Certificate)
-        verifyObject(IOpenSSLServerConnectionCreator, creator)
+        ((port, got, backlog, interface),) = memory.tcpServers
+        self.assertEqual((port, backlog, interface), (443, 7, "127.0.0.1"))
+        assert isinstance(got, FactoryInTurn)
+        self.assertIs(got.wrappedFactory, factory)
+        verifyObject(IStreamServerEndpoint, endpoint)
+        verifyObject(IOpenSSLServerConnectionCreator, endpoint.certificate)
 
     def test_strings(self) -> None:
         self.assertIn("Unknown endpoint type", self.fault("foo:80"))

@@ -25,4 +25,4 @@ from chatd.net.endpoints import listen_endpoint
 )
 def test_what_is_wrong_is_said(endpoint: str, why: str) -> None:
     with pytest.raises(StartError, match=f"^{re.escape(endpoint)}: .*{re.escape(why)}"):
-        listen_endpoint(None, endpoint, Certificates())
+        listen_endpoint(None, endpoint, Certificates(lambda *_: pytest.fail("nobody connects")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -53,6 +53,8 @@ def answer(request: Request, body: bytes | Pieces) -> None:
 
 
 def _cut_off(failure: Failure, request: Request) -> None:
+    if failure.check(CancelledError):
+        return  # given up with its client
     if not failure.check(ChatError):
         _log.failure("An answer failed.", failure)
     channel: Any = request.channel
@@ -77,6 +79,7 @@ class _Answer:
         channel: Any = request.channel
         request.notifyFinish().addErrback(lambda _: self.stopProducing())
         request.registerProducer(self, True)
+        line = channel.line
         while not self._gone and (piece := await self._pieces.next()):
             if self._gone:
                 return
@@ -85,6 +88,7 @@ class _Answer:
                 channel.await_client()
                 self._taken = Deferred()
                 await self._taken
+            await line.next()  # each piece costs as much as a request
         if not self._gone:
             request.unregisterProducer()
             request.finish()

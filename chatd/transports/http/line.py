@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from chatd.access.proxies import UNIX
-from chatd.access.turns import FairQueue
+from chatd.access.turns import FairQueue, Work
 
 
 class Line:
@@ -20,9 +20,13 @@ class Line:
         self._waiting: Deferred[None] | None = None
         self.arrived = self._place.arrived
 
-    async def turn(self, address: str, what: str) -> None:
-        """Wait until a request of the client at ``address`` may be done; see `Place.moved`."""
+    async def turn(self, address: str, what: Work) -> None:
+        """Wait until a request of the client at ``address`` may be done; see `QueuePlace.moved`."""
         self._place.moved(address, what)
+        await self.next()
+
+    async def next(self) -> None:
+        """Wait until one more piece of work for the same client may be done."""
         if not self._place.take():
             self._waiting = Deferred()
             await self._waiting

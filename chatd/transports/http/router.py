@@ -23,12 +23,14 @@ from chatd.access.identity import Identity
 from chatd.access.limits import too_many
 from chatd.access.proxies import Caller
 from chatd.access.tokens import shown_token
+from chatd.access.turns import Work
 from chatd.protocol.errors import AGAIN, ChatError, Code, bad_request
 from chatd.protocol.json import dump
 from chatd.service.chat import Chat
 from chatd.telemetry.metrics import Metrics
 from chatd.transports.http.answer import Pieces, answer
 from chatd.transports.http.body import MediaType, NotSupported, too_large
+from chatd.transports.http.paths import PathTree
 from chatd.transports.http.request import LimitedRequest as Request
 
 JSON = "application/json; charset=utf-8"
@@ -129,19 +131,6 @@ class Route:
     public: bool = False
     linked: bool = False
 
-    def match(self, segments: list[str]) -> list[str] | None:
-        """The segments that stand for names, or None if the path is another."""
-        pattern = self.path.strip("/").split("/")
-        if len(pattern) != len(segments):
-            return None
-        names: list[str] = []
-        for expected, given in zip(pattern, segments, strict=True):
-            if expected.startswith("{"):
-                names.append(given)
-            elif expected != given:
-                return None
-        return names
-
     @property
     def allow(self) -> list[str]:
         methods = list(self.methods)
@@ -163,7 +152,9 @@ class Api(Resource):
         unlimited: frozenset[str],
     ) -> None:
         super().__init__()
-        self._routes = routes
+        self._routes: PathTree[Route] = PathTree()
+        for route in routes:
+            self._routes.add(route.path, route)
         self._chat = chat
         self._door = door
         self._metrics = metrics
@@ -194,7 +185,7 @@ class Api(Resource):
         public, linked = (known.public, known.linked) if known is not None else (False, False)
         call.caller = self._door.gate.check(peer, secure, call.header, public, linked)
         address, probe = call.caller.address, request.path.decode("latin-1") in self._unlimited
-        await request.channel.line.turn(address, "probe" if probe else "")
+        await request.channel.line.turn(address, self._kind(call.caller) if probe else Work.REQUEST)
         if not probe:
             release = self._door.requests.admit(address)
             request.notifyFinish().addBoth(lambda _: release())
@@ -212,6 +203,11 @@ class Api(Resource):
         self._check_body(call, taken=method in ("POST", "PUT"))
         return await handler(call, *names)
 
+    def _kind(self, caller: Caller) -> Work:
+        """As what a probe counts: one that a trusted proxy sends for itself has no limit."""
+        own = self._door.gate.is_proxy(caller.address)
+        return Work.OWN_PROBE if own else Work.PROBE
+
     def _check_body(self, call: Call, taken: bool) -> None:
         """Judge a body by what the head says of it. One that is not ``taken`` is thrown away."""
         request = call.request
@@ -225,19 +221,18 @@ class Api(Resource):
     def _looked_at(self, request: Request) -> Route | None:
         """What a page of another origin may lead to, or even read, if that is asked for."""
         segments = [unquote_to_bytes(one).decode("utf-8", "replace") for one in request.postpath]
-        linked = (one for one in self._routes if one.linked)
-        return next((one for one in linked if one.match(segments) is not None), None)
+        found = self._routes.find(segments)
+        return found[0] if found is not None and found[0].linked else None
 
     def _find(self, request: Request) -> tuple[Route, list[str]]:
         try:
             segments = [unquote_to_bytes(one).decode("utf-8") for one in request.postpath]
         except UnicodeDecodeError:
             raise bad_request("The path is not UTF-8.") from None
-        for route in self._routes:
-            names = route.match(segments)
-            if names is not None:
-                return route, names
-        raise _NotFound
+        found = self._routes.find(segments)
+        if found is None:
+            raise _NotFound
+        return found
 
     def _options(self, request: Request, route: Route) -> Reply:
         origin = header(request, "origin")

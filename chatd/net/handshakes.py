@@ -1,0 +1,77 @@
+"""TLS handshakes, done in turn: each costs more than most requests, and anyone can ask for one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from OpenSSL.SSL import Connection
+from twisted.internet.protocol import connectionDone
+from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+
+
+class Place(Protocol):
+    """A place in line."""
+
+    @property
+    def queued(self) -> bool:
+        """Whether it waits."""
+
+    def take(self) -> bool:
+        """Whether to do one piece of work now; if not, its turn will be told."""
+
+    def leave(self) -> None:
+        """The connection is gone."""
+
+
+#: A place for the connection from an address; then what to call when its turn has come, and when it
+#: is given up.
+Handshakes = Callable[[str, Callable[[], None], Callable[[], None]], Place]
+
+
+class TransportInTurn(BufferingTLSTransport):
+    """A TLS connection that agrees on its keys when it is its turn, and is not read from before."""
+
+    factory: FactoryInTurn
+    transport: Any
+    _handshakeDone: bool
+    _tlsConnection: Connection
+    _place: Place | None = None
+    _come = b""
+
+    def makeConnection(self, transport: Any) -> None:
+        peer = getattr(transport.getPeer(), "host", "")
+        self._place = self.factory.handshakes(peer, self._go_on, transport.abortConnection)
+        super().makeConnection(transport)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._handshakeDone or self._place is None:
+            super().dataReceived(data)
+            return
+        self._come += data
+        if self._place.take():
+            self._work_off()
+        else:
+            self.transport.pauseProducing()
+
+    def _go_on(self) -> None:
+        if self._place is not None and self._place.take():
+            self._work_off()
+            self.transport.resumeProducing()
+
+    def _work_off(self) -> None:
+        come, self._come = self._come, b""
+        super().dataReceived(come)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._place is not None:
+            self._place.leave()
+        super().connectionLost(reason)
+
+
+class FactoryInTurn(TLSMemoryBIOFactory):
+    """Makes TLS connections; ``handshakes`` gives each its place in line."""
+
+    protocol = TransportInTurn
+    handshakes: Handshakes
