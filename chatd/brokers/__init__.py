@@ -1,1 +1,1 @@
-"""The brokers that keep streams, and their common interface."""
+"""Brokers, which keep streams: their interface, and a folder for each kind."""

@@ -1,8 +1,8 @@
-"""What the domain asks of a broker.
+"""The interface of a broker.
 
-A broker offers **streams** and nothing else: append-only, ordered, read by any number of cursors
-at once. Everything chatd keeps (rooms, members, messages) is folded from streams, so a new broker
-is one new folder that provides `IBroker` and passes ``tests/contract/broker_suite.py``.
+A broker keeps **streams**: append-only and ordered, read at any number of offsets at once. All that
+chatd stores (rooms, members, messages) is in streams, so a new broker is one new folder that
+implements `IBroker` and passes ``tests/contract/broker_suite.py``.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ from chatd.errors import StartError as StartError
 
 
 class Unavailable(Exception):
-    """The broker cannot be reached or did not confirm in time; whether it stored is unknown. The
-    text says why, in the broker's own words where there are some."""
+    """The broker cannot be reached, or did not answer in time; an append may have been stored. The
+    text says why, in the broker's own words if it gave a reason."""
 
 
 class NotStored(Unavailable):
-    """The same, where it is known that nothing was stored."""
+    """As `Unavailable`; but the append was not stored."""
 
 
 class NoSuchStream(Exception):
-    """The broker was asked, and has no stream of that name."""
+    """The broker has no such stream."""
 
 
 class TooLarge(Exception):
-    """The broker takes no record as large as that, now or later; the text says what it takes."""
+    """The broker never takes so large a record; the text gives the limit."""
 
 
 @frozen
 class Stream:
-    """The name of a stream: one life (``epoch``) of one room, or the directory.
+    """Identifies a stream: one life (``epoch``) of one room, or the directory.
 
-    A stream that was restored from a backup is on the broker what it was, and yet another life:
-    its offsets may be given again to other records.
+    A stream that was restored from a backup keeps its name on the broker, but is another life,
+    because offsets that were used after the backup are used again for other records.
     """
 
     room: str
     epoch: str
-    #: What tells this life from the one before the backup was restored; "" if none was.
+    #: The epoch since a backup was restored; "" if none was.
     restored: str = ""
-    #: When this life of the room began, in milliseconds since the epoch; 0 if that is not known.
+    #: When this life of the room began, in milliseconds since the epoch; 0 if unknown.
     created: int = field(default=0, eq=False)
 
     @property
@@ -55,19 +55,19 @@ class Stream:
 
     @property
     def life(self) -> str:
-        """The epoch that cursors carry."""
+        """The epoch in cursors."""
         return self.restored or self.epoch
 
 
-#: Which rooms and members exist. Kept for ever, whatever the retention of rooms.
+#: The stream of directory events, which no retention applies to.
 DIRECTORY = Stream("", "")
 
 
 @frozen
 class Record:
-    """One entry of a stream. Offsets only grow; they need not be contiguous.
+    """A record of a stream. Offsets ascend, and may skip.
 
-    ``fault`` says why it is none that a reader may be shown, whatever its body; "" if it is one.
+    ``fault`` says why readers must skip the record, whatever its body; "" if they need not.
     """
 
     offset: int
@@ -77,119 +77,119 @@ class Record:
 
 @frozen
 class Retention:
-    """How much of each room is kept: seconds of age, bytes of bodies. The directory is exempt."""
+    """How much of each room is kept: ``age`` in seconds, ``size`` in bytes of record bodies."""
 
     age: int = 7 * 24 * 3600
     size: int = 100 * 1024 * 1024
 
 
 class IFollower(Interface):
-    """Receives a stream as it grows. All calls come on the reactor thread, in stream order."""
+    """Receives the records of a stream. Called in the reactor's thread, in stream order."""
 
     def records(batch: Sequence[Record]) -> None:
-        """Take the next records: offsets ascending, each handed over exactly once."""
+        """The next records, in ascending order. Each record is passed exactly once."""
 
     def caught_up(end: int) -> None:
-        """All that was in the stream when following (re)started has been handed over.
+        """All records that were in the stream when following began, or resumed, have been passed.
 
         ``end`` is the offset of the stream's last record, -1 if it never had one. Called once
-        after `IBroker.follow` and once after each interruption.
+        after `IBroker.follow`, and once after each interruption.
         """
 
     def interrupted() -> None:
-        """The broker is away. Following resumes by itself after the last record handed over."""
+        """The broker is away. Following resumes by itself, after the last record passed."""
 
     def truncated() -> None:
-        """Retention removed records that were never handed over; the next batch follows a gap."""
+        """Retention removed records before they were passed: the next batch comes after a gap."""
 
     def gone() -> None:
-        """The stream no longer exists. No further call is made."""
+        """The stream no longer exists. The last call."""
 
 
 class IFollowing(Interface):
-    """What `IBroker.follow` returns."""
+    """The handle that `IBroker.follow` returns."""
 
     def stop() -> None:
-        """End following; no call reaches the follower after this. May be called twice."""
+        """Stop following. The follower is not called any more. May be called twice."""
 
     def refresh() -> None:
-        """A record has not come: begin again after the last one handed over, if the broker can
-        have lost sight of this follower. `IFollower.caught_up` is called when all that was there
-        has come."""
+        """Read again after the last record passed, because a record is missing, if the broker may
+        have lost this follower. `IFollower.caught_up` is called afterwards."""
 
 
 class IBroker(Interface):
     """Named streams, and a fan-out between nodes. Also an `IService`.
 
-    ``startService`` raises `StartError` only for what an operator must mend (a locked file, a
-    malformed address). A broker that is merely away is retried for ever, with back-off; meanwhile
-    every Deferred here fails with `Unavailable` within a bounded time, and nothing is queued.
+    ``startService`` raises `StartError` for what an operator must mend (a locked file, a malformed
+    address). A broker that is away is retried for ever, with back-off; meanwhile all Deferreds fail
+    with `Unavailable` within a bounded time, and nothing is queued.
     """
 
     restored = Attribute(
-        "bool: what the streams hold comes from a backup, and nobody has been told yet."
+        "bool: the streams were restored from a backup, and `restoration_told` was not called yet."
     )
-    ready = Attribute("bool: connected, so that an append now would normally succeed.")
+    ready = Attribute("bool: connected, so that an append would normally succeed.")
     exact = Attribute(
-        "bool: what append confirms is stored, in the order of the calls and with none left out, "
-        "and reaches the followers. Else a confirm is a hint (`chatd.brokers.read_back`)."
+        "bool: each confirmed append is stored, in the order of the calls, and reaches the "
+        "followers. Otherwise a confirm is only a hint (`chatd.brokers.read_back`)."
     )
 
     def restoration_told() -> None:
-        """All nodes can tell by the directory that a backup was `restored`: forget it."""
+        """The directory says that a backup was `restored`, so the broker may forget it."""
 
     def create(stream: Stream) -> Deferred[None]:
-        """Create ``stream`` unless it exists. Fires when a record appended by anyone is kept."""
+        """Create ``stream`` unless it exists. Once this fires, appends by any program are kept."""
 
     def delete(stream: Stream) -> Deferred[None]:
-        """Delete ``stream`` and its records. Deleting what does not exist succeeds."""
+        """Delete ``stream`` and its records. Succeeds if there is no such stream."""
 
     def append(stream: Stream, body: bytes, message_id: str, time: int) -> Deferred[None]:
-        """Append one record; fires once the broker says that it is safe from a crash of any single
-        process. The record itself, brought by a follower, is the proof.
+        """Append one record. Fires when the broker confirms that the record survives the crash of
+        any single process; unless the broker is `exact`, only reading it back proves that.
 
-        ``time`` is in milliseconds since the epoch; retention by age counts from it. Appends to
-        one stream are stored in the order of the calls. Fails with `Unavailable` (it may or may
-        not have been stored), `NotStored`, `NoSuchStream` or `TooLarge` (it was not).
+        ``time`` is in milliseconds since the epoch; retention by age counts from it. Appends to one
+        stream are stored in the order of the calls. Fails with `Unavailable` (the record may have
+        been stored), `NotStored`, `NoSuchStream` or `TooLarge` (it was not).
         """
 
     def distrust(stream: Stream, since: float) -> Deferred[None]:
-        """Records appended to ``stream`` up to ``since`` (the clock's seconds) are not there:
-        append what follows another way. Fires, and never fails, when nothing more can be stored
-        that was sent the old way, as far as the broker tells. One that is `exact` does nothing."""
+        """Append over other channels from now on, because records appended to ``stream`` up to
+        ``since`` (the clock's seconds) are missing. Fires when, as far as the broker tells, nothing
+        more can be stored over the old channels; never fails. Does nothing if `exact`."""
 
     def follow(stream: Stream, tail: int | None, follower: IFollower) -> IFollowing:
-        """Hand ``follower`` the stream from at least ``tail`` records before its end, and on.
+        """Pass ``stream`` to ``follower``, from ``tail`` records or more before its end.
 
-        ``None`` means from the first record kept. Fewer than ``tail`` come if the stream has
-        fewer. No call is made to ``follower`` before this method has returned.
+        ``None`` means from the oldest record kept; a stream may have fewer than ``tail`` records.
+        ``follower`` is not called before this method has returned.
         """
 
     def read(stream: Stream, start: int, stop: int) -> Deferred[Sequence[Record]]:
-        """Read the records with ``start <= offset < stop``, ascending.
+        """The records with ``start <= offset < stop``, in ascending order.
 
-        A start below the oldest record kept is no error: the first offset returned tells where
-        reading really began. The caller bounds the range; at most ``stop - start`` records come.
+        ``start`` may lie before the oldest record kept; the first record tells. The caller bounds
+        the range: at most ``stop - start`` records are returned.
         """
 
     def locate(stream: Stream, time: int) -> Deferred[int]:
-        """Find where to start reading for ``time`` (milliseconds): the offset of a record at or
-        before the first one at or after it, never past it. ``end + 1`` if all are earlier."""
+        """An offset from which to read in order to find the first record at or after ``time``
+        (milliseconds since the epoch): not after that record, and not far before it. The next
+        offset to be used if all records are earlier."""
 
     def end(stream: Stream) -> Deferred[int]:
-        """Tell the offset of the last record, as the broker (not a follower) knows it; -1 if
-        there never was one."""
+        """The offset of the last record according to the broker, not to a follower; -1 if there
+        never was one."""
 
     def announce(event: str, room: str, body: bytes) -> None:
-        """Tell other programs of an application event (JSON), best effort. Brokers without
-        neighbours ignore it."""
+        """Publish an application event (JSON) for other programs, best effort. Does nothing if the
+        broker has no other clients."""
 
     def broadcast(payload: bytes) -> None:
-        """Send to every node's `listen`, the sender's own included; best effort, never stored."""
+        """Send ``payload`` to the listeners of all nodes, this one included; best effort."""
 
     def reconnect(why: str) -> None:
-        """Connect anew, elsewhere if the broker has other addresses: what is broadcast does not
-        reach all. Brokers without a connection ignore it."""
+        """Connect anew, to another address of the broker if there is one, because broadcasts do not
+        reach all nodes. Does nothing if the broker has no connections."""
 
     def listen(handler: Callable[[bytes], None]) -> None:
         """Call ``handler`` with each payload that any node broadcasts."""

@@ -1,4 +1,4 @@
-"""What a kind of broker tells chatd of itself, so that nothing else need know it."""
+"""How a kind of broker describes itself, so that the rest of chatd need not know it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from chatd.timing.wall import WallClock
 
 
 def _nothing(address: str) -> None:
-    """There is nothing that could be found out before the start."""
+    """No preflight."""
 
 
 @frozen
 class Kind:
-    """One kind of broker, known by the ``schemes`` of its addresses (what stands before the colon).
+    """One kind of broker, for addresses with one of ``schemes`` (the part before the colon).
 
-    ``usage`` shows an address to who asks for help. ``check`` raises ValueError, with one line that
-    says what to write and shows no password, for an address that cannot be one. ``make`` returns
-    the broker at an address that was checked: an `IBroker` and a service. ``preflight`` raises
-    `StartError` for what would end the start, before twistd goes into the background.
+    ``usage`` is an example of an address, for the help text. ``check(address)`` raises ValueError
+    for a malformed address, with one line that says what to write and shows no password.
+    ``make(reactor, wall, address, retention)`` returns the broker: an `IBroker` that is a service.
+    ``preflight(address)`` raises `StartError` for what would make the start fail; it is called
+    before twistd goes into the background.
     """
 
     schemes: tuple[str, ...]

@@ -9,7 +9,8 @@ from twisted.logger import Logger
 
 
 class LocalFanout:
-    """`IBroker.broadcast` and `IBroker.listen` within one process; payloads arrive a turn later."""
+    """`IBroker.broadcast` and `IBroker.listen` within one process. Payloads are delivered in the
+    next turn of the reactor."""
 
     _log = Logger()
 
@@ -18,7 +19,7 @@ class LocalFanout:
         self._handlers: list[Callable[[bytes], None]] = []
 
     def reconnect(self, why: str) -> None:
-        """There is no connection."""
+        """Does nothing: there is no connection."""
 
     def listen(self, handler: Callable[[bytes], None]) -> None:
         self._handlers.append(handler)

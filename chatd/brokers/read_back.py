@@ -1,14 +1,14 @@
-"""Appending to one stream until the stream itself has brought the record back.
+"""Appending to a stream until the record has been read back from it.
 
-A broker's word that it has stored a record is only a hint. RabbitMQ before 4.0.1 confirms records
-that it drops, on a channel that had one under way when its stream changed leaders
-(https://github.com/rabbitmq/rabbitmq-server/pull/12236, issue 9457), and others it never confirms.
-So an append is done when the stream's follower was handed its record, and not before.
+A broker's confirm is only a hint. RabbitMQ before 4.0.1 confirms records that it drops, on a
+channel that had a publish under way when its stream changed leaders
+(https://github.com/rabbitmq/rabbitmq-server/pull/12236, issue 9457); others it never confirms. So
+an append is done when the stream's follower has got the record, and not before.
 
-What does not come is looked for: the follower begins again after its last record, which brings all
-that is there. What is missing then is appended again, the same bytes under the same id, over other
-channels (`IBroker.distrust`). Whoever reads the stream drops repeated ids, so a copy that was only
-late does no harm.
+If a record does not come, the follower reads again after its last record, which brings everything
+in the stream. Records that are missing then are appended again, with the same bytes and id, over
+other channels (`IBroker.distrust`). Readers drop repeated ids, so a record that was only late does
+no harm.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from chatd.brokers.interfaces import IBroker, NotStored, Stream, Unavailable
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-#: Seconds after which a record is looked for: since it was sent without a confirm, and since it was
-#: confirmed or refused. Some 5 ms are usual on a cluster of three; see ``docs/rabbitmq.rst``.
+#: Seconds after which a missing record is looked for: after sending it, if there is no confirm; and
+#: after a confirm or a refusal. About 5 ms are usual on a cluster of three (``docs/rabbitmq.rst``).
 CONFIRM, SHOWN = 1.0, 0.5
-#: Each further attempt waits twice as long, at most so many seconds.
+#: Each further attempt waits twice as long, up to this many seconds.
 LONGEST = 4.0
-#: Seconds between looks at the clock while something is under way.
+#: Seconds between checks for records that are overdue.
 TICK = 0.1
 
 
 class Hint(Enum):
-    """What the broker said about the newest attempt."""
+    """What the broker answered to the newest attempt."""
 
     NONE = auto()
     CONFIRMED = auto()
@@ -47,21 +47,20 @@ class Hint(Enum):
 
 @define
 class Counts:
-    """What was mended; ``report`` is told of each change (for metrics)."""
+    """Functions to be called when a record was appended again, for metrics."""
 
-    #: Records that were confirmed, not stored, and appended again.
+    #: For each record that was confirmed, and was not stored.
     false_confirms: Callable[[], object]
-    #: Records without a confirm that were appended again.
+    #: For each record that was not confirmed.
     resent: Callable[[], object]
 
 
-#: For who counts nothing.
 UNCOUNTED = Counts(lambda: None, lambda: None)
 
 
 @define(eq=False)
 class _Append(Generic[V]):
-    """A record under way. Times are the clock's seconds."""
+    """An append under way. ``until``, ``sent`` and ``due`` are in the clock's seconds."""
 
     body: bytes
     message_id: str
@@ -77,10 +76,10 @@ class _Append(Generic[V]):
 
 @define(eq=False)
 class ReadBack(Generic[K, V]):
-    """What is under way to one stream, by keys that its owner recognises records by.
+    """The appends under way to one stream, by a key that the owner finds in each record.
 
-    ``refresh`` makes the stream's follower begin again after its last record. The owner calls
-    `brought` for each record, `caught_up` whenever the follower has been, and `lost` when the
+    ``refresh`` makes the stream's follower read again after its last record. The owner calls
+    `brought` for each record read, `caught_up` when its follower has caught up, and `lost` when the
     stream is gone.
     """
 
@@ -96,17 +95,16 @@ class ReadBack(Generic[K, V]):
     _log = Logger()
 
     def __len__(self) -> int:
-        """How many are under way."""
+        """The number of appends under way."""
         return len(self._under_way)
 
     def append(
         self, stream: Stream, key: K, body: bytes, message_id: str, time: int, until: float
     ) -> Deferred[V]:
-        """Append a record; fires when the stream has brought it, with what the owner made of it.
-        ``time`` is in milliseconds, ``until`` in the clock's seconds.
+        """Append a record. Fires when it has been read back, with the outcome given to `brought`.
+        ``time`` is in milliseconds since the epoch, ``until`` in the clock's seconds.
 
-        Fails with `NotStored` (nothing was), `NoSuchStream`, or, at ``until`` at the latest, with
-        `Unavailable`: then it may have been stored.
+        Fails with `NotStored`, `NoSuchStream` or, at ``until`` at the latest, `Unavailable`.
         """
         if key in self._under_way:
             return fail(NotStored("the record is under way already"))
@@ -119,13 +117,13 @@ class ReadBack(Generic[K, V]):
         return done
 
     def brought(self, key: K, outcome: V) -> None:
-        """The stream has a record with this key; ``outcome`` is for who appended it."""
+        """A record with ``key`` was read; ``outcome`` is passed to the caller of `append`."""
         append = self._under_way.pop(key, None)
         if append is not None:
             append.done.callback(outcome)
 
     def lost(self) -> None:
-        """The stream is gone, or is another one now: what is under way may be gone with it."""
+        """Fail all appends under way with `Unavailable`: the stream is gone."""
         under_way, self._under_way = self._under_way, {}
         self._looked_for = {}
         for append in under_way.values():
@@ -160,7 +158,7 @@ class ReadBack(Generic[K, V]):
             return
         stored_nothing = attempt == 1 and isinstance(error, NotStored)
         if stored_nothing or self.broker.exact or not isinstance(error, Unavailable):
-            # an error that is none of the broker's is the caller's to see
+            # any other error is passed to the caller
             del self._under_way[key]
             append.done.errback(failure)
             return
@@ -193,7 +191,7 @@ class ReadBack(Generic[K, V]):
             self.refresh()
 
     def caught_up(self) -> None:
-        """The follower was handed all there is."""
+        """The follower has read everything in the stream: what is missing was not stored."""
         looked_for, self._looked_for = self._looked_for, {}
         missing = {k: a for k, a in looked_for.items() if self._under_way.get(k) is a}
         if missing and self._stream is not None:
@@ -204,7 +202,7 @@ class ReadBack(Generic[K, V]):
                 number=len(missing),
             )
             for append in missing.values():
-                append.due = self.clock.seconds() + LONGEST  # once they were sent again
+                append.due = self.clock.seconds() + LONGEST  # not before they are sent again
             distrusted = self.broker.distrust(self._stream, newest)
             distrusted.addCallback(lambda _: self._send_again(missing))
 

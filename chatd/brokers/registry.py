@@ -1,4 +1,4 @@
-"""Which kinds of broker there are. A new one is a folder beside these, and a word in `KINDS`."""
+"""The kinds of broker. To add one, make a folder beside these and add its kind to `KINDS`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ KINDS = (SQLITE, MEMORY, RABBITMQ)
 
 
 def usage() -> str:
-    """Which addresses there are, for the help of ``--broker``."""
+    """Examples of addresses, for the help of ``--broker``."""
     return ", ".join(kind.usage for kind in KINDS)
 
 
 def kind_of(address: str) -> Kind:
-    """The kind of broker at ``address``. The ValueError for none repeats nothing of it: it may be
-    mistyped, and hold a password."""
+    """The kind of broker at ``address``. Raises ValueError; its text does not repeat the address,
+    which may hold a password."""
     scheme, colon, _ = address.partition(":")
     for kind in KINDS:
         if colon and scheme in kind.schemes:
@@ -30,16 +30,16 @@ def kind_of(address: str) -> Kind:
 
 
 def check(address: str) -> str:
-    """``address`` if it can be a broker's; ValueError says what to write instead."""
+    """Return ``address`` if it is well-formed. Raises ValueError, which says what to write."""
     kind_of(address).check(address)
     return address
 
 
 def preflight(address: str) -> None:
-    """Raise `StartError` for what would end the start of the broker at ``address``."""
+    """Raise `StartError` for what would make the start of the broker at ``address`` fail."""
     kind_of(address).preflight(address)
 
 
 def broker_at(reactor: Any, wall: WallClock, address: str, retention: Retention) -> Any:
-    """The broker at ``address``, as ``--broker`` gives it: an `IBroker` and a service."""
+    """The broker at ``address`` (checked): an `IBroker` that is a service."""
     return kind_of(address).make(reactor, wall, address, retention)

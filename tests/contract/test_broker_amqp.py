@@ -111,8 +111,8 @@ class AMQPBrokerSuite(broker_suite.BrokerSuite):
         recorder = await self.followed(broker, stream)
         following = recorder.following
         assert isinstance(following, RabbitMQFollowing)
-        assert following._attachment is not None
-        following._attachment.close()
+        assert following._consumer is not None
+        following._consumer.close()
         await self.fill(broker, stream, 0, 3)
         self.assertEqual(recorder.ids, [])
         following.refresh()
@@ -128,8 +128,8 @@ class AMQPBrokerSuite(broker_suite.BrokerSuite):
         for recorder in recorders:
             following = recorder.following
             assert isinstance(following, RabbitMQFollowing)
-            assert following._attachment is not None
-            following._attachment.close()
+            assert following._consumer is not None
+            following._consumer.close()
         for stream in streams:
             await self.fill(other, stream, 0, 3)
         await until(lambda: all(r.ids == ["m0", "m1", "m2"] for r in recorders))

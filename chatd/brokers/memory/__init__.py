@@ -1,1 +1,1 @@
-"""A broker in memory: for tests, and for a chat that need not survive a restart."""
+"""The broker ``memory:``, for tests and for chats that need not survive a restart."""

@@ -1,8 +1,8 @@
-"""The broker of `memory:`: streams that last as long as the process, for tests and for trying out.
+"""The broker in memory, for tests and for trying out.
 
-Everything that happens in one reactor turn takes effect together at its end, so that with a
-`task.Clock` a test decides when. Several nodes of a test may share one `MemoryBroker`, or each
-have its own `MemoryBroker.peer` on the same streams, to be interrupted on its own.
+All that is asked in one turn of the reactor takes effect at the end of the turn; with a
+`task.Clock`, a test decides when that is. Several nodes of a test may share one `MemoryBroker`, or
+each have a `MemoryBroker.peer` on the same streams, which can be interrupted on its own.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from chatd.timing.wall import WallClock
 
 T = TypeVar("T")
 
-#: How many of the newest events `MemoryBroker.announced` shows.
+#: Events that `MemoryBroker.announced` keeps.
 ANNOUNCED = 1000
 
 
 class _World:
-    """The streams, and all brokers (one a node) that share them."""
+    """The streams, and the brokers (one for each node) that share them."""
 
     def __init__(
         self, wall: WallClock, clock: IReactorTime, retention: Retention, skip: int
@@ -57,14 +57,14 @@ class _World:
         self._turn: IDelayedCall | None = None
 
     def submit(self, node: MemoryBroker, work: Callable[[], T]) -> Deferred[T]:
-        """Have ``work`` done for ``node`` when this turn ends."""
+        """Do ``work`` for ``node`` at the end of this turn."""
         done: Deferred[T] = Deferred()
         self._work.append((node, work, done))
         self.wake()
         return done
 
     def withdraw(self, node: MemoryBroker, stored: bool) -> None:
-        """``node`` goes away: its work fails, and is ``stored`` or not."""
+        """Fail the work of ``node``, which goes away; with ``stored``, do it all the same."""
         mine = [entry for entry in self._work if entry[0] is node]
         self._work = [entry for entry in self._work if entry[0] is not node]
         if stored:
@@ -76,13 +76,13 @@ class _World:
             self._cancel_turn()
 
     def wake(self, *changed: Stream) -> None:
-        """See to it that followers of the ``changed`` streams are looked at when this turn ends."""
+        """Feed the followers of the ``changed`` streams at the end of this turn."""
         self._changed.update(dict.fromkeys(changed))
         if self._turn is None and any(node.ready for node in self.nodes):
             self._turn = self.clock.callLater(0, self.flush)
 
     def flush(self) -> None:
-        """End the turn: do the work, then tell followers, then those who asked."""
+        """End the turn: do the work, then feed followers, then fire the Deferreds."""
         self._cancel_turn()
         work, self._work = self._work, []
         told = [_do(do, done) for _, do, done in work]
@@ -135,7 +135,7 @@ class _World:
         return log.entries[place].record.offset if place < len(log.entries) else log.last + 1
 
     def _now(self) -> int:
-        """The time (milliseconds) from which retention counts back."""
+        """The time (milliseconds since the epoch) from which retention counts back."""
         age = self._retention.age
         return self._wall.oldest(age) + age * 1000
 
@@ -151,7 +151,7 @@ def _do(work: Callable[[], Any], done: Deferred[Any]) -> Callable[[], None]:
 class MemoryBroker(LocalFanout, Service):
     """Streams in this process's memory.
 
-    ``skip``: leave out an offset after every so many records, as RabbitMQ does now and then.
+    ``skip``: leave out an offset after every ``skip`` records, as RabbitMQ does now and then.
     """
 
     name = "broker"
@@ -182,7 +182,7 @@ class MemoryBroker(LocalFanout, Service):
 
     @property
     def announced(self) -> Sequence[tuple[str, str, bytes]]:
-        """The newest events given to `announce` on any node, as (event, room, body)."""
+        """The newest events that any node has announced, as (event, room, body)."""
         return list(self._world.announced)
 
     def startService(self) -> None:
@@ -196,33 +196,34 @@ class MemoryBroker(LocalFanout, Service):
         self._leave(stored=False)
 
     def peer(self) -> MemoryBroker:
-        """Another node's broker, on the same streams. To be started like this one."""
+        """A broker for another node, on the same streams. It must be started, too."""
         return MemoryBroker(self._clock, world=self._world)
 
     def interrupt(self, stored: bool = False) -> None:
-        """Be away, until `resume`. What waits fails; with ``stored`` it is stored nevertheless."""
+        """Be away until `resume`. Work that waits fails; with ``stored``, it is done all the
+        same."""
         self._away = True
         self._leave(stored)
 
     def resume(self) -> None:
-        """Be there again: followers go on after the last record they were handed."""
+        """Be back: followers continue after the last record passed."""
         self._away = False
         self._world.wake(*self._followings)
 
     def store(self, stream: Stream, body: bytes, time: int) -> None:
-        """Append as another program would, whether this broker is away or not."""
+        """Append a record as another program would, even while this broker is away."""
         self._world.append(stream, body, time)
         self._world.wake()
 
     def truncate(self, stream: Stream, before: int) -> None:
-        """Remove the records below the offset ``before``, as retention would."""
+        """Remove the records before the offset ``before``, as retention would."""
         log = self._world.log(stream)
         log.drop(log.at_offset(before))
 
     # -- IBroker
 
     def restoration_told(self) -> None:
-        """There is nothing to forget."""
+        """Does nothing: there is no backup."""
 
     def create(self, stream: Stream) -> Deferred[None]:
         return self._submit(lambda: self._world.create(stream))
@@ -264,7 +265,7 @@ class MemoryBroker(LocalFanout, Service):
     # -- followers
 
     def advance(self, stream: Stream, log: Log | None, now: int) -> None:
-        """Hand this node's followers of ``stream`` what they have not had."""
+        """Feed this node's followers of ``stream``."""
         for following in list(self._followings.get(stream, ())):
             if following.state is not FollowingState.STOPPED and self.ready:
                 following.advance(log, now)

@@ -1,4 +1,4 @@
-"""One stream in memory, and a follower's place in it. Pure: no clock, no reactor."""
+"""One stream in memory, and a follower's position in it. Pure: no clock, no reactor."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from chatd.brokers.interfaces import IFollower, IFollowing, Record, Retention, S
 
 @frozen
 class LogEntry:
-    """A record with what retention goes by. ``time`` is in milliseconds."""
+    """A record with its ``time``, and the largest time up to it (``latest``), which ascends even
+    where times do not. Both are in milliseconds since the epoch."""
 
     record: Record
     time: int
-    latest: int  # the largest time so far, which ascends even where times do not
+    latest: int
 
 
 @define(eq=False)
 class Log:
-    """One stream's records. ``trimmed`` is the largest offset ever removed."""
+    """The records of one stream. ``last`` is the last offset used, ``trimmed`` the last one removed
+    by retention; -1 for none."""
 
     retention: Retention | None
     skip: int
@@ -36,7 +38,7 @@ class Log:
     deleted: bool = False
 
     def append(self, body: bytes, time: int) -> None:
-        """Add a record; retention by size is left to `trim_size`."""
+        """Add a record. Call `trim_size` afterwards."""
         skipped = bool(self.skip and self.appended and self.appended % self.skip == 0)
         self.last += 2 if skipped else 1
         self.appended += 1
@@ -45,7 +47,7 @@ class Log:
         self.size += len(body)
 
     def trim_size(self) -> None:
-        """Remove the oldest records until the rest are within the retention's size."""
+        """Remove the oldest records beyond the retention's size."""
         if self.retention is None or self.size <= self.retention.size:
             return
         excess, count = self.size - self.retention.size, 0
@@ -55,7 +57,7 @@ class Log:
         self.drop(count)
 
     def trim_age(self, now: int) -> None:
-        """Remove the oldest records that are too old at ``now`` (milliseconds)."""
+        """Remove the records that have expired at ``now`` (milliseconds since the epoch)."""
         if self.retention is not None and self.entries:
             self.drop(self.at_time(now - self.retention.age * 1000))
 
@@ -67,15 +69,16 @@ class Log:
             del self.entries[:count]
 
     def at_offset(self, offset: int) -> int:
-        """The place in ``entries`` of the first at or after ``offset``."""
+        """The index in ``entries`` of the first one at or after ``offset``."""
         return bisect_left(self.entries, offset, key=lambda e: e.record.offset)
 
     def at_time(self, time: int) -> int:
-        """The place in ``entries`` of the first at or after ``time``."""
+        """The index in ``entries`` of the first one at or after ``time``."""
         return bisect_left(self.entries, time, key=lambda e: e.latest)
 
     def since(self, start: int, stop: int | None, now: int) -> list[Record]:
-        """The records with ``start <= offset``, below ``stop`` if given, not too old at ``now``."""
+        """The records with ``start <= offset``, and ``offset < stop`` if that is given, that have
+        not expired at ``now``."""
         self.trim_age(now)
         oldest = now - self.retention.age * 1000 if self.retention is not None else None
         first, end = self.at_offset(start), None if stop is None else self.at_offset(stop)
@@ -84,9 +87,11 @@ class Log:
 
 
 class FollowingState(Enum):
-    """Where a follower stands."""
+    """How a follower stands to its stream."""
 
+    #: Has yet to be passed what was there when it began, or resumed.
     STARTING = auto()
+    #: At the end.
     LIVE = auto()
     STOPPED = auto()
 
@@ -94,7 +99,7 @@ class FollowingState(Enum):
 @implementer(IFollowing)
 @define(eq=False)
 class MemoryFollowing:
-    """A follower's place in a log: ``position`` is the least offset not handed over yet."""
+    """Feeds a follower from a log. ``position`` is the first offset not passed yet."""
 
     stream: Stream
     tail: int | None
@@ -116,13 +121,14 @@ class MemoryFollowing:
         self.wake(self.stream)
 
     def interrupt(self) -> None:
-        """The broker goes away; `advance` begins again after the position."""
+        """The broker goes away; `advance` resumes at the position."""
         if self.state is FollowingState.LIVE:
             self.state = FollowingState.STARTING
             self._tell(self.follower.interrupted)
 
     def advance(self, log: Log | None, now: int) -> None:
-        """Hand over all that lies after the position; ``log`` is the stream's present one."""
+        """Pass all records from the position on. ``log`` is the stream, None if it does not
+        exist."""
         if self.log is None and log is not None:
             self._attach(log, now)
         if self.log is None or self.log.deleted:

@@ -1,1 +1,1 @@
-"""RabbitMQ streams as a broker."""
+"""The broker ``amqp:``: RabbitMQ streams."""

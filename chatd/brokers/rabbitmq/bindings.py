@@ -1,8 +1,8 @@
-"""Keeping the streams that are followed bound to their exchange.
+"""Keeping followed streams bound to their exchange.
 
-Whoever may configure the exchange can unbind a room, or delete the exchange and with it all
-bindings; RabbitMQ tells nobody. So a stream is bound when a node begins to follow it, and again
-after each new connection: one after another, behind everything else.
+Other programs can unbind a room's stream, or delete the exchange with all its bindings, and
+RabbitMQ does not tell. So a stream is bound when a node begins to follow it, and again after each
+connection: one stream at a time, so that other work is not delayed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from chatd.brokers.interfaces import NoSuchStream, Stream, Unavailable
 
 @define(eq=False)
 class Bindings:
-    """Binds with ``bind``, a stream at a time."""
+    """Binds streams by calling ``bind``, one at a time."""
 
     bind: Callable[[Stream], Deferred[None]]
     _bound: set[Stream] = field(factory=set, init=False)
@@ -28,16 +28,16 @@ class Bindings:
     _log = Logger()
 
     def known(self, stream: Stream) -> None:
-        """``stream`` has just been bound."""
+        """Note that ``stream`` was bound."""
         self._bound.add(stream)
 
     def forget(self, stream: Stream) -> None:
-        """``stream`` is no longer followed."""
+        """Note that ``stream`` is no longer followed."""
         self._bound.discard(stream)
         self._waiting.pop(stream, None)
 
     def restore(self, streams: Iterable[Stream]) -> None:
-        """Bind all these, whatever was known of them."""
+        """Bind all ``streams``, also those known to be bound."""
         self._bound.clear()
         for stream in streams:
             self.ensure(stream)
@@ -60,7 +60,7 @@ class Bindings:
                 try:
                     await self.bind(stream)
                 except (Unavailable, NoSuchStream):
-                    continue  # tried again after the next connection, and by who publishes
+                    continue  # tried again after the next connection, and by publishers
                 self._bound.add(stream)
         finally:
             self._working = False

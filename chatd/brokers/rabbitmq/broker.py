@@ -1,9 +1,9 @@
-"""RabbitMQ as a broker: any number of chatd nodes become one chat. See `IBroker`.
+"""The broker on RabbitMQ, which any number of nodes share.
 
-Streams are RabbitMQ streams, reached over AMQP 0-9-1 so that other programs can take part with any
-AMQP library (protocol, section 7). The parts: ``publisher`` sends, over ``publish_channels``,
-``follower`` follows, ``reader`` reads pieces, ``queues`` makes and deletes, ``records`` is what a
-record is.
+Streams are RabbitMQ streams, used over AMQP 0-9-1, so that other programs can take part with any
+AMQP library (protocol, section 7). ``publisher`` and ``publish_channels`` append, ``follower``
+follows, ``reader`` reads ranges, ``queues`` makes and deletes streams, ``records`` defines the
+records.
 """
 
 from __future__ import annotations
@@ -45,13 +45,14 @@ from chatd.brokers.rabbitmq.reader import StreamReader
 from chatd.brokers.rabbitmq.shared_channels import SharedChannels
 from chatd.timing.wall import WallClock
 
-#: Tasks at once on the broker: pieces being read, streams being made or deleted.
+#: Concurrent tasks: ranges being read; streams being made or deleted.
 READERS, MAKERS = 8, 8
 
 
 @implementer(IBroker)
 class AMQPBroker(MultiService):
-    """A broker at ``url``. ``retention`` is for streams created from now on."""
+    """Streams on the RabbitMQ cluster at ``url``. ``retention`` applies to streams created from now
+    on. It keeps two connections, one for publishing and one for everything else."""
 
     exact = False
     restored = False
@@ -67,7 +68,7 @@ class AMQPBroker(MultiService):
         super().__init__()
         self.clock = reactor
         self.wall = wall or WallClock(reactor)
-        self.lanes: SharedChannels | None = None
+        self.channels: SharedChannels | None = None
         self._readers = ChannelPool(reactor, READERS)
         self._makers = ChannelPool(reactor, MAKERS)
         self._lookers = ChannelPool(reactor, AT_ONCE)
@@ -81,8 +82,8 @@ class AMQPBroker(MultiService):
             reactor, lambda stream: looking.newest(stream, sure=False), lambda: self._followings
         )
         self._handlers: list[Callable[[bytes], None]] = []
-        #: The channel and queue over which presence comes.
-        self._heard_on: tuple[Channel, str] | None = None
+        #: The channel and the queue on which broadcasts are received.
+        self._presence: tuple[Channel, str] | None = None
         self._connections = [
             BrokerConnection(reactor, url, name, opened, lost)
             for name, opened, lost in (
@@ -111,7 +112,7 @@ class AMQPBroker(MultiService):
 
     @property
     def ready(self) -> bool:
-        return self.lanes is not None and self._publishing.ready
+        return self.channels is not None and self._publishing.ready
 
     async def _publisher_connected(self, client: Client) -> None:
         await self._publishing.connected(client)  # which makes the exchanges, if they were deleted
@@ -119,10 +120,10 @@ class AMQPBroker(MultiService):
 
     def _bind_again(self) -> None:
         self._bindings.restore([following.stream for following in self._followings])
-        if self._heard_on is not None:
-            channel, queue = self._heard_on
+        if self._presence is not None:
+            channel, queue = self._presence
             binding = channel.queue_bind(queue=queue, exchange=PRESENCE)
-            binding.addErrback(lambda failure: failure.trap(Closed))  # and with it the connection
+            binding.addErrback(lambda failure: failure.trap(Closed))  # the connection ends, too
 
     async def _connected(self, client: Client) -> None:
         await declare_exchanges(client)
@@ -130,13 +131,13 @@ class AMQPBroker(MultiService):
         self._readers.connected(client)
         self._lookers.connected(client)
         self._makers.connected(client)
-        self.lanes = SharedChannels(client)
+        self.channels = SharedChannels(client)
         for following in list(self._followings):
             following.attach()
         self._bind_again()
 
     def _lost(self, reason: Reason) -> None:
-        self.lanes = self._heard_on = None
+        self.channels = self._presence = None
         self._readers.lost()
         self._lookers.lost()
         self._makers.lost()
@@ -147,7 +148,7 @@ class AMQPBroker(MultiService):
     # -- streams -----------------------------------------------------------------------------------
 
     def restoration_told(self) -> None:
-        """There is nothing to forget: only the operator knows."""
+        """Does nothing: a restored backup is only known from ``--restored``."""
 
     def create(self, stream: Stream) -> Deferred[None]:
         return self._streams.create(stream).addCallback(lambda _: self._bindings.known(stream))
@@ -156,7 +157,7 @@ class AMQPBroker(MultiService):
         return self._streams.delete(stream)
 
     def exists(self, stream: Stream) -> Deferred[bool]:
-        """Whether there is such a stream."""
+        """Whether RabbitMQ has the stream. Fails with `Unavailable`."""
         return self._streams.exists(stream)
 
     def append(self, stream: Stream, body: bytes, message_id: str, time: int) -> Deferred[None]:
@@ -167,13 +168,13 @@ class AMQPBroker(MultiService):
 
     async def _distrust(self, stream: Stream, since: float) -> None:
         self._liveness.hurry()
-        # a queue of another program's may have taken what ours was no longer bound for
+        # if the stream was unbound, another program's queue may have made the records routable
         with suppress(Unavailable, NoSuchStream):
             await self._streams.bind(stream)
         await self._publishing.channels.distrust(stream, since)
 
     def _restore(self, stream: Stream) -> Deferred[None]:
-        """A record found no way to its stream: bind it again, if it is there."""
+        """Bind a stream again, if it exists: a record for it could not be routed."""
         return Deferred.fromCoroutine(self._look_and_bind(stream))
 
     async def _look_and_bind(self, stream: Stream) -> None:
@@ -182,7 +183,7 @@ class AMQPBroker(MultiService):
         await self._streams.bind(stream)
 
     def leader_changed(self) -> None:
-        """Some stream may have another leader."""
+        """Note that a stream may have another leader now."""
         self._publishing.channels.leader_changed()
         self._liveness.hurry()
 
@@ -198,7 +199,7 @@ class AMQPBroker(MultiService):
         return following
 
     def forget(self, following: RabbitMQFollowing) -> None:
-        """A following has stopped."""
+        """Forget ``following``, which has stopped."""
         self._followings.pop(following, None)
         self._bindings.forget(following.stream)
 
@@ -209,7 +210,7 @@ class AMQPBroker(MultiService):
         return self._reading.locate(stream, time)
 
     def newest(self, stream: Stream) -> Deferred[int]:
-        """The offset of the last record or fence; -1 if there is none."""
+        """The offset of the last record or fence, -1 if there is none."""
         return self._reading.newest(stream, sure=True)
 
     def end(self, stream: Stream) -> Deferred[int]:
@@ -232,7 +233,7 @@ class AMQPBroker(MultiService):
         self._handlers.append(handler)
 
     async def _listen(self, client: Client) -> None:
-        """Hear what any node broadcasts, on a queue that goes with this connection."""
+        """Receive broadcasts on a queue that is deleted with this connection."""
 
         def deleted(*_: object) -> None:
             client.fail("the presence queue is gone")
@@ -242,7 +243,7 @@ class AMQPBroker(MultiService):
         declared = await channel.queue_declare(queue="", exclusive=True, auto_delete=True)
         await channel.queue_bind(queue=declared.queue, exchange=PRESENCE)
         await client.consume(channel, declared.queue, "chatd-presence", self._heard, deleted, {})
-        self._heard_on = (channel, declared.queue)
+        self._presence = (channel, declared.queue)
 
     def _heard(self, batch: Sequence[Delivery]) -> None:
         for delivery in batch:

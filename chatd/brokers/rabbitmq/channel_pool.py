@@ -1,6 +1,5 @@
-"""Channels for one task at a time: what the broker dislikes closes that task's channel, no other's.
-
-https://www.rabbitmq.com/channels.html#error-handling
+"""A pool of channels, each used by one task at a time, because an error closes the whole channel
+(https://www.rabbitmq.com/channels.html#error-handling).
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from chatd.amqp.client import Client
 from chatd.brokers.interfaces import Unavailable
 
 T = TypeVar("T")
-#: Seconds within which a task is done, waiting for its turn included.
+#: Seconds that a task may take, waiting for a channel included.
 PATIENCE = 10.0
 
 
 class ChannelPool:
-    """At most ``size`` channels in use at once, ``waiting`` tasks in line for them."""
+    """Up to ``size`` channels, and up to ``waiting`` tasks that wait for one."""
 
     _log = Logger()
 
@@ -39,20 +38,20 @@ class ChannelPool:
         self._running: dict[Deferred[Any], None] = {}
 
     def connected(self, client: Client) -> None:
-        """There is a new connection."""
+        """Use the connection ``client`` from now on."""
         self._client = client
         self._free = []
 
     def lost(self) -> None:
-        """There is none: what is under way would wait in vain."""
+        """The connection was lost: fail all tasks."""
         self._client = None
         self._free = []
         for task in list(self._running):
             task.cancel()
 
     def run(self, task: Callable[[Client, Channel], Awaitable[T]]) -> Deferred[T]:
-        """Run ``task`` with a channel of its own; fails with `Unavailable` if the broker is away,
-        too many wait, or it takes too long, else with what ``task`` raises."""
+        """Run ``task`` with a channel of its own. Fails with `Unavailable` if the broker is away,
+        too many tasks wait, or the task takes too long; otherwise with what ``task`` raises."""
         running = Deferred.fromCoroutine(self._run(task))
         done: Deferred[T] = running.addTimeout(PATIENCE, self._clock, _too_late)
         if not done.called:
@@ -91,7 +90,7 @@ class ChannelPool:
         except Closed as e:
             raise Unavailable(str(reason_of(e))) from None
         except BaseException:
-            # cancelled, or worse: who knows what replies are still to come
+            # replies to the task may still come, so the channel cannot be used again
             closing = Deferred.fromCoroutine(client.close_channel(channel))
             closing.addErrback(lambda f: self._log.failure("Closing a channel failed", f))
             raise

@@ -1,20 +1,22 @@
-"""One consumer on one stream, and the question AMQP has no method for: is this all there is?
+"""A consumer of one stream that can tell when it has caught up, for which AMQP has no method.
 
-RabbitMQ sends what a stream holds some time after consume-ok, and nothing at all when it holds
-nothing. But a basic.ack makes the channel read the stream at once, as far as it goes or the
-prefetch allows, and later replies on the channel come after those deliveries. So an ack and then a
-basic.qos, whose reply comes with fewer deliveries before it than the prefetch, prove that all that
-was there at the ack has come (rabbit_stream_queue:settle/5, the same in 3.10 and 4.x).
+RabbitMQ delivers what a stream holds some time after consume-ok, and nothing if it is empty. But a
+basic.ack makes the channel read the stream at once, to its end or as far as the prefetch allows,
+and later replies on the channel come after these deliveries. So the consumer sends an ack and then
+a basic.qos. If fewer deliveries than the prefetch come before the reply, then everything that was
+in the stream at the time of the ack has come (rabbit_stream_queue:settle/5, the same in 3.10 and
+4.x).
 
-There is nothing to acknowledge in a stream that is empty. If two replies come without a delivery
-it may be so, and the owner is told of silence; it appends a **fence**, an empty record that no
-reader is shown, and waits for that. A stream needs one once, before its first record.
+In an empty stream there is nothing to acknowledge. After two replies without a delivery the owner
+is told of the silence. It appends a **fence**, an empty record that readers never see, and waits
+until it is delivered. A stream needs one once, before its first record.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from enum import Enum, auto
 from itertools import count
 from typing import Protocol
 
@@ -25,34 +27,46 @@ from chatd.amqp.channel import Channel
 from chatd.amqp.client import Client
 from chatd.amqp.deliveries import Delivery
 
-#: Deliveries under way to one consumer. RabbitMQ goes over it by up to a chunk.
+#: Unacknowledged deliveries of one consumer; RabbitMQ exceeds it by up to a chunk.
 PREFETCH = 1000
 
 _tags = count(1)
 
 
 class ConsumerOwner(Protocol):
-    """Whom an attachment serves. None of it is called after `StreamConsumer.close`."""
+    """Receives what a consumer delivers. Nothing is called after `StreamConsumer.close`."""
 
     def delivered(self, batch: Sequence[Delivery]) -> None:
-        """The next of the stream, fences included."""
+        """The next records of the stream, fences included."""
 
     def caught_up(self) -> None:
         """Everything that was in the stream when consuming began has been delivered. Called once,
         after a delivery."""
 
     def silent(self) -> None:
-        """Nothing has been delivered: the stream is empty, or ends before the start. Called at
+        """Nothing was delivered: perhaps the stream is empty, or ends before the start. Called at
         most once."""
 
     def detached(self, suspect: bool) -> None:
-        """The broker ended the consumer, and the attachment is closed: because of its stream, if
-        ``suspect``; else for another's sake."""
+        """The broker has ended the consumer; if ``suspect``, probably because of its stream,
+        otherwise because of another consumer's on the same channel. The last call."""
+
+
+class ConsumerState(Enum):
+    """What has come."""
+
+    #: Nothing yet.
+    SILENT = auto()
+    #: Some of what was in the stream when consuming began.
+    DELIVERING = auto()
+    #: All of it.
+    CAUGHT_UP = auto()
+    CLOSED = auto()
 
 
 class StreamConsumer:
-    """A consumer of ``stream`` from ``start``: ``first``, ``last`` (the last chunk's first record),
-    an offset, or a time. ``prefetch`` is the channel's."""
+    """Consumes ``stream`` from ``start``: ``first``, ``last`` (the first record of the last chunk),
+    an offset, or a time. ``prefetch`` is that of the channel."""
 
     _log = Logger()
 
@@ -71,16 +85,20 @@ class StreamConsumer:
         self._prefetch = prefetch
         self._tag = f"chatd-{next(_tags)}"
         self._channel: Channel | None = None
-        self._closed = False
-        self._caught_up = False
-        #: Whether anything has come.
-        self.delivered = False
+        self._state = ConsumerState.SILENT
+        #: Replies that came before any delivery.
         self._silences = 0
+        #: The number of the newest basic.qos, and deliveries since it was sent.
         self._round = 0
         self._since = 0
 
+    @property
+    def delivered(self) -> bool:
+        """Whether anything has come, and the consumer is not closed."""
+        return self._state in (ConsumerState.DELIVERING, ConsumerState.CAUGHT_UP)
+
     def begin(self, channel: Channel) -> Deferred[bool]:
-        """Consume on ``channel``; fires, never fails, with whether the broker agreed."""
+        """Consume on ``channel``; fires with whether the broker agreed, and never fails."""
         self._channel = channel
         consuming = self._client.consume(
             channel,
@@ -90,7 +108,7 @@ class StreamConsumer:
             lambda: self.broken(True),
             {"x-stream-offset": self._start},
         )
-        # what made it fail closed the channel, whose owner tells us
+        # an error closes the channel, whose owner calls `broken`
         return consuming.addCallbacks(self._agreed, lambda _: False)
 
     def _agreed(self, _: object) -> bool:
@@ -98,21 +116,22 @@ class StreamConsumer:
         return True
 
     def close(self) -> None:
-        """End the consumer, if it has not ended."""
-        if not self._closed:
-            self._closed = True
+        """End the consumer. May be called twice."""
+        if self._state is not ConsumerState.CLOSED:
+            self._state = ConsumerState.CLOSED
             if self._channel is not None:
                 self._client.cancel(self._channel, self._tag)
 
     def broken(self, suspect: bool) -> None:
-        """The consumer was cancelled by the broker, or its channel closed; ``suspect`` if this
-        stream may be the reason."""
-        if not self._closed:
-            self._closed = True
+        """The broker has cancelled the consumer, or closed its channel; see
+        `ConsumerOwner.detached`."""
+        if self._state is not ConsumerState.CLOSED:
+            self._state = ConsumerState.CLOSED
             self._owner.detached(suspect)
 
     def _ask(self) -> None:
-        if self._closed or self._channel is None or self._channel.closed:
+        closed = self._state is ConsumerState.CLOSED
+        if closed or self._channel is None or self._channel.closed:
             return
         self._round += 1
         self._since = 0
@@ -120,27 +139,28 @@ class StreamConsumer:
         asking.addCallbacks(self._answered, lambda _: None, callbackArgs=(self._round,))
 
     def _answered(self, reply: object, number: int) -> None:
-        if self._closed or number != self._round or self._caught_up:
+        if number != self._round:
             return
-        if self.delivered:
+        if self._state is ConsumerState.DELIVERING:
             if self._since < self._prefetch:
-                self._caught_up = True
+                self._state = ConsumerState.CAUGHT_UP
                 self._owner.caught_up()
             else:
                 self._ask()
-        elif self._silences == 0:
-            self._silences = 1
-            self._ask()
-        else:
-            self._owner.silent()
+        elif self._state is ConsumerState.SILENT:
+            self._silences += 1
+            if self._silences == 1:
+                self._ask()
+            else:
+                self._owner.silent()
 
     def _deliver(self, batch: Sequence[Delivery]) -> None:
         # the acknowledgement of this batch has just been written
         self._since += len(batch)
-        if not self.delivered:
-            self.delivered = True
+        if self._state is ConsumerState.SILENT:
+            self._state = ConsumerState.DELIVERING
             self._ask()
-        # what has no offset has headers nobody can read, and nothing before it tells its place
+        # a delivery without an offset has unreadable headers, and came before any readable one
         placed = [one for one in batch if one.offset >= 0]
         if placed:
             self._owner.delivered(placed)

@@ -1,7 +1,7 @@
-"""Following a stream for as long as someone wants it, through whatever happens to the broker.
+"""Following a stream until it is stopped, through interruptions of the broker.
 
-After an interruption a following asks again from the newest offset it saw, inclusive. The broker
-clamps silently, so if that record does not come first it is gone, and others may be with it.
+After an interruption the stream is consumed again from the newest offset seen, inclusive. The
+broker clamps silently, so if that record does not come first, it is gone, and perhaps others are.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from random import uniform
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -20,22 +20,23 @@ from zope.interface import implementer
 from chatd.amqp.deliveries import Delivery
 from chatd.brokers.interfaces import IFollower, IFollowing, NoSuchStream, Stream, Unavailable
 from chatd.brokers.rabbitmq.consumer import StreamConsumer
-from chatd.brokers.rabbitmq.records import is_fence, records
+from chatd.brokers.rabbitmq.handover import Handover
 from chatd.brokers.rabbitmq.shared_channels import SharedChannel, SharedChannels
+from chatd.brokers.rabbitmq.tail import Tail
 from chatd.timing.wall import WallClock
 
-#: Seconds between attempts, at most.
+#: Seconds between attempts to consume, at most.
 LONGEST = 5.0
 
 
 class FollowerState(Enum):
-    """Where a following stands."""
+    """How a following stands to its stream."""
 
-    #: Not attached: the broker is away or said no, or nobody asked yet.
+    #: Without a consumer: the broker is away, or has refused.
     AWAY = auto()
-    #: At the last chunk, to learn the end; or before that, gathering the tail asked for.
+    #: Consumes the last chunk, to learn where the stream ends; then what the tail still lacks.
     GATHERING = auto()
-    #: Being brought what was there when (re)started.
+    #: Consumes what was in the stream when consuming began.
     CATCHING_UP = auto()
     #: At the head.
     LEVEL = auto()
@@ -48,264 +49,195 @@ class FollowingBroker(Protocol):
     clock: IReactorTime
     wall: WallClock
     #: None while the broker is away.
-    lanes: SharedChannels | None
+    channels: SharedChannels | None
 
     def fence(self, stream: Stream, done: Callable[[], bool]) -> Deferred[bool]:
-        """Append fences to the stream itself until ``done()``, or in vain (False); `Unavailable`,
-        `NoSuchStream`."""
+        """Append fences to the stream until ``done()``; False if it never is. Fails with
+        `Unavailable` or `NoSuchStream`."""
 
     def newest(self, stream: Stream) -> Deferred[int]:
-        """The offset of the last record or fence; `Unavailable`, `NoSuchStream`."""
+        """The offset of the last record or fence. Fails with `Unavailable` or `NoSuchStream`."""
 
     def leader_changed(self) -> None:
-        """Some stream may have another leader."""
+        """A stream may have another leader now."""
 
     def exists(self, stream: Stream) -> Deferred[bool]:
-        """Whether there is such a stream; `Unavailable`."""
+        """Whether the broker has the stream. Fails with `Unavailable`."""
 
     def forget(self, following: RabbitMQFollowing) -> None:
-        """It has stopped."""
-
-
-class _Tail:
-    """The newest ``wanted`` records, gathered from the end backwards in as few steps as it takes.
-
-    Offsets skip, so a step may bring fewer records than offsets.
-    """
-
-    def __init__(self, wanted: int) -> None:
-        self.gathered: list[Delivery] = []
-        self._wanted = wanted
-        self._start = -1
-        self._lowest = -1
-
-    def next_start(self) -> int | None:
-        """From which offset to gather again; None if there is enough, or no more."""
-        lowest, end = self.gathered[0].offset, self.gathered[-1].offset
-        had = sum(1 for one in self.gathered if one.body or not is_fence(one))
-        if had >= self._wanted or lowest in (0, self._lowest) or self._start == 0:
-            return None
-        self._lowest = lowest
-        before = end + 1 if self._start < 0 else self._start
-        self._start = max(0, before - self._wanted * 9 // 8 - 64)
-        self.gathered = []
-        return self._start
+        """``following`` has stopped."""
 
 
 @implementer(IFollowing)
 class RabbitMQFollowing:
-    """One follower of one stream, ``tail`` records from its end (None: from the first) and on."""
+    """Feeds ``follower`` with ``stream``, from ``tail`` records before its end (None: from the
+    first)."""
 
     _log = Logger()
 
     def __init__(
-        self, helper: FollowingBroker, stream: Stream, tail: int | None, follower: IFollower
+        self, broker: FollowingBroker, stream: Stream, tail: int | None, follower: IFollower
     ) -> None:
         self.stream = stream
-        self.place = FollowerState.AWAY
-        self._helper = helper
-        self._follower = follower
+        self.state = FollowerState.AWAY
+        self._broker = broker
         self._tail = tail
-        self._gathering = _Tail(tail or 0)
-        #: The newest offset that came, fences included (None: nothing ever came), and the offset
-        #: of the newest record.
-        self._seen: int | None = None
-        self._end = -1
-        #: Whether the follower believes to be at the head, and whether to look for a gap.
-        self._told_level = False
-        self._resuming = False
-        self._attachment: StreamConsumer | None = None
-        self._lane: SharedChannel | None = None
+        self._gathering = Tail(tail or 0)
+        self._handover = Handover(stream, follower)
+        self._consumer: StreamConsumer | None = None
+        self._channel: SharedChannel | None = None
         self._failures = 0
         self._timer: IDelayedCall | None = None
 
     @property
     def seen(self) -> int | None:
-        """The newest offset that came, fences included; None if nothing did."""
-        return self._seen
+        """The newest offset delivered, fences included; None before the first delivery."""
+        return self._handover.seen
 
     @property
     def level(self) -> bool:
-        """Whether it is at the head, as far as is known here."""
-        return self.place is FollowerState.LEVEL
+        """Whether it is at the head, as far as this node can tell."""
+        return self.state is FollowerState.LEVEL
 
     # -- what the broker calls ---------------------------------------------------------------------
 
     def attach(self) -> None:
-        """Begin, or go on: the broker is there."""
-        if self._helper.lanes is None or self.place is FollowerState.STOPPED:
+        """Begin or continue to consume, if the broker is connected."""
+        if self._broker.channels is None or self.state is FollowerState.STOPPED:
             return
-        if self._seen is not None:
-            self._resuming = True
-            self._consume(FollowerState.CATCHING_UP, self._seen)
+        if self.seen is not None:
+            self._handover.resume()
+            self._consume(FollowerState.CATCHING_UP, self.seen)
         elif self._tail is None:
             self._consume(FollowerState.CATCHING_UP, "first")
         else:
-            self._gathering = _Tail(self._tail)
+            self._gathering = Tail(self._tail)
             self._consume(FollowerState.GATHERING, "last")
 
     def lost(self) -> None:
-        """The broker went away."""
+        """The connection to the broker was lost."""
         self._detach()
-        self._interrupted()
+        self._handover.interrupted()
 
     def stop(self) -> None:
-        if self.place is not FollowerState.STOPPED:
+        if self.state is not FollowerState.STOPPED:
             self._detach()
-            self.place = FollowerState.STOPPED
-            self._helper.forget(self)
+            self.state = FollowerState.STOPPED
+            self._handover.stop()
+            self._broker.forget(self)
 
     def refresh(self) -> None:
-        # A consumer on a replica may be left behind, without a word, when a stream changes leaders.
-        if self.place is FollowerState.LEVEL:
+        # a consumer on a replica may silently get nothing more after a change of leader
+        if self.level:
             self._log.warn("{stream} brings nothing; asking anew", stream=self.stream.name)
             self.lost()
             self.attach()
 
-    # -- attaching ---------------------------------------------------------------------------------
+    # -- consuming ---------------------------------------------------------------------------------
 
-    def _consume(self, place: FollowerState, start: str | int) -> None:
-        lanes = self._helper.lanes
-        assert lanes is not None
+    def _consume(self, state: FollowerState, start: str | int) -> None:
+        channels = self._broker.channels
+        assert channels is not None
         self._detach()
-        self.place = place
-        self._attachment = StreamConsumer(lanes.client, self.stream.name, start, self)
-        self._lane = lanes.attach(self._attachment, apart=self._failures > 0)
+        self.state = state
+        self._consumer = StreamConsumer(channels.client, self.stream.name, start, self)
+        self._channel = channels.attach(self._consumer, apart=self._failures > 0)
 
     def _detach(self) -> None:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
-        if self._attachment is not None and self._lane is not None:
-            self._attachment.close()
-            self._lane.members.discard(self._attachment)
-        self._attachment = self._lane = None
-        if self.place is not FollowerState.STOPPED:
-            self.place = FollowerState.AWAY
+        if self._consumer is not None and self._channel is not None:
+            self._consumer.close()
+            self._channel.members.discard(self._consumer)
+        self._consumer = self._channel = None
+        if self.state is not FollowerState.STOPPED:
+            self.state = FollowerState.AWAY
 
     def _wait(self, seconds: float, then: Callable[[], None]) -> None:
-        self._timer = self._helper.clock.callLater(seconds, then)
+        self._timer = self._broker.clock.callLater(seconds, then)
 
-    # -- Owner of the attachment -------------------------------------------------------------------
+    # -- ConsumerOwner -----------------------------------------------------------------------------
 
     def delivered(self, batch: Sequence[Delivery]) -> None:
-        if self.place is FollowerState.GATHERING:
+        if self.state is FollowerState.GATHERING:
             self._gathering.gathered += batch
         else:
-            self._take(batch)
+            self._handover.take(batch)
 
     def caught_up(self) -> None:
         self._failures = 0
-        if self.place is FollowerState.GATHERING:
+        if self.state is FollowerState.GATHERING:
             start = self._gathering.next_start()
             if start is not None:
                 self._consume(FollowerState.GATHERING, start)
                 return
-            self._take(self._gathering.gathered, self._tail)
+            self._handover.take(self._gathering.gathered, self._tail)
             self._gathering.gathered = []
-        if self.place is not FollowerState.STOPPED:
-            self.place = FollowerState.LEVEL
-        if not self._told_level:
-            self._told_level = True
-            self._tell(self._follower.caught_up, self._end)
+        if self.state is not FollowerState.STOPPED:
+            self.state = FollowerState.LEVEL
+        self._handover.level()
 
     def silent(self) -> None:
-        attachment = self._attachment
-        assert attachment is not None
-        fencing = self._helper.fence(
-            self.stream, lambda: attachment.delivered or attachment is not self._attachment
+        consumer = self._consumer
+        assert consumer is not None
+        fencing = self._broker.fence(
+            self.stream, lambda: consumer.delivered or consumer is not self._consumer
         )
-        fencing.addCallback(self._fenced, attachment)
-        fencing.addErrback(self._unfenced, attachment)
+        fencing.addCallback(self._fenced, consumer)
+        fencing.addErrback(self._unfenced, consumer)
 
     def detached(self, suspect: bool) -> None:
         self._detach()
         if suspect:
-            self._helper.leader_changed()
+            self._broker.leader_changed()
             self._check()
         else:
             self.attach()
 
-    # -- handing over ------------------------------------------------------------------------------
-
-    def _take(self, batch: Sequence[Delivery], most: int | None = None) -> None:
-        """Hand over what is new in ``batch``, only the newest ``most`` records if that is given."""
-        seen = self._seen
-        if self._resuming and seen is not None:
-            self._resuming = False
-            if batch[0].offset > seen + 1:
-                self._tell(self._follower.truncated)
-        if seen is not None and batch[0].offset <= seen:
-            batch = [one for one in batch if one.offset > seen]
-        if not batch:
-            return
-        fresh = records(batch, self.stream)
-        self._seen = batch[-1].offset
-        if fresh:
-            self._end = fresh[-1].offset
-        elif seen is None:
-            self._end = batch[0].offset - 1
-        if most is not None:
-            fresh = fresh[len(fresh) - min(most, len(fresh)) :]
-        if fresh:
-            self._tell(self._follower.records, fresh)
-
-    def _interrupted(self) -> None:
-        if self._told_level:
-            self._told_level = False
-            self._tell(self._follower.interrupted)
-
-    def _tell(self, call: Callable[..., Any], *args: object) -> None:
-        if self.place is FollowerState.STOPPED:
-            return
-        try:
-            call(*args)
-        except Exception:
-            self._log.failure("A follower of {stream} failed", stream=self.stream.name)
-
     # -- the broker refused ------------------------------------------------------------------------
 
     def _check(self) -> None:
-        """Find out whether the stream is still there before trying again."""
-        asking = self._helper.exists(self.stream)
+        """Find out whether the stream still exists before consuming again."""
+        asking = self._broker.exists(self.stream)
         asking.addErrback(lambda failure: bool(failure.trap(Unavailable)))
         asking.addCallback(self._checked)
 
     def _checked(self, there: bool) -> None:
-        # meanwhile the broker may have gone and come, or the follower stopped
-        if self.place is not FollowerState.AWAY or self._timer is not None:
+        # the broker may have reconnected, or the following been stopped, since it was asked
+        if self.state is not FollowerState.AWAY or self._timer is not None:
             return
         if not there:
             self._gone()
-        elif self._helper.lanes is not None:
+        elif self._broker.channels is not None:
             self._failures += 1
-            self._interrupted()
+            self._handover.interrupted()
             self._wait(
                 uniform(0.5, 1.0) * min(LONGEST, 0.1 * 2.0 ** min(self._failures, 10)), self.attach
             )
 
     def _gone(self) -> None:
-        follower = self._follower
-        self._tell(follower.gone)
+        self._handover.gone()
         self.stop()
 
-    def _fenced(self, came: bool, attachment: StreamConsumer) -> Deferred[None] | None:
-        """If the fences are stored and none comes, the stream ends before our place: it is another
-        one of the same name. Or none is stored, whatever was said; its end tells."""
-        if came or attachment is not self._attachment:
+    def _fenced(self, came: bool, consumer: StreamConsumer) -> Deferred[None] | None:
+        """If none of the fences comes, either they are stored and the stream ends before our
+        offset, because it is another stream of the same name; or they are not stored, although they
+        were confirmed. The stream's end tells which."""
+        if came or consumer is not self._consumer:
             return None
-        return self._helper.newest(self.stream).addCallback(self._ends, attachment)
+        return self._broker.newest(self.stream).addCallback(self._ends, consumer)
 
-    def _ends(self, end: int, attachment: StreamConsumer) -> None:
-        if attachment is self._attachment and not attachment.delivered:
-            if self._seen is not None and end < self._seen:
+    def _ends(self, end: int, consumer: StreamConsumer) -> None:
+        if consumer is self._consumer and not consumer.delivered:
+            if self.seen is not None and end < self.seen:
                 self._gone()
             else:
                 self._detach()
                 self._check()
 
-    def _unfenced(self, failure: Failure, attachment: StreamConsumer) -> None:
+    def _unfenced(self, failure: Failure, consumer: StreamConsumer) -> None:
         failure.trap(Unavailable, NoSuchStream)
-        if attachment is self._attachment:
+        if consumer is self._consumer:
             self._detach()
             self._check()

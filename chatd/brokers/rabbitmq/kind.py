@@ -1,6 +1,6 @@
 """``amqp://`` and ``amqps://``: rooms on RabbitMQ, for any number of nodes.
 
-txAMQP is imported by those who use it only: it takes longer to load than the rest of chatd.
+txAMQP is imported only when it is used: it takes longer to load than the rest of chatd.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Whether followings are where their streams end.
+"""Checking that consumers still get what their streams have.
 
-RabbitMQ can lose sight of a consumer when its stream changes leaders: nothing comes any more, and
-nothing is said. Who publishes notices that what was stored does not come; who only reads is told
-here. One following after another is compared with the newest offset that the broker knows, at a
-rate that does not grow with the number of rooms, and all of them whenever there is a sign that
-leaders may have changed.
+RabbitMQ can lose a consumer when its stream changes leaders: nothing is delivered any more, and
+nothing is said. A publisher notices, because its records do not come back; a node that only reads
+does not. So each following is compared with the newest offset that the broker knows: one at a time,
+at a rate that does not grow with the number of rooms; and all at once when leaders may have
+changed.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from twisted.logger import Logger
 from chatd.brokers.interfaces import NoSuchStream, Stream, Unavailable
 from chatd.brokers.rabbitmq.follower import RabbitMQFollowing
 
-#: Seconds in which all are looked at, while they are few; and from one look to the next, at least.
+#: Seconds in which all followings are checked, if they are few; and between two checks, at least.
 CYCLE, APART = 15.0, 0.05
-#: Looks under way at once.
+#: Concurrent checks.
 AT_ONCE = 4
-#: Seconds that a record which is stored may take to come.
+#: Seconds that a stored record may take to be delivered.
 LATE = 1.0
-#: Seconds between two times that all are looked at without a pause, at least.
+#: Seconds between two checks of all followings at once, at least.
 HURRY = 5.0
 
 
 @define(eq=False)
 class Liveness:
-    """Looks after what ``followings()`` gives; ``newest`` asks the broker for the offset of a
-    stream's last record or fence."""
+    """Checks the ``followings()``. ``newest(stream)`` asks the broker for the offset of the last
+    record or fence."""
 
     clock: IReactorTime
     newest: Callable[[Stream], Deferred[int]]
     followings: Callable[[], Iterable[RabbitMQFollowing]]
-    #: Those not looked at in this cycle, and those to be looked at without a pause.
+    #: Followings not checked yet in this cycle, and followings to be checked now.
     _turn: deque[RabbitMQFollowing] = field(factory=deque, init=False)
     _now: deque[RabbitMQFollowing] = field(factory=deque, init=False)
     _looking: int = field(default=0, init=False)
@@ -49,11 +49,11 @@ class Liveness:
     _log = Logger()
 
     def start(self) -> None:
-        """Begin to look."""
+        """Begin to check."""
         self._wait()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop checking."""
         for call in (self._next, *self._late):
             if call is not None and call.active():
                 call.cancel()
@@ -61,7 +61,7 @@ class Liveness:
         self._late.clear()
 
     def hurry(self) -> None:
-        """Leaders may have changed: look at all soon."""
+        """Check all followings now, because leaders may have changed."""
         now = self.clock.seconds()
         if self._next is not None and now - self._hurried >= HURRY:
             self._hurried = now
@@ -82,7 +82,7 @@ class Liveness:
         self._look()
 
     def _look(self) -> None:
-        """Look at what is due, some at once: a frozen node must not hold the others up."""
+        """Check what is due, several at once, so that a frozen node does not delay the others."""
         for _ in range(min(AT_ONCE - self._looking, len(self._now))):
             self._looking += 1
             looking = Deferred.fromCoroutine(self._work())
@@ -102,7 +102,7 @@ class Liveness:
         try:
             newest = await self.newest(following.stream)
         except (Unavailable, NoSuchStream):
-            return  # the following is told, or this is tried again
+            return  # the following finds out itself, or it is checked again
         if self._next is not None and _is_behind(following, seen, newest):
             call = self.clock.callLater(LATE, lambda: self._settle(call, following, seen, newest))
             self._late.add(call)
@@ -117,5 +117,5 @@ class Liveness:
 
 
 def _is_behind(following: RabbitMQFollowing, seen: int, newest: int) -> bool:
-    """Whether nothing has come since ``seen``, though there is more."""
+    """Whether nothing was delivered after the offset ``seen``, although the broker has more."""
     return following.level and following.seen == seen and newest > seen

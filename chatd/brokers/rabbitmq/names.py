@@ -8,7 +8,7 @@ MESSAGES, EVENTS, PRESENCE = "chatd", "chatd.events", "chatd.presence"
 
 
 async def declare_exchanges(client: Client) -> None:
-    """Make the exchanges, if they are not there."""
+    """Declare the exchanges."""
     channel = await client.open_channel()
     for exchange, kind in ((MESSAGES, "topic"), (EVENTS, "topic"), (PRESENCE, "fanout")):
         await channel.exchange_declare(exchange=exchange, type=kind, durable=True)

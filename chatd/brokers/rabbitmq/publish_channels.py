@@ -1,12 +1,12 @@
-"""The channels that records are published on, and how they are replaced.
+"""The channels that records are published on, and their replacement.
 
-A channel that had a publish under way when a stream changed leaders may go on to confirm what
-RabbitMQ drops: before 4.0.1 it sends that publish again under the channel's confirm number in place
-of the stream's own, and takes as many of the next for repeats
-(https://github.com/rabbitmq/rabbitmq-server/pull/12236). So a channel is replaced as soon as a
-change of leader is learned of, and given up when what it was to store is not there: first for all
-streams, then with a channel of its own for the stream (whose numbers are then the same, so that the
-fault cannot occur), then with a new connection.
+A channel that had a publish under way when a stream changed leaders may confirm records that
+RabbitMQ drops. Before 4.0.1 RabbitMQ sends that publish again under the channel's confirm number
+instead of the stream's own, and takes as many of the next records for repeats
+(https://github.com/rabbitmq/rabbitmq-server/pull/12236). So the channel is replaced when a change
+of leader becomes known, and closed when records are found missing: first the shared channel is
+replaced, then the stream gets a channel of its own (on which both numbers are the same, so that
+the fault cannot occur), then the connection is replaced.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from chatd.brokers.interfaces import NotStored, Stream
 from chatd.brokers.rabbitmq.refusals import Refusals
 from chatd.timing.singleflight import SingleFlight
 
-#: Seconds for a channel to open or to close, before the connection is given up.
+#: Seconds for a channel to open or to close before the connection is closed.
 ANSWER = 5.0
-#: Seconds that a replaced channel is left to confirm what is under way on it.
+#: Seconds for which a replaced channel stays open for the confirms that are under way.
 RETIRE = 3.0
-#: Seconds between two replacements of the shared channel because of a change of leader.
+#: Seconds between two replacements of the shared channel because of a change of leader, at least.
 APART = 1.0
 #: Seconds that a new connection waits to learn how large a record may be.
 LEARN = 1.0
-#: Seconds without trouble after which a stream is as trusted as all others.
+#: Seconds without missing records after which a stream uses the shared channel again.
 TRUST = 60.0
-#: Streams with a channel of their own.
+#: Streams with a channel of their own, at most.
 MOST_OWN = 100
-#: How often a stream's records must be missing for it to get a channel of its own, and for all to
-#: get a new connection; and how old, in seconds, the connection must be then.
+#: How often a stream's records must be missing until it gets a channel of its own, and until the
+#: connection is replaced; and the age in seconds that the connection must have then.
 OWN, CONNECTION, OLD = 2, 3, 10.0
 
 
 @define(eq=False)
-class _Way:
+class _Opened:
     """A channel, and when it was opened (the clock's seconds)."""
 
     publisher: ConfirmChannel
@@ -52,11 +52,11 @@ class _Way:
 
 @define(eq=False)
 class _Trouble:
-    """A stream whose records went missing, and the channel of its own that it then got."""
+    """How often records of a stream were missing, and the channel that it got for that."""
 
     times: int = 0
     latest: float = 0.0
-    own: _Way | None = None
+    own: _Opened | None = None
 
 
 @define(eq=False)
@@ -66,32 +66,33 @@ class PublishChannels:
     clock: IReactorTime
     _client: Client | None = field(default=None, init=False)
     _since: float = field(default=0.0, init=False)
-    _shared: _Way | None = field(default=None, init=False)
+    _shared: _Opened | None = field(default=None, init=False)
     _retired: dict[ConfirmChannel, IDelayedCall] = field(factory=dict, init=False)
     _troubles: dict[Stream, _Trouble] = field(factory=dict, init=False)
     _replacing: SingleFlight[None, None] = field(factory=SingleFlight, init=False)
-    #: Takes the place of the shared channel at once when the broker closes that.
-    _spare: _Way | None = field(default=None, init=False)
+    #: Replaces the shared channel at once when the broker closes that.
+    _spare: _Opened | None = field(default=None, init=False)
     _refusals: Refusals = field(
         default=Factory(lambda self: Refusals(self.clock), True), init=False
     )
-    #: For what was refused before: it may only close this one.
-    _apart: _Way | None = field(default=None, init=False)
+    #: For streams whose records were refused lately: a refusal closes the channel.
+    _apart: _Opened | None = field(default=None, init=False)
 
     _log = Logger()
 
     async def connected(self, client: Client) -> None:
-        """There is a new connection."""
+        """Open channels on the new connection ``client``."""
         self._shared = await self._open(client)
         self._client = client
         self._since = self.clock.seconds()
         self._refusals.largest = None
         learning = Deferred.fromCoroutine(self._refusals.learn(client))
-        await learning.addTimeout(LEARN, self.clock, lambda *_: None)  # not while it is blocked
+        # a blocked connection does not answer
+        await learning.addTimeout(LEARN, self.clock, lambda *_: None)
         await self._fill(client)
 
     def lost(self) -> None:
-        """There is none."""
+        """Forget all channels: the connection was lost."""
         self._client = self._shared = self._spare = self._apart = None
         for call in self._retired.values():
             call.cancel()
@@ -100,22 +101,22 @@ class PublishChannels:
             trouble.own = None
 
     def of(self, stream: Stream, size: int) -> ConfirmChannel:
-        """The channel for a record of ``stream`` with a body of ``size`` bytes. `NotStored` without
-        a connection, or when the broker has just refused another; `TooLarge`."""
+        """The channel for a record of ``stream`` with a body of ``size`` bytes. Raises `TooLarge`,
+        or `NotStored` without a connection or right after a refusal."""
         self._refusals.check(stream, size)
         trouble = self._troubles.get(stream)
-        way = trouble.own if trouble is not None and trouble.own is not None else self._shared
+        chosen = trouble.own if trouble is not None and trouble.own is not None else self._shared
         if self._refusals.known(stream):
-            way = self._apart
-        if way is None:
+            chosen = self._apart
+        if chosen is None:
             raise NotStored("RabbitMQ is not connected")
-        return way.publisher
+        return chosen.publisher
 
     # -- replacing ---------------------------------------------------------------------------------
 
     def leader_changed(self) -> None:
-        """A stream may have a new leader: publish on another channel from now on. What is under way
-        on the old one may still be confirmed."""
+        """Publish on another channel from now on, because a stream may have a new leader. Publishes
+        under way on the old one may still be confirmed."""
         if self._shared is not None and self.clock.seconds() - self._shared.opened >= APART:
             self._replacing.run(None, lambda: self._replace(RETIRE))
 
@@ -123,11 +124,11 @@ class PublishChannels:
         """As `IBroker.distrust`."""
         client = self._client
         if client is None or client.blocked is not None:
-            return  # a new connection is another way; one that is blocked opens no channels
+            return  # the next connection has new channels; a blocked one opens none
         self._forgive()
         trouble = self._troubles.setdefault(stream, _Trouble())
-        way = trouble.own or self._shared
-        if way is None or way.opened > since:
+        used = trouble.own or self._shared
+        if used is None or used.opened > since:
             return
         trouble.times += 1
         trouble.latest = self.clock.seconds()
@@ -155,8 +156,8 @@ class PublishChannels:
             await self._close(own.publisher)
 
     async def _replace(self, grace: float) -> None:
-        """Open another shared channel; the old one has ``grace`` seconds left. Without any, all
-        that were replaced before are closed with it."""
+        """Replace the shared channel; close the old one after ``grace`` seconds. With 0, close the
+        channels that were replaced before as well."""
         client, old = self._client, self._shared
         if client is None or old is None or client.blocked is not None:
             return
@@ -175,17 +176,17 @@ class PublishChannels:
 
     # -- opening and closing -----------------------------------------------------------------------
 
-    async def _open(self, client: Client) -> _Way:
+    async def _open(self, client: Client) -> _Opened:
         opened = self.clock.seconds()
 
         def closed(reason: Reason) -> None:
             self._closed(client, reason)
 
-        return _Way(await client.open_publisher(closed=closed), opened)
+        return _Opened(await client.open_publisher(closed=closed), opened)
 
     def _closed(self, client: Client, reason: Reason) -> None:
-        """The broker closed a channel because of one record. All others under way on it are sent
-        again by who waits for them; what comes next goes over another channel."""
+        """Replace a channel that the broker has closed because of one record. The other publishes
+        that were under way on it are missing, and sent again."""
         if not self._refusals.note(reason):
             client.fail(f"a publishing channel was closed: {reason}")
             return
@@ -213,8 +214,8 @@ class PublishChannels:
             else:
                 return
 
-    async def _open_or_fail(self, client: Client) -> _Way | None:
-        """A new channel; None if the connection ends, as it does if there is no answer."""
+    async def _open_or_fail(self, client: Client) -> _Opened | None:
+        """Open a channel; None if the connection ends. Without an answer, close the connection."""
         if client.closed:
             return None
         opening = Deferred.fromCoroutine(self._open(client)).addTimeout(ANSWER, self.clock)
@@ -235,7 +236,7 @@ class PublishChannels:
         closing.addErrback(lambda f: self._log.failure("Closing a channel failed", f))
 
     async def _close(self, publisher: ConfirmChannel) -> None:
-        """Close a channel. When this returns the broker takes nothing from it any more."""
+        """Close a channel. When this returns, the broker stores nothing more from it."""
         client = self._client
         if client is None:
             return
@@ -248,5 +249,5 @@ class PublishChannels:
         await closing.addTimeout(ANSWER, self.clock, silent)
 
 
-def _is_closed(way: _Way | None) -> bool:
-    return way is not None and way.publisher.closed
+def _is_closed(one: _Opened | None) -> bool:
+    return one is not None and one.publisher.closed

@@ -1,6 +1,6 @@
-"""What a node sends to RabbitMQ: records, events, presence. On a connection of its own, since the
-broker stops reading from one that publishes while it is short of memory or disk
-(https://www.rabbitmq.com/alarms.html), and readers need their acknowledgements read.
+"""Publishing to RabbitMQ: records, application events, broadcasts. It has a connection of its own,
+because the broker stops reading from publishers while it is short of memory or disk
+(https://www.rabbitmq.com/alarms.html), and consumers need their acknowledgements read.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from chatd.brokers.rabbitmq.names import EVENTS, MESSAGES, PRESENCE, declare_exc
 from chatd.brokers.rabbitmq.publish_channels import PublishChannels
 from chatd.brokers.rabbitmq.records import FENCE, publish_properties
 
-#: Fences sent before it is believed that none comes, seconds that the first is waited for (each
-#: further one twice as long), and seconds between looks.
+#: Fences sent at most; seconds to wait for the first (twice as long for each further one); seconds
+#: between checks.
 FENCES, FENCE_SHOWN, FENCE_LOOK = 4, 0.5, 0.05
 
 _EVENT = encode_properties({"content-type": "application/json", "app-id": "chatd"})
@@ -34,8 +34,8 @@ _TO_ALL = pack_address(PRESENCE, "", False)
 class StreamPublisher:
     """The publishing connection: channels with confirms for records, one without for the rest.
 
-    ``restore`` is called for a stream that a record did not reach: it looks for the stream, and
-    binds it again. It fails with `NoSuchStream` or `Unavailable`.
+    ``restore`` is called for a stream that no record can be routed to. It binds the stream again,
+    or fails with `NoSuchStream` or `Unavailable`.
     """
 
     def __init__(self, clock: IReactorTime, restore: Callable[[Stream], Deferred[None]]) -> None:
@@ -48,11 +48,11 @@ class StreamPublisher:
 
     @property
     def ready(self) -> bool:
-        """Whether an append now would normally succeed."""
+        """Whether an append would normally succeed."""
         return self._client is not None and self._client.blocked is None
 
     async def connected(self, client: Client) -> None:
-        """There is a new connection."""
+        """Set up the new connection ``client``."""
         await declare_exchanges(client)
 
         def closed(reason: Reason) -> None:
@@ -65,14 +65,14 @@ class StreamPublisher:
         self._client = client
 
     def lost(self, reason: Reason) -> None:
-        """There is none."""
+        """The connection was lost."""
         self._client = None
         self.channels.lost()
         for pause in list(self._pauses):
             pause.cancel()
 
     def append(self, stream: Stream, body: bytes, message_id: str, time: int) -> Deferred[None]:
-        """As `IBroker.append`. The directory is reached by its name, rooms by theirs."""
+        """As `IBroker.append`. Rooms are reached by the exchange, the directory by its queue."""
         properties = publish_properties(message_id, time)
         exchange, key = (MESSAGES, stream.room) if stream.room else ("", stream.name)
 
@@ -84,15 +84,15 @@ class StreamPublisher:
     def _once_more(
         self, failure: Failure, stream: Stream, publish: Callable[[], Deferred[None]]
     ) -> Deferred[None]:
-        """Nothing is bound for the record's key: the stream is gone, or somebody unbound it."""
+        """Publish again after binding the stream: the record could not be routed."""
         failure.trap(Unroutable)
         restored = self._restore(stream).addErrback(_not_restored)
         return restored.addCallback(lambda _: publish()).addErrback(_not_routed)
 
     async def fence(self, stream: Stream, done: Callable[[], bool]) -> bool:
-        """Append fences (see `chatd.brokers.rabbitmq.consumer`) to the stream itself, one after
-        another on channels ever fresher, until ``done()``, which it tells, or there are `FENCES`.
-        Fails with `Unavailable` or `NoSuchStream`."""
+        """Append up to `FENCES` fences (see `chatd.brokers.rabbitmq.consumer`) to the stream, each
+        over a newer channel, until ``done()``. Returns whether it is. Raises `Unavailable` or
+        `NoSuchStream`."""
         for n in range(FENCES):
             sent = self._clock.seconds()
             try:
@@ -141,7 +141,7 @@ class StreamPublisher:
         self._send(_TO_ALL, _NOTE, payload)
 
     def _send(self, address: bytes, properties: bytes, body: bytes) -> None:
-        """Send what nobody waits for, unless the broker cannot keep up."""
+        """Publish without a confirm; drop it if the broker cannot keep up."""
         client = self._client
         if client is not None and client.blocked is None and not client.congestion.full:
             client.send(

@@ -1,4 +1,4 @@
-"""Making and deleting the queues that are chatd's streams (protocol, section 7)."""
+"""Making, binding and deleting streams, which are queues of RabbitMQ (protocol, section 7)."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from chatd.brokers.rabbitmq.channel_pool import ChannelPool
 from chatd.brokers.rabbitmq.names import MESSAGES
 from chatd.telemetry.once import Once
 
-#: Bytes in a segment of a stream, at least and at most. Retention drops whole segments.
+#: Bytes in a segment of a stream, at least and at most. Retention removes whole segments.
 SEGMENT = (16 * 1024, 500_000_000)
 
 _ACCESS_REFUSED, _NOT_FOUND, _PRECONDITION_FAILED = 403, 404, 406
 
 
 def is_missing(reason: Reason) -> bool:
-    """Whether the broker said that there is no such queue. The same code also stands for one
-    whose node is down, or not yet up."""
+    """Whether the broker said that there is no such queue. The code alone does not tell: it is also
+    used for a queue whose node is down."""
     return reason.code == _NOT_FOUND and "no queue '" in reason.text
 
 
 def arguments(stream: Stream, retention: Retention) -> dict[str, Any]:
     """The queue arguments of ``stream`` (https://www.rabbitmq.com/streams.html#retention).
 
-    The number of replicas is RabbitMQ's to choose: every node of a cluster, by default.
+    RabbitMQ chooses the number of replicas; by default every node of a cluster has one.
     """
     given: dict[str, Any] = {"x-queue-type": "stream"}
     if stream.room:
@@ -43,16 +43,16 @@ def arguments(stream: Stream, retention: Retention) -> dict[str, Any]:
     return given
 
 
-#: What RabbitMQ says of a queue that was made with other arguments; it cuts the text at 255 bytes.
+#: RabbitMQ's text for a queue that exists with other arguments, cut at 255 bytes.
 _OTHERWISE = re.compile(r"inequivalent arg '([^']+)' for queue ")
 _CURRENT = re.compile(r" but current is (none$|(?:the value )?'([^']*)')")
-#: Arguments in which a room's stream may differ from what is configured now, and still be ours.
+#: Arguments in which a room's stream may differ from the present configuration.
 _RETENTION = {"x-max-age", "x-max-length-bytes", "x-stream-max-segment-size-bytes"}
 
 
 def as_it_is(given: dict[str, Any], reason: Reason) -> dict[str, Any] | None:
-    """The arguments to try next, when a declaration with ``given`` was refused for ``reason``: with
-    the retention that RabbitMQ says the queue has. None if it is refused for another thing."""
+    """The arguments to declare the queue with after ``given`` was refused for ``reason``: those
+    that RabbitMQ says the queue has. None if the reason is not a different retention."""
     other = _OTHERWISE.search(reason.text)
     if reason.code != _PRECONDITION_FAILED or other is None or other[1] not in _RETENTION:
         return None
@@ -65,8 +65,8 @@ def as_it_is(given: dict[str, Any], reason: Reason) -> dict[str, Any] | None:
 
 
 class StreamQueues:
-    """Creates, binds and deletes streams, several at once. Whatever the broker refuses is said in
-    its own words in the log, once, and in the `Unavailable` raised."""
+    """Creates, binds and deletes streams, several at once. A refusal by the broker is raised as
+    `Unavailable` in the broker's words, and logged once."""
 
     _log = Logger()
 
@@ -81,13 +81,13 @@ class StreamQueues:
 
     async def _create(self, stream: Stream) -> None:
         given = arguments(stream, self._retention)
-        # one that is there may have other retention, but must be a durable stream
+        # an existing queue may have another retention, but must be a durable stream
         for _ in range(len(_RETENTION) + 1):
             reason = await self._declare(stream, given)
             if reason is None:
                 return await self._bind(stream)
             if reason.code == _ACCESS_REFUSED and await self.exists(stream):
-                return await self._bind(stream)  # who may not make one may still use it
+                return await self._bind(stream)  # no permission to make it, but to use it
             otherwise = as_it_is(given, reason)
             if otherwise is None:
                 raise self._refused(stream, reason)
@@ -101,8 +101,8 @@ class StreamQueues:
         return self._attempt(task)
 
     def bind(self, stream: Stream) -> Deferred[None]:
-        """Bind the stream of a room to the exchange, which is made if it is not there: any program
-        can have taken either away. `Unavailable`; `NoSuchStream` if there is no such queue."""
+        """Bind a room's stream to the exchange, which is declared as well: other programs may have
+        removed either. Fails with `Unavailable` or `NoSuchStream`."""
         return Deferred.fromCoroutine(self._bind(stream))
 
     async def _bind(self, stream: Stream) -> None:
@@ -118,7 +118,7 @@ class StreamQueues:
     def _attempt(
         self, task: Callable[[Client, Channel], Coroutine[Any, Any, None]]
     ) -> Deferred[Reason | None]:
-        """Run ``task``; the reason if the broker refused it."""
+        """Run ``task``; fires with the reason if the broker refused it, else with None."""
 
         async def attempt(client: Client, channel: Channel) -> Reason | None:
             try:
@@ -130,7 +130,7 @@ class StreamQueues:
         return self._pool.run(attempt)
 
     def _refused(self, stream: Stream, reason: Reason) -> NotStored:
-        # the same refusal of many rooms differs in their names only
+        # without the name, so that the same refusal for many rooms is logged once
         if self._new(reason.text.replace(stream.name, "")):
             self._log.error("RabbitMQ refuses {stream}: {why}", stream=stream.name, why=reason.text)
         return NotStored(reason.text)
@@ -144,7 +144,7 @@ class StreamQueues:
         return self._pool.run(task)
 
     def exists(self, stream: Stream) -> Deferred[bool]:
-        """Whether there is such a stream."""
+        """Whether RabbitMQ has the stream. Fails with `Unavailable`."""
 
         async def task(client: Client, channel: Channel) -> bool:
             try:

@@ -1,6 +1,6 @@
-"""Reading a piece of a stream, finding its end, and finding a time in it.
+"""Reading a range of a stream, finding its end, and finding a time in it.
 
-Each is a consumer on a channel of its own, a few at a time, closed when it has what it came for.
+Each uses a consumer on a channel of its own, which is ended as soon as the answer is known.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from chatd.protocol.json import load_object
 from chatd.protocol.timestamps import parse_time
 from chatd.timing.wall import WallClock
 
-#: Seconds by which clocks of chatd nodes and of the broker may differ.
+#: Seconds by which the clocks of nodes and broker may differ.
 SKEW = 5
 
 
 class _Reader:
-    """A consumer that gathers deliveries until ``stop`` (an offset) or the end of the stream.
+    """Gathers deliveries from ``start`` until ``stop`` (an offset) or the end of the stream, then
+    fires ``done``.
 
-    ``done`` fires with None; it fires with nothing gathered only if the stream ends before
-    ``start``, and only if ``fence`` was not given.
+    Without ``fence``, nothing may be gathered: the stream ends before ``start``, or was slow.
     """
 
     def __init__(
@@ -52,16 +52,16 @@ class _Reader:
         self._prefetch = PREFETCH
         if stop is not None and isinstance(start, int):
             self._prefetch = max(16, min(PREFETCH, stop - start))
-        self._attachment = StreamConsumer(client, stream.name, start, self, self._prefetch)
+        self._consumer = StreamConsumer(client, stream.name, start, self, self._prefetch)
 
     async def run(self, channel: Channel) -> list[Delivery]:
         channel.on_close = self._channel_closed
         await channel.basic_qos(prefetch_count=self._prefetch)
-        self._attachment.begin(channel)
+        self._consumer.begin(channel)
         try:
             await self.done
         finally:
-            self._attachment.close()
+            self._consumer.close()
             channel.on_close = None
         return self.gathered
 
@@ -103,7 +103,7 @@ class _Reader:
 
 
 class StreamReader:
-    """What a broker is asked about streams, other than to follow them."""
+    """Reads streams over the channels of ``pool``; ``publishing`` appends fences."""
 
     def __init__(self, wall: WallClock, pool: ChannelPool, publishing: StreamPublisher) -> None:
         self._wall = wall
@@ -117,7 +117,7 @@ class StreamReader:
             reader = _Reader(client, stream, max(0, start), stop)
             gathered = await reader.run(channel)
             if not gathered and await self._last(client, channel, stream) >= start:
-                # it was being written while we asked
+                # records were appended while it was read
                 reader = _Reader(client, stream, max(0, start), stop, self._publishing)
                 gathered = await reader.run(channel)
             kept = [one for one in gathered if start <= one.offset < stop]
@@ -130,8 +130,8 @@ class StreamReader:
         return self._pool.run(lambda client, channel: self._last(client, channel, stream))
 
     def newest(self, stream: Stream, sure: bool) -> Deferred[int]:
-        """The offset of the last record or fence, -1 if there is none. Unless it must be ``sure``,
-        a broker that is slow to answer may make it -1 too."""
+        """The offset of the last record or fence, -1 if there is none. If not ``sure``, it is -1,
+        too, when the broker is slow to deliver."""
         fence = self._publishing if sure else None
 
         async def task(client: Client, channel: Channel) -> int:
@@ -141,8 +141,8 @@ class StreamReader:
         return self._pool.run(task)
 
     def locate(self, stream: Stream, time: int) -> Deferred[int]:
-        """As `IBroker.locate`. RabbitMQ finds a chunk by the time it was stored; the record is
-        found by reading on from there."""
+        """As `IBroker.locate`. RabbitMQ finds a chunk by the time when it was stored; reading on
+        from there finds the record."""
 
         async def task(client: Client, channel: Channel) -> int:
             start = datetime.fromtimestamp(max(0, time // 1000 - SKEW), UTC)
@@ -166,7 +166,7 @@ class StreamReader:
 
 
 class _Finder(_Reader):
-    """Reads until a record of ``time`` or later."""
+    """Reads from ``start`` until a record at or after ``time`` (milliseconds) is found."""
 
     def __init__(
         self, client: Client, stream: Stream, start: datetime, time: int, now: int
@@ -180,10 +180,10 @@ class _Finder(_Reader):
     def delivered(self, batch: Sequence[Delivery]) -> None:
         if self.done.called:
             return
-        # what has been looked at is needed no more, but for where it ends
+        # of earlier batches only the last offset is needed
         self.gathered = [*self.gathered[-1:], *batch]
         for one in batch:
-            # fences just before the record sought count with it: they tell that nothing is gone
+            # with the fences right before the record, a reader can tell that there is no gap
             if self._first is None:
                 self._first = one.offset
             for record in records([one], self._stream):
@@ -206,5 +206,5 @@ def _time_of(record: Record, now: int) -> int:
     try:
         return parse_time(load_object(record.body).get("time"))
     except ChatError:
-        # who cannot be placed must not be passed
+        # a record without a time must not be skipped
         return now

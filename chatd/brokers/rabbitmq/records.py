@@ -1,7 +1,7 @@
-"""What a record is on RabbitMQ: its properties, and how other programs' messages become records.
+"""Records on RabbitMQ: their properties, and other programs' messages as records.
 
-chatd's own records pass through untouched. Whatever else was published (protocol, section 7) is
-brought into the form that every reader of a stream expects, before anyone sees it.
+chatd's own records are used as they are. Messages of other programs (protocol, section 7) are
+converted to the same form.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from chatd.protocol.timestamps import format_time
 
 _ELSEWHERE = "It was published to another room."
 _FENCE_TYPE = "chatd.fence"
-#: The properties of a fence: an empty record of chatd's own, which no reader is shown.
+#: The properties of a fence: an empty record by chatd that readers never see.
 FENCE = encode_properties({"delivery-mode": 2, "type": _FENCE_TYPE, "app-id": "chatd"})
 
 _JSON = b"\x10application/json"
@@ -32,17 +32,18 @@ _TIME = Struct("!Q").pack
 
 
 def publish_properties(id: str, time: int) -> bytes:
-    """The properties of a record of chatd's own, encoded. ``time`` is in milliseconds; AMQP's
-    timestamp knows seconds only, the body has the rest."""
+    """The encoded properties of a record by chatd. ``time`` is in milliseconds; AMQP's timestamp
+    has seconds only."""
     message = id.encode()
     return b"".join([_HEAD(_FLAGS, _JSON, 2, len(message)), message, _TIME(time // 1000), _OWN])
 
 
 def records(batch: Sequence[Delivery], stream: Stream) -> list[Record]:
-    """The records of ``stream`` in a batch of its deliveries, without the fences.
+    """The records in a batch of deliveries of ``stream``, without fences.
 
-    One that was published under another key came here by a ``CC`` or ``BCC`` header, for which
-    RabbitMQ asks no permission (https://www.rabbitmq.com/access-control.html#topic-authorisation).
+    A record with another routing key got here by a ``CC`` or ``BCC`` header, for which RabbitMQ
+    checks no permission (https://www.rabbitmq.com/access-control.html#topic-authorisation). It is
+    marked as faulty.
     """
     key = (stream.room or stream.name).encode()
     return [
@@ -55,7 +56,7 @@ def records(batch: Sequence[Delivery], stream: Stream) -> list[Record]:
 
 
 def is_own(delivery: Delivery) -> bool:
-    """Whether a chatd node wrote it. Who forges this gets a record that readers skip."""
+    """Whether a chatd node wrote it. Another program can forge this; readers check the body."""
     raw = delivery.raw
     return raw.endswith(_OWN) and raw.startswith(_JSON, 2)
 
@@ -69,9 +70,8 @@ def is_fence(delivery: Delivery) -> bool:
 
 
 def normalised(delivery: Delivery) -> bytes:
-    """The JSON body of the record that another program's message stands for.
-
-    A message that cannot be read stays as it is, for the room to skip, count and log.
+    """The body of a record for another program's message. The body is returned unchanged if it
+    cannot be converted; the room then skips, counts and logs it.
     """
     try:
         properties = delivery.properties()
@@ -126,7 +126,7 @@ def _user(properties: dict[str, Any]) -> str:
 
 
 def _time(seconds: object) -> str | None:
-    """RFC 3339 of an AMQP timestamp, None for one that cannot be written; 0 stands for none."""
+    """An AMQP timestamp in RFC 3339; None for 0, which means none, and if it is out of range."""
     if not isinstance(seconds, int) or not seconds:
         return None
     try:

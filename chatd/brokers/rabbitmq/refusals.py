@@ -1,9 +1,10 @@
-"""What the broker refuses to take: records that are too large, and those of some rooms.
+"""Records that the broker refuses: too large ones, and those for which permission is missing.
 
-RabbitMQ answers either by closing the channel, and with it what others have under way there. So it
-is asked beforehand how large a record may be (``max_message_size``,
-https://www.rabbitmq.com/configure.html), and a room that it refuses by the permissions for topics
-(https://www.rabbitmq.com/access-control.html#topic-authorisation) is not tried again for a while.
+RabbitMQ refuses a record by closing the channel, on which others are under way. So the limit for
+the size (``max_message_size``, https://www.rabbitmq.com/configure.html) is found out beforehand,
+and after a refusal by topic permissions
+(https://www.rabbitmq.com/access-control.html#topic-authorisation) the room is not tried for a
+while.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from chatd.amqp.confirms import pack_address, pack_publish
 from chatd.brokers.interfaces import NotStored, Stream, TooLarge
 from chatd.telemetry.once import Once
 
-#: Bytes of the message that asks for the limit: what a record has at most, but for rare texts.
+#: Bytes of the message that finds out the limit; records are hardly ever larger.
 PROBE = 128 * 1024
-#: Seconds for which a room that was refused is not tried again, and for which it is remembered.
+#: Seconds for which a refused room is not tried, and for which the refusal is remembered.
 AGAIN, FORGET = 5.0, 60.0
-#: Rooms remembered.
+#: Refused rooms remembered, at most.
 MOST = 1000
 
 _ACCESS_REFUSED, _PRECONDITION_FAILED = 403, 406
@@ -35,7 +36,7 @@ _TOPIC = re.compile(r"access to topic '(.*?)' in exchange ")
 
 @frozen
 class _Refusal:
-    """Why a room's records are refused, and when that was (the clock's seconds)."""
+    """Why a room's record was refused, and when (the clock's seconds)."""
 
     why: str
     when: float
@@ -43,7 +44,7 @@ class _Refusal:
 
 @define(eq=False)
 class Refusals:
-    """``largest`` is the size of the largest body that the broker takes; None if it takes all."""
+    """Remembers refusals. ``largest`` is the limit for bodies in bytes, None if none is known."""
 
     clock: IReactorTime
     largest: int | None = field(default=None, init=False)
@@ -54,11 +55,11 @@ class Refusals:
 
     @property
     def any(self) -> bool:
-        """Whether a room is refused."""
+        """Whether any refused room is remembered."""
         return bool(self._rooms)
 
     def known(self, stream: Stream) -> bool:
-        """Whether the room of ``stream`` was refused lately."""
+        """Whether the room of ``stream`` was refused within `FORGET` seconds."""
         refusal = self._rooms.get(stream.room)
         if refusal is None:
             return False
@@ -68,7 +69,7 @@ class Refusals:
         return False
 
     def check(self, stream: Stream, size: int) -> None:
-        """Fails with `TooLarge` or `NotStored` for a record that is known to be refused."""
+        """Raise `TooLarge` or `NotStored` for a record of ``size`` bytes that would be refused."""
         if self.largest is not None and size > self.largest:
             raise TooLarge(f"RabbitMQ takes at most {self.largest} bytes, these are {size}")
         refusal = self._rooms.get(stream.room)
@@ -76,7 +77,7 @@ class Refusals:
             raise NotStored(refusal.why)
 
     def note(self, reason: Reason) -> bool:
-        """A channel was closed for ``reason``; whether it was one record's fault."""
+        """Note why a channel was closed. Returns whether the reason was a refused record."""
         size, topic = _SIZE.search(reason.text), _TOPIC.search(reason.text)
         if reason.code == _PRECONDITION_FAILED and size is not None:
             self.largest = int(size[1])
@@ -91,7 +92,7 @@ class Refusals:
         return True
 
     async def learn(self, client: Client) -> None:
-        """Find out how large a record may be, by a message to nobody."""
+        """Find out the limit for the size of records, by a large message that is not routed."""
         channel = await client.open_channel()
         address = pack_address("", "chatd.nobody", False)
         client.send(pack_publish(channel.id, address, b"\0\0", b"\0" * PROBE, client.frame_max))

@@ -1,7 +1,7 @@
-"""Channels that many followers share: RabbitMQ is quick with some hundred consumers on each.
+"""Channels that many consumers share; RabbitMQ is fast with some hundred of them on each.
 
-One follower's error closes the channel for all on it (https://www.rabbitmq.com/channels.html), so
-those whom the broker refused try again on channels of few; the others notice nothing.
+An error of one consumer closes the channel of all (https://www.rabbitmq.com/channels.html). So a
+consumer that had an error is started again on a channel with few others.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from chatd.amqp.channel import Channel, Reason
 from chatd.amqp.client import Client
 from chatd.brokers.rabbitmq.consumer import PREFETCH, StreamConsumer
 
-#: Consumers on one channel, and on one for those that had an error.
+#: Consumers on one channel, and on one for consumers that had an error.
 SHARED, APART = 200, 8
 
 
 class SharedChannel:
-    """One channel and the attachments on it."""
+    """One channel for up to ``capacity`` consumers."""
 
     _log = Logger()
 
-    def __init__(self, lanes: SharedChannels, room: int) -> None:
+    def __init__(self, channels: SharedChannels, capacity: int) -> None:
         self.members: set[StreamConsumer] = set()
-        self.room = room
-        self._lanes = lanes
+        self.capacity = capacity
+        self._channels = channels
         self._channel: Channel | None = None
         self._starting: set[StreamConsumer] = set()
         self._started: set[StreamConsumer] = set()
@@ -35,44 +35,44 @@ class SharedChannel:
         opening.addErrback(self._failed)
 
     async def _open(self) -> None:
-        channel = await self._lanes.client.open_channel()
+        channel = await self._channels.client.open_channel()
         channel.on_close = self._closed
         await channel.basic_qos(prefetch_count=PREFETCH)
         self._channel = channel
-        for attachment in list(self.members):
-            self._begin(attachment, channel)
+        for consumer in list(self.members):
+            self._begin(consumer, channel)
 
     def _failed(self, failure: Failure) -> None:
-        # with the connection; whoever reconnects attaches all anew
+        # `Closed`: the connection was lost; followers consume again after the next one
         if not failure.check(Closed):
             self._log.failure("Opening a channel failed", failure)
 
-    def add(self, attachment: StreamConsumer) -> None:
-        """Start ``attachment`` here."""
-        self.members.add(attachment)
+    def add(self, consumer: StreamConsumer) -> None:
+        """Start ``consumer`` on this channel."""
+        self.members.add(consumer)
         if self._channel is not None:
-            self._begin(attachment, self._channel)
+            self._begin(consumer, self._channel)
 
-    def _begin(self, attachment: StreamConsumer, channel: Channel) -> None:
-        self._starting.add(attachment)
-        attachment.begin(channel).addCallback(self._begun, attachment)
+    def _begin(self, consumer: StreamConsumer, channel: Channel) -> None:
+        self._starting.add(consumer)
+        consumer.begin(channel).addCallback(self._begun, consumer)
 
-    def _begun(self, agreed: bool, attachment: StreamConsumer) -> None:
+    def _begun(self, agreed: bool, consumer: StreamConsumer) -> None:
         if agreed:
-            self._starting.discard(attachment)
-            self._started = {attachment}
+            self._starting.discard(consumer)
+            self._started = {consumer}
 
     def _closed(self, reason: Reason) -> None:
-        """The broker's text names the stream it stumbled over. If it is cut short or says nothing
-        of the kind, any may be the culprit that was not agreed to yet, or the last that was:
-        RabbitMQ 3.10 agrees before it looks whether the stream has a replica here."""
+        """The broker's text names the stream that caused the error, unless it is cut short. Then
+        any consumer without a consume-ok may be the cause, or the last one that got it: RabbitMQ
+        3.10 sends that before it looks whether the stream has a replica on this node."""
         self._log.debug("A channel was closed: {why}", why=str(reason))
         members, self.members = self.members, set()
-        self._lanes.dropped(self)
+        self._channels.dropped(self)
         suspects = {one for one in members if f"'{one.stream}'" in reason.text}
         suspects = suspects or self._starting | self._started
-        for attachment in members:
-            attachment.broken(attachment in suspects)
+        for consumer in members:
+            consumer.broken(consumer in suspects)
 
 
 class SharedChannels:
@@ -80,21 +80,21 @@ class SharedChannels:
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self._lanes: list[SharedChannel] = []
+        self._all: list[SharedChannel] = []
 
-    def attach(self, attachment: StreamConsumer, apart: bool) -> SharedChannel:
-        """Start ``attachment`` on a channel with room for it; ``apart`` from those in good order.
-        Take it off with `SharedChannel.members.discard`."""
-        room = APART if apart else SHARED
-        for lane in reversed(self._lanes):
-            if lane.room == room and len(lane.members) < room:
+    def attach(self, consumer: StreamConsumer, apart: bool) -> SharedChannel:
+        """Start ``consumer`` on a channel that is not full; ``apart``, on one for consumers that
+        had an error. Remove it with `SharedChannel.members.discard`."""
+        capacity = APART if apart else SHARED
+        for channel in reversed(self._all):
+            if channel.capacity == capacity and len(channel.members) < capacity:
                 break
         else:
-            lane = SharedChannel(self, room)
-            self._lanes.append(lane)
-        lane.add(attachment)
-        return lane
+            channel = SharedChannel(self, capacity)
+            self._all.append(channel)
+        channel.add(consumer)
+        return channel
 
-    def dropped(self, lane: SharedChannel) -> None:
-        """A channel was closed."""
-        self._lanes.remove(lane)
+    def dropped(self, channel: SharedChannel) -> None:
+        """Forget ``channel``, which was closed."""
+        self._all.remove(channel)

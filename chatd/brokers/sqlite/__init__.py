@@ -1,1 +1,1 @@
-"""One SQLite file as a broker: the default."""
+"""The broker ``sqlite:``, one file for one process: the default."""

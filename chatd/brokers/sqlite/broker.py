@@ -1,9 +1,9 @@
-"""The broker of `sqlite:PATH`: one process, one file, and an acknowledged record is on the disk.
+"""The broker in one SQLite file, for one process. A confirmed record is on the disk.
 
-Two threads touch the file. The *writer* commits: whatever waits when a reactor turn ends is one
-transaction, and while that is on its way to the disk the next one gathers. The *reader* answers
-reads and brings followers up to the head. A commit comes back in one hop, which hands followers
-the new records and fires the Deferreds.
+Two threads use the file. The *writer* commits: all that waits at the end of a reactor's turn is one
+transaction, and the next one gathers while that is written (group commit). The *reader* answers
+reads and brings followers up to the head. The result of a commit comes back to the reactor's thread
+in one call, which passes the new records to followers and then fires the Deferreds.
 """
 
 from __future__ import annotations
@@ -32,22 +32,21 @@ from chatd.brokers.interfaces import (
     Unavailable,
 )
 from chatd.brokers.local_fanout import LocalFanout
+from chatd.brokers.sqlite.batch import Append, Changes, Create, Delete
 from chatd.brokers.sqlite.follower import SQLiteFollowing
 from chatd.brokers.sqlite.opening import Opened, open_database
 from chatd.brokers.sqlite.reader import Reader, RecordPage
 from chatd.brokers.sqlite.threads import Health
-from chatd.brokers.sqlite.writer import Append, Changes, Create, Delete
 from chatd.timing.wall import WallClock
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: How many reads may wait for the reader, and how long (seconds) one of them does.
+#: Reads that may wait for the reader, and seconds that one may take.
 WAITING_READS = 1000
 READ_SECONDS = 10.0
 
-#: Seconds between two sweeps for what retention no longer keeps, and between two looks at whether
-#: the disk is well.
+#: Seconds between two sweeps for expired records, and between two checks of the disk.
 SWEEP_SECONDS = 2.0
 #: Seconds that stopping waits for the disk, after the node has drained.
 STOP_SECONDS = 1.5
@@ -57,8 +56,8 @@ STOP_SECONDS = 1.5
 class SQLiteBroker(LocalFanout, Service):
     """Streams in one SQLite file. ``reactor`` provides `IReactorTime` and `IReactorFromThreads`.
 
-    ``path`` is made at start, with permissions for its owner alone; beside it live ``path.lock``,
-    ``path-wal`` and ``path-shm``.
+    ``path`` is made at start, readable by its owner only; beside it are ``path.lock``,
+    ``path.mark``, ``path-wal`` and ``path-shm``.
     """
 
     name = "broker"
@@ -75,7 +74,7 @@ class SQLiteBroker(LocalFanout, Service):
         super().__init__(reactor)
         self._reactor = reactor
         self._wall = wall or WallClock(reactor)
-        # Two names of one file must meet in one lock; and a daemon changes its directory.
+        # two names of one file must use the same lock; and a daemon changes its directory
         self._path = os.path.realpath(path)
         self._retention = retention if retention is not None else Retention()
         self._open: Opened | None = None
@@ -111,7 +110,7 @@ class SQLiteBroker(LocalFanout, Service):
         self._watching.start(SWEEP_SECONDS, now=True)
 
     def stopService(self) -> Deferred[None]:
-        """Fires when all that was in hand is stored or refused, and the file is closed."""
+        """Fires when all submitted work is stored or refused, and the file is closed."""
         super().stopService()
         return ensureDeferred(self._stop())
 
@@ -136,7 +135,7 @@ class SQLiteBroker(LocalFanout, Service):
         self._open = None
 
     async def _close(self, opened: Opened) -> None:
-        """Store what waits, and close the file."""
+        """Commit what waits, and close the file."""
         await self._swept
         opened.checkup.stop()
         await opened.commits.flush()
@@ -180,7 +179,7 @@ class SQLiteBroker(LocalFanout, Service):
         return self._ask(lambda reader: reader.end(stream))
 
     def announce(self, event: str, room: str, body: bytes) -> None:
-        """There is no other program to tell."""
+        """Does nothing: the broker has no other clients."""
 
     # -- the two threads
 
@@ -265,7 +264,7 @@ class SQLiteBroker(LocalFanout, Service):
         opened.commits.report(failure.value)
 
     def sweep(self) -> Deferred[None]:
-        """Remove what retention no longer keeps, in pieces between which commits get their turn."""
+        """Remove expired records, in pieces, so that commits need not wait long."""
         return ensureDeferred(self._sweep())
 
     async def _sweep(self) -> None:

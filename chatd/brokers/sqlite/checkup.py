@@ -1,4 +1,4 @@
-"""A look at the whole database, in the background: whether its pages are well."""
+"""Checking the integrity of the database in the background."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chatd.brokers.sqlite.schema import connect
 
 
 class Checkup:
-    """``PRAGMA quick_check`` on a connection of its own; `run` blocks, `stop` ends it."""
+    """``PRAGMA quick_check`` on a connection of its own."""
 
     _log = Logger()
 
@@ -20,7 +20,7 @@ class Checkup:
         self._db = connect(path)
 
     def run(self) -> None:
-        """Look at every page, and say in the log how they are."""
+        """Check every page, and log the outcome. Blocks until that is done, or `stop` is called."""
         try:
             [found] = self._db.execute("PRAGMA quick_check(1)").fetchone()
         except sqlite3.OperationalError as e:
@@ -42,6 +42,6 @@ class Checkup:
             )
 
     def stop(self) -> None:
-        """End `run` soon, from another thread."""
+        """Make `run` return. Call it from another thread."""
         with suppress(sqlite3.Error):
             self._db.interrupt()

@@ -1,4 +1,4 @@
-"""Whether the files that are open are still the ones that the next start will find."""
+"""Noticing that the open database was deleted, renamed or replaced on the disk."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import sqlite3
 
 
 class Replaced(sqlite3.OperationalError):
-    """The database was deleted, renamed or replaced: what is written now will not be found."""
+    """The database was deleted, renamed or replaced: the next start would not find new records."""
 
 
 class Files:
-    """The database ``path`` and its write-ahead log, as they are now."""
+    """The identity of the database ``path`` and its write-ahead log at this moment."""
 
     def __init__(self, path: str) -> None:
         self._paths = (path, f"{path}-wal")
         self._known = [_identity(path) for path in self._paths]
 
     def check(self) -> None:
-        """Raise `Replaced` if one of them is another file by now, or none."""
+        """Raise `Replaced` if there is another file, or none, at one of the two paths."""
         for path, known in zip(self._paths, self._known, strict=True):
             if _identity(path) != known:
                 raise Replaced(

@@ -1,4 +1,4 @@
-"""A follower's place in a stream of `SQLiteBroker`: pages from the file, then what is committed."""
+"""Following a stream of `SQLiteBroker`: pages from the file, then each commit."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from chatd.brokers.sqlite.reader import PAGE_RECORDS, RecordPage
 
 
 class _State(Enum):
-    WAITING = auto()  # for the broker to be there
+    #: The broker is away.
+    WAITING = auto()
+    #: A page is being read.
     READING = auto()
+    #: At the head.
     LIVE = auto()
     STOPPED = auto()
 
@@ -25,11 +28,11 @@ class _State(Enum):
 @implementer(IFollowing)
 @define(eq=False)
 class SQLiteFollowing:
-    """Hands a follower each record once: what is committed while a page is being read is kept
-    aside, and what of it lies after that page is handed over in the step that ends the reading.
+    """Passes each record to ``follower`` once.
 
-    ``turn_page(stream, position, tail)`` reads a `RecordPage`. When that fails the following waits
-    until `begin` is called again, which may be done at any time.
+    Records that are committed while a page is being read are kept aside; those after the last page
+    are passed together with it. ``turn_page(stream, position, tail)`` reads a `RecordPage`; when it
+    fails, the following waits for the next call of `begin`.
     """
 
     stream: Stream
@@ -52,16 +55,16 @@ class SQLiteFollowing:
             self.forget(self)
 
     def refresh(self) -> None:
-        """Nothing to do: what is stored is handed over before anyone is told so."""
+        """Does nothing: records are passed before their appends are confirmed."""
 
     def begin(self) -> None:
-        """Read on from the position, unless that is under way."""
+        """Read on, if that is necessary. May be called at any time."""
         if self._state is _State.WAITING:
             self._state = _State.READING
             self._read()
 
     def interrupt(self) -> None:
-        """The broker goes away."""
+        """The broker stops, or cannot read."""
         if self._state in (_State.READING, _State.LIVE):
             self._state = _State.WAITING
             self._aside.clear()
@@ -74,7 +77,7 @@ class SQLiteFollowing:
             self._tell(self.follower.gone)
 
     def grown(self, records: Sequence[Record]) -> None:
-        """Take what was committed."""
+        """``records`` were committed."""
         if self._state is _State.LIVE:
             self._hand_over(records)
         elif self._state is _State.READING and not self._missed:
@@ -120,7 +123,7 @@ class SQLiteFollowing:
 
     def _hand_over(self, records: Sequence[Record]) -> None:
         position = self._position or 0
-        # A page may have shown records whose commit is announced only now.
+        # a page may have had records whose commit is only reported now
         if records and records[0].offset < position:
             records = [record for record in records if record.offset >= position]
         if records:

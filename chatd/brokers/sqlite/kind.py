@@ -27,7 +27,7 @@ def _make(reactor: Any, wall: WallClock, address: str, retention: Retention) -> 
 
 def _preflight(address: str) -> None:
     path = os.path.realpath(_path(address))
-    # A lock file that is not there is not made: twistd may yet become another user.
+    # not if that would make the lock file: twistd may yet switch to another user
     if os.path.exists(f"{path}.lock") or not os.path.isdir(os.path.dirname(path)):
         Lock(path).release()
 

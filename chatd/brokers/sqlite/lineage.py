@@ -1,4 +1,4 @@
-"""Whether a database goes on from where chatd left it, or is an earlier copy, or empty."""
+"""Noticing at start that the database is an earlier copy (a restored backup), or was emptied."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from chatd.brokers.sqlite.writer import SQLiteWriter
 
 
 class Lineage:
-    """Holds the database ``path`` against its mark (see `chatd.brokers.sqlite.mark`), and lets the
-    mark follow. `restored`: it is an earlier copy; until that was told, the mark stays as it is."""
+    """Compares the database ``path`` with its mark (see `chatd.brokers.sqlite.mark`), and keeps the
+    mark up to date. ``restored``: it is an earlier copy; the mark is not changed until `told`."""
 
     _log = Logger()
 
@@ -27,14 +27,14 @@ class Lineage:
             self._save_log()
 
     def _save_log(self) -> None:
-        """SQLite removes the write-ahead log of an empty database; what it holds may be all there
-        is left."""
+        """Rename the write-ahead log of an empty database, which SQLite would remove: it may hold
+        the only records left."""
         log = f"{self._path}-wal"
         if os.path.exists(log) and os.path.getsize(log):
             os.rename(log, f"{log}.lost")
 
     def begin(self, writer: SQLiteWriter) -> None:
-        """Look at the database, which is open now, and at its mark."""
+        """Compare the open database with its mark, and log what is wrong."""
         mark, own = read_mark(self._path), writer.mark()
         if mark is not None and self._empty:
             self._log.error(
@@ -54,12 +54,13 @@ class Lineage:
             writer.changed = True
 
     def told(self, writer: SQLiteWriter) -> None:
-        """On the writer's thread: everyone can tell that it was restored, so go on from here."""
+        """The directory says that the database was restored: make it a database of its own. Call in
+        the writer's thread."""
         self.restored = False
         write_mark(self._path, writer.renew())
 
     def advance(self, writer: SQLiteWriter) -> None:
-        """On the writer's thread: let the mark follow what was committed."""
+        """Update the mark, if anything was committed. Call in the writer's thread."""
         if self.restored or not writer.changed:
             return
         mark = writer.advance()
@@ -72,7 +73,7 @@ class Lineage:
         self._marked = True
 
     def failed(self, failure: Failure) -> None:
-        """The mark could not follow."""
+        """Log, once, that the mark could not be updated."""
         failure.trap(sqlite3.Error, OSError)
         if self._marked:
             self._marked = False

@@ -1,4 +1,4 @@
-"""The lock that keeps a second process off the file of `SQLiteBroker`."""
+"""The lock that keeps a second process from using the database."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from chatd.brokers.interfaces import StartError
 
 
 class Lock:
-    """Keeps a second process off the same file, by flock(2) on ``PATH.lock`` beside it.
+    """Holds flock(2) on ``PATH.lock``, and writes the process id there. Raises `StartError`.
 
-    It writes its process id there; so nothing but a plain file of its own will do. A link, planted
-    by whoever may write in the folder, would have it overwrite what the link names.
+    The lock must be a regular file with one name: through a link, planted by somebody who may write
+    in the folder, another file would be overwritten.
     """
 
     def __init__(self, path: str) -> None:
@@ -47,8 +47,8 @@ class Lock:
         return cannot_use(path, f"{self._path} is no plain file of its own; remove it")
 
     def release(self) -> None:
-        """Let another process have the file."""
-        # The file stays: removing it would let two processes lock two files of one name.
+        """Release the lock."""
+        # the file stays: if it were removed, two processes could lock two files of this name
         os.ftruncate(self._file, 0)
         os.close(self._file)
 
@@ -59,7 +59,7 @@ def cannot_use(path: str, why: str) -> StartError:
 
 
 def cannot_open(path: str, error: OSError) -> StartError:
-    """The `StartError` for a file that the system does not let us open."""
+    """The `StartError` for a database file that cannot be opened."""
     advice = {
         errno.ENOENT: "its folder does not exist; create it first",
         errno.EACCES: "this user may not write there; change its permissions, or give another",

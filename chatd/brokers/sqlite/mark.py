@@ -1,6 +1,6 @@
-"""What chatd remembers of its database outside of it, in ``PATH.mark``: how far it had come.
+"""The mark of a database, in the file ``PATH.mark``: its generation when it was used last.
 
-A database that has come less far than its mark is an earlier copy: a backup that was restored.
+A database with an older generation than its mark is an earlier copy: a restored backup.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from chatd.protocol.json import dump, load_object
 
 @frozen
 class Mark:
-    """One database, by a random ``life``, and a number that grows while it is written to."""
+    """A random id (``life``) of a database, and a ``generation`` that grows while it is written."""
 
     life: str
     generation: int
 
     def is_behind(self, other: Mark) -> bool:
-        """Whether a database with this mark is an earlier copy of one with the ``other``, or
+        """Whether a database with this mark is an earlier copy of one with the mark ``other``, or
         another database altogether."""
         return self.life != other.life or self.generation < other.generation
 
 
 def read_mark(path: str) -> Mark | None:
-    """The mark beside the database ``path``; None if there is none that can be read."""
+    """The mark of the database ``path``, None if there is none, or it cannot be read."""
     try:
         value = load_object(Path(f"{path}.mark").read_bytes())
         return Mark(str(value["life"]), int(value["generation"]))
@@ -38,10 +38,10 @@ def read_mark(path: str) -> Mark | None:
 
 
 def write_mark(path: str, mark: Mark) -> None:
-    """Put the mark beside the database; OSError if that cannot be done."""
+    """Replace the mark of the database ``path``. Raises OSError."""
     new = f"{path}.mark.new"
     with suppress(FileNotFoundError):
-        os.unlink(new)  # of one who died here
+        os.unlink(new)  # left behind by a process that was killed here
     file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         os.write(file, dump({"life": mark.life, "generation": mark.generation}) + b"\n")

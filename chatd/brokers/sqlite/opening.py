@@ -1,4 +1,4 @@
-"""Opening a database: everything that exists while `SQLiteBroker` runs, or a `StartError`."""
+"""Opening a database, and starting the threads that use it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from typing import Any
 from attrs import frozen
 
 from chatd.brokers.interfaces import Retention
+from chatd.brokers.sqlite.batch import Changes
 from chatd.brokers.sqlite.checkup import Checkup
 from chatd.brokers.sqlite.lineage import Lineage
 from chatd.brokers.sqlite.lock import Lock, cannot_use
 from chatd.brokers.sqlite.reader import Reader
 from chatd.brokers.sqlite.schema import prepare
 from chatd.brokers.sqlite.threads import GroupCommit, WorkerThread
-from chatd.brokers.sqlite.writer import Changes, SQLiteWriter
+from chatd.brokers.sqlite.writer import SQLiteWriter
 
 
 @frozen
 class Opened:
-    """What exists while the service runs."""
+    """An open database, with its threads."""
 
     lock: Lock
     writer: SQLiteWriter
@@ -36,8 +37,8 @@ class Opened:
 def open_database(
     reactor: Any, path: str, retention: Retention, committed: Callable[[Changes], None]
 ) -> Opened:
-    """Open the database ``path``, and begin to look through it in the background. ``committed`` is
-    called on the reactor's thread after each commit."""
+    """Open the database ``path``, and begin to check it in the background. ``committed`` is called
+    in the reactor's thread after each commit. Raises `StartError`."""
     lock = Lock(path)
     try:
         lineage = Lineage(path)

@@ -1,4 +1,4 @@
-"""The reading SQL of `SQLiteBroker`, for one thread; every method sees one moment of the file."""
+"""Reading records from the database, in one thread. Every method sees one snapshot of the file."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from attrs import frozen
 from chatd.brokers.interfaces import DIRECTORY, NoSuchStream, Record, Retention, Stream
 from chatd.brokers.sqlite.schema import OFFSET_BITS, connect
 
-#: What one page of a follower's catching up holds at most.
+#: Records and bytes of one page, at most.
 PAGE_RECORDS = 512
 PAGE_BYTES = 1024 * 1024
 
 
 @frozen
 class RecordPage:
-    """A stretch of a stream. ``next`` is where to go on; ``end`` the stream's last offset (-1: it
-    never had one); ``lost``: records between the start asked for and the first are gone."""
+    """Records of a stream. Continue at the offset ``next``; ``complete``: there are no more.
+    ``end`` is the stream's last offset, -1 if it never had one. ``lost``: records between the start
+    asked for and the first one here are gone."""
 
     records: list[Record]
     next: int
@@ -37,8 +38,8 @@ class _Row:
     latest: int
 
 
-# One row for a page: the interpreter's lock is let go and fought for at each row, which beside a
-# busy reactor thread takes milliseconds.
+# One row for a page: for each row the interpreter's lock is released and taken again, which takes
+# milliseconds beside a busy reactor thread.
 _LISTING = """
     SELECT json_group_array(key), json_group_array(time), json_group_array(size) FROM (
         SELECT key, time, length(body) AS size FROM record
@@ -51,14 +52,15 @@ _BODIES = """
 
 
 def _within(sizes: list[int], limit: int) -> int:
-    """How many make up a page: all until ``limit`` is reached."""
+    """How many of ``sizes`` it takes to reach ``limit``; all if they do not."""
     return next((n for n, size in enumerate(accumulate(sizes), 1) if size >= limit), len(sizes))
 
 
 class Reader:
-    """Reads the file. Methods raise `NoSuchStream`, or `sqlite3.Error`.
+    """Reads the database ``path``. Methods raise `NoSuchStream` or `sqlite3.Error`.
 
-    ``cutoff`` (milliseconds) hides records that are older and not removed yet.
+    ``cutoff`` is the time (milliseconds since the epoch) before which records have expired; those
+    that are not removed yet are hidden.
     """
 
     def __init__(self, path: str) -> None:
@@ -68,7 +70,8 @@ class Reader:
         self._db.close()
 
     def page(self, stream: Stream, start: int | None, tail: int | None, cutoff: int) -> RecordPage:
-        """A page from ``start``, or where that is None, from ``tail`` records before the end."""
+        """A page from the offset ``start``; if that is None, from ``tail`` records before the end
+        (None: from the first record)."""
         with self._moment():
             row = self._row(stream)
             floor = self._floor(row, cutoff)
@@ -89,18 +92,19 @@ class Reader:
             return records
 
     def locate(self, stream: Stream, time: int, cutoff: int) -> int:
-        """The offset of the first record at or after ``time``, or of the next one to come."""
+        """The offset of the first record at or after ``time`` (milliseconds); the next one to be
+        used if there is none."""
         with self._moment():
             row = self._row(stream)
             return self._at_time(row, max(time, cutoff))
 
     def end(self, stream: Stream) -> int:
-        """The offset of the last record there was, -1 if there never was one."""
+        """The last offset used, -1 if there is none."""
         with self._moment():
             return self._row(stream).next - 1
 
     def overdue(self, retention: Retention, cutoff: int) -> list[int]:
-        """The ids of streams of which something is to be removed."""
+        """The ids of streams with records to be removed."""
         with self._moment():
             rows = self._db.execute(
                 "SELECT id FROM stream WHERE name IS NULL OR (name <> ? AND (size > ? OR ("
@@ -128,7 +132,7 @@ class Reader:
         return _Row(row[0] << OFFSET_BITS, *row[1:])
 
     def _records(self, row: _Row, start: int, stop: int, cutoff: int) -> tuple[list[Record], int]:
-        """A page's worth of ``start <= offset < stop``, and the offset after it."""
+        """A page of records with ``start <= offset < stop``, and the offset to continue at."""
         rows = self._db.execute(_LISTING, (row.base + start, row.base + stop, PAGE_RECORDS))
         keys, times, sizes = map(json.loads, rows.fetchone())
         if not keys:
@@ -155,7 +159,7 @@ class Reader:
         return row.first if found is None else int(found[0]) - row.base
 
     def _floor(self, row: _Row, cutoff: int) -> int:
-        """The first offset that is neither removed nor too old."""
+        """The first offset that is not removed and has not expired."""
         if row.first >= row.next or row.latest < cutoff:
             return row.next
         found = self._from(row, row.first, row.next)

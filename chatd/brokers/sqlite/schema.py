@@ -1,4 +1,4 @@
-"""Opening the file of `SQLiteBroker`: its schema and the way from older ones.
+"""The schema of the database, and its migrations.
 
 Pragmas: https://www.sqlite.org/pragma.html; WAL: https://www.sqlite.org/wal.html.
 """
@@ -12,20 +12,20 @@ from contextlib import contextmanager
 
 from chatd.brokers.sqlite.lock import cannot_open, cannot_use
 
-#: "chat": tells a chatd file from any other SQLite database.
+#: "chat", SQLite's application id of chatd's databases.
 APPLICATION_ID = 0x63686174
-#: A record's key is its stream's id and its offset in one integer: one B-tree, no index beside it.
+#: A record's key has the id of its stream in the upper bits and its offset in the lower ones, so
+#: one B-tree suffices.
 OFFSET_BITS = 40
-#: Each step leads from the version that is its place in the tuple to the next. Steps are history:
-#: they are only ever added to. Between files of one version there is no difference.
+#: Migrations: each leads from the version that is its index to the next. Never change one.
 STEPS = (
     # 0 -> 1
     """
     CREATE TABLE stream (id INTEGER PRIMARY KEY, name TEXT UNIQUE, next INTEGER NOT NULL);
     CREATE TABLE record (key INTEGER PRIMARY KEY, time INTEGER NOT NULL, body BLOB NOT NULL);
     """,
-    # 1 -> 2: "latest", the largest time so far, ascends even where times do not, so that a time
-    # is found by bisection; sizes and the first offset are kept rather than summed up.
+    # 1 -> 2: "latest", the largest time up to a record, ascends even where times do not, so that
+    # bisection finds a time; sizes and first offsets are kept instead of computed.
     """
     ALTER TABLE stream ADD COLUMN first INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE stream ADD COLUMN latest INTEGER NOT NULL DEFAULT 0;
@@ -41,28 +41,28 @@ STEPS = (
         FROM record GROUP BY key >> 40
     ) AS kept WHERE kept.id = stream.id;
     """,
-    # 2 -> 3: which database this is, and how far it has come; see `chatd.brokers.sqlite.mark`.
+    # 2 -> 3: the database's own mark; see `chatd.brokers.sqlite.mark`.
     """
     CREATE TABLE life (id TEXT NOT NULL, generation INTEGER NOT NULL);
     """,
 )
 
-#: How long a statement waits for a lock that another program, such as a backup, holds.
+#: Seconds that a statement waits for a lock held by another program, such as a backup.
 _BUSY_SECONDS = 5.0
 
 
 def connect(path: str) -> sqlite3.Connection:
-    """Connect to a prepared file. Transactions are begun and ended by name only."""
+    """Connect to a prepared database. Transactions are begun and ended explicitly."""
     db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA journal_size_limit = 16777216")
-    # no file is opened once it runs: there may be no descriptor left
+    # open no files later: there may be no descriptor left then
     db.execute("PRAGMA temp_store = MEMORY")
     return db
 
 
 def prepare(path: str, steps: tuple[str, ...] = STEPS) -> None:
-    """Create the file if it does not exist, bring its schema up to date, see that it can be
+    """Create the database if it does not exist, migrate its schema, and make sure that it can be
     written. Raises `StartError`."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -82,7 +82,7 @@ def prepare(path: str, steps: tuple[str, ...] = STEPS) -> None:
 def _upgrade(db: sqlite3.Connection, path: str, steps: tuple[str, ...]) -> None:
     version = _number(db, "user_version")
     if version == 0 and _number(db, "page_count") == 0:
-        # Both can be chosen only while the file is empty.
+        # both can only be set while the file is empty
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     if _number(db, "application_id") != APPLICATION_ID:
@@ -108,13 +108,13 @@ def _number(db: sqlite3.Connection, pragma: str) -> int:
 
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """Commit what happens inside, or leave no trace of it."""
+    """A transaction: commit what is done inside, or roll it back."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
         db.execute("COMMIT")
     except BaseException:
-        # A full disk may have rolled it back already.
+        # a full disk may have rolled it back already
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise

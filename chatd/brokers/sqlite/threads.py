@@ -1,4 +1,4 @@
-"""The threads of `SQLiteBroker`, and the group commit that runs on one of them."""
+"""The threads that use the database, and the group commit that runs in one of them."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from chatd.brokers.interfaces import NotStored, Unavailable
-from chatd.brokers.sqlite.writer import Append, Changes, Work
+from chatd.brokers.sqlite.batch import Append, Changes, Work
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: What may gather while a commit is under way.
+#: Records and bytes that may wait while a commit is under way.
 WAITING_RECORDS = 20_000
 WAITING_BYTES = 32 * 1024 * 1024
 
-#: After so long (seconds) a commit is given up on, as far as those who wait for it are concerned.
+#: Seconds after which the appends of a commit fail, although it may still be written.
 PATIENCE = 10.0
 
 
 class WorkerThread:
-    """One thread, and the work queued for it.
+    """One thread with a queue.
 
-    Twisted's thread pool does more, and costs a third more CPU for a single append.
+    Twisted's thread pool can do more, and costs a third more CPU for a single append.
     """
 
     def __init__(self, reactor: Any, name: str) -> None:
         self._reactor = reactor
         self._queue: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
-        # A daemon: a disk that never answers must not keep the process from ending.
+        # daemon: a disk that never answers must not keep the process from ending
         self._thread = Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def post(self, work: Callable[[], object]) -> None:
-        """Do ``work``, which never raises, after what was queued before it."""
+        """Queue ``work``, which must not raise."""
         self._queue.put(work)
 
     def call(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        """The same for work that may raise; tells how it ended."""
+        """Queue ``work``, which may raise; fires with its result."""
         done: Deferred[T] = Deferred()
 
         def attempt() -> None:
@@ -61,7 +61,7 @@ class WorkerThread:
         return done
 
     def stop(self) -> None:
-        """End the thread. It should be idle, for this waits for it."""
+        """End the thread, and wait for that."""
         self._queue.put(None)
         self._thread.join()
 
@@ -71,18 +71,21 @@ class WorkerThread:
 
 
 class Health(Enum):
-    """How the last commit went."""
+    """The outcome of the last commit."""
 
     WORKING = auto()
-    FAILING = auto()  # it was refused, as on a full disk
-    STALLED = auto()  # it has not come back in time
+    #: It failed, as on a full disk.
+    FAILING = auto()
+    #: It did not end in time.
+    STALLED = auto()
 
 
 class GroupCommit:
-    """Gathers work during a reactor turn, and while a commit is under way, into one transaction.
+    """Gathers work during a turn of the reactor, and while a commit is under way, into one
+    transaction.
 
-    ``commit(batch)`` runs on ``lane``; ``committed(changes)`` on the reactor's thread, before the
-    Deferreds of the batch fire.
+    ``commit(batch)`` runs in ``thread``; ``committed(changes)`` runs in the reactor's thread,
+    before the Deferreds of the batch fire.
     """
 
     _log = Logger()
@@ -90,13 +93,13 @@ class GroupCommit:
     def __init__(
         self,
         reactor: Any,
-        lane: WorkerThread,
+        thread: WorkerThread,
         commit: Callable[[list[Work]], Changes],
         committed: Callable[[Changes], None],
     ) -> None:
         self.health = Health.WORKING
         self._reactor = reactor
-        self._lane = lane
+        self._thread = thread
         self._commit = commit
         self._committed = committed
         self._gathered: list[Work] = []
@@ -107,7 +110,7 @@ class GroupCommit:
         self._flushing: list[Deferred[None]] = []
 
     def submit(self, work: Work) -> Deferred[None]:
-        """Have ``work`` done. Fails with `Unavailable`, or `NoSuchStream`."""
+        """Do ``work`` in the next commit. Fails with `Unavailable` or `NoSuchStream`."""
         if self.health is Health.STALLED:
             return fail(NotStored("the disk does not answer"))
         if len(self._gathered) >= WAITING_RECORDS or self._bytes >= WAITING_BYTES:
@@ -120,7 +123,7 @@ class GroupCommit:
         return work.done
 
     def check(self) -> None:
-        """Give up on a commit that takes too long."""
+        """Call `give_up` if the commit under way takes too long."""
         if self._began is None or self._reactor.seconds() - self._began < PATIENCE:
             return
         if self.health is not Health.STALLED:
@@ -130,7 +133,7 @@ class GroupCommit:
         self.give_up()
 
     def give_up(self) -> None:
-        """Refuse what waits, and what comes until the disk answers."""
+        """Refuse all work that waits, and further work until the disk answers."""
         self.health = Health.STALLED
         refused, self._unanswered = self._unanswered + self._gathered, []
         self._gathered, self._bytes = [], 0
@@ -152,10 +155,10 @@ class GroupCommit:
         batch, self._gathered, self._bytes = self._gathered, [], 0
         self._unanswered = batch
         self._began = self._reactor.seconds()
-        self._lane.post(partial(self._work, batch))
+        self._thread.post(partial(self._work, batch))
 
     def _work(self, batch: list[Work]) -> None:
-        """On the lane's thread."""
+        """Commit ``batch``. Runs in the thread."""
         try:
             changes, fault = self._commit(batch), None
         except Exception as e:
@@ -183,7 +186,7 @@ class GroupCommit:
                 done.callback(None)
 
     def report(self, fault: BaseException | None) -> None:
-        """Note how a write went; said in the log when that changes."""
+        """Note the outcome of a write, and log when it changes."""
         before, self.health = self.health, Health.FAILING if fault else Health.WORKING
         if before is not self.health:
             if fault is not None:

@@ -1,8 +1,8 @@
-"""The writing SQL of `SQLiteBroker`, for one thread.
+"""Writing to the database, in one thread.
 
-A record's key is ``stream id << 40 | offset`` (see `chatd.brokers.sqlite.schema`). A stream without
-a name was deleted; its records are removed piece by piece and its row last, so that its id cannot
-be given again before.
+A record's key is ``stream id << 40 | offset`` (see `chatd.brokers.sqlite.schema`). A deleted stream
+has no name; its records are removed piece by piece, and its row last, so that its id is not used
+again before.
 """
 
 from __future__ import annotations
@@ -12,90 +12,45 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from secrets import token_hex
 
-from attrs import define, field
-from twisted.internet.defer import Deferred
-
-from chatd.brokers.interfaces import NoSuchStream, Record, Retention, Stream
+from chatd.brokers.interfaces import NoSuchStream, Retention, Stream
+from chatd.brokers.sqlite.batch import Append, Batch, Changes, Create, StreamHead, Work
 from chatd.brokers.sqlite.files import Files, Replaced
 from chatd.brokers.sqlite.mark import Mark
 from chatd.brokers.sqlite.schema import OFFSET_BITS, connect, transaction
 
-#: What one piece of clearing up may remove, so that no commit waits long for it.
+#: Records and bytes that one `SQLiteWriter.trim` removes, at most, so that commits need not wait.
 PIECE_RECORDS = 4096
 PIECE_BYTES = 8 * 1024 * 1024
 
-#: Databases that were replaced under us, until the process ends.
+#: Connections to databases that were replaced, kept open until the process ends.
 _LEFT_OPEN: list[sqlite3.Connection] = []
 
-#: How many streams' heads the writer remembers between commits.
+#: Streams whose heads are cached between commits.
 _HEADS = 10_000
-#: Freed pages are reused; beyond this share of the file, and this many, the file is shortened.
+#: The file is shortened if more than one in `_SPARE_SHARE` pages, and more than `_SPARE_PAGES`, are
+#: free; by `_VACUUM_PAGES` at a time.
 _SPARE_SHARE = 4
 _SPARE_PAGES = 1024
 _VACUUM_PAGES = 512
 
 
-@define(eq=False)
-class Append:
-    """An append that waits. ``error`` is set if it was not stored though the others were."""
-
-    stream: Stream
-    body: bytes
-    time: int
-    done: Deferred[None] = field(factory=Deferred)
-    error: NoSuchStream | None = None
-
-
-@define(eq=False)
-class Create:
-    """A stream to be made that waits."""
-
-    stream: Stream
-    done: Deferred[None] = field(factory=Deferred)
-    error: NoSuchStream | None = None
-
-
-@define(eq=False)
-class Delete:
-    """A stream to be deleted that waits."""
-
-    stream: Stream
-    done: Deferred[None] = field(factory=Deferred)
-    error: NoSuchStream | None = None
-
-
-Work = Append | Create | Delete
-
-#: What a commit did, in order: the stream and its new records, or None for one deleted.
-Changes = list[tuple[Stream, list[Record] | None]]
-
-
-@define(eq=False)
-class _Head:
-    """A stream's row as it will be once the transaction is committed."""
-
-    base: int
-    next: int
-    latest: int
-    size: int
-
-
 class SQLiteWriter:
-    """All changes of the file. Every method is one transaction, and raises `sqlite3.Error`."""
+    """Changes the database ``path``. Every method is one transaction, and raises
+    `sqlite3.Error`."""
 
     def __init__(self, path: str, retention: Retention) -> None:
         self._db = connect(path)
         self._retention = retention
-        self._heads: dict[str, _Head] = {}
+        self._heads: dict[str, StreamHead] = {}
         self._free = 1
-        self.mark()  # which opens the write-ahead log too
+        self.mark()  # a first read, which opens the write-ahead log
         self._files = Files(path)
         #: Whether anything was committed since `advance`.
         self.changed = False
 
     def close(self) -> None:
-        """Close the file. One that was replaced is left open: closing would remove the write-ahead
-        log of that name, which may be another's by now."""
+        """Close the database, unless it was replaced: closing would remove the write-ahead log of
+        that name, which may be another database's now."""
         try:
             self._files.check()
         except Replaced:
@@ -104,11 +59,11 @@ class SQLiteWriter:
             self._db.close()
 
     def check(self) -> None:
-        """Raise `Replaced` if the file is no longer where it was."""
+        """Raise `Replaced` if the database was deleted, renamed or replaced."""
         self._files.check()
 
     def probe(self) -> None:
-        """Find out whether the file can be written, and will be found."""
+        """Raise if the database cannot be written, or was replaced."""
         self._files.check()
         with transaction(self._db):
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -120,61 +75,54 @@ class SQLiteWriter:
         return Mark(*row) if row is not None else None
 
     def renew(self) -> Mark:
-        """Make this another database than the one it was copied from."""
+        """Give the database a new id, so that it is not taken for a copy of another one."""
         with transaction(self._db):
             self._db.execute("DELETE FROM life")
             self._db.execute("INSERT INTO life VALUES (?, 1)", (token_hex(8),))
         return Mark(*self._db.execute("SELECT id, generation FROM life").fetchone())
 
     def advance(self) -> Mark | None:
-        """Note that the database has come further; the new mark, None before the first `renew`."""
+        """Increase the generation. Returns the new mark, None before the first `renew`."""
         self.changed = False
         with transaction(self._db):
             self._db.execute("UPDATE life SET generation = generation + 1")
         return self.mark()
 
     def commit(self, batch: Iterable[Work]) -> Changes:
-        """Do all of ``batch``, safely on disk when this returns."""
-        changes: Changes = []
-        rows: list[tuple[int, int, int, bytes]] = []
-        touched: dict[int, _Head] = {}
-        growing: dict[Stream, list[Record]] = {}
+        """Do all of ``batch``; it is on the disk when this returns."""
+        done = Batch()
         if len(self._heads) > _HEADS:
             self._heads.clear()
         try:
             with transaction(self._db):
                 for work in batch:
-                    head = self._heads.get(work.stream.name) or self._load(work.stream)
-                    if isinstance(work, Append):
-                        if head is None:
-                            work.error = NoSuchStream(work.stream.name)
-                            continue
-                        records = growing.get(work.stream)
-                        if records is None:
-                            records = growing[work.stream] = []
-                            changes.append((work.stream, records))
-                            touched[head.base] = head
-                        records.append(_grow(head, work, rows))
-                    elif isinstance(work, Create):
-                        if head is None:
-                            self._create(work.stream)
-                    elif head is not None:
-                        growing.pop(work.stream, None)
-                        changes.append((work.stream, None))
-                        self._delete(work.stream, head)
-                self._insert(rows)
-                self._save(touched.values())
+                    self._do(work, done)
+                self._insert(done.rows)
+                self._save(done.touched.values())
             self.changed = True
             self._files.check()
         except BaseException:
             self._heads.clear()
             raise
-        return changes
+        return done.changes
+
+    def _do(self, work: Work, done: Batch) -> None:
+        head = self._heads.get(work.stream.name) or self._load(work.stream)
+        if isinstance(work, Append):
+            if head is None:
+                work.error = NoSuchStream(work.stream.name)
+            else:
+                done.append(work, head)
+        elif isinstance(work, Create):
+            if head is None:
+                self._create(work.stream)
+        elif head is not None:
+            done.delete(work.stream)
+            self._delete(work.stream, head)
 
     def trim(self, stream_id: int, cutoff: int) -> bool:
-        """Remove a piece of what a stream may not keep; True if there may be more.
-
-        ``cutoff`` (milliseconds): records before it are too old."""
+        """Remove some expired records of a stream; True if there may be more. ``cutoff`` is the
+        time (milliseconds since the epoch) before which records have expired."""
         with transaction(self._db):
             row = self._db.execute(
                 "SELECT name, size FROM stream WHERE id = ?", (stream_id,)
@@ -198,7 +146,7 @@ class SQLiteWriter:
         return more
 
     def vacuum(self) -> bool:
-        """Shorten the file by a piece if much of it is unused; True if there may be more."""
+        """Shorten the file a little if much of it is free; True if there may be more to do."""
         spare = int(self._db.execute("PRAGMA freelist_count").fetchone()[0])
         pages = int(self._db.execute("PRAGMA page_count").fetchone()[0])
         if spare <= max(_SPARE_PAGES, pages // _SPARE_SHARE):
@@ -206,13 +154,13 @@ class SQLiteWriter:
         self._db.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
         return True
 
-    def _load(self, stream: Stream) -> _Head | None:
+    def _load(self, stream: Stream) -> StreamHead | None:
         row = self._db.execute(
             "SELECT id, next, latest, size FROM stream WHERE name = ?", (stream.name,)
         ).fetchone()
         if row is None:
             return None
-        head = _Head(row[0] << OFFSET_BITS, *row[1:])
+        head = StreamHead(row[0] << OFFSET_BITS, *row[1:])
         self._heads[stream.name] = head
         return head
 
@@ -224,7 +172,7 @@ class SQLiteWriter:
             "INSERT INTO stream (id, name, next) VALUES (?, ?, 0)", (self._free, stream.name)
         )
 
-    def _delete(self, stream: Stream, head: _Head) -> None:
+    def _delete(self, stream: Stream, head: StreamHead) -> None:
         del self._heads[stream.name]
         self._db.execute("UPDATE stream SET name = NULL WHERE id = ?", (head.base >> OFFSET_BITS,))
 
@@ -236,12 +184,13 @@ class SQLiteWriter:
                 self._db.execute(statement, values)
                 place += count
 
-    def _save(self, heads: Iterable[_Head]) -> None:
+    def _save(self, heads: Iterable[StreamHead]) -> None:
         rows = [[head.base >> OFFSET_BITS, head.next, head.latest, head.size] for head in heads]
         self._db.execute(_SAVE, (json.dumps(rows),))
 
     def _piece(self, stream_id: int, excess: int, cutoff: int) -> tuple[int | None, int, bool]:
-        """The last key to remove (None if none is), the bytes that frees, whether more is due."""
+        """The last key to remove (None for none), the bytes that frees, and whether there is more
+        to remove."""
         base, last, freed = stream_id << OFFSET_BITS, None, 0
         rows = self._db.execute(_PIECE, (base, base + (1 << OFFSET_BITS), PIECE_RECORDS))
         for key, latest, size in zip(*map(json.loads, rows.fetchone()), strict=True):
@@ -264,17 +213,8 @@ class SQLiteWriter:
         return more
 
 
-def _grow(head: _Head, work: Append, rows: list[tuple[int, int, int, bytes]]) -> Record:
-    record = Record(head.next, work.body)
-    head.latest = max(head.latest, work.time)
-    rows.append((head.base + head.next, work.time, head.latest, work.body))
-    head.next += 1
-    head.size += len(work.body)
-    return record
-
-
-# Many rows in one step, here and below: the interpreter's lock is let go and fought for at each
-# step, which beside a busy reactor thread takes milliseconds.
+# Many rows in one statement, here and below: for each step of a statement the interpreter's lock is
+# released and taken again, which takes milliseconds beside a busy reactor thread.
 _INSERTS = tuple(
     (
         count,
