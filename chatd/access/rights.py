@@ -4,6 +4,7 @@ administer rooms, to use the set-up port, to read the metrics."""
 from __future__ import annotations
 
 from collections.abc import Container
+from secrets import token_hex
 from typing import Protocol
 
 from attrs import define, field
@@ -92,6 +93,13 @@ class Rights:
                 Code.UNAUTHORIZED, "Send a token: Authorization: Bearer T, or ?token=T."
             )
         return self.tokens.verify(token, self.wall.seconds())
+
+    def identify_or_guest(
+        self, token: str | None, username: str | None, legacy: bool = False, named: object = None
+    ) -> Identity:
+        """As `identify`; who did not say gets a name for as long as the connection lasts."""
+        identity = self.identify(token, username, legacy, named)
+        return identity if identity.user else Identity(f"guest-{token_hex(3)}")
 
     def renew(self, identity: Identity, token: str) -> Identity:
         """Who ``identity`` is by another token, which must be the same user's."""

@@ -7,7 +7,6 @@ original's `chatd.transports.websocket.legacy` if it asks for none.
 from __future__ import annotations
 
 from collections.abc import Callable
-from secrets import token_hex
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory
@@ -58,6 +57,8 @@ class WebSocketConnection(InTurn):
     factory: WebSocketFactory
     query: Pairs
     http_request_uri: str
+    #: What the client shows for its identity, and who it is by that.
+    token: str | None
     identity: Identity
     dialect: Dialect
     frame_data: list[bytes]
@@ -121,16 +122,25 @@ class WebSocketConnection(InTurn):
         caller = door.gate.check(peer, secure, headers.get)
         self.place.moved(caller.address)
         self.factory.chat.check_draining()
-        legacy = not request.protocols
-        if not legacy and SUBPROTOCOL not in request.protocols:
-            raise bad_request(f"The only subprotocol here is {SUBPROTOCOL}.")
-        token = shown_token(headers.get("authorization"), self.parameter("token"))
-        self.identity = door.rights.identify(token, self.parameter("username"), legacy)
-        if not self.identity.user:
-            self.identity = Identity(f"guest-{token_hex(3)}")
+        self.token = shown_token(headers.get("authorization"), self.parameter("token"))
+        subprotocol = self.negotiate(request.protocols)
         self._release = door.connections.admit(caller.address)
+        return subprotocol
+
+    def negotiate(self, protocols: list[str]) -> str | None:
+        """Choose the dialect, for a client that offers the subprotocols ``protocols``; the one that
+        is agreed on. `ChatError` for a client that is not let in."""
+        legacy = not protocols
+        if not legacy and SUBPROTOCOL not in protocols:
+            raise bad_request(f"The only subprotocol here is {SUBPROTOCOL}.")
+        username = self.parameter("username")
+        self.identity = self.factory.door.rights.identify_or_guest(self.token, username, legacy)
         self.dialect = self.factory.dialect(self, legacy)
         return None if legacy else SUBPROTOCOL
+
+    def ping(self) -> None:
+        """Ask the client for a sign of life, of which `pong` is told."""
+        self.sendPing()
 
     def parameter(self, name: str) -> str | None:
         """A parameter of the URL's query; the first one if it is given twice."""
@@ -145,7 +155,7 @@ class WebSocketConnection(InTurn):
         deadlines = self.factory.door.deadlines
         self._due.cancel()
         self._heartbeat = Heartbeat(
-            deadlines, self.transport, self.outlet, self.sendPing, self.transport.abortConnection
+            deadlines, self.transport, self.outlet, self.ping, self.transport.abortConnection
         )
         self.factory.opened(self)
         self.dialect.opened()
@@ -188,6 +198,10 @@ class WebSocketConnection(InTurn):
         return bool(super().onCloseFrame(known, reasonRaw))
 
     def onPong(self, payload: bytes) -> None:
+        self.pong()
+
+    def pong(self) -> None:
+        """The client gave a sign of life."""
         if self._heartbeat is not None:
             self._heartbeat.pong()
 
@@ -248,6 +262,8 @@ class WebSocketFactory(WebSocketServerFactory):
     """Makes connections, and knows the open ones. ``dialect`` makes what one of them speaks."""
 
     protocol = WebSocketConnection
+    #: What its connections are counted as.
+    kind = "websocket"
 
     def __init__(
         self,
@@ -281,12 +297,12 @@ class WebSocketFactory(WebSocketServerFactory):
     def opened(self, connection: WebSocketConnection) -> None:
         """A connection is open."""
         self.connections.add(connection)
-        self.metrics.connections.labels("websocket").inc()
+        self.metrics.connections.labels(self.kind).inc()
 
     def lost(self, connection: WebSocketConnection) -> None:
         """An open connection is gone."""
         self.connections.discard(connection)
-        self.metrics.connections.labels("websocket").dec()
+        self.metrics.connections.labels(self.kind).dec()
 
     @property
     def in_hand(self) -> int:

@@ -12,14 +12,14 @@ from chatd.protocol.json import load_object
 from chatd.protocol.names import room_name
 from chatd.rooms.interfaces import IEncoding
 from chatd.rooms.start_position import Now
-from chatd.transports.encodings import LEGACY, text_frame
-from chatd.transports.websocket.connection import CLOSE_TRY_LATER
-from chatd.transports.websocket.subprotocol import (
+from chatd.transports.dialect import (
     CLOSE_BAD_REQUEST,
     CLOSE_UNAUTHORIZED,
     BaseDialect,
     RoomEnd,
 )
+from chatd.transports.encodings import LEGACY, text_frame
+from chatd.transports.websocket.connection import CLOSE_TRY_LATER, WebSocketConnection
 
 #: Close codes by error, for what goes wrong with the room in the URL.
 CLOSE = {
@@ -44,6 +44,11 @@ class Legacy(BaseDialect):
     """What one connection of an original client says and hears."""
 
     end = LegacyEnd
+    connection: WebSocketConnection
+
+    def __init__(self, connection: WebSocketConnection) -> None:
+        super().__init__(connection)
+        self.begin(connection.identity)
 
     # -- the connection ----------------------------------------------------------------------------
 

@@ -1,26 +1,78 @@
-"""What the dialects of WebSocket share: a session, limits, expiry, and how errors are met."""
+"""What is said over a client's connection, whatever its words are: a session, limits, expiry, and
+how errors are met."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from chatd.access.admission import Admission
 from chatd.access.identity import Identity
 from chatd.access.rate_limit import BAD_IN_A_ROW
 from chatd.access.standing import Held
 from chatd.protocol.errors import ChatError, Code
 from chatd.rooms.interfaces import IEncoding, ISubscriber
+from chatd.service.chat import Chat
 from chatd.service.session import Session
+from chatd.telemetry.metrics import Metrics
 from chatd.transports.encodings import WEBSOCKET
-from chatd.transports.websocket.connection import WebSocketConnection
 
 CLOSE_BAD_REQUEST = 4400
 CLOSE_UNAUTHORIZED = 4401
+
+
+class Outlet(Protocol):
+    """The sending side of a connection; see `chatd.transports.writer.Writer`."""
+
+    def write(self, data: bytes) -> None:
+        """Send an answer, whatever is held already."""
+
+    def offer(self, data: bytes) -> bool:
+        """Send messages, or refuse them (False) because something is held already."""
+
+    @property
+    def send(self) -> Callable[[bytes], int] | None:
+        """See `chatd.rooms.interfaces.ISubscriber`."""
+
+    def keep(self, rest: bytes) -> None:
+        """See `chatd.rooms.interfaces.ISubscriber`."""
+
+    async def ready(self) -> None:
+        """Wait until all that was written is taken."""
+
+
+class Serving(Protocol):
+    """What all connections of a transport have of their node."""
+
+    chat: Chat
+    door: Admission
+    metrics: Metrics
+    #: Bytes of the largest thing that a client may send at once.
+    max_frame: int
+
+
+class ClientLink(Protocol):
+    """A client's connection, as what is said over it needs it."""
+
+    @property
+    def factory(self) -> Serving:
+        """What made it."""
+
+    @property
+    def outlet(self) -> Outlet:
+        """Its sending side."""
+
+    def work(self, doing: Deferred[None]) -> None:
+        """Count ``doing`` as under way."""
+
+    def sendClose(self, code: int | None = None, reason: str | None = None) -> None:
+        """Send the client away; ``code`` is one of WebSocket's."""
 
 
 @implementer(ISubscriber)
@@ -56,21 +108,24 @@ class RoomEnd:
 
 
 class BaseDialect(ABC):
-    """One connection's side of the talk, whatever its words are."""
+    """One connection's side of the talk. `begin` it before anything is asked of its session."""
 
     _log = Logger()
     #: What it takes part in a room with.
     end: ClassVar[type[RoomEnd]] = RoomEnd
 
-    def __init__(self, connection: WebSocketConnection) -> None:
+    def __init__(self, connection: ClientLink) -> None:
         self.connection = connection
         self._door = connection.factory.door
-        self.session = Session(
-            connection.factory.chat, connection.identity, lambda room: self.end(self, room)
-        )
+        self.session: Session
         self._publishes = self._door.rate.bucket()
         self._bad = 0
         self._held: Held | None = None
+
+    def begin(self, identity: Identity) -> None:
+        """Talk as ``identity``; no room is joined yet."""
+        chat = self.connection.factory.chat
+        self.session = Session(chat, identity, lambda room: self.end(self, room))
 
     def writable(self) -> None:
         """See `chatd.transports.websocket.interfaces.Dialect`."""
@@ -94,6 +149,10 @@ class BaseDialect(ABC):
     def _tell(self, error: ChatError) -> None:
         """Say ``error`` to the client."""
 
+    def _send_away(self, code: int, reason: str) -> None:
+        """End the talk, and the connection."""
+        self.connection.sendClose(code, reason)
+
     def _await_expiry(self) -> None:
         """Close when the token of this session is worth nothing any more."""
         if self._held is not None:
@@ -102,7 +161,7 @@ class BaseDialect(ABC):
 
     def _expired(self, why: ChatError) -> None:
         self._tell(why)
-        self.connection.sendClose(CLOSE_UNAUTHORIZED, why.text)
+        self._send_away(CLOSE_UNAUTHORIZED, why.text)
 
     def _error(self, failure: Failure) -> ChatError:
         """What to say of ``failure``; logged if it is a fault of ours."""
@@ -111,10 +170,11 @@ class BaseDialect(ABC):
         self._log.failure("A request failed.", failure)
         return ChatError(Code.UNAVAILABLE, "The server failed; try again.", retry=2)
 
-    def _refuse(self, error: ChatError) -> None:
-        """Answer a request with ``error``; a client beyond help is sent away."""
+    def _refuse(self, error: ChatError, tell: Callable[[ChatError], None] | None = None) -> None:
+        """Answer a request with ``error``, by ``tell`` if that is given; a client beyond help is
+        sent away."""
         self.connection.factory.metrics.errors.labels(error.code.word).inc()
-        self._tell(error)
+        (tell or self._tell)(error)
         self._bad = self._bad + 1 if error.code is Code.BAD_REQUEST else 0
         if self._bad == BAD_IN_A_ROW:
-            self.connection.sendClose(CLOSE_BAD_REQUEST, "too many bad requests")
+            self._send_away(CLOSE_BAD_REQUEST, "too many bad requests")

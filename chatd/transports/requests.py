@@ -1,0 +1,151 @@
+"""The requests of the protocol (section 3), for every transport that keeps a connection."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from chatd.access.rate_limit import Rate
+from chatd.protocol.cursors import Cursor
+from chatd.protocol.errors import ChatError, bad_request
+from chatd.protocol.messages import CONTENT_BYTES
+from chatd.protocol.names import room_name
+from chatd.rooms.start_position import After, Last, Now, Start, check_last, since
+from chatd.service.session import MAX_ROOMS
+from chatd.transports.dialect import BaseDialect, ClientLink
+
+#: Requests of a connection other than publishes: a client may join all its rooms at once, and more
+#: than once.
+REQUESTS = Rate(50, burst=400, what="requests")
+
+#: Called once with what is to be said to a request, None where nothing is.
+Answer = Callable[[dict[str, Any] | None], None]
+
+
+class RequestDialect(BaseDialect):
+    """Does what clients ask by objects with a ``type``, and answers with such objects."""
+
+    def __init__(self, connection: ClientLink) -> None:
+        super().__init__(connection)
+        self._others = REQUESTS.bucket()
+        self._requests: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
+            "join": self._join,
+            "leave": self._leave,
+            "message": self._message,
+            "typing": self._typing,
+            "auth": self._auth,
+        }
+
+    @abstractmethod
+    def _say(self, frame: dict[str, Any]) -> None:
+        """Send one object."""
+
+    def _tell(self, error: ChatError) -> None:
+        self._say(shown(error))
+
+    def welcome(self) -> dict[str, Any]:
+        """Who the client is from now on, until its token expires, and what it may send."""
+        limits = {
+            "text": self.session.chat.max_text,
+            "content": CONTENT_BYTES,
+            "frame": self.connection.factory.max_frame,
+            "rooms": MAX_ROOMS,
+        }
+        self._await_expiry()
+        return {"type": "welcome", "user": self.session.identity.user, "limits": limits}
+
+    def handle(self, frame: dict[str, Any], answer: Answer) -> None:
+        """Answer one request, now or later; errors name its room and id."""
+        request = self._requests.get(str(frame.get("type")), self._unknown)
+        doing = Deferred.fromCoroutine(request(frame, answer))
+        arguments = (frame, answer)
+        answered = doing.addCallbacks(self._done, self._failed, errbackArgs=arguments)
+        self.connection.work(answered)
+
+    def _done(self, _: None) -> None:
+        self._bad = 0
+
+    def _failed(self, failure: Failure, frame: dict[str, Any], answer: Answer) -> None:
+        error = self._error(failure)
+        room, id = frame.get("room"), frame.get("id")
+        error = error.about(
+            room if isinstance(room, str) else None, id if isinstance(id, str) else None
+        )
+        self._refuse(error, lambda error: answer(shown(error)))
+
+    async def _unknown(self, frame: dict[str, Any], answer: Answer) -> None:
+        raise bad_request(f"The type is one of {', '.join(self._requests)}.")
+
+    async def _join(self, frame: dict[str, Any], answer: Answer) -> None:
+        self._others.check(self._door.clock.seconds())
+        name = room_name(frame.get("room"))
+        joined = await self.session.join(name, _start(frame), self.connection.outlet.ready)
+        if joined is None:
+            return
+        answer(
+            {
+                "type": "joined",
+                "room": name,
+                "cursor": str(joined.cursor),
+                "members": joined.members.names,
+                "count": joined.members.count,
+                "gap": joined.gap,
+            }
+        )
+        joined.subscription.resume()
+
+    async def _leave(self, frame: dict[str, Any], answer: Answer) -> None:
+        self._others.check(self._door.clock.seconds())
+        name = room_name(frame.get("room"))
+        await self.session.leave_in_turn(name)
+        answer({"type": "left", "room": name})
+
+    async def _message(self, frame: dict[str, Any], answer: Answer) -> None:
+        self._publishes.check(self._door.clock.seconds())
+        name = room_name(frame.get("room"))
+        said = (frame.get(part) for part in ("text", "data", "id", "after"))
+        publication = self.session.chat.publication(self.session.identity, name, *said)
+        receipt = await self.session.publish(publication)
+        answer({"type": "ack", "room": name, "id": receipt.id})
+
+    async def _typing(self, frame: dict[str, Any], answer: Answer) -> None:
+        self.session.typing(room_name(frame.get("room")))
+        answer(None)
+
+    async def _auth(self, frame: dict[str, Any], answer: Answer) -> None:
+        self._others.check(self._door.clock.seconds())
+        token = frame.get("token")
+        if not isinstance(token, str):
+            raise bad_request("Give the token as a string.")
+        self.session.become(self._door.rights.renew(self.session.identity, token))
+        answer(self.welcome())
+
+    def dropped(self, room: str, error: ChatError) -> None:
+        self.session.dropped(room)
+        self._say({"type": "left", "room": room})
+        self._say(error.about(room).frame())
+
+
+def _start(frame: dict[str, Any]) -> Start:
+    given = [key for key in ("after", "last", "since") if frame.get(key) is not None]
+    if len(given) > 1:
+        raise bad_request("Give at most one of after, last and since.")
+    if not given:
+        return Now()
+    value = frame[given[0]]
+    if given[0] == "after":
+        return After(Cursor.parse(value))
+    return Last(check_last(value)) if given[0] == "last" else since(value)
+
+
+def shown(error: ChatError) -> dict[str, Any]:
+    """The object of ``error``."""
+    # an echoed name may hold lone surrogates, which JSON can escape but UTF-8 cannot carry
+    return {
+        key: value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value
+        for key, value in error.frame().items()
+    }
