@@ -98,6 +98,16 @@ class HeadTests(GuardedTests):
         raw.send(head("/healthz", "Host: localhost", method="GET"))
         self.assertEqual((await HTTP(raw, "GET").answer()).status, 200)
 
+    async def test_requests_in_one_piece(self) -> None:
+        """One that is answered at once, and behind it one that is answered from its head."""
+        node = await self.serve()
+        raw = await node.raw("http")
+        get = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        post = b"POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello"
+        raw.send((get + post) * 3)
+        statuses = [(await HTTP(raw, "GET").answer()).status for _ in range(6)]
+        self.assertEqual(statuses, [200, 404] * 3)
+
     async def test_a_body_that_never_comes(self) -> None:
         """Who was answered and does not send the rest is cut, without a second answer."""
         node = await self.serve()

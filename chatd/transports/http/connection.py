@@ -76,7 +76,6 @@ class HTTPConnection(HTTPChannel):
     paused: bool
     persistent: bool
     _networkProducer: Any
-    _dataBuffer: list[bytes]
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +88,7 @@ class HTTPConnection(HTTPChannel):
         self._line = b""
         self._origin: bytes | None = None
         #: What is wrong with the head, and what came after that was found.
-        self._fault = 400, ""
+        self._fault = 400, Code.BAD_REQUEST, "That is not an HTTP request."
         self._rest = RestOfHead()
         self._ended = False
 
@@ -148,12 +147,16 @@ class HTTPConnection(HTTPChannel):
         if self._state is Phase.CLOSING:
             return
         self.line.arrived()
+        self._begin()
+        super().dataReceived(data)
+
+    def _begin(self) -> None:
         if self._state is Phase.RESTING:
             self._state = Phase.RECEIVING
             self._wait(REQUEST)
-        super().dataReceived(data)
 
     def lineReceived(self, line: bytes) -> None:
+        self._begin()  # one that came in one piece with the request before it, answered since
         self._line = line
         if line[:7].lower() == b"origin:":
             self._origin = line[7:].strip()
@@ -297,9 +300,7 @@ class HTTPConnection(HTTPChannel):
         long = self._receivedHeaderSize > self.totalHeadersSize
         if long or self._receivedHeaderCount > self.maxHeaders:
             text = f"Headers are at most {self.maxHeaders} lines and {self.totalHeadersSize} bytes."
-            self._fault = 431, text
-        else:
-            self._fault = 400, "That is not an HTTP request."
+            self._fault = 431, Code.BAD_REQUEST, text
         in_head = self.line_mode and (long or hasattr(self, "_command"))
         if in_head and self._line and self._state is Phase.RECEIVING:
             self._state = Phase.READING_ON
@@ -311,8 +312,7 @@ class HTTPConnection(HTTPChannel):
         self.refuse(431, Code.BAD_REQUEST, f"A line is at most {self.totalHeadersSize} bytes.")
 
     def _refuse_fault(self) -> None:
-        status, text = self._fault
-        self.refuse(status, Code.BAD_REQUEST, text)
+        self.refuse(*self._fault)
 
     def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:
         if header == b"Content-Length" and len(data) > LENGTH_DIGITS:
