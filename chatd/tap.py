@@ -8,7 +8,7 @@ The only module that knows the reactor and every part. The tree is
     |- reload         SIGHUP
     |- supervision    tells systemd
     |- websocket:...  Autobahn, one service for each endpoint
-    |- http:...       twisted.web: pages, long-poll, event streams, WebSocket at /ws
+    |- http:...       twisted.web: pages, long-poll, event streams, WebSocket at /ws, Socket.IO
     |- setup:...      raw TCP
     `- metrics:...    Prometheus text
 """
@@ -54,6 +54,7 @@ from chatd.transports.http.site import LimitedSite
 from chatd.transports.http.sse import EventStreams
 from chatd.transports.http.upgrade import upgrade
 from chatd.transports.setup.protocol import SetupFactory
+from chatd.transports.socketio.routes import SocketIO
 from chatd.transports.websocket.connection import WebSocketFactory
 from chatd.transports.websocket.dialects import dialect
 
@@ -97,11 +98,13 @@ class ChatService(MultiService):
         probe = probes.Probes(metrics, lambda: self.ready)
         self.websockets = WebSocketFactory(reactor, chat, door, metrics, dialect, config.max_frame)
         self.streams = EventStreams(chat, metrics)
+        #: What else keeps clients on the HTTP port.
+        ways = (self.streams, SocketIO(reactor, chat, door, metrics, config.max_frame))
         self.pollers = Pollers(chat, deadlines, connections(config))
         routes = [
             upgrade(self.websockets),
             *messages.routes(chat, self.pollers),
-            *self.streams.routes(),
+            *(route for way in ways for route in way.routes()),
             *rooms.RoomRoutes(chat, administration).routes(),
             *probe.routes(),
             *pages.routes(pages.Offer(config.rooms, config.auth, config.max_text)),
@@ -111,7 +114,7 @@ class ChatService(MultiService):
         self.setup = SetupFactory(administration, door, metrics)
         self.counts = self._counts(probe)
 
-        transports = (self.websockets, self.streams, self.api, self.setup)
+        transports = (self.websockets, *ways, self.api, self.setup)
         self.readiness = domain.readiness
         self.node = NodeService(
             clock,

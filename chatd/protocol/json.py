@@ -15,12 +15,20 @@ def _no_constant(name: str) -> NoReturn:
 _decoder = json.JSONDecoder(parse_constant=_no_constant)
 
 
-def load_object(raw: bytes | str) -> dict[str, Any]:
-    """Parse one JSON object in UTF-8, without NaN and infinities. Raises `ChatError` bad_request
-    for anything else, deep nesting and integers of thousands of digits included."""
+def load(raw: bytes | str) -> Any:
+    """Parse one JSON value in UTF-8, without NaN and infinities. Raises ValueError for anything
+    else, deep nesting and integers of thousands of digits included."""
     try:
-        value = _decoder.decode(raw if isinstance(raw, str) else raw.decode("utf-8"))
-    except (ValueError, RecursionError):
+        return _decoder.decode(raw if isinstance(raw, str) else raw.decode("utf-8"))
+    except RecursionError:
+        raise ValueError("It is nested too deep.") from None
+
+
+def load_object(raw: bytes | str) -> dict[str, Any]:
+    """Parse one JSON object, as `load` does. Raises `ChatError` bad_request for anything else."""
+    try:
+        value = load(raw)
+    except ValueError:
         raise bad_request("Send one JSON object, in UTF-8.") from None
     if not isinstance(value, dict):
         raise bad_request('Send a JSON object, such as {"type":"join","room":"lobby"}.')

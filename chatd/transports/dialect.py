@@ -43,6 +43,9 @@ class Outlet(Protocol):
     def keep(self, rest: bytes) -> None:
         """See `chatd.rooms.interfaces.ISubscriber`."""
 
+    def notify(self, data: bytes) -> bool:
+        """Send an event that is shown now or never, or refuse it (False)."""
+
     async def ready(self) -> None:
         """Wait until all that was written is taken."""
 
@@ -101,7 +104,7 @@ class RoomEnd:
         self._outlet.keep(rest)
 
     def notify(self, data: bytes) -> bool:
-        return self._outlet.offer(data)
+        return self._outlet.notify(data)
 
     def closed(self, error: ChatError) -> None:
         self._dialect.dropped(self._room, error)

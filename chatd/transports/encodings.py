@@ -24,6 +24,20 @@ def text_frame(payload: bytes) -> bytes:
     return b"\x81\x7f" + size.to_bytes(8) + payload
 
 
+def texts(frames: bytes) -> list[bytes]:
+    """What `text_frame` was given to make ``frames``."""
+    found: list[bytes] = []
+    at = 0
+    while at < len(frames):
+        size, head = frames[at + 1], 2
+        if size >= 126:
+            head = 4 if size == 126 else 10
+            size = int.from_bytes(frames[at + 2 : at + head])
+        at += head + size
+        found.append(frames[at - size : at])
+    return found
+
+
 @implementer(IEncoding)
 class WebSocketEncoding:
     """``chatd.v1``: a text frame for each object."""

@@ -102,6 +102,10 @@ class Writer:
         `writable`, after `close`, and over TLS. Pass what it does not take to `keep`."""
         return self._direct if self.writable and not self._closed else None
 
+    def notify(self, data: bytes) -> bool:
+        """As `offer`, for events that are shown now or never."""
+        return self.offer(data)
+
     def stop_reading(self) -> None:
         """Stop reading from the client until `start_reading` was called as often as this."""
         self.stops += 1

@@ -16,6 +16,7 @@ from chatd.protocol.cursors import Cursor
 from chatd.protocol.messages import content_key
 from chatd.protocol.timestamps import format_time, parse_time
 from chatd.rooms.subscription import SubscriptionState
+from tests.support.engine import PollingClient, SocketClient
 from tests.support.publishing import publish
 from tests.support.serving import EventStream, Node, ServingTests, WebSocket, together
 from tests.support.waiting import pause, until
@@ -151,11 +152,65 @@ class PollReading:
         pass
 
 
+class SessionReading:
+    """Socket.IO over polling, or over WebSocket."""
+
+    kind: Any
+
+    def __init__(self, client: Any, room: str, joined: dict[str, Any]) -> None:
+        self.cursor = joined["cursor"]
+        self._client = client
+        self._room = room
+        self._gap = joined["gap"]
+
+    @classmethod
+    async def open(cls, node: Node, room: str, start: Start) -> SessionReading:
+        client = await cls.kind.open(node, username="sid")
+        await client.connect()
+        answer = await client.ask("join", {"room": room, **start})
+        if answer["type"] == "error":
+            raise Refused(answer["code"])
+        return cls(client, room, answer)
+
+    async def next(self) -> str:
+        if self._gap:
+            self._gap = False
+            return GAP
+        while (frame := await self._client.event())["type"] not in ("message", "gap"):
+            pass
+        self.cursor = frame["cursor"]
+        return str(frame["text"]) if frame["type"] == "message" else GAP
+
+    async def close(self) -> None:
+        await self._client.ask("leave", {"room": self._room})
+
+
+class PollingReading(SessionReading):
+    kind = PollingClient
+
+
+class CarriedReading(SessionReading):
+    kind = SocketClient
+
+    @property
+    def raw(self) -> Any:
+        """The connection."""
+        return self._client.socket.raw
+
+
 def _id(text: str) -> str:
     return f"id-{text[:40]}"
 
 
-TRANSPORTS: Sequence[Any] = (SocketReading, EventReading, PollReading)
+TRANSPORTS: Sequence[Any] = (
+    SocketReading,
+    EventReading,
+    PollReading,
+    PollingReading,
+    CarriedReading,
+)
+#: Those that are sent what comes unasked.
+STREAMING = (SocketReading, EventReading, CarriedReading)
 
 
 def names(start: int, stop: int) -> list[str]:
@@ -370,7 +425,7 @@ class RecoverySuite(ServingTests):
         start = {"after": (await self.cursors(one))[1]}
         readings = [await transport.open(one, "lobby", start) for transport in TRANSPORTS]
         read = await together(*(self.texts(reading, "m3") for reading in readings))
-        self.assertEqual(read, [["m2"]] * 3)
+        self.assertEqual(read, [["m2"]] * len(TRANSPORTS))
         other = await self.another(one)
         await self.say(other, "m6")
         for reading in readings:
@@ -490,7 +545,8 @@ class RecoverySuite(ServingTests):
         await self.say(node, "m0")
         start = {"after": (await self.cursors(node))[0]}
         readings = [await transport.open(node, "lobby", start) for transport in TRANSPORTS]
-        for reading in readings[:2]:
+        streaming = [one for one in readings if isinstance(one, STREAMING)]
+        for reading in streaming:
             reading.raw.transport.pauseProducing()
         text = "x" * 16_000
         for n in range(12):
@@ -498,7 +554,7 @@ class RecoverySuite(ServingTests):
         room = node.service.chat.rooms.get(node.service.chat.directory.get("lobby"))
         assert room is not None
         await until(lambda: {s.state for s in room.subscriptions} == {SubscriptionState.BEHIND})
-        for reading in readings[:2]:
+        for reading in streaming:
             reading.raw.transport.resumeProducing()
         await self.say(node, "end")
         expected = [f"{n}.{k}" for n in range(12) for k in range(20)]

@@ -7,6 +7,7 @@ import unicodedata
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
+from tests.support.engine import PollingClient, SocketClient
 from tests.support.serving import EventStream, Node, ServingTests, WebSocket, together
 
 
@@ -108,6 +109,39 @@ class CookieReader:
         return self._got.pop(0)
 
 
+class EventReader:
+    """Socket.IO over one of its transports."""
+
+    kind: Any
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    @classmethod
+    async def open(cls, node: Node, room: str, user: str, **start: Any) -> EventReader:
+        client = await cls.kind.open(node, username=user)
+        await client.connect()
+        answer = await client.ask("join", {"room": room, **start})
+        assert answer["type"] == "joined", answer
+        return cls(client)
+
+    async def message(self) -> bytes:
+        await self._client.find("message")
+        return bytes(self._client.raw)
+
+
+class EventPollReader(EventReader):
+    """Socket.IO over polling."""
+
+    kind = PollingClient
+
+
+class EventSocketReader(EventReader):
+    """Socket.IO over WebSocket."""
+
+    kind = SocketClient
+
+
 def objects(body: bytes) -> list[bytes]:
     """The message objects in the answer to a poll, byte for byte."""
     _, _, rest = body.partition(b'"messages":[')
@@ -122,7 +156,14 @@ async def read(reader: Reader, n: int) -> list[dict[str, Any]]:
     return [json.loads(await reader.message()) for _ in range(n)]
 
 
-READERS: tuple[Any, ...] = (SocketReader, StreamReader, PollReader, CookieReader)
+READERS: tuple[Any, ...] = (
+    SocketReader,
+    StreamReader,
+    PollReader,
+    CookieReader,
+    EventPollReader,
+    EventSocketReader,
+)
 
 
 async def publish(node: Node, room: str, *texts: str, user: str = "ben") -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest import mock
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -28,6 +29,11 @@ HANDSHAKE = (
 )
 V1 = HANDSHAKE % (b"", b"Sec-WebSocket-Protocol: chatd.v1\r\n")
 LEGACY = HANDSHAKE % (b"&roomname=lobby", b"")
+SID = "a-session-of-a-test"
+ENGINE = b"/socket.io/?EIO=4&transport="
+#: A session over WebSocket, and one that a WebSocket may take over.
+CARRIED = V1.replace(b"/ws?", ENGINE + b"websocket&").replace(b"chatd.v1", b"x")
+PROBE = CARRIED.replace(b"username=", b"sid=%b&username=" % SID.encode())
 
 #: Words of the protocol and wrong ones, so that random objects get far.
 _WORDS = """
@@ -76,15 +82,32 @@ FRAMES = st.lists(
     ),
     max_size=8,
 ).map(b"".join)
+EVENTS = OBJECTS.map(
+    lambda one: b'42["%s",%s]' % (str(json.loads(one)["type"]).encode("utf-8", "replace"), one)
+)
+PACKETS = st.one_of(
+    EVENTS,
+    st.sampled_from(
+        [
+            *(b"", b"1", b"2", b"3", b"2probe", b"5", b"6", b"40", b"41", b"40/x", b"bAQI="),
+            *(b"421[]", b'451-["x"]', b'40{"token":7}', b'40{"username":"\\ud800"}', b"4\xff"),
+        ]
+    ),
+    BODIES.map(lambda body: b"4" + body),
+    BODIES,
+)
+PAYLOADS = st.lists(PACKETS, min_size=1, max_size=4).map(b"\x1e".join)
 PATHS = st.sampled_from(
     (
-        b"/ /ws /poll /rooms /rooms/lobby /rooms/lobby/messages /rooms/lobby/events"
+        b"/ /ws /socket.io/ /socket.io /poll"
+        b" /rooms /rooms/lobby /rooms/lobby/messages /rooms/lobby/events"
         b" /rooms/%ff/events /rooms/lobby/members/x * //x x http://[ /%"
     ).split()
 )
 QUERIES = st.sampled_from(
     (
         b"? ?username=ann ?after=x ?last=3 ?wait=1 ?%ff=%ff ?token=x.y.z ?&&== ?after=0:1"
+        b" ?EIO=4&transport=polling ?EIO=4&transport=websocket ?EIO=4&transport=polling&sid=%00"
         b" ?username=ann&roomname=lobby ?since=0001-01-01T00:00:00%2B23:59"
     ).split()
 )
@@ -140,6 +163,10 @@ class Transport(StringTransport):
 
     def abortConnection(self) -> None:
         self.aborted = True
+
+    def resumeProducing(self) -> None:
+        if not self.disconnecting:  # as `twisted.internet.tcp.Connection` has it
+            super().resumeProducing()
 
     def getHandle(self) -> None:
         raise AttributeError
@@ -216,6 +243,31 @@ class StrangerTests(SynchronousTestCase):
     def test_websocket_on_the_http_port(self, frames: bytes, places: list[int]) -> None:
         answer = self.meet(self.service.site, cut(V1 + frames, places))
         self.assertTrue(answer.startswith(b"HTTP/1.1 101"), answer)
+
+    @EVERY
+    @given(st.lists(PACKETS, max_size=6), CUTS)
+    def test_socketio_over_websocket(self, packets: list[bytes], places: list[int]) -> None:
+        data = b"".join(map(frame, [b"40", *packets]))
+        answer = self.meet(self.service.site, cut(CARRIED + data, places))
+        self.assertTrue(answer.startswith(b"HTTP/1.1 101"), answer)
+
+    @EVERY
+    @given(st.lists(st.none() | PAYLOADS, max_size=6), st.booleans())
+    def test_socketio_over_polling(self, asked: list[bytes | None], probes: bool) -> None:
+        """Posts and polls (None) of one session, which in the end a WebSocket may take over."""
+
+        def request(method: bytes, query: bytes, body: bytes) -> bytes:
+            head = b"%s %spolling%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+            return head % (method, ENGINE, query, len(body)) + body
+
+        mine = b"&sid=" + SID.encode()
+        pieces = [request(b"GET", b"", b""), request(b"POST", mine, b"40")]
+        pieces += [request(b"POST" if body else b"GET", mine, body or b"") for body in asked]
+        if probes:
+            pieces.append(PROBE + b"".join(map(frame, (b"2probe", b"5", *filter(None, asked)))))
+        with mock.patch("chatd.transports.socketio.sessions.token_urlsafe", return_value=SID):
+            answer = self.meet(self.service.site, pieces)
+        self.assertTrue(answer.startswith(b"HTTP/1.1 200"), answer)
 
     @EVERY
     @given(st.one_of(JSONISH, st.lists(OBJECTS, max_size=3).map(b"".join), st.binary()), CUTS)

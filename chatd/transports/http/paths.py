@@ -21,7 +21,7 @@ class PathTree(Generic[T]):
     def add(self, pattern: str, value: T) -> None:
         """Have the paths that ``pattern`` describes lead to ``value``."""
         node = self
-        for segment in pattern.strip("/").split("/"):
+        for segment in pattern[1:].split("/"):
             if segment.startswith("{"):
                 node._any = node._any or PathTree()
                 node = node._any

@@ -126,3 +126,9 @@ class LimitedRequest(Request):
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
         self.body.lost()
+
+
+def header(request: LimitedRequest, name: str) -> str | None:
+    """A request header, decoded; several of one name joined by commas."""
+    values = request.requestHeaders.getRawHeaders(name.encode("ascii"))
+    return ", ".join(value.decode("latin-1") for value in values) if values else None

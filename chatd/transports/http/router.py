@@ -32,6 +32,7 @@ from chatd.transports.http.answer import Pieces, answer
 from chatd.transports.http.body import MediaType, NotSupported, too_large
 from chatd.transports.http.paths import PathTree
 from chatd.transports.http.request import LimitedRequest as Request
+from chatd.transports.http.request import header
 
 JSON = "application/json; charset=utf-8"
 
@@ -123,6 +124,7 @@ class Route:
 
     ``refusal`` is how GET says what else would be 429 or 503; None from it means as everywhere.
     What is ``linked`` any page may lead to, of whatever origin, and what is ``public`` it may read.
+    ``others`` answers what has no method here, which else is 405.
     """
 
     path: str
@@ -130,6 +132,7 @@ class Route:
     refusal: Refusal | None = None
     public: bool = False
     linked: bool = False
+    others: Handler | None = None
 
     @property
     def allow(self) -> list[str]:
@@ -192,7 +195,7 @@ class Api(Resource):
         route, names = self._find(request)
         if method == "OPTIONS":
             return self._options(request, route)
-        handler = route.methods.get("GET" if method == "HEAD" else method)
+        handler = route.methods.get("GET" if method == "HEAD" else method, route.others)
         if handler is None:
             return _error(405, f"Use {' or '.join(route.methods)}.", Allow=", ".join(route.allow))
         call.refusal = route.refusal if method == "GET" else None
@@ -298,12 +301,6 @@ def begin(request: Request, status: int, type: str, door: Admission, headers: He
             request.responseHeaders.addRawHeader(name, value)
         else:
             request.setHeader(name.encode("ascii"), value.encode("latin-1"))
-
-
-def header(request: Request, name: str) -> str | None:
-    """A request header, decoded; several of one name joined by commas."""
-    values = request.requestHeaders.getRawHeaders(name.encode("ascii"))
-    return ", ".join(value.decode("latin-1") for value in values) if values else None
 
 
 class _NotFound(Exception):

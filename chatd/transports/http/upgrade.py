@@ -22,18 +22,28 @@ def upgrade(factory: WebSocketFactory) -> Route:
     resource = WebSocketResource(factory)
 
     async def get(call: Call) -> Reply | None:
-        request = call.request
-        if not asks_for_websocket(request.clientproto.decode("ascii"), call.header("upgrade")):
+        if not wants_websocket(call):
             headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
             return Reply(UPGRADE_REQUIRED, NO_UPGRADE.frame(), headers=headers)
-        if request.declared != 0:
-            raise bad_request("A WebSocket's handshake has no body.")
-        # HTTP is done with this connection: the new protocol registers a producer of its own
-        channel: Any = request.channel
-        channel.transport.unregisterProducer()
-        # the resource hands on the head and, as if it were a body, what came right behind it
-        request.content = BytesIO(channel.hand_over())
-        resource.render(request)
+        hand_over(call, resource)
         return None
 
     return Route("/ws", {"GET": get})
+
+
+def wants_websocket(call: Call) -> bool:
+    """Whether a request asks for WebSocket."""
+    return asks_for_websocket(call.request.clientproto.decode("ascii"), call.header("upgrade"))
+
+
+def hand_over(call: Call, resource: WebSocketResource) -> None:
+    """Have ``resource`` shake hands, on the connection of a request that asks for WebSocket."""
+    request = call.request
+    if request.declared != 0:
+        raise bad_request("A WebSocket's handshake has no body.")
+    # HTTP is done with this connection: the new protocol registers a producer of its own
+    channel: Any = request.channel
+    channel.transport.unregisterProducer()
+    # the resource hands on the head and, as if it were a body, what came right behind it
+    request.content = BytesIO(channel.hand_over())
+    resource.render(request)

@@ -57,7 +57,6 @@ class WebSocketConnection(InTurn):
     factory: WebSocketFactory
     query: Pairs
     http_request_uri: str
-    #: What the client shows for its identity, and who it is by that.
     token: str | None
     identity: Identity
     dialect: Dialect
@@ -133,8 +132,8 @@ class WebSocketConnection(InTurn):
         legacy = not protocols
         if not legacy and SUBPROTOCOL not in protocols:
             raise bad_request(f"The only subprotocol here is {SUBPROTOCOL}.")
-        username = self.parameter("username")
-        self.identity = self.factory.door.rights.identify_or_guest(self.token, username, legacy)
+        rights, username = self.factory.door.rights, self.parameter("username")
+        self.identity = rights.identify_or_guest(self.token, username, legacy)
         self.dialect = self.factory.dialect(self, legacy)
         return None if legacy else SUBPROTOCOL
 

@@ -1,0 +1,31 @@
+"""How Socket.IO's clients are written to: an event in an Engine.IO message in a text frame.
+
+One encoding serves both of a session's transports, so that an upgrade leaves its subscriptions as
+they are; polling takes the frames apart again (`chatd.transports.encodings.texts`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from zope.interface import implementer
+
+from chatd.protocol.messages import Message
+from chatd.rooms.interfaces import IEncoding
+from chatd.transports.encodings import text_frame
+from chatd.transports.socketio.packets import event
+
+
+@implementer(IEncoding)
+class SocketIOEncoding:
+    """Events called by the type of the object that is their only argument."""
+
+    def encode(self, messages: Sequence[Message]) -> bytes:
+        return b"".join([text_frame(b'42["message",%b]' % m.json) for m in messages])
+
+    def event(self, frame: dict[str, Any]) -> bytes:
+        return text_frame(event(frame))
+
+
+SOCKET_IO = SocketIOEncoding()

@@ -1,0 +1,143 @@
+"""The sending side of a session that polls: answers wait for the next poll, messages are taken
+while one waits, and what comes in one turn of the reactor leaves in one payload."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from chatd.access.unread import Transport, Unread
+from chatd.transports.encodings import texts
+from chatd.transports.socketio.engine_packets import SEPARATOR
+
+#: Bytes in a payload that is full: no more messages are taken for it, and with as many answers held
+#: a client's requests are not taken up.
+FULL = 32 * 1024
+#: Bytes held between two polls beyond which events are not.
+EVENTS = 4 * 1024
+
+
+@define(eq=False)
+class PollOutlet:
+    """What is written to it are text frames of WebSocket, each with a packet. ``on_writable``
+    is called when it takes messages again; ``owner`` is what the budget ``unread`` may cut."""
+
+    clock: IReactorTime
+    unread: Unread
+    owner: Transport
+    on_writable: Callable[[], None]
+    #: There is no socket to send to.
+    send: None = field(default=None, init=False)
+    _frames: list[bytes] = field(factory=list, init=False)
+    size: int = field(default=0, init=False)
+    closed: bool = field(default=False, init=False)
+    _poll: Deferred[bytes] | None = field(default=None, init=False)
+    _flushing: IDelayedCall | None = field(default=None, init=False)
+    _waiting: list[Deferred[None]] = field(factory=list, init=False)
+
+    @property
+    def polled(self) -> bool:
+        """Whether a poll waits."""
+        return self._poll is not None
+
+    @property
+    def writable(self) -> bool:
+        """Whether messages are taken."""
+        return self._poll is not None and self.size < FULL and not self.closed
+
+    def poll(self) -> Deferred[bytes]:
+        """The next payload, at once if there is something to be sent; none may be waited for
+        already."""
+        poll: Deferred[bytes] = Deferred(self._cancelled)
+        self._poll = poll
+        if self._frames:
+            self._flush_soon()
+        self.wake()
+        if self.writable:
+            self.on_writable()
+        return poll
+
+    def _cancelled(self, _: Deferred[bytes]) -> None:
+        self._poll = None
+
+    def write(self, data: bytes) -> None:
+        """See `chatd.transports.dialect.Outlet`."""
+        if not self.closed:
+            self._add(data)
+
+    def offer(self, data: bytes) -> bool:
+        """See `chatd.transports.dialect.Outlet`."""
+        if not self.writable:
+            return False
+        self._add(data)
+        return True
+
+    def keep(self, rest: bytes) -> None:
+        """See `chatd.transports.dialect.Outlet`."""
+        self.write(rest)
+
+    def notify(self, data: bytes) -> bool:
+        """See `chatd.transports.dialect.Outlet`. Whether a poll waits or not: a client polls again
+        at once."""
+        if self.closed or self.size >= EVENTS:
+            return False
+        self._add(data)
+        return True
+
+    def _add(self, data: bytes) -> None:
+        self._frames.append(data)
+        self.size += len(data)
+        self.unread.hold(self.owner, self.size)
+        if self._poll is not None:
+            self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if self._flushing is None:
+            self._flushing = self.clock.callLater(0, self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._flushing = None
+        self.flush()
+
+    def flush(self) -> bool:
+        """Answer the poll that waits, if there is something to be sent; whether that was done."""
+        poll = self._poll
+        if poll is None or not self._frames:
+            return False
+        self._poll = None
+        poll.callback(SEPARATOR.join(texts(self.take())))
+        self.wake()
+        return True
+
+    def take(self) -> bytes:
+        """All that is held, which is forgotten here."""
+        frames, self._frames, self.size = b"".join(self._frames), [], 0
+        self.unread.release(self.owner)
+        return frames
+
+    def close(self) -> None:
+        """Take nothing more."""
+        self.closed = True
+        self.wake()
+
+    async def ready(self) -> None:
+        """See `chatd.transports.dialect.Outlet`."""
+        await self.until(lambda: self.writable)
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        """Wait until ``condition`` is met, or nothing more is taken. It is looked at whenever a
+        poll comes or is answered, and when `wake` is called."""
+        while not condition() and not self.closed:
+            waiter: Deferred[None] = Deferred()
+            self._waiting.append(waiter)
+            await waiter
+
+    def wake(self) -> None:
+        """Look at the conditions that are waited for."""
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            waiter.callback(None)

@@ -1,0 +1,224 @@
+"""HTTP long-polling as what carries a session (Engine.IO 4, "HTTP long-polling")."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum, auto
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from chatd.net.tcp import LINGER
+from chatd.protocol.errors import ChatError
+from chatd.timing.timer_wheel import Deadline
+from chatd.transports.dialect import Serving
+from chatd.transports.encodings import text_frame
+from chatd.transports.socketio.engine_packets import BadPacket, EngineKind, EnginePacket
+from chatd.transports.socketio.faults import BAD_REQUEST, UNKNOWN_SID, EngineFault
+from chatd.transports.socketio.poll_outlet import FULL, PollOutlet
+from chatd.transports.socketio.session import EngineSession
+from chatd.transports.websocket.connection import UNDER_WAY
+from chatd.transports.websocket.heartbeat import PING_EVERY, PONG_WITHIN
+
+_PING, _CLOSE, _NOOP = (
+    text_frame(kind.value) for kind in (EngineKind.PING, EngineKind.CLOSE, EngineKind.NOOP)
+)
+
+
+Packets = Sequence[EnginePacket]
+
+
+class PollingState(Enum):
+    """Where a session that polls stands."""
+
+    OPEN = auto()
+    #: It has ended; its last words wait for a poll.
+    LEAVING = auto()
+    #: It has ended, or goes on over WebSocket.
+    GONE = auto()
+
+
+class PollingLink:
+    """The polls and posts of one session. ``release`` gives back its place among all that is held
+    open; a client that does not answer pings, which it gets by polls alone, loses it."""
+
+    session: EngineSession
+
+    def __init__(self, factory: Serving, release: Callable[[], None]) -> None:
+        self.factory = factory
+        door = factory.door
+        self.outlet = PollOutlet(door.clock, door.unread, self, self._on_writable)
+        self.state = PollingState.OPEN
+        self._deadlines = door.deadlines
+        self._release = release
+        self._due: Deadline = self._deadlines.after(PING_EVERY, self._beat)
+        self._under_way = 0
+        self._posting = False
+        self._probed = False
+        #: Milliseconds after which the client should come back, once the node drains.
+        self._retry: int | None = None
+        self._connections: Any = factory.metrics.connections.labels("socketio_polling")
+        self._connections.inc()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the session is open, and polls."""
+        return self.state is PollingState.OPEN
+
+    # -- the client's requests ---------------------------------------------------------------------
+
+    async def poll(self) -> bytes:
+        """The next payload. `EngineFault` for a second poll at a time, which ends the session."""
+        if self.outlet.polled:
+            self.end()
+            raise EngineFault(BAD_REQUEST)
+        polling = self.outlet.poll()
+        self._hurry()
+        try:
+            payload = await polling
+        except CancelledError:
+            self.end()
+            raise
+        if self.state is PollingState.LEAVING:
+            self.end()
+        return payload
+
+    async def post(
+        self, packets: Callable[[], Awaitable[Packets]], turn: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Take what ``packets`` gives, each in its ``turn``, and none while the client leaves
+        answers unread or has too much under way. `EngineFault` for a second post at a time, and for
+        packets that no client may send; any failure ends the session."""
+        if self._posting:
+            self.end()
+            raise EngineFault(BAD_REQUEST)
+        self._posting = True
+        try:
+            await self._take(await packets(), turn)
+        except BadPacket:
+            self.end()
+            raise EngineFault(BAD_REQUEST) from None
+        except (CancelledError, ChatError):
+            self.end()
+            raise
+        finally:
+            self._posting = False
+
+    async def _take(self, packets: Packets, turn: Callable[[], Awaitable[None]]) -> None:
+        for packet in packets:
+            await turn()
+            await self.outlet.until(self._takes_more)
+            if self.state is PollingState.GONE:
+                raise EngineFault(UNKNOWN_SID)
+            if self.state is PollingState.LEAVING:
+                return  # the next poll says why
+            self.session.take(packet)
+            if packet.kind is EngineKind.CLOSE:
+                return
+
+    def _takes_more(self) -> bool:
+        return self.outlet.size < FULL and self._under_way < UNDER_WAY
+
+    def check_probe(self) -> None:
+        """`EngineFault` unless a WebSocket may take the session over."""
+        if not self.goes_on or self.session.probe is not None:
+            raise EngineFault(BAD_REQUEST)
+
+    # -- an upgrade --------------------------------------------------------------------------------
+
+    def probed(self, probed: bool = True) -> None:
+        """A WebSocket is there, or is not any more; meanwhile polls are not held, so that the
+        client can change over at once."""
+        self._probed = probed
+        self._hurry()
+
+    def _hurry(self) -> None:
+        if self._probed and self.outlet.polled and not self.outlet.size:
+            self.outlet.write(_NOOP)
+
+    def hand_over(self) -> bytes:
+        """The session goes on elsewhere; what has not been sent yet."""
+        held = self.outlet.take()
+        self._end(_NOOP, goes_on=True)
+        return held
+
+    # -- Carrier -----------------------------------------------------------------------------------
+
+    def work(self, doing: Deferred[None]) -> None:
+        """See `chatd.transports.dialect.ClientLink`."""
+        if not doing.called:
+            self._under_way += 1
+            doing.addBoth(self._done)
+
+    def _done(self, result: Any) -> Any:
+        self._under_way -= 1
+        self.outlet.wake()
+        if not self._under_way and self._retry is not None:
+            self.drain(self._retry)
+        return result
+
+    def sendClose(self, code: int | None = None, reason: str | None = None) -> None:
+        """See `chatd.transports.dialect.ClientLink`; the next poll is the last."""
+        if self.goes_on:
+            self.state = PollingState.LEAVING
+            self.outlet.write(_CLOSE)
+            self.outlet.close()
+            self._due.cancel()
+            self._due = self._deadlines.after(LINGER, self.end)
+            self.session.closed()
+
+    def pong(self) -> None:
+        """See `chatd.transports.socketio.session.Carrier`."""
+        self._due.cancel()
+        self._due = self._deadlines.after(PING_EVERY, self._beat)
+
+    def client_closes(self) -> None:
+        """See `chatd.transports.socketio.session.Carrier`."""
+        self._end(_NOOP)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is under way."""
+        return self._under_way > 0
+
+    def drain(self, retry: int) -> None:
+        """Say goodbye once what is in hand has been answered, to who polls: no other poll is let
+        in."""
+        self._retry = retry
+        if not self._under_way:
+            if self.goes_on:
+                self.session.talk.drain(retry)
+            self.end()
+
+    # -- its end -----------------------------------------------------------------------------------
+
+    def _on_writable(self) -> None:
+        self.session.talk.writable()
+
+    def _beat(self) -> None:
+        self._due = self._deadlines.after(PONG_WITHIN, self.end)
+        self.outlet.write(_PING)
+
+    def abortConnection(self) -> None:
+        """See `chatd.access.unread.Transport`."""
+        self.end()
+
+    def end(self) -> None:
+        """End the session, if it has not ended."""
+        self._end(_CLOSE)
+
+    def _end(self, last: bytes, goes_on: bool = False) -> None:
+        if self.state is PollingState.GONE:
+            return
+        was_open, self.state = self.goes_on, PollingState.GONE
+        self._due.cancel()
+        if not goes_on:
+            self.session.forget()
+            if was_open:
+                self.session.closed()
+        self.outlet.write(last)  # unless its last words are written already
+        self.outlet.flush()
+        self.outlet.close()
+        self.outlet.take()
+        self._release()
+        self._connections.dec()

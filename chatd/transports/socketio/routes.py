@@ -1,0 +1,143 @@
+"""``/socket.io/``: where stock Socket.IO clients come to, on the HTTP port."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autobahn.twisted.resource import WebSocketResource
+
+from chatd.access.admission import Admission
+from chatd.protocol.errors import Code
+from chatd.service.chat import Chat
+from chatd.telemetry.metrics import Metrics
+from chatd.transports.come_back import come_back, spread
+from chatd.transports.http.router import Call, Handler, Reply, Route
+from chatd.transports.http.upgrade import hand_over, wants_websocket
+from chatd.transports.socketio.engine_packets import BadPacket, EnginePacket, read_payload
+from chatd.transports.socketio.faults import (
+    BAD_METHOD,
+    BAD_REQUEST,
+    UNKNOWN_TRANSPORT,
+    UNSUPPORTED,
+    EngineFault,
+)
+from chatd.transports.socketio.polling import PollingLink
+from chatd.transports.socketio.sockets import EngineFactory
+from chatd.transports.socketio.talk import Credentials
+
+PATHS = ("/socket.io/", "/socket.io")
+#: The version of Engine.IO that is spoken here.
+VERSION = "4"
+#: What payloads are; a post of any other type but `BYTES` is taken for it.
+TEXT = "text/plain; charset=UTF-8"
+BYTES = "application/octet-stream"
+
+
+class SocketIO:
+    """Socket.IO on one node."""
+
+    def __init__(
+        self, reactor: Any, chat: Chat, door: Admission, metrics: Metrics, max_frame: int
+    ) -> None:
+        self._sockets = EngineFactory(reactor, chat, door, metrics, max_frame)
+        self._sessions = self._sockets.sessions
+        self._resource = WebSocketResource(self._sockets)
+
+    def routes(self) -> list[Route]:
+        """The routes of this transport."""
+        methods = {"GET": self._said(self._get), "POST": self._said(self._post)}
+        others = self._said(self._other)
+        return [Route(path, methods, others=others) for path in PATHS]
+
+    @property
+    def in_hand(self) -> int:
+        """How many sessions wait for an answer."""
+        busy = sum(polling.is_busy for polling in self._sessions.all_polling())
+        return self._sockets.in_hand + busy
+
+    @property
+    def leaving(self) -> int:
+        """How many sessions are open."""
+        return self._sockets.leaving + len(self._sessions.all_polling())
+
+    def drain(self, others: int) -> None:
+        """Send every client away, to come back at a time of its own."""
+        within = spread(self.leaving, others)
+        for polling in self._sessions.all_polling():
+            polling.drain(come_back(within=within))
+        self._sockets.drain(others)
+
+    def _said(self, handler: Handler) -> Handler:
+        """``handler``, its faults said as the protocol has it."""
+
+        async def say(call: Call) -> Reply | None:
+            try:
+                self._check_query(call)
+                return await handler(call)
+            except EngineFault as error:
+                fault = error.fault
+                self._sockets.metrics.errors.labels(Code.BAD_REQUEST.word).inc()
+                return Reply(400, {"code": fault.code, "message": fault.message})
+
+        return say
+
+    def _check_query(self, call: Call) -> None:
+        if call.query("transport") not in ("polling", "websocket"):
+            raise EngineFault(UNKNOWN_TRANSPORT)
+        if call.query("EIO") != VERSION:
+            raise EngineFault(UNSUPPORTED)
+
+    async def _other(self, call: Call) -> Reply:
+        self._polling(call)
+        raise EngineFault(BAD_REQUEST)
+
+    def _polling(self, call: Call) -> PollingLink:
+        sid = call.query("sid")
+        if sid is None:
+            raise EngineFault(BAD_METHOD)
+        polling = self._sessions.polling(sid)
+        if call.query("transport") != "polling":
+            raise EngineFault(BAD_REQUEST)
+        return polling
+
+    async def _get(self, call: Call) -> Reply | None:
+        if wants_websocket(call):
+            self._upgrade(call)
+            return None
+        if call.request.method == b"HEAD":
+            return await self._other(call)
+        if call.query("sid") is not None:
+            polling = self._polling(call)
+        elif call.query("transport") == "polling":
+            polling = self._open(call)
+        else:
+            raise EngineFault(BAD_REQUEST)
+        return Reply(200, await call.with_client(polling.poll()), TEXT)
+
+    def _open(self, call: Call) -> PollingLink:
+        """Begin a session, which counts as one connection for as long as it lasts."""
+        release = call.door.connections.admit(call.caller.address)
+        polling = PollingLink(self._sockets, release)
+        credentials = Credentials(call.token, call.query("username"))
+        polling.session = self._sessions.add(self._sockets, polling, credentials)
+        polling.session.open("websocket")
+        return polling
+
+    def _upgrade(self, call: Call) -> None:
+        sid = call.query("sid")
+        if call.query("transport") != "websocket":
+            raise EngineFault(BAD_REQUEST)
+        if sid is not None:
+            self._sessions.polling(sid).check_probe()
+        hand_over(call, self._resource)
+
+    async def _post(self, call: Call) -> Reply:
+        polling = self._polling(call)
+
+        async def packets() -> list[EnginePacket]:
+            if call.media_type().name == BYTES:
+                raise BadPacket("Send text.")
+            return read_payload(await call.body())
+
+        await call.with_client(polling.post(packets, call.request.channel.line.next))
+        return Reply(200, b"ok", "text/html")

@@ -1,0 +1,179 @@
+"""WebSocket as what carries a session (Engine.IO 4, "WebSocket" and "Upgrade")."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+
+from chatd.access.admission import Admission
+from chatd.protocol.errors import Code, bad_request
+from chatd.service.chat import Chat
+from chatd.telemetry.metrics import Metrics
+from chatd.timing.timer_wheel import Deadline
+from chatd.transports.dialect import CLOSE_BAD_REQUEST
+from chatd.transports.encodings import text_frame
+from chatd.transports.socketio.engine_packets import BadPacket, EngineKind, EnginePacket
+from chatd.transports.socketio.faults import EngineFault
+from chatd.transports.socketio.polling import PollingLink
+from chatd.transports.socketio.session import EngineSession
+from chatd.transports.socketio.sessions import Sessions
+from chatd.transports.socketio.talk import Credentials
+from chatd.transports.websocket.connection import WebSocketConnection, WebSocketFactory
+
+#: Seconds for an upgrade, as on stock servers.
+UPGRADE_WITHIN = 10.0
+CLOSE_NORMAL = 1000
+
+_PING = text_frame(EngineKind.PING.value)
+_PROBE = EnginePacket(EngineKind.PING, "probe")
+_PROBED = text_frame(bytes(EnginePacket(EngineKind.PONG, "probe")))
+_UPGRADE = EnginePacket(EngineKind.UPGRADE)
+
+
+class EngineSocket(WebSocketConnection):
+    """One WebSocket connection; see `chatd.transports.socketio.session.Carrier`."""
+
+    factory: EngineFactory
+
+    def negotiate(self, protocols: list[str]) -> str | None:
+        self.dialect = self.factory.dialect(self, False)
+        return None
+
+    def ping(self) -> None:
+        self.outlet.write(_PING)
+
+    def client_closes(self) -> None:
+        """See `chatd.transports.socketio.session.Carrier`."""
+        self.sendClose(CLOSE_NORMAL)
+
+    def refuse_packet(self, error: BadPacket) -> None:
+        """Close because of what the client sent."""
+        self.factory.metrics.errors.labels(Code.BAD_REQUEST.word).inc()
+        self.sendClose(CLOSE_BAD_REQUEST, str(error))
+
+
+class EngineFactory(WebSocketFactory):
+    """Makes connections that carry its ``sessions``."""
+
+    protocol = EngineSocket
+    kind = "socketio_websocket"
+
+    def __init__(
+        self, reactor: IReactorTime, chat: Chat, door: Admission, metrics: Metrics, max_frame: int
+    ) -> None:
+        super().__init__(reactor, chat, door, metrics, self._carry, max_frame)
+        self.sessions = Sessions()
+
+    def _carry(self, connection: Any, legacy: bool) -> EngineDialect | ProbeDialect:
+        sid = connection.parameter("sid")
+        if sid is None:
+            return EngineDialect(connection, self.sessions)
+        try:
+            return ProbeDialect(connection, self.sessions.polling(sid))
+        except EngineFault as error:
+            raise bad_request(f"{error.fault.message}.") from None
+
+
+class EngineDialect:
+    """A connection that carries a session; see `chatd.transports.websocket.interfaces.Dialect`."""
+
+    session: EngineSession
+
+    def __init__(self, connection: EngineSocket, sessions: Sessions) -> None:
+        self._connection = connection
+        self._sessions = sessions
+
+    def opened(self) -> None:
+        connection = self._connection
+        credentials = Credentials(connection.token, connection.parameter("username"))
+        self.session = self._sessions.add(connection.factory, connection, credentials)
+        self.session.open()
+
+    def received(self, payload: bytes, binary: bool) -> None:
+        try:
+            packet = EnginePacket(EngineKind.BINARY) if binary else EnginePacket.read(payload)
+            self.session.take(packet)
+        except BadPacket as error:
+            self._connection.refuse_packet(error)
+
+    def writable(self) -> None:
+        self.session.talk.writable()
+
+    def blocked(self) -> None:
+        self.session.talk.blocked()
+
+    def drain(self, retry: int) -> None:
+        self.session.talk.drain(retry)
+
+    def closed(self) -> None:
+        self.session.closed()
+        self.session.forget()
+
+
+class ProbeDialect:
+    """A connection that may take over a session that polls: it says so, hears that it may, and
+    does so; see `chatd.transports.websocket.interfaces.Dialect`."""
+
+    def __init__(self, connection: EngineSocket, polling: PollingLink) -> None:
+        self._connection = connection
+        self._polling = polling
+        self._session = polling.session
+        self._probed = False
+        self._due: Deadline | None = None
+
+    def opened(self) -> None:
+        if self._session.probe is not None or not self._polling.goes_on:
+            self._connection.sendClose(CLOSE_BAD_REQUEST, "the session is taken over already")
+            return
+        self._session.probe = self
+        deadlines = self._connection.factory.door.deadlines
+        self._due = deadlines.after(UPGRADE_WITHIN, self.give_up)
+
+    def received(self, payload: bytes, binary: bool) -> None:
+        try:
+            packet = EnginePacket(EngineKind.BINARY) if binary else EnginePacket.read(payload)
+            self._take(packet)
+        except BadPacket as error:
+            self._connection.refuse_packet(error)
+
+    def _take(self, packet: EnginePacket) -> None:
+        if packet == _PROBE and not self._probed:
+            self._probed = True
+            self._connection.outlet.write(_PROBED)
+            self._polling.probed()
+        elif packet == _UPGRADE and self._probed:
+            self._take_over()
+        else:
+            raise BadPacket("This takes a session over: send 2probe, then 5.")
+
+    def _take_over(self) -> None:
+        self._stop()
+        dialect = EngineDialect(self._connection, self._connection.factory.sessions)
+        dialect.session = self._session
+        self._connection.dialect = dialect
+        self._session.upgraded(self._connection, self._polling.hand_over())
+
+    def _stop(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+            self._session.probe = None
+
+    def give_up(self) -> None:
+        """See `chatd.transports.socketio.session.Probe`."""
+        self._connection.sendClose(CLOSE_NORMAL, "no upgrade")
+
+    def writable(self) -> None:
+        """It is said nothing that could wait."""
+
+    def blocked(self) -> None:
+        """See `writable`."""
+
+    def drain(self, retry: int) -> None:
+        """The polls are told."""
+
+    def closed(self) -> None:
+        if self._due is not None:
+            self._polling.probed(False)
+        self._stop()

@@ -1,0 +1,208 @@
+"""Socket.IO 5 as one client speaks it: the main namespace, the protocol's requests as events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from secrets import token_urlsafe
+from typing import Any
+
+from attrs import frozen
+
+from chatd.protocol.errors import ChatError, bad_request
+from chatd.protocol.json import dump
+from chatd.rooms.interfaces import IEncoding
+from chatd.timing.timer_wheel import Deadline
+from chatd.transports.dialect import CLOSE_BAD_REQUEST, BaseDialect, ClientLink, RoomEnd
+from chatd.transports.encodings import text_frame
+from chatd.transports.requests import Answer, RequestDialect, shown
+from chatd.transports.socketio.encoding import SOCKET_IO
+from chatd.transports.socketio.engine_packets import BadPacket
+from chatd.transports.socketio.packets import MAIN, PacketKind, SocketPacket, event, written
+
+#: Seconds that a client may be here without being in the main namespace, as on stock servers.
+CONNECT_WITHIN = 45.0
+#: Random bytes of an id: 20 characters, as on stock servers.
+ID_BYTES = 15
+
+NO_BINARY = bad_request("Send text: binary is not taken here.")
+
+
+@frozen
+class Credentials:
+    """What a client said of itself in its first request, unchecked."""
+
+    token: str | None
+    username: str | None
+
+
+class EventEnd(RoomEnd):
+    """A session's end of its subscription; the session's transport may change meanwhile."""
+
+    encoding: IEncoding = SOCKET_IO
+
+    def __init__(self, dialect: BaseDialect, room: str) -> None:
+        super().__init__(dialect, room)
+        self._session = dialect.connection
+
+    def deliver(self, data: bytes, end: int) -> bool:
+        return self._session.outlet.offer(data)
+
+    @property
+    def send(self) -> Callable[[bytes], int] | None:
+        return self._session.outlet.send
+
+    def keep(self, rest: bytes) -> None:
+        self._session.outlet.keep(rest)
+
+    def notify(self, data: bytes) -> bool:
+        return self._session.outlet.notify(data)
+
+
+class Talk(RequestDialect):
+    """What one session says and hears, from the first message on; see
+    `chatd.transports.websocket.interfaces.Dialect`."""
+
+    end = EventEnd
+
+    def __init__(self, connection: ClientLink, credentials: Credentials) -> None:
+        super().__init__(connection)
+        self._credentials = credentials
+        #: The client is in the main namespace.
+        self._connected = False
+        #: Attachments of a packet that was refused, which are still to come.
+        self._attachments = 0
+        self._due: Deadline
+        self._await_connect()
+
+    def _await_connect(self) -> None:
+        self._due = self._door.deadlines.after(CONNECT_WITHIN, self._never_connected)
+
+    def _never_connected(self) -> None:
+        self.connection.sendClose(CLOSE_BAD_REQUEST, "not connected to the namespace /")
+
+    # -- what comes --------------------------------------------------------------------------------
+
+    def received(self, text: str) -> None:
+        """An Engine.IO message came. `BadPacket` for what no client may send."""
+        if self._attachments:
+            raise BadPacket("Attachments are still to come.")
+        packet = SocketPacket.read(text)
+        if packet.kind is PacketKind.CONNECT:
+            self._connect(packet)
+        elif packet.kind is PacketKind.CONNECT_ERROR:
+            raise BadPacket("A client sends no such packet.")
+        elif not self._connected or packet.namespace != MAIN:
+            raise BadPacket("Connect to the namespace first.")
+        elif packet.kind is PacketKind.DISCONNECT:
+            self._disconnect()
+        elif packet.kind is PacketKind.EVENT:
+            self._event(packet)
+        else:
+            self._attachments = packet.attachments
+            if packet.kind is PacketKind.BINARY_EVENT:
+                answer = self._answer(packet.id)
+                self._refuse(NO_BINARY, lambda error: answer(shown(error)))
+            # of acknowledgements none was asked for
+
+    def received_binary(self) -> None:
+        """A message of bytes came."""
+        if not self._connected:
+            raise BadPacket("Connect to the namespace first.")
+        if self._attachments:
+            self._attachments -= 1
+        else:
+            self._refuse(NO_BINARY)
+
+    def _connect(self, packet: SocketPacket) -> None:
+        if packet.namespace == MAIN and self._connected:
+            raise BadPacket("You are connected already.")
+        try:
+            self._others.check(self._door.clock.seconds())
+            if packet.namespace != MAIN:
+                raise bad_request("Invalid namespace")
+            self._identify(packet.data or {})
+        except ChatError as error:
+            self._refuse(error, lambda error: self._not_connected(packet.namespace, error))
+            return
+        self._connected = True
+        self._due.cancel()
+        sid = dump({"sid": token_urlsafe(ID_BYTES)})
+        self._write(written(PacketKind.CONNECT, sid))
+        self._say(self.welcome())
+
+    def _identify(self, auth: dict[str, Any]) -> None:
+        """Begin as who the client says and shows it is: by ``auth``, else by its first request."""
+        token, before = auth.get("token"), self._credentials
+        if not isinstance(token, str | None):
+            raise bad_request("Give the token as a string.")
+        token = before.token if token is None else token
+        rights, named = self._door.rights, auth.get("username")
+        self.begin(rights.identify_or_guest(token, before.username, named=named))
+
+    def _not_connected(self, namespace: str, error: ChatError) -> None:
+        said = {"message": error.text}
+        # as stock servers say it, to the letter, where they have the same to say
+        told = said if namespace != MAIN else {**said, "data": shown(error)}
+        self._write(written(PacketKind.CONNECT_ERROR, dump(told), of=namespace))
+
+    def _disconnect(self) -> None:
+        self._leave_all()
+        self._await_connect()
+
+    def _leave_all(self) -> None:
+        if self._connected:
+            self._connected = False
+            super().closed()
+
+    def _event(self, packet: SocketPacket) -> None:
+        name, *arguments = packet.data
+        answer = self._answer(packet.id)
+        try:
+            if not arguments or not isinstance(arguments[0], dict):
+                raise bad_request('Give one object, such as emit("join", {room: "lobby"}).')
+            self.handle({**arguments[0], "type": str(name)}, answer)
+        except ChatError as error:
+            self._refuse(error, lambda error: answer(shown(error)))
+
+    # -- what goes ---------------------------------------------------------------------------------
+
+    def _answer(self, id: int | None) -> Answer:
+        """How the client hears the answer to an event: as an event, unless it has a callback."""
+
+        def acknowledge(frame: dict[str, Any] | None) -> None:
+            said = [] if frame is None else [frame]
+            self._write(written(PacketKind.ACK, dump(said), id))
+
+        def tell(frame: dict[str, Any] | None) -> None:
+            if frame is not None:
+                self._say(frame)
+
+        return tell if id is None else acknowledge
+
+    def _say(self, frame: dict[str, Any]) -> None:
+        self._write(event(frame))
+
+    def _write(self, packet: bytes) -> None:
+        self.connection.outlet.write(text_frame(packet))
+
+    def _send_away(self, code: int, reason: str) -> None:
+        # whom the server disconnects does not come back by itself
+        self._write(written(PacketKind.DISCONNECT))
+        super()._send_away(code, reason)
+
+    def drain(self, retry: int) -> None:
+        """See `chatd.transports.websocket.interfaces.Dialect`."""
+        if self._connected:
+            self._say({"type": "bye", "reason": "restart", "retry": retry})
+
+    def writable(self) -> None:
+        if self._connected:
+            super().writable()
+
+    def blocked(self) -> None:
+        if self._connected:
+            super().blocked()
+
+    def closed(self) -> None:
+        self._due.cancel()
+        self._leave_all()
