@@ -140,6 +140,11 @@ class IBroker(Interface):
     def create(stream: Stream) -> Deferred[None]:
         """Create ``stream`` unless it exists. Once this fires, appends by any program are kept."""
 
+    def open(stream: Stream) -> Deferred[None]:
+        """Make ``stream``, which was created before, ready for use: fires when a record appended by
+        anyone is kept. Fails with `NoSuchStream` where it is no longer there: one made now would be
+        another stream, whose offsets begin again, under the same name."""
+
     def delete(stream: Stream) -> Deferred[None]:
         """Delete ``stream`` and its records. Succeeds if there is no such stream."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from secrets import token_hex
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -45,7 +44,7 @@ class Directory:
         #: Told of each change of the directory.
         self.watchers = self.stream.watchers
         self._creating: SingleFlight[str, bool] = SingleFlight()
-        self._lives = Lives(broker, self._leftovers, self.find)
+        self._lives = Lives(broker, self._wall, self._leftovers, self.find, self.stream.append)
 
     def start(self, restored: bool = False) -> None:
         """See `DirectoryStream.start`."""
@@ -69,8 +68,7 @@ class Directory:
 
     def get(self, name: str) -> RoomEntry:
         """The room called ``name`` (in NFC). Raises `ChatError` unknown_room."""
-        if not self.loaded:
-            raise unavailable()
+        self._check_loaded()
         entry = self.stream.rooms.get(name)
         if entry is None:
             raise ChatError(
@@ -96,8 +94,9 @@ class Directory:
         new = False
         if name not in self.stream.rooms:
             alone = self._creating.idle(name)
-            event = {"op": "create", "room": name, "epoch": token_hex(6), "private": private}
-            made = await self._creating.run(name, lambda: self._begin_life(event))
+            self._check_loaded()
+            event = {"op": "create", "room": name, "private": private}
+            made = await self._creating.run(name, lambda: self._lives.begin(event))
             new = made and alone
         entry = self.get(name)
         if new:
@@ -105,22 +104,17 @@ class Directory:
         await self.ensure(entry)
         return new
 
-    async def _begin_life(self, event: dict[str, Any]) -> bool:
-        """Append an event that gives a room another stream; whether it changed anything."""
+    def _check_loaded(self) -> None:
         if not self.loaded:
-            raise unavailable()
-        event["time"] = self._wall.milliseconds()
-        stream = Stream(event["room"], event["epoch"])
-        return await self._lives.begin(stream, lambda: self.stream.append(event))
+            raise unavailable()  # which rooms there are is not known yet
 
     async def ensure(self, entry: RoomEntry) -> None:
-        """Make sure that the room's stream exists and is bound."""
+        """Make sure that the room has a stream, and that it is bound."""
         await self._lives.ensure(entry)
 
     async def delete(self, name: str) -> bool:
         """Delete a room with its messages; False if there is none."""
-        if not self.loaded:
-            raise unavailable()  # whether there is one is not known yet
+        self._check_loaded()
         entry = self.stream.rooms.get(name)
         if entry is None:
             return False
@@ -151,8 +145,8 @@ class Directory:
 
     async def renew(self, lost: Stream) -> None:
         """Begin a new life of a room whose stream vanished from the broker."""
-        event = {"op": "renew", "room": lost.room, "old": lost.epoch, "epoch": token_hex(6)}
-        await self._begin_life(event)
+        self._check_loaded()
+        await self._lives.renew(lost)
         entry = self.stream.rooms.get(lost.room)
         if entry is not None:
             await self.ensure(entry)

@@ -1,38 +1,55 @@
-"""Giving rooms their streams: each is made on the broker before the directory names it."""
+"""The streams of rooms: each is made before the directory names it, and once only.
+
+A stream that the directory names and the broker no longer has was deleted there. Made again it
+would be another one under the same name, and cursors would fit that point to other messages. So the
+room begins another life.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from secrets import token_hex
+from typing import Any
 
 from attrs import define, field
+from twisted.logger import Logger
 
-from chatd.brokers.interfaces import IBroker, Stream, Unavailable
+from chatd.brokers.interfaces import IBroker, NoSuchStream, Stream, Unavailable
 from chatd.directory.leftovers import Leftovers
 from chatd.directory.projection import RoomEntry
 from chatd.directory.refusal import unavailable
 from chatd.protocol.errors import ChatError
 from chatd.timing.singleflight import SingleFlight
+from chatd.timing.wall import WallClock
 
 
 @define(eq=False)
 class Lives:
-    """Makes streams of rooms. ``find`` returns the room of a name, None if there is none."""
+    """Gives rooms their streams. ``find`` returns the room of a name, None if there is none;
+    ``append`` appends an event to the directory, and returns whether it changed anything."""
 
     broker: IBroker
+    wall: WallClock
     leftovers: Leftovers
     find: Callable[[str], RoomEntry | None]
-    _making: SingleFlight[Stream, None] = field(factory=SingleFlight, init=False)
+    append: Callable[[dict[str, Any]], Awaitable[bool]]
+    _opening: SingleFlight[Stream, None] = field(factory=SingleFlight, init=False)
+    _renewing: SingleFlight[Stream, None] = field(factory=SingleFlight, init=False)
 
-    async def begin(self, stream: Stream, append: Callable[[], Awaitable[bool]]) -> bool:
-        """Make ``stream``, then ``append`` the event that gives it to its room. Returns whether the
+    _log = Logger()
+
+    async def begin(self, event: dict[str, Any]) -> bool:
+        """Make a stream, then append the ``event`` that gives it to its room. Returns whether the
         event changed anything. Raises `ChatError` unavailable; if the stream cannot be made,
         nothing is appended."""
+        stream = Stream(event["room"], token_hex(6))
+        event |= {"epoch": stream.epoch, "time": self.wall.milliseconds()}
         try:
             await self.broker.create(stream)
         except Unavailable as e:
             raise unavailable(e).about(stream.room) from None
         try:
-            changed = await append()
+            changed = await self.append(event)
         except ChatError as e:
             if e.stored is False:
                 self.leftovers.add(stream)
@@ -45,16 +62,35 @@ class Lives:
         return changed
 
     async def ensure(self, entry: RoomEntry) -> None:
-        """Make sure that the room's stream exists and is bound. Raises `ChatError` unavailable."""
+        """Make sure that the room has a stream, and that it is bound. Raises `ChatError`
+        unavailable."""
         if not entry.made:
             try:
-                # a single flight: all callers continue in their order when it is made
-                await self._making.run(entry.stream, lambda: self._make(entry))
+                # a single flight: all callers continue in their order when it is open
+                await self._opening.run(entry.stream, lambda: self._open(entry))
             except Unavailable as e:
                 raise unavailable(e).about(entry.name) from None
 
-    async def _make(self, entry: RoomEntry) -> None:
+    async def _open(self, entry: RoomEntry) -> None:
         stream = entry.stream
-        await self.broker.create(stream)
-        if entry.stream == stream:
-            entry.made = True
+        try:
+            await self.broker.open(stream)
+        except NoSuchStream:
+            await self.renew(stream)
+            if entry.stream == stream:  # the room was deleted meanwhile
+                raise unavailable().about(entry.name) from None
+        else:
+            entry.made = entry.made or entry.stream == stream
+        if entry.stream != stream:
+            await self.ensure(entry)
+
+    async def renew(self, lost: Stream) -> None:
+        """Begin a new life of a room whose stream vanished from the broker."""
+        await self._renewing.run(lost, lambda: self._renew(lost))
+
+    async def _renew(self, lost: Stream) -> None:
+        if await self.begin({"op": "renew", "room": lost.room, "old": lost.epoch}):
+            self._log.error(
+                "The stream of {room} was deleted on the broker; the room begins a new life.",
+                room=lost.room,
+            )

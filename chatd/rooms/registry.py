@@ -131,10 +131,6 @@ class RoomRegistry:
         if room.stream in self._lost or entry is None or entry.stream != room.stream:
             return  # known already, or the room itself was deleted
         self._lost.add(room.stream)
-        self._log.error(
-            "The stream of {room} was deleted on the broker; the room begins a new life.",
-            room=room.stream.room,
-        )
         self._renew_later(room.stream)
 
     def _renew_later(self, stream: Stream) -> None:

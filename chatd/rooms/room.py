@@ -219,7 +219,14 @@ class Room:
         """
         if not self.known:
             raise NotStored("the room's stream cannot be read")
-        new = await self._publisher.publish(self.stream, content, sender)
+        stream = self.stream
+        try:
+            new = await self._publisher.publish(stream, content, sender)
+        except NoSuchStream:
+            # it may be an old one: the room may have begun a new life while this waited
+            if self.stream == stream:
+                self._gone(self)
+            raise
         if new:
             self.node.metrics.published.inc()
         return new

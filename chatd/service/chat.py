@@ -103,7 +103,6 @@ class Chat:
         except Unavailable as e:
             raise unavailable(e).about(name, key) from None
         except NoSuchStream:
-            self.rooms.lost(room)
             raise unavailable(NotStored("the room begins anew")).about(name, key) from None
         except TooLarge as e:
             raise ChatError(Code.TOO_LARGE, f"{e}.", room=name, id=key) from None

@@ -134,6 +134,17 @@ class BrokerSuite(TestCase):
         await broker.create(stream)
         self.assertEqual(ids(await self.all_of(broker, stream)), named(0, 1))
 
+    async def test_opening_makes_nothing(self) -> None:
+        broker = await self.make_broker()
+        stream = await self.created(broker)
+        await self.fill(broker, stream, 0, 2)
+        await broker.open(stream)
+        self.assertEqual(ids(await self.all_of(broker, stream)), named(0, 1))
+        await broker.delete(stream)
+        for _ in range(2):
+            with self.assertRaises(NoSuchStream):
+                await broker.open(stream)
+
     async def test_creating_at_once_from_many_sides(self) -> None:
         broker = await self.make_broker()
         stream = self.stream()
@@ -188,6 +199,7 @@ class BrokerSuite(TestCase):
             lambda: broker.read(stream, 0, 10),
             lambda: broker.locate(stream, now()),
             lambda: broker.end(stream),
+            lambda: broker.open(stream),
         ):
             with self.assertRaises(NoSuchStream):
                 await ask()
@@ -553,6 +565,7 @@ class BrokerSuite(TestCase):
         await until(lambda: not broker.ready)
         for ask in (
             lambda: broker.create(self.stream()),
+            lambda: broker.open(stream),
             lambda: broker.delete(stream),
             lambda: self.append(broker, stream, "never"),
             lambda: broker.read(stream, 0, 10),

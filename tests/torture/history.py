@@ -10,8 +10,9 @@ Times ``t`` are seconds. The kinds of events, by ``e``:
              ``after`` is None where it did not come back, ``cursor`` what it continues from
 ``message``  a reader gets a message: ``reader room node message`` (the object, parsed)
 ``gap``      a reader is told of a gap: ``reader room cursor``
-``fetch``    all that a node has of a room: ``room node began messages``
-``deleted``  a room was deleted: ``room began``
+``fetch``    all that a node has of a room: ``room node began messages``; with ``level``, so long
+             after the last fault that all nodes must show what any of them acknowledged
+``deleted``  a room was deleted, or its stream: ``room``
 ``reached``  a reader was waited for at the end: ``reader room``
 ``stranger`` a reader that may not see a room: ``reader room``
 ``present``  who a node says is in a room after all faults: ``room node members expected``
@@ -26,7 +27,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -36,13 +37,16 @@ Event = dict[str, Any]
 class Recorder:
     """Notes events, in memory and in a file as they happen."""
 
-    def __init__(self, file: TextIO | None = None) -> None:
+    def __init__(
+        self, file: TextIO | None = None, now: Callable[[], float] = time.monotonic
+    ) -> None:
         self.events: list[Event] = []
         self._file = file
+        self._now = now
 
     def note(self, e: str, **more: Any) -> float:
         """Note an event; returns its time."""
-        event = {"e": e, "t": time.monotonic(), **more}
+        event = {"e": e, "t": self._now(), **more}
         self.events.append(event)
         if self._file is not None:
             self._file.write(json.dumps(event, ensure_ascii=False) + "\n")
@@ -59,3 +63,15 @@ def load(path: Path) -> Iterator[Event]:
 def of_kind(events: Iterable[Event], kind: str) -> Iterator[Event]:
     """The events of one kind."""
     return (event for event in events if event["e"] == kind)
+
+
+def outcome(error: Event) -> str:
+    """What an error object says of a message: ``refused`` (not stored), or ``unknown``."""
+    not_stored = error.get("stored") is False or error.get("code") != "unavailable"
+    return "refused" if not_stored else "unknown"
+
+
+def just_before(cursor: str) -> str:
+    """The place before the message with this cursor. For harnesses alone."""
+    epoch, _, offset = cursor.rpartition(":")
+    return f"{epoch}:{int(offset) - 1}"

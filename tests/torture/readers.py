@@ -11,6 +11,7 @@ from urllib.parse import quote
 from aiohttp import ClientSession
 
 from tests.torture.clients import Client, Node, aframes, open_socket
+from tests.torture.history import just_before
 
 
 class Reader(Client):
@@ -107,15 +108,10 @@ class Reader(Client):
         if self.cursor is None:
             self._attached(node, how, said["cursor"], said["gap"])
         elif said["gap"]:
-            self._gap(_just_before(messages[0]["cursor"]) if messages else said["cursor"])
+            self._gap(just_before(messages[0]["cursor"]) if messages else said["cursor"])
         for message in messages:
             self._got(node, message)
         self.cursor = said["cursor"]
-
-
-def _just_before(cursor: str) -> str:
-    epoch, _, offset = cursor.rpartition(":")
-    return f"{epoch}:{int(offset) - 1}"
 
 
 async def blocks(content: Any) -> AsyncIterator[dict[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import ClientWebSocketResponse
 
 from tests.torture.clients import ANSWER, Client, Node, aframes, anext_of, open_socket
+from tests.torture.history import outcome
 
 
 class Writer(Client):
@@ -46,12 +47,6 @@ class Writer(Client):
 
     def _about(self, node: Node) -> dict[str, Any]:
         return {"room": self.room, "user": self.name, "id": self.pending, "node": node.name}
-
-
-def outcome(error: dict[str, Any]) -> str:
-    """What an error object says of the message."""
-    stored = error.get("stored") is False or error.get("code") != "unavailable"
-    return "refused" if stored else "unknown"
 
 
 class SocketWriter(Writer):

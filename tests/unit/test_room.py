@@ -10,9 +10,10 @@ from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
+from chatd.access.identity import Identity
 from chatd.brokers.interfaces import Retention, Unavailable
 from chatd.protocol.cursors import Cursor
-from chatd.protocol.errors import Code
+from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.messages import WINDOW, Content
 from chatd.rooms.follower import TAIL, RoomState
 from chatd.rooms.publisher import PATIENCE
@@ -20,6 +21,7 @@ from chatd.rooms.registry import SWEEP
 from chatd.rooms.room import IDLE
 from chatd.rooms.start_position import After, Last, Since
 from chatd.rooms.subscription import SubscriptionState
+from tests.support.lying_broker import Lie, LyingBroker
 from tests.support.publishing import publish
 from tests.support.world import Reader, World
 
@@ -562,6 +564,49 @@ class NewLifeTests(RoomCase):
             self.assertEqual(reader.texts, ["GAP", "m0", "m1", "m2"])
         self.assertEqual(len({reader.cursor for reader in readers}), 1)
 
+    def test_who_was_not_there_when_it_vanished_does_not_make_it_again(self) -> None:
+        """Cursors of the old life would fit: a node that has not used the room, or has just
+        started, must find out too."""
+        self.make(nodes=2)
+        bob = self.join("bob")
+        for text in ("one", "two", "three"):
+            self.world.say("lobby", text)
+        bob.session.close()  # type: ignore[attr-defined]
+        self.world.forget("lobby")
+        before = self.world.stream()
+        self.world.do(self.world.broker.delete(before))
+        for node in (1, self.world.sites.index(self.world.add_site())):
+            back = self.world.resume("lobby", bob, node=node)
+            assert back.joined is not None
+            self.assertTrue(back.joined.gap)
+            self.assertNotEqual(self.world.stream(), before)
+            self.assertTrue(self.world.say("lobby", "four", id=f"four-{node}", node=node))
+            self.assertEqual(back.texts[-1], "four")
+
+    def test_many_who_find_it_missing_begin_one_new_life(self) -> None:
+        self.make(nodes=2)
+        self.world.forget("lobby")
+        self.world.do(self.world.broker.delete(self.world.stream()))
+        chat, somebody = self.world.sites[1].chat, Identity("somebody")
+        create = self.world.sites[1].broker.create
+        with mock.patch.object(self.world.sites[1].broker, "create", side_effect=create) as made:
+            rooms = [self.world.begin(chat.room(somebody, "lobby")) for _ in range(3)]
+            self.world.turn()
+        self.assertEqual(made.call_count, 1)
+        self.assertEqual({room.stream for (room,) in rooms}, {self.world.stream()})
+
+    def test_a_missing_stream_of_a_room_that_is_deleted_meanwhile(self) -> None:
+        self.make(nodes=2)
+        self.world.forget("lobby")
+        self.world.do(self.world.broker.delete(self.world.stream()))
+        other, one = self.world.sites
+        opening = self.world.begin(one.chat.room(Identity("somebody"), "lobby"))
+        deleting = self.world.begin(other.directory.delete("lobby"))
+        self.world.turn()
+        self.assertEqual(deleting, [True])
+        self.assertIsInstance(opening[0].value, ChatError)
+        self.assertIsNone(one.directory.find("lobby"))
+
     def test_publish_meets_the_missing_stream_first(self) -> None:
         self.world.room()
         room = self.world.room()
@@ -572,6 +617,34 @@ class NewLifeTests(RoomCase):
         self.assertIs(error.code, Code.UNAVAILABLE)
         self.assertTrue(self.world.say("lobby", "x"))
         self.assertEqual(self.resumed(), ["x"])
+
+
+class LateForTheOldLifeTests(TestCase):
+    def test_what_waited_in_line_does_not_end_the_new_life(self) -> None:
+        """It is sent to the stream that the room had; that this one is gone is no news."""
+        world = World(nodes=2, broker=LyingBroker)
+        broker, chat = world.broker, world.sites[0].chat
+        world.room()
+        assert isinstance(broker, LyingBroker)
+        broker.lie = lambda stream, number, channel: Lie.DROP
+        waiting = [
+            world.begin(publish(chat, "ann", "lobby", text, text, sender="ann's connection"))
+            for text in ("one", "two")
+        ]
+        broker.lie = lambda stream, number, channel: Lie.NONE
+        broker.interrupt()
+        other = world.sites[1]
+        world.room(node=1)
+        world.do(other.broker.delete(world.stream()))
+        world.turn()
+        self.assertTrue(world.say("lobby", "kept", node=1))
+        new = other.directory.get("lobby").stream
+        broker.resume()
+        world.advance(1)
+        for outcome in waiting:
+            self.assertIs(outcome[0].value.code, Code.UNAVAILABLE)
+        self.assertEqual(world.stream(), new)
+        self.assertEqual(world.join("lobby", "bob", Last(5)).texts, ["kept"])
 
 
 class DeletedTests(RoomCase):

@@ -228,6 +228,9 @@ class MemoryBroker(LocalFanout, Service):
     def create(self, stream: Stream) -> Deferred[None]:
         return self._submit(lambda: self._world.create(stream))
 
+    def open(self, stream: Stream) -> Deferred[None]:
+        return self.end(stream).addCallback(lambda _: None)
+
     def delete(self, stream: Stream) -> Deferred[None]:
         return self._submit(lambda: self._world.delete(stream))
 

@@ -153,6 +153,9 @@ class AMQPBroker(MultiService):
     def create(self, stream: Stream) -> Deferred[None]:
         return self._streams.create(stream).addCallback(lambda _: self._bindings.known(stream))
 
+    def open(self, stream: Stream) -> Deferred[None]:
+        return self._restore(stream).addCallback(lambda _: self._bindings.known(stream))
+
     def delete(self, stream: Stream) -> Deferred[None]:
         return self._streams.delete(stream)
 
@@ -174,7 +177,7 @@ class AMQPBroker(MultiService):
         await self._publishing.channels.distrust(stream, since)
 
     def _restore(self, stream: Stream) -> Deferred[None]:
-        """Bind a stream again, if it exists: a record for it could not be routed."""
+        """Bind ``stream`` (again), if it is there; `NoSuchStream` if it is not."""
         return Deferred.fromCoroutine(self._look_and_bind(stream))
 
     async def _look_and_bind(self, stream: Stream) -> None:

@@ -151,6 +151,9 @@ class SQLiteBroker(LocalFanout, Service):
     def create(self, stream: Stream) -> Deferred[None]:
         return self._submit(Create(stream))
 
+    def open(self, stream: Stream) -> Deferred[None]:
+        return self.end(stream).addCallback(lambda _: None)
+
     def delete(self, stream: Stream) -> Deferred[None]:
         return self._submit(Delete(stream))
 

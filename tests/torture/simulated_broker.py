@@ -1,0 +1,359 @@
+"""What a node sees of a broker that other processes are: late, deaf, forgetful, and gone at times.
+
+The streams lie in a `MemoryBroker`, as in RabbitMQ's processes; `SimulatedBroker` is what the node
+has of it, behind a connection of two wires. It keeps `IBroker`'s contract and no more than that.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from enum import Enum, auto
+from typing import Any, TypeVar
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from chatd.brokers.interfaces import (
+    IBroker,
+    IFollower,
+    IFollowing,
+    NotStored,
+    Record,
+    Stream,
+    Unavailable,
+)
+from chatd.brokers.memory.broker import MemoryBroker
+from chatd.brokers.memory.log import FollowingState
+from tests.torture.simulated_network import SimulatedClock, Wire
+
+T = TypeVar("T")
+
+#: Seconds until what is asked must be answered, and after which a broker that lost sight of a
+#: follower is found out (`chatd.brokers.rabbitmq.liveness`).
+ANSWER, FOUND_OUT = 10.0, 20.0
+#: Seconds until a lost connection is made again.
+RECONNECT = 1.0
+
+
+class AppendFault(Enum):
+    """What becomes of an append."""
+
+    #: Confirmed, and dropped (rabbitmq-server 9457).
+    CONFIRMED_ONLY = auto()
+    #: Confirmed, and stored a while later, unless the channel is renewed before.
+    STORED_LATE = auto()
+    #: Stored; the confirm never comes.
+    STORED_ONLY = auto()
+    STORED_TWICE = auto()
+    #: Neither.
+    DROPPED = auto()
+    #: Not stored, and said to be so.
+    NOT_STORED = auto()
+    #: Stored, and refused.
+    REFUSED_BUT_STORED = auto()
+
+
+@implementer(IBroker, IService)
+class SimulatedBroker(Service):
+    """One node's connection to the streams of ``hub``."""
+
+    name = "broker"
+    exact = False
+    restored = False
+
+    def __init__(
+        self,
+        process: SimulatedClock,
+        network: SimulatedClock,
+        hub: MemoryBroker,
+        out: Wire,
+        back: Wire,
+    ) -> None:
+        self.hub = hub
+        self.out, self.back = out, back
+        self.ready = False
+        #: What becomes of the next appends; what of the next questions, broadcasts is lost.
+        self.faults: deque[AppendFault] = deque()
+        self.failing = 0
+        self.unheard = 0
+        self._clock = process
+        self._network = network
+        self._asked: dict[Deferred[Any], None] = {}
+        self._followings: dict[SimulatedFollowing, None] = {}
+        self._late: dict[object, tuple[Stream, float]] = {}
+
+    # -- the connection ----------------------------------------------------------------------------
+
+    def startService(self) -> None:
+        super().startService()
+        self.hub.startService()
+        self.connect()
+
+    def stopService(self) -> None:
+        super().stopService()
+        self.disconnect(delivered=True)
+
+    def connect(self) -> None:
+        """Be there (again)."""
+        if self.running and not self.ready:
+            self.ready = True
+            for following in list(self._followings):
+                following.begin()
+
+    def disconnect(self, delivered: bool) -> None:
+        """The connection is lost; what was under way to the broker may be ``delivered``."""
+        if not self.ready:
+            return
+        self.ready = False
+        self.out.cut(delivered)
+        self.back.cut()
+        for following in list(self._followings):
+            following.interrupt()
+        asked, self._asked = self._asked, {}
+        for done in asked:
+            done.errback(Unavailable("the connection was lost"))
+
+    def reconnect(self, why: str) -> None:
+        self.disconnect(delivered=True)
+        self._clock.callLater(RECONNECT, self.connect)
+
+    def _ask(self, work: Callable[[], Deferred[T]]) -> Deferred[T]:
+        if not self.ready:
+            return fail(NotStored("the broker is away"))
+        done: Deferred[T] = Deferred()
+        self._asked[done] = None
+        self.out.send(self._work, work, done)
+
+        def settled(result: T | Failure) -> T | Failure:
+            self._asked.pop(done, None)
+            return result
+
+        return done.addTimeout(ANSWER, self._clock, _unanswered).addBoth(settled)
+
+    def _work(self, work: Callable[[], Deferred[T]], done: Deferred[T]) -> None:
+        """At the broker: do it, and answer."""
+        if self.failing:
+            self.failing -= 1
+            self.back.send(self._answer, done, Failure(Unavailable("the broker says no")))
+        else:
+            work().addBoth(lambda result: self.back.send(self._answer, done, result))
+
+    def _answer(self, done: Deferred[T], result: T | Failure) -> None:
+        if done in self._asked:
+            del self._asked[done]
+            done.callback(result)
+
+    # -- streams -----------------------------------------------------------------------------------
+
+    def restoration_told(self) -> None:
+        """There is nothing to forget."""
+
+    def create(self, stream: Stream) -> Deferred[None]:
+        return self._ask(lambda: self.hub.create(stream))
+
+    def open(self, stream: Stream) -> Deferred[None]:
+        return self._ask(lambda: self.hub.open(stream))
+
+    def delete(self, stream: Stream) -> Deferred[None]:
+        return self._ask(lambda: self.hub.delete(stream))
+
+    def read(self, stream: Stream, start: int, stop: int) -> Deferred[Sequence[Record]]:
+        return self._ask(lambda: self.hub.read(stream, start, stop))
+
+    def locate(self, stream: Stream, time: int) -> Deferred[int]:
+        return self._ask(lambda: self.hub.locate(stream, time))
+
+    def end(self, stream: Stream) -> Deferred[int]:
+        return self._ask(lambda: self.hub.end(stream))
+
+    def append(self, stream: Stream, body: bytes, message_id: str, time: int) -> Deferred[None]:
+        fault = self.faults.popleft() if self.faults and self.ready else None
+        return self._ask(lambda: self._append(stream, body, message_id, time, fault))
+
+    def _append(
+        self, stream: Stream, body: bytes, message_id: str, time: int, fault: AppendFault | None
+    ) -> Deferred[None]:
+        """At the broker."""
+        never: Deferred[None] = Deferred()
+        match fault:
+            case AppendFault.CONFIRMED_ONLY:
+                return succeed(None)
+            case AppendFault.DROPPED:
+                return never
+            case AppendFault.NOT_STORED:
+                return fail(NotStored("refused"))
+            case AppendFault.STORED_LATE:
+                token = object()
+                self._late[token] = (stream, self._network.seconds())
+                self._network.callLater(1.7, self._store_late, token, stream, body, time)
+                return succeed(None)
+        stored = self.hub.append(stream, body, message_id, time)
+        match fault:
+            case AppendFault.STORED_ONLY:
+                stored.addErrback(lambda _: None)
+                return never
+            case AppendFault.REFUSED_BUT_STORED:
+                return stored.addCallback(lambda _: fail(Unavailable("refused")))
+            case AppendFault.STORED_TWICE:
+                again = self.hub.append(stream, body, message_id, time)
+                again.addErrback(lambda _: None)
+        return stored
+
+    def _store_late(self, token: object, stream: Stream, body: bytes, time: int) -> None:
+        if self._late.pop(token, None) is not None:
+            self.hub.append(stream, body, "", time).addErrback(lambda _: None)
+
+    def distrust(self, stream: Stream, since: float) -> Deferred[None]:
+        return self._ask(lambda: self._renew(stream)).addErrback(lambda _: None)
+
+    def _renew(self, stream: Stream) -> Deferred[None]:
+        """At the broker: nothing more comes over the old channel."""
+        self._late = {token: late for token, late in self._late.items() if late[0] != stream}
+        return succeed(None)
+
+    def follow(self, stream: Stream, tail: int | None, follower: IFollower) -> IFollowing:
+        following = SimulatedFollowing(self, stream, tail, follower)
+        self._followings[following] = None
+        if self.ready:
+            following.begin()
+        return following
+
+    def forget(self, following: SimulatedFollowing) -> None:
+        """It has stopped."""
+        self._followings.pop(following, None)
+
+    def lose_sight(self) -> None:
+        """Bring no follower anything more, without a word, until it asks or is found out."""
+        for following in self._followings:
+            following.blind = True
+            self._clock.callLater(FOUND_OUT, following.found_out)
+
+    # -- the fan-out -------------------------------------------------------------------------------
+
+    def announce(self, event: str, room: str, body: bytes) -> None:
+        """Nobody binds a queue here."""
+
+    def broadcast(self, payload: bytes) -> None:
+        if self.unheard:
+            self.unheard -= 1
+        elif self.ready:
+            self.out.send(self.hub.broadcast, payload)
+
+    def listen(self, handler: Callable[[bytes], None]) -> None:
+        self.hub.listen(lambda payload: self.back.send(self._heard, handler, payload))
+
+    def _heard(self, handler: Callable[[bytes], None], payload: bytes) -> None:
+        if self.ready:
+            handler(payload)
+
+
+@implementer(IFollower, IFollowing)
+class SimulatedFollowing:
+    """One follower: towards the node an `IFollowing`, towards the streams an `IFollower`."""
+
+    def __init__(
+        self, broker: SimulatedBroker, stream: Stream, tail: int | None, follower: IFollower
+    ) -> None:
+        self._broker = broker
+        self._stream = stream
+        self._tail = tail
+        self._follower = follower
+        self._state = FollowingState.STARTING
+        self._inner: Any = None
+        self._handed: int | None = None
+        #: How often it has begun, as the node knows, and as the broker does.
+        self._life = 0
+        self._brought_for = 0
+        self.blind = False
+
+    def begin(self) -> None:
+        """Follow from after the last record handed over."""
+        self._life += 1
+        self.blind = False
+        self._broker.out.send(self._attach, self._life)
+
+    def _attach(self, life: int) -> None:
+        """At the broker."""
+        if life != self._life:
+            return
+        self._brought_for = life
+        before = self._inner
+        if before is None or before.log is None or self._handed is None:
+            if before is not None:
+                before.stop()
+            self._inner = self._broker.hub.follow(self._stream, self._tail, self)
+        elif before.state is FollowingState.STOPPED:
+            self._inner = self._broker.hub.follow(self._stream, 0, self)
+        else:
+            before.position, before.state = self._handed + 1, FollowingState.STARTING
+            before.wake(self._stream)
+
+    def interrupt(self) -> None:
+        """The broker is away."""
+        self._life += 1
+        if self._state is FollowingState.LIVE:
+            self._state = FollowingState.STARTING
+            self._follower.interrupted()
+
+    def refresh(self) -> None:
+        if self._state is FollowingState.LIVE and self._broker.ready:
+            self.interrupt()
+            self.begin()
+
+    def found_out(self) -> None:
+        """It was noticed that the broker had lost sight of this follower."""
+        if self.blind and self._broker.ready:
+            self.interrupt()
+            self.begin()
+
+    def stop(self) -> None:
+        self._state = FollowingState.STOPPED
+        self._life += 1
+        self._broker.forget(self)
+        if self._inner is not None:
+            self._inner.stop()
+
+    # -- what the streams bring, at the broker's end -----------------------------------------------
+
+    def records(self, batch: Sequence[Record]) -> None:
+        self._bring(self._records, batch)
+
+    def caught_up(self, end: int) -> None:
+        self._bring(self._caught_up, end)
+
+    def interrupted(self) -> None:
+        """The streams themselves are never away."""
+
+    def truncated(self) -> None:
+        self._bring(lambda: self._follower.truncated())
+
+    def gone(self) -> None:
+        self._bring(self._gone)
+
+    def _bring(self, call: Callable[..., None], *args: Any) -> None:
+        if not self.blind:
+            self._broker.back.send(self._arrived, self._brought_for, call, args)
+
+    def _arrived(self, life: int, call: Callable[..., None], args: Any) -> None:
+        if life == self._life and self._state is not FollowingState.STOPPED:
+            call(*args)
+
+    def _records(self, batch: Sequence[Record]) -> None:
+        self._handed = batch[-1].offset
+        self._follower.records(batch)
+
+    def _caught_up(self, end: int) -> None:
+        self._state = FollowingState.LIVE
+        self._handed = end if self._handed is None else max(self._handed, end)
+        self._follower.caught_up(end)
+
+    def _gone(self) -> None:
+        self.stop()
+        self._follower.gone()
+
+
+def _unanswered(_: object, seconds: float) -> Any:
+    raise Unavailable(f"no answer within {seconds:g} s")

@@ -1,0 +1,99 @@
+"""A whole node without sockets, as a process of its own on the simulated network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from twisted.python.failure import Failure
+
+from chatd.brokers.interfaces import Retention
+from chatd.brokers.memory.broker import MemoryBroker
+from chatd.service.domain import compose
+from chatd.service.lifecycle import NodeService
+from chatd.telemetry.metrics import Metrics
+from chatd.timing.clock import NodeClock
+from tests.torture.simulated_broker import SimulatedBroker
+from tests.torture.simulated_network import (
+    ProcessState,
+    SimulatedClock,
+    SimulatedTime,
+    Wire,
+)
+
+#: Seconds that something takes on the network: usually, and one time in twenty.
+USUAL, SLOW = 0.003, 0.3
+
+
+class SimulatedNode:
+    """Directory, rooms, presence and lifecycle of one node, behind a simulated broker."""
+
+    def __init__(
+        self,
+        name: str,
+        time: SimulatedTime,
+        network: SimulatedClock,
+        hub: MemoryBroker,
+        chance: Random,
+        crashed: Any,
+    ) -> None:
+        self.name = name
+        self.network = network
+        self.crashed: Callable[[Failure], None] = crashed
+        self._chance = chance
+        self.lines: dict[Any, None] = {}
+        self.process = SimulatedClock(time)
+        out, back = Wire(network, self._delay, _now), self._wire()
+        self.broker = SimulatedBroker(self.process, network, hub, out, back)
+        self.domain = compose(self.process, self.broker, name, Metrics(), Retention())
+        self.chat = self.domain.chat
+        clock, parts = NodeClock(self.process), self.domain
+        self.service = NodeService(clock, self.chat, parts.replication, parts.readiness, (), ())
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self.broker.startService()
+        self.service.startService()
+
+    @property
+    def running(self) -> bool:
+        """Whether clients can connect."""
+        return self.process.state is ProcessState.RUNNING
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is no such process any more."""
+        return self.process.state is ProcessState.ENDED
+
+    def wires(self) -> tuple[Wire, Wire]:
+        """A new connection with a client: to the node, and from it."""
+        return self._wire(), Wire(self.network, self._delay, _now)
+
+    def kill(self, delivered: bool) -> None:
+        """SIGKILL; what is under way to the broker may be ``delivered``."""
+        self.process.end()
+        self.broker.out.cut(delivered)
+        self.broker.back.cut()
+        self.broker.hub.stopService()
+        for line in list(self.lines):
+            line.cut()
+
+    def stop(self) -> None:
+        """SIGTERM, without the time that a drain takes."""
+        self.chat.draining = True
+        for line in list(self.lines):
+            line.cut()
+        self.service.stopService()
+        self.broker.stopService()
+        self.kill(delivered=True)
+
+    def _wire(self) -> Wire:
+        return Wire(self.network, self._delay, self.process.take)
+
+    def _delay(self) -> float:
+        return self._chance.uniform(0, SLOW if self._chance.random() < 0.05 else USUAL)
+
+
+def _now(call: Callable[[], Any]) -> None:
+    call()

@@ -1,0 +1,52 @@
+"""Some schedules of the simulation, always the same; and that it finds what it is there to find."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+import pytest
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatd.brokers.read_back import ReadBack
+from chatd.rooms.deduplication import DeduplicationWindow
+from chatd.rooms.subscription import Subscription
+from tests.torture.simulate import run
+from tests.torture.simulation import draw
+
+#: Schedules of the suite; ``make simulate`` runs as many as it is told to.
+SEEDS, STEPS = range(12), 60
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_schedule(seed: int) -> None:
+    assert run(seed, draw(seed, STEPS)) == []
+
+
+class FindingTests(SynchronousTestCase):
+    """Faults put into chatd, one at a time: some schedule tells of each."""
+
+    def finds(self, word: str) -> None:
+        for seed in SEEDS:
+            if any(fault.startswith(word) for fault in run(seed, draw(seed, STEPS))):
+                return
+        self.fail(f"nothing {word} in {len(SEEDS)} schedules")
+
+    def test_a_confirm_that_is_believed(self) -> None:
+        confirmed = ReadBack._confirmed
+
+        def believe(self: ReadBack[int, None], _: None, append: object, attempt: int) -> None:
+            confirmed(self, _, append, attempt)  # type: ignore[arg-type]
+            for key, one in list(self._under_way.items()):
+                if one is append:
+                    self.brought(key, None)
+
+        with mock.patch.object(ReadBack, "_confirmed", believe):
+            self.finds("lost")
+
+    def test_repeated_ids_that_are_not_known(self) -> None:
+        with mock.patch.object(DeduplicationWindow, "repeats", return_value=False):
+            self.finds("twice")
+
+    def test_a_gap_that_nobody_is_told_of(self) -> None:
+        with mock.patch.object(Subscription, "_tell_gap", return_value=True):
+            self.finds("another life")
