@@ -22,6 +22,7 @@ from zope.interface import implementer
 
 from chatd.amqp.channel import Reason, reason_of
 from chatd.amqp.client import Client
+from chatd.amqp.hosts import Hosts
 from chatd.amqp.tls import tls_options
 from chatd.amqp.url import BrokerURL
 
@@ -52,29 +53,38 @@ class _Factory(Factory):
 
 @implementer(IStreamClientEndpoint)
 class _Endpoint:
-    """Tries the next of the broker's hosts at each attempt, and is connected once the handshake is
-    done: `ClientService` knows no connection that is lost before it is ready."""
+    """The present one of the broker's hosts, connected once the handshake is done: `ClientService`
+    knows no connection that is lost before it is ready."""
 
-    def __init__(self, connection: BrokerConnection, reactor: Any, url: BrokerURL) -> None:
+    def __init__(
+        self, connection: BrokerConnection, reactor: Any, url: BrokerURL, hosts: Hosts
+    ) -> None:
         self._connection = connection
+        self._hosts = hosts
         self._endpoints = [
             wrapClientTLS(tls_options(url, host.name), endpoint) if url.tls else endpoint
             for host in url.hosts
             for endpoint in [HostnameEndpoint(reactor, host.name, host.port, timeout=CONNECT)]
         ]
-        self._next = random.randrange(len(self._endpoints))
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
-        endpoint = self._endpoints[self._next]
-        self._next = (self._next + 1) % len(self._endpoints)
-        return Deferred.fromCoroutine(self._connect(endpoint, protocolFactory))
+        return Deferred.fromCoroutine(self._connect(self._hosts.present, protocolFactory))
 
-    async def _connect(self, endpoint: Any, protocolFactory: IProtocolFactory) -> Any:
-        client, gone = await self._connection.establish(endpoint)
+    async def _connect(self, host: int, protocolFactory: IProtocolFactory) -> Any:
+        try:
+            client, gone = await self._connection.establish(self._endpoints[host])
+        except BaseException:
+            self._hosts.leave(host)
+            raise
         # what the service gets only stands for the client: the transport has its protocol already
         session: Any = protocolFactory.buildProtocol(cast(IAddress, None))
         session.makeConnection(client.transport)
-        gone.addCallback(lambda reason: session.connectionLost(Failure(ConnectionLost(reason))))
+
+        def left(reason: Reason) -> None:
+            self._hosts.leave(host)
+            session.connectionLost(Failure(ConnectionLost(reason)))
+
+        gone.addCallback(left)
         return session
 
 
@@ -87,7 +97,8 @@ class BrokerConnection(MultiService):
 
     ``opened`` is awaited with the `Client` after each handshake, and must finish before the
     connection counts (`client` is set); ``lost`` is called when a connection that was opened, or
-    was being opened, is gone. Attempts go on for ever.
+    was being opened, is gone. Attempts go on for ever. Connections with the same ``hosts`` are to
+    the same host of ``url``.
     """
 
     _log = Logger()
@@ -99,11 +110,13 @@ class BrokerConnection(MultiService):
         name: str,
         opened: Callable[[Client], Awaitable[None]],
         lost: Callable[[Reason], None],
+        hosts: Hosts | None = None,
     ) -> None:
         super().__init__()
         self.client: Client | None = None
         self._reactor = reactor
         self._url = url
+        self._hosts = hosts or Hosts(len(url.hosts))
         self._properties = {"product": "chatd", "platform": "Twisted", "connection_name": name}
         self._opened = opened
         self._lost = lost
@@ -114,7 +127,7 @@ class BrokerConnection(MultiService):
     def startService(self) -> None:
         """Begin to connect; raises `BadURL` for files that cannot be used."""
         ClientService(
-            _Endpoint(self, self._reactor, self._url),
+            _Endpoint(self, self._reactor, self._url, self._hosts),
             _Factory(Protocol),
             retryPolicy=lambda failures: backoff(failures + self._short),
             clock=self._reactor,

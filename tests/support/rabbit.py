@@ -188,6 +188,23 @@ class Node:
         """Delete a virtual host with all its queues; its connections are closed."""
         self.eval(f'rabbit_vhost:delete(<<"{name}">>, <<"test">>)')
 
+    def add_user(self, name: str) -> None:
+        """A new user in ``/`` who may do everything, and whose password is its name."""
+        self.eval(
+            f'U = <<"{name}">>, A = <<"test">>, rabbit_auth_backend_internal:add_user(U, U, A),'
+            "rabbit_auth_backend_internal:set_permissions"
+            '(U, <<"/">>, <<".*">>, <<".*">>, <<".*">>, A)'
+        )
+
+    def connections(self, user: str) -> int:
+        """How many connections of ``user`` there are to this node."""
+        return int(self.eval(f"length({_OF_USER.format(user)})"))
+
+    def disconnect(self, user: str) -> None:
+        """Close the connections of ``user`` to this node, as its operator does."""
+        closing = 'rabbit_networking:close_connection(P, "for the test")'
+        self.eval(f"[{closing} || P <- {_OF_USER.format(user)}]")
+
     def alarm(self, on: bool) -> None:
         """Raise or clear the memory alarm, which blocks every connection that publishes."""
         resource_limit = "{resource_limit, memory, node()}"
@@ -198,6 +215,13 @@ class Node:
         """The address for ``--broker``."""
         scheme, port = ("amqps", self.tls_port) if tls else ("amqp", self.port)
         return f"{scheme}://guest:guest@127.0.0.1:{port}/{quote(vhost, safe='')}"
+
+
+#: Erlang: the connections of a user to the node that is asked.
+_OF_USER = (
+    "[P || P <- rabbit_networking:local_connections(), "
+    'rabbit_networking:connection_info(P, [user]) =:= [{{user, <<"{}">>}}]]'
+)
 
 
 class Cluster:

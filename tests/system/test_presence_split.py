@@ -12,6 +12,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.support.daemon import Daemon
 from tests.support.rabbit import Cluster, shared_node
+from tests.support.rabbit import Node as RabbitNode
 from tests.support.serving import Node, ServingTests
 from tests.support.talk import Talker
 from tests.support.waiting import pause
@@ -62,18 +63,19 @@ class PartitionTests(TestCase):
     timeout = 280
 
     async def test_cut_off(self) -> None:
-        cluster = Cluster()
-        self.addCleanup(cluster.close)
-        cluster.start()
-        self.daemons = [Daemon(broker=f"{cluster.url()}?heartbeat=4") for _ in cluster.nodes]
-        for daemon in self.daemons:
-            self.addCleanup(_close, daemon)
+        self.cluster = Cluster()
+        self.addCleanup(self.cluster.close)
+        self.cluster.start()
+        self.users = [f"node{n}" for n in range(3)]
+        self.daemons = [self._daemon(user) for user in self.users]
         names = {f"user{n}" for n in range(3)}
         for daemon, name in zip(self.daemons, sorted(names), strict=True):
             await self._join(daemon, name)
         await self._agree(names)
 
-        *others, lonely = cluster.nodes
+        *others, lonely = self.cluster.nodes
+        for user, node in zip(self.users, (lonely, *others), strict=True):
+            await self._move(user, node)
         for other in others:
             lonely.eval(_CUT.format(other.name))
             other.eval(_CUT.format(lonely.name))
@@ -85,6 +87,29 @@ class PartitionTests(TestCase):
 
         await self._join(self.daemons[0], "late")
         await self._agree({*names, "late"})
+
+    def _daemon(self, user: str) -> Daemon:
+        """A chatd that is known to the broker as ``user``."""
+        self.cluster.nodes[0].add_user(user)
+        url = self.cluster.url().replace("guest:guest", f"{user}:{user}")
+        daemon = Daemon(broker=f"{url}?heartbeat=4")
+        self.addCleanup(lambda: daemon.close())
+        return daemon
+
+    async def _move(self, user: str, to: RabbitNode) -> None:
+        """Close the connections of ``user`` to other nodes until both are to this one."""
+
+        def placed() -> bool:
+            counts = [node.connections(user) for node in self.cluster.nodes]
+            if sum(counts) != 2:
+                return False
+            for node in self.cluster.nodes:
+                if node is not to:
+                    node.disconnect(user)
+            return to.connections(user) == 2
+
+        while not await deferToThread(placed):
+            await pause(0.2)
 
     async def _join(self, daemon: Daemon, name: str) -> None:
         talker = await Talker.join(daemon.websocket, "lobby", name)
@@ -103,10 +128,6 @@ class PartitionTests(TestCase):
 def _members(daemon: Daemon) -> set[str]:
     with _open(daemon.url("/rooms/lobby"), timeout=20) as answer:
         return set(json.load(answer)["members"])
-
-
-def _close(daemon: Daemon) -> None:
-    daemon.close()
 
 
 _CUT = "erlang:set_cookie('{0}', wrong), erlang:disconnect_node('{0}')"

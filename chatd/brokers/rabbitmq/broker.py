@@ -21,6 +21,7 @@ from zope.interface import implementer
 from chatd.amqp.channel import Channel, Reason
 from chatd.amqp.client import Client
 from chatd.amqp.deliveries import Delivery
+from chatd.amqp.hosts import Hosts
 from chatd.amqp.service import BrokerConnection
 from chatd.amqp.url import BadURL, BrokerURL
 from chatd.brokers.interfaces import (
@@ -84,8 +85,9 @@ class AMQPBroker(MultiService):
         self._handlers: list[Callable[[bytes], None]] = []
         #: The channel and the queue on which broadcasts are received.
         self._presence: tuple[Channel, str] | None = None
+        hosts = Hosts(len(url.hosts))
         self._connections = [
-            BrokerConnection(reactor, url, name, opened, lost)
+            BrokerConnection(reactor, url, name, opened, lost, hosts)
             for name, opened, lost in (
                 ("chatd publisher", self._publisher_connected, self._publishing.lost),
                 ("chatd reader", self._connected, self._lost),
