@@ -15,7 +15,8 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import count
 
 from tests.torture.shrink import shortest
-from tests.torture.simulation import Simulation, Step, draw
+from tests.torture.simulated_schedule import Step, draw
+from tests.torture.simulation import Simulation
 
 #: Steps of one schedule.
 LENGTH = 80

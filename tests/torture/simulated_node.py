@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from chatd.access.identity import Identity
 from chatd.brokers.interfaces import Retention
 from chatd.brokers.memory.broker import MemoryBroker
+from chatd.protocol.errors import ChatError
+from chatd.rooms.start_position import After, Since, Start
 from chatd.service.domain import compose
 from chatd.service.lifecycle import NodeService
 from chatd.telemetry.metrics import Metrics
@@ -66,6 +71,17 @@ class SimulatedNode:
         """Whether there is no such process any more."""
         return self.process.state is ProcessState.ENDED
 
+    async def read_all(self, room: str, user: str) -> list[dict[str, Any]]:
+        """All messages of a room, as ``user`` polls for them."""
+        messages: list[dict[str, Any]] = []
+        start: Start = Since(0)
+        while True:
+            answer = await self.chat.poll(Identity(user), room, start, 1000, 0)
+            messages += [json.loads(m.json) for m in answer.messages]
+            if not answer.messages:
+                return messages
+            start = After(answer.cursor)
+
     def wires(self) -> tuple[Wire, Wire]:
         """A new connection with a client: to the node, and from it."""
         return self._wire(), Wire(self.network, self._delay, _now)
@@ -93,6 +109,20 @@ class SimulatedNode:
 
     def _delay(self) -> float:
         return self._chance.uniform(0, SLOW if self._chance.random() < 0.05 else USUAL)
+
+
+def attempt(
+    crashed: Callable[[Failure], None], work: Coroutine[Any, Any, Any], then: Callable[[bool], Any]
+) -> None:
+    """Change the directory by ``work``; ``then`` is told whether that was confirmed."""
+
+    def refused(failure: Failure) -> None:
+        failure.trap(ChatError)
+        then(False)
+
+    doing = Deferred.fromCoroutine(work)
+    doing.addCallbacks(lambda _: then(True), refused)
+    doing.addErrback(crashed)
 
 
 def _now(call: Callable[[], Any]) -> None:

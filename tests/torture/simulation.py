@@ -8,81 +8,34 @@ that of real processes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
 from typing import Any
 
-from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
-from chatd.access.identity import Identity
 from chatd.brokers.memory.broker import MemoryBroker
-from chatd.protocol.errors import ChatError
-from chatd.rooms.start_position import After, Since
 from tests.torture.checker import check
 from tests.torture.history import Recorder
 from tests.torture.simulated_broker import AppendFault
 from tests.torture.simulated_clients import SimulatedReader, SimulatedWriter
 from tests.torture.simulated_network import BEGINNING, SimulatedClock, SimulatedTime
-from tests.torture.simulated_node import SimulatedNode
+from tests.torture.simulated_node import SimulatedNode, attempt
+from tests.torture.simulated_schedule import Step
 
 NODES = 3
 PUBLIC, PRIVATE = "hall", "vault"
 #: Seconds within which all is level again once nothing is broken any more: a probe of readiness,
 #: presence that was not heard of, a retry of each kind.
 LEVEL = 60
+#: Seconds within which all nodes show what one of them acknowledged, if nothing is broken.
+ELSEWHERE = 2
 #: Seconds after which a change of the directory that was not confirmed has happened or never will.
 SETTLED = 20.0
 APPENDS = tuple(AppendFault)
-
-
-@frozen
-class Step:
-    """Do ``what`` with the numbers ``a`` and ``b``, then let ``ms`` milliseconds pass."""
-
-    what: str
-    a: int
-    b: int
-    ms: int
-
-
-#: What a step does, and how often.
-WEIGHTS = {
-    "say": 30,
-    "move": 10,
-    "poll": 4,
-    "stall": 4,
-    "cut": 4,
-    "append_faults": 10,
-    "disconnect": 4,
-    "lose_sight": 2,
-    "wire_stalls": 4,
-    "freeze": 3,
-    "kill": 3,
-    "restart": 1,
-    "questions_fail": 2,
-    "not_broadcast": 3,
-    "delete_room": 1,
-    "vanish": 1,
-    "member": 1,
-    "pause": 3,
-}
-#: Milliseconds that may pass after a step.
-PAUSES = (0, 0, 1, 5, 20, 100, 500, 2000, 6000)
-
-
-def draw(seed: int, steps: int) -> list[Step]:
-    """The schedule of a seed."""
-    chance = Random(seed)
-    kinds, weights = list(WEIGHTS), list(WEIGHTS.values())
-    return [
-        Step(what, chance.randrange(1 << 16), chance.randrange(1 << 16), chance.choice(PAUSES))
-        for what in chance.choices(kinds, weights, k=steps)
-    ]
 
 
 class Simulation:
@@ -169,16 +122,6 @@ class Simulation:
             self.time.advance(1)
         return done()
 
-    def _attempt(self, work: Any, then: Callable[[bool], object]) -> None:
-        """Change the directory; ``then`` is told whether that was confirmed."""
-        doing = Deferred.fromCoroutine(work)
-        doing.addCallbacks(lambda _: then(True), self._refused, errbackArgs=(then,))
-        doing.addErrback(self.crashed)
-
-    def _refused(self, failure: Failure, then: Callable[[bool], object]) -> None:
-        failure.trap(ChatError)
-        then(False)
-
     def _make_rooms(self) -> None:
         """Have the rooms made, and their members, on whatever node can."""
         directory = self.pick(0).domain.directory
@@ -191,14 +134,13 @@ class Simulation:
             for member in members:
                 await directory.add_member(PRIVATE, member)
 
-        self._attempt(make(), made.append)
+        attempt(self.crashed, make(), made.append)
         if not self._settle(LEVEL, lambda: bool(made)) or not made[0]:
             self.wrong.append(f"rooms: not made within {LEVEL} s")
 
     # -- steps: clients ----------------------------------------------------------------------------
 
-    def _pause(self, a: int, b: int) -> None:
-        """Nothing happens."""
+    def _pause(self, a: int, b: int) -> None: ...
 
     def _say(self, a: int, b: int) -> None:
         self.writers[a % len(self.writers)].say(1 + b % 4)
@@ -287,9 +229,9 @@ class Simulation:
             self.note("deleted", room=PUBLIC)
             if not confirmed:
                 self.network.callLater(SETTLED, self.note, "deleted", room=PUBLIC)
-            self._attempt(self.pick(b).domain.directory.create(PUBLIC), lambda _: None)
+            attempt(self.crashed, self.pick(b).domain.directory.create(PUBLIC), lambda _: None)
 
-        self._attempt(directory.delete(PUBLIC), then)
+        attempt(self.crashed, directory.delete(PUBLIC), then)
 
     def _vanish(self, a: int, b: int) -> None:
         """An operator deletes the room's queue."""
@@ -304,10 +246,14 @@ class Simulation:
         name = f"{PRIVATE}-reader{b % 2}"
 
         def add(_: object) -> None:
-            self._attempt(self.pick(b).domain.directory.add_member(PRIVATE, name), lambda _: None)
+            attempt(
+                self.crashed,
+                self.pick(b).domain.directory.add_member(PRIVATE, name),
+                lambda _: None,
+            )
 
         removing = self.pick(a).domain.directory.remove_member(PRIVATE, name)
-        self._attempt(removing, lambda _: self.network.callLater(2, add, None))
+        attempt(self.crashed, removing, lambda _: self.network.callLater(2, add, None))
 
     # -- the end -----------------------------------------------------------------------------------
 
@@ -321,6 +267,7 @@ class Simulation:
                 client.connect()
         if not self._settle(LEVEL, lambda: not any(w.pending for w in self.writers)):
             self.wrong += [f"unanswered: {w.name} {w.pending}" for w in self.writers if w.pending]
+        self._settle(ELSEWHERE)
         ends = [self._fetch(node) for node in self.nodes]
         self._settle(
             LEVEL, lambda: all(r.cursor == end.get(r.room) for r in self.readers for end in ends)
@@ -335,12 +282,7 @@ class Simulation:
             if node.ended:
                 self._replace(node)
         for node in self.nodes:
-            broker = node.broker
-            broker.faults.clear()
-            broker.failing = broker.unheard = 0
-            broker.out.flow()
-            broker.back.flow()
-            broker.connect()
+            node.broker.mend()
         for client in [*self.readers, *self.writers, self.stranger]:
             if client.line is not None:
                 client.line.down.flow()
@@ -351,7 +293,7 @@ class Simulation:
         for room in (PUBLIC, PRIVATE):
             began = self._now()
             outcome: list[Any] = []
-            Deferred.fromCoroutine(self._read_all(node, room)).addBoth(outcome.append)
+            Deferred.fromCoroutine(node.read_all(room, f"{room}-reader0")).addBoth(outcome.append)
             self._settle(LEVEL, partial(bool, outcome))
             if not outcome or isinstance(outcome[0], Failure):
                 self.wrong.append(f"unreadable: {room} on {node.name}: {outcome}")
@@ -362,17 +304,6 @@ class Simulation:
             if messages:
                 ends[room] = messages[-1]["cursor"]
         return ends
-
-    async def _read_all(self, node: SimulatedNode, room: str) -> list[dict[str, Any]]:
-        identity = Identity(f"{room}-reader0")
-        messages: list[dict[str, Any]] = []
-        start: Any = Since(0)
-        while True:
-            answer = await node.chat.poll(identity, room, start, 1000, 0)
-            messages += [json.loads(m.json) for m in answer.messages]
-            if not answer.messages:
-                return messages
-            start = After(answer.cursor)
 
     def _look_at_presence(self) -> None:
         self._settle(5)
@@ -387,8 +318,3 @@ class Simulation:
                 members = node.chat.presence.members(room).names
                 about = {"node": node.name, "room": room, "members": members}
                 self.note("present", **about, expected=sorted(here))
-
-
-def simulate(seed: int, steps: int) -> list[str]:
-    """Run the schedule of a seed; what is wrong."""
-    return Simulation(seed).run(draw(seed, steps))

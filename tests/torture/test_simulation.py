@@ -11,7 +11,7 @@ from chatd.brokers.read_back import ReadBack
 from chatd.rooms.deduplication import DeduplicationWindow
 from chatd.rooms.subscription import Subscription
 from tests.torture.simulate import run
-from tests.torture.simulation import draw
+from tests.torture.simulated_schedule import draw
 
 #: Schedules of the suite; ``make simulate`` runs as many as it is told to.
 SEEDS, STEPS = range(12), 60
