@@ -17,7 +17,7 @@ NPM := typescript@5.9.3 axe-core@4.11.4 eventsource@4.1.1 event-source-polyfill@
 	reconnecting-websocket@4.4.0 esbuild@0.25.12 vite@6.4.6 react@19.3.1 react-dom@19.3.1 vue@3.5.45
 TSC := .cache/js/node_modules/.bin/tsc
 
-.PHONY: help run test test-rabbitmq4 test-leader-kills test-reading-only torture simulate newest check bench format news clean
+.PHONY: help run test test-rabbitmq4 test-leader-kills test-reading-only torture simulate newest check bench rolling-restart format news clean
 
 help:  ## say what there is to do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,12 @@ format: .venv/.develop  ## lay the code out as `make check` wants it
 
 bench: .venv/.develop  ## measure
 	@for script in bench/*.py; do echo "== $$script"; python $$script || exit 1; done
+
+rolling-restart: .venv/.develop  ## restart three nodes behind nginx and HAProxy: how long is each client away?
+	@.ci/system $(PACKAGES)
+	@mkdir -p .cache
+	python bench/rolling_restart.py --front nginx --plot .cache/rolling-nginx.svg
+	python bench/rolling_restart.py --front haproxy --plot .cache/rolling-haproxy.svg
 
 news: .venv/.develop  ## show what the next release's notes will say
 	@towncrier build --draft --version next

@@ -13,13 +13,15 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from tests.support.daemon import PATIENCE, ROOT, DaemonError, free_port, spawn
 
+#: Where the files of ``etc/`` look for chatd.
+TARGET = "127.0.0.1:8081"
 MODULES = Path("/usr/lib/apache2/modules")
 APACHE_MODULES = ("mpm_event", "authz_core", "headers", "proxy", "proxy_http")
 
@@ -57,13 +59,13 @@ Include {folder}/chatd.conf
 
 
 class Proxy:
-    """A web server in front of chatd's HTTP port, listening when constructed."""
+    """A web server in front of the HTTP ports of one chatd or more, listening when constructed."""
 
     #: The file of ``etc/`` it is configured with, and its line that names the port.
     source: str
     listen: tuple[str, str]
 
-    def __init__(self, target: tuple[str, int]) -> None:
+    def __init__(self, *targets: tuple[str, int]) -> None:
         if shutil.which(self.program()) is None:
             raise DaemonError(f"Install {self.program()} to run this test.")
         self.port = free_port()
@@ -71,13 +73,11 @@ class Proxy:
         self.folder.chmod(0o755)
         self._log = self.folder / "output.log"
         site = (ROOT / "etc" / self.source).read_text()
-        for old, new in (
-            (self.listen[0], self.listen[1].format(port=self.port)),
-            ("127.0.0.1:8081", f"{target[0]}:{target[1]}"),
-        ):
-            if old not in site:
-                raise DaemonError(f"{self.source} does not say {old!r}.")
-            site = site.replace(old, new)
+        for needed in (self.listen[0], TARGET):
+            if needed not in site:
+                raise DaemonError(f"{self.source} does not say {needed!r}.")
+        site = site.replace(self.listen[0], self.listen[1].format(port=self.port))
+        site = "".join(_aimed(line, targets) for line in site.splitlines(keepends=True))
         (self.folder / "chatd.conf").write_text(site)
         process = spawn(
             *self.command(),
@@ -115,6 +115,14 @@ class Proxy:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _aimed(line: str, targets: Sequence[tuple[str, int]]) -> str:
+    """A line of a configuration, once for each of ``targets`` if it names one."""
+    if TARGET not in line:
+        return line
+    servers = (line.replace(TARGET, f"{host}:{port}") for host, port in targets)
+    return "".join(one.replace("chatd-1", f"chatd-{n}") for n, one in enumerate(servers, 1))
 
 
 class Nginx(Proxy):

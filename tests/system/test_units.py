@@ -1,0 +1,59 @@
+"""The units of ``etc/``: systemd understands them, and they are as closed as they can be."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.daemon import ROOT
+
+#: What `systemd-analyze security` says at most: 0 is closed, 10 is open. What is left is what a
+#: network service needs: the network, and ports below 1024.
+EXPOSURE = 1.5
+SERVICES = ("chatd.service", "chatd@.service")
+
+
+def analyze(folder: Path, *command: str) -> str:
+    """What ``systemd-analyze`` prints; it must not complain."""
+    done = subprocess.run(
+        ["systemd-analyze", *command], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> Path:
+    """The units in a folder, with a program that exists wherever the tests run."""
+    for path in (ROOT / "etc").glob("chatd*.s*"):
+        text = path.read_text().replace("/opt/chatd/bin/twistd", shutil.which("true") or "")
+        (tmp_path / path.name).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize("unit", ["chatd.service", "chatd@1.service", "chatd@1.socket"])
+def test_systemd_understands_it(units: Path, unit: str) -> None:
+    assert analyze(units, "verify", f"./{unit}") == ""
+
+
+@pytest.mark.parametrize("unit", SERVICES)
+def test_it_is_closed(units: Path, unit: str) -> None:
+    said = analyze(units, "security", "--offline=yes", "--no-pager", f"./{unit}")
+    [exposure] = re.findall(r"exposure level for \S+: ([0-9.]+)", said)
+    assert float(exposure) <= EXPOSURE
+
+
+def test_both_are_closed_alike() -> None:
+    """All but what they run, and what that needs."""
+    differ = re.compile(
+        r"^(Description|Requires|After|ExecStart)=.*?(?<!\\)\n", re.MULTILINE | re.DOTALL
+    )
+    one, several = (
+        differ.sub("", text[text.index("[Unit]") :])
+        for text in ((ROOT / "etc" / unit).read_text() for unit in SERVICES)
+    )
+    assert one == several
