@@ -1,8 +1,8 @@
-"""A channel: txAMQP's, with replies matched to their calls.
+"""txAMQP's channel, with replies matched to their calls.
 
-txAMQP takes replies to come in the order of the calls. RabbitMQ's consume-ok for a stream does not:
-it is overtaken by the replies to calls pipelined behind it (rabbit_stream_queue:maybe_send_reply).
-And txAMQP fails those who wait for replies by a recursion that a few hundred of them overflow.
+txAMQP expects replies in the order of the calls. RabbitMQ's consume-ok for a stream comes later
+than the replies to calls pipelined behind it (rabbit_stream_queue:maybe_send_reply). And when a
+channel closes, txAMQP fails pending calls by a recursion that overflows with a few hundred of them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Reason:
 
 
 def reason_of(error: object) -> Reason:
-    """Read the reason out of what txAMQP raises or hands on."""
+    """The reason in an exception or a value of txAMQP."""
     if isinstance(error, Reason):
         return error
     if isinstance(error, Closed | QueueClosed) and error.args:
@@ -47,22 +47,23 @@ def reason_of(error: object) -> Reason:
 
 
 def printable(words: str | bytes) -> str:
-    """What a broker said, fit for a log and for clients: control characters are escaped, and so is
-    what is no UTF-8 (RabbitMQ cuts a text at 255 bytes, wherever that is)."""
+    """A broker's text, for logs and clients: control characters and invalid UTF-8 are escaped.
+    (RabbitMQ cuts texts at 255 bytes, also within a character.)"""
     text = words if isinstance(words, str) else words.decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @frozen(eq=False)
 class _Call:
-    """A method sent, whose reply has not come."""
+    """A call that waits for its reply."""
 
     replies: Sequence[Any]
     done: Deferred[Any]
 
 
 class Channel(AMQChannel):
-    """``on_close`` is called with a `Reason` when the server closes this channel alone."""
+    """A channel. ``on_close`` is called with a `Reason` when the server closes the channel, but not
+    when the connection ends."""
 
     on_close: Callable[[Reason], None] | None = None
 
@@ -71,8 +72,9 @@ class Channel(AMQChannel):
         self._calls: list[_Call] = []
 
     def invoke(self, method: Any, args: Sequence[Any], content: None = None) -> Deferred[Any]:
-        """Send ``method``; fires with the reply's `txamqp.message.Message`, or None if it has
-        none. Fails with `txamqp.client.Closed`. Publishing is `chatd.amqp.confirms`'s."""
+        """Send ``method``; fires with the reply, a `txamqp.message.Message`, or with None if the
+        method has no reply. Fails with `txamqp.client.Closed`. For publishing see
+        `chatd.amqp.confirms`."""
         if self.closed:
             return fail(self._why())
         self.client.send_frame(Frame(self.id, Method(method, *args)))
@@ -84,7 +86,7 @@ class Channel(AMQChannel):
         return call.done
 
     def replied(self, message: Message) -> None:
-        """A reply has come."""
+        """Fire the oldest call that ``message`` is a reply to. Raises `ProtocolError`."""
         for call in self._calls:
             if message.method in call.replies:
                 self._calls.remove(call)
@@ -101,7 +103,7 @@ class Channel(AMQChannel):
                 call.done.errback(self._why())
 
     def _why(self) -> Closed:
-        """The error for whoever calls, or waits, now that the channel is closed."""
+        """The error for calls on the closed channel."""
         if isinstance(self.reason, Message):
             of_channel = self.reason.method.klass.name == "channel"
             closed: Closed = (ChannelClosed if of_channel else ConnectionClosed)(self.reason)

@@ -1,8 +1,8 @@
-"""The connection: txAMQP's `AMQClient`, made exact, fast in both directions, and hard to kill.
+"""The connection: txAMQP's `AMQClient`, corrected, and faster in both directions.
 
-What txAMQP does wrong and where it is mended: its codec (``codec``), its missing spec (``spec``),
-replies (``channel``), the server's own methods (``delegate``), heartbeats (``pulse``), its frame
-reader (``frames``); and here its header, and the errors of a frame, which nobody would see.
+txAMQP's faults are mended in these modules: ``codec``, ``spec`` (it has none), ``channel``
+(replies), ``delegate`` (the server's own methods), ``pulse`` (heartbeats), ``frames`` and
+``methods`` (reading); and here: the protocol header, and errors in frames, which txAMQP ignores.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from txamqp.client import Closed
-from txamqp.connection import Frame, Method
-from txamqp.content import Content
-from txamqp.message import Message
+from txamqp.connection import Frame
 from txamqp.protocol import AMQClient
 
-from chatd.amqp import deliveries
 from chatd.amqp.channel import Channel, Reason, reason_of
-from chatd.amqp.codec import ProtocolError, decode_method, decode_properties, encode_method
+from chatd.amqp.codec import ProtocolError, encode_method
 from chatd.amqp.confirms import ConfirmChannel
 from chatd.amqp.delegate import Delegate
 from chatd.amqp.deliveries import Consumer, Deliveries, Delivery
 from chatd.amqp.frames import FRAME_MAX, FrameReader
+from chatd.amqp.methods import MethodReader
 from chatd.amqp.pulse import Congestion, Heartbeats
 from chatd.amqp.spec import SPEC
 
 
 class Client(AMQClient):
-    """One connection. ``lost`` is called once, with a `Reason`, when it has ended.
+    """One connection to the broker.
 
-    ``properties`` tell the broker who is connected. ``blocked`` is the broker's reason while it
-    takes no publishes (https://www.rabbitmq.com/connection-blocked.html), else None.
+    ``heartbeat`` is in seconds, 0 for none. ``properties`` are shown by the broker's management
+    tools. ``lost`` is called once, with a `Reason`, when the connection has ended. ``blocked`` is
+    the broker's reason while it accepts no publishes
+    (https://www.rabbitmq.com/connection-blocked.html), else None.
     """
 
     channelClass = Channel
@@ -50,7 +50,7 @@ class Client(AMQClient):
         properties: Mapping[str, str],
         lost: Callable[[Reason], None],
     ) -> None:
-        # 0: txAMQP's heartbeats, which start and stop two timers a frame, stay off
+        # 0 turns txAMQP's own heartbeats off, which start and stop two timers for every frame
         super().__init__(Delegate(), vhost, SPEC, heartbeat=0, clock=clock)
         self.properties = properties
         self.blocked: str | None = None
@@ -65,18 +65,17 @@ class Client(AMQClient):
         self._frames = FrameReader(self.deliveries, self.publishers, self._frame)
         self._number = 0
         self._retired: set[int] = set()
-        self._returned: dict[int, Message] = {}
-        self._missing: dict[int, int] = {}
+        self._methods = MethodReader()
         self._ended: Reason | None = None
         self._pulse = Heartbeats(
             clock, self.send, lambda: self.fail("the broker has fallen silent")
         )
 
-    # -- what others call --------------------------------------------------------------------------
+    # -- channels ----------------------------------------------------------------------------------
 
     async def open_channel(self) -> Channel:
-        """A new channel, on the number that was free the longest: RabbitMQ goes on delivering on
-        a channel for a moment after it has closed it."""
+        """Open a channel, with the number that was free the longest: RabbitMQ may still deliver on
+        a channel for a moment after it was closed. Raises `ProtocolError` if all are in use."""
         most = self.channel_max or 65_535
         turn = range(self._number + 1, self._number + 1 + most)
         free = ((n - 1) % most + 1 for n in turn)
@@ -102,7 +101,7 @@ class Client(AMQClient):
     def start(
         self, response: str, mechanism: str = "PLAIN", locale: str = "en_US"
     ) -> Deferred[Any]:
-        """Say who we are, when asked, and open the virtual host."""
+        """Authenticate when the server asks, and open the virtual host."""
         self.response, self.mechanism, self.locale = response, mechanism, locale
         started: Deferred[Any] = self.started.wait()
         return started.addCallback(lambda _: self._channel(0).connection_open(self.vhost))
@@ -113,7 +112,8 @@ class Client(AMQClient):
         timeout: float = 10.0,
         closed: Callable[[Reason], None] | None = None,
     ) -> ConfirmChannel:
-        """A new channel in confirm mode; ``closed`` is called if the server closes it."""
+        """Open a channel in confirm mode; see `ConfirmChannel` for ``limit`` and ``timeout``.
+        ``closed`` is called if the server closes the channel."""
         channel = await self.open_channel()
         channel.on_close = closed
         await channel.confirm_select()
@@ -124,8 +124,8 @@ class Client(AMQClient):
         return publisher
 
     async def close_publisher(self, publisher: ConfirmChannel) -> None:
-        """Close a publisher's channel: what waits there for a confirm fails at once, and when this
-        returns the broker takes nothing from it any more."""
+        """Close a publisher's channel. Publishes without a confirm fail at once. When this returns,
+        the broker stores nothing more from the channel."""
         publisher.close("the channel was given up")
         self.publishers.pop(publisher.channel, None)
         channel = self.channels.get(publisher.channel)
@@ -141,8 +141,9 @@ class Client(AMQClient):
         cancelled: Callable[[], None],
         arguments: Mapping[str, Any],
     ) -> Deferred[Any]:
-        """basic.consume with acknowledgements, which are given by themselves. ``tag`` must be the
-        only one of its name on this connection."""
+        """Send basic.consume; deliveries are acknowledged automatically. ``handler`` gets them in
+        batches. ``tag`` must be unique on this connection. ``cancelled`` is called if the server
+        ends the consumer."""
         self.deliveries.add(Consumer(tag, channel.id, handler, cancelled))
         done: Deferred[Any] = channel.basic_consume(
             queue=queue, consumer_tag=tag, arguments=arguments
@@ -150,12 +151,12 @@ class Client(AMQClient):
         return done
 
     def cancel(self, channel: Channel, tag: str) -> None:
-        """End a consumer; nothing reaches its handler after this."""
+        """End a consumer. Its handler is not called any more."""
         if self.deliveries.remove(tag) is not None and not channel.closed:
             channel.basic_cancel(consumer_tag=tag, nowait=True)
 
     async def close_channel(self, channel: Channel) -> None:
-        """Close a channel, whatever state its calls are in; its number is free afterwards."""
+        """Close a channel, also while calls are pending. Its number is free afterwards."""
         if channel.closed:
             return
         channel.on_close = None
@@ -173,20 +174,20 @@ class Client(AMQClient):
         self._retired.add(number)
 
     def send(self, data: bytes) -> None:
-        """Write packed frames."""
+        """Write encoded frames."""
         if not self.closed:
             self._pulse.sent = True
             self.transport.write(data)
 
     async def leave(self) -> None:
-        """Say goodbye, wait for the answer, and close."""
+        """Close the connection after the server's close-ok."""
         try:
             await self._channel(0).connection_close(reply_code=200)
         finally:
             self.do_close(Reason(200, "left"))
 
     def fail(self, why: str) -> None:
-        """End the connection because of what came over it."""
+        """Abort the connection, for the reason ``why``."""
         if self._ended is None:
             self._log.warn("AMQP connection ended: {why}", why=why)
             self._ended = Reason(0, why)
@@ -210,33 +211,18 @@ class Client(AMQClient):
             self.fail(f"not AMQP 0-9-1 as RabbitMQ speaks it: {e}")
 
     def _frame(self, kind: int, channel: int, payload: bytes) -> None:
-        """Take a frame that is no part of a delivery: a method, or a returned message's content."""
+        """Take a frame that is not part of a delivery."""
         if channel in self._retired:
             return
         if channel not in self.channels and channel != 0:
             raise ProtocolError(f"a frame on channel {channel}, which is not open")
-        returned = self._returned.get(channel)
-        if kind == deliveries.METHOD and returned is None:
-            self._method(self._channel(channel), decode_method(payload))
-        elif kind == deliveries.HEADER and returned is not None and returned.content is None:
-            returned.content = Content(properties=decode_properties(payload[12:]))
-            self._missing[channel] = int.from_bytes(payload[4:12])
-        elif kind == deliveries.BODY and returned is not None and returned.content is not None:
-            self._missing[channel] -= len(payload)
-        else:
-            raise ProtocolError("a frame out of place")
-        if returned is not None and self._missing[channel] <= 0:
-            del self._returned[channel]
-            self.delegate.dispatch(self._channel(channel), returned)
-
-    def _method(self, channel: Channel, method: Method) -> None:
-        message = Message(method.method, method.args)
+        method = self._methods.take(kind, channel, payload)
+        if method is None:
+            return
         if method.method.response:
-            channel.replied(message)
-        elif method.method.content:
-            self._returned[channel.id] = message
+            self._channel(channel).replied(method)
         else:
-            self.delegate.dispatch(channel, message)
+            self.delegate.dispatch(self._channel(channel), method)
 
     def send_frame(self, frame: Frame) -> None:
         self.send(self._pack_frame(frame))
@@ -248,15 +234,15 @@ class Client(AMQClient):
         return head + payload + b"\xce"
 
     def confirmed(self, channel: int, tag: int, multiple: bool) -> None:
-        """basic.ack from the server."""
+        """The server has sent basic.ack."""
         if channel in self.publishers:
             self.publishers[channel].acked(tag, multiple)
 
     # -- life --------------------------------------------------------------------------------------
 
     def tune(self, channel_max: int, frame_max: int, heartbeat: int) -> tuple[int, int]:
-        """Settle the limits and start the heartbeats; returns (frame_max, heartbeat). 0 from the
-        server means it has no limit, or no opinion."""
+        """Negotiate limits, and start heartbeats; returns (frame_max, heartbeat). A 0 from the
+        server means no limit, or no preference."""
         self.tuned = True
         self.channel_max = channel_max
         self.frame_max = min(frame_max or FRAME_MAX, FRAME_MAX)
@@ -280,12 +266,12 @@ class Client(AMQClient):
             self._ended = reason_of(reason)
         self._frames.stopped = True
         self._pulse.stop()
-        # who hears of it may open or let go of channels, so these are the channels of now
+        # copies, because those who are told may open or close channels
         for publisher in list(self.publishers.values()):
             publisher.close(str(self._ended))
         for channel in list(self.channels.values()):
             channel.close(reason)
-        # with one, a TLS transport would wait for its end before closing
+        # a TLS transport would not close before its producer has ended
         self.transport.unregisterProducer()
         super().do_close(reason)
 

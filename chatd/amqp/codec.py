@@ -1,9 +1,9 @@
-"""AMQP values <-> Python, complete and byte-exact, where txAMQP's codec is neither.
+"""Encoding and decoding of AMQP values, with all types and exact lengths, unlike txAMQP's codec.
 
-https://www.rabbitmq.com/amqp-0-9-1-errata.html (section 3) says which letters RabbitMQ means. Of
-Python's types, ``str`` is ``S``, ``bytes`` is ``x``, ``bool`` ``t``, ``int`` ``l``, ``float``
-``d``, ``datetime`` ``T``, ``Decimal`` ``D``, ``dict`` ``F``, ``list`` ``A`` and ``None`` ``V``.
-Long strings that are not UTF-8 are read as ``bytes``.
+The type letters are RabbitMQ's (https://www.rabbitmq.com/amqp-0-9-1-errata.html, section 3).
+Python's types are written as: ``str`` ``S``, ``bytes`` ``x``, ``bool`` ``t``, ``int`` ``l``,
+``float`` ``d``, ``datetime`` ``T``, ``Decimal`` ``D``, ``dict`` ``F``, ``list`` ``A``, ``None``
+``V``. Long strings that are not UTF-8 are read as ``bytes``.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from txamqp.connection import Method
 
 from chatd.amqp.spec import SPEC
 
-#: How deep tables and arrays may nest in what a stranger sends.
+#: Levels of nested tables and arrays that are decoded, at most.
 DEPTH = 16
 
 
 class ProtocolError(Exception):
-    """The peer sent what AMQP 0-9-1 does not allow; the connection has to end."""
+    """The peer has violated AMQP 0-9-1; the connection must be closed."""
 
 
 def _text(data: bytes) -> str | bytes:
@@ -36,7 +36,8 @@ def _text(data: bytes) -> str | bytes:
 
 
 class Codec(txamqp.codec.Codec):
-    """txAMQP's codec with exact lengths, every table type, and short reads refused."""
+    """txAMQP's codec with exact lengths and all types of tables. Raises `ProtocolError` for data
+    that ends too early."""
 
     depth = 0
 
@@ -91,7 +92,7 @@ class Codec(txamqp.codec.Codec):
         return inner
 
     def encode_value(self, value: object) -> None:
-        """A field's type letter and value; TypeError for what AMQP has no letter for."""
+        """Write a field's type letter and value. Raises TypeError for other types."""
         for kind, letter, encode in _ENCODERS:
             if isinstance(value, kind):
                 self.write(letter)
@@ -100,7 +101,7 @@ class Codec(txamqp.codec.Codec):
         raise TypeError(f"AMQP tables cannot hold {type(value).__name__}")
 
     def decode_value(self) -> Any:
-        """A field's value; `ProtocolError` for a letter RabbitMQ does not define."""
+        """Read a field's value. Raises `ProtocolError` for an unknown type letter."""
         letter = self.read(1)
         decode = _DECODERS.get(letter)
         if decode is None:
@@ -133,7 +134,7 @@ def _encode_decimal(codec: Codec, value: Any) -> None:
     codec.pack("!Bl", max(-exponent, 0), -number if sign else number)
 
 
-# bool before int: it is one
+# bool before int, of which it is a subclass
 _ENCODERS: tuple[tuple[type, bytes, Callable[[Codec, Any], None]], ...] = (
     (str, b"S", lambda c, v: c.enc_str("!L", v)),
     (bool, b"t", lambda c, v: c.pack("!B", v)),
@@ -172,7 +173,7 @@ _BASIC = SPEC.classes.byname["basic"]
 
 
 def encode_method(payload: Method) -> bytes:
-    """The payload of a method frame."""
+    """Encode the payload of a method frame."""
     codec = Codec(BytesIO())
     codec.pack("!HH", payload.method.klass.id, payload.method.id)
     for spec_field, value in zip(payload.method.fields, payload.args, strict=True):
@@ -183,7 +184,7 @@ def encode_method(payload: Method) -> bytes:
 
 
 def decode_method(payload: bytes) -> Method:
-    """The method in a method frame's payload; `ProtocolError` if the spec has none such."""
+    """Decode the payload of a method frame. Raises `ProtocolError` for an unknown method."""
     codec = Codec(BytesIO(payload))
     class_id, method_id = codec.unpack("!HH")
     try:
@@ -194,7 +195,7 @@ def decode_method(payload: bytes) -> Method:
 
 
 def encode_properties(properties: Mapping[str, Any]) -> bytes:
-    """Basic's property flags and values, as they follow the body size in a header frame."""
+    """Encode properties of a message, as they follow the body size in a header frame."""
     flags = 0
     codec = Codec(BytesIO())
     for bit, spec_field in zip(range(15, 0, -1), _BASIC.fields, strict=False):
@@ -207,7 +208,8 @@ def encode_properties(properties: Mapping[str, Any]) -> bytes:
 
 
 def decode_properties(data: bytes) -> dict[str, Any]:
-    """The opposite of `encode_properties`; names as in the spec, such as ``message-id``."""
+    """Decode properties of a message, by their names in the spec, such as ``message-id``. Raises
+    `ProtocolError`."""
     codec = Codec(BytesIO(data))
     flags = codec.decode_short()
     properties = {}

@@ -1,4 +1,5 @@
-"""The hot path out: publishes packed in one piece, and the broker's confirms matched to them."""
+"""The hot path for publishing: each publish in one write, and the broker's confirms matched to
+them (https://www.rabbitmq.com/confirms.html)."""
 
 from __future__ import annotations
 
@@ -16,26 +17,27 @@ from chatd.amqp.deliveries import BODY, FRAME_END, HEADER, METHOD
 _FRAME = Struct("!BHI")
 _CONTENT = Struct("!BHIHHQ")
 _END = bytes([FRAME_END])
-#: How many bytes of bodies may wait for their confirms.
+#: Bytes of bodies that may wait for confirms on one channel.
 MOST_BYTES = 64 * 1024 * 1024
 
 
 class Unroutable(Exception):
-    """No queue is bound for the routing key: nothing was stored."""
+    """No queue is bound for the routing key. The message was not stored."""
 
 
 class NotConfirmed(Exception):
-    """The broker refused, or did not answer in time; whether it stored is unknown."""
+    """The broker refused the message, or did not answer in time. It may have been stored."""
 
 
 class NotSent(NotConfirmed):
-    """It was not even sent: nothing was stored."""
+    """The message was not sent, so it was not stored."""
 
 
 def pack_publish(
     channel: int, address: bytes, properties: bytes, body: bytes, frame_max: int
 ) -> bytes:
-    """The frames of one basic.publish; ``address`` is from `pack_address`."""
+    """Encode the frames of one basic.publish. ``address`` is from `pack_address`, ``properties``
+    from `chatd.amqp.codec.encode_properties`."""
     size = len(body)
     parts = [
         _FRAME.pack(METHOD, channel, len(address)),
@@ -53,7 +55,7 @@ def pack_publish(
 
 
 def pack_address(exchange: str, key: str, mandatory: bool) -> bytes:
-    """basic.publish's payload: where to, which stays the same from message to message."""
+    """Encode the method's payload of a basic.publish, which many messages share."""
     to, by = exchange.encode(), key.encode()
     return b"".join(
         [b"\0\x3c\0\x28\0\0", bytes([len(to)]), to, bytes([len(by)]), by, bytes([mandatory])]
@@ -71,10 +73,10 @@ class _Unconfirmed:
 
 
 class ConfirmChannel:
-    """A channel in confirm mode. Bounded: ``limit`` publishes or `MOST_BYTES` of bodies without
-    confirm, ``timeout`` seconds each.
+    """A channel in confirm mode.
 
-    ``write`` takes bytes for the socket. After `close` every publish fails with `NotConfirmed`.
+    At most ``limit`` publishes and `MOST_BYTES` of bodies may wait for their confirms, each for
+    ``timeout`` seconds. ``write`` sends bytes. After `close` every publish fails with `NotSent`.
     """
 
     def __init__(
@@ -102,15 +104,15 @@ class ConfirmChannel:
 
     @property
     def closed(self) -> bool:
-        """Whether the channel is no more."""
+        """Whether `close` was called."""
         return bool(self._closed)
 
     def publish(
         self, address: bytes, key: str, properties: bytes, body: bytes, id: str
     ) -> Deferred[None]:
-        """Publish to ``address``; fires when the broker has it safe. Fails with `Unroutable` or
-        `NotConfirmed`. ``key`` and ``id`` are the routing key and message id, to know a returned
-        message by."""
+        """Publish to ``address``; fires when the broker has confirmed. Fails with `Unroutable` or
+        `NotConfirmed`. A message that is returned is recognised by its routing key ``key`` and its
+        message id ``id``."""
         if self._closed:
             return fail(NotSent(self._closed))
         if len(self._pending) >= self._limit or self._bytes > MOST_BYTES:
@@ -124,7 +126,7 @@ class ConfirmChannel:
         return done
 
     def acked(self, tag: int, multiple: bool) -> None:
-        """The broker has it, and with ``multiple`` all before it."""
+        """The broker has confirmed the publish ``tag``; with ``multiple``, all before it, too."""
         for one in self._settle(tag, multiple):
             if one.returned:
                 one.done.errback(Unroutable(one.key))
@@ -132,12 +134,12 @@ class ConfirmChannel:
                 one.done.callback(None)
 
     def nacked(self, tag: int, multiple: bool) -> None:
-        """The broker could not take it."""
+        """The broker has refused the publish ``tag``; with ``multiple``, all before it, too."""
         for one in self._settle(tag, multiple):
             one.done.errback(NotConfirmed("the broker refused the message"))
 
     def returned(self, key: str, id: str) -> None:
-        """basic.return: it had nowhere to go; its ack follows."""
+        """The broker has returned an unroutable message; its confirm follows."""
         for one in self._pending.values():
             if one.id == id and one.key == key and not one.returned:
                 one.returned = True
@@ -161,7 +163,7 @@ class ConfirmChannel:
             one.done.errback(NotConfirmed("the broker did not confirm in time"))
 
     def close(self, why: str) -> None:
-        """The channel is no more."""
+        """Fail all pending publishes, and all later ones, for the reason ``why``."""
         self._closed = why
         if self._sweep.running:
             self._sweep.stop()

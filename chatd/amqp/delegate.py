@@ -1,5 +1,5 @@
-"""What the server says of its own accord, and our answers. txAMQP's delegate knows neither confirms
-(basic.ack and basic.nack from the server) nor basic.cancel nor connection.blocked."""
+"""Methods that the server sends unasked. txAMQP's delegate lacks confirms (basic.ack and basic.nack
+from the server), basic.cancel and connection.blocked."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ CAPABILITIES = {
 
 
 class Delegate(TwistedDelegate):
-    """Answers what the server says of its own accord."""
+    """Handles methods that the server sends unasked."""
 
-    #: The `chatd.amqp.client.Client` that this serves; txAMQP sets it.
+    #: The `chatd.amqp.client.Client`, set by txAMQP.
     client: Any
 
     def dispatch(self, channel: Any, message: Any) -> None:

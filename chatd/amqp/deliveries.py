@@ -1,9 +1,9 @@
-"""The hot path in: basic.deliver, its header and its body, from the socket's bytes to a consumer.
+"""The hot path for consuming: basic.deliver with its header and body, from bytes to a consumer.
 
-txAMQP runs a chain of Deferreds for every frame, some 150 µs a message. Here a delivery that lies
-complete in the buffer is cut out at once and handed over in a batch, one call per consumer per
-read, acknowledged with one ``basic.ack(multiple)`` per channel; a delivery that arrives in pieces
-is put together frame by frame. All other frames are txAMQP's.
+txAMQP runs a chain of Deferreds for every frame, about 150 µs a message. Here a delivery that is
+complete in the buffer is cut out in one step; one that comes in pieces is put together frame by
+frame. After each read a consumer gets its deliveries in one call, and each channel is acknowledged
+with one ``basic.ack(multiple)``.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from twisted.logger import Logger
 
 from chatd.amqp.codec import ProtocolError, decode_properties
 
-#: Longer bodies are cut to this many bytes: a stranger's message may be of any size.
+#: Bytes of a body that are kept; other programs' messages may be larger.
 MAX_BODY = 1024 * 1024
-#: Longer properties are not decoded, since that takes a microsecond for every few bytes.
+#: Bytes of properties that are decoded, at most: it takes a microsecond for every few bytes.
 MAX_PROPERTIES = 16 * 1024
 
 METHOD, HEADER, BODY, HEARTBEAT, FRAME_END = 1, 2, 3, 8, 206
@@ -29,19 +29,19 @@ DELIVER = b"\0\x3c\0\x3c"
 _FRAME = Struct("!BHI")
 _CONTENT = Struct("!BHIHHQ")
 _ACK = Struct("!BHIHHQBB")
-#: Bytes of a header frame's payload before the properties: class, weight, size of the body.
+#: Bytes of a header frame's payload before the properties: class, weight, body size.
 CONTENT_HEAD = 12
 _LONGLONG = Struct("!Q")
 _OFFSET = Struct("!q")
 _OFFSET_FIELD = b"\x0fx-stream-offsetl"
 _LONG = Struct("!L")
-#: Bytes of a table's values by their type; the values of all others begin with their length.
+#: Bytes of a table's value by type letter; values of the other types begin with their length.
 _SIZES = dict(zip(b"tbBsuIilLfdDTV", (1, 1, 1, 2, 2, 4, 4, 8, 8, 4, 8, 5, 8, 0), strict=True))
 
 
 class Delivery(NamedTuple):
-    """One message: its stream offset (-1 if it has none), body, properties still encoded, and the
-    routing key it was published with."""
+    """One message: its stream offset (-1 if it has none), its body, its encoded properties, and its
+    routing key."""
 
     offset: int
     body: bytes
@@ -49,8 +49,8 @@ class Delivery(NamedTuple):
     key: bytes
 
     def properties(self) -> dict[str, Any]:
-        """The properties by their names in the spec, such as ``message-id``. `ProtocolError` for
-        what cannot be decoded, or is longer than `MAX_PROPERTIES`."""
+        """The properties by their names in the spec, such as ``message-id``. Raises `ProtocolError`
+        if they cannot be decoded, or are longer than `MAX_PROPERTIES`."""
         if len(self.raw) > MAX_PROPERTIES:
             raise ProtocolError("the properties are too long")
         return decode_properties(self.raw)
@@ -58,20 +58,22 @@ class Delivery(NamedTuple):
 
 @define(eq=False)
 class Consumer:
-    """Who receives a consumer tag's deliveries; ``cancelled`` is called if the server ends it."""
+    """A consumer. ``handler`` gets its deliveries; ``cancelled`` is called if the server ends
+    it."""
 
     tag: str
     channel: int
     handler: Callable[[Sequence[Delivery]], None]
     cancelled: Callable[[], None]
     batch: list[Delivery] = field(factory=list)
-    #: The stream offset of its newest delivery.
+    #: The stream offset of the newest delivery.
     offset: int = -1
 
 
 @define
 class _Partial:
-    """A delivery of which only some frames have come."""
+    """A delivery of which some frames have come. ``missing`` is the number of body bytes to come,
+    -1 before the header."""
 
     consumer: Consumer | None
     tag: int
@@ -82,10 +84,10 @@ class _Partial:
 
 
 def stream_offset(raw: bytes) -> int:
-    """The ``x-stream-offset`` header in encoded properties, -1 where none can be found.
+    """The ``x-stream-offset`` header in encoded properties, -1 if there is none.
 
-    RabbitMQ replaces a publisher's own header of that name, so it cannot be forged. The other
-    headers are passed over, whatever they hold: they are a stranger's.
+    RabbitMQ replaces a publisher's own header of that name, so it cannot be forged. Other headers
+    are skipped without decoding them.
     """
     try:
         return _stream_offset(raw)
@@ -115,7 +117,7 @@ def _stream_offset(raw: bytes) -> int:
 
 
 class Deliveries:
-    """A connection's consumers and the deliveries on their way to them."""
+    """The consumers of a connection, and their deliveries. ``write`` sends bytes."""
 
     _log = Logger()
 
@@ -128,23 +130,25 @@ class Deliveries:
         self._closing: set[int] = set()
 
     def add(self, consumer: Consumer) -> None:
-        """Hand what comes for this consumer's tag to it."""
+        """Deliver to ``consumer`` from now on."""
         self._consumers[consumer.tag.encode()] = consumer
 
     def remove(self, tag: str) -> Consumer | None:
-        """Forget a consumer; deliveries still under way to it are acknowledged and dropped."""
+        """Forget a consumer, and return it. Deliveries that still come for it are acknowledged and
+        dropped."""
         consumer = self._consumers.pop(tag.encode(), None)
         if consumer is not None:
             consumer.batch.clear()
         return consumer
 
     def open_channel(self, channel: int) -> None:
-        """Acknowledge what comes on this channel."""
+        """Acknowledge deliveries on ``channel`` from now on."""
         self._closing.discard(channel)
 
     def close_channel(self, channel: int) -> None:
-        """Forget all consumers of a channel that is closing or closed. What still comes on it must
-        not be acknowledged: it would end whatever channel has the number next, or all."""
+        """Forget all consumers of a channel that is closing or closed. Deliveries that still come
+        must not be acknowledged: that would close the next channel with this number, or the
+        connection."""
         self._closing.add(channel)
         for consumer in [c for c in self._consumers.values() if c.channel == channel]:
             self.remove(consumer.tag)
@@ -156,8 +160,8 @@ class Deliveries:
         return channel in self._partial
 
     def take(self, buffer: bytes, start: int, stop: int, end: int, channel: int) -> int:
-        """Take the basic.deliver frame at ``start`` (its end mark is at ``stop``), and its content
-        if all of it lies before ``end``; return the position after what was taken."""
+        """Take the basic.deliver frame that starts at ``start`` and has its end mark at ``stop``;
+        with its content, if that ends before ``end``. Returns the position after them."""
         if channel in self._partial:
             raise ProtocolError("a delivery began inside another")
         place = start + 12 + buffer[start + 11]
@@ -189,7 +193,7 @@ class Deliveries:
         """Take a header or body frame of a delivery that came in pieces."""
         partial = self._partial[channel]
         if kind == HEADER and partial.missing < 0:
-            # a header of excessive size comes cut to `CONTENT_HEAD`, without the properties
+            # of a header that is too large only the first `CONTENT_HEAD` bytes are passed
             partial.missing = _LONGLONG.unpack_from(payload, 4)[0]
             partial.raw = payload[CONTENT_HEAD:]
         elif kind == BODY and partial.missing >= len(payload):
@@ -213,13 +217,13 @@ class Deliveries:
                 self._waiting.append(consumer)
             offset = stream_offset(raw)
             if offset < 0 <= consumer.offset:
-                offset = consumer.offset + 1  # a stream's record with headers nobody can read
+                offset = consumer.offset + 1  # a record of a stream, with unreadable headers
             consumer.offset = offset
             consumer.batch.append(Delivery(offset, body, raw, key))
 
     def flush(self) -> None:
-        """Acknowledge and hand over what was taken. First the acknowledgement: the handing over
-        is synchronous, so it, not the credit, holds the next deliveries back."""
+        """Acknowledge all deliveries taken, then pass them to their consumers. In this order, since
+        consumers run synchronously: they delay the next read, so no credit is needed for that."""
         if self._acks:
             acks, self._acks = self._acks, {}
             self._write(

@@ -1,7 +1,7 @@
-"""The frames of one direction of a connection, from the socket's bytes to whom they are for.
+"""Reading frames from the bytes of a connection.
 
-Deliveries and confirms, nearly all there is, are recognised by their first bytes and decoded no
-further than needed; everything else is handed on frame by frame.
+Deliveries and confirms, nearly all frames, are recognised by their first bytes and decoded in
+place; the others are passed on one by one.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from chatd.amqp.deliveries import (
     Deliveries,
 )
 
-#: The largest frame either side may send; RabbitMQ's own default.
+#: The frame size that is negotiated, in bytes: RabbitMQ's default.
 FRAME_MAX = 131_072
-#: The largest frame that is read as a whole. RabbitMQ adds headers of its own to messages that are
-#: as large as may be, and sends a header frame in one piece, whatever was agreed on.
+#: The largest frame that is accepted as a whole. RabbitMQ adds headers of its own to a message, and
+#: sends a header frame in one piece, even if it exceeds what was negotiated.
 LARGEST = 2 * FRAME_MAX
 ACK = b"\0\x3c\0\x50"
 
 
 class FrameReader:
-    """Takes bytes as they come. ``other`` is given type, channel and payload of every frame that is
-    neither part of a delivery, nor a confirm for one of ``publishers`` (by channel), nor a
-    heartbeat."""
+    """Reads frames. Deliveries go to ``deliveries``, confirms to the channel's entry in
+    ``publishers``; ``other`` is called with type, channel and payload of all other frames, except
+    heartbeats."""
 
     def __init__(
         self,
@@ -44,13 +44,13 @@ class FrameReader:
         self._publishers = publishers
         self._other = other
         self._rest = b""
-        #: Bytes still to come of a frame that is too large to be kept.
+        #: Bytes still to come of a frame that is too large, and skipped.
         self._passing = 0
 
     def feed(self, data: bytes) -> None:
-        """Take every frame that is complete with ``data``, until `stopped` is set. Fails with
-        `ProtocolError`, struct.error or IndexError for what is not AMQP 0-9-1; no more bytes can
-        be taken then."""
+        """Read all frames that are complete with ``data``, until ``stopped`` is set. Raises
+        `ProtocolError`, struct.error or IndexError for invalid AMQP 0-9-1; the reader cannot be
+        used any more then."""
         if self.stopped:
             return
         if self._passing:
@@ -62,7 +62,7 @@ class FrameReader:
         self._deliveries.flush()
 
     def _scan(self, buffer: bytes) -> int:
-        """Take every complete frame; return where the incomplete one begins."""
+        """Read all complete frames; returns the position of the first incomplete one."""
         taker = self._deliveries
         position, end = 0, len(buffer)
         while end - position >= 8 and not self.stopped:
@@ -94,9 +94,9 @@ class FrameReader:
         return position
 
     def _pass_over(self, kind: int, channel: int, payload: bytes, missing: int) -> bool:
-        """Take a frame too large to be kept, of which ``missing`` bytes are still to come; False if
-        too little of it is there. Only the headers that another program gave its message can be
-        that large: the message then is one that cannot be read, and harms no other."""
+        """Skip a frame that is too large, of which ``missing`` bytes are still to come; False if
+        its beginning is not complete. It can only be a header frame with large headers of another
+        program; the message is then delivered without its properties."""
         if kind != HEADER or not self._deliveries.expects(channel):
             raise ProtocolError("a frame of unknown type or excessive size")
         if len(payload) < CONTENT_HEAD:

@@ -1,4 +1,4 @@
-"""Whether the connection lives (heartbeats) and whether it takes more (congestion)."""
+"""Liveness of a connection (heartbeats), and backpressure from it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ HEARTBEAT = b"\x08\0\0\0\0\0\0\xce"
 
 
 class Heartbeats:
-    """Heartbeats both ways (https://www.rabbitmq.com/heartbeats.html), at the price of one timer,
-    where txAMQP stops and starts two for every frame.
+    """Heartbeats in both directions (https://www.rabbitmq.com/heartbeats.html) with one timer.
 
-    Set ``sent`` and ``received`` when something was. ``dead`` is called once after two intervals
-    of silence.
+    Set ``sent`` and ``received`` whenever bytes are. ``write`` sends a heartbeat; ``dead`` is
+    called once, after two intervals without a byte from the server.
     """
 
     def __init__(
@@ -31,11 +30,11 @@ class Heartbeats:
         self._ticking.clock = clock
 
     def start(self, interval: float) -> None:
-        """Begin; ``interval`` is in seconds."""
+        """Begin, with an ``interval`` in seconds."""
         self._ticking.start(interval / 2, now=False)
 
     def stop(self) -> None:
-        """End."""
+        """Stop the timer. May be called twice."""
         if self._ticking.running:
             self._ticking.stop()
 
@@ -51,7 +50,7 @@ class Heartbeats:
 
 @implementer(IPushProducer)
 class Congestion:
-    """Registered with a transport, knows whether its buffer is ``full``."""
+    """A push producer that notes whether the transport's buffer is ``full``."""
 
     def __init__(self) -> None:
         self.full = False

@@ -1,4 +1,4 @@
-"""Staying connected: one of several hosts, TLS, the handshake, and back-off with jitter."""
+"""Staying connected to one of several hosts: TLS, the handshake, back-off with jitter."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from chatd.amqp.hosts import Hosts
 from chatd.amqp.tls import tls_options
 from chatd.amqp.url import BrokerURL
 
-#: Seconds: until a host counts as unreachable, a handshake as failed, between attempts at most.
+#: Seconds for connecting; for the handshake; between attempts, at most.
 CONNECT, HANDSHAKE, LONGEST = 5.0, 10.0, 15.0
-#: Seconds after which a connection has proved good. One that ends sooner counts as a failed
-#: attempt: what ended it may end the next one too.
+#: Seconds that a connection must last; one that ends sooner counts as a failed attempt, because the
+#: next one may end for the same reason.
 PROVED = 30.0
 
 
 def backoff(failures: int) -> float:
-    """Seconds until the next attempt; jittered, so that nodes do not all come back at once."""
+    """Seconds until the next attempt, with jitter, so that nodes do not all reconnect at once."""
     return random.uniform(0.5, 1.0) * min(LONGEST, 0.2 * 1.6 ** min(failures, 20))
 
 
 @define(eq=False, init=False)
 class _Factory(Factory):
-    """Makes protocols with a callable; quiet about it."""
+    """Makes protocols by calling ``make``."""
 
     noisy = False
 
@@ -53,8 +53,8 @@ class _Factory(Factory):
 
 @implementer(IStreamClientEndpoint)
 class _Endpoint:
-    """The present one of the broker's hosts, connected once the handshake is done: `ClientService`
-    knows no connection that is lost before it is ready."""
+    """Connects to the present one of the broker's hosts. It counts as connected after the handshake,
+    because `ClientService` cannot handle a connection that is lost before that."""
 
     def __init__(
         self, connection: BrokerConnection, reactor: Any, url: BrokerURL, hosts: Hosts
@@ -76,7 +76,7 @@ class _Endpoint:
         except BaseException:
             self._hosts.leave(host)
             raise
-        # what the service gets only stands for the client: the transport has its protocol already
+        # the service gets a stand-in for the client, which is the transport's protocol already
         session: Any = protocolFactory.buildProtocol(cast(IAddress, None))
         session.makeConnection(client.transport)
 
@@ -93,12 +93,11 @@ def _left_anyway(failure: Failure) -> None:
 
 
 class BrokerConnection(MultiService):
-    """Keeps one connection to the broker for as long as it runs.
+    """Keeps one connection to the broker while it runs; it reconnects for ever.
 
-    ``opened`` is awaited with the `Client` after each handshake, and must finish before the
-    connection counts (`client` is set); ``lost`` is called when a connection that was opened, or
-    was being opened, is gone. Attempts go on for ever. Connections with the same ``hosts`` are to
-    the same host of ``url``.
+    ``opened`` is awaited with the `Client` after each handshake; then ``client`` is set. ``lost``
+    is called when a connection has ended, also during ``opened``. Connections with the same
+    ``hosts`` go to the same host of ``url``.
     """
 
     _log = Logger()
@@ -121,11 +120,11 @@ class BrokerConnection(MultiService):
         self._opened = opened
         self._lost = lost
         self._said = ""
-        #: Connections in a row that were opened and did not last.
+        #: Successive connections that did not last `PROVED` seconds.
         self._short = 0
 
     def startService(self) -> None:
-        """Begin to connect; raises `BadURL` for files that cannot be used."""
+        """Begin to connect. Raises `BadURL` for TLS files that cannot be used."""
         ClientService(
             _Endpoint(self, self._reactor, self._url, self._hosts),
             _Factory(Protocol),
@@ -135,7 +134,7 @@ class BrokerConnection(MultiService):
         super().startService()
 
     def stopService(self) -> Deferred[Any]:
-        """Say goodbye to the broker, within a second, and stop. May be called twice."""
+        """Close the connection, waiting up to a second for the broker. May be called twice."""
         if not self.running:
             return succeed(None)
         return self._goodbye().addCallback(lambda _: super(BrokerConnection, self).stopService())
@@ -148,7 +147,8 @@ class BrokerConnection(MultiService):
         return leaving.addTimeout(1.0, self._reactor).addErrback(_left_anyway)
 
     async def establish(self, endpoint: Any) -> tuple[Client, Deferred[Reason]]:
-        """Connect to ``endpoint`` and make ready; the Deferred fires when the connection ends."""
+        """Connect to ``endpoint``, and wait for the handshake and ``opened``. The Deferred fires
+        when the connection ends."""
         gone: Deferred[Reason] = Deferred()
 
         def lost(reason: Reason) -> None:
@@ -188,7 +188,7 @@ class BrokerConnection(MultiService):
         return reason
 
     def _say(self, why: str) -> None:
-        """One line for each new reason, not one for each attempt."""
+        """Log why an attempt failed, unless it is the same reason as before."""
         if why != self._said and self.running:
             self._said = why
             self._log.warn("Cannot use the broker {url}: {why}", url=str(self._url), why=why)

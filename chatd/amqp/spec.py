@@ -1,5 +1,5 @@
-"""The protocol's description, loaded once: txAMQP's wheel ships none, and none of its own specs
-knows ``confirm``, ``basic.nack``, ``basic.cancel`` from the server, or ``connection.blocked``."""
+"""The specification of AMQP 0-9-1 with RabbitMQ's extensions. txAMQP's wheel has none, and its own
+lack ``confirm``, ``basic.nack``, ``basic.cancel`` from the server and ``connection.blocked``."""
 
 from __future__ import annotations
 

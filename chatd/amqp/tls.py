@@ -1,4 +1,4 @@
-"""TLS to the broker: its certificate is verified, for the host name or address in the URL."""
+"""TLS to the broker, whose certificate is verified for the host in the URL."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from twisted.internet import ssl
 
 from chatd.amqp.url import BadURL, BrokerURL
 
-#: Of TLS 1.2: forward secrecy and authenticated encryption (RFC 9325, section 4.2).
+#: For TLS 1.2: forward secrecy and authenticated encryption (RFC 9325, section 4.2).
 CIPHERS = ssl.AcceptableCiphers.fromOpenSSLCipherString("ECDHE+AESGCM:ECDHE+CHACHA20")
 
 
 def tls_options(url: BrokerURL, host: str) -> Any:
-    """What `twisted.internet.endpoints.wrapClientTLS` needs, for one of the URL's hosts.
+    """Options for `twisted.internet.endpoints.wrapClientTLS`, for one of the URL's hosts.
 
-    Without ``cacertfile`` the system's authorities are trusted. ``certfile`` may hold the whole
-    chain, our own certificate first. Raises `BadURL` for a file that cannot be read or is not what
-    it should be.
+    Without ``cacertfile`` the system's certificate authorities are trusted. ``certfile`` may hold
+    the chain after our own certificate. Raises `BadURL` for a file that cannot be read or used.
     """
     trust, own = None, {"acceptableCiphers": CIPHERS}
     if url.cacertfile:

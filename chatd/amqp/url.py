@@ -1,6 +1,7 @@
-"""Where a broker is: ``amqp://user:pass@host:port[,host:port...]/vhost?heartbeat=20``.
+"""A broker's address: ``amqp://user:pass@host:port[,host:port...]/vhost?heartbeat=20``.
 
-After https://www.rabbitmq.com/uri-spec.html and uri-query-parameters.html, and several hosts.
+It follows https://www.rabbitmq.com/uri-spec.html and uri-query-parameters.html, but for the
+several hosts.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ _FILES = ("cacertfile", "certfile", "keyfile")
 
 
 class BadURL(ValueError):
-    """The address is malformed; the text is one line that says how, and shows no password."""
+    """The address is malformed. The text is one line that says why, and shows no password."""
 
 
 @frozen
 class Host:
-    """One broker node: a name, or an IPv4 or IPv6 address without brackets."""
+    """A host of the broker: its name or its address (IPv6 without brackets), and the port."""
 
     name: str
     port: int
@@ -32,7 +33,8 @@ class Host:
 
 @frozen
 class BrokerURL:
-    """A parsed address. ``heartbeat`` is in seconds, 0 for none; the files are PEM, TLS only."""
+    """A parsed address. ``heartbeat`` is in seconds, 0 for none. The files are in PEM form, and for
+    TLS only."""
 
     hosts: tuple[Host, ...]
     user: str = "guest"
@@ -45,13 +47,13 @@ class BrokerURL:
     keyfile: str = ""
 
     def __str__(self) -> str:
-        """Fit for a log: no password."""
+        """For logs: without the password."""
         scheme = "amqps" if self.tls else "amqp"
         return f"{scheme}://{self.user}@{','.join(map(str, self.hosts))}/ vhost {self.vhost}"
 
     @classmethod
     def parse(cls, text: str) -> BrokerURL:
-        """Read an address; raises `BadURL`."""
+        """Parse an address. Raises `BadURL`."""
         match = _URL.fullmatch(text)
         if match is None:
             raise BadURL("The broker's address is amqp://user:password@host:port/vhost.")

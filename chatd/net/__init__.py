@@ -1,1 +1,1 @@
-"""Listening: endpoint strings, certificates, TCP."""
+"""Listening on endpoints, TLS certificates, TCP options."""

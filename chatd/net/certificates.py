@@ -1,4 +1,4 @@
-"""Certificates and keys of listening ports, read again without closing one."""
+"""Certificates and keys of listening ports, which can be read again while the ports stay open."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from chatd.errors import StartError
 from chatd.net.descriptions import Description
 from chatd.net.handshakes import Handshakes
 
-#: Of TLS 1.2: forward secrecy and authenticated encryption (RFC 9325, section 4.2), so neither
-#: static RSA nor CBC. Those of TLS 1.3 are all so.
+#: For TLS 1.2: forward secrecy and authenticated encryption (RFC 9325, section 4.2), so neither
+#: static RSA nor CBC. All ciphers of TLS 1.3 have both.
 CIPHERS = AcceptableCiphers.fromOpenSSLCipherString("ECDHE+AESGCM:ECDHE+CHACHA20")
 
 _FILES = ("privateKey", "certKey", "extraCertChain", "dhParameters")
@@ -50,7 +50,7 @@ def _certificates(path: str) -> list[x509.Certificate]:
 
 def _private_key(path: str) -> Any:
     try:
-        # never ask at a terminal for a passphrase: a daemon has none
+        # None: do not ask for a passphrase at the terminal, which a daemon does not have
         return load_pem_private_key(_read(path), None)
     except TypeError:
         raise StartError(f"{path} is encrypted; give a private key without passphrase") from None
@@ -59,7 +59,7 @@ def _private_key(path: str) -> Any:
 
 
 def _chain(paths: list[str]) -> list[x509.Certificate]:
-    """All certificates of the files, in order, each once."""
+    """The certificates in the files, in order, without duplicates."""
     found = {c.public_bytes(Encoding.DER): c for path in paths for c in _certificates(path)}
     return list(found.values())
 
@@ -73,8 +73,9 @@ def _parameters(path: str | None) -> DiffieHellmanParameters | None:
 
 
 def _load(files: dict[str, str]) -> CertificateOptions:
-    """TLS 1.2 and above, `CIPHERS`, no session tickets (so that no key outlives
-    its certificate). As with nginx, intermediates may follow the certificate in its own file."""
+    """Options for TLS 1.2 and above with `CIPHERS`, without session tickets, so that no key
+    outlives its certificate. As with nginx, intermediate certificates may follow the certificate in
+    its file."""
     key_path = files["privateKey"]
     certificate_path = files.get("certKey", key_path)
     key = _private_key(key_path)
@@ -100,7 +101,8 @@ def _load(files: dict[str, str]) -> CertificateOptions:
 @implementer(IOpenSSLServerConnectionCreator)
 @define(eq=False)
 class Certificate:
-    """The certificate of one ``ssl:`` endpoint; connections keep the one they were made with."""
+    """The certificate of one ``ssl:`` endpoint. Open connections keep the one that they began
+    with."""
 
     description: Description
     _files: dict[str, str] = field(init=False)
@@ -108,19 +110,20 @@ class Certificate:
 
     def __attrs_post_init__(self) -> None:
         given = {"privateKey": "server.pem", **self.description.arguments}
-        # absolute, for a daemon changes its folder between the first reading and the next
+        # absolute, because a daemon changes its directory before it reads them again
         self._files = {name: os.path.abspath(given[name]) for name in _FILES if name in given}
         self.reload()
 
     def reload(self) -> None:
-        """Read the files again. `StartError` if they are bad; then nothing has changed."""
+        """Read the files again. Raises `StartError` if they cannot be used; the old certificate
+        stays in use then."""
         try:
             self._options = _load(self._files)
         except StartError as e:
             raise StartError(f"{self.description.text}: {e}") from None
 
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        """Make a TLS connection with the present certificate."""
+        """Begin a TLS connection with the present certificate."""
         return self._options.serverConnectionForTLS(protocol)
 
 
@@ -133,12 +136,11 @@ class Certificates:
     _all: list[Certificate] = field(factory=list, init=False)
 
     def add(self, certificate: Certificate) -> None:
-        """Have `reload` see to ``certificate`` too."""
+        """Reload ``certificate`` with the others."""
         self._all.append(certificate)
 
     def reload(self) -> list[str]:
-        """Read all files again. Where they are bad the old certificate stays in use, and what is
-        wrong is returned, a line each."""
+        """Read all files again. Returns a line for each certificate that could not be replaced."""
         faults = []
         for certificate in self._all:
             try:

@@ -1,4 +1,4 @@
-"""Endpoint strings taken apart: their kind, and their arguments by name."""
+"""Parsing endpoint strings (`twisted.internet.endpoints.serverFromString`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from attrs import frozen
 
 from chatd.net import inherited
 
-#: What stands without a name in an endpoint string, by kind and in order.
+#: Names of the positional arguments, by kind of endpoint.
 _POSITIONS = {
     "tcp": ("port", "interface", "backlog"),
     "tcp6": ("port", "backlog", "interface"),
@@ -30,7 +30,7 @@ _POSITIONS = {
 
 @frozen
 class Description:
-    """An endpoint string taken apart: its kind, and its arguments by name."""
+    """A parsed endpoint string: its kind, and its arguments by name (none for unknown kinds)."""
 
     text: str
     kind: str
@@ -38,10 +38,8 @@ class Description:
 
     @classmethod
     def parse(cls, text: str) -> Description:
-        """Take ``kind:value:name=value`` apart; a backslash makes the next character plain.
-
-        ValueError for what cannot be an endpoint, with a text that says why.
-        """
+        """Parse ``kind:value:name=value``; a backslash escapes the next character. Raises
+        ValueError, which says what is wrong."""
         (kind, *rest) = _fields(text)
         if not rest or len(kind) != 1 or not kind[0].isidentifier():
             raise ValueError("give an endpoint such as tcp:8081:interface=127.0.0.1, or off")
@@ -61,7 +59,7 @@ class Description:
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine can connect; False where that cannot be told."""
+        """Whether only this machine can connect; False if that is unknown."""
         if self.kind == "unix":
             return True
         if self.kind == "systemd":

@@ -1,7 +1,7 @@
-"""Listening: Twisted endpoint strings, with TLS whose certificates can be replaced.
+"""Server endpoints from endpoint strings.
 
-Strings are Twisted's (`twisted.internet.endpoints.serverFromString`). Only ``ssl:`` is built here:
-Twisted reads its files once, chatd again on SIGHUP.
+They are Twisted's own (`twisted.internet.endpoints.serverFromString`), except ``ssl:``, whose
+certificate chatd can replace on SIGHUP.
 """
 
 from __future__ import annotations
@@ -42,11 +42,9 @@ class TLSEndpoint:
 
 
 def listen_endpoint(reactor: Any, text: str, certificates: Certificates) -> IStreamServerEndpoint:
-    """The server endpoint that the string ``text`` describes.
-
-    The certificate of an ``ssl:`` endpoint is added to ``certificates``. `StartError` says in one
-    line what is wrong with the string or with the files it names.
-    """
+    """The server endpoint for the string ``text``. The certificate of an ``ssl:`` endpoint is added
+    to ``certificates``. Raises `StartError` for a malformed string, and for files that cannot be
+    used."""
     try:
         description = Description.parse(text)
         if description.kind == "systemd":
@@ -55,7 +53,7 @@ def listen_endpoint(reactor: Any, text: str, certificates: Certificates) -> IStr
             return cast(IStreamServerEndpoint, serverFromString(reactor, text))
     except StartError:
         raise
-    except Exception as e:  # other kinds are plug-ins, which raise as they please
+    except Exception as e:  # other kinds are plug-ins, which may raise anything
         raise StartError(f"{text}: {str(e) or type(e).__name__}") from None
     certificate = Certificate(description)
     certificates.add(certificate)

@@ -1,4 +1,4 @@
-"""Ports as services: one for each endpoint string."""
+"""Services that listen, one for each endpoint string."""
 
 from __future__ import annotations
 
