@@ -32,15 +32,15 @@ test: .venv/.develop .cache/js/.installed  ## run all tests: make test TESTS=tes
 
 test-rabbitmq4: .venv/.develop  ## run the broker's tests on RabbitMQ 4.0, set up beside the system
 	@.ci/system $(PACKAGES)
-	CHATD_TEST_RABBITMQ=$$(.ci/rabbitmq4) pytest -m rabbitmq $(TESTS)
+	TEST_OF_CHATD_RABBITMQ=$$(.ci/rabbitmq4) pytest -m rabbitmq $(TESTS)
 
 test-leader-kills: .venv/.develop  ## kill the leaders of streams under load: make test-leader-kills KILLS=20
 	@.ci/system $(PACKAGES)
-	CHATD_TEST_KILLS=$(or $(KILLS),20) pytest --capture=no tests/system/test_leader_kills.py
+	TEST_OF_CHATD_KILLS=$(or $(KILLS),20) pytest --capture=no tests/system/test_leader_kills.py
 
 test-reading-only: .venv/.develop  ## kill and freeze leaders; a node only reads: make test-reading-only FAULTS=20
 	@.ci/system $(PACKAGES)
-	CHATD_TEST_FAULTS=$(or $(FAULTS),20) pytest --capture=no tests/system/test_reading_only.py
+	TEST_OF_CHATD_FAULTS=$(or $(FAULTS),20) pytest --capture=no tests/system/test_reading_only.py
 
 torture: .venv/.develop  ## break things for hours: make torture TORTURE="--broker cluster --seconds 3600"
 	@.ci/system $(PACKAGES)

@@ -6,7 +6,7 @@ A cluster of three is started, and three streams on it. Each round publishes som
 stream, kills the node that leads them with a publish to each in flight, starts it again, and
 publishes some more on what was open. Then it reads the streams: what was confirmed and is in none
 of them is a false confirm. All streams share one channel, or with ``--apart`` each has its own.
-``CHATD_TEST_RABBITMQ`` chooses the RabbitMQ, as in the tests.
+``TEST_OF_CHATD_RABBITMQ`` chooses the RabbitMQ, as in the tests.
 """
 
 from __future__ import annotations

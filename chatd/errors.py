@@ -3,3 +3,7 @@
 
 class StartError(Exception):
     """chatd cannot start. The text is one line that says which part, why, and what to do."""
+
+
+class InUse(StartError):
+    """Another process has it: a port, a database."""

@@ -29,10 +29,19 @@ from twisted.logger import Logger
 
 from chatd.brokers.interfaces import Retention
 from chatd.brokers.registry import broker_at
-from chatd.config import preflight
-from chatd.config.access import connections, make_door, metrics_door, warnings
+from chatd.config import advice, preflight
+from chatd.config.access import (
+    connections,
+    make_door,
+    metrics_door,
+    metrics_gate,
+    renew_door,
+    set_connections,
+)
+from chatd.config.check import run_check
 from chatd.config.options import Options as Options
 from chatd.config.refusal import refusing
+from chatd.config.renewal import Settings
 from chatd.config.settings import Config
 from chatd.net.certificates import Certificates
 from chatd.net.notification import ServiceManager
@@ -48,6 +57,7 @@ from chatd.timing.steady import steady
 from chatd.timing.timer_wheel import TimerWheel
 from chatd.timing.wall import WallClock
 from chatd.transports.http import messages, pages, probes, rooms
+from chatd.transports.http.call import Route
 from chatd.transports.http.poll_presence import Pollers
 from chatd.transports.http.router import Api
 from chatd.transports.http.site import LimitedSite
@@ -63,9 +73,12 @@ def makeService(options: Options) -> IService:
     """The service tree of one node. Ends the process with one line if it cannot be made."""
     from twisted.internet import reactor
 
+    advice.raise_file_limit()
+    if options.check:
+        raise SystemExit(run_check(steady(reactor), options))
     with refusing():
         preflight.check(options.config)
-        return ChatService(steady(reactor), options.config, time.time)
+        return ChatService(steady(reactor), options.config, time.time, options.read)
 
 
 class ChatService(MultiService):
@@ -74,11 +87,16 @@ class ChatService(MultiService):
     _log = Logger()
 
     def __init__(
-        self, reactor: Any, config: Config, time_of_day: Callable[[], float] | None = None
+        self,
+        reactor: Any,
+        config: Config,
+        time_of_day: Callable[[], float] | None = None,
+        read_again: Callable[[], Config] | None = None,
     ) -> None:
         super().__init__()
         self.setName("chatd")
         self._config = config
+        self.settings = Settings(config, read_again or (lambda: config))
         clock = NodeClock(reactor)
         self._wall = wall = WallClock(clock, time_of_day)
         deadlines = TimerWheel(clock)
@@ -94,24 +112,19 @@ class ChatService(MultiService):
         )
         self.chat = chat = domain.chat
 
-        administration = Administration(domain.directory, config.max_rooms, door.check_room_rate)
-        probe = probes.Probes(metrics, lambda: self.ready)
+        self.administration = Administration(
+            domain.directory, config.max_rooms, door.check_room_rate
+        )
+        self._probes = probe = probes.Probes(metrics, lambda: self.ready)
         self.websockets = WebSocketFactory(reactor, chat, door, metrics, dialect, config.max_frame)
         self.streams = EventStreams(chat, metrics)
         #: What else keeps clients on the HTTP port.
-        ways = (self.streams, SocketIO(reactor, chat, door, metrics, config.max_frame))
+        self.socketio = SocketIO(reactor, chat, door, metrics, config.max_frame)
+        self._ways = ways = (self.streams, self.socketio)
         self.pollers = Pollers(chat, deadlines, connections(config))
-        routes = [
-            upgrade(self.websockets),
-            *messages.routes(chat, self.pollers),
-            *(route for way in ways for route in way.routes()),
-            *rooms.RoomRoutes(chat, administration).routes(),
-            *probe.routes(),
-            *pages.routes(pages.Offer(config.rooms, config.auth, config.max_text)),
-        ]
-        self.api = Api(routes, chat, door, metrics, probes.UNLIMITED)
+        self.api = Api(self._routes(config), chat, door, metrics, probes.UNLIMITED)
         self.site = LimitedSite(self.api, door, metrics, config.max_frame)
-        self.setup = SetupFactory(administration, door, metrics)
+        self.setup = SetupFactory(self.administration, door, metrics)
         self.counts = self._counts(probe)
 
         transports = (self.websockets, *ways, self.api, self.setup)
@@ -125,7 +138,8 @@ class ChatService(MultiService):
             transports,
             config.restored,
         )
-        self.reloader = Reloader(reactor, (certificates.reload, door.reload))
+        self.settings.parts.append(self._renew)
+        self.reloader = Reloader(reactor, (certificates.reload, self.settings.reload))
         manager = ServiceManager.of(os.environ)
         self.supervision = Supervision(clock, manager, lambda: self.ready, self._status)
         for part in (
@@ -139,6 +153,31 @@ class ChatService(MultiService):
             *ports(reactor, "metrics", config.metrics, self.counts, certificates),
         ):
             part.setServiceParent(self)
+
+    def _routes(self, config: Config) -> list[Route]:
+        """What the HTTP port serves."""
+        return [
+            upgrade(self.websockets),
+            *messages.routes(self.chat, self.pollers),
+            *(route for way in self._ways for route in way.routes()),
+            *rooms.RoomRoutes(self.chat, self.administration).routes(),
+            *self._probes.routes(),
+            *pages.routes(pages.Offer(config.rooms, config.auth, config.max_text)),
+        ]
+
+    def _renew(self, config: Config) -> list[str]:
+        """Go by another configuration from now on; see `Settings`."""
+        faults = renew_door(self.door, config)
+        self.counts.door.gate = metrics_gate(config)
+        set_connections(self.pollers.leases, config)
+        self.chat.max_text = config.max_text
+        self.administration.max_rooms = config.max_rooms
+        self.websockets.set_max_frame(config.max_frame)
+        self.socketio.set_max_frame(config.max_frame)
+        self.site.max_body = self.counts.max_body = config.max_frame
+        self.api.serve(self._routes(config))
+        self.node.want(config.rooms)
+        return faults
 
     def _counts(self, probe: probes.Probes) -> LimitedSite:
         """The site of the ports for the metrics alone."""
@@ -168,7 +207,7 @@ class ChatService(MultiService):
 
     def startService(self) -> None:
         """Start all parts, and say where the node can be reached."""
-        for warning in warnings(self._config, self.door):
+        for warning in advice.warnings(self._config, self.door):
             self._log.warn("{warning}", warning=warning)
         self._wall.watch()
         with refusing():

@@ -14,7 +14,7 @@ from chatd.access.origins import OriginPolicy
 from chatd.access.rate_limit import Buckets, Rate
 from chatd.access.rights import Rights
 from chatd.access.standing import Standing
-from chatd.access.turns import FairQueue
+from chatd.access.turns import FairQueue, allowance
 from chatd.access.unread import Unread
 from chatd.protocol.errors import ChatError
 from chatd.timing.timer_wheel import TimerWheel
@@ -50,10 +50,15 @@ class Admission:
 
     def __attrs_post_init__(self) -> None:
         self.standing = Standing(self.rights, self.clock, self.deadlines)
-        self._publishers = Buckets(self.rate)
-        together = Rate(PER_ADDRESS * self.rate.per_second, PER_ADDRESS * self.rate.burst)
-        self._addresses = Buckets(together)
-        self._makers = Buckets(self.room_rate)
+        self.set_rates(self.rate, self.room_rate)
+
+    def set_rates(self, rate: Rate, room_rate: Rate) -> None:
+        """Allow ``rate`` from now on to who connects from now on; over HTTP to everyone."""
+        self.rate, self.room_rate = rate, room_rate
+        together = Rate(PER_ADDRESS * rate.per_second, PER_ADDRESS * rate.burst)
+        self._publishers, self._addresses = Buckets(rate), Buckets(together)
+        self._makers = Buckets(room_rate)
+        self.turns.rate = allowance(rate)
 
     def open(self, transport: Any) -> Callable[[], None] | None:
         """Count a connection that has asked for nothing yet; call what is returned when it ends.
@@ -78,11 +83,3 @@ class Admission:
     def check_room_rate(self, address: str) -> None:
         """Count a room that is made from ``address``."""
         self._makers.check(network_of(address), self.clock.seconds())
-
-    def reload(self) -> list[str]:
-        """Read the keys again, and end what they no longer verify. Returns a line for each fault;
-        what is bad stays as it was."""
-        faults = self.rights.reload()
-        if not faults:
-            self.standing.recheck()
-        return faults

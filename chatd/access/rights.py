@@ -175,14 +175,3 @@ class Rights:
             "The metrics are for this machine and for the admin key; see --metrics for a port of"
             " their own.",
         )
-
-    def reload(self) -> list[str]:
-        """Read the keys again, and return a line for each fault; what is bad stays as it was."""
-        if self.tokens is None:
-            return []
-        fault = self.tokens.reload()
-        if fault is not None:
-            return [fault]
-        for line in self.tokens.skipped:
-            self._log.warn("Skipped: {line}", line=line)
-        return []

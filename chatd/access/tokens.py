@@ -19,7 +19,6 @@ from joserfc.util import urlsafe_b64decode
 
 from chatd.access.identity import Identity, TokenProof
 from chatd.access.jwk import GOOD_SECRET_BYTES, KeySet, Verifier, load_keys, read_secret
-from chatd.errors import StartError
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.json import load_object
 from chatd.protocol.names import room_name, user_name
@@ -74,6 +73,12 @@ class Secret:
         return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), self._value)
 
     @property
+    def is_bearer(self) -> bool:
+        """Whether an ``Authorization: Bearer`` header can carry it."""
+        shown = self._value.decode("latin-1")
+        return bearer(f"Bearer {shown}") == shown
+
+    @property
     def is_shaped(self) -> bool:
         """Whether it could be taken for a token."""
         return is_shaped(self._value.decode("latin-1"))
@@ -98,14 +103,6 @@ class TokenKeys:
     ) -> TokenKeys:
         """Read the keys. `StartError` says what is wrong with the file."""
         return cls(path, load_keys(path), audiences, issuers)
-
-    def reload(self) -> str | None:
-        """Read the file again. If it is bad the old keys stay, and its fault is returned."""
-        try:
-            self._keys = load_keys(self.path)
-        except StartError as e:
-            return str(e)
-        return None
 
     @property
     def skipped(self) -> tuple[str, ...]:

@@ -54,6 +54,8 @@ class Client(AMQClient):
         super().__init__(Delegate(), vhost, SPEC, heartbeat=0, clock=clock)
         self.properties = properties
         self.blocked: str | None = None
+        #: The broker's product and version, once it has greeted us.
+        self.server = ""
         self.publishers: dict[int, ConfirmChannel] = {}
         self.deliveries = Deliveries(self.send)
         self.frame_max = FRAME_MAX

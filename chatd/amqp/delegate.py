@@ -35,6 +35,8 @@ class Delegate(TwistedDelegate):
         answer(channel, message)
 
     def connection_start(self, ch: Any, msg: Any) -> None:
+        said = msg.server_properties
+        self.client.server = printable(f"{said.get('product', '')} {said.get('version', '')}")
         if self.client.mechanism not in str(msg.mechanisms).split():
             raise ProtocolError(f"the broker offers {printable(msg.mechanisms)}, not PLAIN")
         ch.connection_start_ok(

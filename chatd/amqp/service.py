@@ -32,6 +32,9 @@ CONNECT, HANDSHAKE, LONGEST = 5.0, 10.0, 15.0
 #: next one may end for the same reason.
 PROVED = 30.0
 
+#: What is to be looked at where nothing greets us as a broker does.
+NO_AMQP = "what answers there does not speak AMQP 0-9-1, is the port right?"
+
 
 def backoff(failures: int) -> float:
     """Seconds until the next attempt, with jitter, so that nodes do not all reconnect at once."""
@@ -123,6 +126,11 @@ class BrokerConnection(MultiService):
         #: Successive connections that did not last `PROVED` seconds.
         self._short = 0
 
+    @property
+    def trouble(self) -> str:
+        """Why there is no connection, if that is known."""
+        return self._said
+
     def startService(self) -> None:
         """Begin to connect. Raises `BadURL` for TLS files that cannot be used."""
         ClientService(
@@ -170,7 +178,8 @@ class BrokerConnection(MultiService):
             client.transport.abortConnection()
             reason = await gone
             why = str(reason_of(e)) if isinstance(e, Closed) else str(reason)
-            self._say("no answer in time" if isinstance(e, TimeoutError) else why)
+            why = "no answer in time" if isinstance(e, TimeoutError) else why
+            self._say(why if client.server else f"{why}; {NO_AMQP}")
             raise
         self.client = client
         self._said = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from attrs import frozen
@@ -22,12 +22,15 @@ class Kind:
     ``usage`` is an example of an address, for the help text. ``check(address)`` raises ValueError
     for a malformed address, with one line that says what to write and shows no password.
     ``make(reactor, wall, address, retention)`` returns the broker: an `IBroker` that is a service.
-    ``preflight(address)`` raises `StartError` for what would make the start fail; it is called
-    before twistd goes into the background.
+    ``look(reactor, address)`` tries what is there, without changing it, and returns a line that
+    says what it found; `StartError` if that cannot be used. ``preflight(address)`` raises
+    `StartError` for what would make the start fail; it is called before twistd goes into the
+    background.
     """
 
     schemes: tuple[str, ...]
     usage: str
     check: Callable[[str], None]
     make: Callable[[Any, WallClock, str, Retention], Any]
+    look: Callable[[Any, str], Awaitable[str]]
     preflight: Callable[[str], None] = _nothing

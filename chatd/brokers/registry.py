@@ -40,6 +40,11 @@ def preflight(address: str) -> None:
     kind_of(address).preflight(address)
 
 
+async def look(reactor: Any, address: str) -> str:
+    """What is at ``address``, in a line. `StartError` if it cannot be used now."""
+    return await kind_of(address).look(reactor, address)
+
+
 def broker_at(reactor: Any, wall: WallClock, address: str, retention: Retention) -> Any:
     """The broker at ``address`` (checked): an `IBroker` that is a service."""
     return kind_of(address).make(reactor, wall, address, retention)

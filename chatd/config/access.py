@@ -1,9 +1,9 @@
-"""Who may do what, as the operator decided it."""
+"""Who may do what, as the operator decided it, and decides it again while the node serves."""
 
 from __future__ import annotations
 
-import os
-import stat
+from collections.abc import Callable
+from typing import TypeVar
 
 from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
@@ -17,32 +17,26 @@ from chatd.access.tokens import Secret, TokenKeys
 from chatd.access.turns import FairQueue, allowance
 from chatd.access.unread import Unread
 from chatd.config.settings import Config, is_loopback_only
+from chatd.errors import StartError
 from chatd.net.descriptions import Description
 from chatd.timing.timer_wheel import TimerWheel
 from chatd.timing.wall import WallClock
+
+T = TypeVar("T")
 
 
 def make_door(
     config: Config, clock: IReactorTime, wall: WallClock, deadlines: TimerWheel
 ) -> Admission:
     """The door that ``config`` describes. `StartError` for a key or secret that is none."""
-    tokens = None
-    if config.token_key is not None:
-        tokens = TokenKeys.load(config.token_key, config.audiences, config.issuers)
     rate = Rate(config.rate)
     return Admission(
         clock,
-        OriginPolicy(
-            origins=config.origins,
-            hosts=config.hosts,
-            loopback_only=is_loopback_only(config),
-            trusted=config.trusted_proxies,
-            trust_unix=config.trust_unix,
-        ),
+        _gate(config),
         Rights(
             clock,
             wall,
-            tokens,
+            _token_keys(config),
             _secret(config.admin_key, "--admin-key"),
             _secret(config.setup_secret, "--setup-secret"),
         ),
@@ -57,11 +51,46 @@ def make_door(
     )
 
 
+def renew_door(door: Admission, config: Config) -> list[str]:
+    """Have ``door``, which was made of an older configuration, keep the keys, secrets, limits,
+    origins and hosts of ``config``. Returns a line for each key file that is bad: that key stays
+    as it was."""
+    rights, faults = door.rights, []
+
+    def read(load: Callable[[], T | None], before: T | None) -> T | None:
+        try:
+            return load()
+        except StartError as e:
+            faults.append(str(e))
+            return before
+
+    if rights.tokens is not None:  # whether there are tokens at all is decided at the start
+        rights.tokens = read(lambda: _token_keys(config), rights.tokens)
+    rights.admin_key = read(lambda: _secret(config.admin_key, "--admin-key"), rights.admin_key)
+    rights.setup_secret = read(
+        lambda: _secret(config.setup_secret, "--setup-secret"), rights.setup_secret
+    )
+    door.gate = _gate(config)
+    door.set_rates(Rate(config.rate), Rate(config.room_rate, what="new rooms"))
+    door.unread.limit = config.max_unread
+    set_connections(door.connections, config)
+    bare = sockets_for(config.max_connections, config.max_connections_per_address)
+    for counted in (door.sockets, door.requests):
+        counted.limit, counted.per_address = bare.limit, bare.per_address
+    door.standing.recheck()
+    return faults
+
+
 def metrics_door(config: Config, door: Admission) -> Admission:
     """The door of the port for the metrics: whoever reaches it may read them, so only a name in
     somebody's DNS must not lead there."""
+    return evolve(door, gate=metrics_gate(config))
+
+
+def metrics_gate(config: Config) -> OriginPolicy:
+    """Which names the port for the metrics may be called by."""
     loopback = all(Description.parse(text).loopback for text in config.metrics)
-    return evolve(door, gate=OriginPolicy(hosts=config.hosts, loopback_only=loopback))
+    return OriginPolicy(hosts=config.hosts, loopback_only=loopback)
 
 
 def connections(config: Config) -> Connections:
@@ -69,50 +98,27 @@ def connections(config: Config) -> Connections:
     return Connections(config.max_connections, config.max_connections_per_address)
 
 
+def set_connections(counted: Connections, config: Config) -> None:
+    """Have what is counted kept within the limits of ``config`` from now on."""
+    counted.limit = config.max_connections
+    counted.per_address = config.max_connections_per_address
+
+
+def _gate(config: Config) -> OriginPolicy:
+    return OriginPolicy(
+        origins=config.origins,
+        hosts=config.hosts,
+        loopback_only=is_loopback_only(config),
+        trusted=config.trusted_proxies,
+        trust_unix=config.trust_unix,
+    )
+
+
+def _token_keys(config: Config) -> TokenKeys | None:
+    if config.token_key is None:
+        return None
+    return TokenKeys.load(config.token_key, config.audiences, config.issuers)
+
+
 def _secret(path: str | None, option: str) -> Secret | None:
     return Secret.load(path, option) if path is not None else None
-
-
-#: A secret of fewer bytes can be guessed by trying.
-GOOD_SECRET_BYTES = 16
-
-
-def warnings(config: Config, door: Admission) -> list[str]:
-    """What an operator should know of these settings, a line each."""
-    found = []
-    tokens = door.rights.tokens
-    if tokens is None and not is_loopback_only(config):
-        found.append(
-            "Open mode on a port that others can reach: anyone can speak as anyone;"
-            " see --auth token."
-        )
-    if tokens is not None:
-        found += [f"Skipped: {line}" for line in tokens.skipped]
-        if (weakness := tokens.weakness()) is not None:
-            found.append(weakness)
-    for option, path, secret in (
-        ("--admin-key", config.admin_key, door.rights.admin_key),
-        ("--setup-secret", config.setup_secret, door.rights.setup_secret),
-    ):
-        if path is None or secret is None:
-            continue
-        if secret.size < GOOD_SECRET_BYTES:
-            found.append(
-                f"{option}: {path} holds a secret of less than {GOOD_SECRET_BYTES} bytes; anyone"
-                " can try to guess it"
-            )
-        found += _readable(option, path)
-    if config.token_key is not None and tokens is not None and tokens.secret:
-        found += _readable("--token-key", config.token_key)
-    return found
-
-
-def _readable(option: str, path: str) -> list[str]:
-    """A warning if everyone on this machine can read the secret in ``path``."""
-    try:
-        mode = os.stat(path).st_mode
-    except OSError:
-        return []
-    if not mode & stat.S_IROTH:
-        return []
-    return [f"{option}: everyone on this machine can read {path}; chmod o-r it"]

@@ -1,4 +1,4 @@
-"""The command line: every option, its default, where else it may be given, and what it may say.
+"""The command line, and what it, the environment and a file come to together.
 
 An option on the command line wins over the environment (``CHATD_<NAME>``), the environment over
 the file of ``--config``, and that over the default. A list replaces a list; lists are not joined.
@@ -6,11 +6,9 @@ the file of ``--config``, and that over the default. A list replaces a list; lis
 
 from __future__ import annotations
 
-import difflib
 import os
-import tomllib
+import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 from twisted.python import usage
@@ -20,67 +18,11 @@ from chatd.config import parsers as values
 from chatd.config import twistd
 from chatd.config.settings import Config as Config
 from chatd.config.settings import is_loopback_only as is_loopback_only
+from chatd.config.sources import CONFIG, Given, Problem, anchored, from_environment, from_file
+from chatd.config.sources import no_such as _no_such
 from chatd.config.table import BY_NAME
 from chatd.config.table import OPTIONS as OPTIONS
 from chatd.config.table import Option as Option
-
-
-class Problem(ValueError):
-    """One line for the operator: which option, and why."""
-
-
-# -- sources: each gives, per option named, the texts it was given ---------------------------------
-
-Given = dict[str, tuple[str, list[str]]]
-"""Option name -> (where it was said, for errors; the texts)."""
-
-
-def _from_environment(environ: Mapping[str, str]) -> Given:
-    given: Given = {}
-    for option in OPTIONS:
-        value = environ.get(option.variable, "").strip()
-        if value:  # set to nothing is how container files say unset
-            parts = [part.strip() for part in value.split(",")] if option.repeated else [value]
-            given[option.name] = (option.variable, [part for part in parts if part])
-    return given
-
-
-def _from_file(path: str) -> Given:
-    try:
-        with Path(path).open("rb") as file:
-            table = tomllib.load(file)
-    except OSError as e:
-        raise Problem(f"--config: cannot read {path}: {e.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise Problem(f"--config: {path} is not TOML: {e}") from None
-    given: Given = {}
-    for key, value in table.items():
-        if key not in BY_NAME:
-            near = difflib.get_close_matches(key, BY_NAME, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise Problem(f"{key} in {path}: there is no such option{hint}")
-        where = f"{key} in {path}"
-        given[key] = (where, _toml_texts(BY_NAME[key], value, where))
-    return given
-
-
-def _toml_texts(option: Option, value: Any, where: str) -> list[str]:
-    if isinstance(value, list):
-        if not option.repeated:
-            raise Problem(f"{where}: give one value, not a list")
-        return [_toml_text(item, where) for item in value]
-    if option.flag and isinstance(value, bool):
-        return ["yes" if value else "no"]
-    return [_toml_text(value, where)]
-
-
-def _toml_text(value: Any, where: str) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    raise Problem(f"{where}: give a string or a whole number")
-
 
 # -- from texts to the configuration ---------------------------------------------------------------
 
@@ -113,13 +55,31 @@ def _configure(given: Given) -> Config:
         # who gives a key expects a lock
         raise Problem("--token-key: open mode checks no tokens; give --auth token as well")
     if config.max_text > values.CONTENT_BYTES:
-        raise Problem(f"--max-text: a message holds at most {values.CONTENT_BYTES} bytes")
+        most = values.CONTENT_BYTES
+        raise Problem(f"--max-text: {config.max_text} is too long: a message has {most} bytes")
     if config.max_frame < config.max_text:
-        raise Problem("--max-frame: must not be smaller than --max-text, or no such text fits")
+        raise Problem(
+            f"--max-frame: {config.max_frame} must not be smaller than --max-text"
+            f" {config.max_text}, or no such text fits"
+        )
     return config
 
 
 # -- the options of twistd chatd -------------------------------------------------------------------
+
+#: What getopt says: ``option --foo not recognized``.
+_COMPLAINT = re.compile(r"option (--?[^\s]+) (.*)", re.DOTALL)
+
+
+def _begin_with_option(complaint: str) -> str:
+    """getopt's words, the option first."""
+    match = _COMPLAINT.fullmatch(complaint)
+    if match is None:
+        return complaint
+    option, why = match.groups()
+    if why == "not recognized":
+        return str(_no_such(option, [f"--{name}" for name in BY_NAME], option))
+    return f"{option}: {why}"
 
 
 def _handler(option: Option) -> Callable[..., None]:
@@ -146,18 +106,28 @@ class Options(usage.Options):
     longdesc: ClassVar[str] = (
         "Every option may also stand in the file of --config, under its name (a list where it is"
         " repeatable), or in the environment as CHATD_<NAME> (dashes become _, commas between the"
-        " items of a list). The command line wins over the environment, that over the file."
+        " items of a list). The command line wins over the environment, that over the file. SIGHUP"
+        " reads the file, keys, secrets, limits, origins and hosts again."
     )
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
-        self._environ = os.environ if environ is None else environ
+        self._environ = dict(os.environ if environ is None else environ)
+        self._folder = os.getcwd()
         self.given: Given = {}
-        self.file = self._environ.get("CHATD_CONFIG") or None
+        #: All that was said, by whatever source won.
+        self.said: Given = {}
+        #: Only look at everything, and say what it means.
+        self.check = False
+        self.file = self._environ.get(CONFIG) or None
         super().__init__()
 
     def opt_config(self, path: str) -> None:
         """TOML file with options [default: none]"""
         self.file = path
+
+    def opt_check(self) -> None:
+        """try settings, keys, certificates, files and the broker, say what they mean, and exit"""
+        self.check = True
 
     def opt_version(self) -> None:
         """show the version and exit"""
@@ -179,11 +149,19 @@ class Options(usage.Options):
         try:
             super().parseOptions(options)
             if self.parent is not None:
-                twistd.settle(self.parent)
-            file = _from_file(self.file) if self.file else {}
-            self.config = _configure(file | _from_environment(self._environ) | self.given)
+                twistd.settle(self.parent, self.check)
+            self.config = self.read()
         except (usage.UsageError, Problem) as e:
-            raise SystemExit(f"chatd: {values.one_line(str(e))}") from None
+            why = _begin_with_option(str(e))
+            raise SystemExit(f"chatd: {values.one_line(why)}") from None
+
+    def read(self) -> Config:
+        """What all sources say now: the file may have changed. `Problem` if it makes no sense."""
+        file = from_file(os.path.join(self._folder, self.file)) if self.file else {}
+        said = anchored(file | from_environment(self._environ) | self.given, self._folder)
+        config = _configure(said)
+        self.said = said
+        return config
 
 
 for _option in OPTIONS:

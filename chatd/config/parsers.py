@@ -140,6 +140,8 @@ def proxy(text: str) -> Network | str:
 
 def file(text: str) -> str:
     """The absolute path of a file that can be read."""
+    if not text:
+        raise ValueError("'' is not a path; give the name of a file")
     path = Path(text).absolute()
     try:
         with path.open("rb"):

@@ -8,41 +8,103 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterable
-
-from twisted.internet.error import CannotListenError
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from chatd.brokers import registry
 from chatd.config.settings import Config
+from chatd.errors import InUse, StartError
 from chatd.net.descriptions import Description
+
+#: What a path of a Unix socket may have, in bytes: sun_path less its end (unix(7)).
+SOCKET_PATH = 107
+
+
+@contextmanager
+def naming(option: str) -> Iterator[None]:
+    """Have a `StartError` begin with the option that it is about."""
+    try:
+        yield
+    except StartError as e:
+        if str(e).startswith("--"):
+            raise
+        raise type(e)(f"--{option}: {e}") from None
 
 
 def check(config: Config) -> None:
-    """Raise `CannotListenError` for a port in use, `StartError` for a broker that cannot be."""
-    _check_ports((*config.websocket, *config.http, *config.setup, *config.metrics))
-    registry.preflight(config.broker)
+    """Raise `StartError` for a port that cannot be opened (`InUse`: by us) and for a broker that
+    cannot be."""
+    seen: set[tuple[str, str]] = set()
+    for option, text in endpoints(config):
+        with naming(option):
+            place = check_port(text)
+            if place in seen:
+                raise _cannot(*place, OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)))
+        if place is not None:
+            seen.add(place)
+    with naming("broker"):
+        registry.preflight(config.broker)
 
 
-def _check_ports(texts: Iterable[str]) -> None:
-    seen: set[tuple[str, int]] = set()
-    for text in texts:
-        description = Description.parse(text)
-        if description.kind not in ("tcp", "tcp6", "ssl"):
-            continue
-        given = description.arguments
-        place = given.get("interface", ""), int(given["port"])
-        if place in seen and place[1]:
-            in_use = OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-            raise CannotListenError(*place, in_use)
-        seen.add(place)
+def endpoints(config: Config) -> Iterator[tuple[str, str]]:
+    """Each port's option and endpoint string."""
+    for option in ("websocket", "http", "setup", "metrics"):
+        for text in getattr(config, option):
+            yield option, text
+
+
+def check_port(text: str) -> tuple[str, str] | None:
+    """The interface and port of the endpoint ``text``, or None if it has no fixed ones.
+    `StartError` if it cannot be opened, `InUse` if somebody else has."""
+    outer = Description.parse(text)
+    description = outer.inner or outer
+    given = description.arguments
+    if description.kind == "unix":
+        _check_socket(given["address"])
+    elif description.kind == "tls":
+        if not os.path.isdir(given["path"]):
+            raise StartError(f"{text!r}: {given['path']} is no folder of certificates")
+    elif description.kind in ("tcp", "tcp6", "ssl"):
+        place = given.get("interface", ""), given["port"]
         _bind(*place, description.kind == "tcp6" or ":" in place[0])
+        return place if int(place[1]) else None
+    return None
 
 
-def _bind(interface: str, port: int, six: bool) -> None:
+def _cannot(interface: str, port: str, error: OSError) -> StartError:
+    kind = InUse if error.errno == errno.EADDRINUSE else StartError
+    return kind(f"cannot listen on {interface or '*'}:{port}: {error}")
+
+
+def _bind(interface: str, port: str, six: bool) -> None:
     """Take a port as Twisted would, and give it back at once."""
     with socket.socket(socket.AF_INET6 if six else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((interface, port))
+            probe.bind((interface, int(port)))
         except OSError as e:
-            raise CannotListenError(interface, port, e) from None
+            raise _cannot(interface, port, e) from None
+
+
+def _check_socket(path: str) -> None:
+    """That a Unix socket can be made at ``path``."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if len(os.fsencode(path)) > SOCKET_PATH:
+        raise StartError(f"cannot listen on {path}: a path here has at most {SOCKET_PATH} bytes")
+    if not os.path.isdir(folder):
+        raise StartError(f"cannot listen on {path}: its folder {folder} does not exist")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StartError(f"cannot listen on {path}: this user may not write in {folder}")
+    if os.path.isdir(path):
+        raise StartError(f"cannot listen on {path}: it is a folder; give the path of a socket")
+    if _answers(path):
+        raise InUse(f"cannot listen on {path}: Address already in use")
+
+
+def _answers(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+        return True

@@ -24,6 +24,10 @@ class Option:
     field: str = ""
     #: Given without a value on the command line.
     flag: bool = False
+    #: SIGHUP reads it again; else a change needs a restart.
+    live: bool = False
+    #: May hold a password.
+    secret: bool = False
 
     @property
     def attribute(self) -> str:
@@ -46,6 +50,7 @@ OPTIONS = (
         registry.check,
         f"where rooms are kept: {registry.usage()}"
         " (better in CHATD_BROKER or the file: process lists show passwords)",
+        secret=True,
     ),
     Option(
         "websocket",
@@ -83,6 +88,7 @@ OPTIONS = (
         "room made at start unless it exists",
         repeated=True,
         field="rooms",
+        live=True,
     ),
     Option(
         "auth",
@@ -94,7 +100,8 @@ OPTIONS = (
         "token-key",
         None,
         values.file,
-        "file with an HS256 secret, a PEM public key or a JWKS; read again on SIGHUP",
+        "file with an HS256 secret, a PEM public key or a JWKS",
+        live=True,
     ),
     Option(
         "audience",
@@ -103,10 +110,31 @@ OPTIONS = (
         "what the aud of tokens must name; without one, tokens with an aud are refused",
         repeated=True,
         field="audiences",
+        live=True,
     ),
-    Option("issuer", None, values.text, "what the iss of tokens must be", True, "issuers"),
-    Option("admin-key", None, values.file, "file with the bearer key for administration routes"),
-    Option("setup-secret", None, values.file, "file with the secret that set-up requests carry"),
+    Option(
+        "issuer",
+        None,
+        values.text,
+        "what the iss of tokens must be",
+        repeated=True,
+        field="issuers",
+        live=True,
+    ),
+    Option(
+        "admin-key",
+        None,
+        values.file,
+        "file with the bearer key for administration routes",
+        live=True,
+    ),
+    Option(
+        "setup-secret",
+        None,
+        values.file,
+        "file with the secret that set-up requests carry",
+        live=True,
+    ),
     Option(
         "origin",
         None,
@@ -114,6 +142,7 @@ OPTIONS = (
         "web origin whose pages may connect besides those chatd serves itself, or * for any",
         repeated=True,
         field="origins",
+        live=True,
     ),
     Option(
         "host",
@@ -123,17 +152,40 @@ OPTIONS = (
         " listened on localhost and literal addresses, else any",
         repeated=True,
         field="hosts",
+        live=True,
     ),
     Option("retain", "7d", values.age, "how long messages are kept: number and s, m, h or d"),
     Option("retain-bytes", "100MB", values.size, "how much each room keeps: number and KB, MB, GB"),
-    Option("max-text", "16KB", values.size, "longest text of a message, in UTF-8"),
-    Option("max-frame", "128KB", values.size, "longest WebSocket frame and HTTP body"),
-    Option("max-unread", "256MB", values.size, "answers held for all who do not read them"),
-    Option("rate", "20/s", values.rate, "messages per connection and user, /s or /m; burst twice"),
-    Option("max-rooms", "100000", values.count, "rooms in all"),
-    Option("room-rate", "50/s", values.rate, "rooms made from one address, /s or /m; burst twice"),
-    Option("max-connections", "50000", values.count, "sockets, event streams and waiting polls"),
-    Option("max-connections-per-address", "1000", values.count, "the same from one address"),
+    Option("max-text", "16KB", values.size, "longest text of a message, in UTF-8", live=True),
+    Option("max-frame", "128KB", values.size, "longest WebSocket frame and HTTP body", live=True),
+    Option(
+        "max-unread", "256MB", values.size, "answers held for all who do not read them", live=True
+    ),
+    Option(
+        "rate",
+        "20/s",
+        values.rate,
+        "messages per connection and user, /s or /m; burst twice",
+        live=True,
+    ),
+    Option("max-rooms", "100000", values.count, "rooms in all", live=True),
+    Option(
+        "room-rate",
+        "50/s",
+        values.rate,
+        "rooms made from one address, /s or /m; burst twice",
+        live=True,
+    ),
+    Option(
+        "max-connections",
+        "50000",
+        values.count,
+        "sockets, event streams and waiting polls",
+        live=True,
+    ),
+    Option(
+        "max-connections-per-address", "1000", values.count, "the same from one address", live=True
+    ),
     Option(
         "trusted-proxy",
         None,
@@ -142,6 +194,7 @@ OPTIONS = (
         " other end of Unix sockets",
         repeated=True,
         field="trusted_proxies",
+        live=True,
     ),
     Option(
         "restored",

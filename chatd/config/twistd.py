@@ -12,14 +12,14 @@ from typing import Any
 PIDFILE = "twistd.pid"
 
 
-def settle(twistd: MutableMapping[str, Any]) -> None:
+def settle(twistd: MutableMapping[str, Any], check: bool = False) -> None:
     """Complete twistd's own options, once they are parsed and before it acts on them.
 
     Whoever starts a process in the foreground knows its id; a file would only be in the way of the
     next start, when the process was killed and its id is given again, as in a container, where it
-    is always 1. Nobody else reads what is logged.
+    is always 1. Nobody else reads what is logged. A ``check`` may be made beside a chatd that runs.
     """
-    if twistd.get("nodaemon") and twistd.get("pidfile") == PIDFILE:
+    if check or (twistd.get("nodaemon") and twistd.get("pidfile") == PIDFILE):
         twistd["pidfile"] = ""
     elif twistd.get("pidfile"):
         _remove_own(twistd["pidfile"])

@@ -35,6 +35,8 @@ class Description:
     text: str
     kind: str
     arguments: dict[str, str]
+    #: What ``haproxy:`` stands before.
+    inner: Description | None = None
 
     @classmethod
     def parse(cls, text: str) -> Description:
@@ -43,17 +45,16 @@ class Description:
         (kind, *rest) = _fields(text)
         if not rest or len(kind) != 1 or not kind[0].isidentifier():
             raise ValueError("give an endpoint such as tcp:8081:interface=127.0.0.1, or off")
+        if kind[0] == "haproxy":
+            return cls(text, kind[0], {}, cls.parse(text.partition(":")[2]))
         positions = _POSITIONS.get(kind[0])
         if positions is None:
-            return cls(text, kind[0], {})
-        plain = [part[0] for part in rest if len(part) == 1]
-        if len(plain) > len(positions):
-            raise ValueError(f"too many arguments for {kind[0]}:")
-        arguments = dict(zip(positions, plain, strict=False))
-        for name, value in (part for part in rest if len(part) == 2):
-            if name not in positions:
-                raise ValueError(f"{kind[0]}: knows no {name}=")
-            arguments[name] = value
+            known = ", ".join([*_POSITIONS, "haproxy"])
+            raise ValueError(
+                f"there is no kind of endpoint {kind[0]!r}, only {known}; give one such as"
+                " tcp:8081:interface=127.0.0.1"
+            )
+        arguments = _named(kind[0], positions, rest)
         _check_arguments(kind[0], arguments)
         return cls(text, kind[0], arguments)
 
@@ -84,6 +85,27 @@ def _fields(text: str) -> list[list[str]]:
         else:
             fields[-1][-1] += c
     return fields
+
+
+#: What whoever wrote an IPv6 address without backslashes has to be told.
+_COLONS = r"; in an address write each colon as \:, such as interface=\:\:1"
+
+
+def _named(kind: str, positions: tuple[str, ...], rest: list[list[str]]) -> dict[str, str]:
+    """The arguments by name. Each is given once: an address whose colons are not escaped looks
+    like further arguments."""
+    plain = [part[0] for part in rest if len(part) == 1]
+    if len(plain) > len(positions):
+        raise ValueError(f"too many arguments for {kind}:{_COLONS}")
+    arguments = dict(zip(positions, plain, strict=False))
+    named = [(part[0], part[1]) for part in rest if len(part) == 2]
+    for name, value in named:
+        if name not in positions:
+            raise ValueError(f"{kind}: knows no {name}=")
+        if name in arguments:
+            raise ValueError(f"{name} is given twice{_COLONS if name == 'interface' else ''}")
+        arguments[name] = value
+    return arguments
 
 
 def _check_arguments(kind: str, arguments: dict[str, str]) -> None:

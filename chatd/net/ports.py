@@ -7,6 +7,7 @@ from typing import Any
 from twisted.application.internet import StreamServerEndpointService
 from twisted.internet.interfaces import IProtocolFactory
 
+from chatd.errors import StartError
 from chatd.net.certificates import Certificates
 from chatd.net.endpoints import listen_endpoint
 
@@ -19,10 +20,15 @@ def ports(
     certificates: Certificates,
 ) -> list[StreamServerEndpointService]:
     """A service for each endpoint string of ``texts``, called ``name:text``, that serves
-    ``factory``. A port that is in use ends the start with `CannotListenError`."""
+    ``factory``. `StartError` for an endpoint that cannot be. A port that is in use ends the start
+    with `CannotListenError`."""
     services = []
     for text in texts:
-        service = StreamServerEndpointService(listen_endpoint(reactor, text, certificates), factory)
+        try:
+            endpoint = listen_endpoint(reactor, text, certificates)
+        except StartError as e:
+            raise StartError(f"--{name}: {e}") from None
+        service = StreamServerEndpointService(endpoint, factory)
         # raised, not logged: what `twisted.application.strports.service` does too
         service._raiseSynchronously = True
         service.setName(f"{name}:{text}")

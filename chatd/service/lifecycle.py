@@ -80,6 +80,12 @@ class NodeService(Service):
         self._chat.directory.stop()
         self._clock.stop()
 
+    def want(self, rooms: Sequence[str]) -> None:
+        """See that ``rooms`` exist, now if the directory is loaded."""
+        self._wanted = list(rooms)
+        if self._chat.directory.loaded:
+            self._create_rooms()
+
     def _create_rooms(self) -> None:
         for name in self._wanted:
             self._create(name)

@@ -31,4 +31,4 @@ class Reloader(Service):
         for source in self._sources:
             for fault in source():
                 self._log.error("Not reloaded: {fault}", fault=fault)
-        self._log.info("Read keys and certificates again.")
+        self._log.info("Read keys and certificates again, and all settings that may change.")

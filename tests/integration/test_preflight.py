@@ -76,6 +76,16 @@ class PreflightTests(SynchronousTestCase):
         http = f"--http=tcp:{free_port()}:interface=127.0.0.1"
         self.refused("its folder does not exist", "--broker=sqlite:nowhere/chat.sqlite", http)
 
+    def test_a_check(self) -> None:
+        """Beside a chatd that runs: it says what there is to say, and makes nothing."""
+        self.pidfile.write_text(str(os.getpid()))
+        done = self.twistd("--broker=sqlite:chat.sqlite", "--http=tcp:0", "--check")
+        self.pidfile.unlink()
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+        self.assertIn("chat.sqlite: to be made", done.stdout)
+        self.assertEqual(list(self.folder.iterdir()), [])
+        self.refused("--broker: .*folder does not exist", "--broker=sqlite:no/x", "--check")
+
     def test_nothing_in_the_way(self) -> None:
         """It starts in the background, says nothing, and goes when it is told to."""
         port = free_port()

@@ -418,7 +418,7 @@ class StartTests(FileTests):
         verifyObject(IOpenSSLServerConnectionCreator, endpoint.certificate)
 
     def test_strings(self) -> None:
-        self.assertIn("Unknown endpoint type", self.fault("foo:80"))
+        self.assertIn("no kind of endpoint 'foo'", self.fault("foo:80"))
         self.fault("systemd:domain=INET:name=web")
         self.fault("systemd:domain=INET:index=7")
         self.fault("9000")

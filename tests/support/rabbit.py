@@ -1,7 +1,7 @@
 """RabbitMQ nodes for tests: real ones, on free loopback ports, that never outlive the tests.
 
 The server comes from Debian's ``rabbitmq-server``, run directly as whoever runs the tests: nothing
-of the system's own node is touched. ``CHATD_TEST_RABBITMQ`` may name a folder that holds a whole
+of the system's own node is touched. ``TEST_OF_CHATD_RABBITMQ`` may name a folder that holds a whole
 other Debian; its RabbitMQ is then run under chroot (see ``.ci/rabbitmq4``).
 
 Nodes of one test process share one epmd on a port of its own, so runs beside each other never meet.

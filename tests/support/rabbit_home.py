@@ -123,5 +123,5 @@ def home() -> Home:
     """The one `Home` of this process."""
     global _home
     if _home is None:
-        _home = Home(os.environ.get("CHATD_TEST_RABBITMQ", ""))
+        _home = Home(os.environ.get("TEST_OF_CHATD_RABBITMQ", ""))
     return _home

@@ -190,7 +190,7 @@ class Node(Clients):
         ports = [f"--{p}=tcp:0:interface=127.0.0.1" for p in ("websocket", "http", "setup")]
         parsed.parseOptions(["--broker=memory:", *ports, *options])
         self.clock = TurnedClock()
-        self.service = ChatService(self.clock, parsed.config)
+        self.service = ChatService(self.clock, parsed.config, read_again=parsed.read)
         self._stopping: Deferred[Any] | None = None
 
     async def start(self) -> None:

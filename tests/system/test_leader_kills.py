@@ -12,7 +12,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.support.leader_kills import LeaderKills
 
-KILLS = int(os.environ.get("CHATD_TEST_KILLS", "3"))
+KILLS = int(os.environ.get("TEST_OF_CHATD_KILLS", "3"))
 #: Seconds: for the start and the end, and for each kill.
 FIXED, EACH = 120, 60
 

@@ -1,6 +1,6 @@
 """A chatd node that only reads, on a cluster whose leaders are killed and frozen.
 
-``CHATD_TEST_FAULTS`` is how many of each (``make test-reading-only``); the figures are printed.
+``TEST_OF_CHATD_FAULTS`` is how many of each (``make test-reading-only``); the figures are printed.
 Without it some leaders are killed, and none frozen: RabbitMQ takes a minute to miss a frozen node.
 """
 
@@ -19,7 +19,7 @@ from tests.support.reading_only import ReadingOnly
 
 pytestmark = pytest.mark.rabbitmq
 
-FAULTS = int(os.environ.get("CHATD_TEST_FAULTS", "0"))
+FAULTS = int(os.environ.get("TEST_OF_CHATD_FAULTS", "0"))
 
 
 @pytest.mark.timeout(300 + 120 * FAULTS)

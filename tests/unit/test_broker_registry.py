@@ -27,7 +27,14 @@ class FourthBrokerTests(SynchronousTestCase):
             "KINDS",
             (
                 *registry.KINDS,
-                Kind(("toy", "toys"), "toy:COLOUR", self._check, self._make, self._preflight),
+                Kind(
+                    ("toy", "toys"),
+                    "toy:COLOUR",
+                    self._check,
+                    self._make,
+                    self._look,
+                    self._preflight,
+                ),
             ),
         )
 
@@ -40,6 +47,9 @@ class FourthBrokerTests(SynchronousTestCase):
     ) -> MemoryBroker:
         self.made.append((address, retention))
         return MemoryBroker(reactor, retention, wall=wall)
+
+    async def _look(self, reactor: Any, address: str) -> str:
+        return address
 
     def _preflight(self, address: str) -> None:
         if address == "toy:broken":

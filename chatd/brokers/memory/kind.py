@@ -19,4 +19,8 @@ def _make(reactor: Any, wall: WallClock, address: str, retention: Retention) -> 
     return MemoryBroker(reactor, retention, wall=wall)
 
 
-MEMORY = Kind(("memory",), "memory:", _check, _make)
+async def _look(reactor: Any, address: str) -> str:
+    return "memory: rooms and messages are gone when chatd stops"
+
+
+MEMORY = Kind(("memory",), "memory:", _check, _make, _look)

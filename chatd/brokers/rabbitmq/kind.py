@@ -9,6 +9,7 @@ from typing import Any
 
 from chatd.brokers.interfaces import Retention
 from chatd.brokers.kinds import Kind
+from chatd.errors import StartError
 from chatd.timing.wall import WallClock
 
 
@@ -25,9 +26,30 @@ def _make(reactor: Any, wall: WallClock, address: str, retention: Retention) -> 
     return AMQPBroker(reactor, BrokerURL.parse(address), retention, wall=wall)
 
 
+def _preflight(address: str) -> None:
+    from chatd.amqp.tls import tls_options
+    from chatd.amqp.url import BadURL, BrokerURL
+
+    url = BrokerURL.parse(address)
+    try:
+        if url.tls:
+            tls_options(url, url.hosts[0].name)
+    except BadURL as e:
+        raise StartError(str(e)) from None
+
+
+async def _look(reactor: Any, address: str) -> str:
+    from chatd.amqp.url import BrokerURL
+    from chatd.brokers.rabbitmq.looking import look
+
+    return await look(reactor, BrokerURL.parse(address))
+
+
 RABBITMQ = Kind(
     ("amqp", "amqps"),
     "amqp://user:pass@host[:port][,host...]/vhost or amqps://...",
     _check,
     _make,
+    _look,
+    _preflight,
 )

@@ -7,7 +7,7 @@ import fcntl
 import os
 import stat
 
-from chatd.brokers.interfaces import StartError
+from chatd.errors import InUse, StartError
 
 
 class Lock:
@@ -39,6 +39,7 @@ class Lock:
                 path,
                 f"process {holder or 'unknown'} has it open; stop that one, or give this one a"
                 " file of its own with --broker sqlite:PATH",
+                InUse,
             ) from None
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, b"%d\n" % os.getpid(), 0)
@@ -53,9 +54,9 @@ class Lock:
         os.close(self._file)
 
 
-def cannot_use(path: str, why: str) -> StartError:
+def cannot_use(path: str, why: str, kind: type[StartError] = StartError) -> StartError:
     """The `StartError` for a database file that cannot be used."""
-    return StartError(f"cannot use the database {path}: {why}")
+    return kind(f"--broker: cannot use the database {path}: {why}")
 
 
 def cannot_open(path: str, error: OSError) -> StartError:

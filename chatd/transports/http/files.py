@@ -12,7 +12,7 @@ from hashlib import sha256
 import brotli
 from attrs import frozen
 
-from chatd.transports.http.router import Call, Reply
+from chatd.transports.http.call import Call, Reply
 
 _QUALITY = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.ASCII | re.IGNORECASE)
 _TAG = re.compile(r'(?:W/)?("[^"]*")')

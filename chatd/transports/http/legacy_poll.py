@@ -12,11 +12,11 @@ from chatd.protocol.names import room_name
 from chatd.rooms.start_position import After, Now, Start
 from chatd.service.chat import Chat
 from chatd.transports.http.body import NotSupported
+from chatd.transports.http.call import Call, Reply
 from chatd.transports.http.long_poll import held_poll, listing
 from chatd.transports.http.parameters import LIMIT
 from chatd.transports.http.poll_presence import Pollers
 from chatd.transports.http.publishing import admit_publish
-from chatd.transports.http.router import Call, Reply
 from chatd.transports.pairs import Pairs
 
 

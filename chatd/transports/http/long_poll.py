@@ -12,9 +12,9 @@ from chatd.protocol.errors import ChatError
 from chatd.protocol.messages import Message
 from chatd.rooms.start_position import Last, Since, Start
 from chatd.service.reading import Answer, Reading
+from chatd.transports.http.call import Call
 from chatd.transports.http.parameters import wait_of
 from chatd.transports.http.poll_presence import Pollers
-from chatd.transports.http.router import Call
 
 T = TypeVar("T")
 

@@ -15,12 +15,12 @@ from chatd.protocol.messages import Message
 from chatd.protocol.names import room_name
 from chatd.service.chat import Chat
 from chatd.transports.http.body import FORM, MULTIPART, TEXT, MediaType, NotSupported
+from chatd.transports.http.call import Call, Reply, Route
 from chatd.transports.http.legacy_poll import Poll
 from chatd.transports.http.long_poll import MessagePages, commas, held_poll
 from chatd.transports.http.parameters import before_of, limit_of, start_of
 from chatd.transports.http.poll_presence import Pollers
 from chatd.transports.http.publishing import admit_publish
-from chatd.transports.http.router import Call, Reply, Route
 
 
 def routes(chat: Chat, pollers: Pollers) -> list[Route]:

@@ -13,8 +13,8 @@ from string import Template
 
 from attrs import frozen
 
+from chatd.transports.http.call import Call, Reply, Route
 from chatd.transports.http.files import File
-from chatd.transports.http.router import Call, Reply, Route
 
 #: Media types of what is served, by suffix.
 TYPES = {

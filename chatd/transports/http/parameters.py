@@ -7,7 +7,7 @@ import re
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import bad_request
 from chatd.rooms.start_position import After, Last, Now, Start, check_last, since
-from chatd.transports.http.router import Call
+from chatd.transports.http.call import Call
 
 LIMIT = 100
 MAX_LIMIT = 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from chatd.telemetry.metrics import CONTENT_TYPE, Metrics
-from chatd.transports.http.router import Call, Reply, Route
+from chatd.transports.http.call import Call, Reply, Route
 
 #: Answered whatever the limits, and while the node drains.
 UNLIMITED = frozenset({"/healthz", "/readyz", "/metrics"})

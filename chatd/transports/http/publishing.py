@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chatd.access.identity import Identity
 from chatd.protocol.errors import ChatError, Code
-from chatd.transports.http.router import Call
+from chatd.transports.http.call import Call
 
 
 def admit_publish(call: Call, identity: Identity) -> None:

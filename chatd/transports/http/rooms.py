@@ -12,7 +12,7 @@ from chatd.protocol.json import dump, load_object
 from chatd.protocol.names import room_name, user_name
 from chatd.service.administration import Administration
 from chatd.service.chat import Chat
-from chatd.transports.http.router import Call, Reply, Route
+from chatd.transports.http.call import Call, Reply, Route
 
 #: Rooms in a piece of the list of them all.
 ROOMS = 200

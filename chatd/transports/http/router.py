@@ -6,12 +6,10 @@ themselves. They begin when the head is here; only `Call.body` waits for the res
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
-from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -19,125 +17,20 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from chatd.access.admission import Admission
-from chatd.access.identity import Identity
 from chatd.access.limits import too_many
 from chatd.access.proxies import Caller
-from chatd.access.tokens import shown_token
 from chatd.access.turns import Work
 from chatd.protocol.errors import AGAIN, ChatError, Code, bad_request
 from chatd.protocol.json import dump
 from chatd.service.chat import Chat
 from chatd.telemetry.metrics import Metrics
-from chatd.transports.http.answer import Pieces, answer
-from chatd.transports.http.body import MediaType, NotSupported, too_large
-from chatd.transports.http.paths import PathTree
+from chatd.transports.http.answer import answer
+from chatd.transports.http.body import NotSupported, too_large
+from chatd.transports.http.call import Call, Reply, Route
 from chatd.transports.http.request import LimitedRequest as Request
 from chatd.transports.http.request import header
 
-JSON = "application/json; charset=utf-8"
-
-T = TypeVar("T")
 Headers = Mapping[str, str]
-
-
-@frozen
-class Reply:
-    """An answer: a JSON object, bytes of another media type, or what is made as it is taken."""
-
-    status: int
-    body: dict[str, Any] | bytes | Pieces = b""
-    type: str = JSON
-    headers: Mapping[str, str] = field(factory=dict)
-
-
-@define(eq=False)
-class Call:
-    """One request, and who sent it."""
-
-    request: Request
-    door: Admission
-    #: Set once the gate has let the request in.
-    caller: Caller = field(init=False)
-    #: The client has hung up: there is nobody left to answer.
-    gone: bool = field(default=False, init=False)
-    #: See `Route`; set once the route is found.
-    refusal: Refusal | None = field(default=None, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.request.notifyFinish().addErrback(self._hung_up)
-
-    def _hung_up(self, _: Failure) -> None:
-        self.gone = True
-
-    async def with_client(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do ``work``, and give it up if the client hangs up first."""
-        doing = Deferred.fromCoroutine(work)
-        self.request.notifyFinish().addErrback(lambda _: doing.cancel())
-        return await doing
-
-    @property
-    def too_many(self) -> bool:
-        """Whether there are more connections than there may be, and this is one of them."""
-        channel: Any = self.request.channel
-        return bool(channel.too_many)
-
-    def query(self, name: str) -> str | None:
-        """A parameter of the URL, decoded; the first one if given twice. No form changes it: the
-        URL may be a proxy's, the form is the client's own."""
-        return self.request.query.get(name)
-
-    def cookie(self, name: str) -> str | None:
-        """The value of a cookie."""
-        self.request.parseCookies()
-        value = self.request.getCookie(name.encode("ascii"))
-        return value.decode("latin-1") if value is not None else None
-
-    def header(self, name: str) -> str | None:
-        """A header's value; several of one name joined by commas."""
-        return header(self.request, name)
-
-    @property
-    def token(self) -> str | None:
-        """What the caller shows: ``Authorization: Bearer T``, else ``?token=T``."""
-        return shown_token(self.header("authorization"), self.query("token"))
-
-    def identify(self, legacy: bool = False, named: object = None) -> Identity:
-        """Who the caller is; ``named`` is who the body says it is. See `Rights.identify`."""
-        return self.door.rights.identify(self.token, self.query("username"), legacy, named)
-
-    async def body(self) -> bytes:
-        """The whole body, once it has come; its size is checked."""
-        return await self.request.body.whole()
-
-    def media_type(self) -> MediaType:
-        """What the body is said to be."""
-        return MediaType.parse(self.header("content-type"))
-
-
-Handler = Callable[..., Coroutine[Any, Any, Reply | None]]
-Refusal = Callable[[Call, ChatError], Reply | None]
-
-
-@frozen
-class Route:
-    """A path, ``{name}`` standing for a segment, and the handlers of its methods.
-
-    ``refusal`` is how GET says what else would be 429 or 503; None from it means as everywhere.
-    What is ``linked`` any page may lead to, of whatever origin, and what is ``public`` it may read.
-    ``others`` answers what has no method here, which else is 405.
-    """
-
-    path: str
-    methods: Mapping[str, Handler]
-    refusal: Refusal | None = None
-    public: bool = False
-    linked: bool = False
-    others: Handler | None = None
-
-    @property
-    def allow(self) -> list[str]:
-        methods = list(self.methods)
-        return [*methods, "HEAD", "OPTIONS"] if "GET" in methods else [*methods, "OPTIONS"]
 
 
 class Api(Resource):
@@ -155,15 +48,19 @@ class Api(Resource):
         unlimited: frozenset[str],
     ) -> None:
         super().__init__()
-        self._routes: PathTree[Route] = PathTree()
-        for route in routes:
-            self._routes.add(route.path, route)
+        self.serve(routes)
         self._chat = chat
         self._door = door
         self._metrics = metrics
         self._unlimited = unlimited
         #: Requests that are being done, and answers that are not yet written.
         self.in_hand = self.leaving = 0
+
+    def serve(self, routes: list[Route]) -> None:
+        """Have these ``routes``, and no others, from now on."""
+        self._routes: PathTree[Route] = PathTree()
+        for route in routes:
+            self._routes.add(route.path, route)
 
     def drain(self, others: int) -> None:
         """New requests are refused because of ``chat.draining``; nothing else is to be done."""

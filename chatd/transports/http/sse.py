@@ -22,9 +22,10 @@ from chatd.telemetry.metrics import Metrics
 from chatd.timing.timer_wheel import Deadline
 from chatd.transports.come_back import COME_BACK, come_back, spread
 from chatd.transports.encodings import EVENT_STREAM
+from chatd.transports.http.call import Call, Reply, Route
 from chatd.transports.http.parameters import start_of
 from chatd.transports.http.request import LimitedRequest as Request
-from chatd.transports.http.router import Call, Reply, Route, begin
+from chatd.transports.http.router import begin
 
 EVENTS = "text/event-stream"
 #: Seconds between comment lines that keep proxies from closing a quiet stream.

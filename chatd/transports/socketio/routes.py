@@ -11,7 +11,7 @@ from chatd.protocol.errors import Code
 from chatd.service.chat import Chat
 from chatd.telemetry.metrics import Metrics
 from chatd.transports.come_back import come_back, spread
-from chatd.transports.http.router import Call, Handler, Reply, Route
+from chatd.transports.http.call import Call, Handler, Reply, Route
 from chatd.transports.http.upgrade import hand_over, wants_websocket
 from chatd.transports.socketio.engine_packets import BadPacket, EnginePacket, read_payload
 from chatd.transports.socketio.faults import (
@@ -42,6 +42,10 @@ class SocketIO:
         self._sockets = EngineFactory(reactor, chat, door, metrics, max_frame)
         self._sessions = self._sockets.sessions
         self._resource = WebSocketResource(self._sockets)
+
+    def set_max_frame(self, max_frame: int) -> None:
+        """See `WebSocketFactory.set_max_frame`."""
+        self._sockets.set_max_frame(max_frame)
 
     def routes(self) -> list[Route]:
         """The routes of this transport."""

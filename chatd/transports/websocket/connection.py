@@ -278,11 +278,8 @@ class WebSocketFactory(WebSocketServerFactory):
         self.door = door
         self.metrics = metrics
         self.dialect = dialect
-        self.max_frame = max_frame
         self.connections: set[WebSocketConnection] = set()
         self.setProtocolOptions(
-            maxFramePayloadSize=max_frame,
-            maxMessagePayloadSize=max_frame,
             failByDrop=False,
             echoCloseCodeReason=True,
             # Autobahn's own timers are not on our clock
@@ -292,6 +289,12 @@ class WebSocketFactory(WebSocketServerFactory):
             autoPingInterval=0,
             allowNullOrigin=True,
         )
+        self.set_max_frame(max_frame)
+
+    def set_max_frame(self, max_frame: int) -> None:
+        """Who connects from now on may send frames, and messages, of so many bytes."""
+        self.max_frame = max_frame
+        self.setProtocolOptions(maxFramePayloadSize=max_frame, maxMessagePayloadSize=max_frame)
 
     def opened(self, connection: WebSocketConnection) -> None:
         """A connection is open."""

@@ -1,0 +1,98 @@
+"""What an operator should know of settings that are no errors, a line each."""
+
+from __future__ import annotations
+
+import os
+import resource
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+
+from chatd.access.admission import Admission
+from chatd.access.limits import sockets_for
+from chatd.access.tokens import Secret
+from chatd.config.parsers import CONTENT_BYTES
+from chatd.config.settings import Config, is_loopback_only
+
+#: A secret of fewer bytes can be guessed by trying.
+GOOD_SECRET_BYTES = 16
+#: Files of a process besides its clients': database, broker, log, libraries.
+OWN_FILES = 100
+
+
+def raise_file_limit() -> None:
+    """Let this process open as many files as it may: shells and service managers start most with
+    1,024, however many the system allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def warnings(config: Config, door: Admission) -> list[str]:
+    """All warnings that ``config`` and the keys of ``door`` deserve."""
+    return [*_exposure(config, door), *_sizes(config), *_secrets(config, door)]
+
+
+def _exposure(config: Config, door: Admission) -> Iterator[str]:
+    if door.rights.tokens is None and not is_loopback_only(config):
+        yield (
+            "Open mode on a port that others can reach: anyone can speak as anyone;"
+            " see --auth token."
+        )
+    if not (config.http or config.websocket or config.setup):
+        yield "--http, --websocket, --setup: every port is off, so nobody can connect."
+
+
+def _sizes(config: Config) -> Iterator[str]:
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most, each = config.max_connections, config.max_connections_per_address
+    needed = sockets_for(most, each).limit + OWN_FILES
+    if allowed != resource.RLIM_INFINITY and allowed < needed:
+        yield (
+            f"--max-connections: {most} need {needed} open files, and this process may have"
+            f" {allowed}; raise LimitNOFILE or ulimit -n, or allow fewer connections."
+        )
+    if config.retain_bytes < CONTENT_BYTES:
+        yield (
+            f"--retain-bytes: {config.retain_bytes} bytes are less than one message may have"
+            f" ({CONTENT_BYTES}); rooms will keep next to nothing."
+        )
+
+
+def _secrets(config: Config, door: Admission) -> Iterator[str]:
+    tokens = door.rights.tokens
+    if tokens is not None:
+        yield from (f"Skipped: {line}" for line in tokens.skipped)
+        if (weakness := tokens.weakness()) is not None:
+            yield weakness
+    for option, path, secret in (
+        ("--admin-key", config.admin_key, door.rights.admin_key),
+        ("--setup-secret", config.setup_secret, door.rights.setup_secret),
+    ):
+        if path is None or secret is None:
+            continue
+        if secret.size < GOOD_SECRET_BYTES:
+            yield (
+                f"{option}: {path} holds a secret of less than {GOOD_SECRET_BYTES} bytes; anyone"
+                " can try to guess it"
+            )
+        if option == "--admin-key":
+            yield from _unspeakable(option, path, secret)
+        yield from _readable(option, path)
+    if config.token_key is not None and tokens is not None and tokens.secret:
+        yield from _readable("--token-key", config.token_key)
+
+
+def _unspeakable(option: str, path: str, secret: Secret) -> Iterator[str]:
+    if not secret.is_bearer:
+        yield f"{option}: {path} holds what no Authorization header can carry, such as spaces"
+
+
+def _readable(option: str, path: str) -> Iterator[str]:
+    """A warning if everyone on this machine can read the secret in ``path``."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return
+    if mode & stat.S_IROTH:
+        yield f"{option}: everyone on this machine can read {path}; chmod o-r it"

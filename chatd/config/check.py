@@ -1,0 +1,95 @@
+"""``twistd chatd --check``: everything is tried, and said in plain words; nothing is changed.
+
+What could not start ends with one line on standard error and status 1. A port or a database that
+is in use is none of that: most likely by the chatd that is to be restarted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from chatd import __version__
+from chatd.access.admission import Admission
+from chatd.brokers import registry
+from chatd.config import advice, explanation, preflight
+from chatd.config.access import make_door
+from chatd.config.options import Options
+from chatd.config.parsers import mask_password, one_line
+from chatd.config.settings import Config
+from chatd.config.table import OPTIONS
+from chatd.errors import InUse, StartError
+from chatd.net.certificates import Certificates
+from chatd.net.endpoints import listen_endpoint
+from chatd.timing.timer_wheel import TimerWheel
+from chatd.timing.wall import WallClock
+
+
+def effective(options: Options) -> Iterator[str]:
+    """A line for each option: its value, and where that was said."""
+    for option in OPTIONS:
+        default = [option.default] if option.default is not None else []
+        where, texts = options.said.get(option.name, ("default", default))
+        counts = texts if option.repeated else texts[-1:]
+        shown = ", ".join(mask_password(text) if option.secret else text for text in counts)
+        yield f"  {option.name + ' =':30} {one_line(shown) or 'none':44} {one_line(where)}"
+
+
+def _in_use(config: Config, door: Admission) -> Iterator[str]:
+    """A line for each port and database that somebody uses. `StartError` for what cannot be."""
+    for option, text in preflight.endpoints(config):
+        try:
+            with preflight.naming(option):
+                listen_endpoint(None, text, Certificates(door.turns.handshake))
+                preflight.check_port(text)
+        except InUse as e:
+            yield str(e)
+    try:
+        with preflight.naming("broker"):
+            registry.preflight(config.broker)
+    except InUse as e:
+        yield str(e)
+
+
+async def report(reactor: Any, options: Options, say: Callable[[str], object]) -> None:
+    """Try everything, and ``say`` it line by line. `StartError` for what could not start."""
+    config = options.config
+    door = make_door(config, reactor, WallClock(reactor), TimerWheel(reactor))
+    in_use = list(_in_use(config, door))
+    with preflight.naming("broker"):
+        there = await registry.look(reactor, config.broker)
+    say(f"chatd {__version__} can start with these settings.\n")
+    say("Settings, and where each was given:")
+    for line in effective(options):
+        say(line)
+    say("\nWhat they mean:")
+    meaning = [*explanation.ports(config), *explanation.rights(config), explanation.kept(config)]
+    for line in [*meaning, f"Broker: {there}."]:
+        say(f"  {one_line(line)}")
+    for line in [*advice.warnings(config, door), *(f"In use now: {line}" for line in in_use)]:
+        say(f"\nNote: {one_line(line)}")
+
+
+def run_check(reactor: Any, options: Options, out: TextIO | None = None) -> int:
+    """Try everything, on ``reactor``, which is run for it; the exit status."""
+    status = 0
+
+    def failed(failure: Failure) -> None:
+        nonlocal status
+        failure.trap(StartError, OSError)
+        print(f"chatd: {one_line(str(failure.value))}", file=sys.stderr)
+        status = 1
+
+    def begin() -> None:
+        say = (out or sys.stdout).write
+        telling = report(reactor, options, lambda line: say(f"{line}\n"))
+        doing = Deferred.fromCoroutine(telling).addErrback(failed)
+        doing.addBoth(lambda result: (reactor.stop(), result)[1])
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    return status

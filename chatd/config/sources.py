@@ -1,0 +1,113 @@
+"""Where options are said: the environment and the file of ``--config``, as texts by option.
+
+The command line is read by `chatd.config.options`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from chatd.config import parsers as values
+from chatd.config.table import BY_NAME, OPTIONS, Option
+
+#: What every variable of chatd's begins with.
+PREFIX = "CHATD_"
+#: The variable that names the file of ``--config``.
+CONFIG = "CHATD_CONFIG"
+#: What Kubernetes gives every container beside a service that is called chatd
+#: (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables).
+_KUBERNETES = re.compile(r"CHATD_(SERVICE_HOST|(SERVICE_)?PORT(_[0-9A-Z_]+)?)")
+
+Given = dict[str, tuple[str, list[str]]]
+"""Option name -> (where it was said, for errors; the texts)."""
+
+
+class Problem(ValueError):
+    """One line for the operator: which option, and why."""
+
+
+def no_such(name: str, known: Mapping[str, object] | list[str], where: str) -> Problem:
+    """What to say of an option that there is not, said at ``where``."""
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return Problem(f"{where}: there is no such option{hint}")
+
+
+def from_environment(environ: Mapping[str, str]) -> Given:
+    """What the variables ``CHATD_<NAME>`` say. `Problem` for one that means nothing: it was
+    mistyped, and whoever set it believes that it counts."""
+    known = {option.variable: option for option in OPTIONS}
+    for name in sorted(environ):
+        ours = name.startswith(PREFIX) and not _KUBERNETES.fullmatch(name)
+        if ours and name not in (*known, CONFIG) and environ[name].strip():
+            raise no_such(name, [*known, CONFIG], name)
+    given: Given = {}
+    for variable, option in known.items():
+        value = environ.get(variable, "").strip()
+        if value:  # set to nothing is how container files say unset
+            parts = [part.strip() for part in value.split(",")] if option.repeated else [value]
+            given[option.name] = (variable, [part for part in parts if part])
+    return given
+
+
+def from_file(path: str) -> Given:
+    """What the TOML file says; `Problem` for what cannot be read or means nothing."""
+    try:
+        with Path(path).open("rb") as file:
+            table = tomllib.load(file)
+    except OSError as e:
+        raise Problem(f"--config: cannot read {path}: {e.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise Problem(f"--config: {path} is not TOML: {e}") from None
+    except ValueError:
+        raise Problem(f"--config: {path!r} is not a path") from None
+    given: Given = {}
+    for key, value in table.items():
+        where = f"{key} in {path}"
+        if isinstance(value, dict) and key not in BY_NAME:
+            raise Problem(
+                f"{where}: there are no sections; write each option at the top, name = value,"
+                f" without [{key}]"
+            )
+        if key not in BY_NAME:
+            raise no_such(key, BY_NAME, where)
+        given[key] = (where, _texts(BY_NAME[key], value, where))
+    return given
+
+
+def _texts(option: Option, value: Any, where: str) -> list[str]:
+    if isinstance(value, list):
+        if not option.repeated:
+            raise Problem(f"{where}: give one value, not a list")
+        return [_text(option, item, where) for item in value]
+    if option.flag and isinstance(value, bool):
+        return ["yes" if value else "no"]
+    if option.read is values.endpoint and value is False:
+        raise Problem(f'{where}: false closes no port; write "{values.OFF}"')
+    return [_text(option, value, where)]
+
+
+def _text(option: Option, value: Any, where: str) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    shown = f", not {json.dumps(value, default=str):.60}" if not option.secret else ""
+    raise Problem(f"{where}: give a string or a whole number{shown}")
+
+
+def anchored(given: Given, folder: str) -> Given:
+    """The same with the paths of files absolute: twistd may yet go to another folder."""
+    return {
+        name: (where, [os.path.join(folder, text) if text else text for text in texts])
+        if BY_NAME[name].read is values.file
+        else (where, texts)
+        for name, (where, texts) in given.items()
+    }

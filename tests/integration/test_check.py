@@ -1,0 +1,173 @@
+"""``twistd chatd --check``: everything is tried and explained, and nothing is changed."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.protocol import Factory, Protocol
+from twisted.trial.unittest import TestCase
+
+from chatd.brokers.rabbitmq import looking
+from chatd.brokers.sqlite.lock import Lock
+from chatd.config.check import report
+from chatd.config.example import example
+from chatd.config.options import Options
+from chatd.config.table import OPTIONS
+from chatd.errors import StartError
+from tests.support.daemon import ROOT
+
+reactor: Any = _reactor
+
+
+class CheckTests(TestCase):
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+
+    def options(self, *arguments: str, **environ: str) -> Options:
+        options = Options({f"CHATD_{name}": value for name, value in environ.items()})
+        given = {argument.partition("=")[0] for argument in arguments}
+        ports = ("--http", "--websocket", "--setup")
+        more = [f"{port}=tcp:0:interface=127.0.0.1" for port in ports if port not in given]
+        options.parseOptions(["--broker=memory:", *more, *arguments])
+        return options
+
+    async def said(self, *arguments: str, **environ: str) -> str:
+        lines: list[str] = []
+        await report(reactor, self.options(*arguments, **environ), lines.append)
+        return "\n".join(lines)
+
+    def secret(self, text: str = "a-secret-of-more-than-thirty-two-bytes") -> str:
+        path = self.folder / "secret"
+        path.write_text(text)
+        path.chmod(0o600)
+        return str(path)
+
+    async def test_values_and_where_they_were_said(self) -> None:
+        path = self.folder / "chatd.toml"
+        path.write_text('retain = "1d"\nroom = ["a", "b"]\nrate = 3')
+        said = await self.said(f"--config={path}", "--retain=2d", RATE="4/s", ROOM="c")
+        for name, value, where in (
+            ("retain", "2d", "--retain"),
+            ("rate", "4/s", "CHATD_RATE"),
+            ("room", "c", "CHATD_ROOM"),
+            ("max-text", "16KB", "default"),
+        ):
+            self.assertRegex(said, rf"(?m)^  {name} = +{value} +{where}$")
+        for option in OPTIONS:
+            self.assertIn(f"  {option.name} = ", said)
+
+    async def test_what_it_means(self) -> None:
+        said = await self.said()
+        self.assertIn("Open: anyone of this machine can read, and speak as anyone.", said)
+        self.assertIn("Administration over HTTP: off", said)
+        self.assertIn("Each room keeps 7d of messages and 100 MB at most", said)
+        self.assertIn("memory: rooms and messages are gone when chatd stops", said)
+        said = await self.said("--http=tcp:0", "--origin=*", f"--admin-key={self.secret()}")
+        self.assertIn("for every network of this machine", said)
+        self.assertIn("anyone who reaches these ports", said)
+        self.assertIn("Note: Open mode on a port that others can reach", said)
+        self.assertIn("Web pages that may connect: any.", said)
+        self.assertIn("who shows the admin key.", said)
+        token = ("--auth=token", f"--token-key={self.secret()}", "--issuer=https://login.example")
+        said = await self.said(*token, "--trusted-proxy=10.0.0.0/8")
+        self.assertIn("by https://login.example", said)
+        self.assertIn("X-Forwarded-For of 10.0.0.0/8", said)
+
+    async def test_warnings(self) -> None:
+        said = await self.said("--retain-bytes=1", "--max-connections=900000000")
+        self.assertIn("Note: --retain-bytes: 1 bytes are less than one message", said)
+        self.assertIn("Note: --max-connections: 900000000 need", said)
+        said = await self.said("--http=off", "--websocket=off", "--setup=off")
+        self.assertIn("every port is off", said)
+        said = await self.said(f"--admin-key={self.secret('with spaces in it, alas')}")
+        self.assertIn("holds what no Authorization header can carry", said)
+
+    async def test_what_is_in_use_is_no_error(self) -> None:
+        path = self.folder / "chat.sqlite"
+        lock = Lock(str(path))
+        self.addCleanup(lock.release)
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            http = f"--http=tcp:{port}:interface=127.0.0.1"
+            said = await self.said(http, f"--broker=sqlite:{path}")
+        self.assertIn(f"In use now: --http: cannot listen on 127.0.0.1:{port}", said)
+        self.assertIn("In use now: --broker: cannot use the database", said)
+
+    async def test_nothing_is_made(self) -> None:
+        said = await self.said(f"--broker=sqlite:{self.folder}/chat.sqlite")
+        self.assertIn(f"{self.folder}/chat.sqlite: to be made", said)
+        self.assertEqual(list(self.folder.iterdir()), [])
+
+    async def refused(self, why: str, *arguments: str) -> None:
+        try:
+            said = await self.said(*arguments)
+        except StartError as e:
+            self.assertRegex(str(e), why)
+        else:
+            self.fail(said)
+
+    async def test_what_could_not_start(self) -> None:
+        bad = self.folder / "bad"
+        bad.touch()
+        await self.refused("^--admin-key: .*bad is empty", f"--admin-key={bad}")
+        await self.refused("^--http: .*bad holds no", f"--http=ssl:0:privateKey={bad}")
+        await self.refused(
+            "^--broker: .*its folder does not exist", f"--broker=sqlite:{bad.parent}/no/x"
+        )
+        await self.refused("^--broker: /nowhere", "--broker=amqps://h/?cacertfile=/nowhere")
+
+    async def test_a_port_that_speaks_something_else(self) -> None:
+        self.patch(looking, "PATIENCE", 5.0)
+
+        class Other(Protocol):
+            def connectionMade(self) -> None:
+                assert self.transport is not None
+                self.transport.write(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+        listening = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(
+            Factory.forProtocol(Other)
+        )
+        self.addCleanup(lambda: Deferred.fromCoroutine(_stop(listening)))
+        port = listening.getHost().port
+        await self.refused(
+            f"--broker: .*u@127.0.0.1:{port}.*does not speak AMQP",
+            f"--broker=amqp://u:hunter2@127.0.0.1:{port}/",
+        )
+
+
+async def _stop(listening: Any) -> None:
+    await listening.stopListening()
+
+
+class ExampleTests(TestCase):
+    """``etc/chatd.toml``."""
+
+    def test_it_is_what_the_options_make(self) -> None:
+        shipped = (ROOT / "etc" / "chatd.toml").read_text()
+        self.assertEqual(shipped, example(), "python -m chatd.config.example >etc/chatd.toml")
+
+    def test_every_line_of_it_works(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        text = example()
+        for option in OPTIONS:
+            self.assertIn(f"\n#{option.name} = ", text)
+            lines = [line[1:] for line in text.splitlines() if line.startswith(f"#{option.name} =")]
+            path = Path(folder.name) / "chatd.toml"
+            secret = Path(folder.name) / "secret"
+            secret.write_text("secret")
+            more = ["--auth=token"] if option.name == "token-key" else []
+            path.write_text("\n".join(lines).replace(f"/etc/chatd/{option.name}", str(secret)))
+            options = Options({})
+            options.parseOptions([f"--config={path}", *more])
+            self.assertIn(option.name, options.said)
