@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import capturedLogs, formatEvent
 
 from chatd.config.options import Options
 from chatd.config.renewal import renewed
@@ -21,26 +21,18 @@ class RenewalTests(ServingTests):
     def setUp(self) -> None:
         self.file = Path(self.mktemp())
         self.folder = self.file.parent
-        self.said: list[str] = []
 
     async def start(self, text: str, *options: str) -> Node:
         self.file.write_text(text)
-        node = await self.serve(f"--config={self.file}", *options)
-
-        def hear(event: LogEvent) -> None:
-            self.said.append(formatEvent(event))
-
-        globalLogPublisher.addObserver(hear)
-        self.addCleanup(globalLogPublisher.removeObserver, hear)
-        return node
+        return await self.serve(f"--config={self.file}", *options)
 
     def reload(self, node: Node, text: str | None = None) -> list[str]:
         """What is said when the file says ``text``."""
         if text is not None:
             self.file.write_text(text)
-        self.said.clear()
-        node.service.reloader.reload()
-        return list(self.said)
+        with capturedLogs() as events:
+            node.service.reloader.reload()
+        return [formatEvent(event) for event in events]
 
     def key(self, name: str, content: str) -> Path:
         path = self.folder / name

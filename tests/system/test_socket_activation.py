@@ -112,4 +112,4 @@ def test_what_is_not_there_is_said_in_one_line(tmp_path: Path, endpoint: str, wh
         assert process.wait(PATIENCE) == 1
     lines = [line for line in (tmp_path / "log").read_text().splitlines() if "chatd: " in line]
     assert len(lines) == 1
-    assert lines[0].startswith(f"chatd: {endpoint}: {why}")
+    assert lines[0].startswith(f"chatd: --http: {endpoint}: {why}")
