@@ -110,7 +110,7 @@ def _filled_in(page: bytes, offer: Offer, found: Container[str], version: str) -
 def _files(folder: Traversable, path: str) -> Iterator[tuple[str, bytes, str]]:
     """Path, content and media type of each file to be served."""
     for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if entry.is_dir():
+        if entry.is_dir() and entry.name != "__pycache__":
             yield from _files(entry, f"{path}{entry.name}/")
         elif type := TYPES.get(PurePath(entry.name).suffix):
             yield path + entry.name, entry.read_bytes(), type

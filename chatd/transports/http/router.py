@@ -27,6 +27,7 @@ from chatd.telemetry.metrics import Metrics
 from chatd.transports.http.answer import answer
 from chatd.transports.http.body import NotSupported, too_large
 from chatd.transports.http.call import Call, Reply, Route
+from chatd.transports.http.paths import PathTree
 from chatd.transports.http.request import LimitedRequest as Request
 from chatd.transports.http.request import header
 

@@ -258,10 +258,10 @@ class WebSocketConnection(InTurn):
 
 
 class WebSocketFactory(WebSocketServerFactory):
-    """Makes connections, and knows the open ones. ``dialect`` makes what one of them speaks."""
+    """Makes connections, and knows the open ones. ``dialect`` makes what one of them speaks;
+    ``kind`` is what they are counted as."""
 
     protocol = WebSocketConnection
-    #: What its connections are counted as.
     kind = "websocket"
 
     def __init__(
@@ -274,10 +274,7 @@ class WebSocketFactory(WebSocketServerFactory):
         max_frame: int,
     ) -> None:
         super().__init__(reactor=reactor, server="chatd")
-        self.chat = chat
-        self.door = door
-        self.metrics = metrics
-        self.dialect = dialect
+        self.chat, self.door, self.metrics, self.dialect = chat, door, metrics, dialect
         self.connections: set[WebSocketConnection] = set()
         self.setProtocolOptions(
             failByDrop=False,
