@@ -56,7 +56,7 @@ class _Factory(Factory):
 
 @implementer(IStreamClientEndpoint)
 class _Endpoint:
-    """Connects to the present one of the broker's hosts. It counts as connected after the handshake,
+    """Connects to the present one of the hosts of the broker. It is connected after the handshake,
     because `ClientService` cannot handle a connection that is lost before that."""
 
     def __init__(
