@@ -45,7 +45,7 @@ def make_door(
         sockets_for(config.max_connections, config.max_connections_per_address),
         deadlines,
         FairQueue(clock, allowance(rate)),
-        Unread(config.max_unread),
+        Unread(config.max_unread, clock),
         rate,
         Rate(config.room_rate, what="new rooms"),
     )

@@ -45,6 +45,17 @@ def unsent(transport: Connection) -> bool:
     return len(transport.dataBuffer) > transport.offset or bool(transport._tempDataBuffer)
 
 
+def forget_unsent(transport: Any) -> None:
+    """Let go of what a connection that is lost has not sent. Protocol and transport know each other,
+    so the bytes would be kept until Python looks for such circles, which may be minutes."""
+    plain = getattr(transport, "transport", transport)
+    if isinstance(plain, Connection):
+        plain.dataBuffer = b""
+        plain.offset = 0
+        plain._tempDataBuffer = []
+        plain._tempDataLen = 0
+
+
 def silent(transport: Any) -> bool:
     """Whether the peer has not acknowledged sent data for `SILENCE` seconds.
 

@@ -20,7 +20,7 @@ from twisted.internet.interfaces import IPullProducer, IPushProducer
 from zope.interface import implementer
 
 from chatd.access.unread import Unread
-from chatd.net.tcp import unsent
+from chatd.net.tcp import forget_unsent, unsent
 
 #: Bytes of unsent answers above which chatd stops reading from the client.
 HELD = 32 * 1024
@@ -82,11 +82,18 @@ class Writer:
     async def ready(self) -> None:
         """Wait until the transport is `writable`, before an answer that is too large to buffer many
         of. Waiters resume one at a time, each once the last one's answer is sent; all of them when
-        the connection ends."""
-        while not self.writable and not self._closed:
-            waiter: Deferred[None] = Deferred()
-            self._waiting.append(waiter)
-            await waiter
+        the connection ends. Meanwhile the client is not read from: a request that waits costs as
+        much memory as many small answers."""
+        if self.writable or self._closed:
+            return
+        self.stop_reading()
+        try:
+            while not self.writable and not self._closed:
+                waiter: Deferred[None] = Deferred()
+                self._waiting.append(waiter)
+                await waiter
+        finally:
+            self.start_reading()
 
     def offer(self, data: bytes) -> bool:
         """Write messages if the transport is `writable`; otherwise return False and write
@@ -117,7 +124,8 @@ class Writer:
         self.stops -= 1
         if self.stops == 0 and not self._lost:
             self._transport.resumeProducing()
-            self._resumed()
+            if not self._closed:
+                self._resumed()
 
     def close(self) -> None:
         """Ignore all further writes, and let `ready` return."""
@@ -129,6 +137,7 @@ class Writer:
         self._lost = True
         self._unread.release(self._transport)
         self.close()
+        forget_unsent(self._transport)
 
     def _let_go(self) -> None:
         while self._waiting and (self.writable or self._closed):

@@ -57,3 +57,34 @@ class FloodTests(ServingTests):
         for _ in range(400):
             await ann.find("joined")
         self.assertEqual(node.service.door.unread.total, 0)
+
+    async def test_what_was_not_taken_is_gone_with_the_connection(self) -> None:
+        node = await self.serve("--rate=1000/s")
+        ann = await node.chat("ann", "lobby")
+        for n in range(40):
+            await ann.say("lobby", f"{n}" + "x" * 15_000)
+        deaf = await node.raw("http")
+        deaf.transport.pauseProducing()
+        deaf.send(b"GET /rooms/lobby/messages?last=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await until(lambda: node.service.door.unread.total > 0)
+        (server,) = node.service.door.unread._held
+        self.assertGreater(len(server.dataBuffer) + server._tempDataLen, 0)
+        deaf.abort()
+        await until(lambda: node.service.door.unread.total == 0)
+        self.assertEqual((len(server.dataBuffer), server._tempDataBuffer), (0, []))
+
+    async def test_while_a_join_waits_for_its_reader_no_other_is_taken_up(self) -> None:
+        """A request that waits costs memory, too."""
+        node = await self.serve("--rate=1000/s")
+        members = node.service.chat.presence
+        for n in range(200):
+            members.enter("lobby", f"{n:03}" + "x" * 61)
+        ann = await node.chat("ann")
+        (connection,) = node.service.websockets.connections
+        ann.raw.transport.pauseProducing()
+        ann.raw.send(said(type="join", room="lobby") * 40)
+        await until(lambda: bool(connection.outlet._waiting))
+        self.assertGreater(connection.outlet.stops, connection._in_line)
+        ann.raw.transport.resumeProducing()
+        for _ in range(40):
+            await ann.find("joined")

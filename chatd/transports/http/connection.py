@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
-from chatd.net.tcp import LINGER, acknowledged, half_close, tune
+from chatd.net.tcp import LINGER, acknowledged, forget_unsent, half_close, tune
 from chatd.protocol.errors import Code
 from chatd.timing.timer_wheel import Deadline
 from chatd.transports.http.head import READ_ON, BadHead, RestOfHead, check_host, refusal
@@ -119,11 +119,11 @@ class HTTPConnection(HTTPChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._state = Phase.CLOSING
         self._wait(None)
-        if self._release is not None:
-            self._release()
+        self.hand_over()  # to nobody
         self.site.door.unread.release(self.transport)
         super().connectionLost(reason)
         self.line.leave()
+        forget_unsent(self.transport)
 
     # -- the client has no more to say (RFC 9112, section 9.6) -------------------------------------
 

@@ -17,7 +17,7 @@ from chatd.access.admission import Admission
 from chatd.access.limits import Connections
 from chatd.access.proxies import UNIX
 from chatd.access.rate_limit import BAD_IN_A_ROW
-from chatd.net.tcp import LINGER, half_close, tune
+from chatd.net.tcp import LINGER, forget_unsent, half_close, tune
 from chatd.protocol.errors import ChatError, Code, bad_request
 from chatd.protocol.json import load_object
 from chatd.protocol.names import room_name, user_name
@@ -90,6 +90,7 @@ class SetupProtocol(Protocol):
         if self._release is not None:
             self._release()
         self._place.leave()
+        forget_unsent(self.transport)
 
     def readConnectionLost(self) -> None:
         self._ended = True

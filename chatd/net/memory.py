@@ -1,0 +1,14 @@
+"""Memory that was freed goes back to the system."""
+
+from __future__ import annotations
+
+import ctypes
+
+
+def trim() -> None:
+    """Give the system back what the C library keeps of freed memory (malloc_trim(3)). Without this
+    glibc keeps what was freed below anything that is still in use, for as long as that is. Does
+    nothing where the C library has no such call."""
+    give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if give_back is not None:
+        give_back(0)
