@@ -67,10 +67,7 @@ def fill(daemon: Daemon) -> list[socket.socket]:
 def ask(port: int, kind: str, n: int) -> socket.socket:
     """A connection that has asked and reads nothing, with a small window."""
     where, data = KINDS[kind]
-    if where == "websocket":
-        sock = shake(port, b"deaf%d" % n)
-    else:
-        sock = connect(port)
+    sock = shake(port, b"deaf%d" % n) if where == "websocket" else connect(port)
     sock.settimeout(0.2)
     with suppress(TimeoutError, OSError):
         sock.sendall(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from tests.support.serving import Node, ServingTests, WebSocket
 from tests.support.waiting import pause, until
@@ -67,7 +68,7 @@ class FloodTests(ServingTests):
         deaf.transport.pauseProducing()
         deaf.send(b"GET /rooms/lobby/messages?last=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await until(lambda: node.service.door.unread.total > 0)
-        (server,) = node.service.door.unread._held
+        server: Any = next(iter(node.service.door.unread._held))
         self.assertGreater(len(server.dataBuffer) + server._tempDataLen, 0)
         deaf.abort()
         await until(lambda: node.service.door.unread.total == 0)

@@ -37,7 +37,7 @@ from chatd.transports.writer import Writer
 
 SUBPROTOCOL = "chatd.v1"
 #: Requests of one connection under way; beyond it is not read from until some are answered.
-UNDER_WAY = 200
+UNDER_WAY = 64
 #: Seconds for the opening handshake, and for the closing one.
 HANDSHAKE = 10
 HANDSHAKE_BYTES = 16 * 1024
