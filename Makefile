@@ -17,7 +17,7 @@ NPM := typescript@5.9.3 axe-core@4.11.4 eventsource@4.1.1 event-source-polyfill@
 	reconnecting-websocket@4.4.0 esbuild@0.25.12 vite@6.4.6 react@19.3.1 react-dom@19.3.1 vue@3.5.45
 TSC := .cache/js/node_modules/.bin/tsc
 
-.PHONY: help run test test-rabbitmq4 test-leader-kills test-reading-only torture simulate newest check bench rolling-restart format news clean
+.PHONY: help run test test-rabbitmq4 test-leader-kills test-reading-only torture simulate fuzz newest check bench rolling-restart format news clean
 
 help:  ## say what there is to do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ torture: .venv/.develop  ## break things for hours: make torture TORTURE="--brok
 
 simulate: .venv/.develop  ## whole nodes in simulated time, seed by seed: make simulate STEPS=1000000
 	python -m tests.torture.simulate --steps $(or $(STEPS),1000000) $(SIMULATE)
+
+fuzz: .venv/.fuzz  ## feed every parser millions of inputs: make fuzz SECONDS=3600
+	python -m tests.fuzz --seconds $(or $(SECONDS),3600) $(FUZZ)
 
 newest: .ci/venv .cache/js/.installed  ## run the suite on the newest releases of all libraries, whatever setup.cfg allows
 	@.ci/system $(PACKAGES)
@@ -91,6 +94,10 @@ clean:  ## remove what make made
 	@echo "Making .venv and installing chatd, its tests' and its checks' needs in it"
 	@.ci/venv test,check
 	@touch .venv/.run $@
+
+.venv/.fuzz: $(PACKAGING)
+	@.ci/venv test,check,fuzz
+	@touch .venv/.run .venv/.develop $@
 
 .cache/js/.installed: .ci/node Makefile | .venv/.develop
 	@.ci/node

@@ -79,7 +79,7 @@ def _decode(text: str, what: str) -> str:
         raise BadURL(f"{what} in the broker's address holds a % that is no escape; write %25.")
     try:
         decoded = unquote_to_bytes(text).decode("utf-8")
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise BadURL(f"{what} in the broker's address is not UTF-8.") from None
     if len(decoded.encode("utf-8")) > 255:
         raise BadURL(f"{what} in the broker's address is longer than 255 bytes.")

@@ -33,7 +33,7 @@ class Lives:
     leftovers: Leftovers
     find: Callable[[str], RoomEntry | None]
     append: Callable[[dict[str, Any]], Awaitable[bool]]
-    _opening: SingleFlight[Stream, None] = field(factory=SingleFlight, init=False)
+    _opening: SingleFlight[RoomEntry, None] = field(factory=SingleFlight, init=False)
     _renewing: SingleFlight[Stream, None] = field(factory=SingleFlight, init=False)
 
     _log = Logger()
@@ -67,22 +67,21 @@ class Lives:
         if not entry.made:
             try:
                 # a single flight: all callers continue in their order when it is open
-                await self._opening.run(entry.stream, lambda: self._open(entry))
+                await self._opening.run(entry, lambda: self._open(entry))
             except Unavailable as e:
                 raise unavailable(e).about(entry.name) from None
 
     async def _open(self, entry: RoomEntry) -> None:
-        stream = entry.stream
-        try:
-            await self.broker.open(stream)
-        except NoSuchStream:
-            await self.renew(stream)
-            if entry.stream == stream:  # the room was deleted meanwhile
-                raise unavailable().about(entry.name) from None
-        else:
-            entry.made = entry.made or entry.stream == stream
-        if entry.stream != stream:
-            await self.ensure(entry)
+        while not entry.made:
+            stream = entry.stream
+            try:
+                await self.broker.open(stream)
+            except NoSuchStream:
+                await self.renew(stream)
+                if entry.stream == stream:  # the room was deleted meanwhile
+                    raise unavailable().about(entry.name) from None
+            else:
+                entry.made = entry.stream == stream
 
     async def renew(self, lost: Stream) -> None:
         """Begin a new life of a room whose stream vanished from the broker."""

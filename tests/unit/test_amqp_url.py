@@ -70,6 +70,7 @@ class BrokerURLTests(SynchronousTestCase):
             ("amqp://ann:sec@ret@localhost", "%40"),
             ("amqp://ann:sec%ret@localhost", "%25"),
             ("amqp://ann:sec%ff@localhost", "UTF-8"),
+            ("amqp://ann:sec\udcff@localhost", "UTF-8"),
             ("amqp://localhost/%zz", "%25"),
             ("amqp://localhost/" + "v" * 256, "255 bytes"),
             ("amqp://localhost/a/b", "%2F"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -72,6 +73,22 @@ class ChangeTests(DirectoryCase):
         self.world.turn()
         self.assertFalse(self.world.do(self.nodes[1].create("attic")))
         self.assertTrue(self.world.say("attic", "hello", node=1))
+
+    def test_who_waits_for_a_room_goes_on_in_order_though_it_begins_anew(self) -> None:
+        other, entry = self.nodes[1], self.nodes[1].get("lobby")
+        opening: list[Deferred[None]] = [Deferred(), succeed(None), succeed(None)]
+        order: list[int] = []
+        with mock.patch.object(self.world.sites[1].broker, "open", side_effect=opening):
+            for number in (1, 2):
+                waiting = Deferred.fromCoroutine(other.ensure(entry))
+                waiting.addCallback(partial(self._note, order, number))
+                self.world.do(self.one.renew(entry.stream))
+            opening[0].errback(NoSuchStream("the first"))
+            self.world.turn()
+        self.assertEqual(order, [1, 2])
+
+    def _note(self, order: list[int], number: int, _: None) -> None:
+        order.append(number)
 
     def test_a_room_that_cannot_be_made_is_not_in_the_directory(self) -> None:
         refusal = NotStored("queue limit in vhost '/' (3) is reached")

@@ -1,0 +1,39 @@
+"""Every target takes its seeds, what was found, and some damage that is always the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.fuzz.target import Escaped, Target, mutated
+from tests.fuzz.targets import TARGETS
+
+FINDINGS = Path(__file__).parent / "findings"
+#: Damaged inputs for each target; ``make fuzz`` makes millions.
+MUTATIONS = 25
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_target(name: str) -> None:
+    target, chance = TARGETS[name], Random(name)
+    found = [path.read_bytes() for path in sorted(FINDINGS.glob(f"{name}/*"))]
+    for data in (*target.seeds, *found, *(mutated(target, chance) for _ in range(MUTATIONS))):
+        target.run(data)
+
+
+def test_seeds_are_what_they_should_be() -> None:
+    """Else the mutations would not get far."""
+    for name, target in TARGETS.items():
+        if name in ("splitter", "message", "record", "cursors", "times", "origins", "amqp_methods"):
+            target.feed(target.seeds[0])
+
+
+def test_what_is_not_declared_escapes() -> None:
+    def feed(data: bytes) -> None:
+        int(data)
+
+    Target(feed, (ValueError,), (b"1",)).run(b"x")
+    with pytest.raises(Escaped, match="ValueError"):
+        Target(feed, (), (b"1",)).run(b"x")
