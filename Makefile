@@ -23,7 +23,6 @@ help:  ## say what there is to do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: .venv/.run  ## start chatd here: make run OPTIONS="--room kitchen"
-	@echo "chatd: point your browser at http://localhost:8081/ (Ctrl-C ends chatd)"
 	@exec twistd --nodaemon --pidfile= chatd $(OPTIONS)
 
 test: .venv/.develop .cache/js/.installed  ## run all tests: make test TESTS=tests/unit/test_room.py

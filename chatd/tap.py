@@ -6,6 +6,7 @@ The only module that knows the reactor and every part. The tree is
     |- broker         SQLite, memory, or RabbitMQ by txamqp
     |- node           directory, rooms, presence
     |- reload         SIGHUP
+    |- announcement   what the log says of a start
     |- supervision    tells systemd
     |- websocket:...  Autobahn, one service for each endpoint
     |- http:...       twisted.web: pages, long-poll, event streams, WebSocket at /ws, Socket.IO
@@ -25,11 +26,12 @@ from typing import Any
 from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
 
 from chatd.brokers.interfaces import Retention
 from chatd.brokers.registry import broker_at
-from chatd.config import advice, preflight
+from chatd.config import advice, explanation, preflight
 from chatd.config.access import (
     connections,
     make_door,
@@ -47,10 +49,12 @@ from chatd.net.certificates import Certificates
 from chatd.net.notification import ServiceManager
 from chatd.net.ports import ports
 from chatd.service.administration import Administration
+from chatd.service.announcement import Announcement
 from chatd.service.domain import compose
 from chatd.service.lifecycle import NodeService
 from chatd.service.reload import Reloader
 from chatd.service.supervision import Supervision
+from chatd.telemetry.log import Log
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.clock import NodeClock
 from chatd.timing.steady import steady
@@ -68,6 +72,9 @@ from chatd.transports.socketio.routes import SocketIO
 from chatd.transports.websocket.connection import WebSocketFactory
 from chatd.transports.websocket.dialects import dialect
 
+#: What the last line of a start adds.
+STOP = "SIGTERM, or Ctrl-C in a terminal, ends it in order."
+
 
 def makeService(options: Options) -> IService:
     """The service tree of one node. Ends the process with one line if it cannot be made."""
@@ -78,7 +85,7 @@ def makeService(options: Options) -> IService:
         raise SystemExit(run_check(steady(reactor), options))
     with refusing():
         preflight.check(options.config)
-        return ChatService(steady(reactor), options.config, time.time, options.read)
+        return ChatService(steady(reactor), options.config, time.time, options.read, options.log)
 
 
 class ChatService(MultiService):
@@ -92,10 +99,12 @@ class ChatService(MultiService):
         config: Config,
         time_of_day: Callable[[], float] | None = None,
         read_again: Callable[[], Config] | None = None,
+        log: Log | None = None,
     ) -> None:
         super().__init__()
         self.setName("chatd")
         self._config = config
+        self._log_to = log
         self.settings = Settings(config, read_again or (lambda: config))
         clock = NodeClock(reactor)
         self._wall = wall = WallClock(clock, time_of_day)
@@ -115,7 +124,9 @@ class ChatService(MultiService):
         self.administration = Administration(
             domain.directory, config.max_rooms, door.check_room_rate
         )
-        self._probes = probe = probes.Probes(metrics, lambda: self.ready)
+        self._probes = probe = probes.Probes(
+            metrics, lambda: self.ready, lambda: str(self.broker.blocked)
+        )
         self.websockets = WebSocketFactory(reactor, chat, door, metrics, dialect, config.max_frame)
         self.streams = EventStreams(chat, metrics)
         #: What else keeps clients on the HTTP port.
@@ -139,7 +150,8 @@ class ChatService(MultiService):
             config.restored,
         )
         self.settings.parts.append(self._renew)
-        self.reloader = Reloader(reactor, (certificates.reload, self.settings.reload))
+        reopen = [log.output.reopen] if log is not None else []
+        self.reloader = Reloader(reactor, (*reopen, certificates.reload, self.settings.reload))
         manager = ServiceManager.of(os.environ)
         self.supervision = Supervision(clock, manager, lambda: self.ready, self._status)
         for part in (
@@ -147,12 +159,19 @@ class ChatService(MultiService):
             self.node,
             self.reloader,
             self.supervision,
+            Announcement(clock, explanation.start(config), lambda: self.ready, STOP),
             *ports(reactor, "websocket", config.websocket, self.websockets, certificates),
             *ports(reactor, "http", config.http, self.site, certificates),
             *ports(reactor, "setup", config.setup, self.setup, certificates),
             *ports(reactor, "metrics", config.metrics, self.counts, certificates),
         ):
             part.setServiceParent(self)
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Have the application that this becomes a part of log as the settings say."""
+        super().setServiceParent(parent)
+        if self._log_to is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._log_to)
 
     def _routes(self, config: Config) -> list[Route]:
         """What the HTTP port serves."""
@@ -198,7 +217,8 @@ class ChatService(MultiService):
     def ready(self) -> bool:
         """Whether this node can serve: the broker is connected, and the directory can be read and
         written."""
-        return bool(self.broker.ready) and self.readiness.ready and not self.chat.draining
+        connected = bool(self.broker.ready or self.broker.blocked)
+        return connected and self.readiness.ready and not self.chat.draining
 
     def privilegedStartService(self) -> None:
         """Listen, while still root if that is what twistd was started as."""
@@ -212,9 +232,6 @@ class ChatService(MultiService):
         self._wall.watch()
         with refusing():
             super().startService()
-        for name, texts in (("HTTP", self._config.http), ("WebSocket", self._config.websocket)):
-            for text in texts:
-                self._log.info("{name} on {text}", name=name, text=text)
 
     def stopService(self) -> Any:
         """Stop listening, drain, then stop the domain and at last the broker."""

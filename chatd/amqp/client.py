@@ -54,6 +54,7 @@ class Client(AMQClient):
         super().__init__(Delegate(), vhost, SPEC, heartbeat=0, clock=clock)
         self.properties = properties
         self.blocked: str | None = None
+        self._blocked_at = 0.0
         #: The broker's product and version, once it has greeted us.
         self.server = ""
         self.publishers: dict[int, ConfirmChannel] = {}
@@ -239,6 +240,19 @@ class Client(AMQClient):
         """The server has sent basic.ack."""
         if channel in self.publishers:
             self.publishers[channel].acked(tag, multiple)
+
+    def block(self, why: str) -> None:
+        """The broker takes no messages, because of ``why``."""
+        if self.blocked is None:
+            self._blocked_at = self.clock.seconds()
+            self._log.warn("RabbitMQ takes no messages: {why}", why=why)
+        self.blocked = why
+
+    def unblock(self) -> None:
+        """It takes messages again."""
+        self.blocked = None
+        lasted = self.clock.seconds() - self._blocked_at
+        self._log.info("RabbitMQ takes messages again after {seconds:.0f} s", seconds=lasted)
 
     # -- life --------------------------------------------------------------------------------------
 

@@ -54,10 +54,10 @@ class Delegate(TwistedDelegate):
         self.client.started.fire()
 
     def connection_blocked(self, ch: Any, msg: Any) -> None:
-        self.client.blocked = printable(msg.reason) or "the broker is short of resources"
+        self.client.block(printable(msg.reason) or "the broker is short of resources")
 
     def connection_unblocked(self, ch: Any, msg: Any) -> None:
-        self.client.blocked = None
+        self.client.unblock()
 
     def basic_return_(self, ch: Any, msg: Any) -> None:
         publisher = self.client.publishers.get(ch.id)

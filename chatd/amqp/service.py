@@ -27,7 +27,7 @@ from chatd.amqp.tls import tls_options
 from chatd.amqp.url import BrokerURL
 
 #: Seconds for connecting; for the handshake; between attempts, at most.
-CONNECT, HANDSHAKE, LONGEST = 5.0, 10.0, 15.0
+CONNECT, HANDSHAKE, LONGEST = 5.0, 10.0, 4.0
 #: Seconds that a connection must last; one that ends sooner counts as a failed attempt, because the
 #: next one may end for the same reason.
 PROVED = 30.0
@@ -123,6 +123,10 @@ class BrokerConnection(MultiService):
         self._opened = opened
         self._lost = lost
         self._said = ""
+        #: Since when there is no connection: the clock's seconds; None before the first one.
+        self._away_since: float | None = None
+        #: How often it connected after a connection was lost.
+        self.reconnects = 0
         #: Successive connections that did not last `PROVED` seconds.
         self._short = 0
 
@@ -183,6 +187,7 @@ class BrokerConnection(MultiService):
             raise
         self.client = client
         self._said = ""
+        self._back()
         gone.addCallback(self._gone, self._reactor.seconds())
         return client, gone
 
@@ -192,9 +197,20 @@ class BrokerConnection(MultiService):
 
     def _gone(self, reason: Reason, opened: float) -> Reason:
         self._short = 0 if self._reactor.seconds() - opened >= PROVED else self._short + 1
+        self._away_since = self._reactor.seconds()
         if self.running:
             self._log.warn("Connection to the broker lost: {why}", why=str(reason))
         return reason
+
+    def _back(self) -> None:
+        if self._away_since is not None:
+            self.reconnects += 1
+            away = self._reactor.seconds() - self._away_since
+            self._log.info(
+                "{name} connected again after {seconds:.1f} s",
+                name=self._properties["connection_name"],
+                seconds=away,
+            )
 
     def _say(self, why: str) -> None:
         """Log why an attempt failed, unless it is the same reason as before."""

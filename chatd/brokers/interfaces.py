@@ -128,6 +128,10 @@ class IBroker(Interface):
     restored = Attribute(
         "bool: the streams were restored from a backup, and `restoration_told` was not called yet."
     )
+    blocked = Attribute(
+        "str: why a broker that is connected takes no records for the time being, in its own "
+        "words, such as an alarm of its memory or disk; '' if it does. It is not `ready` then."
+    )
     ready = Attribute("bool: connected, so that an append would normally succeed.")
     exact = Attribute(
         "bool: each confirmed append is stored, in the order of the calls, and reaches the "

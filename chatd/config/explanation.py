@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
+from chatd import __version__
+from chatd.config.parsers import mask_password
 from chatd.config.settings import Config, is_loopback_only
 from chatd.net.descriptions import Description
 
@@ -108,6 +111,14 @@ def _tokens(config: Config) -> Iterator[str]:
     audiences = " or ".join(config.audiences) or "nobody in particular (no aud)"
     issuers = " or ".join(config.issuers) or "anyone who holds the key"
     yield f"Tokens must be for {audiences}, by {issuers}."
+
+
+def start(config: Config) -> list[str]:
+    """What the log says of a start: version, broker, addresses, and whether it is open."""
+    broker = mask_password(config.broker)
+    if broker.startswith("sqlite:"):
+        broker = f"the file {os.path.realpath(broker.partition(':')[2])}"
+    return [f"chatd {__version__}, rooms in {broker}", *ports(config), mode(config)]
 
 
 def kept(config: Config) -> str:

@@ -23,6 +23,7 @@ from chatd.config.sources import no_such as _no_such
 from chatd.config.table import BY_NAME
 from chatd.config.table import OPTIONS as OPTIONS
 from chatd.config.table import Option as Option
+from chatd.telemetry.log import Log
 
 # -- from texts to the configuration ---------------------------------------------------------------
 
@@ -116,6 +117,8 @@ class Options(usage.Options):
         self.given: Given = {}
         #: All that was said, by whatever source won.
         self.said: Given = {}
+        #: What twistd logs by; None if the operator chose something else.
+        self.log: Log | None = None
         #: Only look at everything, and say what it means.
         self.check = False
         self.file = self._environ.get(CONFIG) or None
@@ -151,6 +154,8 @@ class Options(usage.Options):
             if self.parent is not None:
                 twistd.settle(self.parent, self.check)
             self.config = self.read()
+            if self.parent is not None:
+                self.log = twistd.take_log(self.parent, self.config.log_format)
         except (usage.UsageError, Problem) as e:
             why = _begin_with_option(str(e))
             raise SystemExit(f"chatd: {values.one_line(why)}") from None

@@ -18,6 +18,7 @@ from chatd.net.descriptions import Description
 from chatd.protocol.errors import ChatError
 from chatd.protocol.messages import CONTENT_BYTES as CONTENT_BYTES
 from chatd.protocol.names import room_name
+from chatd.telemetry.log import one_line as one_line
 
 OFF = "off"
 
@@ -29,11 +30,6 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {"": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3}
 #: A hundred years; what is meant to be longer is meant to be for ever, which no room is.
 _LONGEST = 100 * 366 * 86400
-
-
-def one_line(text: str) -> str:
-    """``text`` with whatever would break the line, or fool a terminal, escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def mask_password(url: str) -> str:

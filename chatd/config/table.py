@@ -9,6 +9,7 @@ from attrs import frozen
 
 from chatd.brokers import registry
 from chatd.config import parsers as values
+from chatd.telemetry.log import FORMATS
 
 
 @frozen
@@ -195,6 +196,12 @@ OPTIONS = (
         repeated=True,
         field="trusted_proxies",
         live=True,
+    ),
+    Option(
+        "log-format",
+        "text",
+        values.choice(*FORMATS),
+        "the log as lines for people (text) or an object a line for programs (json)",
     ),
     Option(
         "restored",

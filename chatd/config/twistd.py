@@ -8,6 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from twisted.python import usage
+
+from chatd.telemetry.log import FORMATS, Log, Output
+
 #: twistd's own default for ``--pidfile``.
 PIDFILE = "twistd.pid"
 
@@ -25,6 +29,22 @@ def settle(twistd: MutableMapping[str, Any], check: bool = False) -> None:
         _remove_own(twistd["pidfile"])
     if twistd.get("umask") is None:
         os.umask(0o077)
+
+
+def take_log(twistd: MutableMapping[str, Any], format: str) -> Log | None:
+    """What twistd shall log by, to where it would have logged; None where the operator chose an
+    observer, or syslog."""
+    if twistd.get("logger") or twistd.get("syslog"):
+        return None
+    path = twistd.get("logfile") or ("" if twistd.get("nodaemon") else "twistd.log")
+    if path == "-" and not twistd.get("nodaemon"):
+        return None  # twistd refuses it
+    folder = os.path.dirname(os.path.abspath(path))
+    if path not in ("", "-") and not os.access(folder, os.W_OK):
+        raise usage.UsageError(f"--logfile: cannot write {path}: see to the folder {folder}")
+    # absolute, for a daemon changes its folder
+    output = Output(os.path.abspath(path) if path not in ("", "-") else None)
+    return Log(output, FORMATS[format])
 
 
 def _remove_own(path: str) -> None:

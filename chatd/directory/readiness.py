@@ -11,6 +11,7 @@ or sign of trouble, and, while somebody asks, more and more seldom as long as al
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum, auto
 
 from twisted.internet.defer import Deferred
@@ -53,10 +54,13 @@ class Readiness:
 
     _log = Logger()
 
-    def __init__(self, stream: DirectoryStream, clock: IReactorTime) -> None:
+    def __init__(
+        self, stream: DirectoryStream, clock: IReactorTime, blocked: Callable[[], str] = str
+    ) -> None:
         self.proof = ProbeState.NONE
         self._stream = stream
         self._clock = clock
+        self._blocked = blocked
         self._fresh = FRESH
         self._again = AGAIN
         self._given = 0.0
@@ -71,11 +75,12 @@ class Readiness:
     @property
     def ready(self) -> bool:
         """Whether the directory is level and the newest probe came back. An old proof is renewed,
-        and counts meanwhile."""
+        and counts meanwhile. While the broker takes no records (``blocked`` says why) they can all
+        be read, so a node that sent its clients away would help nobody."""
         if self.proof is ProbeState.GIVEN and self._clock.seconds() - self._given >= self._fresh:
             self._fresh = min(FRESHEST, 2 * self._fresh)
             self._probe()
-        return self._stream.level and self.proof is ProbeState.GIVEN
+        return self._stream.level and (self.proof is ProbeState.GIVEN or bool(self._blocked()))
 
     def doubt(self) -> None:
         """Probe again: something that was sent to the broker did not come back."""

@@ -157,6 +157,7 @@ class MemoryBroker(LocalFanout, Service):
     name = "broker"
     exact = True
     restored = False
+    blocked = ""
 
     def __init__(
         self,

@@ -113,6 +113,10 @@ class AMQPBroker(MultiService):
         return stopping
 
     @property
+    def blocked(self) -> str:
+        return self._publishing.blocked
+
+    @property
     def ready(self) -> bool:
         return self.channels is not None and self._publishing.ready
 

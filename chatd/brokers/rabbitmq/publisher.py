@@ -51,6 +51,11 @@ class StreamPublisher:
         """Whether an append would normally succeed."""
         return self._client is not None and self._client.blocked is None
 
+    @property
+    def blocked(self) -> str:
+        """The broker's reason for taking no messages; "" if it does, or is not connected."""
+        return (self._client.blocked or "") if self._client is not None else ""
+
     async def connected(self, client: Client) -> None:
         """Set up the new connection ``client``."""
         await declare_exchanges(client)

@@ -94,6 +94,8 @@ class SQLiteBroker(LocalFanout, Service):
             and self._open.commits.health is Health.WORKING
         )
 
+    blocked = ""
+
     @property
     def restored(self) -> bool:
         return self._open is not None and self._open.lineage.restored

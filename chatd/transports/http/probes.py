@@ -14,9 +14,12 @@ UNLIMITED = frozenset({"/healthz", "/readyz", "/metrics"})
 class Probes:
     """``/healthz``, ``/readyz``, ``/metrics``."""
 
-    def __init__(self, metrics: Metrics, ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, metrics: Metrics, ready: Callable[[], bool], blocked: Callable[[], str]
+    ) -> None:
         self._metrics = metrics
         self._ready = ready
+        self._blocked = blocked
 
     def routes(self) -> list[Route]:
         """The routes of this class."""
@@ -31,9 +34,11 @@ class Probes:
         return Reply(200, {"status": "alive"})
 
     async def ready(self, call: Call) -> Reply:
-        """The broker is connected and the directory loaded."""
+        """The broker is connected and the directory loaded; ``publishing`` says why the broker
+        takes no messages for the time being, if it does not."""
         if self._ready():
-            return Reply(200, {"status": "ready"})
+            why = self._blocked()
+            return Reply(200, {"status": "ready"} | ({"publishing": why} if why else {}))
         return Reply(503, {"status": "not ready"}, headers={"Retry-After": "2"})
 
     def open_routes(self) -> list[Route]:

@@ -19,6 +19,7 @@ class LimitedSite(Site):
     """Makes the connections of the HTTP port. ``max_body`` is in bytes."""
 
     displayTracebacks = False
+    noisy = False
 
     def __init__(self, root: IResource, door: Admission, metrics: Metrics, max_body: int) -> None:
         super().__init__(root, LimitedRequest, logFormatter=_masked_log)

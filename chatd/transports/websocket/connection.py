@@ -261,7 +261,7 @@ class WebSocketFactory(WebSocketServerFactory):
     """Makes connections, and knows the open ones. ``dialect`` makes what one of them speaks;
     ``kind`` is what they are counted as."""
 
-    protocol = WebSocketConnection
+    protocol, noisy = WebSocketConnection, False
     kind = "websocket"
 
     def __init__(

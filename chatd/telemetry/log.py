@@ -1,0 +1,170 @@
+"""The log: short lines for people, or a JSON object a line for programs.
+
+What libraries say in passing (Twisted's factories, every retry) is left out: chatd says in its own
+words what matters of it. Lines of one kind that come too often are counted instead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from attrs import define, field
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
+from zope.interface import implementer
+
+#: Lines of one kind (one call in the code) that are written within `WINDOW` seconds.
+OFTEN, WINDOW = 20, 10.0
+#: Kinds of lines that are kept apart.
+KINDS = 1000
+
+_NOT_FIELDS = ("isError", "format", "message", "time", "system")
+
+
+def one_line(text: str) -> str:
+    """``text`` with whatever would break the line, or fool a terminal, escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _time(event: LogEvent) -> datetime:
+    return datetime.fromtimestamp(event["log_time"], UTC)
+
+
+def _level(event: LogEvent) -> str:
+    level = event.get("log_level", LogLevel.info)
+    return str(level.name)
+
+
+def text_line(event: LogEvent) -> str:
+    """``2026-11-25 22:31:20 warn: what happened``; a traceback follows, indented."""
+    level = _level(event)
+    said = one_line(formatEvent(event))
+    line = f"{_time(event):%Y-%m-%d %H:%M:%SZ} {'' if level == 'info' else f'{level}: '}{said}"
+    if "log_failure" in event:
+        traceback = event["log_failure"].getTraceback().splitlines()
+        line = "\n".join([line, *(f"    {one_line(one)}" for one in traceback)])
+    return f"{line}\n"
+
+
+def json_line(event: LogEvent) -> str:
+    """One object: ``time`` (RFC 3339), ``level``, ``part`` (the module), ``text``, the fields that
+    the text was made of, and ``traceback``."""
+    shown: dict[str, Any] = {
+        "time": _time(event).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "level": _level(event),
+        "part": event.get("log_namespace", ""),
+        "text": formatEvent(event),
+    }
+    for name, value in event.items():
+        if not name.startswith("log_") and name not in (*shown, *_NOT_FIELDS):
+            shown[name] = value if isinstance(value, int | float | str | bool) else str(value)
+    if "log_failure" in event:
+        shown["traceback"] = event["log_failure"].getTraceback()
+    return json.dumps(shown) + "\n"
+
+
+#: The formats that ``--log-format`` knows.
+FORMATS: dict[str, Callable[[LogEvent], str]] = {"text": text_line, "json": json_line}
+
+
+def matters(event: LogEvent) -> bool:
+    """Whether an event is chatd's own, or a warning, or an error of somebody else's."""
+    if event.get("log_level", LogLevel.info) >= LogLevel.warn or event.get("isError"):
+        return True
+    own = str(event.get("log_namespace", "")).startswith("chatd")
+    return own and event.get("log_level", LogLevel.info) >= LogLevel.info
+
+
+@define(eq=False)
+class Output:
+    """Where lines go: the file ``path``, or standard output. The file is only ever added to, also
+    when something else cuts it off."""
+
+    path: str | None
+    _file: TextIO | None = field(default=None, init=False)
+
+    def write(self, text: str) -> None:
+        """Write at once."""
+        file = self._open() if self.path is not None else sys.__stdout__
+        if file is not None:
+            file.write(text)
+            file.flush()
+
+    def _open(self) -> TextIO:
+        if self._file is None:
+            appending = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+            self._file = os.fdopen(os.open(str(self.path), appending, 0o666), "w", 1, "utf-8")
+        return self._file
+
+    def close(self) -> None:
+        """Let go of the file; the next line opens it again."""
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+
+    def reopen(self) -> list[str]:
+        """Begin a new file if the old one was moved away. Returns a line for each fault."""
+        self.close()
+        try:
+            self.write("")
+        except OSError as e:
+            return [f"the log: cannot write {self.path}: {e.strerror}"]
+        return []
+
+
+@define
+class _Kind:
+    since: float
+    count: int = 0
+
+
+@implementer(ILogObserver)
+@define(eq=False)
+class Log:
+    """Writes events to ``output``."""
+
+    output: Output
+    format: Callable[[LogEvent], str]
+    _kinds: dict[object, _Kind] = field(factory=dict, init=False)
+
+    def __call__(self, event: LogEvent) -> None:
+        if not matters(event):
+            return
+        left_out = self._left_out(event)
+        if left_out is None:
+            return
+        if left_out:
+            text = "{count} lines like the next one were left out"
+            note = {**_skeleton(event), "log_format": text, "count": left_out}
+            self._write(note)
+        self._write(event)
+
+    def _write(self, event: LogEvent) -> None:
+        try:
+            self.output.write(self.format(event))
+        except (OSError, ValueError):
+            return  # a full disk, a terminal that is gone: nobody could be told
+
+    def _left_out(self, event: LogEvent) -> int | None:
+        """How many lines of this kind were left out before this one; None if it is one too many."""
+        now = event["log_time"]
+        key = event.get("log_namespace"), event.get("log_format"), event.get("log_level")
+        kind = self._kinds.pop(key, None)
+        left_out = 0
+        if kind is None or not 0 <= now - kind.since < WINDOW:
+            left_out = max(0, kind.count - OFTEN) if kind is not None else 0
+            kind = _Kind(now)
+        self._kinds[key] = kind  # the one used longest ago stands first
+        if len(self._kinds) > KINDS:
+            del self._kinds[next(iter(self._kinds))]
+        kind.count += 1
+        return left_out if kind.count <= OFTEN else None
+
+
+def _skeleton(event: LogEvent) -> LogEvent:
+    names = ("log_time", "log_level", "log_namespace")
+    return {name: event[name] for name in names if name in event}

@@ -1,0 +1,118 @@
+"""What the log looks like, what is left out of it, and where it goes."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+from twisted.logger import LogEvent, Logger, LogLevel
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatd.telemetry.log import FORMATS, OFTEN, WINDOW, Log, Output
+
+
+class LogTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = Path(folder.name) / "log"
+        self.use("text")
+
+    def use(self, format: str) -> None:
+        self.log = Log(Output(str(self.path)), FORMATS[format])
+        self.addCleanup(self.log.output.close)
+
+    def emit(
+        self, text: str, level: LogLevel = LogLevel.info, at: float = 0, **more: object
+    ) -> None:
+        event: LogEvent = {
+            "log_format": text,
+            "log_level": level,
+            "log_namespace": "chatd.some.module",
+            "log_time": 1_700_000_000 + at,
+            **more,
+        }
+        self.log(event)
+
+    def lines(self) -> list[str]:
+        return self.path.read_text().splitlines() if self.path.exists() else []
+
+    def test_text(self) -> None:
+        self.emit("{who} came", who="ann")
+        self.emit("{what}", LogLevel.warn, what="a\nb\x1b[31m")
+        self.assertEqual(
+            self.lines(),
+            ["2023-11-14 22:13:20Z ann came", r"2023-11-14 22:13:20Z warn: a\nb\x1b[31m"],
+        )
+
+    def test_failures(self) -> None:
+        try:
+            raise ValueError("no")
+        except ValueError:
+            failure = Failure()
+        self.emit("It failed", LogLevel.critical, log_failure=failure)
+        first, *rest = self.lines()
+        self.assertEqual(first, "2023-11-14 22:13:20Z critical: It failed")
+        self.assertIn("ValueError: no", rest[-1])
+        self.assertTrue(all(line.startswith("    ") for line in rest))
+
+    def test_json(self) -> None:
+        self.use("json")
+        self.emit("{who} came {n}", who="ann", n=3, at=0.5)
+        self.assertEqual(
+            json.loads(self.lines()[0]),
+            {
+                "time": "2023-11-14T22:13:20.500Z",
+                "level": "info",
+                "part": "chatd.some.module",
+                "text": "ann came 3",
+                "who": "ann",
+                "n": 3,
+            },
+        )
+
+    def test_what_libraries_say_in_passing_is_left_out(self) -> None:
+        for namespace in ("twisted.application.internet", "log_legacy", "autobahn.twisted", "-"):
+            self.emit("Scheduling retry", log_namespace=namespace)
+        self.emit("details", LogLevel.debug)
+        self.assertEqual(self.lines(), [])
+        self.emit("Unhandled error", LogLevel.critical, log_namespace="twisted.internet.defer")
+        self.assertEqual(len(self.lines()), 1)
+
+    def test_repeats_are_counted(self) -> None:
+        for n in range(OFTEN + 5):
+            self.emit("again {n}", n=n)
+        self.emit("something else")
+        self.assertEqual(len(self.lines()), OFTEN + 1)
+        self.emit("again {n}", n=0, at=WINDOW)
+        self.assertIn("5 lines like the next one were left out", self.lines()[-2])
+        self.assertIn("again 0", self.lines()[-1])
+
+    def test_a_file_that_is_moved_away(self) -> None:
+        self.emit("one")
+        moved = self.path.with_suffix(".1")
+        self.path.rename(moved)
+        self.emit("two")
+        self.assertEqual(self.log.output.reopen(), [])
+        self.emit("three")
+        self.assertEqual([len(moved.read_text().splitlines()), len(self.lines())], [2, 1])
+
+    def test_a_file_that_is_cut_off(self) -> None:
+        """copytruncate leaves no hole behind."""
+        self.emit("one")
+        self.path.write_bytes(b"")
+        self.emit("two")
+        self.assertEqual(self.path.read_bytes(), b"2023-11-14 22:13:20Z two\n")
+
+    def test_a_file_that_cannot_be_written(self) -> None:
+        self.path.mkdir()
+        self.emit("lost")
+        (fault,) = self.log.output.reopen()
+        self.assertIn(f"cannot write {self.path}", fault)
+
+    def test_it_takes_what_loggers_say(self) -> None:
+        logger = Logger(namespace="chatd.x", observer=self.log)
+        logger.warn("{what}", what="so")
+        self.assertIn("warn: so", self.lines()[0])
