@@ -63,6 +63,7 @@ class SimulatedBroker(Service):
     name = "broker"
     exact = False
     restored = False
+    blocked = ""
 
     def __init__(
         self,

@@ -48,10 +48,7 @@ class LogTests(SynchronousTestCase):
         )
 
     def test_failures(self) -> None:
-        try:
-            raise ValueError("no")
-        except ValueError:
-            failure = Failure()
+        failure = Failure(ValueError("no"))
         self.emit("It failed", LogLevel.critical, log_failure=failure)
         first, *rest = self.lines()
         self.assertEqual(first, "2023-11-14 22:13:20Z critical: It failed")

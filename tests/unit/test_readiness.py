@@ -34,6 +34,18 @@ class ReadinessTests(TestCase):
         self.start()
         self.assertTrue(self.readiness.ready)
 
+    def test_while_the_broker_takes_no_records(self) -> None:
+        """An alarm of its memory or disk: all that there is can be read."""
+        why = "low on memory"
+        self.readiness = Readiness(self.directory.stream, self.world.clock, lambda: why)
+        self.lie(Lie.REFUSE)
+        self.start()
+        self.assertTrue(self.readiness.ready)
+        self.world.advance(PATIENCE + SLOWEST)
+        self.assertTrue(self.readiness.ready)
+        why = ""
+        self.assertFalse(self.readiness.ready)
+
     def test_not_by_a_confirm(self) -> None:
         for lie in (Lie.CONFIRM_ONLY, Lie.DROP, Lie.REFUSE):
             self.setUp()
