@@ -16,18 +16,29 @@ def _folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # The same examples in every run of a gate: what one finds by luck must not stop another's change.
-settings.register_profile("ci", derandomize=True, deadline=None)
-settings.register_profile("developer", deadline=None)
+settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50)
+settings.register_profile("developer", deadline=None, max_examples=50)
 settings.load_profile("ci" if os.environ.get("CI") else "developer")
 
 #: Files that take longest, the longest first, so that none is left over at the end of a run in
 #: several processes.
 SLOW = (
-    "test_browser",
-    "test_proxies",
-    "test_foreign_clients",
+    "test_leader_kills",
+    "test_presence_split",
+    "test_clock",
+    "test_reading_only",
     "test_failures",
+    "test_proxies",
+    "test_accessibility",
+    "test_page",
     "test_browser_client",
+    "test_browser",
+    "test_packaging",
+    "test_readme",
+    "test_foreign_clients",
+    "test_lying_broker",
+    "test_faulty_disk",
+    "test_disk",
     "test_broker_amqp",
 )
 
