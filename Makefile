@@ -14,7 +14,8 @@ PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-
 # nothing), accessibility, clients that others wrote, bundlers and frameworks that ours is used with. Installed in one go, for npm removes what it
 # was not told of. eventsource <5: the last for Node.js 20.
 NPM := typescript@5.9.3 axe-core@4.11.4 eventsource@4.1.1 event-source-polyfill@1.0.31 ws@8.23.0 \
-	reconnecting-websocket@4.4.0 esbuild@0.25.12 vite@6.4.6 react@19.3.1 react-dom@19.3.1 vue@3.5.45
+	reconnecting-websocket@4.4.0 esbuild@0.25.12 vite@6.4.6 react@19.3.1 react-dom@19.3.1 vue@3.5.45 \
+	socket.io@4.8.4 socket.io-client@4.8.4
 TSC := .cache/js/node_modules/.bin/tsc
 
 .PHONY: help run test test-rabbitmq4 test-leader-kills test-reading-only torture simulate fuzz newest check bench rolling-restart format news clean

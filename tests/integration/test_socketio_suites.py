@@ -239,6 +239,20 @@ class UpgradeTests(SuiteTests):
         await carried.emit("message", {"room": "lobby", "text": "hello"})
         self.assertEqual((await carried.find("message"))["text"], "hello")
 
+    async def test_what_waits_to_be_answered_is_answered_after_the_upgrade(self) -> None:
+        """A large answer waits for a poll; what else is held comes before it."""
+        node = await self.serve()
+        client = await PollingClient.open(node)
+        await client.connect(username="ann")
+        carried = await client.probe()
+        await client.post('421["leave",{"room":"lobby"}]\x1e422["join",{"room":"lobby"}]')
+        await carried.send("5")
+        self.assertEqual((await carried.packet())[:4], "431[")
+        self.assertEqual((await carried.packet())[:4], "432[")
+        self.assertEqual(
+            (await carried.ask("message", {"room": "lobby", "text": "x"}))["type"], "ack"
+        )
+
     async def test_ignores_requests_with_the_same_sid_after_an_upgrade(self) -> None:
         node = await self.serve()
         client = await PollingClient.open(node)

@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from chatd.net.tcp import LINGER
 from chatd.protocol.errors import ChatError
 from chatd.timing.timer_wheel import Deadline
-from chatd.transports.dialect import Serving
+from chatd.transports.dialect import Outlet, Serving
 from chatd.transports.encodings import text_frame
 from chatd.transports.socketio.engine_packets import BadPacket, EngineKind, EnginePacket
 from chatd.transports.socketio.faults import BAD_REQUEST, UNKNOWN_SID, EngineFault
@@ -136,11 +136,12 @@ class PollingLink:
         if self._probed and self.outlet.polled and not self.outlet.size:
             self.outlet.write(_NOOP)
 
-    def hand_over(self) -> bytes:
-        """The session goes on elsewhere; what has not been sent yet."""
-        held = self.outlet.take()
+    def hand_over(self, outlet: Outlet) -> None:
+        """The session has gone on to ``outlet``: what is held here is sent there, before what
+        waited to be sent."""
+        if held := self.outlet.take():
+            outlet.write(held)
         self._end(_NOOP, goes_on=True)
-        return held
 
     # -- Carrier -----------------------------------------------------------------------------------
 

@@ -76,13 +76,9 @@ class EngineSession:
         elif packet.kind is not EngineKind.NOOP:
             raise BadPacket("A client sends no such packet.")
 
-    def upgraded(self, carrier: Carrier, held: bytes) -> None:
-        """``carrier`` has taken it over, and sends first what is ``held``."""
-        self.probe = None
+    def move(self, carrier: Carrier) -> None:
+        """Go on over ``carrier``."""
         self.carrier, self.outlet = carrier, carrier.outlet
-        if held:
-            self.outlet.write(held)
-        self.talk.writable()
 
     def closed(self) -> None:
         """Nothing more is said over it."""

@@ -152,7 +152,9 @@ class ProbeDialect:
         dialect = EngineDialect(self._connection, self._connection.factory.sessions)
         dialect.session = self._session
         self._connection.dialect = dialect
-        self._session.upgraded(self._connection, self._polling.hand_over())
+        self._session.move(self._connection)
+        self._polling.hand_over(self._connection.outlet)
+        dialect.writable()
 
     def _stop(self) -> None:
         if self._due is not None:
