@@ -23,6 +23,7 @@ from tests.support.browser_suite import (
     visit,
 )
 from tests.support.daemon import Daemon
+from tests.support.listeners import MODULES, Script
 from tests.support.proxy import Apache, Caddy, HAProxy, Nginx, Proxy
 
 __all__ = ["browser", "daemon", "relay", "room", "rooms", "visit"]
@@ -123,6 +124,20 @@ class TestBehind:
                 while not (line := answer.readline()).startswith(b'data: {"type":"message"'):
                     assert line
                 assert f'"text":"{number}"'.encode() in line
+
+    def test_socket_io(self, front: tuple[str, int], room: str) -> None:
+        """Over polls, over WebSocket, and from one to the other."""
+        url = f"http://{front[0]}:{front[1]}"
+        for transports in ("polling", "websocket", "polling,websocket"):
+            script = Script("socket.io", "socketio.mjs", str(MODULES), url, transports, room)
+            try:
+                heard = dict(script.ended())
+            finally:
+                script.close()
+            assert heard["heard"] == [str(n) for n in range(10)]
+            assert heard["same"]
+            assert heard["transport"] == transports.rpartition(",")[2]
+            assert heard["again"] == "joined"
 
     def test_any_name_and_the_largest_message(self, front: tuple[str, int], daemon: Daemon) -> None:
         room = "Straße:_.@-42"

@@ -43,7 +43,7 @@ def say(daemon: Daemon, text: str) -> None:
 
 @pytest.mark.parametrize("transports", TRANSPORTS)
 def test_socket_io_client(daemon: Daemon, transports: str) -> None:
-    script = Script("socket.io", "socketio.mjs", str(MODULES), daemon.url(""), transports)
+    script = Script("socket.io", "socketio.mjs", str(MODULES), daemon.url(""), transports, "lobby")
     try:
         heard = dict(script.ended())
     finally:
@@ -70,7 +70,7 @@ def test_reconnects_and_resumes() -> None:
     """Over a restart and a crash each hears everything once, whatever it comes by."""
     with Daemon() as daemon:
         scripts = [
-            Script(one, "socketio.mjs", str(MODULES), daemon.url(""), one, "stay")
+            Script(one, "socketio.mjs", str(MODULES), daemon.url(""), one, "lobby", "stay")
             for one in TRANSPORTS
         ]
         try:

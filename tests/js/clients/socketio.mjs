@@ -1,11 +1,11 @@
-// usage: node socketio.mjs MODULES URL TRANSPORTS [stay]
+// usage: node socketio.mjs MODULES URL TRANSPORTS ROOM [stay]
 // What npm's socket.io-client makes of chatd: says on, one JSON a line, what it was told. With
 // `stay` it only joins, each time it is connected, from where it was.
 
 import { createRequire } from 'node:module';
 import { once } from 'node:events';
 
-const [, , modules, url, transports, stay] = process.argv;
+const [, , modules, url, transports, room, stay] = process.argv;
 const { io } = createRequire(modules)('socket.io-client');
 
 const tell = (kind, data) => console.log(JSON.stringify([kind, data ?? null]));
@@ -21,7 +21,7 @@ const open = (path = '', more = {}) => io(`${url}${path}`, {
 async function staying() {
   const socket = open('', { auth: { username: 'stay' } });
   let after;
-  socket.on('connect', () => socket.emit('join', { room: 'lobby', after }, (joined) => {
+  socket.on('connect', () => socket.emit('join', { room, after }, (joined) => {
     after = joined.cursor;
     tell('joined', { gap: joined.gap, recovered: Boolean(socket.recovered) });
   }));
@@ -42,9 +42,9 @@ async function talking() {
       one.on('message', ({ text }) => texts.push(text) === 10 && resolve(texts));
     });
   });
-  for (const one of people) await one.emitWithAck('join', { room: 'lobby' });
+  for (const one of people) await one.emitWithAck('join', { room });
   const acks = await Promise.all(people.map((one, n) =>
-    one.emitWithAck('message', { room: 'lobby', text: `${n}` })));
+    one.emitWithAck('message', { room, text: `${n}` })));
   tell('acks', acks.map(({ type }) => type));
   const heard = await Promise.all(all);
   tell('heard', heard[0].toSorted());
@@ -56,22 +56,22 @@ async function talking() {
     await once(engine, 'upgrade');
   }
   tell('transport', engine.transport.name);
-  ann.emit('typing', { room: 'lobby' });
+  ann.emit('typing', { room });
   tell('typing', (await once(ben, 'typing'))[0].user);
   ann.emit('join', { room: 'nowhere' });
   tell('error', (await once(ann, 'error'))[0].code);
-  const large = await ann.emitWithAck('message', { room: 'lobby', text: 'x'.repeat(20_000) });
+  const large = await ann.emitWithAck('message', { room, text: 'x'.repeat(20_000) });
   tell('large', large.code);
-  const bytes = await ann.emitWithAck('message', { room: 'lobby', text: new Uint8Array(3) });
+  const bytes = await ann.emitWithAck('message', { room, text: new Uint8Array(3) });
   tell('bytes', [bytes.code, bytes.text]);
-  tell('after', (await ann.emitWithAck('leave', { room: 'lobby' })).type);
+  tell('after', (await ann.emitWithAck('leave', { room })).type);
 
   const [refused] = await once(open('/admin'), 'connect_error');
   tell('namespace', refused.message);
-  ben.emit('message', { room: 'lobby', text: 'x'.repeat(300_000) });
+  ben.emit('message', { room, text: 'x'.repeat(300_000) });
   tell('oversized', (await once(ben, 'disconnect'))[0]);
   await once(ben, 'connect');
-  tell('again', (await ben.emitWithAck('join', { room: 'lobby' })).type);
+  tell('again', (await ben.emitWithAck('join', { room })).type);
   process.exit(0);
 }
 
