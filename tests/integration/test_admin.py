@@ -38,6 +38,15 @@ class AdminTests(ServingTests):
             ),
         )
 
+    async def test_members_are_shown_to_administrators(self) -> None:
+        node = await self.node()
+        await self.admin(node, "PUT", "/rooms/den", {"private": True})
+        await self.admin(node, "PUT", "/rooms/den/members/ann")
+        answer = await self.admin(node, "GET", "/rooms/den/members")
+        self.assertEqual(answer.json["members"], ["ann"])
+        self.assertEqual((await node.get("/rooms/den/members")).status, 401)
+        self.assertEqual((await self.admin(node, "GET", "/rooms/nowhere/members")).status, 404)
+
     async def test_create(self) -> None:
         node = await self.node()
         answer = await self.admin(node, "PUT", "/rooms/new")

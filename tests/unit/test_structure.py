@@ -27,6 +27,7 @@ LINES = 320
 #: itself are modules that everyone may use.
 FOLDERS = (
     "tap",
+    "ctl",
     "transports",
     "service",
     "rooms",

@@ -31,6 +31,7 @@ class RoomRoutes:
         return [
             Route("/rooms", {"GET": self.list}),
             Route("/rooms/{room}", {"GET": self.show, "PUT": self.create, "DELETE": self.delete}),
+            Route("/rooms/{room}/members", {"GET": self.members}),
             Route("/rooms/{room}/members/{user}", {"PUT": self.add, "DELETE": self.remove}),
         ]
 
@@ -77,6 +78,22 @@ class RoomRoutes:
         name = self._directory.get(room_name(room)).name
         await self._directory.delete(name)
         return Reply(204)
+
+    async def members(self, call: Call, room: str) -> Reply:
+        """GET who may be in a room while it is private, and who is in it now."""
+        _check_admin(call)
+        entry = self._directory.get(room_name(room))
+        present = self._chat.presence.members(entry.name)
+        return Reply(
+            200,
+            {
+                "room": entry.name,
+                "private": entry.private,
+                "members": sorted(entry.members),
+                "present": present.names,
+                "count": present.count,
+            },
+        )
 
     async def add(self, call: Call, room: str, user: str) -> Reply:
         """PUT a member."""

@@ -1,0 +1,1 @@
+"""``chatctl``: the command line of those who run chatd."""

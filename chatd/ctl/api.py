@@ -1,0 +1,129 @@
+"""A node's HTTP API, as ``chatctl`` uses it (protocol, section 5). Calls block."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from http.client import HTTPException
+from typing import Any, NoReturn
+from urllib.error import HTTPError
+from urllib.parse import quote, urlencode
+from urllib.request import Request, urlopen
+
+import click
+from attrs import define, frozen
+
+#: Seconds that an answer may take beyond what it was asked to wait.
+PATIENCE = 15.0
+#: Messages in one answer, and seconds that a poll waits for the next.
+PAGE, WAIT = 1000, 50
+
+
+class Failed(click.ClickException):
+    """Ends a command with one line: it was refused, or something is wrong."""
+
+
+class Away(Failed):
+    """Nobody answers, or cannot do it now."""
+
+    exit_code = 3
+
+
+class Unknown(Failed):
+    """There is no such room."""
+
+    exit_code = 4
+
+
+class Forbidden(Failed):
+    """The key or token does not suffice."""
+
+    exit_code = 5
+
+
+_FAILURES = {401: Forbidden, 403: Forbidden, 404: Unknown, 429: Away, 503: Away}
+
+
+@frozen
+class Page:
+    """Some messages, and the cursor after them."""
+
+    messages: list[dict[str, Any]]
+    cursor: str
+    gap: bool
+
+
+@define
+class ChatdAPI:
+    """The node, or the proxy before it, at ``url``. ``token`` is a token or the admin key."""
+
+    url: str
+    token: str = ""
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, str] | None = None,
+        wait: float = 0,
+        token: str = "",
+    ) -> bytes:
+        """The body of the answer; `Failed` says why there is none. ``wait`` is in seconds."""
+        url = f"{self.url.rstrip('/')}{path}{'?' if query else ''}{urlencode(query or {})}"
+        headers = {"Content-Type": "application/json"}
+        if token or self.token:
+            headers["Authorization"] = f"Bearer {token or self.token}"
+        data = None if body is None else json.dumps(body).encode()
+        try:
+            request = Request(url, data, headers, method=method)
+            with urlopen(request, timeout=PATIENCE + wait) as answer:
+                found: bytes = answer.read()
+                return found
+        except HTTPError as error:
+            with error:
+                self._refused(error)
+        except (OSError, HTTPException, ValueError) as error:
+            raise Away(f"{self.url} does not answer: {_why(error)}") from None
+
+    def _refused(self, error: HTTPError) -> NoReturn:
+        """What the node said, or whatever stands before it."""
+        try:
+            said = json.loads(error.read())
+            text = f"{said['code']}: {said['text']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            text = f"{self.url} answers {error.code} {error.reason}"
+        raise _FAILURES.get(error.code, Failed)(text)
+
+    def json(self, method: str, path: str, **more: Any) -> Any:
+        """As `ask`; the JSON value in the answer, None for an empty one."""
+        body = self.ask(method, path, **more)
+        try:
+            return json.loads(body) if body else None
+        except ValueError:
+            raise Failed(f"{self.url}{path} answers no JSON; is this chatd?") from None
+
+    def page(self, room: str, wait: float = 0, **query: str) -> Page:
+        """Messages of ``room``; ``query`` as in the protocol."""
+        if wait:
+            query["wait"] = str(int(wait))
+        found = self.json("GET", f"{room_path(room)}/messages", query=query, wait=wait)
+        return Page(found["messages"], found["cursor"], found["gap"])
+
+    def history(self, room: str) -> Iterator[Page]:
+        """All that is kept of ``room``, oldest first."""
+        page = self.page(room, since="1970-01-01T00:00:00Z", limit=str(PAGE))
+        while page.messages:
+            yield page
+            page = self.page(room, after=page.cursor, limit=str(PAGE))
+
+
+def room_path(room: str, user: str | None = None) -> str:
+    """The path of a room, or of a member of it."""
+    path = f"/rooms/{quote(room, safe='')}"
+    return path if user is None else f"{path}/members/{quote(user, safe='')}"
+
+
+def _why(error: Exception) -> str:
+    reason = getattr(error, "reason", error)
+    return str(getattr(reason, "strerror", None) or reason or type(error).__name__)

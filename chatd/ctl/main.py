@@ -1,0 +1,63 @@
+"""``chatctl``: its options, and all its commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from click.shell_completion import get_completion_class
+
+from chatd import __version__
+from chatd.ctl import backups, doctor, rooms, talk, tokens, top, transfer
+from chatd.ctl.api import ChatdAPI, Failed
+from chatd.ctl.output import Output
+from chatd.ctl.setting import Setting
+
+#: Where a node is that was started without options.
+URL = "http://localhost:8081"
+
+
+def read_key(path: str) -> str:
+    """The key or token in a file."""
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failed(f"cannot read {path}: {getattr(error, 'strerror', error)}") from None
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="chatctl")
+@click.option("--url", default=URL, envvar="CHATCTL_URL", show_default=True, help="Where chatd is.")
+@click.option("--admin-key", metavar="FILE", envvar="CHATD_ADMIN_KEY", help="File with the key.")
+@click.option("--token", envvar="CHATCTL_TOKEN", help="A token, in token mode.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def cli(
+    context: click.Context, url: str, admin_key: str | None, token: str | None, as_json: bool
+) -> None:
+    """Look after chatd: its rooms, members, messages, backups and health.
+
+    Exit codes: 0 done; 1 refused, or something is wrong; 2 wrong command line; 3 chatd does not
+    answer, or not now; 4 no such room; 5 the key or token does not suffice.
+    """
+    key = token or (read_key(admin_key) if admin_key else "")
+    context.obj = Setting(ChatdAPI(url, key), Output(as_json))
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion for a shell: chatctl completion bash >>~/.bashrc"""
+    kind = get_completion_class(shell)
+    assert kind is not None, shell
+    click.echo(kind(cli, {}, "chatctl", "_CHATCTL_COMPLETE").source())
+
+
+for _module in (rooms, talk, top, tokens, transfer, backups, doctor):
+    for _command in _module.COMMANDS:
+        cli.add_command(_command)
+
+
+def main() -> None:
+    """The console script."""
+    cli(prog_name="chatctl")

@@ -1,0 +1,76 @@
+"""What ``chatctl`` prints: tables for people, tab-separated lines for pipes, JSON on request."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+from attrs import define, field
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+
+@define
+class Output:
+    """Standard output. ``as_json`` is ``--json``."""
+
+    as_json: bool = False
+    console: Console = field(factory=lambda: Console(highlight=False))
+
+    def rows(self, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+        """A table, a line for each row with tabs between, or a list of objects."""
+        if self.as_json:
+            click.echo(json.dumps(list(rows), ensure_ascii=False))
+        elif self.console.is_terminal:
+            self.console.print(table(columns, rows))
+        else:
+            for row in rows:
+                click.echo("\t".join(plain(row[column]) for column in columns))
+
+    def done(self, text: str, **value: Any) -> None:
+        """What was done, in words or as an object."""
+        click.echo(json.dumps(value, ensure_ascii=False) if self.as_json else text)
+
+    def message(self, message: Mapping[str, Any]) -> None:
+        """One message, on a line of its own."""
+        if self.as_json:
+            click.echo(json.dumps(message, ensure_ascii=False))
+        else:
+            click.echo(
+                f"{plain(message['time'])} {plain(message['user'])}: {plain(message['text'])}"
+            )
+        sys.stdout.flush()
+
+    def progress(self) -> Progress:
+        """A progress bar on standard error, if that is a terminal."""
+        console = Console(stderr=True)
+        return Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+
+def table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Table:
+    """``rows`` as a table for a terminal."""
+    made = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        # as Text: what strangers have written is no markup
+        made.add_row(*(Text(plain(row[column])) for column in columns))
+    return made
+
+
+def plain(value: Any) -> str:
+    """``value`` in one line that moves no cursor and rings no bell."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = f"{value:,.1f}" if isinstance(value, float) else str(value)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

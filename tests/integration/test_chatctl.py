@@ -1,0 +1,229 @@
+"""``chatctl`` against running nodes, in this process: commands run in a thread."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import tempfile
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from chatd.ctl.main import cli
+from chatd.ctl.top import rows
+from tests.support.daemon import ROOT, free_port
+from tests.support.serving import Node, ServingTests
+from tests.support.tokens import SECRET
+from tests.support.waiting import until
+
+
+def run(*args: str, stdin: str | bytes | None = None) -> Result:
+    """Run ``chatctl args``."""
+    return CliRunner().invoke(cli, args, input=stdin, prog_name="chatctl")
+
+
+class ChatctlTests(ServingTests):
+    async def node(self, *options: str) -> Node:
+        self.key = self.mktemp()
+        Path(self.key).write_text("admin-key\n")
+        return await self.serve("--admin-key", self.key, *options)
+
+    async def ctl(self, node: Node, *args: str, code: int = 0, stdin: str = "") -> str:
+        """What ``chatctl args`` prints about ``node``; its exit code is ``code``."""
+        url = f"http://127.0.0.1:{node.ports['http']}"
+        known = ("--url", url, "--admin-key", self.key)
+        done = await deferToThread(run, *known, *args, stdin=stdin)
+        self.assertEqual(done.exit_code, code, done.output)
+        return done.stdout if code == 0 else done.output
+
+    async def test_rooms_and_members(self) -> None:
+        node = await self.node()
+        ann = await node.chat("ann")
+        await self.ctl(node, "create", "den", "--private")
+        await self.ctl(node, "add", "den", "ann")
+        await self.ctl(node, "add", "den", "Ünal/b c")
+        await ann.join("den")
+        self.assertEqual(await self.ctl(node, "rooms"), "den\tyes\t1\nlobby\tno\t0\n")
+        self.assertEqual(
+            await self.ctl(node, "members", "den"), "ann\tyes\tyes\nÜnal/b c\tyes\tno\n"
+        )
+        await self.ctl(node, "remove", "den", "Ünal/b c")
+        shown = json.loads(await self.ctl(node, "--json", "members", "den"))
+        self.assertEqual(shown, [{"user": "ann", "member": True, "present": True}])
+        await self.ctl(node, "create", "den", "--public")
+        self.assertIn("den\tno", await self.ctl(node, "rooms"))
+        await self.ctl(node, "delete", "den", stdin="n\n", code=1)
+        await self.ctl(node, "delete", "den", "--yes")
+        self.assertEqual(await self.ctl(node, "rooms"), "lobby\tno\t0\n")
+
+    async def test_send_and_tail(self) -> None:
+        node = await self.node()
+        await self.ctl(node, "send", "lobby", "one", "--user", "ann", "--id", "a1")
+        self.assertEqual(
+            await self.ctl(node, "send", "lobby", "one", "--user", "ann", "--id", "a1"), "a1\n"
+        )
+        await self.ctl(node, "send", "lobby", stdin="two\x1b[2J\nlines\n")
+        first, second = (await self.ctl(node, "tail", "lobby")).splitlines()
+        self.assertTrue(first.endswith("Z ann: one"))
+        self.assertTrue(second.endswith("Z chatctl: two\\x1b[2J\\nlines"))
+        one = json.loads((await self.ctl(node, "--json", "tail", "lobby")).splitlines()[0])
+        after = await self.ctl(node, "tail", "lobby", "--after", one["cursor"])
+        self.assertEqual(after.splitlines(), [second])
+
+    async def test_tail_follows(self) -> None:
+        """By its cursor, until the room is gone."""
+        node = await self.node()
+        tail = Deferred.fromCoroutine(self.ctl(node, "tail", "-f", "-n", "0", "lobby", code=4))
+        await until(lambda: node.service.door.connections.total == 1)
+        await node.post("/rooms/lobby/messages?username=ann", {"text": "live"})
+        await until(lambda: node.service.door.connections.total == 1)
+        await node.service.chat.directory.delete("lobby")
+        self.assertIn("ann: live", await tail)
+
+    async def test_export_and_import(self) -> None:
+        node = await self.node()
+        for n in range(3):
+            body = {"text": f"t{n}", "id": f"i{n}", "data": {"n": n}}
+            await node.post(f"/rooms/lobby/messages?username=u{n}", body)
+        exported = await self.ctl(node, "export", "lobby")
+        file = self.mktemp()
+        Path(file).write_text(exported)
+        await self.ctl(node, "create", "copy")
+        for _ in range(2):
+            said = await self.ctl(node, "import", file, "--room", "copy")
+            self.assertEqual(said, "3 messages published\n")
+        old = [json.loads(line) for line in exported.splitlines()]
+        again = (await self.ctl(node, "export", "copy")).splitlines()
+        new = [json.loads(line) for line in again]
+        self.assertEqual(
+            [(m["user"], m["id"], m["text"]) for m in new],
+            [(m["user"], m["id"], m["text"]) for m in old],
+        )
+        self.assertEqual([m["data"]["time"] for m in new], [m["time"] for m in old])
+        Path(file).write_text('{"room": 1}\n')
+        self.assertIn("line 1 is no message", await self.ctl(node, "import", file, code=1))
+
+    async def test_tokens(self) -> None:
+        key = self.mktemp()
+        Path(key).write_text(SECRET)
+        node = await self.node("--auth=token", f"--token-key={key}")
+        token = (await self.ctl(node, "token", "ann", "--key", key, "--room", "lob*")).strip()
+        await self.ctl(node, "--token", token, "send", "lobby", "hi")
+        self.assertIn("ann: hi", await self.ctl(node, "--token", token, "tail", "lobby"))
+        await self.ctl(node, "--token", token, "rooms", code=5)
+        admin = (await self.ctl(node, "token", "root", "--key", key, "--admin")).strip()
+        self.assertIn("lobby", await self.ctl(node, "--token", admin, "rooms"))
+        exported = await self.ctl(node, "--token", token, "export", "lobby")
+        file = self.mktemp()
+        Path(file).write_text(exported.replace('"id": "', '"id": "again-'))
+        await self.ctl(node, "import", file, "--token-key", key)
+        self.assertEqual(
+            len((await self.ctl(node, "--token", token, "export", "lobby")).splitlines()), 2
+        )
+
+    async def test_exit_codes(self) -> None:
+        node = await self.node()
+        self.assertIn("unknown_room", await self.ctl(node, "tail", "nowhere", code=4))
+        self.assertIn("bad_request", await self.ctl(node, "tail", "lobby", "--after", "x", code=1))
+        Path(self.key).write_text("guess")
+        await self.ctl(node, "rooms", code=5)
+        node.drain()
+        await self.ctl(node, "rooms", code=3)
+        await self.ctl(node, "nonsense", code=2)
+
+    async def test_top(self) -> None:
+        node = await self.node()
+        await self.ctl(node, "send", "lobby", "x")
+        shown = await self.ctl(node, "top")
+        self.assertRegex(shown, r"(?m)^chatd_messages_published_total\t1\.0$")
+        faster = rows({"a_total": 30.0, "b": 5.0}, {"a_total": 10.0}, 2.0)
+        self.assertEqual([row["per second"] for row in faster], [10.0, ""])
+
+    async def test_doctor(self) -> None:
+        node = await self.node()
+        shown = await self.ctl(node, "--json", "doctor")
+        found = {one["check"]: one["well"] for one in json.loads(shown)}
+        names = {"answers", "ready", "clock", "WebSocket", "event stream", "open files"}
+        self.assertEqual(set(found), names)
+        node.service.broker.interrupt()
+        self.assertIn("ready\tno\tthe broker is away", await self.ctl(node, "doctor", code=1))
+
+    async def test_doctor_of_what_is_no_chatd(self) -> None:
+        node = await self.node()
+        node.ports["http"] = node.ports["setup"]
+        shown = await self.ctl(node, "doctor", code=1)
+        self.assertEqual(shown.count("\tno\t"), 5)
+
+
+class WithoutNodeTests(TestCase):
+    def test_nobody_there(self) -> None:
+        done = run("--url", f"http://127.0.0.1:{free_port()}", "rooms")
+        self.assertEqual(done.exit_code, 3)
+        self.assertIn("does not answer", done.output)
+        self.assertEqual(done.output.count("\n"), 1)
+
+    def test_completion(self) -> None:
+        for shell in ("bash", "zsh", "fish"):
+            self.assertIn("_CHATCTL_COMPLETE", run("completion", shell).output)
+
+    def test_the_manual_names_every_command_and_option(self) -> None:
+        manual = (ROOT / "docs" / "chatctl.rst").read_text()
+        for name, command in cli.commands.items():
+            self.assertIn(f"\n``{name}", manual)
+            for parameter in (*command.params, *cli.params):
+                for option in parameter.opts if parameter.param_type_name == "option" else ():
+                    self.assertIn(option, manual, f"{name} {option}")
+
+
+class BackupTests(TestCase):
+    def setUp(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="chatd-test-"))
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.database = self.folder / "chatd.sqlite"
+        with sqlite3.connect(self.database) as db:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("CREATE TABLE stream (id INTEGER)")
+            db.execute("CREATE TABLE record (body BLOB)")
+        self.db = db
+        self.addCleanup(db.close)
+
+    def write(self, body: bytes) -> None:
+        with self.db:
+            self.db.execute("INSERT INTO record VALUES (?)", [body])
+
+    def bodies(self, path: Path) -> list[bytes]:
+        db = sqlite3.connect(path)
+        self.addCleanup(db.close)
+        return [body for (body,) in db.execute("SELECT body FROM record")]
+
+    def test_there_and_back(self) -> None:
+        """While it is in use, and all that is still in the log besides the file."""
+        self.write(b"one")
+        copy = self.folder / "copy"
+        done = run("backup", str(self.database), str(copy))
+        self.assertEqual(done.exit_code, 0, done.output)
+        self.assertEqual(copy.stat().st_mode & 0o777, 0o600)
+        self.write(b"two")
+        self.assertEqual(run("backup", str(self.database), str(copy)).exit_code, 1)
+        self.db.close()
+        self.assertEqual(self.bodies(copy), [b"one"])
+        done = run("restore", str(copy), str(self.database), stdin="y\n")
+        self.assertEqual(done.exit_code, 0, done.output)
+        self.assertEqual(self.bodies(self.database), [b"one"])
+
+    def test_what_is_none_of_ours_or_damaged(self) -> None:
+        other = self.folder / "other"
+        with sqlite3.connect(other) as db:
+            db.execute("CREATE TABLE mine (x)")
+        db.close()
+        garbage = self.folder / "garbage"
+        garbage.write_bytes(b"x" * 5000)
+        for path, why in ((other, "no database of chatd"), (garbage, "not a database")):
+            done = run("restore", str(path), str(self.database), "--yes")
+            self.assertEqual(done.exit_code, 1)
+            self.assertIn(why, done.output)
+        self.assertEqual(sorted(self.folder.glob("*.new")), [])
