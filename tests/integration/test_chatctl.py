@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -165,6 +167,18 @@ class WithoutNodeTests(TestCase):
         self.assertEqual(done.exit_code, 3)
         self.assertIn("does not answer", done.output)
         self.assertEqual(done.output.count("\n"), 1)
+
+    def test_check_is_chatds_own(self) -> None:
+        """As a person runs it, for chatd's words go past this process."""
+        script = "from chatd.ctl.main import main; main()"
+        command = [sys.executable, "-c", script, "check", "--broker", "memory:"]
+        ports = ["--http", f"tcp:{free_port()}", "--websocket", "off"]
+        for option, code, said in (("off", 0, "can start"), ("tcp:x", 1, "chatd: --setup: ")):
+            done = subprocess.run(
+                [*command, *ports, "--setup", option], capture_output=True, text=True, check=False
+            )
+            self.assertEqual(done.returncode, code, done.stderr)
+            self.assertIn(said, done.stdout + done.stderr)
 
     def test_completion(self) -> None:
         for shell in ("bash", "zsh", "fish"):
