@@ -58,8 +58,9 @@ def _private_key(path: str) -> Any:
         raise StartError(f"{path} holds no private key in PEM form") from None
 
 
-def _chain(paths: list[str]) -> list[x509.Certificate]:
-    """The certificates in the files, in order, without duplicates."""
+def _chain(paths: list[str]) -> list[Any]:
+    """The certificates in the files, in order, without duplicates: `x509.Certificate`, although
+    Twisted's types only know pyOpenSSL's class, which is deprecated."""
     found = {c.public_bytes(Encoding.DER): c for path in paths for c in _certificates(path)}
     return list(found.values())
 
@@ -84,9 +85,8 @@ def _load(files: dict[str, str]) -> CertificateOptions:
         raise StartError(f"the key in {key_path} is not of the certificate in {certificate_path}")
     options = CertificateOptions(
         privateKey=key,
-        # pyOpenSSL's own certificate objects are deprecated; Twisted's types know only those
-        certificate=certificate,  # type: ignore[arg-type]
-        extraCertChain=chain,  # type: ignore[arg-type]
+        certificate=certificate,
+        extraCertChain=chain,
         dhParameters=_parameters(files.get("dhParameters")),
         acceptableCiphers=CIPHERS,
     )

@@ -8,6 +8,7 @@ and nothing need happen in the turn it is asked for.
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import count
 from typing import Any, cast
@@ -35,7 +36,7 @@ from tests.support.waiting import pause, until
 _numbers = count()
 
 
-class BrokerSuite(TestCase):
+class BrokerSuite(TestCase, ABC):
     """The suite; what derives from it sets ``__test__ = True`` and fills the hooks in."""
 
     __test__ = False
@@ -43,31 +44,31 @@ class BrokerSuite(TestCase):
 
     # -- hooks
 
+    @abstractmethod
     async def make_broker(self, retention: Retention | None = None) -> Any:
         """A started and ready broker without any streams, removed by a cleanup."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def interrupt(self, broker: Any) -> None:
         """Make ``broker`` go away until `resume`."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def resume(self, broker: Any) -> None:
         """Let ``broker`` come back; need not wait until it has."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def elsewhere(self, broker: Any) -> Any:
         """A ready broker of another node on the same streams, used while ``broker`` is away and
         put away by `leave` before it comes back."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def leave(self, other: Any) -> None:
         """Put away what `elsewhere` made."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def truncate(self, other: Any, stream: Stream, before: int) -> None:
         """Have retention remove at least the record at ``before - 1`` and all before it, but not
         the newest one. ``other`` was made by `elsewhere`."""
-        raise NotImplementedError
 
     # -- helpers
 
@@ -678,9 +679,9 @@ class BrokerSuite(TestCase):
 class ExactRetentionSuite(BrokerSuite):
     """For brokers that keep a stream's retention to the record, and not to some segment."""
 
+    @abstractmethod
     async def sweep(self, broker: Any) -> None:
         """Have what retention does now and then done now."""
-        raise NotImplementedError
 
     async def old(self, broker: Any, stream: Stream, id: str, seconds: int) -> None:
         at = now() - seconds * 1000

@@ -8,6 +8,7 @@ then reads that way over WebSocket, server-sent events and long-poll at once, fr
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol
 from urllib.parse import urlencode
@@ -217,20 +218,20 @@ def names(start: int, stop: int) -> list[str]:
     return [f"m{n}" for n in range(start, stop)]
 
 
-class RecoverySuite(ServingTests):
+class RecoverySuite(ServingTests, ABC):
     """The table; what derives from it makes nodes on its broker."""
 
     __test__ = False
 
     # -- hooks
 
+    @abstractmethod
     async def node_on(self, *options: str) -> Node:
         """A running node on an empty broker, with a room ``lobby``."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def another(self, node: Node) -> Node:
         """Another node on the same broker; where there can be only one, the same one restarted."""
-        raise NotImplementedError
 
     async def batch(self, node: Node, texts: Sequence[str]) -> None:
         """Store messages in the lobby as one transaction."""

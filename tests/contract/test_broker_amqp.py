@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 from twisted.internet import reactor
-from twisted.internet.interfaces import IListeningPort, ITCPTransport
+from twisted.internet.interfaces import ITCPTransport
 from twisted.protocols.portforward import ProxyFactory, ProxyServer
 from twisted.trial.unittest import TestCase
 
@@ -45,18 +45,18 @@ class Tunnel(ProxyFactory):
     def __init__(self, port: int) -> None:
         super().__init__("127.0.0.1", port)
         self.open: set[_Tunnel] = set()
-        self.listening: IListeningPort | None = None
+        self.listening: Any = None
         self.number = 0
 
     def listen(self) -> int:
         self.listening = cast(Any, reactor).listenTCP(self.number, self, interface="127.0.0.1")
-        self.number = self.listening.getHost().port  # type: ignore[union-attr]
+        self.number = self.listening.getHost().port
         return self.number
 
     async def cut(self) -> None:
         """Nobody gets through until `listen`."""
         if self.listening is not None:
-            await self.listening.stopListening()  # type: ignore[misc]
+            await self.listening.stopListening()
         self.listening = None
         for tunnel in list(self.open):
             ITCPTransport(tunnel.transport).abortConnection()

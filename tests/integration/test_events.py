@@ -8,7 +8,7 @@ import re
 
 from tests.support.serving import EventStream, Node, ServingTests
 from tests.support.tokens import Issuer
-from tests.support.waiting import until
+from tests.support.waiting import until, until_of
 
 EVENTS = "/rooms/lobby/events"
 
@@ -224,7 +224,7 @@ class EventTests(ServingTests):
             http = await node.ask("GET", "/rooms/nowhere/events", None, connection="keep-alive")
             self.assertEqual((await http.answer()).status, 404)
             http.raw.abort()
-            await until(lambda http=http: http.raw.lost)  # type: ignore[misc]
+            await until_of(http.raw, lambda raw: raw.lost)
         gc.collect()
 
     async def test_a_comment_every_15_seconds(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.threads import deferToThread
@@ -13,7 +13,7 @@ from twisted.internet.threads import deferToThread
 from chatd.transports.http.connection import IDLE, REQUEST
 from chatd.transports.http.overflow import KEPT
 from chatd.transports.setup.protocol import IDLE as SETUP_IDLE
-from chatd.transports.setup.protocol import MAX_PER_ADDRESS
+from chatd.transports.setup.protocol import MAX_PER_ADDRESS, SetupProtocol
 from chatd.transports.websocket.connection import PIECES
 from tests.support.guarded import ADMIN_KEY, SETUP_SECRET, GuardedTests, bearing, token
 from tests.support.kernel import buffered, connections
@@ -63,7 +63,7 @@ async def sip(raw: Raw, size: int) -> None:
         if len(raw.received) >= goal:
             raw.transport.pauseProducing()
 
-    raw.dataReceived = taken  # type: ignore[method-assign]
+    vars(raw)["dataReceived"] = taken
     raw.transport.resumeProducing()
     await until(lambda: len(raw.received) >= goal)
 
@@ -768,7 +768,7 @@ class DeafTests(LimitsTests):
             await pause(0.001)
         self.assertLess(buffered(), 200 * KB)
         (end,) = connections()
-        self.assertLess(len(end.protocol._splitter), 130 * KB)  # type: ignore[attr-defined]
+        self.assertLess(len(cast(SetupProtocol, end.protocol)._splitter), 130 * KB)
         raw.transport.resumeProducing()
         raw.end()
         self.assertEqual((await raw.rest()).count(b"404 unknown_room: "), number)

@@ -29,6 +29,7 @@ from typing import Any
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
+from twisted.internet.interfaces import IProcessTransport
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
@@ -111,7 +112,7 @@ class Command(ProcessProtocol):
         """End it if it goes on."""
         if not self.ended.called:
             with contextlib.suppress(ProcessExitedAlready):
-                self.transport.signalProcess("KILL")  # type: ignore[union-attr]
+                IProcessTransport(self.transport).signalProcess("KILL")
             await self.ended
 
 

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from tests.support.engine import CLIENTS, PollingClient, SocketClient, path
 from tests.support.guarded import ADMIN_KEY, OTHER_KEY, GuardedTests, bearing, token
 from tests.support.serving import Node, together
-from tests.support.waiting import pause, until
+from tests.support.waiting import pause, until, until_of
 
 KB = 1024
 #: Bytes of answers that one client may have held for it.
@@ -34,7 +34,7 @@ class SocketIOTests(GuardedTests):
         client._packets.clear()
         while True:
             poll = await node.ask("GET", client.path)
-            await until(lambda poll=poll: node.service.api.in_hand == 1 or poll.raw.received)  # type: ignore[misc]
+            await until_of(poll.raw, lambda raw: node.service.api.in_hand == 1 or raw.received)
             await pause(0.01)
             if not poll.raw.received:
                 return poll

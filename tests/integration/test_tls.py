@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from attrs import define, field
 from cryptography import x509
@@ -152,8 +153,9 @@ class Echo(Protocol):
     @property
     def handle(self) -> SSL.Connection:
         """OpenSSL's side of the connection."""
-        assert self.transport is not None
-        return self.transport.getHandle()  # type: ignore[attr-defined,no-any-return]
+        transport: Any = self.transport
+        handle: SSL.Connection = transport.getHandle()
+        return handle
 
 
 class EchoFactory(Factory):

@@ -486,7 +486,8 @@ class FrameTests(ServingTests):
         node = await self.serve()
         ann = await node.chat("ann")
         whole: list[bytes] = []
-        send, ann.raw.send = ann.raw.send, whole.append  # type: ignore[method-assign,assignment]
+        send = ann.raw.send
+        self.patch(ann.raw, "send", whole.append)
         ann.send({"type": "join", "room": "lobby"})
         for byte in b"".join(whole):
             send(bytes([byte]))

@@ -95,6 +95,8 @@ class _Server(Protocol):
 class _Client(Protocol):
     """The connection of chatd."""
 
+    transport: Any
+
     def __init__(self, liar: Liar) -> None:
         self.liar = liar
         self.confirms: dict[int, _Confirms] = {}
@@ -110,11 +112,11 @@ class _Client(Protocol):
         factory = Factory.forProtocol(lambda: _Server(self))
         factory.noisy = False
         endpoint.connect(factory).addCallbacks(self._connected, lambda _: self.end())
-        self.transport.pauseProducing()  # type: ignore[union-attr]
+        self.transport.pauseProducing()
 
     def _connected(self, server: Any) -> None:
         self.server = server.transport
-        self.transport.resumeProducing()  # type: ignore[union-attr]
+        self.transport.resumeProducing()
 
     def write(self, data: bytes) -> None:
         assert self.transport is not None

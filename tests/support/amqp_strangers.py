@@ -11,15 +11,15 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from zope.interface import implementer
 
 from tests.support.rabbit import shared_node
-from tests.support.serving import Answer, Node, ServingTests
+from tests.support.serving import Answer, Node, PreparedTests
 
 ADMIN = "Bearer the-admin-key-of-these-tests"
 
 
-class Strangers(ServingTests):
+class Strangers(PreparedTests):
     """Helper: a node with the rooms ``lobby`` and ``hp``, and a channel of another program."""
 
-    async def setUp(self) -> None:  # type: ignore[override]
+    async def prepare(self) -> None:
         self.rabbit = shared_node()
         self.vhost = self.rabbit.vhost()
         self.addCleanup(self.rabbit.drop_vhost, self.vhost)

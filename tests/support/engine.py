@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from typing import Any
 from urllib.parse import urlencode
 
@@ -24,7 +25,7 @@ def path(transport: str, **query: str) -> str:
     return f"{PATH}?{urlencode({'EIO': '4', 'transport': transport, **query})}"
 
 
-class EngineClient:
+class EngineClient(ABC):
     """What both transports have in common: packets, and Socket.IO above them."""
 
     def __init__(self) -> None:
@@ -39,13 +40,13 @@ class EngineClient:
             await self.send("3")
         return packet
 
+    @abstractmethod
     async def receive(self) -> str:
         """The next Engine.IO packet."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def send(self, *packets: str) -> None:
         """Send Engine.IO packets."""
-        raise NotImplementedError
 
     async def connect(self, **auth: Any) -> str:
         """Join the main namespace; who one is then."""

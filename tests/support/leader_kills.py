@@ -51,6 +51,11 @@ class Writer:
     def start(self) -> None:
         self.done = Deferred.fromCoroutine(self._write())
 
+    @property
+    def ended(self) -> bool:
+        """Whether it was started and has stopped, for whatever reason."""
+        return self.done is not None and self.done.called
+
     async def stop(self) -> None:
         """Return once all that was sent is acknowledged."""
         self._writing = False
@@ -131,7 +136,7 @@ class LeaderKills:
     async def _more(self) -> None:
         """Wait until every writer has some more acknowledgements."""
         goals = [(writer, len(writer.acked) + 2 * BURST) for writer in self.writers]
-        await until(lambda: all(len(w.acked) >= n or w.done.called for w, n in goals), 90)  # type: ignore[union-attr]
+        await until(lambda: all(len(w.acked) >= n or w.ended for w, n in goals), 90)
         for writer in self.writers:
             if writer.done is not None and writer.done.called:
                 await writer.done  # it failed

@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -58,7 +59,7 @@ Include {folder}/chatd.conf
 """
 
 
-class Proxy:
+class Proxy(ABC):
     """A web server in front of the HTTP ports of one chatd or more, listening when constructed."""
 
     #: The file of ``etc/`` it is configured with, and its line that names the port.
@@ -93,13 +94,13 @@ class Proxy:
             self.close()
             raise
 
+    @abstractmethod
     def program(self) -> str:
         """The executable's name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def command(self) -> list[str]:
         """Write the main configuration and return the command line."""
-        raise NotImplementedError
 
     def url(self, path: str = "/") -> str:
         """The proxy's HTTP address of ``path``."""

@@ -20,6 +20,7 @@ import os
 import shutil
 import signal
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from twisted.web.http_headers import Headers
 
 from chatd.config.options import Options
 from chatd.tap import ChatService
-from tests.support.waiting import until
+from tests.support.waiting import until, until_of
 
 reactor: Any = _reactor
 
@@ -75,7 +76,7 @@ class Clients:
         for client in self._made:
             client.abort()
         for client in self._made:
-            await until(lambda client=client: client.lost)  # type: ignore[misc]
+            await until_of(client, lambda one: one.lost)
 
     async def raw(self, port: str) -> Raw:
         """A TCP connection to ``port``."""
@@ -250,6 +251,17 @@ class ServingTests(TestCase):
         await node.start()
         self.addCleanup(lambda: Deferred.fromCoroutine(node.stop()))
         return node
+
+
+class PreparedTests(ServingTests, ABC):
+    """Tests whose nodes are started before each of them."""
+
+    async def setUp(self) -> None:  # type: ignore[override]  # trial awaits it
+        await self.prepare()
+
+    @abstractmethod
+    async def prepare(self) -> None:
+        """Start what the tests need."""
 
 
 def _named(headers: Mapping[str, str]) -> dict[str, str]:

@@ -135,11 +135,12 @@ class Writer:
 
     async def more(self, number: int = 20) -> None:
         """Return after so many more acknowledgements."""
-        assert self.done is not None
+        done = self.done
+        assert done is not None
         goal = len(self.acked) + number
-        await until(lambda: len(self.acked) >= goal or self.done.called, 60)  # type: ignore[union-attr]
+        await until(lambda: len(self.acked) >= goal or done.called, 60)
         if len(self.acked) < goal:
-            await self.done
+            await done
 
     async def _write(self) -> None:
         while self._writing:
@@ -151,11 +152,11 @@ class Writer:
 
     async def _answer(self, id: str) -> Frame:
         saying = Deferred.fromCoroutine(self.talker.say(self._room, id, f"text of {id}"))
-        return await saying.addTimeout(self.BOUND, reactor, _late(id))  # type: ignore[arg-type]
+        return await saying.addTimeout(self.BOUND, reactor, _late(id))
 
 
-def _late(id: str) -> Callable[[object, float], None]:
-    def late(_: object, seconds: float) -> None:
+def _late(id: str) -> Callable[[object, float], Frame]:
+    def late(_: object, seconds: float) -> Frame:
         raise AssertionError(f"{id} was not answered in {seconds} s")
 
     return late

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-#: Between two looks at the condition.
+T = TypeVar("T")
+
+#: Seconds between two looks at the condition.
 _PAUSE = 0.002
 
 
@@ -20,6 +23,11 @@ async def until(condition: Callable[[], object], timeout: float = 15.0) -> None:
         if clock.seconds() > deadline:
             raise AssertionError(f"not within {timeout} s: {_said(condition)}")
         await pause(_PAUSE)
+
+
+async def until_of(subject: T, condition: Callable[[T], object], timeout: float = 15.0) -> None:
+    """As `until`, for ``condition(subject)``; for loops, whose variables a lambda must not use."""
+    await until(lambda: condition(subject), timeout)
 
 
 async def pause(seconds: float = 0.0) -> None:

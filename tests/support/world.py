@@ -83,6 +83,7 @@ class Reader:
         self.refused = 0
         self.error: ChatError | None = None
         self.joined: Joined | None = None
+        self.session: Session
 
     # -- what it has seen
 
@@ -323,7 +324,7 @@ class World:
         reader = ends[0]
         reader.joined = joined
         reader.writable = not stalled
-        reader.session = session  # type: ignore[attr-defined]
+        reader.session = session
         joined.subscription.resume()
         self.turn()
         return reader

@@ -13,7 +13,13 @@ from pika.adapters.blocking_connection import BlockingChannel
 from chatd.protocol.timestamps import format_time
 from tests.support.daemon import Daemon
 from tests.support.rabbit import shared_node
-from tests.support.serving import EventStream, Node, ServingTests, WebSocket, together
+from tests.support.serving import (
+    EventStream,
+    Node,
+    PreparedTests,
+    WebSocket,
+    together,
+)
 from tests.support.talk import Talker, Writer
 from tests.support.waiting import pause, until
 
@@ -31,10 +37,10 @@ async def messages(socket: WebSocket, number: int) -> list[bytes]:
     return found
 
 
-class ClusterTests(ServingTests):
+class ClusterTests(PreparedTests):
     """What either node says, the other knows."""
 
-    async def setUp(self) -> None:  # type: ignore[override]
+    async def prepare(self) -> None:
         rabbit = shared_node()
         self.vhost = rabbit.vhost()
         self.addCleanup(rabbit.drop_vhost, self.vhost)

@@ -25,7 +25,7 @@ from twisted.trial.unittest import TestCase
 from tests.support.daemon import Daemon
 from tests.support.rabbit import Cluster, Node
 from tests.support.talk import Talker, Writer
-from tests.support.waiting import pause, until
+from tests.support.waiting import pause, until, until_of
 
 pytestmark = pytest.mark.rabbitmq
 
@@ -115,7 +115,7 @@ class Nodes:
         test, one = self._test, self.readers[0]
         for reader in self.readers:
             test.assertEqual(len(reader.heard), len(set(reader.heard)), "something came twice")
-            await until(lambda r=reader: len(r.heard) == len(one.heard))  # type: ignore[misc]
+            await until_of(reader, lambda other: len(other.heard) == len(one.heard))
             test.assertEqual(reader.heard, one.heard)
             kinds = {frame["type"] for frame in reader.frames}
             test.assertLessEqual(kinds, {"welcome", "joined", "message", "presence"})

@@ -12,8 +12,8 @@ import pytest
 from tests.support.amqp_liar import Liar
 from tests.support.lying_broker import Lie
 from tests.support.rabbit import shared_node
-from tests.support.serving import Node, ServingTests, WebSocket
-from tests.support.waiting import until
+from tests.support.serving import Node, PreparedTests, WebSocket
+from tests.support.waiting import until, until_of
 
 pytestmark = pytest.mark.rabbitmq
 
@@ -35,10 +35,10 @@ def once(lie: Lie, *parts: bytes) -> Callable[[bytes], Lie]:
     return said
 
 
-class LyingBrokerTests(ServingTests):
+class LyingBrokerTests(PreparedTests):
     timeout = 100
 
-    async def setUp(self) -> None:  # type: ignore[override]
+    async def prepare(self) -> None:
         rabbit = shared_node()
         self.vhost = rabbit.vhost()
         self.addCleanup(rabbit.drop_vhost, self.vhost)
@@ -134,16 +134,17 @@ class LyingBrokerTests(ServingTests):
         self.assertEqual((len(sent), len(set(sent))), (3, 1))
 
     async def test_rooms_are_made_and_deleted(self) -> None:
+        directory = self.other.service.chat.directory
         for lie in LIES:
             room = f"room-{lie.name}"
             self.liar.lie = once(lie, room.encode())
             made = await self.one.request("PUT", f"/rooms/{room}", {}, authorization=ADMIN)
             self.assertEqual(made.status, 201)
-            await until(lambda name=room: self.other.service.chat.directory.find(name))  # type: ignore[misc]
+            await until_of(room, directory.find)
             self.liar.lie = once(lie, b'"delete"')
             gone = await self.one.request("DELETE", f"/rooms/{room}", authorization=ADMIN)
             self.assertEqual(gone.status, 204)
-            await until(lambda name=room: not self.other.service.chat.directory.find(name))  # type: ignore[misc]
+            await until_of(room, lambda name: directory.find(name) is None)
 
     async def test_a_room_s_first_fence(self) -> None:
         """A stream that is empty gets an empty record, which may be lost too."""

@@ -13,7 +13,7 @@ from twisted.trial.unittest import TestCase
 from tests.support.daemon import Daemon
 from tests.support.rabbit import Cluster, shared_node
 from tests.support.rabbit import Node as RabbitNode
-from tests.support.serving import Node, ServingTests
+from tests.support.serving import Node, PreparedTests
 from tests.support.talk import Talker
 from tests.support.waiting import pause
 
@@ -24,10 +24,10 @@ AGREE = 30.0
 _open = build_opener(ProxyHandler({})).open
 
 
-class LostQueueTests(ServingTests):
+class LostQueueTests(PreparedTests):
     """Two nodes on one broker; the queue of one no longer gets what is broadcast."""
 
-    async def setUp(self) -> None:  # type: ignore[override]
+    async def prepare(self) -> None:
         self.rabbit = shared_node()
         self.vhost = self.rabbit.vhost()
         self.addCleanup(self.rabbit.drop_vhost, self.vhost)

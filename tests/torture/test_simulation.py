@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -34,8 +35,8 @@ class FindingTests(SynchronousTestCase):
     def test_a_confirm_that_is_believed(self) -> None:
         confirmed = ReadBack._confirmed
 
-        def believe(self: ReadBack[int, None], _: None, append: object, attempt: int) -> None:
-            confirmed(self, _, append, attempt)  # type: ignore[arg-type]
+        def believe(self: ReadBack[int, None], _: None, append: Any, attempt: int) -> None:
+            confirmed(self, _, append, attempt)
             for key, one in list(self._under_way.items()):
                 if one is append:
                     self.brought(key, None)

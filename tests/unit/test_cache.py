@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from random import Random
 
 from hypothesis import given, settings
@@ -22,8 +23,8 @@ def message(offset: int, time: int = 1000, size: int = 100) -> Message:
 SMALL = weight(message(0))
 
 
-def offsets(messages: object) -> list[int] | None:
-    return None if messages is None else [m.offset for m in messages]  # type: ignore[attr-defined]
+def offsets(messages: Iterable[Message] | None) -> list[int] | None:
+    return None if messages is None else [m.offset for m in messages]
 
 
 class RecentTests(TestCase):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from unittest import mock
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -67,10 +68,10 @@ class LostStreamTests(TestCase):
         """RabbitMQ confirms what any queue took, a neighbour's too."""
         append = self.world.broker.append
 
-        def neighbour(stream: Stream, *more: object) -> Deferred[None]:
+        def neighbour(stream: Stream, *more: Any) -> Deferred[None]:
             if stream == DIRECTORY:
                 return fail(Unavailable())
-            return succeed(None) if stream == self.stream else append(stream, *more)  # type: ignore[arg-type]
+            return succeed(None) if stream == self.stream else append(stream, *more)
 
         with mock.patch.object(self.world.broker, "append", neighbour):
             self.world.do(self.world.broker.delete(self.stream))

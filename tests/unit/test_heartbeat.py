@@ -116,5 +116,5 @@ class SilentTests(SynchronousTestCase):
             socket.create_connection(server.getsockname()) as client,
         ):
             peer = Peer()
-            peer.socket = client  # type: ignore[assignment]
+            self.patch(peer, "socket", client)
             self.assertFalse(silent(peer))

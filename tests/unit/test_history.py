@@ -30,7 +30,7 @@ class ArchiveTests(TestCase):
             self.offsets_read += stop - start
             return read(stream, start, stop)
 
-        self.world.broker.read = counting  # type: ignore[method-assign]
+        self.patch(self.world.broker, "read", counting)
 
     def fill(self, count: int, start: int = 0) -> None:
         self.world.store("lobby", *(f"m{n}" for n in range(start, start + count)))
@@ -358,7 +358,7 @@ class ArchiveTests(TestCase):
             asked.append(Deferred())
             return asked[-1]
 
-        self.world.broker.read = never  # type: ignore[method-assign]
+        self.patch(self.world.broker, "read", never)
         for n in range(10):
             self.world.begin(self.history.page(self.stream, n * BLOCK, 10 * BLOCK - 1, 0))
         self.world.turn()

@@ -281,7 +281,7 @@ class RoomMachine(RuleBasedStateMachine):
         assert joined is not None
         person.reader, person.seen = ends[0], 0
         person.reader.joined = joined
-        person.reader.session = session  # type: ignore[attr-defined]
+        person.reader.session = session
         person.cursor = joined.cursor
         if joined.gap:
             person.history.append(GAP)
@@ -329,7 +329,7 @@ class RoomMachine(RuleBasedStateMachine):
     def disconnect(self, person: Person) -> None:
         if person.reader is not None:
             self.look(person)
-            person.reader.session.close()  # type: ignore[attr-defined]
+            person.reader.session.close()
             person.reader = None
 
     @rule(person=people, node=NODES, stalled=st.booleans())

@@ -141,7 +141,7 @@ class RefusalTests(ReadBackCase):
         self.assertIn("it is full", frame["text"])
 
     def test_the_room_cannot_be_read(self) -> None:
-        self.bob.session.close()  # type: ignore[attr-defined]
+        self.bob.session.close()
         self.world.forget()
         self.broker.interrupt()
         outcome = self.say("hello")

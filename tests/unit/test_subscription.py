@@ -112,7 +112,7 @@ class FallingBehindTests(SubscriptionCase):
         bob = self.join(stalled=True)
         self.say(2 * RECENT_MESSAGES)
         bob.read_on()
-        bob.session.leave("lobby")  # type: ignore[attr-defined]
+        bob.session.leave("lobby")
         self.world.turn()
         self.say(1)
         bob.read_on()
@@ -272,7 +272,7 @@ class MissedPresenceTests(SubscriptionCase):
         bob.stall()
         ann = self.join("ann")
         self.world.advance(2)
-        cid.session.close()  # type: ignore[attr-defined]
+        cid.session.close()
         self.world.advance(2)
         bob.read_on()
         frames = [f for f in bob.frames if f["type"] == "presence"]
@@ -280,7 +280,7 @@ class MissedPresenceTests(SubscriptionCase):
         self.assertEqual(frames[-1]["left"], ["cid"])
         self.assertEqual(frames[-1]["count"], 2)
         self.assertEqual(bob.present, self.members())
-        ann.session.close()  # type: ignore[attr-defined]
+        ann.session.close()
         self.world.advance(2)
         self.assertEqual(bob.present, {"bob"})
 
@@ -315,7 +315,7 @@ class MissedPresenceTests(SubscriptionCase):
 
     def gone(self, readers: list[Reader]) -> None:
         for reader in readers:
-            reader.session.close()  # type: ignore[attr-defined]
+            reader.session.close()
         self.world.advance(2)
 
     def test_however_many_came_and_went_meanwhile(self) -> None:
