@@ -5,7 +5,7 @@
 MAKEFLAGS += --no-print-directory
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-PACKAGES := rabbitmq-server chromium firefox-esr nginx apache2 haproxy caddy curl netcat-openbsd iproute2 util-linux faketime sqlite3 systemd
+PACKAGES := rabbitmq-server prometheus chromium firefox-esr nginx apache2 haproxy caddy curl netcat-openbsd iproute2 util-linux faketime sqlite3 systemd
 PACKAGING := setup.cfg pyproject.toml .ci/venv .ci/python
 TEXTS := $(wildcard *.rst docs/*.rst)
 # Most of the time goes into waiting for other processes; a file stays in one process.

@@ -50,11 +50,13 @@ from chatd.net.notification import ServiceManager
 from chatd.net.ports import ports
 from chatd.service.administration import Administration
 from chatd.service.announcement import Announcement
+from chatd.service.census import Census
 from chatd.service.domain import compose
 from chatd.service.lifecycle import NodeService
 from chatd.service.reload import Reloader
 from chatd.service.supervision import Supervision
 from chatd.telemetry.log import Log
+from chatd.telemetry.loop_lag import LoopLag
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.clock import NodeClock
 from chatd.timing.steady import steady
@@ -140,6 +142,7 @@ class ChatService(MultiService):
 
         transports = (self.websockets, *ways, self.api, self.setup)
         self.readiness = domain.readiness
+        metrics.registry.register(Census(chat, self.broker, lambda: self.ready))
         self.node = NodeService(
             clock,
             chat,
@@ -159,6 +162,7 @@ class ChatService(MultiService):
             self.node,
             self.reloader,
             self.supervision,
+            LoopLag(clock, metrics.loop_lag.observe),
             Announcement(clock, explanation.start(config), lambda: self.ready, STOP),
             *ports(reactor, "websocket", config.websocket, self.websockets, certificates),
             *ports(reactor, "http", config.http, self.site, certificates),

@@ -102,6 +102,10 @@ class ConfirmChannel:
         self._sweep.clock = clock
         self._sweep.start(min(1.0, timeout / 4), now=False)
 
+    def __len__(self) -> int:
+        """How many publishes wait for a confirm."""
+        return len(self._pending)
+
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""

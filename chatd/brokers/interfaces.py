@@ -7,7 +7,7 @@ implements `IBroker` and passes ``tests/contract/broker_suite.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
@@ -137,6 +137,10 @@ class IBroker(Interface):
         "bool: each confirmed append is stored, in the order of the calls, and reaches the "
         "followers. Otherwise a confirm is only a hint (`chatd.brokers.read_back`)."
     )
+
+    def figures() -> Mapping[str, tuple[str, float]]:
+        """For metrics: a name (without ``chatd_``) -> (what it is, its present value). A name that
+        ends in ``_total`` is a counter, another one a gauge."""
 
     def restoration_told() -> None:
         """The directory says that a backup was `restored`, so the broker may forget it."""

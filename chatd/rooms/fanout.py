@@ -112,6 +112,9 @@ class Audience:
     def __init__(self) -> None:
         self._live: dict[IEncoding, LiveSubscriptions] = {}
 
+    def __len__(self) -> int:
+        return sum(map(len, self._live.values()))
+
     def add(self, subscription: Subscription) -> None:
         """``subscription`` has all there is and gets what comes; or its `ISubscriber.send` is
         another one now."""

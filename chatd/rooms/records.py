@@ -47,7 +47,7 @@ class RecordReader:
         try:
             return message_of(self._stream, record)
         except BadRecord as e:
-            self._metrics.bad_records.inc()
+            self._metrics.bad_records.labels("fault" if record.fault else "format").inc()
             if self._new(str(e)):
                 self._log.warn(
                     "{room} at {offset}: skipped a record that is no message: {why}",

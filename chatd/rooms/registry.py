@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -43,6 +44,10 @@ class RoomRegistry:
         metrics.gauge("rooms", "Rooms that exist.", lambda: len(directory))
         metrics.gauge("rooms_attached", "Rooms followed by this node.", lambda: len(self._rooms))
         metrics.gauge("recent_bytes", "Recent messages kept.", lambda: node.budget.used)
+
+    def __iter__(self) -> Iterator[Room]:
+        """The rooms of this node."""
+        return iter(self._rooms.values())
 
     def start(self) -> None:
         """Begin to detach idle rooms."""

@@ -24,7 +24,7 @@ from chatd.rooms.follower import RoomFollower, RoomState
 from chatd.rooms.history import PAGE_BYTES, PAGE_MESSAGES, HistoryPage
 from chatd.rooms.interfaces import ISubscriber
 from chatd.rooms.publisher import RoomPublisher
-from chatd.rooms.subscription import Subscription
+from chatd.rooms.subscription import Subscription, SubscriptionState
 from chatd.timing.singleflight import Waiters
 
 #: Seconds that a room is kept attached after its last use.
@@ -130,9 +130,18 @@ class Room:
 
     def arrived(self, messages: Sequence[Message]) -> None:
         if messages:
-            self.node.metrics.delivered.inc(self._audience.send(messages))
+            self._count(messages, self._audience.send(messages))
         if len(self.news):
             self.news.fire(None)
+
+    def _count(self, messages: Sequence[Message], deliveries: int) -> None:
+        metrics, newest = self.node.metrics, messages[-1]
+        metrics.delivered.inc(deliveries)
+        # of a batch, the newest stands for all
+        metrics.delivered_bytes.inc(deliveries * len(newest.json))
+        if newest.dated:
+            now = self.node.wall.milliseconds()
+            metrics.delivery_seconds.observe(max(0, now - newest.time) / 1000)
 
     def lost(self, upto: int) -> None:
         for subscription in self._audience.clear():
@@ -173,6 +182,21 @@ class Room:
         """Resume ``subscription`` when the broker can be read, or in a while if it can be."""
         self._stranded.add(subscription.resume, again=self.state is RoomState.LEVEL)
 
+    def behind(self) -> list[int]:
+        """By how many offsets each subscriber that is not at the head is behind it."""
+        if len(self._audience) == len(self.subscriptions):
+            return []
+        return [
+            max(0, self.head - one.offset)
+            for one in self.subscriptions
+            if one.state is not SubscriptionState.LIVE
+        ]
+
+    @property
+    def level_with_stream(self) -> bool:
+        """Whether all that the stream holds has come here."""
+        return self.state is RoomState.LEVEL
+
     def notify(self, frame: dict[str, Any], besides: Subscription | None = None) -> None:
         """Show an event that is not stored (``typing``) to all subscribers but ``besides`` whose
         transport is writable."""
@@ -198,6 +222,7 @@ class Room:
                 batch, batch[-1].offset if batch else max(offset, self.head), gap=False
             )
         history, head = self.node.history, self.head
+        self.node.metrics.catch_up_reads.inc()
         with self.held():
             try:
                 return await history.page(self.stream, offset, head, self.oldest(), limit)
@@ -219,7 +244,7 @@ class Room:
         """
         if not self.known:
             raise NotStored("the room's stream cannot be read")
-        stream = self.stream
+        stream, began = self.stream, self.node.clock.seconds()
         try:
             new = await self._publisher.publish(stream, content, sender)
         except NoSuchStream:
@@ -228,5 +253,8 @@ class Room:
                 self._gone(self)
             raise
         if new:
-            self.node.metrics.published.inc()
+            metrics = self.node.metrics
+            metrics.published.inc()
+            metrics.published_bytes.inc(len(content.text))
+            metrics.publish_seconds.observe(self.node.clock.seconds() - began)
         return new

@@ -196,6 +196,8 @@ class Subscription:
         frame = {"type": "gap", "room": self.room.stream.room, "cursor": cursor}
         told = self.subscriber.notify(self.subscriber.encoding.event(frame))
         self._gap = not told
+        if told:
+            self.room.node.metrics.gaps.inc()
         return told
 
     def _read(self) -> None:

@@ -1,27 +1,35 @@
-"""What a node counts, in Prometheus's text format.
+"""What a node counts, in Prometheus's text format. Names and units after
+https://prometheus.io/docs/practices/naming/.
 
 One registry per node (not the library's global one), so that several nodes can live in a process.
 """
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
+    Histogram,
     PlatformCollector,
     ProcessCollector,
     generate_latest,
 )
 
+import twisted
+from chatd import __version__
+
 #: Media type of `Metrics.text` (Prometheus text exposition format 0.0.4).
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+#: Upper bounds of the latency histograms' buckets, in seconds.
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Metrics:
-    """Counters and gauges of one node."""
+    """Counters, gauges and histograms of one node."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
@@ -31,14 +39,33 @@ class Metrics:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"chatd_{name}", text, labels, registry=registry)
 
+        def histogram(name: str, text: str) -> Histogram:
+            return Histogram(f"chatd_{name}", text, registry=registry, buckets=BUCKETS)
+
         self.published = counter("messages_published", "Messages stored by this node.")
+        self.published_bytes = counter("published_bytes", "Bytes of texts stored by this node.")
+        self.publish_seconds = histogram(
+            "publish_duration_seconds", "From a publish to its acknowledgement."
+        )
+        self.delivered = counter("messages_delivered", "Messages handed to live subscribers.")
+        self.delivered_bytes = counter(
+            "delivered_bytes", "Bytes of message objects handed to live subscribers."
+        )
+        self.delivery_seconds = histogram(
+            "delivery_latency_seconds", "From a message's time to its fan-out on this node."
+        )
+        self.catch_up_reads = counter(
+            "catch_up_reads", "Pages read from the broker for subscribers that were behind."
+        )
+        self.gaps = counter("gaps", "Times that a subscriber was told that messages are gone.")
         self.false_confirms = counter(
             "false_confirms",
             "Records that the broker confirmed and did not store, appended again.",
         )
         self.resent = counter("unconfirmed_resent", "Records without a confirm, appended again.")
-        self.delivered = counter("messages_delivered", "Messages handed to live subscribers.")
-        self.bad_records = counter("bad_records", "Records skipped: no chat message.")
+        self.bad_records = counter(
+            "bad_records", "Records skipped: no chat message (format, fault).", "reason"
+        )
         self.bad_events = counter(
             "bad_events", "Directory records and presence payloads skipped: from no chatd node."
         )
@@ -47,6 +74,11 @@ class Metrics:
         self.connections = Gauge(
             "chatd_connections", "Clients connected.", ["transport"], registry=registry
         )
+        self.loop_lag = histogram(
+            "event_loop_lag_seconds", "How late the reactor makes a call that is due."
+        )
+        build = Gauge("chatd_build_info", "1.", ["version", "python", "twisted"], registry=registry)
+        build.labels(__version__, platform.python_version(), twisted.__version__).set(1)
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         """Report what ``read()`` returns whenever the metrics are asked for."""

@@ -53,7 +53,11 @@ class Strangers(PreparedTests):
 
     def count(self, name: str, node: Node | None = None) -> float:
         registry = (node or self.node).service.chat.rooms.node.metrics.registry
-        return registry.get_sample_value(f"chatd_{name}_total") or 0
+        counted = [registry.get_sample_value(f"chatd_{name}_total")]
+        reasons = ("format", "fault") if name == "bad_records" else ()
+        for reason in reasons:
+            counted.append(registry.get_sample_value(f"chatd_{name}_total", {"reason": reason}))
+        return sum(one or 0 for one in counted)
 
     def lines(self, part: str) -> list[str]:
         """What was logged that has ``part`` in it."""

@@ -157,6 +157,9 @@ class SimulatedBroker(Service):
 
     # -- streams -----------------------------------------------------------------------------------
 
+    def figures(self) -> dict[str, tuple[str, float]]:
+        return {}
+
     def restoration_told(self) -> None:
         """There is nothing to forget."""
 

@@ -288,7 +288,9 @@ class SameForAllTests(RoomCase):
         )
         self.world.store("lobby", "two")
         self.everyone_sees(bob, ["one", "two"])
-        self.assertIn(b"chatd_bad_records_total 8.0", self.world.sites[0].metrics.text())
+        self.assertIn(
+            b'chatd_bad_records_total{reason="format"} 8.0', self.world.sites[0].metrics.text()
+        )
 
     def test_a_skipped_record_is_logged_once_with_its_place(self) -> None:
         self.join()

@@ -8,7 +8,7 @@ each have a `MemoryBroker.peer` on the same streams, which can be interrupted on
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -222,6 +222,9 @@ class MemoryBroker(LocalFanout, Service):
         log.drop(log.at_offset(before))
 
     # -- IBroker
+
+    def figures(self) -> Mapping[str, tuple[str, float]]:
+        return {}
 
     def restoration_told(self) -> None:
         """Does nothing: there is no backup."""

@@ -8,7 +8,7 @@ records.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -111,6 +111,14 @@ class AMQPBroker(MultiService):
             following.stop()
         stopping: Deferred[Any] = super().stopService()
         return stopping
+
+    def figures(self) -> Mapping[str, tuple[str, float]]:
+        reconnects = sum(connection.reconnects for connection in self._connections)
+        unconfirmed = self._publishing.unconfirmed
+        return {
+            "broker_reconnects_total": ("Connections made after one was lost.", reconnects),
+            "unconfirmed_publishes": ("Records sent that wait for a confirm.", unconfirmed),
+        }
 
     @property
     def blocked(self) -> str:

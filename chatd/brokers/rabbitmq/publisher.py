@@ -52,6 +52,12 @@ class StreamPublisher:
         return self._client is not None and self._client.blocked is None
 
     @property
+    def unconfirmed(self) -> int:
+        """How many records wait for a confirm."""
+        client = self._client
+        return sum(map(len, client.publishers.values())) if client is not None else 0
+
+    @property
     def blocked(self) -> str:
         """The broker's reason for taking no messages; "" if it does, or is not connected."""
         return (self._client.blocked or "") if self._client is not None else ""

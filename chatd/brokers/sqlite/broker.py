@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.application.service import IService, Service
@@ -33,6 +33,7 @@ from chatd.brokers.interfaces import (
 )
 from chatd.brokers.local_fanout import LocalFanout
 from chatd.brokers.sqlite.batch import Append, Changes, Create, Delete
+from chatd.brokers.sqlite.files import file_figures
 from chatd.brokers.sqlite.follower import SQLiteFollowing
 from chatd.brokers.sqlite.opening import Opened, open_database
 from chatd.brokers.sqlite.reader import Reader, RecordPage
@@ -99,6 +100,9 @@ class SQLiteBroker(LocalFanout, Service):
     @property
     def restored(self) -> bool:
         return self._open is not None and self._open.lineage.restored
+
+    def figures(self) -> Mapping[str, tuple[str, float]]:
+        return file_figures(self._path)
 
     def restoration_told(self) -> None:
         if self._open is not None:

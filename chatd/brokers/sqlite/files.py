@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 
 
@@ -33,3 +34,18 @@ def _identity(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def file_figures(path: str) -> dict[str, tuple[str, float]]:
+    """How large the database ``path`` is, its log included, and what is left beside it, as
+    `chatd.brokers.interfaces.IBroker.figures`. Nothing where the disk does not tell."""
+    try:
+        files = (path, f"{path}-wal")
+        size = sum(os.path.getsize(file) for file in files if os.path.exists(file))
+        free = shutil.disk_usage(os.path.dirname(path)).free
+    except OSError:
+        return {}
+    return {
+        "database_size_bytes": ("The database and its write-ahead log.", size),
+        "disk_free_bytes": ("What is left on the disk of the database.", free),
+    }

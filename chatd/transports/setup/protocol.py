@@ -72,6 +72,7 @@ class SetupProtocol(Protocol):
     def connectionMade(self) -> None:
         tune(self.transport)
         self.factory.protocols.add(self)
+        self.factory.metrics.connections.labels("setup").inc()
         self.transport.registerProducer(self, True)
         self._idle = self.factory.door.deadlines.after(IDLE, self.transport.abortConnection)
         self._address = getattr(self.transport.getPeer(), "host", UNIX)
@@ -84,6 +85,8 @@ class SetupProtocol(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._state = SetupState.CLOSING
+        if self in self.factory.protocols:
+            self.factory.metrics.connections.labels("setup").dec()
         self.factory.protocols.discard(self)
         if self._idle is not None:
             self._idle.cancel()

@@ -1,0 +1,70 @@
+"""What is looked at only when the metrics are asked for: rooms, subscribers, members, the broker.
+Counting these as they change would cost each message; looking costs one scrape a few milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from attrs import define
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from chatd.service.chat import Chat
+
+#: The alarms of RabbitMQ (https://www.rabbitmq.com/docs/alarms), by a word of its own text.
+ALARMS = ("memory", "disk")
+
+
+@define(eq=False)
+class Census:
+    """A collector for a Prometheus registry, of the node whose domain is ``chat``."""
+
+    chat: Chat
+    broker: Any
+    ready: Callable[[], bool]
+
+    def collect(self) -> Iterator[Metric]:
+        """The present figures."""
+        yield from self._rooms()
+        yield from self._broker()
+        yield _gauge("ready", "Whether /readyz says 200.", self.ready())
+
+    def _rooms(self) -> Iterator[Metric]:
+        live = behind = lag = polls = away = 0
+        for room in self.chat.rooms:
+            reads = room.behind()
+            live += len(room.subscriptions) - len(reads)
+            behind += len(reads)
+            lag = max([lag, *reads])
+            polls += len(room.news)
+            away += not room.level_with_stream
+        yield _gauge("subscribers_live", "Subscribers at the head of their room.", live)
+        yield _gauge("subscribers_behind", "Subscribers that have yet to read something.", behind)
+        yield _gauge("subscribers_behind_offsets", "How far the slowest of them is behind.", lag)
+        yield _gauge("polls_waiting", "Long-polls that wait for a message.", polls)
+        yield _gauge("rooms_not_level", "Rooms whose stream this node cannot follow now.", away)
+        members = sum(self.chat.presence.count(entry.name) for entry in self.chat.directory)
+        yield _gauge("members_present", "Users present, in each room of theirs.", members)
+
+    def _broker(self) -> Iterator[Metric]:
+        why = str(self.broker.blocked)
+        up = bool(self.broker.ready or why)
+        yield _gauge("broker_up", "Whether the broker is connected.", up)
+        blocked = GaugeMetricFamily(
+            "chatd_broker_blocked", "Whether it takes no messages, by alarm.", labels=["alarm"]
+        )
+        for alarm in ALARMS:
+            blocked.add_metric([alarm], float(alarm in why))
+        blocked.add_metric(["other"], float(bool(why) and not any(a in why for a in ALARMS)))
+        yield blocked
+        for name, (text, value) in self.broker.figures().items():
+            if name.endswith("_total"):
+                yield CounterMetricFamily(f"chatd_{name.removesuffix('_total')}", text, value)
+            else:
+                yield _gauge(name, text, value)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"chatd_{name}", text, float(value))

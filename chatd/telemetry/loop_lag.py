@@ -1,0 +1,42 @@
+"""How late the reactor is: what a busy or stuck process shows first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.application.service import Service
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+#: Seconds between looks.
+EVERY = 1.0
+
+
+class LoopLag(Service):
+    """Tells ``observe``, each `EVERY` seconds, by how many seconds its call was late."""
+
+    name = "loop lag"
+
+    def __init__(self, clock: IReactorTime, observe: Callable[[float], object]) -> None:
+        self._clock = clock
+        self._observe = observe
+        self._due = 0.0
+        self._next: IDelayedCall | None = None
+
+    def startService(self) -> None:
+        """Begin to look."""
+        super().startService()
+        self._again()
+
+    def stopService(self) -> None:
+        """Look no more."""
+        super().stopService()
+        if self._next is not None and self._next.active():
+            self._next.cancel()
+
+    def _again(self) -> None:
+        self._due = self._clock.seconds() + EVERY
+        self._next = self._clock.callLater(EVERY, self._look)
+
+    def _look(self) -> None:
+        self._observe(max(0.0, self._clock.seconds() - self._due))
+        self._again()

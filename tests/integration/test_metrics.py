@@ -1,0 +1,133 @@
+"""``/metrics``: what it holds, by Prometheus's own judgement; what alert rules and dashboard ask for
+is there."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.daemon import ROOT
+from tests.support.serving import Node, ServingTests
+from tests.support.waiting import until
+
+RULES = ROOT / "etc" / "prometheus" / "chatd.rules.yml"
+DASHBOARD = ROOT / "etc" / "grafana" / "chatd.json"
+#: Only on RabbitMQ, and only where Prometheus itself says them.
+ELSEWHERE = {"chatd_broker_reconnects_total", "chatd_unconfirmed_publishes", "up"}
+
+
+def promtool(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(["promtool", *arguments], input=given, capture_output=True)
+
+
+class MetricsTests(ServingTests):
+    async def sqlite(self) -> Node:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        return await self.serve(f"--broker=sqlite:{folder.name}/chat.sqlite")
+
+    async def text(self, node: Node) -> str:
+        answer = await node.get("/metrics")
+        self.assertEqual(answer.status, 200)
+        return answer.body.decode()
+
+    async def value(self, node: Node, name: str, **labels: str) -> float:
+        """A sample; 0 if there is none."""
+        for family in text_string_to_metric_families(await self.text(node)):
+            for sample in family.samples:
+                if sample.name == name and labels.items() <= sample.labels.items():
+                    return float(sample.value)
+        return 0.0
+
+    async def test_prometheus_finds_nothing_to_object_to(self) -> None:
+        node = await self.sqlite()
+        ann = await node.chat("ann", "lobby")
+        ann.send({"type": "message", "room": "lobby", "text": "hi"})
+        await ann.receive()
+        checked = promtool("check", "metrics", given=(await self.text(node)).encode())
+        own = [line for line in checked.stdout.decode().splitlines() if line.startswith("chatd_")]
+        self.assertEqual((own, checked.stderr), ([], b""))
+
+    async def test_what_is_said_and_read(self) -> None:
+        node = await self.sqlite()
+        ann = await node.chat("ann", "lobby")
+        await node.post("/rooms/lobby/messages?username=bob", {"text": "12345"})
+        while (await ann.receive())["type"] != "message":
+            pass
+        await node.raw("setup")
+        await node.get("/rooms/nowhere")
+        for name, labels, expected in (
+            ("chatd_messages_published_total", {}, 1),
+            ("chatd_published_bytes_total", {}, 5),
+            ("chatd_publish_duration_seconds_count", {}, 1),
+            ("chatd_messages_delivered_total", {}, 1),
+            ("chatd_delivery_latency_seconds_count", {}, 1),
+            ("chatd_subscribers_live", {}, 1),
+            ("chatd_subscribers_behind", {}, 0),
+            ("chatd_members_present", {}, 1),
+            ("chatd_connections", {"transport": "websocket"}, 1),
+            ("chatd_connections", {"transport": "setup"}, 1),
+            ("chatd_errors_total", {"code": "unknown_room"}, 1),
+            ("chatd_rooms", {}, 1),
+            ("chatd_broker_up", {}, 1),
+            ("chatd_ready", {}, 1),
+            ("chatd_broker_blocked", {"alarm": "disk"}, 0),
+            ("chatd_rooms_not_level", {}, 0),
+            ("chatd_build_info", {}, 1),
+        ):
+            self.assertEqual(await self.value(node, name, **labels), expected, name)
+        self.assertGreater(await self.value(node, "chatd_disk_free_bytes"), 0)
+        self.assertGreater(await self.value(node, "chatd_database_size_bytes"), 0)
+        self.assertGreater(await self.value(node, "process_open_fds"), 0)
+
+    async def test_an_alarm_of_the_broker(self) -> None:
+        node = await self.serve()
+        node.service.broker.blocked = "low on memory"
+        self.assertEqual(await self.value(node, "chatd_broker_blocked", alarm="memory"), 1)
+        self.assertEqual(await self.value(node, "chatd_broker_blocked", alarm="disk"), 0)
+        ready = await node.get("/readyz")
+        self.assertEqual(ready.status, 200)
+        self.assertEqual(json.loads(ready.body)["publishing"], "low on memory")
+
+    async def test_polls_that_wait(self) -> None:
+        node = await self.serve()
+        cursor = json.loads((await node.get("/rooms/lobby/messages")).body)["cursor"]
+        await node.ask("GET", f"/rooms/lobby/messages?after={cursor}&wait=60")
+        lobby = next(iter(node.service.chat.rooms))
+        await until(lambda: len(lobby.news) == 1)
+        self.assertEqual(await self.value(node, "chatd_polls_waiting"), 1)
+
+    def test_the_rules_are_rules(self) -> None:
+        checked = promtool("check", "rules", str(RULES))
+        self.assertEqual((checked.returncode, checked.stderr), (0, b""), checked.stdout)
+
+    async def test_what_rules_and_dashboard_ask_for_is_there(self) -> None:
+        text = await self.text(await self.sqlite())
+        names = set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE))
+        for file, expressions in ((RULES, _rules()), (DASHBOARD, _panels())):
+            self.assertGreater(len(expressions), 10)
+            for name in re.findall(r"\b(?:chatd|process)_\w+", " ".join(expressions)):
+                known = {name, name.removesuffix("_total"), name.removesuffix("_bucket")}
+                self.assertTrue(known & (names | ELSEWHERE), f"{name} in {file.name}")
+
+    async def test_the_dashboard_shows_all_that_there_is(self) -> None:
+        text = await self.text(await self.sqlite())
+        shown = " ".join(_panels())
+        for name in re.findall(r"^# TYPE (chatd_\w+) (?!gauge\n\1_created)", text, re.MULTILINE):
+            if not name.endswith(("_created", "_live")):
+                self.assertIn(name, shown)
+
+
+def _rules() -> list[str]:
+    return re.findall(r"^ +expr: (.*)$", RULES.read_text(), re.MULTILINE)
+
+
+def _panels() -> list[str]:
+    dashboard: dict[str, Any] = json.loads(Path(DASHBOARD).read_text())
+    return [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
