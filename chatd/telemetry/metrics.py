@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from importlib.metadata import version
 
 from prometheus_client import (
     CollectorRegistry,
@@ -19,7 +20,6 @@ from prometheus_client import (
     generate_latest,
 )
 
-import twisted
 from chatd import __version__
 
 #: Media type of `Metrics.text` (Prometheus text exposition format 0.0.4).
@@ -78,7 +78,7 @@ class Metrics:
             "event_loop_lag_seconds", "How late the reactor makes a call that is due."
         )
         build = Gauge("chatd_build_info", "1.", ["version", "python", "twisted"], registry=registry)
-        build.labels(__version__, platform.python_version(), twisted.__version__).set(1)
+        build.labels(__version__, platform.python_version(), version("twisted")).set(1)
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         """Report what ``read()`` returns whenever the metrics are asked for."""

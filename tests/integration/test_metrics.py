@@ -1,4 +1,4 @@
-"""``/metrics``: what it holds, by Prometheus's own judgement; what alert rules and dashboard ask for
+"""``/metrics``: what it holds, by Prometheus's judgement; what alert rules and dashboard ask for
 is there."""
 
 from __future__ import annotations
