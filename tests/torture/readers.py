@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from aiohttp import ClientSession
 
+from tests.torture import socketio
 from tests.torture.clients import Client, Node, aframes, open_socket
 from tests.torture.history import just_before
 
@@ -18,7 +19,14 @@ class Reader(Client):
     """Reads one room for ever: over any transport, from any node, with the cursor it has."""
 
     cursor: str | None = None
-    transports: tuple[str, ...] = ("socket", "stream", "poll", "legacy_poll")
+    transports: tuple[str, ...] = (
+        "socket",
+        "stream",
+        "poll",
+        "legacy_poll",
+        "carried_session",
+        "polled_session",
+    )
     read = 0
 
     async def once(self, node: Node) -> None:
@@ -66,6 +74,28 @@ class Reader(Client):
                     self._gap(frame["cursor"])
                 elif frame["type"] in ("error", "left"):
                     raise ConnectionError(str(frame))
+
+    async def _carried_session(self, http: ClientSession, node: Node) -> None:
+        async with socketio.carried(http, node, self.name) as session:
+            await self._events(node, session, "carried_session")
+
+    async def _polled_session(self, http: ClientSession, node: Node) -> None:
+        session = await socketio.polled(http, node, self.name)
+        await self._events(node, session, "polled_session")
+
+    async def _events(self, node: Node, session: socketio.Session, how: str) -> None:
+        """Join over Socket.IO, and read on."""
+        join = {"room": self.room} | ({"after": self.cursor} if self.cursor else {})
+        await session.emit("join", join)
+        async for frame in session.events():
+            if frame["type"] == "joined":
+                self._attached(node, how, frame["cursor"], frame["gap"])
+            elif frame["type"] == "message":
+                self._got(node, frame)
+            elif frame["type"] == "gap":
+                self._gap(frame["cursor"])
+            elif frame["type"] in ("error", "left", "bye"):
+                raise ConnectionError(str(frame))
 
     async def _stream(self, http: ClientSession, node: Node) -> None:
         headers = {"Accept": "text/event-stream"}
