@@ -46,6 +46,8 @@ class Client:
         self.note = recorder.note
         self.random = random.Random(f"{seed}-{name}")
         self.stopping = False
+        #: How often it has connected.
+        self.sessions = 0
 
     def session(self) -> ClientSession:
         """A new HTTP session, which no proxy of the environment is asked for."""
@@ -60,6 +62,7 @@ class Client:
     async def run(self) -> None:
         """Be a client until told to stop."""
         while not self.stopping:
+            self.sessions += 1
             try:
                 await self.once(self.random.choice(self.nodes))
             except TROUBLE:

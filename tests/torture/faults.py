@@ -7,7 +7,8 @@ import contextlib
 import os
 import random
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from itertools import count
 
 from attrs import frozen
 
@@ -143,15 +144,26 @@ FAULTS = (
 
 
 class Schedule:
-    """Breaks one thing after the other until told to stop; the same seed, the same schedule."""
+    """Breaks one thing after the other until told to stop; the same seed, the same schedule.
+
+    Each fault is drawn by its number. With ``keep`` only the faults of these numbers happen, as
+    they would among the others.
+    """
 
     def __init__(
-        self, site: Site, rooms: list[str], recorder: Recorder, seed: int, only: str = ""
+        self,
+        site: Site,
+        rooms: list[str],
+        recorder: Recorder,
+        seed: int,
+        only: str = "",
+        keep: Collection[int] | None = None,
     ) -> None:
         self._site = site
         self._rooms = rooms
         self._note = recorder.note
-        self._chance = random.Random(f"faults-{seed}")
+        self._seed = seed
+        self._keep = keep
         brokers = len(site.rabbits)
         self._faults = [f for f in FAULTS if f.needs <= brokers and only in f.name]
         self.broken = 0
@@ -159,12 +171,14 @@ class Schedule:
 
     async def run(self) -> None:
         """Break and mend, until told to stop; what is broken then is mended first."""
-        while not self.stopping:
-            await asyncio.sleep(self._chance.uniform(1, 6))
-            fault = self._chance.choice(self._faults)
-            room = self._chance.choice(self._rooms)
-            self._note("fault", what=fault.name, begins=True)
-            self.broken += 1
+        for number in count() if self._keep is None else sorted(self._keep):
+            chance = random.Random(f"faults-{self._seed}-{number}")
+            await asyncio.sleep(chance.uniform(1, 6))
+            if self.stopping:
+                return
+            fault, room = chance.choice(self._faults), chance.choice(self._rooms)
+            self._note("fault", what=fault.name, number=number, begins=True)
+            self.broken = number + 1
             with contextlib.suppress(RuntimeError):
-                where = await fault.do(self._site, self._chance, room)
-                self._note("fault", what=fault.name, where=where, begins=False)
+                where = await fault.do(self._site, chance, room)
+                self._note("fault", what=fault.name, number=number, where=where, begins=False)

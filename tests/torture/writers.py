@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -20,6 +21,9 @@ class Writer(Client):
     pending: str | None = None
     after: str | None = None
     acknowledged = 0
+    #: When the message under way was first sent, and the longest that one has waited, in seconds.
+    began = 0.0
+    longest = 0.0
     pause = 0.02
 
     def next(self, read: str | None) -> dict[str, Any]:
@@ -29,6 +33,7 @@ class Writer(Client):
             self.pending = f"{self.name}-{self.number}"
             self.number += 1
             self.after = read
+            self.began = time.monotonic()
         request: dict[str, Any] = {"id": self.pending, "text": f"text of {self.pending}"}
         if again and self.after is not None:
             request["after"] = self.after
@@ -44,6 +49,7 @@ class Writer(Client):
         if result == "stored":
             self.pending = None
             self.acknowledged += 1
+            self.longest = max(self.longest, time.monotonic() - self.began)
 
     def _about(self, node: Node) -> dict[str, Any]:
         return {"room": self.room, "user": self.name, "id": self.pending, "node": node.name}

@@ -1,0 +1,28 @@
+"""A few seconds of torture on SQLite; ``make torture`` goes on for hours, on all brokers."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.torture.checker import check
+from tests.torture.history import Recorder
+from tests.torture.recovery import plot, recoveries, table
+from tests.torture.run import Run
+from tests.torture.site import Site
+
+SECONDS, SEED = 5.0, 3
+
+
+def test_a_short_run() -> None:
+    recorder, rooms = Recorder(), ["hall"]
+    site = Site.make("sqlite", 1, rooms)
+    try:
+        run = Run(site, recorder, SEED, rooms)
+        asyncio.run(run.torture(SECONDS))
+    finally:
+        site.close()
+    assert check(recorder.events) == []
+    assert run.schedule.broken
+    times = {("sqlite", fault): seconds for fault, seconds in recoveries(recorder.events).items()}
+    assert times
+    assert all(fault in table(times) and fault in plot(times) for _, fault in times)
