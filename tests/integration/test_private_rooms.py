@@ -7,6 +7,7 @@ from typing import Any
 
 from chatd import tap
 from chatd.brokers.memory.broker import MemoryBroker
+from tests.support.engine import CLIENTS
 from tests.support.guarded import ADMIN_KEY, SETUP_SECRET, GuardedTests, bearing, token
 from tests.support.serving import EventStream, Node, WebSocket
 from tests.support.waiting import until
@@ -39,6 +40,10 @@ class PrivateRoomTests(GuardedTests):
         old = await node.websocket(f"/?token={shown}&roomname=den", protocol=None)
         await old.receive_text()
         stream = await node.events("/rooms/den/events", **bearing(shown))
+        sessions = [await kind.open(node) for kind in CLIENTS]
+        for session in sessions:
+            await session.connect(token=shown)
+            await session.ask("join", {"room": "den"})
         start = (await node.get("/rooms/den", **bearing(shown))).json["cursor"]
         before = node.service.door.connections.total
         polls = [
@@ -46,7 +51,7 @@ class PrivateRoomTests(GuardedTests):
             for path in ("/rooms/den/messages?limit=9", "/poll?roomname=den")
         ]
         await until(lambda: node.service.door.connections.total == before + 2)
-        return Everywhere(self, socket, old, stream, polls)
+        return Everywhere(self, socket, old, stream, sessions, polls)
 
 
 class Everywhere:
@@ -58,12 +63,14 @@ class Everywhere:
         socket: WebSocket,
         old: WebSocket,
         stream: EventStream,
+        sessions: list[Any],
         polls: list[Any],
     ) -> None:
         self._test = test
         self._socket = socket
         self._old = old
         self._stream = stream
+        self._sessions = sessions
         self._polls = polls
 
     async def hear(self, text: str) -> None:
@@ -72,6 +79,8 @@ class Everywhere:
         equal((await self._socket.find("message"))["text"], text)
         equal(await self._old.receive_text(), text)
         equal((await self._stream.message()).data["text"], text)
+        for session in self._sessions:
+            equal((await session.find("message"))["text"], text)
         for poll in self._polls:
             equal([m["text"] for m in (await poll.answer()).json["messages"]], [text])
 
@@ -85,6 +94,9 @@ class Everywhere:
         equal((await self._old.closed()).code, close)
         with self._test.assertRaises(EOFError):
             await self._stream.message()
+        for session in self._sessions:
+            equal((await session.find("left"))["room"], "den")
+            equal((await session.find("error"))["code"], code)
         for poll in self._polls:
             answer = await poll.answer()
             equal((answer.status, answer.code), (status, code))
@@ -92,7 +104,9 @@ class Everywhere:
     async def stays_out(self) -> None:
         """Nothing more comes of the room, and it is not entered again."""
         answer = await self._socket.ask({"type": "join", "room": "den"})
-        self._test.assertIn(answer["code"], ("forbidden", "unknown_room"))
+        answers = [answer, *[await one.ask("join", {"room": "den"}) for one in self._sessions]]
+        for answer in answers:
+            self._test.assertIn(answer["code"], ("forbidden", "unknown_room"))
         said = [one["type"] for one in await self._socket.fence()]
         self._test.assertEqual(said, [])
 

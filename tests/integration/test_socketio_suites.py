@@ -67,6 +67,13 @@ class HandshakeTests(SuiteTests):
         self.assertEqual(answer.header("content-type"), "text/plain; charset=UTF-8")
         self.assertEqual(answer.header("cache-control"), "no-store, no-transform")
 
+    async def test_takes_any_subprotocol(self) -> None:
+        node = await self.serve()
+        for offered, taken in (("a, b", "a"), ("chatd.v1", "chatd.v1"), (None, None)):
+            opened = await node.websocket(path("websocket"), "http", offered)
+            self.assertEqual(opened.answer.header("sec-websocket-protocol"), taken)
+            self.assertEqual((await opened.receive_text())[0], "0")
+
     async def test_fails_with_an_invalid_query_parameter(self) -> None:
         node = await self.serve()
         for query, code in QUERIES.values():

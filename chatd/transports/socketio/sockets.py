@@ -38,7 +38,8 @@ class EngineSocket(WebSocketConnection):
 
     def negotiate(self, protocols: list[str]) -> str | None:
         self.dialect = self.factory.dialect(self, False)
-        return None
+        # no browser opens a WebSocket of whose subprotocols none is taken; stock servers take any
+        return protocols[0] if protocols else None
 
     def ping(self) -> None:
         self.outlet.write(_PING)
