@@ -87,6 +87,10 @@ class TakenAwayTests(DiskTests):
         Path(f"{self.path}-wal").unlink()
         self.refused()
 
+    def test_its_lock_deleted(self) -> None:
+        Path(f"{self.path}.lock").unlink()
+        self.refused()
+
     def test_its_folder_renamed(self) -> None:
         folder, away = self.daemon.folder, Path(f"{self.daemon.folder}.away")
         folder.rename(away)

@@ -1,4 +1,4 @@
-"""Noticing that the open database was deleted, renamed or replaced on the disk."""
+"""Noticing that the open database, or what belongs to it, was deleted, renamed or replaced on the disk."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ class Replaced(sqlite3.OperationalError):
 
 
 class Files:
-    """The identity of the database ``path`` and its write-ahead log at this moment."""
+    """The identity at this moment of the database ``path``, its write-ahead log, and the lock
+    without which a second process would write here too."""
 
     def __init__(self, path: str) -> None:
-        self._paths = (path, f"{path}-wal")
+        self._paths = (path, f"{path}-wal", f"{path}.lock")
         self._known = [_identity(path) for path in self._paths]
 
     def check(self) -> None:
-        """Raise `Replaced` if there is another file, or none, at one of the two paths."""
+        """Raise `Replaced` if there is another file, or none, at one of these paths."""
         for path, known in zip(self._paths, self._known, strict=True):
             if _identity(path) != known:
                 raise Replaced(
