@@ -18,7 +18,7 @@ NPM := typescript@5.9.3 axe-core@4.11.4 eventsource@4.1.1 event-source-polyfill@
 	socket.io@4.8.4 socket.io-client@4.8.4
 TSC := .cache/js/node_modules/.bin/tsc
 
-.PHONY: help run test test-rabbitmq4 test-leader-kills test-reading-only torture simulate fuzz newest check bench rolling-restart format news clean
+.PHONY: help run test test-rabbitmq4 test-leader-kills test-reading-only torture simulate fuzz newest check bench bench-check rolling-restart format news clean
 
 help:  ## say what there is to do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,8 +69,11 @@ format: .venv/.develop  ## lay the code out as `make check` wants it
 	ruff format .
 	ruff check --fix .
 
-bench: .venv/.develop  ## measure
-	@for script in bench/*.py; do echo "== $$script"; python $$script || exit 1; done
+bench: .venv/.develop .cache/js/.installed  ## measure, peers included where they are installed
+	@for script in $$(grep -l __main__ bench/*.py); do echo "== $$script"; python $$script || exit 1; done
+
+bench-check: .venv/.develop  ## does fan-out cost at most twice what a loop in C costs?
+	@python bench/fanout.py --check
 
 rolling-restart: .venv/.develop  ## restart three nodes behind nginx and HAProxy: how long is each client away?
 	@.ci/system $(PACKAGES)
