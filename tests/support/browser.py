@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,6 +33,23 @@ _ARGUMENTS = [
 #: What the browser itself writes to the console when the network is away, which tests cause.
 _NETWORK = ("WebSocket connection to", "Failed to load resource", "net::ERR_")
 
+#: Scripts that take from a page what its browser has.
+NO_WEBSOCKET = "delete globalThis.WebSocket;"
+NO_EVENTSOURCE = "delete globalThis.EventSource;"
+#: Lets the page think that the server takes any text.
+LAX = """document.addEventListener('readystatechange', () => {
+  document.documentElement.dataset.maxText = '1000000';
+});"""
+
+#: What makes a window a phone's.
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+#: Three hundred people, in the list of the page.
+PEOPLE = """async () => {
+  const { People } = await import('/page/people.js');
+  const names = Array.from({ length: 300 }, (_, i) => `person-${i}`);
+  new People().show(names, 300, 'ann');
+}"""
+
 expect.set_options(timeout=PATIENCE)
 
 
@@ -53,14 +70,21 @@ def chromium() -> Iterator[Browser]:
 class Person:
     """Someone with a browser window of their own, at ``url``."""
 
-    def __init__(self, browser: Browser, url: str, script: str = "", **context: Any) -> None:
-        """``script`` runs before the page's own; ``context`` is Playwright's, such as viewport."""
+    def __init__(
+        self, browser: Browser, url: str, script: str = "", clock: bool = False, **context: Any
+    ) -> None:
+        """``script`` runs before the page's own; ``context`` is Playwright's, such as viewport.
+
+        With ``clock`` the test may turn the page's clock on, ``page.clock.run_for``.
+        """
         self.context: BrowserContext = browser.new_context(**context)
         self.context.set_default_timeout(PATIENCE)
         #: What went wrong in the page: errors on its console, exceptions nobody caught.
         self.complaints: list[str] = []
         #: The addresses of the WebSockets it has opened.
         self.sockets: list[str] = []
+        if clock:
+            self.context.clock.install()
         if script:
             self.context.add_init_script(script)
         self.page: Page
@@ -116,3 +140,7 @@ class Person:
         """Close the window; whatever the page complained of fails the test."""
         self.context.close()
         assert self.complaints == []
+
+
+#: Opens the chat page for one more person, at a path, with what `Person` takes besides.
+Visit = Callable[..., Person]

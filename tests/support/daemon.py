@@ -11,6 +11,7 @@ The daemon dies with the process that started it, even if that one is killed.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -23,10 +24,10 @@ import time
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
+
+from tests.support.closing import Closing
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Seconds that a start or a stop may take on a busy machine.
@@ -91,7 +92,7 @@ def _dispose(running: list[subprocess.Popen[bytes]], folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-class Daemon:
+class Daemon(Closing):
     """chatd on free ports of 127.0.0.1 with a folder of its own, ready when constructed.
 
     ``options`` go on its command line. ``broker`` is the ``--broker`` URL, by default SQLite in
@@ -123,20 +124,18 @@ class Daemon:
             self.close()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def url(self, path: str = "/") -> str:
         """The HTTP address of ``path``."""
         return f"http://{self.http[0]}:{self.http[1]}{path}"
+
+    def create_room(self, name: str) -> str:
+        """Make a room through the set-up port, and return its name."""
+        with socket.create_connection(self.setup, PATIENCE) as setup:
+            setup.sendall(json.dumps({"roomname": name, "op": "create_room"}).encode() + b"\n")
+            answer = setup.recv(100)
+        if answer != b"200\n":
+            raise DaemonError(f"There is no room {name!r}: {answer!r}")
+        return name
 
     @property
     def pid(self) -> int:

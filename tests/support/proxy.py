@@ -16,9 +16,8 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from tests.support.closing import Closing
 from tests.support.daemon import PATIENCE, ROOT, DaemonError, free_port, spawn
 
 #: Where the files of ``etc/`` look for chatd.
@@ -59,7 +58,7 @@ Include {folder}/chatd.conf
 """
 
 
-class Proxy(ABC):
+class Proxy(Closing, ABC):
     """A web server in front of the HTTP ports of one chatd or more, listening when constructed."""
 
     #: The file of ``etc/`` it is configured with, and its line that names the port.
@@ -105,17 +104,6 @@ class Proxy(ABC):
     def url(self, path: str = "/") -> str:
         """The proxy's HTTP address of ``path``."""
         return f"http://127.0.0.1:{self.port}{path}"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _aimed(line: str, targets: Sequence[tuple[str, int]]) -> str:
@@ -202,7 +190,7 @@ def _dispose(process: subprocess.Popen[bytes], folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-class Relay:
+class Relay(Closing):
     """A TCP relay to ``target`` that can be told to spoil what passes through it.
 
     ``silence``: connections whose first answer contains this are passed that answer's head and
@@ -244,17 +232,6 @@ class Relay:
         self._listener.close()
         for thread in self._threads:
             thread.join(PATIENCE)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _run(self, work: Callable[..., None], *args: object) -> None:
         thread = threading.Thread(target=work, args=args, daemon=True)

@@ -5,33 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.axe import violations
-from tests.support.browser_suite import (
-    LAX,
-    Visit,
-    browser,
-    daemon,
-    relay,
-    room,
-    rooms,
-    visit,
-)
+from tests.support.browser import LAX, PEOPLE, PHONE, Person, Visit
 from tests.support.daemon import Daemon
 from tests.support.proxy import Relay
 from tests.support.tokens import Issuer
 
-__all__ = ["browser", "daemon", "relay", "room", "rooms", "visit"]
-
 pytestmark = pytest.mark.browser
 
 DESKTOP = {"viewport": {"width": 1280, "height": 800}}
-PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 DEVICES = pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
-THEMES = pytest.mark.parametrize("theme", ["light", "dark"])
 
 #: Notes every text that enters a live region, as a screen reader would be told it (ARIA 1.2, 6.3.4:
 #: regions are live by `aria-live`, or by their role).
@@ -49,12 +37,6 @@ LISTEN = """() => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def front(daemon: Daemon) -> tuple[str, int]:
-    """Browsers come straight to chatd."""
-    return daemon.http
-
-
 @pytest.fixture
 def tokens(tmp_path: Path) -> Iterator[tuple[Daemon, Issuer]]:
     """A server that asks for tokens, and who signs them."""
@@ -64,19 +46,27 @@ def tokens(tmp_path: Path) -> Iterator[tuple[Daemon, Issuer]]:
 
 
 def check(page: Page) -> None:
-    """No rule of axe's is broken; there is one main part and one heading of the first level."""
+    """No rule of axe's is broken; there is one main part, and one heading of the first level."""
     expect(page.get_by_role("main")).to_have_count(1)
     expect(page.get_by_role("heading", level=1)).to_have_count(1)
-    assert violations(page) == []
+    check_themes(page)
+
+
+def check_themes(page: Page) -> None:
+    """No rule of axe's is broken, in light and dark."""
+    themes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    for theme in themes:
+        page.emulate_media(color_scheme=theme)
+        page.wait_for_function("() => document.getAnimations().length === 0")
+        assert violations(page) == [], theme
 
 
 @DEVICES
-@THEMES
 class TestRules:
-    """Every state, in both themes, on a desk and in the hand."""
+    """Every state, on a desk and in the hand."""
 
-    def test_outside(self, visit: Visit, device: dict[str, object], theme: str) -> None:
-        ann = visit(color_scheme=theme, **device)
+    def test_outside(self, visit: Visit, device: dict[str, object]) -> None:
+        ann = visit(**device)
         check(ann.page)
         ann.page.get_by_label("Your name").fill("ann")
         ann.page.get_by_label("Room").fill("nowhere")
@@ -85,9 +75,9 @@ class TestRules:
         check(ann.page)
 
     def test_waiting_to_be_let_in(
-        self, visit: Visit, room: str, relay: Relay, device: dict[str, object], theme: str
+        self, visit: Visit, room: str, relay: Relay, device: dict[str, object]
     ) -> None:
-        ann = visit(at=("127.0.0.1", relay.port), color_scheme=theme, **device)
+        ann = visit(at=("127.0.0.1", relay.port), **device)
         relay.cut()
         ann.page.get_by_label("Your name").fill("ann")
         ann.page.get_by_label("Room").fill(room)
@@ -95,8 +85,8 @@ class TestRules:
         expect(ann.page.locator("#waiting")).to_contain_text("cannot be reached")
         check(ann.page)
 
-    def test_talking(self, visit: Visit, room: str, device: dict[str, object], theme: str) -> None:
-        ann = visit(f"/?room={room}&user=ann", color_scheme=theme, script=LAX, **device)
+    def test_talking(self, visit: Visit, room: str, device: dict[str, object]) -> None:
+        ann = visit(f"/?room={room}&user=ann", script=LAX, **device)
         ann.state("Online")
         check(ann.page)
         bob = visit(f"/?room={room}&user=bob")
@@ -118,23 +108,21 @@ class TestRules:
         ann.log.locator(".message").nth(1).hover()
         check(ann.page)
 
-    def test_namesakes(
-        self, visit: Visit, room: str, device: dict[str, object], theme: str
-    ) -> None:
+    def test_namesakes(self, visit: Visit, room: str, device: dict[str, object]) -> None:
         first = visit(f"/?room={room}&user=ann")
         first.state("Online")
         first.say("I was first")
-        ann = visit(color_scheme=theme, **device)
+        ann = visit(**device)
         ann.join("ann", room)
         expect(ann.page.locator("#notice")).to_be_visible()
         expect(ann.log.locator(".label")).to_have_count(1)
         check(ann.page)
 
     def test_offline(
-        self, visit: Visit, room: str, relay: Relay, device: dict[str, object], theme: str
+        self, visit: Visit, room: str, relay: Relay, device: dict[str, object]
     ) -> None:
         at = ("127.0.0.1", relay.port)
-        ann = visit(f"/?room={room}&user=ann", at=at, color_scheme=theme, **device)
+        ann = visit(f"/?room={room}&user=ann", at=at, **device)
         ann.state("Online")
         relay.cut()
         ann.state("Offline")
@@ -143,32 +131,30 @@ class TestRules:
         ann.state("next try in")
         check(ann.page)
 
-    def test_many_people(
-        self, visit: Visit, room: str, device: dict[str, object], theme: str
-    ) -> None:
-        ann = visit(f"/?room={room}&user=ann", color_scheme=theme, **device)
+    def test_many_people(self, visit: Visit, room: str, device: dict[str, object]) -> None:
+        ann = visit(f"/?room={room}&user=ann", **device)
         ann.state("Online")
         ann.page.evaluate(PEOPLE)
         if device is PHONE:
             ann.page.locator("#drawer").tap()
             expect(ann.page.get_by_role("dialog")).to_be_visible()
             ann.page.wait_for_function("() => document.getAnimations().length === 0")
-        assert violations(ann.page) == []
+        check_themes(ann.page)
 
-    def test_with_tokens(
-        self,
-        visit: Visit,
-        tokens: tuple[Daemon, Issuer],
-        device: dict[str, object],
-        theme: str,
-    ) -> None:
-        daemon, issuer = tokens
-        stranger = visit("/?room=lobby", at=daemon.http, color_scheme=theme, **device)
+
+def test_rules_with_tokens(visit: Visit, tokens: tuple[Daemon, Issuer]) -> None:
+    """On a desk and in the hand, without a token and when one has expired."""
+    daemon, issuer = tokens
+    signed = []
+    for device in (DESKTOP, PHONE):
+        stranger = visit("/?room=lobby", at=daemon.http, **device)
         expect(stranger.page.get_by_label("Access token")).to_be_visible()
         check(stranger.page)
+    for device in (DESKTOP, PHONE):
         token = issuer.token("ann", time.time() + 10)
-        ann = visit(f"/?room=lobby#token={token}", at=daemon.http, color_scheme=theme, **device)
-        ann.state("Online")
+        signed.append(visit(f"/?room=lobby#token={token}", at=daemon.http, **device))
+        signed[-1].state("Online")
+    for ann in signed:
         ann.state("Signed out")
         expect(ann.page.locator("#notice")).to_contain_text("expired")
         check(ann.page)
@@ -180,23 +166,16 @@ TYPE_ON = """(box) => {
   setInterval(() => box.dispatchEvent(new InputEvent('input', { bubbles: true })), 500);
 }"""
 
-#: Three hundred people, in the list of the page.
-PEOPLE = """async () => {
-  const { People } = await import('/page/people.js');
-  const names = Array.from({ length: 300 }, (_, i) => `person-${i}`);
-  new People().show(names, 300, 'ann');
-}"""
-
 
 class TestSpoken:
     """What a screen reader says by itself: everything that matters, once."""
 
     def test_messages(self, visit: Visit, room: str) -> None:
-        ann, bob = visit(), visit()
+        ann, bob = visit(clock=True), visit()
         ann.join("ann", room)
         bob.join("bob", room)
         # what is said at first is what was said before
-        ann.page.wait_for_timeout(2000)
+        ann.page.clock.run_for(2000)
         ann.page.evaluate(LISTEN)
         ann.say("Mine")
         ann.sees("Mine")
@@ -239,19 +218,26 @@ class TestSpoken:
         )
         expect(ann.page.locator("#spoken p")).to_have_text(["200 new messages."])
 
-    def test_an_outage_is_told_once_and_its_end(
-        self, visit: Visit, room: str, relay: Relay
-    ) -> None:
-        ann = visit(f"/?room={room}&user=ann", at=("127.0.0.1", relay.port))
+    def _cut_off(self, visit: Visit, room: str, relay: Relay) -> Person:
+        """Someone who was online until now, and whose live regions are listened to."""
+        ann = visit(f"/?room={room}&user=ann", at=("127.0.0.1", relay.port), clock=True)
         ann.state("Online")
         ann.page.evaluate(LISTEN)
         relay.cut()
+        return ann
+
+    def test_an_outage_is_told_once_and_its_end(
+        self, visit: Visit, room: str, relay: Relay
+    ) -> None:
+        ann = self._cut_off(visit, room, relay)
         ann.state("Offline")
-        ann.page.wait_for_timeout(15_000)
+        for _ in range(15):
+            ann.page.clock.run_for(1000)
         [words] = ann.page.evaluate("spoken")
         assert words.startswith("Offline.")
         relay.mend()
-        ann.page.get_by_role("button", name="Try now").click()
+        # no wait for the next try is longer
+        ann.page.clock.run_for(30_000)
         ann.state("Online")
         expect(ann.page.locator("#spoken")).to_contain_text("Online again")
         assert ann.page.evaluate("spoken.length") == 2
@@ -259,16 +245,13 @@ class TestSpoken:
     def test_a_short_interruption_is_not_worth_a_word(
         self, visit: Visit, room: str, relay: Relay
     ) -> None:
-        ann = visit(f"/?room={room}&user=ann", at=("127.0.0.1", relay.port))
-        ann.state("Online")
-        ann.page.evaluate(LISTEN)
-        relay.cut()
+        ann = self._cut_off(visit, room, relay)
         relay.mend()
         ann.page.wait_for_function(
             "() => document.querySelector('#state').dataset.state !== 'online'"
         )
         ann.state("Online")
-        ann.page.wait_for_timeout(4000)
+        ann.page.clock.run_for(4000)
         assert ann.page.evaluate("spoken") == []
 
     def test_every_message_has_its_author_and_time(self, visit: Visit, room: str) -> None:

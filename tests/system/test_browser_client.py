@@ -10,14 +10,11 @@ from textwrap import dedent
 import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
-from tests.support.browser import Person
-from tests.support.browser_suite import NO_EVENTSOURCE, NO_WEBSOCKET, browser
+from tests.support.browser import NO_EVENTSOURCE, NO_WEBSOCKET, Person
 from tests.support.daemon import ROOT, Daemon
 from tests.support.site import site
-
-__all__ = ["browser"]
 
 pytestmark = pytest.mark.browser
 
@@ -38,21 +35,14 @@ def page(own: str, address: str) -> str:
     return shown + '<link rel="icon" href="data:,">\n'
 
 
-TRANSPORTS = pytest.mark.parametrize(
-    ("transport", "script"),
-    [
-        ("websocket", ""),
-        ("sse", NO_WEBSOCKET),
-        ("poll", NO_WEBSOCKET + NO_EVENTSOURCE),
-    ],
-    ids=["websocket", "sse", "poll"],
-)
+#: What a page must lack to use each transport.
+SCRIPTS = {"websocket": "", "sse": NO_WEBSOCKET, "poll": NO_WEBSOCKET + NO_EVENTSOURCE}
 
 
 class TestCrossOrigin:
     """A page of another origin may use chatd exactly if ``--origin`` names it."""
 
-    @TRANSPORTS
+    @pytest.mark.parametrize(("transport", "script"), SCRIPTS.items(), ids=list(SCRIPTS))
     def test_allowed(self, browser: Browser, tmp_path: Path, transport: str, script: str) -> None:
         with site(tmp_path) as origin, Daemon("--origin", origin) as daemon:
             (tmp_path / "app.html").write_text(page(daemon.url(), daemon.url()))
@@ -130,23 +120,37 @@ class TestTabs:
                 user = "ann" if users == "one" else f"ann-{number}"
                 tab.evaluate(TAB, [user, transport])
             said: list[str] = []
-            for tab in tabs:
-                said.append(f"{len(said)}")
-                assert tab.evaluate("text => say(text)", said[-1]) < 5000
-            for tab in tabs:
-                tab.wait_for_function("count => texts.length >= count", arg=len(said))
-                assert tab.evaluate("texts") == said
+            self._all_speak(tabs, said)
             # The one that leads goes; another takes over, and nothing is lost.
             tabs.pop(0).close()
+            self._all_speak(tabs, said)
             for tab in tabs:
-                said.append(f"{len(said)}")
-                assert tab.evaluate("text => say(text)", said[-1]) < 5000
-            for tab in tabs:
-                tab.wait_for_function("count => texts.length >= count", arg=len(said))
-                assert tab.evaluate("texts") == said
                 assert tab.evaluate("chat.state.state") == "online"
             ann.complaints.clear()
             ann.leave()
+
+    def _all_speak(self, tabs: list[Page], said: list[str]) -> None:
+        """Something more in each of ``tabs``; afterwards each has heard all that was ``said``."""
+        for tab in tabs:
+            said.append(f"{len(said)}")
+            assert tab.evaluate("text => say(text)", said[-1]) < 5000
+        for tab in tabs:
+            tab.wait_for_function("count => texts.length >= count", arg=len(said))
+            assert tab.evaluate("texts") == said
+
+
+#: Joins a room with tokens from the test, and notes states, texts and how many tokens it took.
+RENEWING = """async (name) => {
+  const { Chat } = await import('/chatd.js');
+  globalThis.states = [];
+  globalThis.texts = [];
+  globalThis.made = 0;
+  const token = () => (made += 1, globalThis.token());
+  globalThis.chat = new Chat('/', { token });
+  chat.on('state', ({ state }) => states.push(state));
+  globalThis.room = await chat.join(name);
+  room.on('message', ({ text, user }) => texts.push(`${user} ${text}`));
+}"""
 
 
 class TestTokens:
@@ -158,43 +162,35 @@ class TestTokens:
         claims = {"sub": "ann", "iat": now, "exp": now + life}
         return jwt.encode({"alg": "HS256"}, claims, OctKey.import_key(KEY))
 
-    @TRANSPORTS
-    def test_renewed(self, browser: Browser, tmp_path: Path, transport: str, script: str) -> None:
+    def test_renewed(self, browser: Browser, tmp_path: Path) -> None:
+        """Three lives of a token later, it is still the same chat, over each transport."""
         (tmp_path / "key").write_bytes(KEY)
-        made: list[float] = []
-
-        def token() -> str:
-            made.append(time.monotonic())
-            return self.token()
-
-        with Daemon("--auth", "token", "--token-key", str(tmp_path / "key")) as daemon:
-            ann = Person(browser, daemon.url("/healthz"), script=script)
-            ann.page.expose_function("token", token)
-            ann.page.evaluate(
-                """async () => {
-                  const { Chat } = await import('/chatd.js');
-                  globalThis.states = [];
-                  globalThis.texts = [];
-                  const chat = new Chat('/', { token: globalThis.token });
-                  chat.on('state', ({ state }) => states.push(state));
-                  globalThis.room = await chat.join('lobby');
-                  room.on('message', ({ text, user }) => texts.push(`${user} ${text}`));
-                  globalThis.chat = chat;
-                }"""
-            )
-            assert ann.page.evaluate("chat.state.transport") == transport
-            # Three lives of a token later, it is still the same chat.
+        with Daemon(
+            *("--auth", "token", "--token-key", str(tmp_path / "key")),
+            *(option for transport in SCRIPTS for option in ("--room", transport)),
+        ) as daemon:
+            people = {}
+            for transport, script in SCRIPTS.items():
+                ann = people[transport] = Person(browser, daemon.url("/healthz"), script=script)
+                ann.page.expose_function("token", self.token)
+                ann.page.evaluate(RENEWING, transport)
+                assert ann.page.evaluate("chat.state.transport") == transport
+            begun = time.monotonic()
             said = 0
-            while len(made) < 4 or time.monotonic() - made[0] < 10:
-                ann.page.evaluate("number => room.send(`${number}`)", said)
+            while time.monotonic() - begun < 10 or not all(
+                ann.page.evaluate("made >= 4") for ann in people.values()
+            ):
+                for ann in people.values():
+                    ann.page.evaluate("number => room.send(`${number}`)", said)
                 ann.page.wait_for_timeout(200)
                 said += 1
-            ann.page.wait_for_function("count => texts.length >= count", arg=said)
-            assert ann.page.evaluate("texts") == [f"ann {number}" for number in range(said)]
-            assert ann.page.evaluate("states") == ["connecting", "online"]
-            if transport == "websocket":
-                assert len(ann.sockets) == 1
-            ann.leave()
+            for ann in people.values():
+                ann.page.wait_for_function("count => texts.length >= count", arg=said)
+                assert ann.page.evaluate("texts") == [f"ann {number}" for number in range(said)]
+                assert ann.page.evaluate("states") == ["connecting", "online"]
+            assert len(people["websocket"].sockets) == 1
+            for ann in people.values():
+                ann.leave()
 
     def test_the_page_with_a_token(self, browser: Browser, tmp_path: Path) -> None:
         (tmp_path / "key").write_bytes(KEY)

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from tests.support.browser import chromium
 from tests.support.daemon import Daemon
 from tests.support.firefox import Firefox, firefox
 from tests.support.listeners import MODULES, Listener, Script, everywhere, wait_for
@@ -22,13 +21,6 @@ from tests.support.proxy import Relay
 pytestmark = pytest.mark.browser
 
 EVENTS = "/rooms/lobby/events"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One Chromium for the module."""
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -12,21 +11,11 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support.browser_suite import (
-    BrowserSuite,
-    Visit,
-    browser,
-    daemon,
-    relay,
-    room,
-    rooms,
-    visit,
-)
+from tests.support.browser import Visit
+from tests.support.browser_suite import BrowserSuite
 from tests.support.daemon import Daemon
 from tests.support.listeners import MODULES, Script
 from tests.support.proxy import Apache, Caddy, HAProxy, Nginx, Proxy
-
-__all__ = ["browser", "daemon", "relay", "room", "rooms", "visit"]
 
 pytestmark = pytest.mark.browser
 
@@ -79,7 +68,7 @@ def say(front: tuple[str, int], room: str, text: str) -> int:
 
 @behind(Nginx, Apache)
 class TestPage(BrowserSuite):
-    """The page works behind it as without it."""
+    """What a proxy can spoil of the page works behind it as without it."""
 
 
 @behind(Nginx, Apache, HAProxy, Caddy)
@@ -140,10 +129,7 @@ class TestBehind:
             assert heard["again"] == "joined"
 
     def test_any_name_and_the_largest_message(self, front: tuple[str, int], daemon: Daemon) -> None:
-        room = "Straße:_.@-42"
-        with closing(socket.create_connection(daemon.setup)) as setup:
-            setup.sendall(json.dumps({"roomname": room, "op": "create_room"}).encode() + b"\n")
-            assert setup.recv(100) == b"200\n"
+        room = daemon.create_room("Straße:_.@-42")
         assert say(front, room, "ß" * 8192) == 201
         with get(front, f"/rooms/{quote(room)}/messages?last=1") as answer:
             page = json.load(answer)
@@ -161,15 +147,15 @@ class TestBehind:
             with get(daemon.http, path) as answer:
                 assert answer.status == 200
 
-    def test_a_users_name_in_a_path(self, front: tuple[str, int]) -> None:
+    def test_a_users_name_in_a_path(self, front: tuple[str, int], room: str) -> None:
         """Percent-encoded, a slash too: it is chatd that asks for the key, and knows the path."""
         for user in ("Ann Smith", "auth0|abc123", "a/b", "O'Brien", "50%"):
-            with get(front, f"/rooms/room-0/members/{quote(user, safe='')}") as answer:
+            with get(front, f"/rooms/{room}/members/{quote(user, safe='')}") as answer:
                 assert answer.status == 405, user
                 assert answer.getheader("Allow") == "PUT, DELETE, OPTIONS"
 
     def test_nobody_chooses_who_they_seem_to_be(
-        self, front: tuple[str, int], daemon: Daemon
+        self, front: tuple[str, int], daemon: Daemon, room: str
     ) -> None:
         spoofed = {
             "X-Forwarded-For": "203.0.113.7",
@@ -177,9 +163,9 @@ class TestBehind:
             "X-Forwarded-Proto": "https",
             "Origin": "https://evil.example",
         }
-        with get(front, "/rooms/room-0", **spoofed) as answer:
+        with get(front, f"/rooms/{room}", **spoofed) as answer:
             assert answer.status == 403
         own = spoofed | {"Origin": f"http://{front[0]}:{front[1]}"}
-        with get(front, "/rooms/room-0", **own) as answer:
+        with get(front, f"/rooms/{room}", **own) as answer:
             assert answer.status == 200
         assert "203.0.113.7" not in daemon.log()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.support.browser import Person, chromium
+from tests.support.browser import Person
 from tests.support.daemon import ROOT, Daemon
 from tests.support.site import site
 
@@ -31,7 +30,7 @@ function Log({ name }) {
   const { room, messages } = useRoom(chat, name);
   return h('div', null,
     h('ul', null, messages.map(({ id, text }) => h('li', { key: id }, text))),
-    h('button', { onClick: () => room.send('said') }, 'Say'));
+    h('button', { disabled: !room, onClick: () => room.send('said') }, 'Say'));
 }
 function App() {
   const [shown, show] = useState(true);
@@ -52,7 +51,7 @@ const Log = {
   setup() {
     const here = useRoom(chat, 'lobby');
     return () => h('div', [h('ul', here.messages.map(({ id, text }) => h('li', { key: id }, text))),
-      h('button', { onClick: () => here.room.send('said') }, 'Say')]);
+      h('button', { disabled: !here.room, onClick: () => here.room.send('said') }, 'Say')]);
   },
 };
 const App = {
@@ -78,12 +77,6 @@ def recipe(framework: str) -> str:
             break
         lines.append(line)
     return dedent("\n".join(lines))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.mark.parametrize("framework", sorted(APPS))

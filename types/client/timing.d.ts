@@ -1,3 +1,16 @@
+/**
+ * An abort signal that fires with `outer`, and with a ChatError after a time that may be extended.
+ * Once it has fired, or is cleared, nothing of it is left: a timer would hold a process of Node.
+ *
+ * @param {number | undefined} ms undefined: no such time
+ * @param {AbortSignal} [outer]
+ * @returns {{signal: AbortSignal, extend: (ms: number) => void, clear: () => void}}
+ */
+export function deadline(ms: number | undefined, outer?: AbortSignal): {
+    signal: AbortSignal;
+    extend: (ms: number) => void;
+    clear: () => void;
+};
 /** @param {number} ms @param {AbortSignal} [signal] @returns {Promise<void>} */
 export function sleep(ms: number, signal?: AbortSignal): Promise<void>;
 /**
@@ -27,15 +40,4 @@ export function within<T>(promise: Promise<T>, { signal, timeout }: {
 /** @typedef {import('./types.js').Timer} Timer */
 /** The longest that a timer may run, in ms. */
 export const LONGEST_TIMER: 2000000000;
-/** An abort signal that also fires when its time runs out, which may be extended. Once it has fired
- * nothing of it is left: a timer would hold a process of Node. */
-export class Deadline {
-    /** @param {number} ms @param {AbortSignal} [outer] */
-    constructor(ms: number, outer?: AbortSignal);
-    get signal(): AbortSignal;
-    /** @param {number} ms from now */
-    extend(ms: number): void;
-    clear(): void;
-    #private;
-}
 export type Timer = import("./types.js").Timer;

@@ -7,18 +7,47 @@ import { ChatError } from './errors.js';
 /** The longest that a timer may run, in ms. */
 export const LONGEST_TIMER = 2_000_000_000;
 
+/**
+ * An abort signal that fires with `outer`, and with a ChatError after a time that may be extended.
+ * Once it has fired, or is cleared, nothing of it is left: a timer would hold a process of Node.
+ *
+ * @param {number | undefined} ms undefined: no such time
+ * @param {AbortSignal} [outer]
+ * @returns {{signal: AbortSignal, extend: (ms: number) => void, clear: () => void}}
+ */
+export function deadline(ms, outer) {
+  const controller = new AbortController();
+  /** @type {Timer | undefined} */
+  let timer;
+  const clear = () => {
+    clearTimeout(timer);
+    outer?.removeEventListener('abort', follow);
+  };
+  const fire = (/** @type {unknown} */ reason) => {
+    clear();
+    controller.abort(reason);
+  };
+  const follow = () => fire(outer?.reason);
+  const extend = (/** @type {number} */ more) => {
+    clearTimeout(timer);
+    if (controller.signal.aborted) return;
+    const late = new ChatError('timeout', `Nothing came in ${more} ms.`);
+    timer = setTimeout(() => fire(late), more);
+  };
+  if (ms !== undefined) extend(ms);
+  if (outer) whenAborted(outer, follow);
+  return { signal: controller.signal, extend, clear };
+}
+
+/** @param {AbortSignal} signal @param {() => void} act called when it fires, or has fired */
+function whenAborted(signal, act) {
+  if (signal.aborted) act();
+  else signal.addEventListener('abort', act);
+}
+
 /** @param {number} ms @param {AbortSignal} [signal] @returns {Promise<void>} */
 export function sleep(ms, signal) {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    if (signal?.aborted) done();
-    else signal?.addEventListener('abort', done);
-  });
+  return new Promise((resolve) => whenAborted(deadline(ms, signal).signal, resolve));
 }
 
 /**
@@ -49,58 +78,11 @@ export function deferred() {
 export function within(promise, { signal, timeout }, giveUp) {
   /** @type {ReturnType<typeof deferred<T>>} */
   const { promise: first, resolve, reject } = deferred();
-  const stop = (/** @type {unknown} */ reason) => {
-    reject(reason);
-    giveUp?.(reason);
-  };
-  const aborted = () => stop(signal?.reason);
-  const timer = timeout === undefined ? undefined
-    : setTimeout(() => stop(new ChatError('timeout', `Nothing came in ${timeout} ms.`)), timeout);
-  if (signal?.aborted) aborted();
-  signal?.addEventListener('abort', aborted);
-  void promise.then(resolve, reject).finally(() => {
-    clearTimeout(timer);
-    signal?.removeEventListener('abort', aborted);
+  const limit = deadline(timeout, signal);
+  whenAborted(limit.signal, () => {
+    reject(limit.signal.reason);
+    giveUp?.(limit.signal.reason);
   });
+  void promise.then(resolve, reject).finally(limit.clear);
   return first;
-}
-
-/** An abort signal that also fires when its time runs out, which may be extended. Once it has fired
- * nothing of it is left: a timer would hold a process of Node. */
-export class Deadline {
-  #controller = new AbortController();
-  /** @type {Timer | undefined} */
-  #timer;
-  #outer;
-  #follow = () => this.#fire(this.#outer?.reason);
-
-  /** @param {number} ms @param {AbortSignal} [outer] */
-  constructor(ms, outer) {
-    this.#outer = outer;
-    outer?.addEventListener('abort', this.#follow);
-    if (outer?.aborted) this.#follow();
-    this.extend(ms);
-  }
-
-  get signal() {
-    return this.#controller.signal;
-  }
-
-  /** @param {number} ms from now */
-  extend(ms) {
-    clearTimeout(this.#timer);
-    if (this.signal.aborted) return;
-    this.#timer = setTimeout(() => this.#fire(new ChatError('timeout', 'No answer in time.')), ms);
-  }
-
-  /** @param {unknown} reason */
-  #fire(reason) {
-    this.clear();
-    this.#controller.abort(reason);
-  }
-
-  clear() {
-    clearTimeout(this.#timer);
-    this.#outer?.removeEventListener('abort', this.#follow);
-  }
 }

@@ -2,7 +2,7 @@
 
 import { call } from './emitter.js';
 import { asChatError, ChatError } from './errors.js';
-import { Deadline, within } from './timing.js';
+import { deadline, within } from './timing.js';
 
 /**
  * @typedef {import('./types.js').Frame} Frame
@@ -167,18 +167,18 @@ export class Wire {
    * @returns {Promise<any>}
    */
   async request(path, { query = {}, body, timeout = this.#options.answer, signal, unnamed } = {}) {
-    const deadline = new Deadline(timeout, signal);
+    const limit = deadline(timeout, signal);
     try {
       const headers = { 'Content-Type': 'application/json' };
       // What is sent goes before what waits for news, should the browser have to choose.
       const post = body && { method: 'POST', headers, body: JSON.stringify(body), priority: 'high' };
-      const init = /** @type {RequestInit & {signal: AbortSignal}} */ ({ ...post, signal: deadline.signal });
+      const init = /** @type {RequestInit & {signal: AbortSignal}} */ ({ ...post, signal: limit.signal });
       const response = await this.open(path, query, init, unnamed);
       return await response.json();
     } catch (error) {
       throw asChatError(error);
     } finally {
-      deadline.clear();
+      limit.clear();
     }
   }
 }

@@ -1,7 +1,7 @@
 /** Server-sent events out of the text of a stream (HTML, 9.2.6). */
 
 import { ChatError } from '../errors.js';
-import { Deadline } from '../timing.js';
+import { deadline } from '../timing.js';
 import { LONGEST_RETRY, parse, path } from '../wire.js';
 
 /** Milliseconds in which something must come: the server sends a comment every 15 s. */
@@ -17,10 +17,10 @@ const SILENCE = 45_000;
  * @returns {AsyncGenerator<import('../types.js').Frame, number | undefined>}
  */
 export async function* stream(wire, room, after, { patience, signal }) {
-  const deadline = new Deadline(patience, signal);
+  const limit = deadline(patience, signal);
   try {
     const response = await wire.open(`${path(room)}/events`, { after },
-      { headers: { Accept: 'text/event-stream' }, signal: deadline.signal });
+      { headers: { Accept: 'text/event-stream' }, signal: limit.signal });
     const type = response.headers.get('Content-Type') ?? '';
     if (!response.body || !type.startsWith('text/event-stream')) {
       throw new ChatError('unavailable', 'This is no event stream.');
@@ -31,7 +31,7 @@ export async function* stream(wire, room, after, { patience, signal }) {
     for (let first = true; ; first = false) {
       const { done, value } = await body.read();
       if (done) return events.retry;
-      deadline.extend(SILENCE);
+      limit.extend(SILENCE);
       if (first) yield { type: 'started' };
       for (const { name, data } of events.push(text.decode(value, { stream: true }))) {
         const frame = parse(data) ?? {};
@@ -40,7 +40,7 @@ export async function* stream(wire, room, after, { patience, signal }) {
       }
     }
   } finally {
-    deadline.clear();
+    limit.clear();
   }
 }
 
