@@ -14,11 +14,13 @@ import json
 import os
 import select
 import socket
+import struct
 import subprocess
 import sys
 import time
 from pathlib import Path
 from statistics import median
+from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -59,6 +61,7 @@ FLOODS: dict[str, tuple[str, bytes, bytes]] = {
         b"GET /rooms/lobby/messages?last=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n",
     ),
     "set-up": ("setup", b"", b'{"op":"create_room","roomname":"lobby"}\n'),
+    **{f"connections: {port}": (port, b"", b"") for port in ("websocket", "http", "setup")},
 }
 
 
@@ -76,9 +79,26 @@ def shake(port: int, user: bytes) -> socket.socket:
     return sock
 
 
+def churn(port: int, sockets: int) -> NoReturn:
+    """Open so many connections and close them, for ever."""
+    print("flooding", flush=True)
+    while True:
+        opened = [socket.socket() for _ in range(sockets)]
+        for sock in opened:
+            sock.setblocking(False)
+            sock.connect_ex(("127.0.0.1", port))
+        select.select([], opened, [], 1)
+        for sock in opened:
+            # a reset, so that no port is left waiting
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.close()
+
+
 def flood(kind: str, port: int, sockets: int) -> None:
     """Send for ever, as fast as is taken, and read what is answered."""
     where, first, again = FLOODS[kind]
+    if not again:
+        churn(port, sockets)
     data = again * max(1, 65536 // len(again))
     socks: dict[socket.socket, bytes] = {}
     for n in range(sockets):

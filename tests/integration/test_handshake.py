@@ -47,6 +47,43 @@ def masked(payload: bytes, opcode: int = 1) -> bytes:
     return bytes([0x80 | opcode, 0x80 | len(payload), 0, 0, 0, 0]) + payload
 
 
+class StrictTests(ServingTests):
+    """What a proxy in front may take for another request is refused on both ports alike."""
+
+    async def test_heads(self) -> None:
+        node = await self.serve()
+        for more, status in (
+            ("Host:", 400),
+            ("Host: localhost\r\nHost: localhost", 400),
+            ("Host: a b", 400),
+            ("Host: localhost@evil.example", 400),
+            ("Host : localhost", 400),
+            ("Content-Length: 5", 400),
+            ("Content-Length: 0\r\nContent-Length: 5", 400),
+            ("Transfer-Encoding: chunked", 400),
+            ("X-A: b\x00c", 400),
+            ("X-A: b\nX-B: c", 400),
+            ("X A: b", 400),
+            ("no colon", 400),
+            ("Host: evil.example", 403),
+            ("Origin: null", 403),
+            ("Origin: x", 403),
+            ("Origin: http://localhost\r\nOrigin: http://evil.example", 403),
+            ("Sec-Fetch-Site: cross-site", 403),
+            ("Content-Length: 0", 101),
+        ):
+            for port, path in PLACES:
+                socket = await shake(node, port, head(path, more))
+                self.assertEqual(socket.status, status, (port, more))
+                socket.raw.abort()
+
+    async def test_folded_lines(self) -> None:
+        """RFC 9112, section 5.2: refused, or joined in one."""
+        node = await self.serve()
+        data = head("/", "X-A: b\r\n Host: evil.example")
+        self.assertEqual((await shake(node, "websocket", data)).status, 400)
+
+
 class OpeningTests(ServingTests):
     async def test_accepted(self) -> None:
         node = await self.serve()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import posixpath
 import re
+from unittest import mock
 from urllib.parse import quote
+
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from tests.support.serving import Answer, Node, ServingTests
 from tests.support.tokens import Issuer
@@ -102,6 +105,27 @@ class RoutingTests(ServingTests):
             self.assertTrue(head.startswith(b"HTTP/1.1 " + status), head)
             length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
             json.loads(await raw.take(length))
+
+
+class FaultTests(ServingTests):
+    async def test_a_fault_of_ours_is_logged_without_what_was_shown(self) -> None:
+        node = await self.serve()
+        logged: list[str] = []
+
+        def observe(event: LogEvent) -> None:
+            logged.append(formatEvent(event))
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        broken = mock.Mock(side_effect=ZeroDivisionError)
+        with mock.patch.object(type(node.service.chat), "entry", broken):
+            answer = await node.get(
+                "/rooms/lobby?token=hush&username=ann", Authorization="Bearer hush"
+            )
+        self.assertEqual((answer.status, answer.json["text"]), (500, "The server failed."))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertTrue(any("/rooms/lobby" in line for line in logged), logged)
+        self.assertFalse(any("hush" in line for line in logged), logged)
 
 
 class PublishTests(ServingTests):

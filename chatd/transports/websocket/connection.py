@@ -284,14 +284,14 @@ class WebSocketFactory(WebSocketServerFactory):
             closeHandshakeTimeout=0,
             webStatus=False,
             autoPingInterval=0,
-            allowNullOrigin=True,
         )
         self.set_max_frame(max_frame)
 
     def set_max_frame(self, max_frame: int) -> None:
         """Who connects from now on may send frames, and messages, of so many bytes."""
         self.max_frame = max_frame
-        self.setProtocolOptions(maxFramePayloadSize=max_frame, maxMessagePayloadSize=max_frame)
+        sizes = {"maxFramePayloadSize": max_frame, "maxMessagePayloadSize": max_frame}
+        self.setProtocolOptions(**sizes, allowNullOrigin=True)  # it is False if left out
 
     def opened(self, connection: WebSocketConnection) -> None:
         """A connection is open."""

@@ -13,6 +13,8 @@ from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 
 from chatd.protocol.errors import AGAIN, ChatError, Code, bad_request
 from chatd.protocol.json import dump
+from chatd.transports.http.head import BadHead
+from chatd.transports.websocket.strict_head import check_head
 
 #: What is answered 426 (RFC 9110, section 15.5.22).
 NO_UPGRADE = bad_request("This is a WebSocket: send Upgrade: websocket, over HTTP/1.1.")
@@ -103,6 +105,13 @@ class OpeningHandshake(WebSocketServerProtocol):
             self._refusal = NO_UPGRADE
             self.failHandshake(NO_UPGRADE.text, UPGRADE_REQUIRED)
             return
+        try:
+            if end:
+                check_head(head)
+        except BadHead as error:
+            self._refusal = bad_request(str(error))
+            self.failHandshake(str(error))
+            return
         self.data = with_one_extensions_line(head) + end + rest
         super().processHandshake()
 
@@ -120,7 +129,9 @@ class OpeningHandshake(WebSocketServerProtocol):
         """Refuse the handshake, and end the connection."""
         # Autobahn quotes what was sent, a token in the URL too
         error = self._refusal or bad_request(re.split(r"""['":(]""", reason)[0].strip() + ".")
-        if "Origin header" in reason:  # Autobahn's own look at it, which knows no 403
+        if (
+            self._refusal is None and "origin" in reason.lower()
+        ):  # Autobahn's own look at it, which knows no 403
             error = ChatError(Code.FORBIDDEN, "A page with this Origin is not allowed.")
         status = code if error.code is Code.BAD_REQUEST else error.code.http
         self.sendData(refusal(status, error, responseHeaders or ()))
