@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
+from typing import Any
 from unittest import mock
 from urllib.parse import quote
 
@@ -110,13 +111,10 @@ class RoutingTests(ServingTests):
 class FaultTests(ServingTests):
     async def test_a_fault_of_ours_is_logged_without_what_was_shown(self) -> None:
         node = await self.serve()
-        logged: list[str] = []
-
-        def observe(event: LogEvent) -> None:
-            logged.append(formatEvent(event))
-
-        globalLogPublisher.addObserver(observe)
-        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        events: list[LogEvent] = []
+        observer: Any = events.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
         broken = mock.Mock(side_effect=ZeroDivisionError)
         with mock.patch.object(type(node.service.chat), "entry", broken):
             answer = await node.get(
@@ -124,6 +122,7 @@ class FaultTests(ServingTests):
             )
         self.assertEqual((answer.status, answer.json["text"]), (500, "The server failed."))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        logged = [formatEvent(event) for event in events]
         self.assertTrue(any("/rooms/lobby" in line for line in logged), logged)
         self.assertFalse(any("hush" in line for line in logged), logged)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from unittest import mock
 
@@ -53,7 +53,7 @@ class BrokerTLSTests(SynchronousTestCase):
                     pass
                 except SSL.Error:
                     return False
-                with suppress(SSL.WantReadError):
+                with contextlib.suppress(SSL.WantReadError):
                     ends[1 - n].bio_write(end.bio_read(65536))
         return all(done)
 
