@@ -192,6 +192,7 @@ class ChatService(MultiService):
         """Go by another configuration from now on; see `Settings`."""
         faults = renew_door(self.door, config)
         self.counts.door.gate = metrics_gate(config)
+        self.counts.door.access_log = self.door.access_log
         set_connections(self.pollers.leases, config)
         self.chat.max_text = config.max_text
         self.administration.max_rooms = config.max_rooms
@@ -246,4 +247,9 @@ class ChatService(MultiService):
         )
         stopping.addCallback(lambda _: self.node.drain())
         stopping.addCallback(lambda _: super(ChatService, self).stopService())
+        stopping.addCallback(self._close_log)
         return stopping
+
+    def _close_log(self, _: object) -> None:
+        if self.door.access_log is not None:
+            self.door.access_log.output.close()

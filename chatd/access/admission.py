@@ -17,6 +17,7 @@ from chatd.access.standing import Standing
 from chatd.access.turns import FairQueue, allowance
 from chatd.access.unread import Unread
 from chatd.protocol.errors import ChatError
+from chatd.telemetry.access_log import AccessLog
 from chatd.timing.timer_wheel import TimerWheel
 
 #: How much more than one user all users of one address may publish in open mode, where users cost
@@ -43,6 +44,8 @@ class Admission:
     #: Publishes of one connection or user, and rooms made from one address.
     rate: Rate
     room_rate: Rate
+    #: Where requests are logged, if anywhere.
+    access_log: AccessLog | None = None
     standing: Standing = field(init=False)
     _publishers: Buckets = field(init=False)
     _addresses: Buckets = field(init=False)

@@ -132,6 +132,16 @@ class Rights:
         if not self.shows_admin_key(token, address) and not self._is_admin(token, address):
             raise ChatError(Code.FORBIDDEN, "This token has no admin claim.")
 
+    def administers(self, token: str | None, address: str) -> bool:
+        """Whether ``token`` is an administrator's; for what others may ask, too, and get less. What
+        can only be a wrong key counts as a guess from ``address``."""
+        if token is None or (self.admin_key is None and self.tokens is None):
+            return False
+        try:
+            return self.shows_admin_key(token, address) or self._is_admin(token, address)
+        except ChatError:
+            return False
+
     def _is_admin(self, token: str, address: str) -> bool:
         """Whether ``token`` has the admin claim; what has not the form of one was a guess."""
         now = self.clock.seconds()

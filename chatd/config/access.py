@@ -19,6 +19,8 @@ from chatd.access.unread import Unread
 from chatd.config.settings import Config, is_loopback_only
 from chatd.errors import StartError
 from chatd.net.descriptions import Description
+from chatd.telemetry.access_log import AccessLog
+from chatd.telemetry.log import Output
 from chatd.timing.timer_wheel import TimerWheel
 from chatd.timing.wall import WallClock
 
@@ -48,6 +50,7 @@ def make_door(
         Unread(config.max_unread, clock),
         rate,
         Rate(config.room_rate, what="new rooms"),
+        _access_log(config, wall),
     )
 
 
@@ -71,6 +74,9 @@ def renew_door(door: Admission, config: Config) -> list[str]:
         lambda: _secret(config.setup_secret, "--setup-secret"), rights.setup_secret
     )
     door.gate = _gate(config)
+    if door.access_log is not None:
+        door.access_log.output.close()
+    door.access_log = _access_log(config, rights.wall)
     door.set_rates(Rate(config.rate), Rate(config.room_rate, what="new rooms"))
     door.unread.limit = config.max_unread
     set_connections(door.connections, config)
@@ -112,6 +118,12 @@ def _gate(config: Config) -> OriginPolicy:
         trusted=config.trusted_proxies,
         trust_unix=config.trust_unix,
     )
+
+
+def _access_log(config: Config, wall: WallClock) -> AccessLog | None:
+    if config.access_log is None:
+        return None
+    return AccessLog(Output(config.access_log), config.log_format == "json", wall.seconds)
 
 
 def _token_keys(config: Config) -> TokenKeys | None:

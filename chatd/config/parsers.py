@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -146,6 +147,15 @@ def file(text: str) -> str:
         raise ValueError(f"cannot read {text}: {e.strerror}") from None
     except ValueError:
         raise ValueError(f"{text!r} is not a path") from None
+    return str(path)
+
+
+def writable(text: str) -> str:
+    """The absolute path of a file that can be written, now or once it is made."""
+    path = Path(text).absolute()
+    there = path if path.exists() else path.parent
+    if not text or path.is_dir() or not path.parent.is_dir() or not os.access(there, os.W_OK):
+        raise ValueError(f"cannot write {text!r}; give a file in a folder that can be written")
     return str(path)
 
 

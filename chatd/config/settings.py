@@ -44,6 +44,7 @@ class Config:
     trusted_proxies: tuple[Network, ...]
     #: ``--trusted-proxy unix``: what connects to a Unix socket is a proxy.
     trust_unix: bool
+    access_log: str | None = None
     #: ``text`` or ``json``.
     log_format: str = "text"
     #: What the broker holds comes from a backup.

@@ -107,7 +107,7 @@ def anchored(given: Given, folder: str) -> Given:
     """The same with the paths of files absolute: twistd may yet go to another folder."""
     return {
         name: (where, [os.path.join(folder, text) if text else text for text in texts])
-        if BY_NAME[name].read is values.file
+        if BY_NAME[name].read in (values.file, values.writable)
         else (where, texts)
         for name, (where, texts) in given.items()
     }

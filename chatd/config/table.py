@@ -198,6 +198,13 @@ OPTIONS = (
         live=True,
     ),
     Option(
+        "access-log",
+        None,
+        values.writable,
+        "file with a line for each request, refused ones too: who, what, how it ended",
+        live=True,
+    ),
+    Option(
         "log-format",
         "text",
         values.choice(*FORMATS),

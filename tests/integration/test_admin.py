@@ -47,6 +47,33 @@ class AdminTests(ServingTests):
         self.assertEqual((await node.get("/rooms/den/members")).status, 401)
         self.assertEqual((await self.admin(node, "GET", "/rooms/nowhere/members")).status, 404)
 
+    async def test_a_private_room_for_the_admin_key(self) -> None:
+        node = await self.node()
+        await self.admin(node, "PUT", "/rooms/den", {"private": True})
+        answer = await self.admin(node, "GET", "/rooms/den")
+        self.assertEqual((answer.status, answer.json["private"]), (200, True))
+        self.assertEqual((await self.admin(node, "GET", "/rooms/nowhere")).status, 404)
+        guess = {"authorization": "Bearer guess"}
+        for path, status in (("/rooms/den", 403), ("/rooms/lobby", 200)):
+            self.assertEqual((await node.get(path, **guess)).status, status)
+        for _ in range(50):
+            await node.get("/rooms/den", **guess)
+        self.assertEqual((await self.admin(node, "GET", "/rooms/den")).status, 403, "guessed")
+
+    async def test_rooms_page_by_page(self) -> None:
+        node = await self.node()
+        for name in ("a", "b", "c"):
+            await self.admin(node, "PUT", f"/rooms/{name}")
+        seen: list[str] = []
+        while True:
+            after = f"&after={seen[-1]}" if seen else ""
+            page = (await self.admin(node, "GET", f"/rooms?limit=3{after}")).json["rooms"]
+            if not page:
+                break
+            seen += [room["room"] for room in page]
+        self.assertEqual(seen, ["a", "b", "c", "lobby"])
+        self.assertEqual((await self.admin(node, "GET", "/rooms?limit=x")).status, 400)
+
     async def test_create(self) -> None:
         node = await self.node()
         answer = await self.admin(node, "PUT", "/rooms/new")

@@ -126,6 +126,7 @@ class SourceTests(OptionTests):
         "max-connections": ("7", "max_connections", 7),
         "max-connections-per-address": ("8", "max_connections_per_address", 8),
         "trusted-proxy": ("10.0.0.0/8", "trusted_proxies", (ip_network("10.0.0.0/8"),)),
+        "access-log": ("/tmp/a", "access_log", "/tmp/a"),
         "log-format": ("json", "log_format", "json"),
         "restored": ("yes", "restored", True),
     }

@@ -52,7 +52,7 @@ def requests() -> list[bytes]:
 
 
 def test_nothing_a_stranger_sends_is_written_raw() -> None:
-    with Daemon() as daemon:
+    with Daemon("--access-log=access.log") as daemon:
         for data in requests():
             send(daemon.http, data)
             send(daemon.websocket, data)
@@ -60,8 +60,10 @@ def test_nothing_a_stranger_sends_is_written_raw() -> None:
             send(daemon.setup, b'{"op":"add_member","' + field + b'":"' + TEXT + b'"}')
         send(daemon.setup, TEXT)
         daemon.stop()
-        log = Path(daemon.folder / "chatd.log").read_bytes()
+        access = Path(daemon.folder / "access.log").read_bytes()
+        log = Path(daemon.folder / "chatd.log").read_bytes() + access
     for line in log.split(b"\n"):
         assert not line.startswith(b"2026-01-01"), line
         assert not set(line) & {0x1B, 0x7F, 0x9B}, line
     assert b"Traceback" not in log
+    assert b"GET /rooms/lobby" in access, "there is no access log to look at"

@@ -17,6 +17,7 @@ from chatd.protocol.errors import ChatError
 from chatd.protocol.json import dump, load_object
 from chatd.protocol.names import message_id, user_name
 from chatd.protocol.timestamps import format_time
+from chatd.telemetry.tracing import TRACE
 
 _ELSEWHERE = "It was published to another room."
 _FENCE_TYPE = "chatd.fence"
@@ -29,13 +30,25 @@ _OWN = b"\x05chatd"
 _HEAD = Struct("!H17sBB").pack
 _FLAGS = 1 << 15 | 1 << 12 | 1 << 7 | 1 << 6 | 1 << 3
 _TIME = Struct("!Q").pack
+# with a table of headers between content-type and delivery-mode: one long string
+_HEADERS = 1 << 13
+_TRACED = Struct("!H17s").pack
+_TRACE_KEY = b"\x0btraceparentS"
+_SIZE = Struct("!I").pack
 
 
 def publish_properties(id: str, time: int) -> bytes:
     """The encoded properties of a record by chatd. ``time`` is in milliseconds; AMQP's timestamp
-    has seconds only."""
-    message = id.encode()
-    return b"".join([_HEAD(_FLAGS, _JSON, 2, len(message)), message, _TIME(time // 1000), _OWN])
+    has seconds only. The header ``traceparent`` is that of the request, if there is one."""
+    message, trace = id.encode(), TRACE.get()
+    if trace:
+        value = trace.encode("ascii")
+        size = len(_TRACE_KEY) + 4 + len(value)
+        table = b"".join([_SIZE(size), _TRACE_KEY, _SIZE(len(value)), value])
+        head = b"".join([_TRACED(_FLAGS | _HEADERS, _JSON), table, bytes([2, len(message)])])
+    else:
+        head = _HEAD(_FLAGS, _JSON, 2, len(message))
+    return b"".join([head, message, _TIME(time // 1000), _OWN])
 
 
 def records(batch: Sequence[Delivery], stream: Stream) -> list[Record]:

@@ -87,7 +87,9 @@ class Call:
 
     def identify(self, legacy: bool = False, named: object = None) -> Identity:
         """Who the caller is; ``named`` is who the body says it is. See `Rights.identify`."""
-        return self.door.rights.identify(self.token, self.query("username"), legacy, named)
+        identity = self.door.rights.identify(self.token, self.query("username"), legacy, named)
+        self.request.asker = identity.user
+        return identity
 
     async def body(self) -> bytes:
         """The whole body, once it has come; its size is checked."""

@@ -30,6 +30,10 @@ class LimitedRequest(Request):
     postpath: list[bytes]
     #: The length of the body, None if it is not said beforehand.
     declared: int | None = 0
+    #: For the access log: who asks, as far as that is known, why it was refused, and since when, in
+    #: the clock's seconds; and its trace, see `chatd.telemetry.tracing`.
+    address = asker = refusal = trace = ""
+    began = 0.0
     #: The bytes of the URL's query.
     raw_query = b""
     _query: Pairs | None = None

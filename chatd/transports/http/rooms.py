@@ -13,6 +13,7 @@ from chatd.protocol.names import room_name, user_name
 from chatd.service.administration import Administration
 from chatd.service.chat import Chat
 from chatd.transports.http.call import Call, Reply, Route
+from chatd.transports.http.parameters import limit_of
 
 #: Rooms in a piece of the list of them all.
 ROOMS = 200
@@ -36,11 +37,15 @@ class RoomRoutes:
         ]
 
     async def show(self, call: Call, room: str) -> Reply:
-        """GET a room: for anyone who may join it."""
+        """GET a room: for anyone who may join it, and for administrators."""
         name = room_name(room)
-        identity = call.identify()
-        attached = await self._chat.room(identity, name)
-        entry = self._chat.entry(identity, name)
+        if call.door.rights.administers(call.token, call.caller.address):
+            attached = await self._chat.rooms.open(self._directory.get(name))
+            entry = self._directory.get(name)
+        else:
+            identity = call.identify()
+            attached = await self._chat.room(identity, name)
+            entry = self._chat.entry(identity, name)
         members = self._chat.presence.members(name)
         return Reply(
             200,
@@ -54,9 +59,13 @@ class RoomRoutes:
         )
 
     async def list(self, call: Call) -> Reply:
-        """GET all rooms."""
+        """GET all rooms, by name; with ``after`` those that come after that one, with ``limit`` so
+        many of them at most."""
         _check_admin(call)
+        after = call.query("after") or ""
+        limit = limit_of(call) if call.query("limit") is not None else None
         entries = sorted(self._directory, key=lambda entry: entry.name)
+        entries = [entry for entry in entries if entry.name > after][:limit]
         return Reply(200, _RoomPages(entries, self._chat.presence))
 
     async def create(self, call: Call, room: str) -> Reply:

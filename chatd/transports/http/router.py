@@ -24,6 +24,7 @@ from chatd.protocol.errors import AGAIN, ChatError, Code, bad_request
 from chatd.protocol.json import dump
 from chatd.service.chat import Chat
 from chatd.telemetry.metrics import Metrics
+from chatd.telemetry.tracing import TRACE, request_id, trace_of
 from chatd.transports.http.answer import answer
 from chatd.transports.http.body import NotSupported, too_large
 from chatd.transports.http.call import Call, Reply, Route
@@ -72,6 +73,8 @@ class Api(Resource):
     def render(self, request: Request) -> int:
         self.in_hand, self.leaving = self.in_hand + 1, self.leaving + 1
         request.notifyFinish().addBoth(self._left)
+        request.trace = trace_of(header(request, "traceparent"))
+        request.began = self._door.clock.seconds()
         call = Call(request, self._door)
         doing = Deferred.fromCoroutine(self._handle(call))
         doing.addErrback(self._failed, call)
@@ -80,11 +83,13 @@ class Api(Resource):
 
     async def _handle(self, call: Call) -> Reply | None:
         request = call.request
+        TRACE.set(request.trace)  # of this coroutine and what it calls
         peer, secure = getattr(request.getClientAddress(), "host", None), request.isSecure()
         method = request.method.decode("latin-1")
         known = self._looked_at(request) if method in ("GET", "HEAD") else None
         public, linked = (known.public, known.linked) if known is not None else (False, False)
         call.caller = self._door.gate.check(peer, secure, call.header, public, linked)
+        request.address = call.caller.address
         address, probe = call.caller.address, request.path.decode("latin-1") in self._unlimited
         await request.channel.line.turn(address, self._kind(call.caller) if probe else Work.REQUEST)
         if not probe:
@@ -154,6 +159,7 @@ class Api(Resource):
             return Reply(
                 500, {"type": "error", "code": Code.UNAVAILABLE.word, "text": "The server failed."}
             )
+        call.request.refusal = error.code.word
         again = error.code in AGAIN
         if again and call.refusal is not None and (reply := call.refusal(call, error)) is not None:
             self._metrics.errors.labels(error.code.word).inc()
@@ -189,6 +195,8 @@ def begin(request: Request, status: int, type: str, door: Admission, headers: He
     request.setHeader(b"Content-Type", type.encode("ascii"))
     request.setHeader(b"Cache-Control", b"no-store, no-transform")
     request.setHeader(b"X-Content-Type-Options", b"nosniff")
+    if status >= HTTPStatus.BAD_REQUEST or header(request, "traceparent") is not None:
+        request.setHeader(b"X-Request-Id", request_id(request.trace).encode("ascii"))
     own = door.gate.cors_headers(header(request, "origin"))
     if headers.get("Access-Control-Allow-Origin") == "*":
         own.pop("Access-Control-Allow-Credentials", None)  # they do not go together

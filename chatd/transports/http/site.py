@@ -6,10 +6,13 @@ from typing import Any
 
 from twisted.internet.interfaces import IAddress
 from twisted.web.resource import IResource
-from twisted.web.server import Request, Site
+from twisted.web.server import Site
 
 from chatd.access.admission import Admission
+from chatd.access.proxies import UNIX
+from chatd.telemetry.access_log import Access
 from chatd.telemetry.metrics import Metrics
+from chatd.telemetry.tracing import request_id
 from chatd.transports.http.connection import HTTPConnection
 from chatd.transports.http.overflow import Overflow
 from chatd.transports.http.request import LimitedRequest
@@ -22,7 +25,7 @@ class LimitedSite(Site):
     noisy = False
 
     def __init__(self, root: IResource, door: Admission, metrics: Metrics, max_body: int) -> None:
-        super().__init__(root, LimitedRequest, logFormatter=_masked_log)
+        super().__init__(root, LimitedRequest)
         self.door = door
         self.metrics = metrics
         self.max_body = max_body
@@ -34,16 +37,25 @@ class LimitedSite(Site):
         channel.requestFactory = self.requestFactory
         return channel
 
+    def log(self, request: Any) -> None:
+        """A request has been answered."""
+        if self.door.access_log is not None:
+            seconds = self.door.clock.seconds() - request.began if request.began else 0.0
+            what = f"{request.method.decode('latin-1')} {request.path.decode('latin-1')}"
+            peer = getattr(request.getClientAddress(), "host", UNIX)
+            self.door.access_log.write(
+                Access(
+                    request.address or peer,
+                    request.asker,
+                    f"{what} {request.clientproto.decode('latin-1')}",
+                    request.code,
+                    request.sentLength,
+                    seconds,
+                    request.refusal,
+                    request_id(request.trace),
+                )
+            )
+
     def acceptableProtocols(self) -> list[bytes]:
         """What TLS may agree on (ALPN): WebSocket needs HTTP/1.1."""
         return [b"http/1.1"]
-
-
-def _masked_log(timestamp: str, request: Request) -> str:
-    """A line of the access log, without the query: it may hold a token."""
-    shown = ascii(f"{request.method.decode('latin-1')} {request.path.decode('latin-1')}")[1:-1]
-    return (
-        f'"{getattr(request.getClientAddress(), "host", "unix")}" - - {timestamp} '
-        f'"{shown}" '
-        f"{request.code} {request.sentLength}"
-    )

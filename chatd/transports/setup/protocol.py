@@ -22,6 +22,7 @@ from chatd.protocol.errors import ChatError, Code, bad_request
 from chatd.protocol.json import load_object
 from chatd.protocol.names import room_name, user_name
 from chatd.service.administration import Administration
+from chatd.telemetry.access_log import Access
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.timer_wheel import Deadline
 from chatd.transports.setup.json_splitter import MAX_OBJECT, NotAnObject, Splitter
@@ -175,6 +176,7 @@ class SetupProtocol(Protocol):
 
     def _succeed(self, _: object) -> None:
         self._bad = 0
+        self._log_access(200, "")
         self._answer("200")
 
     def _refuse(self, failure: Failure) -> None:
@@ -213,6 +215,12 @@ class SetupProtocol(Protocol):
 
     def _count(self, error: ChatError) -> None:
         self.factory.metrics.errors.labels(error.code.word).inc()
+        self._log_access(error.code.http or 0, error.code.word)
+
+    def _log_access(self, status: int, code: str) -> None:
+        log = self.factory.door.access_log
+        if log is not None:
+            log.write(Access(self._address, "", "SETUP", status, 0, 0.0, code))
 
     def _close(self) -> None:
         self._state = SetupState.CLOSING

@@ -33,6 +33,7 @@ from chatd.transports.pairs import Pairs
 from chatd.transports.websocket.heartbeat import Heartbeat
 from chatd.transports.websocket.in_turn import InTurn
 from chatd.transports.websocket.interfaces import Dialect
+from chatd.transports.websocket.logged import Logged
 from chatd.transports.writer import Writer
 
 SUBPROTOCOL = "chatd.v1"
@@ -49,6 +50,8 @@ CLOSE_POLICY = 1008
 CLOSE_RESTART = 1012
 CLOSE_TRY_LATER = 1013
 CLOSE_BAD_GATEWAY = 1014
+#: The status of a handshake that succeeded.
+SWITCHING = 101
 
 
 class WebSocketConnection(InTurn):
@@ -79,6 +82,7 @@ class WebSocketConnection(InTurn):
             self.transport, self._writable, self._blocked, self.consumeData, door.unread
         )
         peer = getattr(self.transport.getPeer(), "host", UNIX)
+        self.logged = Logged(peer)
         self.place = door.turns.place(peer, self.go, self._give_up)
         self._shake_hands()
         self._close_socket = self.factory.door.open(self.transport)
@@ -118,7 +122,9 @@ class WebSocketConnection(InTurn):
         headers = request.headers
         secure = bool(self.transport_details.is_secure)
         peer = getattr(self.transport.getPeer(), "host", None)
+        self.logged.begin(self.http_request_path, headers.get("traceparent"), door)
         caller = door.gate.check(peer, secure, headers.get)
+        self.logged.address = caller.address
         self.place.moved(caller.address)
         self.factory.chat.check_draining()
         self.token = shown_token(headers.get("authorization"), self.parameter("token"))
@@ -147,6 +153,7 @@ class WebSocketConnection(InTurn):
 
     def refused(self, error: ChatError) -> None:
         self.factory.metrics.errors.labels(error.code.word).inc()
+        self.logged.done(self.factory.door, error.code.http, error.code.word)
 
     # -- an open connection ------------------------------------------------------------------------
 
@@ -157,6 +164,7 @@ class WebSocketConnection(InTurn):
             deadlines, self.transport, self.outlet, self.ping, self.transport.abortConnection
         )
         self.factory.opened(self)
+        self.logged.user = self.identity.user
         self.dialect.opened()
 
     def onMessageFrameData(self, payload: bytes) -> None:
@@ -172,7 +180,8 @@ class WebSocketConnection(InTurn):
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         if self.state == self.STATE_OPEN:
-            self.dialect.received(payload, isBinary)
+            with self.logged.traced():
+                self.dialect.received(payload, isBinary)
 
     def sendClose(self, code: int | None = None, reason: str | None = None) -> None:
         # Autobahn's own refuses the codes of the registry, such as 1012
@@ -254,6 +263,7 @@ class WebSocketConnection(InTurn):
             self._heartbeat.stop()
             self._heartbeat = None
             self.factory.lost(self)
+            self.logged.done(self.factory.door, SWITCHING, "")
             self.dialect.closed()
 
 

@@ -1,0 +1,65 @@
+"""The access log: a line for each request, refused ones too, on every transport.
+
+Text lines are in the Common Log Format (https://httpd.apache.org/docs/2.4/logs.html#common), which
+fail2ban and GoAccess read, and three fields more: seconds, the error's code, the request's id. The
+query is not shown: it may hold a token.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from attrs import asdict, define, frozen
+
+from chatd.telemetry.log import Output, one_line
+
+
+@frozen
+class Access:
+    """A request, done. ``what`` is its method and path, ``code`` the word for why it was refused,
+    "" if it was not. ``user`` is "" for nobody in particular."""
+
+    address: str
+    user: str
+    what: str
+    status: int
+    size: int
+    seconds: float
+    code: str = ""
+    id: str = ""
+
+
+@define(eq=False)
+class AccessLog:
+    """Writes to ``output``, in text or as JSON. ``now`` is the time of day, in seconds since the
+    epoch."""
+
+    output: Output
+    json: bool
+    now: Callable[[], float]
+
+    def write(self, access: Access) -> None:
+        """Log ``access``."""
+        time = datetime.fromtimestamp(self.now(), UTC)
+        line = _json(access, time) if self.json else _text(access, time)
+        try:
+            self.output.write(line)
+        except OSError:
+            return  # a full disk: what is served matters more
+
+
+def _text(access: Access, time: datetime) -> str:
+    user = one_line(access.user).replace(" ", "_") or "-"
+    what = one_line(access.what).replace('"', "'")
+    return (
+        f"{access.address} - {user} [{time:%d/%b/%Y:%H:%M:%S %z}]"
+        f' "{what}" {access.status} {access.size} {access.seconds:.3f}'
+        f" {access.code or '-'} {access.id or '-'}\n"
+    )
+
+
+def _json(access: Access, time: datetime) -> str:
+    shown = {"time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z")}
+    return json.dumps(shown | asdict(access)) + "\n"

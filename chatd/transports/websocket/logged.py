@@ -1,0 +1,46 @@
+"""A WebSocket connection in the access log: one line, when it was refused or is over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from attrs import define
+
+from chatd.access.admission import Admission
+from chatd.telemetry.access_log import Access
+from chatd.telemetry.tracing import TRACE, request_id, trace_of
+
+
+@define(eq=False)
+class Logged:
+    """What the log will say of a connection from ``address``, as far as it is known."""
+
+    address: str
+    path: str = "-"
+    user: str = ""
+    trace: str = ""
+    began: float = 0.0
+
+    def begin(self, path: str, traceparent: str | None, door: Admission) -> None:
+        """Its request is here."""
+        self.path, self.trace = path, trace_of(traceparent)
+        self.began = door.clock.seconds()
+
+    @contextmanager
+    def traced(self) -> Iterator[None]:
+        """Do what the client asks under its trace."""
+        before = TRACE.set(self.trace)
+        try:
+            yield
+        finally:
+            TRACE.reset(before)
+
+    def done(self, door: Admission, status: int, code: str) -> None:
+        """It was refused with ``code``, or has ended."""
+        if door.access_log is not None:
+            seconds = door.clock.seconds() - self.began if self.began else 0.0
+            what, id = f"WEBSOCKET {self.path}", request_id(self.trace)
+            door.access_log.write(
+                Access(self.address, self.user, what, status, 0, seconds, code, id)
+            )

@@ -1,0 +1,116 @@
+"""The access log: who asked for what, and how it ended, on every transport; a request's id."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from chatd.amqp.codec import decode_properties
+from chatd.brokers.rabbitmq.records import publish_properties
+from chatd.telemetry.tracing import TRACE, trace_of
+from tests.support.serving import Node, ServingTests
+from tests.support.waiting import until
+
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+LINE = re.compile(
+    r'(?P<address>\S+) - (?P<user>\S+) \[(?P<time>[^]]+)\] "(?P<what>[^"]*)" (?P<status>\d+)'
+    r" (?P<size>\d+) (?P<seconds>[0-9.]+) (?P<code>\S+) (?P<id>\S+)"
+)
+
+
+class AccessLogTests(ServingTests):
+    async def start(self, *options: str) -> Node:
+        self.path = Path(self.mktemp())
+        return await self.serve(f"--access-log={self.path}", *options)
+
+    async def line(self, part: str) -> dict[str, str]:
+        """The fields of the line that has ``part`` in it, once it is there."""
+
+        def found() -> list[str]:
+            lines = self.path.read_text().splitlines() if self.path.exists() else []
+            return [line for line in lines if part in line]
+
+        await until(lambda: bool(found()))
+        match = LINE.fullmatch(found()[-1])
+        assert match is not None, found()
+        return match.groupdict()
+
+    async def test_who_asked_behind_a_proxy(self) -> None:
+        node = await self.start("--trusted-proxy=127.0.0.1")
+        post = "/rooms/lobby/messages?username=ann&token=secret"
+        await node.post(post, {"text": "hi"}, x_forwarded_for="192.0.2.7")
+        line = await self.line("POST /rooms/lobby/messages")
+        self.assertEqual(
+            (line["address"], line["user"], line["status"], line["code"], line["what"]),
+            ("192.0.2.7", "ann", "201", "-", "POST /rooms/lobby/messages HTTP/1.1"),
+        )
+        self.assertNotIn("secret", self.path.read_text())
+
+    async def test_refusals(self) -> None:
+        node = await self.start()
+        await node.get("/rooms/nowhere")
+        self.assertEqual((await self.line("/rooms/nowhere"))["code"], "unknown_room")
+        await node.get("/rooms/lobby", origin="https://evil.example")
+        self.assertEqual((await self.line("GET /rooms/lobby"))["code"], "forbidden")
+        raw = await node.raw("http")
+        raw.send(b"nonsense\r\n\r\n")
+        self.assertEqual((await self.line('"-" 400'))["code"], "bad_request")
+
+    async def test_websockets(self) -> None:
+        node = await self.start()
+        ann = await node.chat("ann", "lobby")
+        await ann.receive()
+        await node.hang_up()
+        line = await self.line('"WEBSOCKET /"')
+        self.assertEqual((line["user"], line["status"]), ("ann", "101"))
+        await node.websocket("/x", origin="https://evil.example")
+        line = await self.line('"WEBSOCKET /x"')
+        self.assertEqual((line["status"], line["code"]), ("403", "forbidden"))
+
+    async def test_the_set_up_port(self) -> None:
+        node = await self.start()
+        raw = await node.raw("setup")
+        raw.send(b'{"roomname":"den"}\n')
+        self.assertEqual((await self.line('"SETUP" 200'))["address"], "127.0.0.1")
+        raw.send(b"garbage\n")
+        self.assertEqual((await self.line('"SETUP" 400'))["code"], "bad_request")
+
+    async def test_the_id_of_a_request(self) -> None:
+        node = await self.start()
+        answer = await node.get("/rooms/nowhere")
+        (id,) = answer.headers.getRawHeaders("X-Request-Id") or ()
+        self.assertEqual((await self.line("/rooms/nowhere"))["id"], id)
+        answer = await node.get("/rooms/lobby", traceparent=TRACEPARENT)
+        self.assertEqual(answer.headers.getRawHeaders("X-Request-Id"), [TRACEPARENT[3:35]])
+        for bad in ("", "x", TRACEPARENT.upper(), "00-" + 32 * "0" + TRACEPARENT[35:]):
+            self.assertNotEqual(trace_of(bad), bad)
+        made = trace_of(None)
+        self.assertEqual(trace_of(made), made)
+
+    async def test_json(self) -> None:
+        node = await self.start("--log-format=json")
+        await node.get("/rooms/nowhere")
+        await until(lambda: self.path.exists() and "nowhere" in self.path.read_text())
+        (line,) = (one for one in self.path.read_text().splitlines() if "nowhere" in one)
+        shown = json.loads(line)
+        self.assertEqual((shown["status"], shown["code"]), (404, "unknown_room"))
+
+    async def test_a_file_that_is_moved_away(self) -> None:
+        node = await self.start()
+        await node.get("/rooms/one")
+        await self.line("/rooms/one")
+        self.path.rename(self.path.with_suffix(".1"))
+        node.service.reloader.reload()
+        await node.get("/rooms/two")
+        await self.line("/rooms/two")
+        self.assertNotIn("/rooms/one", self.path.read_text())
+
+    def test_other_programs_get_the_trace(self) -> None:
+        plain = decode_properties(publish_properties("id", 1000))
+        self.assertIsNone(plain.get("headers"))
+        before = TRACE.set(TRACEPARENT)
+        traced = decode_properties(publish_properties("id", 1000))
+        TRACE.reset(before)
+        self.assertEqual(traced.pop("headers"), {"traceparent": TRACEPARENT})
+        self.assertEqual(traced, plain)
