@@ -167,7 +167,8 @@ class ExampleTests(TestCase):
             secret = Path(folder.name) / "secret"
             secret.write_text("secret")
             more = ["--auth=token"] if option.name == "token-key" else []
-            path.write_text("\n".join(lines).replace(f"/etc/chatd/{option.name}", str(secret)))
+            line = "\n".join(lines).replace(f"/etc/chatd/{option.name}", str(secret))
+            path.write_text(line.replace("/var/log/chatd", folder.name))
             options = Options({})
             options.parseOptions([f"--config={path}", *more])
             self.assertIn(option.name, options.said)

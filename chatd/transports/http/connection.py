@@ -18,10 +18,8 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
-from chatd.access.proxies import UNIX
 from chatd.net.tcp import LINGER, acknowledged, forget_unsent, half_close, tune
 from chatd.protocol.errors import Code
-from chatd.telemetry.access_log import Access
 from chatd.timing.timer_wheel import Deadline
 from chatd.transports.http.head import READ_ON, BadHead, RestOfHead, check_host, refusal
 from chatd.transports.http.line import Line
@@ -279,19 +277,12 @@ class HTTPConnection(HTTPChannel):
         if self._state is Phase.CLOSING:
             return
         if not any(request.startedWriting for request in self.requests):
-            self.site.metrics.errors.labels(code.word).inc()
-            self.site.metrics.requests.labels(str(status)).inc()
             origin = self._origin.decode("latin-1") if self._origin is not None else None
             cors = self.site.door.gate.cors_headers(origin)
             said = refusal(status, code, text, cors)
             self.transport.write(said)
-            self._log_refusal(status, code, len(said))
+            self.site.refused(self.transport, status, code, len(said))
         self._say_no_more()
-
-    def _log_refusal(self, status: int, code: Code, size: int) -> None:
-        log, address = self.site.door.access_log, getattr(self.transport.getPeer(), "host", UNIX)
-        if log is not None:
-            log.write(Access(address, "", "-", status, size, 0.0, code.word))
 
     def _say_no_more(self) -> None:
         """Close, but go on reading for a while: see `half_close`."""

@@ -10,6 +10,7 @@ from twisted.web.server import Site
 
 from chatd.access.admission import Admission
 from chatd.access.proxies import UNIX
+from chatd.protocol.errors import Code
 from chatd.telemetry.access_log import Access
 from chatd.telemetry.metrics import Metrics
 from chatd.telemetry.tracing import request_id
@@ -55,6 +56,14 @@ class LimitedSite(Site):
                     request_id(request.trace),
                 )
             )
+
+    def refused(self, transport: Any, status: int, code: Code, size: int) -> None:
+        """What cannot be a request was answered with ``size`` bytes."""
+        self.metrics.errors.labels(code.word).inc()
+        self.metrics.requests.labels(str(status)).inc()
+        if self.door.access_log is not None:
+            address = getattr(transport.getPeer(), "host", UNIX)
+            self.door.access_log.write(Access(address, "", "-", status, size, 0.0, code.word))
 
     def acceptableProtocols(self) -> list[bytes]:
         """What TLS may agree on (ALPN): WebSocket needs HTTP/1.1."""

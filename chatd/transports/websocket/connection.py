@@ -30,6 +30,7 @@ from chatd.timing.timer_wheel import Deadline
 from chatd.transports.come_back import come_back, spread
 from chatd.transports.encodings import text_frame
 from chatd.transports.pairs import Pairs
+from chatd.transports.websocket.close_codes import BAD_GATEWAY, POLICY, RESTART, TRY_LATER
 from chatd.transports.websocket.heartbeat import Heartbeat
 from chatd.transports.websocket.in_turn import InTurn
 from chatd.transports.websocket.interfaces import Dialect
@@ -39,19 +40,10 @@ from chatd.transports.writer import Writer
 SUBPROTOCOL = "chatd.v1"
 #: Requests of one connection under way; beyond it is not read from until some are answered.
 UNDER_WAY = 64
-#: Seconds for the opening handshake, and for the closing one.
-HANDSHAKE = 10
-HANDSHAKE_BYTES = 16 * 1024
+#: Seconds for the opening handshake, and for the closing one; bytes of the former.
+HANDSHAKE, HANDSHAKE_BYTES = 10, 16 * 1024
 #: Pieces of a message that is coming in, kept apart.
 PIECES = 64
-#: Close codes (RFC 6455, section 11.7, and the registry there): a rule was broken; the server
-#: restarts; come back later; what stands behind the server is away.
-CLOSE_POLICY = 1008
-CLOSE_RESTART = 1012
-CLOSE_TRY_LATER = 1013
-CLOSE_BAD_GATEWAY = 1014
-#: The status of a handshake that succeeded.
-SWITCHING = 101
 
 
 class WebSocketConnection(InTurn):
@@ -81,8 +73,7 @@ class WebSocketConnection(InTurn):
         self.outlet = Writer(
             self.transport, self._writable, self._blocked, self.consumeData, door.unread
         )
-        peer = getattr(self.transport.getPeer(), "host", UNIX)
-        self.logged = Logged(peer)
+        self.logged = Logged(peer := getattr(self.transport.getPeer(), "host", UNIX))
         self.place = door.turns.place(peer, self.go, self._give_up)
         self._shake_hands()
         self._close_socket = self.factory.door.open(self.transport)
@@ -113,7 +104,7 @@ class WebSocketConnection(InTurn):
         """The client has asked for more than it may, for too long."""
         self.factory.metrics.errors.labels(Code.RATE_LIMITED.word).inc()
         self.leave_line()
-        self.sendClose(CLOSE_POLICY, "too many requests")
+        self.sendClose(POLICY, "too many requests")
 
     def admit(self, request: ConnectionRequest) -> str | None:
         query = self.http_request_uri.partition("?")[2]
@@ -153,7 +144,7 @@ class WebSocketConnection(InTurn):
 
     def refused(self, error: ChatError) -> None:
         self.factory.metrics.errors.labels(error.code.word).inc()
-        self.logged.done(self.factory.door, error.code.http, error.code.word)
+        self.logged.refused(self.factory.door, error)
 
     # -- an open connection ------------------------------------------------------------------------
 
@@ -164,7 +155,6 @@ class WebSocketConnection(InTurn):
             deadlines, self.transport, self.outlet, self.ping, self.transport.abortConnection
         )
         self.factory.opened(self)
-        self.logged.user = self.identity.user
         self.dialect.opened()
 
     def onMessageFrameData(self, payload: bytes) -> None:
@@ -202,7 +192,7 @@ class WebSocketConnection(InTurn):
         """The client closes; its code is echoed (RFC 6455, section 5.5.1)."""
         self._their_code = code
         # of the codes in the registry Autobahn does not know this one
-        known = CLOSE_TRY_LATER if code == CLOSE_BAD_GATEWAY else code
+        known = TRY_LATER if code == BAD_GATEWAY else code
         return bool(super().onCloseFrame(known, reasonRaw))
 
     def onPong(self, payload: bytes) -> None:
@@ -240,12 +230,12 @@ class WebSocketConnection(InTurn):
         self.dialect.drain(retry)
         self._draining = True
         if not self._under_way:
-            self.sendClose(CLOSE_RESTART, "restart")
+            self.sendClose(RESTART, "restart")
 
     def _done(self, result: Any) -> Any:
         self._under_way -= 1
         if self._draining and not self._under_way:
-            self.sendClose(CLOSE_RESTART, "restart")
+            self.sendClose(RESTART, "restart")
         if self._under_way == UNDER_WAY - 1:
             self.outlet.start_reading()
         return result
@@ -263,7 +253,7 @@ class WebSocketConnection(InTurn):
             self._heartbeat.stop()
             self._heartbeat = None
             self.factory.lost(self)
-            self.logged.done(self.factory.door, SWITCHING, "")
+            self.logged.ended(self.factory.door, self.identity.user)
             self.dialect.closed()
 
 
@@ -299,9 +289,8 @@ class WebSocketFactory(WebSocketServerFactory):
 
     def set_max_frame(self, max_frame: int) -> None:
         """Who connects from now on may send frames, and messages, of so many bytes."""
-        self.max_frame = max_frame
-        sizes = {"maxFramePayloadSize": max_frame, "maxMessagePayloadSize": max_frame}
-        self.setProtocolOptions(**sizes, allowNullOrigin=True)  # it is False if left out
+        # not by setProtocolOptions, which forgets allowNullOrigin
+        self.max_frame = self.maxFramePayloadSize = self.maxMessagePayloadSize = max_frame
 
     def opened(self, connection: WebSocketConnection) -> None:
         """A connection is open."""

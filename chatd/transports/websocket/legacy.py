@@ -19,7 +19,8 @@ from chatd.transports.dialect import (
     RoomEnd,
 )
 from chatd.transports.encodings import LEGACY, text_frame
-from chatd.transports.websocket.connection import CLOSE_TRY_LATER, WebSocketConnection
+from chatd.transports.websocket.close_codes import TRY_LATER
+from chatd.transports.websocket.connection import WebSocketConnection
 
 #: Close codes by error, for what goes wrong with the room in the URL.
 CLOSE = {
@@ -27,7 +28,7 @@ CLOSE = {
     Code.UNAUTHORIZED: CLOSE_UNAUTHORIZED,
     Code.FORBIDDEN: 4403,
     Code.UNKNOWN_ROOM: 4404,
-    Code.UNAVAILABLE: CLOSE_TRY_LATER,
+    Code.UNAVAILABLE: TRY_LATER,
 }
 
 

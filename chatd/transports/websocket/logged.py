@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 
 from attrs import define
 
 from chatd.access.admission import Admission
+from chatd.protocol.errors import ChatError
 from chatd.telemetry.access_log import Access
 from chatd.telemetry.tracing import TRACE, request_id, trace_of
 
@@ -36,8 +38,16 @@ class Logged:
         finally:
             TRACE.reset(before)
 
-    def done(self, door: Admission, status: int, code: str) -> None:
-        """It was refused with ``code``, or has ended."""
+    def refused(self, door: Admission, error: ChatError) -> None:
+        """The handshake was refused with ``error``."""
+        self._write(door, error.code.http, error.code.word)
+
+    def ended(self, door: Admission, user: str) -> None:
+        """The connection, which was ``user``'s, is over."""
+        self.user = user
+        self._write(door, HTTPStatus.SWITCHING_PROTOCOLS, "")
+
+    def _write(self, door: Admission, status: int, code: str) -> None:
         if door.access_log is not None:
             seconds = door.clock.seconds() - self.began if self.began else 0.0
             what, id = f"WEBSOCKET {self.path}", request_id(self.trace)
