@@ -1,4 +1,4 @@
-"""Noticing that the open database, or what belongs to it, was deleted, renamed or replaced on the disk."""
+"""Noticing that the open database, or what belongs to it, was deleted, renamed or replaced."""
 
 from __future__ import annotations
 
