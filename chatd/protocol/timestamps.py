@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime
+from functools import lru_cache
 
 from chatd.protocol.errors import bad_request
 
@@ -17,6 +18,9 @@ _DATE_TIME = re.compile(
 #: The first and the last millisecond that `format_time` can write: years 1 to 9999.
 FIRST, LAST = -62_135_596_800_000, 253_402_300_799_999
 
+#: Seconds that are remembered as text, and as numbers: messages come many in one second.
+SECONDS = 64
+
 _EPOCH = date(1970, 1, 1).toordinal()
 #: Days in 400 years, after which the Gregorian calendar repeats.
 _CYCLE_DAYS = 146_097
@@ -25,7 +29,13 @@ _DAY = 86_400
 
 def format_time(ms: int) -> str:
     """Milliseconds since the epoch as RFC 3339 UTC, such as ``2026-11-01T12:00:00.000Z``."""
-    return f"{datetime.fromtimestamp(ms // 1000, UTC).isoformat()[:19]}.{ms % 1000:03d}Z"
+    second, rest = divmod(ms, 1000)
+    return f"{_format_second(second)}.{rest:03d}Z"
+
+
+@lru_cache(maxsize=SECONDS)
+def _format_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat()[:19]
 
 
 def parse_time(value: object) -> int:
@@ -37,7 +47,7 @@ def parse_time(value: object) -> int:
     outside of `FIRST` to `LAST`.
     """
     match = _DATE_TIME.fullmatch(value) if isinstance(value, str) else None
-    seconds = _seconds(match) if match is not None else None
+    seconds = _seconds(*match.group(1, 2, 3, 4, 5, 6, 8, 9, 10)) if match is not None else None
     if match is None or seconds is None:
         raise bad_request("A time is RFC 3339 with a zone, such as 2026-11-01T12:00:00.000Z.")
     fraction = match[7] or ""
@@ -45,20 +55,21 @@ def parse_time(value: object) -> int:
     return seconds * 1000 + thousandths + bool(rest)
 
 
-def _seconds(match: re.Match[str]) -> int | None:
-    """Whole seconds since the epoch, None for a day or a leap second that does not exist."""
-    year, month, day, hour, minute, second = map(int, match.groups()[:6])
+@lru_cache(maxsize=SECONDS)
+def _seconds(*parts: str | None) -> int | None:
+    """Whole seconds since the epoch of year, month, day, hour, minute, second, and the sign, hours
+    and minutes of a zone; None for a day or a leap second that does not exist."""
+    year, month, day, hour, minute, second = (int(part or 0) for part in parts[:6])
+    sign, *zone = parts[6:]
     # Python has no year 0; the year 400 has the same calendar
     early = _CYCLE_DAYS if year == 0 else 0
     try:
         days = date(year or 400, month, day).toordinal() - early - _EPOCH
     except ValueError:
         return None
-    offset = 0
-    if match[8]:
-        offset = int(match[9]) * 3600 + int(match[10]) * 60
+    offset = int(zone[0] or 0) * 3600 + int(zone[1] or 0) * 60
     seconds = days * _DAY + hour * 3600 + minute * 60 + second
-    seconds += offset if match[8] == "-" else -offset
+    seconds += offset if sign == "-" else -offset
     if second == 60 and not _ends_month(seconds):
         return None
     return seconds
