@@ -83,10 +83,10 @@ class Reader(Client):
         session = await socketio.polled(http, node, self.name)
         await self._events(node, session, "polled_session")
 
-    async def _events(self, node: Node, session: socketio.Session, how: str) -> None:
+    async def _events(self, node: Node, session: socketio.EngineTalk, how: str) -> None:
         """Join over Socket.IO, and read on."""
-        join = {"room": self.room} | ({"after": self.cursor} if self.cursor else {})
-        await session.emit("join", join)
+        join = {"type": "join", "room": self.room}
+        await session.say(join | ({"after": self.cursor} if self.cursor else {}))
         async for frame in session.events():
             if frame["type"] == "joined":
                 self._attached(node, how, frame["cursor"], frame["gap"])

@@ -13,7 +13,7 @@ from tests.torture.faults import Schedule
 from tests.torture.history import Recorder
 from tests.torture.readers import Reader
 from tests.torture.site import Site
-from tests.torture.writers import RequestWriter, SocketWriter, Writer
+from tests.torture.writers import RequestWriter, SessionWriter, SocketWriter, Writer
 
 #: Seconds within which readers come to the end, and nodes agree on who is there, after all faults.
 LEVEL = 100.0
@@ -37,7 +37,7 @@ class Run:
         self.writers: list[Writer] = []
         self.readers: list[Reader] = []
         for room in self.rooms:
-            for n, kind in enumerate((SocketWriter, SocketWriter, RequestWriter)):
+            for n, kind in enumerate((SocketWriter, SessionWriter, RequestWriter)):
                 name = f"{room}-writer{n}"
                 self.writers.append(kind(name, room, site.nodes, recorder, seed))
             for n in range(3):

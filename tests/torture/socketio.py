@@ -21,7 +21,7 @@ def path(transport: str, user: str) -> str:
     return f"/socket.io/?EIO=4&transport={transport}&username={quote(user, safe='')}"
 
 
-class Session(ABC):
+class EngineTalk(ABC):
     """One session; it ends with `ConnectionError`, or with its events."""
 
     @abstractmethod
@@ -32,9 +32,9 @@ class Session(ABC):
     def packets(self) -> AsyncIterator[str]:
         """The Engine.IO packets that come, until the session ends."""
 
-    async def emit(self, name: str, argument: dict[str, Any]) -> None:
-        """Send an event."""
-        await self.send(f"42{json.dumps([name, argument])}")
+    async def say(self, frame: dict[str, Any]) -> None:
+        """Send the event called by the type of ``frame``."""
+        await self.send(f"42{json.dumps([frame['type'], frame])}")
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
         """The objects of the events that come; pings are answered meanwhile."""
@@ -47,7 +47,7 @@ class Session(ABC):
                 raise ConnectionError(packet)
 
 
-class CarriedSession(Session):
+class CarriedSession(EngineTalk):
     """Over WebSocket."""
 
     def __init__(self, socket: ClientWebSocketResponse) -> None:
@@ -63,7 +63,7 @@ class CarriedSession(Session):
             yield frame.data
 
 
-class PolledSession(Session):
+class PolledSession(EngineTalk):
     """Over polling."""
 
     def __init__(self, http: ClientSession, url: str, first: list[str]) -> None:
@@ -93,7 +93,7 @@ async def payload(http: ClientSession, url: str) -> list[str]:
 
 
 @asynccontextmanager
-async def carried(http: ClientSession, node: Node, user: str) -> AsyncIterator[Session]:
+async def carried(http: ClientSession, node: Node, user: str) -> AsyncIterator[EngineTalk]:
     """A session over WebSocket, in the main namespace."""
     async with http.ws_connect(node.url(path("websocket", user)), max_msg_size=0) as socket:
         session = CarriedSession(socket)
@@ -101,7 +101,7 @@ async def carried(http: ClientSession, node: Node, user: str) -> AsyncIterator[S
         yield session
 
 
-async def polled(http: ClientSession, node: Node, user: str) -> Session:
+async def polled(http: ClientSession, node: Node, user: str) -> EngineTalk:
     """A session over polling, in the main namespace."""
     url = node.url(path("polling", user))
     session = PolledSession(http, url, await payload(http, url))

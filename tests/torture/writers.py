@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
-from aiohttp import ClientWebSocketResponse
+from aiohttp import ClientSession
 
+from tests.torture import socketio
 from tests.torture.clients import ANSWER, Client, Node, aframes, anext_of, open_socket
 from tests.torture.history import outcome
 
@@ -55,29 +57,38 @@ class Writer(Client):
         return {"room": self.room, "user": self.name, "id": self.pending, "node": node.name}
 
 
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Exchange = tuple[Send, AsyncIterator[dict[str, Any]]]
+
+
 class SocketWriter(Writer):
     """Publishes over WebSocket, and reads meanwhile."""
 
     connections = 0
 
+    @asynccontextmanager
+    async def talk(self, http: ClientSession, node: Node) -> AsyncIterator[Exchange]:
+        """A connection: how to send an object, and the objects that come."""
+        async with open_socket(http, node, self.name) as socket:
+            yield socket.send_json, aframes(socket)
+
     async def once(self, node: Node) -> None:
         self.connections += 1
         connection = f"{self.name}/{self.connections}"
-        async with self.session() as http, open_socket(http, node, self.name) as socket:
-            await socket.send_json({"type": "join", "room": self.room})
-            frames = aframes(socket)
+        async with self.session() as http, self.talk(http, node) as (send, frames):
+            await send({"type": "join", "room": self.room})
             read = (await anext_of(frames, ("joined",)))["cursor"]
             until = asyncio.get_running_loop().time() + self.random.uniform(2, 20)
             while not self.stopping and asyncio.get_running_loop().time() < until:
                 request = self.next(read)
                 self.sent(node, connection)
-                read = await self._publish(node, socket, frames, request, read)
+                read = await self._publish(node, send, frames, request, read)
                 await asyncio.sleep(self.random.uniform(0, 2 * self.pause))
 
     async def _publish(
         self,
         node: Node,
-        socket: ClientWebSocketResponse,
+        send: Send,
         frames: AsyncIterator[dict[str, Any]],
         request: dict[str, Any],
         read: str,
@@ -85,7 +96,7 @@ class SocketWriter(Writer):
         """Send, and read on to the answer; returns the newest cursor read."""
         result = "unknown"
         try:
-            await socket.send_json({"type": "message", "room": self.room, **request})
+            await send({"type": "message", "room": self.room, **request})
             async with asyncio.timeout(ANSWER):
                 async for frame in frames:
                     if frame["type"] == "message":
@@ -98,6 +109,19 @@ class SocketWriter(Writer):
         finally:
             self.answered(node, result)
         return read
+
+
+class SessionWriter(SocketWriter):
+    """The same over Socket.IO, by polling or by WebSocket."""
+
+    @asynccontextmanager
+    async def talk(self, http: ClientSession, node: Node) -> AsyncIterator[Exchange]:
+        if self.random.random() < 0.5:
+            async with socketio.carried(http, node, self.name) as session:
+                yield session.say, session.events()
+        else:
+            session = await socketio.polled(http, node, self.name)
+            yield session.say, session.events()
 
 
 class RequestWriter(Writer):
