@@ -67,6 +67,20 @@ class HandshakeTests(SuiteTests):
         self.assertEqual(answer.header("content-type"), "text/plain; charset=UTF-8")
         self.assertEqual(answer.header("cache-control"), "no-store, no-transform")
 
+    async def test_fails_with_what_is_no_text(self) -> None:
+        node = await self.serve()
+        for name in ("username", "token", "sid", "EIO", "transport"):
+            for transport in ("polling", "websocket"):
+                target = f"/socket.io/?{name}=%ff&EIO=4&transport={transport}"
+                if transport == "polling":
+                    answer = await node.get(target)
+                else:
+                    answer = (await socket(node, target)).answer
+                self.assertEqual(answer.status, 400, target)
+        answer = await node.get("/socket.io/?EIO=4&transport=polling&sid=%ff")
+        self.assertEqual(answer.json, {"code": 3, "message": "The parameter sid is not UTF-8."})
+        self.assertEqual(node.service.door.connections.total, 0)
+
     async def test_takes_any_subprotocol(self) -> None:
         node = await self.serve()
         for offered, taken in (("a, b", "a"), ("chatd.v1", "chatd.v1"), (None, None)):

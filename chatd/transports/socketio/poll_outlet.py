@@ -103,15 +103,13 @@ class PollOutlet:
         self._flushing = None
         self.flush()
 
-    def flush(self) -> bool:
-        """Answer the poll that waits, if there is something to be sent; whether that was done."""
+    def flush(self) -> None:
+        """Answer the poll that waits, if one does and there is something to be sent."""
         poll = self._poll
-        if poll is None or not self._frames:
-            return False
-        self._poll = None
-        poll.callback(SEPARATOR.join(texts(self.take())))
-        self.wake()
-        return True
+        if poll is not None and self._frames:
+            self._poll = None
+            poll.callback(SEPARATOR.join(texts(self.take())))
+            self.wake()
 
     def take(self) -> bytes:
         """All that is held, which is forgotten here."""

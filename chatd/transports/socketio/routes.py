@@ -7,7 +7,7 @@ from typing import Any
 from autobahn.twisted.resource import WebSocketResource
 
 from chatd.access.admission import Admission
-from chatd.protocol.errors import Code
+from chatd.protocol.errors import ChatError, Code
 from chatd.service.chat import Chat
 from chatd.telemetry.metrics import Metrics
 from chatd.transports.come_back import come_back, spread
@@ -20,6 +20,7 @@ from chatd.transports.socketio.faults import (
     UNKNOWN_TRANSPORT,
     UNSUPPORTED,
     EngineFault,
+    FaultCode,
 )
 from chatd.transports.socketio.polling import PollingLink
 from chatd.transports.socketio.sockets import EngineFactory
@@ -79,11 +80,17 @@ class SocketIO:
                 self._check_query(call)
                 return await handler(call)
             except EngineFault as error:
-                fault = error.fault
-                self._sockets.metrics.errors.labels(Code.BAD_REQUEST.word).inc()
-                return Reply(400, {"code": fault.code, "message": fault.message})
+                return self._refused(error.fault)
+            except ChatError as error:
+                if error.code is not Code.BAD_REQUEST:
+                    raise
+                return self._refused(FaultCode(BAD_REQUEST.code, error.text))
 
         return say
+
+    def _refused(self, fault: FaultCode) -> Reply:
+        self._sockets.metrics.errors.labels(Code.BAD_REQUEST.word).inc()
+        return Reply(400, {"code": fault.code, "message": fault.message})
 
     def _check_query(self, call: Call) -> None:
         if call.query("transport") not in ("polling", "websocket"):
@@ -120,9 +127,9 @@ class SocketIO:
 
     def _open(self, call: Call) -> PollingLink:
         """Begin a session, which counts as one connection for as long as it lasts."""
+        credentials = Credentials(call.token, call.query("username"))
         release = call.door.connections.admit(call.caller.address)
         polling = PollingLink(self._sockets, release)
-        credentials = Credentials(call.token, call.query("username"))
         polling.session = self._sessions.add(self._sockets, polling, credentials)
         polling.session.open("websocket")
         return polling

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.internet.interfaces import IReactorTime
 
 from chatd.access.admission import Admission
@@ -20,6 +18,7 @@ from chatd.transports.socketio.session import EngineSession
 from chatd.transports.socketio.sessions import Sessions
 from chatd.transports.socketio.talk import Credentials
 from chatd.transports.websocket.connection import WebSocketConnection, WebSocketFactory
+from chatd.transports.websocket.interfaces import Dialect
 
 #: Seconds for an upgrade, as on stock servers.
 UPGRADE_WITHIN = 10.0
@@ -66,10 +65,11 @@ class EngineFactory(WebSocketFactory):
         super().__init__(reactor, chat, door, metrics, self._carry, max_frame)
         self.sessions = Sessions()
 
-    def _carry(self, connection: Any, legacy: bool) -> EngineDialect | ProbeDialect:
+    def _carry(self, connection: EngineSocket, legacy: bool) -> Dialect:
         sid = connection.parameter("sid")
         if sid is None:
-            return EngineDialect(connection, self.sessions)
+            credentials = Credentials(connection.token, connection.parameter("username"))
+            return FreshDialect(connection, credentials)
         try:
             return ProbeDialect(connection, self.sessions.polling(sid))
         except EngineFault as error:
@@ -81,15 +81,11 @@ class EngineDialect:
 
     session: EngineSession
 
-    def __init__(self, connection: EngineSocket, sessions: Sessions) -> None:
+    def __init__(self, connection: EngineSocket) -> None:
         self._connection = connection
-        self._sessions = sessions
 
     def opened(self) -> None:
-        connection = self._connection
-        credentials = Credentials(connection.token, connection.parameter("username"))
-        self.session = self._sessions.add(connection.factory, connection, credentials)
-        self.session.open()
+        """It carries a session once that is there."""
 
     def received(self, payload: bytes, binary: bool) -> None:
         try:
@@ -110,6 +106,19 @@ class EngineDialect:
     def closed(self) -> None:
         self.session.closed()
         self.session.forget()
+
+
+class FreshDialect(EngineDialect):
+    """A connection that carries a session of its own."""
+
+    def __init__(self, connection: EngineSocket, credentials: Credentials) -> None:
+        super().__init__(connection)
+        self._credentials = credentials
+
+    def opened(self) -> None:
+        factory = self._connection.factory
+        self.session = factory.sessions.add(factory, self._connection, self._credentials)
+        self.session.open()
 
 
 class ProbeDialect:
@@ -150,7 +159,7 @@ class ProbeDialect:
 
     def _take_over(self) -> None:
         self._stop()
-        dialect = EngineDialect(self._connection, self._connection.factory.sessions)
+        dialect = EngineDialect(self._connection)
         dialect.session = self._session
         self._connection.dialect = dialect
         self._session.move(self._connection)
