@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from txamqp.client import ChannelClosed, Closed, ConnectionClosed
 
@@ -165,11 +166,22 @@ class ChannelTests(Consuming):
 
 class ConnectionTests(Consuming):
     def test_blocked(self) -> None:
+        """An alarm is said once, and so is its end."""
         self.assertIsNone(self.server.client.blocked)
-        self.server.say(0, "connection.blocked", reason="low on memory")
-        self.assertEqual(self.server.client.blocked, "low on memory")
-        self.server.say(0, "connection.unblocked")
+        with capturedLogs() as events:
+            for why in ("low on memory", "low on memory & disk"):
+                self.server.say(0, "connection.blocked", reason=why)
+                self.assertEqual(self.server.client.blocked, why)
+            self.server.clock.advance(12)
+            self.server.say(0, "connection.unblocked")
         self.assertIsNone(self.server.client.blocked)
+        self.assertEqual(
+            [formatEvent(event) for event in events],
+            [
+                "RabbitMQ takes no messages: low on memory",
+                "RabbitMQ takes messages again after 12 s",
+            ],
+        )
 
     def test_closed_by_the_server(self) -> None:
         asking = self.channel.basic_qos()
