@@ -100,6 +100,7 @@ class DaemonTests(SecretTests):
             "CHATD_TOKEN_KEY": key,
             "CHATD_ADMIN_KEY": self.file("admin-key", ADMIN),
             "CHATD_SETUP_SECRET": self.file("setup-secret", SETUP),
+            "CHATD_ACCESS_LOG": str(self.folder / "access.log"),
         }
         daemon = Daemon("--room", "lobby", broker="memory:", env=env)
         self.addCleanup(daemon.close)
@@ -140,7 +141,10 @@ class DaemonTests(SecretTests):
         said.append(self.get(daemon, "/metrics"))
         cmdline = Path(f"/proc/{daemon.pid}/cmdline").read_text()
         daemon.stop()
-        self.assertIn("GET /rooms/lobby/messages", daemon.log())
+        asked = (self.folder / "access.log").read_text()
+        self.assertIn("GET /rooms/lobby/messages", asked)
+        self.clean(asked, *every)
+        self.assertNotIn("token=", asked)
         self.clean(daemon.log(), *every)
         self.assertNotIn("Traceback", daemon.log())
         self.assertNotIn("token=", daemon.log())
