@@ -6,6 +6,7 @@ MAKEFLAGS += --no-print-directory
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 PACKAGES := rabbitmq-server prometheus chromium firefox-esr nginx apache2 haproxy caddy curl netcat-openbsd iproute2 util-linux faketime sqlite3 systemd
+PACKAGERS := mmdebstrap debhelper dpkg-dev python3-docutils python3-venv util-linux
 PACKAGING := setup.cfg pyproject.toml .ci/venv .ci/python
 TEXTS := $(wildcard *.rst docs/*.rst)
 # Most of the time goes into waiting for other processes; a file stays in one process.
@@ -18,7 +19,7 @@ NPM := typescript@5.9.3 axe-core@4.11.4 eventsource@4.1.1 event-source-polyfill@
 	socket.io@4.8.4 socket.io-client@4.8.4
 TSC := .cache/js/node_modules/.bin/tsc
 
-.PHONY: help run test test-rabbitmq4 test-leader-kills test-reading-only torture simulate fuzz newest check bench bench-check rolling-restart format news clean
+.PHONY: help run test test-rabbitmq4 test-leader-kills test-reading-only torture simulate fuzz newest check bench bench-check package rolling-restart format news clean
 
 help:  ## say what there is to do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +75,15 @@ bench: .venv/.develop .cache/js/.installed  ## measure, peers included where the
 
 bench-check: .venv/.develop  ## does fan-out cost at most twice what a loop in C costs?
 	@python bench/fanout.py --check
+
+package: .venv/.develop  ## build wheel, Debian package and container, and try them; needs root and port 8081
+	@.ci/system $(PACKAGERS)
+	rm -rf dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) python -m build --outdir dist
+	pytest -p no:xdist tests/system/test_packaging.py
+	.ci/deb .cache/packages
+	.ci/try-deb .cache/packages/chatd_*.deb
+	.ci/try-container
 
 rolling-restart: .venv/.develop  ## restart three nodes behind nginx and HAProxy: how long is each client away?
 	@.ci/system $(PACKAGES)

@@ -134,9 +134,9 @@ def _files(setting: Setting) -> Finding:
     """How many files the node may open."""
     try:
         found = read(setting)
-    except Failed:
+        most, now = found["process_max_fds"], found["process_open_fds"]
+    except (Failed, KeyError):
         return Finding("open files", True, "not shown here; ask on chatd's machine")
-    most, now = found.get("process_max_fds", 0), found.get("process_open_fds", 0)
     well = most >= FILES and now < 0.8 * most
     return Finding("open files", well, f"{now:.0f} of {most:.0f}" + ("" if well else ": too few"))
 
