@@ -9,6 +9,7 @@ from pathlib import Path
 from chatd.amqp.codec import decode_properties
 from chatd.brokers.rabbitmq.records import publish_properties
 from chatd.telemetry.tracing import TRACE, trace_of
+from tests.support.engine import PollingClient, SocketClient
 from tests.support.serving import Node, ServingTests
 from tests.support.waiting import until
 
@@ -67,6 +68,19 @@ class AccessLogTests(ServingTests):
         await node.websocket("/x", origin="https://evil.example")
         line = await self.line('"WEBSOCKET /x"')
         self.assertEqual((line["status"], line["code"]), ("403", "forbidden"))
+
+    async def test_socket_io(self) -> None:
+        """Who a session turned out to be, on the connection that carried it."""
+        node = await self.start()
+        client = await PollingClient.open(node)
+        await client.connect(username="ann")
+        await client.upgrade()
+        await SocketClient.open(node)
+        await node.hang_up()
+        line = await self.line('"WEBSOCKET /socket.io/"')
+        self.assertEqual(line["status"], "101")
+        await until(lambda: self.path.read_text().count('"WEBSOCKET /socket.io/"') == 2)
+        self.assertEqual(self.path.read_text().count(" ann "), 1)
 
     async def test_the_set_up_port(self) -> None:
         node = await self.start()

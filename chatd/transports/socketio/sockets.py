@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
 
 from chatd.access.admission import Admission
+from chatd.access.rights import NOBODY
 from chatd.protocol.errors import Code, bad_request
 from chatd.service.chat import Chat
 from chatd.telemetry.metrics import Metrics
@@ -34,6 +37,14 @@ class EngineSocket(WebSocketConnection):
     """One WebSocket connection; see `chatd.transports.socketio.session.Carrier`."""
 
     factory: EngineFactory
+    identity = NOBODY
+    #: What it carries, once it does.
+    session: EngineSession | None = None
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.session is not None:
+            self.identity = self.session.talk.identity  # for the access log
+        super().connectionLost(reason)
 
     def negotiate(self, protocols: list[str]) -> str | None:
         self.dialect = self.factory.dialect(self, False)
@@ -117,8 +128,9 @@ class FreshDialect(EngineDialect):
 
     def opened(self) -> None:
         factory = self._connection.factory
-        self.session = factory.sessions.add(factory, self._connection, self._credentials)
-        self.session.open()
+        session = factory.sessions.add(factory, self._connection, self._credentials)
+        self.session = self._connection.session = session
+        session.open()
 
 
 class ProbeDialect:
@@ -160,7 +172,7 @@ class ProbeDialect:
     def _take_over(self) -> None:
         self._stop()
         dialect = EngineDialect(self._connection)
-        dialect.session = self._session
+        dialect.session = self._connection.session = self._session
         self._connection.dialect = dialect
         self._session.move(self._connection)
         self._polling.hand_over(self._connection.outlet)

@@ -8,6 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
+from chatd.access.rights import NOBODY
 from chatd.protocol.errors import ChatError, bad_request
 from chatd.protocol.json import dump
 from chatd.rooms.interfaces import IEncoding
@@ -67,6 +68,8 @@ class Talk(RequestDialect):
     def __init__(self, connection: ClientLink, credentials: Credentials) -> None:
         super().__init__(connection)
         self._credentials = credentials
+        #: Who the client is, or was when it was connected.
+        self.identity = NOBODY
         #: The client is in the main namespace.
         self._connected = False
         #: Attachments of a packet that was refused, which are still to come.
@@ -137,7 +140,8 @@ class Talk(RequestDialect):
             raise bad_request("Give the token as a string.")
         token = before.token if token is None else token
         rights, named = self._door.rights, auth.get("username")
-        self.begin(rights.identify_or_guest(token, before.username, named=named))
+        self.identity = rights.identify_or_guest(token, before.username, named=named)
+        self.begin(self.identity)
 
     def _not_connected(self, namespace: str, error: ChatError) -> None:
         said = {"message": error.text}
