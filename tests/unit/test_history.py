@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
+from unittest import mock
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from chatd.brokers.interfaces import NoSuchStream, Retention, Stream, Unavailable
 from chatd.protocol.messages import WINDOW
-from chatd.rooms.blocks import BLOCK, CACHE_BYTES, CACHE_KEYS, CACHE_SECONDS, READS, Block
+from chatd.rooms.blocks import BLOCK, CACHE_BYTES, CACHE_KEYS, CACHE_SECONDS, READS, SLICE, Block
 from chatd.rooms.history import PAGE_BYTES, Earlier, History, HistoryPage
+from chatd.rooms.records import message_of
 from tests.support.world import World
 
 
@@ -46,6 +49,26 @@ class ArchiveTests(TestCase):
 
     def texts(self, page: HistoryPage) -> list[str]:
         return [m.text for m in page.messages]
+
+    def test_a_long_read_is_parsed_in_slices(self) -> None:
+        """Between them everyone else is served."""
+        self.fill(4 * SLICE)
+        sliced = mock.Mock(wraps=message_of)
+        with mock.patch("chatd.rooms.blocks.message_of", sliced):
+            parsed: list[int] = []
+
+            def others() -> None:
+                parsed.append(sliced.call_count)
+                if not outcome:
+                    self.world.clock.callLater(0, others)
+
+            page = self.history.page(self.stream, -1, self.upto, 0, limit=4 * SLICE)
+            outcome = self.world.begin(page)
+            others()
+            self.world.turn()
+        steps = [after - before for before, after in pairwise([0, *parsed])]
+        self.assertLessEqual(max(steps), SLICE)
+        self.assertEqual(sliced.call_count, 4 * SLICE)
 
     def everything(self, after: int = -1, limit: int = 128) -> list[str]:
         """All texts, page by page, GAP where one is told."""
