@@ -1,1 +1,1 @@
-"""The ways in: one folder a transport."""
+"""Transports, one folder for each: clients' bytes to requests, and messages to bytes."""

@@ -1,4 +1,4 @@
-"""When clients should come back: each at its own time, so that they do not all come at once."""
+"""When clients should reconnect: spread over time, so that they do not all come at once."""
 
 from __future__ import annotations
 

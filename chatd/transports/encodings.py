@@ -1,4 +1,4 @@
-"""How each transport writes messages and events: one encoding each, shared by all connections."""
+"""The encodings of messages and events, one for each transport, shared by its connections."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class WebSocketEncoding:
 
 @implementer(IEncoding)
 class LegacyEncoding:
-    """The original's clients: a text frame with the bare text, and nothing else."""
+    """The original's clients: a text frame with the bare text for each message; no events."""
 
     def encode(self, messages: Sequence[Message]) -> bytes:
         return b"".join([text_frame(m.text.encode("utf-8")) for m in messages])
@@ -62,11 +62,11 @@ class LegacyEncoding:
 
 @implementer(IEncoding)
 class EventStreamEncoding:
-    """Server-sent events (HTML standard, section 9.2): messages unnamed, with their cursor as id;
-    everything else as named events, those that tell a cursor with it as id."""
+    """Server-sent events (HTML standard, section 9.2): messages are unnamed events with their
+    cursor as id; everything else is a named event, with an id if it has a cursor."""
 
     def encode(self, messages: Sequence[Message]) -> bytes:
-        # JSON holds no line break, so one data line carries it whole
+        # JSON has no line breaks, so it fits in one data line
         return b"".join(
             [b"id: %s\ndata: %s\n\n" % (str(m.cursor).encode(), m.json) for m in messages]
         )
@@ -76,8 +76,8 @@ class EventStreamEncoding:
         return b"%sevent: %s\ndata: %s\n\n" % (id, frame["type"].encode(), dump(frame))
 
     def opening(self, retry: int, cursor: Cursor) -> bytes:
-        """What a stream opens with: no event, but the milliseconds after which to come back, and
-        the id to come back with (HTML standard, section 9.2.6: it is set without data too)."""
+        """The block that opens a stream: no event, but the reconnection time in milliseconds, and
+        the id to reconnect with (HTML standard, section 9.2.6: it counts without data, too)."""
         return b"retry: %d\nid: %s\n\n" % (retry, str(cursor).encode())
 
     def come_back(self, retry: int) -> bytes:
@@ -86,7 +86,7 @@ class EventStreamEncoding:
         return b"retry: %d\n\n" % retry
 
     def refused(self, retry: int, error: ChatError) -> bytes:
-        """All that a stream is that is refused for now; see `opening`."""
+        """The whole of a stream that is refused for now."""
         frame = ChatError(error.code, error.text).frame()
         return b"retry: %d\nevent: refused\ndata: %s\n\n" % (retry, dump(frame))
 

@@ -1,7 +1,6 @@
-"""Names and values as URLs and forms carry them: ``application/x-www-form-urlencoded``.
+"""Parameters of URLs and forms: ``application/x-www-form-urlencoded``.
 
-As in the WHATWG URL standard (section 5.1) only ``&`` stands between pairs; ``;`` is a character
-like any other.
+As in the WHATWG URL standard (section 5.1), only ``&`` separates pairs, and ``;`` does not.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ from attrs import frozen
 
 from chatd.protocol.errors import bad_request
 
-#: Pairs of a query or a form.
+#: Pairs in a query or a form, at most.
 MAX_PAIRS = 100
 
 
 @frozen
 class Pairs:
-    """Values by name; of a name given twice the first value counts."""
+    """Values by name. If a name is given twice, the first value counts."""
 
     _values: dict[str, str]
 
@@ -33,14 +32,15 @@ class Pairs:
 
     @classmethod
     def parse(cls, raw: bytes) -> Pairs:
-        """Read ``a=b&c=d``; bad_request for more than `MAX_PAIRS`."""
+        """Parse ``a=b&c=d``. Raises `ChatError` bad_request for more than `MAX_PAIRS`."""
         text = raw.decode("utf-8", "surrogateescape")
         if text.count("&") >= MAX_PAIRS:
             raise bad_request(f"At most {MAX_PAIRS} parameters.")
         return cls.of(parse_qsl(text, keep_blank_values=True, errors="surrogateescape"))
 
     def get(self, name: str) -> str | None:
-        """The value of ``name``, None if there is none; bad_request if it is not UTF-8."""
+        """The value of ``name``, None if there is none. Raises `ChatError` bad_request if it is not
+        UTF-8."""
         value = self._values.get(name)
         if value is not None and any("\ud800" <= c <= "\udfff" for c in value):
             raise bad_request(f"The parameter {name} is not UTF-8.")

@@ -14,7 +14,7 @@ from chatd.transports.http.connection import IDLE, REQUEST
 from chatd.transports.http.overflow import KEPT
 from chatd.transports.setup.protocol import IDLE as SETUP_IDLE
 from chatd.transports.setup.protocol import MAX_PER_ADDRESS, SetupProtocol
-from chatd.transports.websocket.connection import PIECES
+from chatd.transports.websocket.frames import PIECES
 from tests.support.guarded import ADMIN_KEY, SETUP_SECRET, GuardedTests, bearing, token
 from tests.support.kernel import buffered, connections
 from tests.support.serving import HTTP, PATIENCE, Answer, Node, Raw

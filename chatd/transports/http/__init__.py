@@ -1,1 +1,1 @@
-"""HTTP: long-poll, event streams, administration, pages."""
+"""HTTP by twisted.web: long-poll, event streams, administration, pages, probes."""

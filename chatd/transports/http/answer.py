@@ -1,4 +1,4 @@
-"""Answers written piece by piece, as the client takes them."""
+"""Writing large answers piece by piece, as the client reads them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from zope.interface import implementer
 from chatd.protocol.errors import ChatError
 from chatd.transports.http.request import LimitedRequest as Request
 
-#: Bytes of a piece.
+#: Bytes of one piece.
 PIECE = 48 * 1024
 
 _log = Logger()
 
 
 class Pieces(Protocol):
-    """A body that is made while it is sent."""
+    """A body that is generated while it is sent."""
 
     async def next(self) -> bytes:
-        """The next piece, empty at the end. `ChatError` where there is no going on: the answer is
-        then cut off, which a client can tell from its end."""
+        """The next piece, empty at the end. If it raises `ChatError`, the connection is aborted, so
+        that the client can tell that the answer is incomplete."""
 
 
 @define(eq=False)
 class Whole:
-    """The pieces of a body that is there already."""
+    """The pieces of a body that is complete."""
 
     _body: bytes
     _at: int = field(default=0, init=False)
@@ -64,7 +64,7 @@ def _cut_off(failure: Failure, request: Request) -> None:
 
 @implementer(IPushProducer)
 class _Answer:
-    """The producer of one answer."""
+    """Writes one answer, as a push producer."""
 
     def __init__(self, request: Request, pieces: Pieces) -> None:
         self._request = request
@@ -74,7 +74,7 @@ class _Answer:
         self._gone = False
 
     async def write(self) -> None:
-        """Write all pieces, each when those before it are taken."""
+        """Write all pieces, each when the transport can take it."""
         request = self._request
         channel: Any = request.channel
         request.notifyFinish().addErrback(lambda _: self.stopProducing())

@@ -1,6 +1,6 @@
-"""The body of a request: taken as it comes in, up to a limit, and read as one of a few types.
+"""The body of a request: received up to a limit, and parsed as one of a few media types.
 
-Nothing is parsed before a handler asks for it, which it does once it has judged the head.
+Nothing is parsed before the handler asks for it, after it has checked the head.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from chatd.transports.pairs import Pairs
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 TEXT = "text/plain"
-#: Parts of a multipart form, the header lines of each, and their bytes.
+#: Parts of a multipart form, header lines of each, and their bytes, at most.
 PARTS = 16
 PART_HEADERS = 4
 PART_HEADER_BYTES = 1024
-#: The longest Content-Type looked at, in characters.
+#: Characters of a Content-Type, at most.
 TYPE_CHARACTERS = 1000
-#: Names of the encodings that a text may come in, by what Python calls them.
+#: Python's names of the charsets of a text, by their names in Content-Type.
 CHARSETS = {
     "utf-8": "utf-8",
     "utf8": "utf-8",
@@ -40,13 +40,12 @@ CHARSETS = {
 
 
 class NotSupported(Exception):
-    """415: the type, the charset or the coding of a body is none that is understood."""
+    """The media type, charset or content coding of a body is not supported (status 415)."""
 
 
 @frozen
 class MediaType:
-    """A Content-Type: ``type/subtype`` in lower case, empty if there is none, and what a body of it
-    needs to be read."""
+    """A parsed Content-Type. ``name`` is ``type/subtype`` in lower case, empty if there is none."""
 
     name: str
     boundary: str | None
@@ -55,7 +54,7 @@ class MediaType:
 
     @classmethod
     def parse(cls, header: str | None) -> MediaType:
-        """Read a header. `NotSupported` for a charset that is not known here."""
+        """Parse the header. Raises `NotSupported` for an unknown charset."""
         header = header or ""
         if len(header) > TYPE_CHARACTERS:
             raise NotSupported(f"A Content-Type has at most {TYPE_CHARACTERS} characters.")
@@ -67,7 +66,7 @@ class MediaType:
 
     @property
     def is_json(self) -> bool:
-        """Whether a body of this type is JSON; one without a type is taken for it."""
+        """Whether a body of this type is JSON, which is the default."""
         return self.name in ("", "application/json", "text/json") or self.name.endswith("+json")
 
     @property
@@ -75,14 +74,14 @@ class MediaType:
         return self.name in (FORM, MULTIPART)
 
     def text(self, raw: bytes) -> str:
-        """``raw`` decoded; bad_request if it is not what its charset says."""
+        """Decode ``raw``. Raises `ChatError` bad_request."""
         try:
             return raw.decode(self.charset)
         except UnicodeDecodeError:
             raise bad_request(f"The text is not {self.charset.upper()}.") from None
 
     def form(self, raw: bytes) -> Pairs:
-        """The fields of the form ``raw``; bad_request if it is none."""
+        """Parse the form ``raw``. Raises `ChatError` bad_request, or `NotSupported`."""
         pairs = Pairs.parse(raw) if self.name == FORM else self._parts(raw)
         declared = pairs.get("_charset_")  # HTML, section 4.10.21.4; RFC 7578, section 4.6
         if declared is not None and CHARSETS.get(declared.strip().lower()) != "utf-8":
@@ -90,8 +89,8 @@ class MediaType:
         return pairs
 
     def _parts(self, raw: bytes) -> Pairs:
-        """The parts of a multipart form (RFC 7578). Linear in the size of ``raw``; parts that hold
-        parts of their own are refused."""
+        """Parse a multipart form (RFC 7578), in time linear in the size of ``raw``. Nested
+        multipart bodies are refused."""
         fields: list[tuple[str, str]] = []
         try:
             with PushMultipartParser(
@@ -120,8 +119,8 @@ class MediaType:
 
 @define(eq=False)
 class Body:
-    """What has come of a body. ``limit`` is in bytes; ``begin`` is called when the first who wants
-    the body has to wait for it."""
+    """The body as it is received. ``limit`` is in bytes. ``begin`` is called when the handler waits
+    for the body."""
 
     limit: int
     begin: Callable[[], None]
@@ -132,7 +131,7 @@ class Body:
     _waiting: Deferred[None] | None = field(default=None, init=False)
 
     def add(self, data: bytes) -> None:
-        """A piece has come."""
+        """Add a received piece."""
         self._size += len(data)
         if self._unwanted:
             return
@@ -143,22 +142,22 @@ class Body:
             self._pieces.append(data)
 
     def complete(self) -> None:
-        """All has come."""
+        """The body has been received."""
         self._complete = True
         self._wake()
 
     def discard(self) -> None:
-        """Keep nothing of it, and of what is still to come."""
+        """Drop the body, and what is still to come of it."""
         self._unwanted = True
         self._pieces.clear()
 
     def lost(self) -> None:
-        """The client has hung up: whoever waits is cancelled."""
+        """The client has disconnected: cancel `whole`."""
         if self._waiting is not None:
             self._waiting.cancel()
 
     async def whole(self) -> bytes:
-        """All of it, once it has come. `ChatError` too_large for what is longer than allowed."""
+        """Wait for the whole body. Raises `ChatError` too_large."""
         if not self._complete and self._size <= self.limit:
             self.begin()
             self._waiting = Deferred()
@@ -174,5 +173,5 @@ class Body:
 
 
 def too_large(limit: int) -> ChatError:
-    """What to say of a body that is longer than ``limit`` bytes."""
+    """The error for a body of more than ``limit`` bytes."""
     return ChatError(Code.TOO_LARGE, f"A body is at most {limit} bytes.")

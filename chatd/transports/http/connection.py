@@ -1,8 +1,8 @@
-"""One HTTP connection: how much of the server it may hold, and for how long.
+"""One HTTP connection, with bounds on its buffers and on its time.
 
 twisted.web's own channel has a timer for each connection, waits for ever for a request that comes
-a byte at a time, answers pipelined requests of a client that reads none of the answers, and takes
-a body to pieces before anyone has looked at its head.
+a byte at a time, answers pipelined requests of a client that does not read, and parses a body
+before the head was checked.
 """
 
 from __future__ import annotations
@@ -18,24 +18,25 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
-from chatd.net.tcp import LINGER, acknowledged, forget_unsent, half_close, tune
+from chatd.net.tcp import LINGER, forget_unsent, half_close, tune
 from chatd.protocol.errors import Code
-from chatd.timing.timer_wheel import Deadline
+from chatd.transports.http.deadline import ReadingDeadline
 from chatd.transports.http.head import READ_ON, BadHead, RestOfHead, check_host, refusal
 from chatd.transports.http.line import Line
 
-#: Seconds for a request to come in whole, from its first byte or the connection's beginning.
+#: Seconds within which a request must be complete, from its first byte, or from the connection's
+#: beginning.
 REQUEST = 30.0
-#: Seconds that a connection without a request is kept, and within which a client must read some of
-#: an answer already written: so many bytes at least.
+#: Seconds that a connection without a request stays open; seconds within which a client must read
+#: `READ_MEANWHILE` bytes of an answer.
 IDLE = 60.0
 READ_MEANWHILE = 64 * 1024
-#: Bytes of a body nobody wants that are waited for, so that the connection can be used again.
+#: Bytes of an unwanted body that are read, so that the connection can be used again.
 UNWANTED = 16 * 1024
-#: Bytes that are held for a client that does not read, when its transport says that it takes no
-#: more: its buffer, and the piece of an answer that did not fit.
+#: Bytes buffered for a client that does not read when its transport pauses: the transport's buffer,
+#: and the piece of an answer that did not fit.
 HELD = 128 * 1024
-#: Lines and bytes of a request's head.
+#: Lines and bytes of a request's head, at most.
 HEADERS = 100
 HEAD_BYTES = 16 * 1024
 #: Digits of a Content-Length; Python refuses to read thousands.
@@ -43,23 +44,23 @@ LENGTH_DIGITS = 18
 
 
 class Phase(Enum):
-    """What a connection is about."""
+    """What a connection is doing."""
 
-    #: No request has begun.
+    #: Waiting for a request.
     RESTING = auto()
-    #: A request is coming in; it may be in hand since its head is here.
+    #: Receiving a request. Once its head is complete, it is being handled, too.
     RECEIVING = auto()
-    #: The head cannot be one. It is read to its end, for the Origin may yet come.
+    #: Reading the rest of a malformed head, which may have the Origin.
     READING_ON = auto()
-    #: A request is being answered. No deadline: waiting polls and event streams have their own.
+    #: Answering a request. No deadline: waiting polls and event streams have their own.
     ANSWERING = auto()
-    #: What comes is thrown away; the client has been told all there is to tell.
+    #: Closing; what is received is dropped.
     CLOSING = auto()
 
 
 @implementer(IHalfCloseableProtocol)
 class HTTPConnection(HTTPChannel):
-    """A connection whose time is bounded by the `Deadlines` of its door.
+    """A connection with a deadline for each of its phases.
 
     ``site`` is a `chatd.transports.http.site.LimitedSite`, ``requests`` are
     `chatd.transports.http.request.LimitedRequest`; ``line`` is where these wait for their turns."""
@@ -76,15 +77,14 @@ class HTTPConnection(HTTPChannel):
     paused: bool
     persistent: bool
     _networkProducer: Any
+    _due: ReadingDeadline
 
     def __init__(self) -> None:
         super().__init__()
         self._state = Phase.RESTING
-        self._due: Deadline | None = None
         self._release: Callable[[], None] | None = None
         #: There are more connections than there may be: only probes are answered here, once.
         self.too_many = False
-        self._read = 0
         self._line = b""
         self._origin: bytes | None = None
         #: What is wrong with the head, and what came after that was found.
@@ -95,7 +95,8 @@ class HTTPConnection(HTTPChannel):
     def connectionMade(self) -> None:
         tune(self.transport)
         super().connectionMade()
-        self._wait(REQUEST)
+        self._due = ReadingDeadline(self.transport, self.site.door.deadlines, self._late)
+        self._due.set(REQUEST)
         self._release = self.site.door.open(self.transport)
         if self._release is None:
             self.too_many = True
@@ -118,7 +119,7 @@ class HTTPConnection(HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._state = Phase.CLOSING
-        self._wait(None)
+        self._due.cancel()
         self.hand_over()  # to nobody
         self.site.door.unread.release(self.transport)
         super().connectionLost(reason)
@@ -128,7 +129,7 @@ class HTTPConnection(HTTPChannel):
     # -- the client has no more to say (RFC 9112, section 9.6) -------------------------------------
 
     def readConnectionLost(self) -> None:
-        """It may still wait for answers to what it has asked."""
+        """The client has closed its side, and may still wait for answers."""
         self._ended = True
         if self._state is Phase.RECEIVING:
             self.refuse(400, Code.BAD_REQUEST, "This ends before its request does.")
@@ -141,7 +142,7 @@ class HTTPConnection(HTTPChannel):
             self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
-        """What `half_close` asked for: the client has still to see why."""
+        """Expected after `half_close`: the client still has to read why it was refused."""
 
     def dataReceived(self, data: bytes) -> None:
         if self._state is Phase.CLOSING:
@@ -153,7 +154,7 @@ class HTTPConnection(HTTPChannel):
     def _begin(self) -> None:
         if self._state is Phase.RESTING:
             self._state = Phase.RECEIVING
-            self._wait(REQUEST)
+            self._due.set(REQUEST)
 
     def lineReceived(self, line: bytes) -> None:
         self._begin()  # one that came in one piece with the request before it, answered since
@@ -187,7 +188,7 @@ class HTTPConnection(HTTPChannel):
             return
         answered = [request for request in self.requests if request.finished]
         self._state = Phase.ANSWERING
-        self._wait(None)
+        self._due.cancel()
         self._origin = None
         super().allContentReceived()
         for request in answered:
@@ -197,9 +198,10 @@ class HTTPConnection(HTTPChannel):
 
     @property
     def goes_on(self) -> bool:
-        """Whether there can be another request after the present one. A long body that nobody
-        wants would cost more than a new connection; and it is not known whether a client that was
-        not told to continue still sends it (RFC 9110, section 10.1.1)."""
+        """Whether another request can follow the present one on this connection. Not if the body is
+        unwanted and long, because reading it would cost more than a new connection; nor if the
+        client waits for 100 Continue, because it may send the body or not (RFC 9110, section
+        10.1.1)."""
         if self._state is not Phase.RECEIVING:
             return True
         waits = self.requests[-1].expects_continue
@@ -207,14 +209,14 @@ class HTTPConnection(HTTPChannel):
 
     def requestDone(self, request: Any) -> None:
         if self._state is Phase.RECEIVING and self.requests:
-            # answered from its head alone: the rest of the body is not wanted
+            # answered before its body was complete
             if not self.persistent:
                 self._say_no_more()
             return
         self._state = Phase.RESTING
-        self._wait(IDLE)
+        self._due.set(IDLE)
         if self._waitingForTransport and self.persistent:
-            # what else has come is looked at once the client has read this answer
+            # the next request is handled when the client has read this answer
             self.paused = True
             self._networkProducer.pauseProducing()
         super().requestDone(request)
@@ -237,43 +239,34 @@ class HTTPConnection(HTTPChannel):
             self.loseConnection()
 
     def send_continue(self) -> None:
-        """Tell a client that asked whether it may send its body."""
+        """Send 100 Continue, if the request is not complete."""
         if self._state is Phase.RECEIVING:
             super()._send100Continue()
 
     def await_client(self) -> None:
-        """An answer waits for the client to read: from now on it must."""
-        if self._state is Phase.ANSWERING and self._due is None:
-            self._wait(IDLE)
+        """An answer waits until the client has read some of it, for which there is a deadline."""
+        if self._state is Phase.ANSWERING and not self._due.active:
+            self._due.set(IDLE)
 
     # -- time --------------------------------------------------------------------------------------
-
-    def _wait(self, seconds: float | None) -> None:
-        """Have `_late` called after ``seconds``, unless something else happens first."""
-        if self._due is not None:
-            self._due.cancel()
-        self._due = None
-        if seconds is not None:
-            self._read = acknowledged(self.transport)
-            self._due = self.site.door.deadlines.after(seconds, self._late)
 
     def _late(self) -> None:
         if self._state in (Phase.RECEIVING, Phase.READING_ON):
             self.refuse(408, Code.BAD_REQUEST, f"A request must come within {REQUEST:g} seconds.")
         elif self._state in (Phase.RESTING, Phase.ANSWERING) and self._reads():
-            self._wait(IDLE)
+            self._due.set(IDLE)
         else:
             self.transport.abortConnection()
 
     def _reads(self) -> bool:
-        """Whether the client has read enough meanwhile, or has nothing to read."""
+        """Whether the client has read enough since the deadline was set, or has nothing to read."""
         waits = self._state is Phase.RESTING or self._waitingForTransport
-        return not waits or acknowledged(self.transport) >= self._read + READ_MEANWHILE
+        return not waits or self._due.read() >= READ_MEANWHILE
 
     # -- refusals ----------------------------------------------------------------------------------
 
     def refuse(self, status: int, code: Code, text: str) -> None:
-        """Answer what cannot be a request, and take nothing more from this client."""
+        """Refuse a malformed request, and close."""
         if self._state is Phase.CLOSING:
             return
         if not any(request.startedWriting for request in self.requests):
@@ -285,7 +278,7 @@ class HTTPConnection(HTTPChannel):
         self._say_no_more()
 
     def _say_no_more(self) -> None:
-        """Close, but go on reading for a while: see `half_close`."""
+        """Close after dropping input for a while; see `half_close`."""
         self._state = Phase.CLOSING
         self.paused = True
         self.clearLineBuffer()
@@ -294,7 +287,7 @@ class HTTPConnection(HTTPChannel):
             self.transport.loseConnection()
         else:
             half_close(self.transport)
-        self._wait(LINGER)
+        self._due.set(LINGER)
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         long = self._receivedHeaderSize > self.totalHeadersSize

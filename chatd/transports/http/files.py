@@ -1,5 +1,5 @@
-"""Files that do not change while the server runs: compressed once, and sent only to who has not got
-them yet (RFC 9110, sections 8.8.3, 12.5.3 and 13.1.2)."""
+"""Static files: compressed once, and not sent again to clients that have them (RFC 9110, sections
+8.8.3, 12.5.3 and 13.1.2)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Variant:
 
 @cache
 def _coded(content: bytes) -> tuple[tuple[str, bytes], ...]:
-    # once for all nodes of a process; the last grade of brotli takes twice as long for 3 %
+    # cached for all nodes of a process; brotli's highest quality takes twice as long for 3 %
     return (
         ("br", brotli.compress(content, mode=brotli.MODE_TEXT, quality=10)),
         ("gzip", gzip.compress(content, mtime=0)),
@@ -44,7 +44,7 @@ class File:
         self._type = type
         self._headers = headers
         self._plain = _Variant("identity", content, f'"{digest}"')
-        #: What is preferred comes first.
+        #: In the order of preference.
         self._variants = [
             *(
                 _Variant(coding, short, f'"{digest}-{coding}"')
@@ -70,7 +70,7 @@ class File:
         return Reply(200, variant.content, self._type, headers)
 
     def _fitting(self, accepted: str | None) -> _Variant:
-        """What the client likes best; as it is, if it likes nothing there is."""
+        """The variant with the highest quality; the plain one if none is acceptable."""
         best, liked = self._plain, 0.0
         for variant in self._variants:
             quality = quality_of(variant.coding, accepted)
@@ -80,10 +80,9 @@ class File:
 
 
 def quality_of(coding: str, accepted: str | None) -> float:
-    """How much a client likes a content coding, from 0, not at all, to 1, by its Accept-Encoding.
+    """The quality of a content coding by the header Accept-Encoding, from 0 (not acceptable) to 1.
 
-    Without one it gets what it surely knows. What it does not name it likes as ``*``; identity,
-    unless that is so named, only just.
+    A coding that is not named has the quality of ``*``, or else 0; identity, a very low one.
     """
     qualities: dict[str, float] = {}
     for part in (accepted or "").lower().split(","):
@@ -95,8 +94,8 @@ def quality_of(coding: str, accepted: str | None) -> float:
 
 
 def has_it(if_none_match: str | None, etag: str) -> bool:
-    """Whether a client's If-None-Match says that it has what ``etag`` is the strong validator of:
-    ``*``, or a list of tags, compared weakly."""
+    """Whether the header If-None-Match (``*``, or a list of entity tags) matches ``etag`` in a weak
+    comparison."""
     if if_none_match is None:
         return False
     return if_none_match.strip() == "*" or etag in _TAG.findall(if_none_match)

@@ -1,4 +1,4 @@
-"""What the head of a request must be before anything else is asked of it (RFC 9112)."""
+"""Checking the head of a request (RFC 9112)."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from twisted.web.http_headers import Headers
 from chatd.protocol.errors import Code
 from chatd.protocol.json import dump
 
-#: An absolute-form request target: what a client sends that takes the server for a proxy.
+#: An absolute-form request target, as sent to proxies.
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
-#: ``uri-host [":" port]`` (RFC 9110, section 7.2), by the characters it may have; it may be empty.
+#: ``uri-host [":" port]`` (RFC 9110, section 7.2), which may be empty.
 _HOST = re.compile(rb"(\[[0-9a-fA-F:.]*\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
-#: Bytes of a head that is too long, or wrong, that are looked through for the Origin.
+#: Bytes of a malformed or too long head that are searched for the Origin.
 READ_ON = 64 * 1024
 _ORIGIN = re.compile(rb"\norigin:([^\r\n]*)\r?\n", re.IGNORECASE)
 _END = re.compile(rb"\n\r?\n")
-#: The segments of a path that are kept apart: more than any route has.
+#: Segments into which a path is split, at most: more than any route has.
 _SEGMENTS = 8
 
 
 class BadHead(Exception):
-    """The head is not one of an HTTP request; the text says why."""
+    """The head of a request is malformed; the text says why."""
 
 
 def check_host(headers: Headers, version: bytes) -> None:
-    """`BadHead` unless there is one Host, and a well-formed one (RFC 9112, section 3.2). HTTP/1.0
-    knows none."""
+    """Raise `BadHead` unless there is one well-formed Host (RFC 9112, section 3.2). HTTP/1.0 may
+    have none."""
     hosts: Sequence[bytes] = headers.getRawHeaders(b"host") or ()
     if not hosts and version != b"HTTP/1.0":
         raise BadHead("A request names its Host.")
@@ -40,8 +40,8 @@ def check_host(headers: Headers, version: bytes) -> None:
 
 
 def origin_form(target: bytes, headers: Headers) -> bytes:
-    """``target`` as path and query. The authority of an absolute-form one takes the place of the
-    Host header (RFC 9112, section 3.2.2)."""
+    """The path and query of ``target``. The authority of an absolute-form target replaces the Host
+    header (RFC 9112, section 3.2.2). Raises `BadHead`."""
     match = _ABSOLUTE.fullmatch(target)
     if match is None:
         return target
@@ -53,21 +53,22 @@ def origin_form(target: bytes, headers: Headers) -> bytes:
 
 
 def segments(path: bytes) -> list[bytes]:
-    """The parts of ``path`` between slashes, still encoded; the last holds what is too much."""
+    """Split ``path`` at slashes, still percent-encoded; beyond the limit the last part is not
+    split."""
     return path[1:].split(b"/", _SEGMENTS)
 
 
 class RestOfHead:
-    """What comes of a head after it was found wrong. It is read only for the Origin: a page can
-    read no answer that does not name it."""
+    """The rest of a malformed head, read only to find the Origin: without its CORS headers a page
+    could not read the answer."""
 
     def __init__(self) -> None:
-        #: The Origin, once the head is here, if there is one.
+        #: The Origin, if there is one and the head is complete.
         self.origin: bytes | None = None
         self._text = b"\n"
 
     def feed(self, data: bytes) -> bool:
-        """Add what has come; whether the head is at its end, or longer than it is worth."""
+        """Add received bytes; whether the head is complete, or too long to be read on."""
         self._text += data
         end = _END.search(self._text)
         if end is None and len(self._text) <= READ_ON:
@@ -78,7 +79,7 @@ class RestOfHead:
 
 
 def refusal(status: int, code: Code, text: str, more: Mapping[str, str]) -> bytes:
-    """The answer to what cannot be a request; ``more`` are headers."""
+    """The response to a malformed request; ``more`` are further headers."""
     body = dump({"type": "error", "code": code.word, "text": text}) + b"\n"
     headers = {
         "Content-Type": "application/json; charset=utf-8",

@@ -1,4 +1,4 @@
-"""GET and POST /poll: for pollers that cannot keep a cursor."""
+"""``/poll``, for pollers that cannot keep a cursor (protocol, section 5)."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from chatd.transports.pairs import Pairs
 
 
 class Poll:
-    """``/poll``: the cursor rides in a cookie (RFC 6265), one for each room and user."""
+    """``/poll``: the cursor is in a cookie (RFC 6265), one for each room and user."""
 
     def __init__(self, chat: Chat, pollers: Pollers) -> None:
         self._chat = chat
         self._pollers = pollers
 
     async def read(self, call: Call) -> Reply:
-        """GET: the messages since this poller's last call."""
+        """GET: the messages since the poller's last call."""
         identity = call.identify(legacy=True)
         name = room_name(call.query("roomname"), legacy=True)
         cookie = _cookie(name, identity.user)
@@ -69,8 +69,8 @@ class Poll:
 
 
 def _request(call: Call, body: bytes) -> dict[str, Any]:
-    """What a body asks for: JSON whatever its type, for the original's clients name none that fits,
-    else a form, whose fields may stand in the URL instead."""
+    """Parse a body: as JSON, whatever its media type, because the original's clients send a wrong
+    one; else as a form, whose field ``message`` may be in the URL instead."""
     kind = call.media_type()
     if kind.charset != "utf-8":
         raise NotSupported("Send UTF-8.")
@@ -91,10 +91,10 @@ def _cookie(room: str, user: str) -> str:
 
 
 def _set(call: Call, cookie: str, value: str) -> None:
-    """Set the cookie, and say which pages' requests carry it (RFC 6265bis, section 5.6.7).
+    """Set the cookie with a SameSite attribute (RFC 6265bis, section 5.6.7).
 
-    Pages of ``--origin`` are mostly of another site, and browsers take ``None`` over https only.
-    There is no Path: it follows the URL, under whatever prefix a proxy shows this.
+    Pages of ``--origin`` are usually of another site, so they need ``None``, which browsers accept
+    over https only. Without a Path the cookie follows the URL, also under a proxy's prefix.
     """
     secure = call.caller.scheme == "https"
     listed = _CREDENTIALS in call.door.gate.cors_headers(call.header("origin"))
@@ -110,4 +110,4 @@ def _ridden(call: Call, cookie: str) -> Start:
     try:
         return After(Cursor.parse(value)) if value is not None else Now()
     except ChatError:
-        return Now()  # not a cookie of ours: begin anew
+        return Now()  # not a cookie by chatd

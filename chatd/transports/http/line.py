@@ -1,4 +1,4 @@
-"""Where the requests of one HTTP connection wait for their turns."""
+"""The turns of the requests of one HTTP connection."""
 
 from __future__ import annotations
 

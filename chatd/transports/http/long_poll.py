@@ -1,4 +1,4 @@
-"""A poll that waits for the next message."""
+"""Long-polling: reading, and waiting for the next message."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ T = TypeVar("T")
 async def held_poll(
     pollers: Pollers, call: Call, identity: Identity, name: str, start: Start, limit: int
 ) -> Answer:
-    """`Chat.poll`, counted as a connection while it may wait, and given up with the client.
-
-    A named caller is present by it, unless it only looks back, which waits for nothing.
+    """`Chat.poll` with ``wait`` from the query. A poll that may wait counts as a connection, and is
+    cancelled when the client disconnects. A named caller becomes present, unless it only reads old
+    messages.
     """
     wait, address = wait_of(call), call.caller.address
     poller = identity.user and (wait or not isinstance(start, Last | Since))
@@ -48,8 +48,8 @@ def listing(messages: Sequence[Message]) -> bytes:
 
 
 async def _while_proved(call: Call, identity: Identity, work: Coroutine[Any, Any, T]) -> T:
-    """Do ``work``, and give it up with its client; or, with what is to be said of it, once nothing
-    proves any more that the caller is ``identity``."""
+    """Do ``work``. It is cancelled when the client disconnects; and when the token of ``identity``
+    expires or its key is withdrawn, which raises `ChatError`."""
     doing = Deferred.fromCoroutine(call.with_client(work))
     ended: list[ChatError] = []
 
@@ -69,13 +69,13 @@ async def _while_proved(call: Call, identity: Identity, work: Coroutine[Any, Any
 
 
 def commas(messages: Sequence[Message]) -> bytes:
-    """The messages as they stand between the brackets of a JSON array."""
+    """The elements of a JSON array of messages, without the brackets."""
     return b",".join([m.json for m in messages])
 
 
 class MessagePages:
-    """A JSON object whose array of messages is written as it is read: ``before``, up to and with
-    the first messages, then those of ``rest``, then what ``after`` makes of it."""
+    """The pieces of a JSON object with a long array of messages: ``before``, which ends after the
+    first messages; the messages of ``rest``; and the result of ``after``."""
 
     def __init__(self, before: bytes, rest: Reading, after: Callable[[], bytes]) -> None:
         self._before = before

@@ -1,4 +1,4 @@
-"""``/rooms/{room}/messages``: read, wait for the next, publish."""
+"""``/rooms/{room}/messages``: reading, long-polling and publishing (protocol, section 5)."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Messages:
         self._pollers = pollers
 
     async def read(self, call: Call, room: str) -> Reply:
-        """GET: what lies after the cursor; with ``wait``, the next message if nothing does. With
-        ``before``, what lies before it."""
+        """GET: messages after a cursor; with ``wait``, waiting for the next if there are none; with
+        ``before``, messages before a cursor."""
         identity = call.identify()
         name = room_name(room)
         before = before_of(call)
@@ -76,7 +76,7 @@ class Messages:
         )
 
     async def publish(self, call: Call, room: str) -> Reply:
-        """POST: 201, or 200 where this node knows the id to be stored already."""
+        """POST: 201, or 200 if this node knows that the id is stored already."""
         kind = _kind(call)
         name = room_name(room)
         identity = call.identify()
@@ -103,7 +103,7 @@ def _begun(name: str, messages: Sequence[Message]) -> bytes:
 
 @frozen
 class _Content:
-    """What a body says, unchecked."""
+    """The fields of a body, unchecked."""
 
     text: Any
     data: Any = None
@@ -113,7 +113,7 @@ class _Content:
 
 
 def _kind(call: Call) -> MediaType:
-    """What kind of body this is, of those that carry a message."""
+    """The media type of a body with a message. Raises `NotSupported`."""
     kind = call.media_type()
     if not (kind.is_json or kind.is_form or kind.name == TEXT):
         raise NotSupported(f"Send application/json, {FORM}, {MULTIPART} or {TEXT}.")

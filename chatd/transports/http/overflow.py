@@ -1,12 +1,12 @@
-"""Connections beyond the limits: the newest few are kept for as long as it takes to ask, so that
-probes are answered whatever the limits, and everyone else hears why not."""
+"""Connections beyond the limit: the newest few stay open for one request, so that probes are always
+answered, and other clients are told why they are refused."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-#: How many there are at most; one more takes the place of the oldest.
+#: Connections beyond the limit; one more aborts the oldest.
 KEPT = 32
 
 
@@ -20,7 +20,7 @@ class Overflow:
         return len(self._kept)
 
     def admit(self, transport: Any) -> Callable[[], None]:
-        """Keep ``transport``; call what is returned when it ends (twice is once)."""
+        """Keep ``transport``. Call the returned function when it ends; it may be called twice."""
         self._kept[transport] = None
         if len(self._kept) > KEPT:
             oldest = next(iter(self._kept))

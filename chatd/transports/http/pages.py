@@ -30,22 +30,22 @@ POLICY = (
 )
 
 
-#: The client, which pages of any origin may load: it holds nothing that is anyone's.
+#: Paths of the browser client, which pages of any origin may load: it is the same for everyone.
 PUBLIC = ("/chatd.js", "/client/")
 ANY_ORIGIN = {
     "Access-Control-Allow-Origin": "*",
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
 HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"}
-#: Kept, but not used without asking whether it has changed.
+#: May be cached, and must be revalidated before use.
 ASK = "no-cache"
-#: What is at this path never changes (RFC 8246).
+#: Never changes (RFC 8246).
 KEEP = "public, max-age=31536000, immutable"
 
 
 @frozen
 class Offer:
-    """What the page offers a visitor before it has asked the server anything."""
+    """What is filled in in the page."""
 
     #: Rooms that exist from the start; the form offers the first.
     rooms: Sequence[str]
@@ -78,7 +78,7 @@ def _routes(path: str, content: bytes, type: str, version: str) -> list[Route]:
         return file.reply(call, ASK)
 
     async def get_version(call: Call, asked: str) -> Reply:
-        # a page of another node, older or newer than this one, gets what there is
+        # an unknown version is that of a page from an older or newer node
         return file.reply(call, KEEP if asked == version else ASK)
 
     return [
@@ -95,7 +95,7 @@ def _version(found: Mapping[str, tuple[bytes, str]]) -> str:
 
 
 def _filled_in(page: bytes, offer: Offer, found: Container[str], version: str) -> bytes:
-    """The page, its placeholders replaced, and each file that it names given its version."""
+    """The page with its placeholders replaced, and the version in the paths of its files."""
     room = escape("".join(offer.rooms[:1]))
     text = Template(page.decode())
     filled = text.substitute(room=room, auth=offer.auth, max_text=offer.max_text)

@@ -1,4 +1,4 @@
-"""What the query of a reading request says: where to start, how much, how long to wait."""
+"""Parameters of reading: where to start, how many messages, how long to wait."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chatd.transports.http.call import Call
 
 LIMIT = 100
 MAX_LIMIT = 1000
-#: Seconds a poll may wait.
+#: Seconds that a poll waits, at most.
 MAX_WAIT = 60.0
 
 _STARTS = ("after", "last", "since")
@@ -20,7 +20,8 @@ _DECIMAL = re.compile(r"[0-9]{1,100}(\.[0-9]{1,100})?", re.ASCII)
 
 
 def before_of(call: Call) -> Cursor | None:
-    """``before``, for looking back; not with what says where or how long to read on."""
+    """``before``, which excludes ``after``, ``last``, ``since`` and ``wait``. Raises `ChatError`
+    bad_request."""
     before = call.query("before")
     if before is None:
         return None
@@ -30,7 +31,7 @@ def before_of(call: Call) -> Cursor | None:
 
 
 def start_of(call: Call) -> Start:
-    """``after``, ``last`` or ``since``; at most one of them."""
+    """``after``, ``last`` or ``since``, at most one of them. Raises `ChatError` bad_request."""
     given = {name: value for name in _STARTS if (value := call.query(name)) is not None}
     if len(given) > 1:
         raise bad_request("Give at most one of after, last and since.")
@@ -39,7 +40,7 @@ def start_of(call: Call) -> Start:
     if "last" in given:
         return Last(check_last(_whole("last", given["last"])))
     if "since" in given:
-        # a "+" that stands in a query as it is means a space to some; in no time there is one
+        # an unescaped "+" in a query was decoded to a space, which no time has
         return since(given["since"].replace(" ", "+"))
     return Now()
 

@@ -1,4 +1,4 @@
-"""Named pollers: present for a while after each poll, for want of a connection to be present by."""
+"""Presence of named pollers, who have no lasting connection: for a while after each poll."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chatd.directory.projection import ChangeKind, DirectoryChange
 from chatd.service.chat import Chat
 from chatd.timing.timer_wheel import Deadline, TimerWheel
 
-#: Seconds that a poller counts as present after its poll.
+#: Seconds that a poller is present after a poll.
 PRESENT = 90.0
 
 
@@ -26,8 +26,8 @@ class _Poller:
 
 @define(eq=False)
 class Pollers:
-    """The pollers of one node by room and user. In open mode a name costs nothing to invent, so
-    ``leases`` bounds them, in all and per address, for as long as they count as present."""
+    """The present pollers of one node, by room and user. In open mode anyone can invent names, so
+    ``leases`` bounds their number, in all and per address."""
 
     chat: Chat
     deadlines: TimerWheel
@@ -41,9 +41,8 @@ class Pollers:
         return self.leases.total
 
     def seen(self, identity: Identity, name: str, address: str) -> None:
-        """A named poller shows itself in room ``name``: it is present from now on, for `PRESENT`.
-
-        `ChatError` if it may not be there, and unavailable for a poller too many.
+        """A named poller polls the room ``name``: it is present for `PRESENT` seconds from now.
+        Raises `ChatError` if it may not enter the room, or there are too many pollers.
         """
         self.chat.entry(identity, name)
         poller = self._rooms.get(name, {}).get(identity.user)
@@ -69,7 +68,7 @@ class Pollers:
         self.chat.presence.leave(name, user)
 
     def directory_changed(self, change: DirectoryChange) -> None:
-        """Nobody is present in a room that is gone, or that is no longer theirs; see
+        """Pollers leave a room that was deleted, or that they may not enter any more; see
         `chatd.directory.watchers.Watcher`."""
         if change.what not in (ChangeKind.DELETED, ChangeKind.RESTRICTED):
             return

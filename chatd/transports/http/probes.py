@@ -1,4 +1,4 @@
-"""Whether the node lives, is ready, and what it counts."""
+"""Probes and metrics: whether the node lives, and whether it is ready."""
 
 from __future__ import annotations
 

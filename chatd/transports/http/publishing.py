@@ -1,4 +1,4 @@
-"""What every way to publish over HTTP asks of its caller."""
+"""The check that all routes make before publishing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from chatd.transports.http.call import Call
 
 
 def admit_publish(call: Call, identity: Identity) -> None:
-    """Count a publish; `ChatError` for a caller without a name, and for one too many."""
+    """Count a publish. Raises `ChatError` unauthorized for a caller without a name, or
+    rate_limited."""
     if not identity.user:
         raise ChatError(Code.UNAUTHORIZED, "Say who you are: add ?username=YOU.")
     call.door.check_rate(identity, call.caller.address)

@@ -1,4 +1,4 @@
-"""One HTTP request: in hand as soon as its head is here, before its body is."""
+"""One HTTP request, which is handled as soon as its head is complete, before its body is."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from chatd.transports.http.body import Body
 from chatd.transports.http.head import BadHead, origin_form, segments
 from chatd.transports.pairs import Pairs
 
-#: Pieces in which a body may come: a chunk costs as much as hundreds of plain bytes.
+#: Pieces of a body, at most: a chunk costs as much as hundreds of other bytes.
 PIECES = 4096
 
 
 class LimitedRequest(Request):
-    """A request that the site's resource renders from its head alone; who wants the body waits for
-    it (`Body.whole`). `twisted.web.http.Request` would wait for it, and parse it."""
+    """A request that is rendered when its head is complete; the handler may wait for the body
+    (`Body.whole`). `twisted.web.http.Request` would wait for the body, and parse it."""
 
     channel: Any
     site: Any
@@ -28,7 +28,7 @@ class LimitedRequest(Request):
     startedWriting: bool
     #: The segments of the path, still percent-encoded.
     postpath: list[bytes]
-    #: The length of the body, None if it is not said beforehand.
+    #: The length of the body in bytes, None if the head does not say.
     declared: int | None = 0
     #: For the access log: who asks, as far as that is known, why it was refused, and since when, in
     #: the clock's seconds; and its trace, see `chatd.telemetry.tracing`.
@@ -54,7 +54,7 @@ class LimitedRequest(Request):
         self.declared = length
 
     def begin(self, command: bytes, target: bytes, version: bytes) -> None:
-        """Judge the head, and render."""
+        """The head is complete: check it, and render."""
         self._begun = True
         self.method, self.clientproto = command, version
         try:
@@ -66,20 +66,20 @@ class LimitedRequest(Request):
         self.prepath: list[bytes] = []
         self.postpath = segments(self.path)
         self.site = self.channel.site
-        self.setHeader(b"Server", b"chatd")  # without a version: it helps only who looks for holes
+        self.setHeader(b"Server", b"chatd")  # without a version, which would help attackers only
         self.setHeader(b"Date", datetimeToString())
         self.render(self.site.resource)
 
     @property
     def query(self) -> Pairs:
-        """The parameters of the URL; bad_request if there are too many."""
+        """The parameters of the URL. Raises `ChatError` bad_request if there are too many."""
         if self._query is None:
             self._query = Pairs.parse(self.raw_query)
         return self._query
 
     @property
     def expects_continue(self) -> bool:
-        """Whether the client waits to be told to send its body, and has not been."""
+        """Whether the client still waits for 100 Continue before it sends the body."""
         expected = self.requestHeaders.getRawHeaders(b"expect", [b""])[0].lower()
         return bool(
             expected == b"100-continue" and self.clientproto == b"HTTP/1.1" and not self._continued
@@ -97,7 +97,7 @@ class LimitedRequest(Request):
             raise _MalformedChunkedDataError("too many chunks")
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """See `twisted.web.http.Request`: all has come."""
+        """See `twisted.web.http.Request`: the request is complete."""
         self.body.complete()
         if not self._begun:
             self.begin(command, path, version)
@@ -115,14 +115,14 @@ class LimitedRequest(Request):
     # -- the client --------------------------------------------------------------------------------
 
     def when_client_ends(self, call: Callable[[], None]) -> None:
-        """Have ``call`` called when the client has closed its side, now if it has: for answers that
-        have no end of their own."""
+        """Call ``call`` when the client closes its side, or now if it has: for answers without an
+        end of their own."""
         self._at_end = call
         if self._client_ended:
             call()
 
     def client_ended(self) -> None:
-        """The client has closed its side; it may wait for the answer."""
+        """The client has closed its side; it may still read the answer."""
         self._client_ended = True
         if self._at_end is not None:
             self._at_end()

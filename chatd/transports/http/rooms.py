@@ -1,4 +1,4 @@
-"""What a room is, and administration: ``/rooms`` and below (protocol, section 5)."""
+"""Rooms and their administration: ``/rooms`` and below (protocol, section 5)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from chatd.service.chat import Chat
 from chatd.transports.http.call import Call, Reply, Route
 from chatd.transports.http.parameters import limit_of
 
-#: Rooms in a piece of the list of them all.
+#: Rooms in one piece of the list of all rooms.
 ROOMS = 200
 
 
@@ -37,7 +37,7 @@ class RoomRoutes:
         ]
 
     async def show(self, call: Call, room: str) -> Reply:
-        """GET a room: for anyone who may join it, and for administrators."""
+        """GET a room, for anyone who may join it, and for administrators."""
         name = room_name(room)
         if call.door.rights.administers(call.token, call.caller.address):
             attached = await self._chat.rooms.open(self._directory.get(name))
@@ -69,7 +69,7 @@ class RoomRoutes:
         return Reply(200, _RoomPages(entries, self._chat.presence))
 
     async def create(self, call: Call, room: str) -> Reply:
-        """PUT a room: 201 if it is new. ``private`` changes one that exists."""
+        """PUT a room: 201 if it is new, else 200. ``private`` changes an existing room, too."""
         _check_admin(call)
         name = room_name(room)
         body = await call.body()
@@ -82,7 +82,7 @@ class RoomRoutes:
         return Reply(201 if new else 200, shown)
 
     async def delete(self, call: Call, room: str) -> Reply:
-        """DELETE a room and all that was said in it."""
+        """DELETE a room with its messages."""
         _check_admin(call)
         name = self._directory.get(room_name(room)).name
         await self._directory.delete(name)
@@ -118,7 +118,7 @@ class RoomRoutes:
 
 
 def _check_admin(call: Call) -> None:
-    """Let only administrators pass; see `Rights.check_admin`."""
+    """See `Rights.check_admin`."""
     call.door.rights.check_admin(call.token, call.caller.address)
 
 

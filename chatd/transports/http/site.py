@@ -66,5 +66,5 @@ class LimitedSite(Site):
             self.door.access_log.write(Access(address, "", "-", status, size, 0.0, code.word))
 
     def acceptableProtocols(self) -> list[bytes]:
-        """What TLS may agree on (ALPN): WebSocket needs HTTP/1.1."""
+        """The protocols for ALPN: WebSocket needs HTTP/1.1."""
         return [b"http/1.1"]

@@ -35,20 +35,20 @@ BUFFER = 16 * 1024
 
 
 def _start(call: Call) -> Start:
-    """Where a stream begins: a client that comes back says the id it had last, by the header of
-    the HTML standard or, where a polyfill cannot set one, by the parameter; that wins."""
+    """Where a stream starts. A client that reconnects sends its last id, in the header or, if a
+    polyfill cannot set that, in a parameter; it wins over the other parameters."""
     last = call.header("last-event-id") or call.query("lastEventId")
     return After(Cursor.parse(last)) if last else start_of(call)
 
 
 def _begin(call: Call) -> None:
-    """Begin a stream: nobody on the way is to hold it back."""
+    """Send the head of a stream, which proxies must not buffer."""
     headers = {"X-Accel-Buffering": "no"}
     begin(call.request, 200, f"{EVENTS}; charset=utf-8", call.door, headers)
 
 
 def _event_source(call: Call) -> bool:
-    """Whether the client says that it takes event streams, as every EventSource does."""
+    """Whether the client accepts event streams explicitly, as every EventSource does."""
     accepted = (call.header("accept") or "").lower()
     return any(part.partition(";")[0].strip() == EVENTS for part in accepted.split(","))
 
@@ -68,9 +68,9 @@ class EventStreams:
         return [Route("/rooms/{room}/events", {"GET": self.read}, self.refuse_for_now)]
 
     def refuse_for_now(self, call: Call, error: ChatError) -> Reply | None:
-        """How a client that asks for an event stream is told that there is none for now.
-
-        A browser's EventSource takes any status but 200 as final (HTML standard, section 9.2.3).
+        """The reply to an EventSource that is refused for now: a stream with one event. A browser's
+        EventSource would take any status but 200 as final (HTML standard, section 9.2.3). None for
+        other clients.
         """
         if not _event_source(call):
             return None
@@ -78,7 +78,7 @@ class EventStreams:
         return Reply(200, body, f"{EVENTS}; charset=utf-8")
 
     async def read(self, call: Call, room: str) -> Reply | None:
-        """GET: the messages after the cursor, and on as they come."""
+        """GET: the messages after the cursor, and each further one as it comes."""
         identity = call.identify()
         name = room_name(room)
         start = _start(call)
@@ -91,7 +91,7 @@ class EventStreams:
         stream = EventStream(call, identity, self._chat)
         try:
             joined = await call.with_client(stream.session.join(name, start))
-            self._chat.check_draining()  # it may have begun to, meanwhile
+            self._chat.check_draining()  # again: the drain may have begun while joining
         except BaseException:
             stream.session.close()
             release()
@@ -105,7 +105,7 @@ class EventStreams:
         return None
 
     def _opened(self, stream: EventStream, release: Callable[[], None]) -> Callable[[object], None]:
-        """Count ``stream``; call what is returned when it has ended, by either side."""
+        """Count ``stream`` as open. Call the returned function when it has ended."""
         gauge = self._metrics.connections.labels("events")
         self._open.add(stream)
         gauge.inc()
@@ -137,7 +137,7 @@ class EventStreams:
 
 @implementer(ISubscriber, IPushProducer)
 class EventStream:
-    """One event stream: a subscriber on one room."""
+    """One event stream, the subscriber of one room."""
 
     encoding: IEncoding = EVENT_STREAM
     send = None
@@ -157,7 +157,7 @@ class EventStream:
         return self.session.identity
 
     def begin(self, joined: Joined) -> None:
-        """Answer, and let messages flow."""
+        """Send the head and the opening block, and let messages flow."""
         _begin(self._call)
         transport: Any = self._request.channel.transport
         tune(transport)
@@ -175,8 +175,8 @@ class EventStream:
             self._tell_position(joined)
 
     def _tell_position(self, joined: Joined) -> None:
-        """Say again where the stream continues, unless an event has brought the client further: in
-        Firefox, and under Node, an id without data counts for nothing."""
+        """Send the cursor again, in an event, unless another event has set a newer one: Firefox and
+        Node.js ignore an id without data."""
         if joined.subscription.cursor == joined.cursor and not joined.gap:
             room, cursor = joined.subscription.room.stream.room, str(joined.cursor)
             frame = {"type": "position", "room": room, "cursor": cursor}
@@ -203,7 +203,7 @@ class EventStream:
             self._request.finish()
 
     def lost(self) -> None:
-        """The stream has ended, by either side."""
+        """The connection has ended, or the stream has."""
         self._finished = True
         if self._next_comment is not None:
             self._next_comment.cancel()

@@ -18,7 +18,7 @@ from chatd.transports.websocket.handshake import (
 
 
 def upgrade(factory: WebSocketFactory) -> Route:
-    """``/ws``: WebSocket on the HTTP port. The handshake's own checks are the factory's."""
+    """The route ``/ws``, which passes the connection to ``factory``."""
     resource = WebSocketResource(factory)
 
     async def get(call: Call) -> Reply | None:
@@ -41,7 +41,7 @@ def hand_over(call: Call, resource: WebSocketResource) -> None:
     request = call.request
     if request.declared != 0:
         raise bad_request("A WebSocket's handshake has no body.")
-    # HTTP is done with this connection: the new protocol registers a producer of its own
+    # the new protocol registers a producer of its own
     channel: Any = request.channel
     channel.transport.unregisterProducer()
     # the resource hands on the head and, as if it were a body, what came right behind it

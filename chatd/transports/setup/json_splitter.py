@@ -1,34 +1,35 @@
-"""Cuts a stream of bytes into JSON objects, with or without newlines between them. Pure."""
+"""Splitting a stream of bytes into JSON objects, with or without newlines between them. Pure."""
 
 from __future__ import annotations
 
 import re
 
-#: Bytes without a complete object after which a stream is given up.
+#: Bytes of one object, at most.
 MAX_OBJECT = 64 * 1024
-#: Braces, quotes and backslashes of one object; each costs as much as a hundred plain bytes.
+#: Braces, quotes and backslashes of one object, at most: each costs as much as a hundred other
+#: bytes.
 MAX_MARKS = 10_000
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _LINE_END = re.compile(rb"[ \t\r]*\n")
-#: All that can change whether a brace opens or closes an object.
+#: The bytes that matter for where an object ends.
 _MARK = re.compile(rb'[{}"\\]')
 
 
 class NotAnObject(Exception):
-    """What came is not the beginning of a JSON object, or too long for one."""
+    """The bytes are not a JSON object, or it is too long. The text is for the client."""
 
 
 class Splitter:
-    """Feed it bytes in any pieces; `next` gives what lies between an object's braces.
+    """Feed it bytes in any pieces; `next` returns the bytes of one object at a time.
 
-    Whether that is JSON is for the caller to find out: here only strings and braces count. Every
-    byte is looked at once, however small the pieces.
+    Only strings and braces are looked at; the caller must find out whether it is JSON. Every byte
+    is scanned once, however small the pieces are.
     """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        #: Up to where it was taken, and looked at.
+        #: The positions up to which the buffer was returned, and scanned.
         self._start = self._scanned = 0
         self._depth = self._marks = 0
         self._in_string = False
@@ -37,14 +38,14 @@ class Splitter:
         return len(self._buffer) - self._start
 
     def feed(self, data: bytes) -> None:
-        """Add what was received."""
+        """Add received bytes."""
         del self._buffer[: self._start]
         self._scanned -= self._start
         self._start = 0
         self._buffer += data
 
     def next(self) -> bytes | None:
-        """The next complete object, None if more is needed. Raises `NotAnObject`."""
+        """The next object, None if it is not complete. Raises `NotAnObject`."""
         if not self._depth:
             self._start = self._scanned = _after(_SPACE, self._buffer, self._start)
             if len(self) and not self._buffer.startswith(b"{", self._start):
@@ -59,16 +60,16 @@ class Splitter:
         return found
 
     def newline(self) -> bool:
-        """Whether a newline follows the object last returned; it is taken."""
+        """Skip a newline after the object last returned; whether there was one."""
         before, self._start = self._start, _after(_LINE_END, self._buffer, self._start)
         return self._start > before
 
     def ends_line(self) -> bool:
-        """Whether what has come and was not taken ends with a newline."""
+        """Whether the remaining bytes end with a newline."""
         return self._buffer.endswith(b"\n", self._start)
 
     def _scan(self) -> int | None:
-        """Where the object ends that begins at the start, if that much has come."""
+        """The end of the object at the start of the buffer, None if it is not complete."""
         at = self._scanned
         while match := _MARK.search(self._buffer, at):
             mark, at = match[0], match.end()
@@ -76,7 +77,7 @@ class Splitter:
             if self._marks > MAX_MARKS:
                 raise NotAnObject("Too many braces and quotes for one JSON object.")
             if mark == b"\\":
-                if at == len(self._buffer):  # what it escapes has not come
+                if at == len(self._buffer):  # the escaped character has not come yet
                     self._scanned = at - 1
                     return None
                 at += 1
@@ -92,6 +93,6 @@ class Splitter:
 
 
 def _after(pattern: re.Pattern[bytes], buffer: bytearray, start: int) -> int:
-    """Where what ``pattern`` finds at ``start`` ends; ``start`` if it finds nothing."""
+    """The end of the match of ``pattern`` at ``start``; ``start`` if there is none."""
     match = pattern.match(buffer, start)
     return match.end() if match else start

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any
 
@@ -20,36 +20,38 @@ from chatd.access.rate_limit import BAD_IN_A_ROW
 from chatd.net.tcp import LINGER, forget_unsent, half_close, tune
 from chatd.protocol.errors import ChatError, Code, bad_request
 from chatd.protocol.json import load_object
-from chatd.protocol.names import room_name, user_name
 from chatd.service.administration import Administration
 from chatd.telemetry.access_log import Access
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.timer_wheel import Deadline
 from chatd.transports.setup.json_splitter import MAX_OBJECT, NotAnObject, Splitter
+from chatd.transports.setup.operations import SetupOperations
 
 #: Seconds without a byte after which a connection is closed.
 IDLE = 60.0
-#: Set-up connections of a node, in all and per address: a few systems that create rooms.
+#: Set-up connections of a node, in all and per address: few systems create rooms.
 MAX_CONNECTIONS = 1000
 MAX_PER_ADDRESS = 200
 
-#: Refusals for requests that are wrong whatever the rooms are like.
+#: Errors of requests that are wrong in themselves, whichever rooms exist.
 _WRONG = frozenset({Code.BAD_REQUEST, Code.UNAUTHORIZED})
 
 
 class SetupState(Enum):
-    """What a set-up connection is about."""
+    """What a set-up connection is doing."""
 
+    #: Waiting for a request, or for its turn.
     READY = auto()
-    #: A request is being done.
+    #: Performing a request.
     BUSY = auto()
+    #: Closing; what is received is dropped.
     CLOSING = auto()
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class SetupProtocol(Protocol):
-    """One connection. Requests are answered in the order they came, also after the client has
-    ended its side, as ``nc`` does. Who reads no answers is not read from."""
+    """One connection. Requests are answered in their order, also after the client has closed its
+    side, as ``nc`` does. Nothing is read from a client that does not read its answers."""
 
     _log = Logger()
     transport: Any
@@ -63,9 +65,9 @@ class SetupProtocol(Protocol):
         self._writable = True
         self._ended = False
         self._bad = 0
-        #: The peer's.
+        #: The peer's address.
         self._address = UNIX
-        #: What stands in line to be done.
+        #: The next request, while it waits for its turn.
         self._found: bytes | None = None
         self._release: Callable[[], None] | None = None
         self._idle: Deadline | None = None
@@ -103,7 +105,7 @@ class SetupProtocol(Protocol):
         self._next()
 
     def writeConnectionLost(self) -> None:
-        """What `half_close` asked for: the client has still to see why."""
+        """Expected after `half_close`: the client still has to read why it was refused."""
 
     def dataReceived(self, data: bytes) -> None:
         if self._state is SetupState.CLOSING or self._idle is None:
@@ -114,24 +116,13 @@ class SetupProtocol(Protocol):
         self._next()
 
     def _next(self) -> None:
-        """Take up the requests that have come, one after the other."""
+        """Perform the received requests, one after the other."""
         if self._taking:
-            return  # one was done at once: the loop below goes on
+            return  # called by a request that was done at once; the loop below continues
         self._taking = True
-        while self._state is SetupState.READY and self._writable:
-            try:
-                if not self._take():
-                    break
-                request = load_object(self._found or b"")
-                self._found = None
-            except NotAnObject as error:
-                self._give_up(bad_request(str(error)))
-                break
-            except ChatError as error:
-                self._give_up(error)
-                break
+        while (request := self._take()) is not None:
             self._state = SetupState.BUSY
-            doing = Deferred.fromCoroutine(self.factory.perform(request, self._address))
+            doing = Deferred.fromCoroutine(self.factory.operations.perform(request, self._address))
             doing.addCallbacks(self._succeed, self._refuse)
             doing.addCallback(self._done)
         self._taking = False
@@ -142,11 +133,25 @@ class SetupProtocol(Protocol):
                 self._close()
         self._pace()
 
-    def _take(self) -> bool:
-        """Whether the next request has come, and it is its turn."""
-        if self._found is None:
-            self._found = self._splitter.next()
-        return self._found is not None and self._place.take()
+    def _take(self) -> dict[str, Any] | None:
+        """The next request, if there is one and it may be performed now. Gives up on a malformed
+        one."""
+        if self._state is not SetupState.READY or not self._writable:
+            return None
+        try:
+            if self._found is None:
+                self._found = self._splitter.next()
+            if self._found is None or not self._place.take():
+                return None
+            request = load_object(self._found)
+        except NotAnObject as error:
+            self._give_up(bad_request(str(error)))
+            return None
+        except ChatError as error:
+            self._give_up(error)
+            return None
+        self._found = None
+        return request
 
     def _done(self, _: object) -> None:
         if self._state is SetupState.BUSY:
@@ -159,12 +164,12 @@ class SetupProtocol(Protocol):
         return self._state is SetupState.BUSY
 
     def drain(self) -> None:
-        """Close once what has come is answered."""
+        """Close after answering the received requests."""
         self._ended = True
         self._next()
 
     def _pace(self) -> None:
-        """Read on, or not while there is more in hand than a request may be long."""
+        """Pause or resume reading: more than `MAX_OBJECT` unprocessed bytes are not buffered."""
         behind = self._state is SetupState.BUSY and len(self._splitter) > MAX_OBJECT
         reading = self._writable and not behind and self._found is None
         if reading != self._reading and self._state is not SetupState.CLOSING:
@@ -192,7 +197,7 @@ class SetupProtocol(Protocol):
         self._answer(f"{error.code.http} {error.line()}")
 
     def _answer(self, line: str, newline: bool = False) -> None:
-        # The newline is looked for only now: it may have come in a later piece than the object.
+        # only now, because the newline may have come in a later piece than the object
         end = b"\n" if self._splitter.newline() or newline else b""
         if self._state is not SetupState.CLOSING:
             self.transport.write(line.encode("utf-8", "replace") + end)
@@ -204,10 +209,10 @@ class SetupProtocol(Protocol):
         self._place.leave()
         self._found = None
         if not self._reading:
-            self.transport.resumeProducing()  # to throw away what comes: see `half_close`
+            self.transport.resumeProducing()  # what comes is dropped: see `half_close`
         self.transport.unregisterProducer()
         if self._ended:
-            self.transport.loseConnection()  # neither side has anything more to say
+            self.transport.loseConnection()  # the client has closed its side already
         else:
             half_close(self.transport)
         if self._idle is not None:
@@ -242,7 +247,7 @@ class SetupProtocol(Protocol):
 
 
 class SetupFactory(Factory):
-    """Makes set-up connections, and does what they ask."""
+    """Makes set-up connections."""
 
     noisy = False
 
@@ -251,14 +256,7 @@ class SetupFactory(Factory):
         self.metrics = metrics
         self.connections = Connections(MAX_CONNECTIONS, MAX_PER_ADDRESS)
         self.protocols: set[SetupProtocol] = set()
-        self._administration = administration
-        self._directory = administration.directory
-        self._operations: dict[str, Callable[[dict[str, Any], str], Coroutine[Any, Any, Any]]] = {
-            "create_room": self._create,
-            "delete_room": self._delete,
-            "add_member": self._add_member,
-            "remove_member": self._remove_member,
-        }
+        self.operations = SetupOperations(administration, door.rights)
 
     def buildProtocol(self, addr: IAddress | None) -> SetupProtocol:
         return SetupProtocol(self)
@@ -274,45 +272,11 @@ class SetupFactory(Factory):
         return 0
 
     def drain(self, others: int) -> None:
-        """Close all connections, each after its answer."""
+        """Close all connections, each after the answer to its request."""
         for protocol in list(self.protocols):
             protocol.drain()
 
-    async def perform(self, request: dict[str, Any], address: str) -> None:
-        """Do what ``request`` from ``address`` asks; `ChatError` if it cannot be done."""
-        self.door.rights.check_setup(request.get("secret"), address)
-        status = request.get("status")
-        named = isinstance(status, str) and status in self._operations
-        op = request.get("op", status if named else "create_room")
-        operation = self._operations.get(op) if isinstance(op, str) else None
-        if operation is None:
-            raise bad_request(f"The op is one of {', '.join(self._operations)}.")
-        await operation(request, address)
-
-    async def _create(self, request: dict[str, Any], address: str) -> None:
-        private = request.get("private", False)
-        if not isinstance(private, bool):
-            raise bad_request("private is true or false.")
-        await self._administration.create(_room(request), private, address)
-
-    async def _delete(self, request: dict[str, Any], _: str) -> None:
-        await self._directory.delete(_room(request))
-
-    async def _add_member(self, request: dict[str, Any], _: str) -> None:
-        await self._directory.add_member(_room(request), _user(request))
-
-    async def _remove_member(self, request: dict[str, Any], _: str) -> None:
-        await self._directory.remove_member(_room(request), _user(request))
-
-
-def _room(request: dict[str, Any]) -> str:
-    return room_name(request.get("roomname"), legacy=True)
-
-
-def _user(request: dict[str, Any]) -> str:
-    return user_name(request.get("username"), legacy=True)
-
 
 def too_fast() -> ChatError:
-    """What to say to a client that was over its allowance for too long."""
+    """The error for a client that was over its allowance for too long."""
     return ChatError(Code.RATE_LIMITED, "Too many requests; come back later.", retry=1)

@@ -1,1 +1,1 @@
-"""WebSocket: chatd.v1, and the original's clients."""
+"""WebSocket (RFC 6455): the subprotocol chatd.v1, and the original's clients."""

@@ -1,4 +1,4 @@
-"""WebSocket (RFC 6455) by Autobahn: the handshake, and what all dialects share.
+"""WebSocket (RFC 6455) by Autobahn: handshakes, limits, and what all dialects share.
 
 A connection speaks `chatd.transports.websocket.chat_v1` if it asks for that subprotocol, and the
 original's `chatd.transports.websocket.legacy` if it asks for none.
@@ -30,23 +30,21 @@ from chatd.timing.timer_wheel import Deadline
 from chatd.transports.come_back import come_back, spread
 from chatd.transports.encodings import text_frame
 from chatd.transports.pairs import Pairs
-from chatd.transports.websocket.close_codes import BAD_GATEWAY, POLICY, RESTART, TRY_LATER
+from chatd.transports.websocket.close_codes import POLICY, RESTART
+from chatd.transports.websocket.frames import Frames
 from chatd.transports.websocket.heartbeat import Heartbeat
-from chatd.transports.websocket.in_turn import InTurn
 from chatd.transports.websocket.interfaces import Dialect
 from chatd.transports.websocket.logged import Logged
 from chatd.transports.writer import Writer
 
 SUBPROTOCOL = "chatd.v1"
-#: Requests of one connection under way; beyond it is not read from until some are answered.
+#: Requests of one connection under way; with as many, reading stops until some are answered.
 UNDER_WAY = 64
 #: Seconds for the opening handshake, and for the closing one; bytes of the former.
 HANDSHAKE, HANDSHAKE_BYTES = 10, 16 * 1024
-#: Pieces of a message that is coming in, kept apart.
-PIECES = 64
 
 
-class WebSocketConnection(InTurn):
+class WebSocketConnection(Frames):
     """One WebSocket connection."""
 
     factory: WebSocketFactory
@@ -55,15 +53,12 @@ class WebSocketConnection(InTurn):
     token: str | None
     identity: Identity
     dialect: Dialect
-    frame_data: list[bytes]
-    message_data: list[bytes]
     _due: Deadline
     _heartbeat: Heartbeat | None = None
     _release: Callable[[], None] | None = None
     _close_socket: Callable[[], None] | None = None
     _under_way = 0
     _draining = False
-    _their_code: int | None = None
 
     # -- handshake ---------------------------------------------------------------------------------
 
@@ -101,7 +96,7 @@ class WebSocketConnection(InTurn):
             self.failHandshake(f"The request is longer than {HANDSHAKE_BYTES} bytes.", 431)
 
     def _give_up(self) -> None:
-        """The client has asked for more than it may, for too long."""
+        """Close: the client was over its allowance for too long."""
         self.factory.metrics.errors.labels(Code.RATE_LIMITED.word).inc()
         self.leave_line()
         self.sendClose(POLICY, "too many requests")
@@ -139,7 +134,7 @@ class WebSocketConnection(InTurn):
         self.sendPing()
 
     def parameter(self, name: str) -> str | None:
-        """A parameter of the URL's query; the first one if it is given twice."""
+        """A parameter of the URL's query, None if it is not given; the first of several."""
         return self.query.get(name)
 
     def refused(self, error: ChatError) -> None:
@@ -157,43 +152,21 @@ class WebSocketConnection(InTurn):
         self.factory.opened(self)
         self.dialect.opened()
 
-    def onMessageFrameData(self, payload: bytes) -> None:
-        # Autobahn keeps all pieces of a message: as many as its sender likes, were they not joined
-        super().onMessageFrameData(payload)
-        if not self.failedByMe and len(self.frame_data) > PIECES:
-            self.frame_data = [b"".join(self.frame_data)]
-
-    def onMessageFrame(self, payload: list[bytes]) -> None:
-        super().onMessageFrame(payload)
-        if len(self.message_data) > PIECES:
-            self.message_data = [b"".join(self.message_data)]
-
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         if self.state == self.STATE_OPEN:
             with self.logged.traced():
                 self.dialect.received(payload, isBinary)
 
-    def sendClose(self, code: int | None = None, reason: str | None = None) -> None:
-        # Autobahn's own refuses the codes of the registry, such as 1012
-        self.sendCloseFrame(code, (reason or "").encode("utf-8")[:123])
-
     def sendCloseFrame(
         self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False
     ) -> None:
-        """Begin or answer the closing handshake. Nothing is said or heard after it."""
+        """Begin or answer the closing handshake. Nothing is sent or received after it."""
         was_open = self.state == self.STATE_OPEN
-        super().sendCloseFrame(self._their_code if isReply else code, reasonUtf8, isReply)
+        super().sendCloseFrame(code, reasonUtf8, isReply)
         if was_open:
             self._shake_hands()
             self.outlet.close()
             self.dialect.closed()
-
-    def onCloseFrame(self, code: int | None, reasonRaw: bytes | None) -> bool | None:
-        """The client closes; its code is echoed (RFC 6455, section 5.5.1)."""
-        self._their_code = code
-        # of the codes in the registry Autobahn does not know this one
-        known = TRY_LATER if code == BAD_GATEWAY else code
-        return bool(super().onCloseFrame(known, reasonRaw))
 
     def onPong(self, payload: bytes) -> None:
         self.pong()
@@ -208,11 +181,11 @@ class WebSocketConnection(InTurn):
         self.outlet.write(text_frame(dump(value)))
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
-        """All that Autobahn itself writes."""
+        """Called by Autobahn for everything that it sends."""
         self.outlet.write(data)
 
     def work(self, doing: Deferred[None]) -> None:
-        """Count ``doing`` as under way; who asks for too much is not read from meanwhile."""
+        """Count ``doing`` as a request under way; stop reading while there are `UNDER_WAY`."""
         if doing.called:
             return
         self._under_way += 1
@@ -241,7 +214,7 @@ class WebSocketConnection(InTurn):
         return result
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        # Autobahn reports what no TLS client would say as an error; strangers say such things
+        # Autobahn would log an error for bytes that are not TLS, which strangers send
         super().connectionLost(connectionDone if reason.check(SSL.Error) else reason)
         self._due.cancel()
         self.place.leave()

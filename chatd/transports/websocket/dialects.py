@@ -1,4 +1,4 @@
-"""Which dialect a WebSocket connection speaks."""
+"""Choosing the dialect of a WebSocket connection."""
 
 from __future__ import annotations
 

@@ -24,14 +24,14 @@ _EXTENSIONS = b"sec-websocket-extensions"
 
 
 def asks_for_websocket(version: str, upgrade: str | None) -> bool:
-    """Whether a request of this HTTP ``version`` and with this Upgrade header, a list, asks for
-    WebSocket. An Upgrade over HTTP/1.0 counts for nothing (RFC 9110, section 7.8)."""
+    """Whether a request with this HTTP ``version`` and Upgrade header (a list) asks for WebSocket.
+    An Upgrade over HTTP/1.0 is ignored (RFC 9110, section 7.8)."""
     offered = [protocol.strip().lower() for protocol in (upgrade or "").split(",")]
     return version == "HTTP/1.1" and "websocket" in offered
 
 
 def plain_get(head: bytes) -> bool:
-    """Whether the head of a request is well-formed HTTP/1, and does not ask for WebSocket."""
+    """Whether ``head`` is that of a GET in HTTP/1 that does not ask for WebSocket."""
     first, *lines = head.decode("latin-1").split("\r\n")
     method, _, version = first.partition(" ")[0], *first.rpartition(" ")[1:]
     fields = [line.partition(":") for line in lines]
@@ -41,8 +41,8 @@ def plain_get(head: bytes) -> bool:
 
 
 def with_one_extensions_line(head: bytes) -> bytes:
-    """``head`` with all Sec-WebSocket-Extensions joined in one line, which means the same (RFC
-    6455, section 9.1) and is all that Autobahn takes."""
+    """``head`` with all Sec-WebSocket-Extensions in one line, which means the same (RFC 6455,
+    section 9.1); Autobahn does not accept several."""
     lines = head.split(b"\r\n")
     others = [line for line in lines if _field(line) != _EXTENSIONS]
     if len(others) >= len(lines) - 1:
@@ -56,7 +56,7 @@ def _field(line: bytes) -> bytes:
 
 
 def refusal(status: int, error: ChatError, more: Iterable[tuple[str, object]] = ()) -> bytes:
-    """A refused handshake: an answer with an error body like that of every HTTP route."""
+    """The response that refuses a handshake, with the error object as its body."""
     body = dump(error.frame())
     headers: list[tuple[str, object]] = [
         *more,
@@ -85,18 +85,18 @@ def has_frame_head(data: bytes) -> bool:
 
 
 class OpeningHandshake(WebSocketServerProtocol):
-    """The part of a connection that decides on the handshake."""
+    """The opening handshake of a connection."""
 
     data: bytes
     _refusal: ChatError | None = None
 
     @abstractmethod
     def admit(self, request: ConnectionRequest) -> str | None:
-        """Let the client in and return the subprotocol, or raise `ChatError`."""
+        """Admit the client, and return the subprotocol (None for none). Raises `ChatError`."""
 
     @abstractmethod
     def refused(self, error: ChatError) -> None:
-        """The client was not let in, and has been told why."""
+        """The handshake was refused with ``error``."""
 
     def processHandshake(self) -> None:
         """Look at what has come of the request."""
@@ -127,7 +127,7 @@ class OpeningHandshake(WebSocketServerProtocol):
         self, reason: str, code: int = 400, responseHeaders: list[tuple[str, object]] | None = None
     ) -> None:
         """Refuse the handshake, and end the connection."""
-        # Autobahn quotes what was sent, a token in the URL too
+        # not Autobahn's whole text: it quotes the request, which may have a token in the URL
         error = self._refusal or bad_request(re.split(r"""['":(]""", reason)[0].strip() + ".")
         if (
             self._refusal is None and "origin" in reason.lower()
@@ -136,5 +136,5 @@ class OpeningHandshake(WebSocketServerProtocol):
         status = code if error.code is Code.BAD_REQUEST else error.code.http
         self.sendData(refusal(status, error, responseHeaders or ()))
         self.refused(error)
-        self.wasClean = True  # nothing to warn of: strangers do this
+        self.wasClean = True  # else Autobahn would log a warning for each
         self.dropConnection(abort=False)

@@ -15,7 +15,7 @@ PONG_WITHIN = 20.0
 
 
 class Heartbeat:
-    """Pings one connection. ``dead`` is called once, when it no longer answers.
+    """Pings one connection. ``dead`` is called once, when the client no longer answers.
 
     A client that does not read cannot answer either; it is slow, not gone. While its transport is
     not writable, TCP's own acknowledgements decide.

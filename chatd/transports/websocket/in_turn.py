@@ -1,4 +1,4 @@
-"""What has come on a WebSocket is worked off in turn."""
+"""Processing the frames of a WebSocket one at a time, when it is the connection's turn."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ _END_OF_HEAD = b"\r\n\r\n"
 
 
 class InTurn(OpeningHandshake):
-    """The part of a connection that takes up one frame after the other, the handshake first: not
-    while the client leaves answers unread, has too much under way, or has to stand in line. What
-    has come waits meanwhile, and nothing more is read."""
+    """Processes the handshake and then each frame in turn. While the client leaves answers unread,
+    has too many requests under way, or has to wait for its turn, received bytes are kept, and
+    nothing more is read."""
 
     outlet: Writer
     place: QueuePlace
     _in_line = False
 
     def consumeData(self) -> None:
-        """Work off what has come, as far as it may be."""
+        """Process received bytes, as far as that is allowed now."""
         if self.state == self.STATE_CONNECTING and _END_OF_HEAD in self.data and not self._may():
             return
         super().consumeData()
@@ -47,7 +47,7 @@ class InTurn(OpeningHandshake):
             self.leave_line()
 
     def leave_line(self) -> None:
-        """Read from the client again, unless something else forbids it."""
+        """Resume reading from the client, unless there is another reason not to."""
         if self._in_line:
             self._in_line = False
             self.outlet.start_reading()

@@ -33,7 +33,7 @@ CLOSE = {
 
 
 class LegacyEnd(RoomEnd):
-    """A connection's end of its subscription: live messages only."""
+    """The connection as a subscriber: live messages only."""
 
     encoding: IEncoding = LEGACY
 
@@ -70,7 +70,7 @@ class Legacy(BaseDialect):
         self._leave(self._error(failure))
 
     def dropped(self, room: str, error: ChatError) -> None:
-        """The only room ended our subscription: there is nothing left to hear."""
+        """The connection's only room has ended the subscription: close."""
         self.session.dropped(room)
         self._leave(error)
 
@@ -105,7 +105,7 @@ class Legacy(BaseDialect):
         await chat.publish(identity, publication, sender=self.session)
 
     def drain(self, retry: int) -> None:
-        """The original knows no goodbye but the close code."""
+        """Does nothing: the original's protocol has no goodbye but the close code."""
 
     # -- answers -----------------------------------------------------------------------------------
 
