@@ -19,7 +19,7 @@ NPM := typescript@5.9.3 axe-core@4.11.4 eventsource@4.1.1 event-source-polyfill@
 	socket.io@4.8.4 socket.io-client@4.8.4
 TSC := .cache/js/node_modules/.bin/tsc
 
-.PHONY: help run test test-rabbitmq4 test-leader-kills test-reading-only torture simulate fuzz newest check bench bench-check package rolling-restart format news clean
+.PHONY: help run test coverage test-rabbitmq4 test-leader-kills test-reading-only torture simulate fuzz newest check bench bench-check package rolling-restart format news clean
 
 help:  ## say what there is to do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,10 @@ simulate: .venv/.develop  ## whole nodes in simulated time, seed by seed: make s
 
 fuzz: .venv/.fuzz  ## feed every parser millions of inputs: make fuzz SECONDS=3600
 	python -m tests.fuzz --seconds $(or $(SECONDS),3600) $(FUZZ)
+
+# Of the tests that need no other process, where tracing costs least. The floor is in pyproject.toml.
+coverage: .venv/.develop  ## which lines no test in one process runs; fails below the floor
+	pytest $(PARALLEL) -m "not rabbitmq" --cov chatd --cov-report term:skip-covered tests/unit tests/contract tests/integration
 
 newest: .ci/venv .cache/js/.installed  ## run the suite on the newest releases of all libraries, whatever setup.cfg allows
 	@.ci/system $(PACKAGES)
