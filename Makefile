@@ -19,7 +19,7 @@ NPM := typescript@5.9.3 axe-core@4.11.4 eventsource@4.1.1 event-source-polyfill@
 	socket.io@4.8.4 socket.io-client@4.8.4
 TSC := .cache/js/node_modules/.bin/tsc
 
-.PHONY: help run test coverage test-rabbitmq4 test-leader-kills test-reading-only torture simulate fuzz newest check bench bench-check package rolling-restart format news clean
+.PHONY: help run test coverage test-rabbitmq4 test-leader-kills test-reading-only torture simulate fuzz soak mutants newest check bench bench-check package rolling-restart format news clean
 
 help:  ## say what there is to do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,13 @@ fuzz: .venv/.fuzz  ## feed every parser millions of inputs: make fuzz SECONDS=36
 # Of the tests that need no other process, where tracing costs least. The floor is in pyproject.toml.
 coverage: .venv/.develop  ## which lines no test in one process runs; fails below the floor
 	pytest $(PARALLEL) -m "not rabbitmq" --cov chatd --cov-report term:skip-covered tests/unit tests/contract tests/integration
+
+soak: .venv/.develop  ## clients come and go: make soak SOAK="--clients 2000 --seconds 1800"
+	python -m tests.torture.soak $(SOAK)
+
+mutants: .venv/.mutants  ## change a line at a time, and see whether a test notices: see setup.cfg
+	mutmut run $(MUTANTS)
+	mutmut results
 
 newest: .ci/venv .cache/js/.installed  ## run the suite on the newest releases of all libraries, whatever setup.cfg allows
 	@.ci/system $(PACKAGES)
@@ -99,7 +106,7 @@ news: .venv/.develop  ## show what the next release's notes will say
 	@towncrier build --draft --version next
 
 clean:  ## remove what make made
-	rm -rf .venv .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .cache build mutants dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/.run: $(PACKAGING)
@@ -111,6 +118,10 @@ clean:  ## remove what make made
 	@echo "Making .venv and installing chatd, its tests' and its checks' needs in it"
 	@.ci/venv test,check
 	@touch .venv/.run $@
+
+.venv/.mutants: $(PACKAGING)
+	@.ci/venv test,check,mutants
+	@touch .venv/.run .venv/.develop $@
 
 .venv/.fuzz: $(PACKAGING)
 	@.ci/venv test,check,fuzz

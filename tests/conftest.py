@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,15 @@ def _folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # The same examples in every run of a gate: what one finds by luck must not stop another's change.
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50)
 settings.register_profile("developer", deadline=None, max_examples=50)
-settings.load_profile("ci" if os.environ.get("CI") else "developer")
+# mutmut runs each test many times in one process.
+settings.register_profile(
+    "mutants",
+    settings.get_profile("ci"),
+    max_examples=20,
+    suppress_health_check=[HealthCheck.differing_executors],
+)
+PROFILE = "ci" if os.environ.get("CI") else "developer"
+settings.load_profile("mutants" if "MUTANT_UNDER_TEST" in os.environ else PROFILE)
 
 #: Files that take longest, the longest first, so that none is left over at the end of a run in
 #: several processes.

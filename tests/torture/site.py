@@ -35,6 +35,12 @@ class ChatNode:
         """See `tests.torture.clients.Node`."""
         return self.daemon.url(path)
 
+    def text(self, path: str) -> str:
+        """What a GET answers. OSError for any status but 2xx."""
+        with _open(self.url(path), timeout=20) as answer:
+            said: bytes = answer.read()
+        return said.decode()
+
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         """Ask the node; the JSON of its answer. OSError for any status but 2xx."""
         data = None if body is None else json.dumps(body).encode()
