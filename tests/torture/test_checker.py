@@ -166,6 +166,12 @@ class DoctoredTests(SynchronousTestCase):
         fetch["node"] = "b"  # which acknowledged nothing
         self.assertEqual(check(self.events), [])
 
+    def test_stale_on_any_node_long_after_all_faults(self) -> None:
+        fetch = self.the("fetch")
+        fetch["messages"].pop()
+        fetch.update(node="b", level=True)
+        self.fails("stale: b does not show")
+
     def test_a_fetch_with_a_hole(self) -> None:
         del self.the("fetch")["messages"][2]
         self.fails("not a run")
