@@ -23,6 +23,12 @@ def test_a_target(name: str) -> None:
         target.run(data)
 
 
+def test_a_damaged_database_is_refused_and_not_believed() -> None:
+    """Bytes in which atheris found that a number was missing."""
+    for data in (b"\xa0\x04\r\xff", b"\xf3\xd8\xfb\xb2\xfb\xad\0\xa0\x06\x88\xcb\x81\\\x1fE"):
+        TARGETS["database"].run(data)
+
+
 def test_seeds_are_what_they_should_be() -> None:
     """Else the mutations would not get far."""
     for name, target in TARGETS.items():

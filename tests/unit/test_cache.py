@@ -128,6 +128,16 @@ class RecentTests(TestCase):
 
 
 class WindowTests(TestCase):
+    def test_keys_that_are_alike_are_told_apart(self) -> None:
+        """By their lowest byte they are found, by their lowest twelve bits they are counted."""
+        for before in (0, 500):
+            window = DeduplicationWindow()
+            for other in range(before):
+                window.repeats(other << 16 | 7)
+            for key in (0x1001, 0x2001, 0x3101, 0x12001):
+                self.assertFalse(window.repeats(key), hex(key))
+                self.assertTrue(window.repeats(key), hex(key))
+
     def test_a_key_is_remembered_for_exactly_the_window(self) -> None:
         window = DeduplicationWindow()
         self.assertFalse(window.repeats(-2))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import time
 import unicodedata
 from collections.abc import Callable
 from typing import Any, TypeVar
+from unittest import mock
 
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -236,6 +239,12 @@ class TimeTests(SynchronousTestCase):
         text = format_time(ms)
         self.assertRegex(text, r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
         self.assertEqual(parse_time(text), ms)
+
+    def test_wherever_the_node_stands(self) -> None:
+        self.addCleanup(time.tzset)
+        with mock.patch.dict(os.environ, TZ="Asia/Tokyo"):
+            time.tzset()
+            self.assertEqual(format_time(1793534400000), "2026-11-01T12:00:00.000Z")
 
     def test_forms(self) -> None:
         noon = 1793534400000

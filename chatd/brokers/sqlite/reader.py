@@ -10,7 +10,7 @@ from itertools import accumulate
 from attrs import frozen
 
 from chatd.brokers.interfaces import DIRECTORY, NoSuchStream, Record, Retention, Stream
-from chatd.brokers.sqlite.schema import OFFSET_BITS, connect
+from chatd.brokers.sqlite.schema import OFFSET_BITS, connect, damage_told
 
 #: Records and bytes of one page, at most.
 PAGE_RECORDS = 512
@@ -118,7 +118,8 @@ class Reader:
     def _moment(self) -> Iterator[None]:
         self._db.execute("BEGIN")
         try:
-            yield
+            with damage_told():
+                yield
         finally:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")

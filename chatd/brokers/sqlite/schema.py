@@ -107,11 +107,22 @@ def _number(db: sqlite3.Connection, pragma: str) -> int:
 
 
 @contextmanager
+def damage_told() -> Iterator[None]:
+    """Raise `sqlite3.DatabaseError` where rows hold no numbers, or others than there can be: SQLite
+    reads a damaged page as it stands."""
+    try:
+        yield
+    except (TypeError, ValueError, OverflowError) as e:
+        raise sqlite3.DatabaseError("the database is damaged") from e
+
+
+@contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
     """A transaction: commit what is done inside, or roll it back."""
     db.execute("BEGIN IMMEDIATE")
     try:
-        yield
+        with damage_told():
+            yield
         db.execute("COMMIT")
     except BaseException:
         # a full disk may have rolled it back already
