@@ -126,7 +126,6 @@ class WebSocketConnection(Frames):
             raise bad_request(f"The only subprotocol here is {SUBPROTOCOL}.")
         rights, username = self.factory.door.rights, self.parameter("username")
         self.identity = rights.identify_or_guest(self.token, username, legacy)
-        self.logged.user = self.identity.user
         self.dialect = self.factory.dialect(self, legacy)
         return None if legacy else SUBPROTOCOL
 
@@ -227,7 +226,7 @@ class WebSocketConnection(Frames):
             self._heartbeat.stop()
             self._heartbeat = None
             self.factory.lost(self)
-            self.logged.ended(self.factory.door)
+            self.logged.ended(self.factory.door, self.identity.user)
             self.dialect.closed()
 
 

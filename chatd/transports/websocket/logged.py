@@ -42,8 +42,9 @@ class Logged:
         """The handshake was refused with ``error``."""
         self._write(door, error.code.http, error.code.word)
 
-    def ended(self, door: Admission) -> None:
-        """The connection is over."""
+    def ended(self, door: Admission, user: str) -> None:
+        """The connection, which was ``user``'s, is over."""
+        self.user = user
         self._write(door, HTTPStatus.SWITCHING_PROTOCOLS, "")
 
     def _write(self, door: Admission, status: int, code: str) -> None:
