@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from ipaddress import ip_network
 from typing import Any
 
 from chatd.access.origins import Origin, OriginPolicy, host_name
@@ -79,7 +80,7 @@ def _headers(data: bytes) -> None:
     lines = data.decode("latin-1").split("\n")
     names = ("host", "origin", "sec-fetch-site", "x-forwarded-for", "x-forwarded-host", "forwarded")
     given = dict(zip(names, lines, strict=False))
-    policy = OriginPolicy(["https://a.example"], trusted=[parsers.proxy("127.0.0.0/8")])  # type: ignore[list-item]
+    policy = OriginPolicy(["https://a.example"], trusted=[ip_network("127.0.0.0/8")])
     policy.cors_headers(given.get("origin"))
     policy.check("127.0.0.1", False, given.get)
 
