@@ -8,11 +8,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from http.client import HTTPConnection
 from typing import Any, Protocol
 
 from playwright.sync_api import Page
 
-from tests.support.daemon import PATIENCE, ROOT
+from tests.support.daemon import PATIENCE, ROOT, Daemon
 from tests.support.firefox import Tab
 
 #: From here Node finds what npm has installed.
@@ -31,6 +32,16 @@ LISTEN = """(url) => {
   for (const kind of ['refused', 'gap'])
     source.addEventListener(kind, ({ data }) => tell(kind, JSON.parse(data)));
 }"""
+
+
+def say(daemon: Daemon, text: str) -> None:
+    """Publish to the lobby."""
+    connection = HTTPConnection(*daemon.http, timeout=30)
+    headers = {"Content-Type": "application/json"}
+    body = json.dumps({"text": text})
+    connection.request("POST", "/rooms/lobby/messages?username=bob", body, headers)
+    assert connection.getresponse().status == 201
+    connection.close()
 
 
 class Listener(Protocol):

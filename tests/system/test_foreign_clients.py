@@ -15,7 +15,7 @@ from playwright.sync_api import Browser
 
 from tests.support.daemon import Daemon
 from tests.support.firefox import Firefox, firefox
-from tests.support.listeners import MODULES, Listener, Script, everywhere, wait_for
+from tests.support.listeners import MODULES, Listener, Script, everywhere, say, wait_for
 from tests.support.proxy import Relay
 
 pytestmark = pytest.mark.browser
@@ -28,16 +28,6 @@ def fox() -> Iterator[Firefox]:
     """One Firefox for the module."""
     with firefox() as browser:
         yield browser
-
-
-def say(daemon: Daemon, text: str) -> None:
-    """Publish to the lobby."""
-    connection = HTTPConnection(*daemon.http, timeout=30)
-    headers = {"Content-Type": "application/json"}
-    body = json.dumps({"text": text})
-    connection.request("POST", "/rooms/lobby/messages?username=bob", body, headers)
-    assert connection.getresponse().status == 201
-    connection.close()
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
@@ -12,9 +11,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Route
 
-from tests.support.browser import chromium
 from tests.support.daemon import PATIENCE, ROOT, Daemon, free_port, spawn
-from tests.support.listeners import MODULES, Script, wait_for
+from tests.support.listeners import MODULES, Script, say, wait_for
 
 pytestmark = pytest.mark.browser
 
@@ -22,23 +20,6 @@ EXAMPLES = ROOT / "docs" / "examples"
 #: The transports that a client may be told to use: each alone, and from one to the other.
 TRANSPORTS = ("websocket", "polling", "polling,websocket")
 HEARD = [f"{name}: {n}" for n in (1, 2) for name in ("ann", "ben")]
-
-
-@pytest.fixture(scope="module")
-def daemon() -> Iterator[Daemon]:
-    """One node for the module."""
-    with Daemon("--rate=1000/s") as daemon:
-        yield daemon
-
-
-def say(daemon: Daemon, text: str) -> None:
-    """Publish to the lobby."""
-    connection = HTTPConnection(*daemon.http, timeout=30)
-    headers = {"Content-Type": "application/json"}
-    body = json.dumps({"text": text})
-    connection.request("POST", "/rooms/lobby/messages?username=bob", body, headers)
-    assert connection.getresponse().status == 201
-    connection.close()
 
 
 @pytest.mark.parametrize("transports", TRANSPORTS)
@@ -146,13 +127,6 @@ def test_the_front_end_of_the_documentation(server: str, request: pytest.Fixture
     finally:
         script.close()
     assert heard == [("ack", "ack")] * 4 + [("shown", HEARD)] * 2
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One Chromium for the module."""
-    with chromium() as browser:
-        yield browser
 
 
 #: The front end in a page; a function of the transports.
