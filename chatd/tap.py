@@ -220,10 +220,11 @@ class ChatService(MultiService):
 
     @property
     def ready(self) -> bool:
-        """Whether this node can serve: the broker is connected, and the directory can be read and
-        written."""
+        """Whether this node can serve: the broker is connected, the directory can be read and
+        written, and the rooms of ``--room`` were made."""
         connected = bool(self.broker.ready or self.broker.blocked)
-        return connected and self.readiness.ready and not self.chat.draining
+        serving = self.node.begun and not self.chat.draining
+        return connected and serving and self.readiness.ready
 
     def privilegedStartService(self) -> None:
         """Listen, while still root if that is what twistd was started as."""

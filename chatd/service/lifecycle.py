@@ -63,7 +63,13 @@ class NodeService(Service):
         self._replication = replication
         self._readiness = readiness
         self._wanted = list(rooms)
+        self._untried = set(rooms)
         self._transports = transports
+
+    @property
+    def begun(self) -> bool:
+        """Whether every room of ``--room`` exists, or could not be made at the first attempt."""
+        return not self._untried
 
     def startService(self) -> None:
         super().startService()
@@ -94,6 +100,7 @@ class NodeService(Service):
         if self.running:
             creating = Deferred.fromCoroutine(self._chat.directory.create(name))
             creating.addErrback(self._create_later, name)
+            creating.addBoth(lambda _: self._untried.discard(name))
 
     def _create_later(self, failure: Failure, name: str) -> None:
         failure.trap(ChatError)
