@@ -9,8 +9,9 @@ PACKAGES := rabbitmq-server prometheus chromium firefox-esr nginx apache2 haprox
 PACKAGERS := mmdebstrap debhelper dpkg-dev python3-docutils python3-venv util-linux
 PACKAGING := setup.cfg pyproject.toml .ci/venv .ci/python
 TEXTS := $(wildcard *.rst docs/*.rst)
-# Most of the time goes into waiting for other processes; a file stays in one process.
-PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Most of the time goes into waiting for other processes, so there are more of pytest's than cores; a
+# file stays in one process.
+PARALLEL := --numprocesses 5 --dist loadfile --no-loadscope-reorder
 # What npm brings for tests and checks of the browser's side: types (TypeScript checks, it builds
 # nothing), accessibility, clients that others wrote, bundlers and frameworks that ours is used with. Installed in one go, for npm removes what it
 # was not told of. eventsource <5: the last for Node.js 20.

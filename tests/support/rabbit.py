@@ -165,8 +165,9 @@ class Node:
 
     def eval(self, expression: str) -> str:
         """Evaluate Erlang on the node, in some 10 ms; RuntimeError if it raises."""
+        # -r: of two calls at a time under one name, the node would refuse one
         reached = ["-address", f"127.0.0.1:{self.dist_port}", "-timeout", "60"]
-        answer = self.home.run(["erl_call", *reached, "-e"], stdin=f"{expression}.\n")
+        answer = self.home.run(["erl_call", "-r", *reached, "-e"], stdin=f"{expression}.\n")
         if not answer.startswith("{ok, "):
             raise RuntimeError(f"{expression}: {answer}")
         return answer[len("{ok, ") : -1]

@@ -149,7 +149,8 @@ class ConnectionTests(Connecting):
         port, silent = self.listen()
         connection = self.connect(f"amqp://127.0.0.1:{port}")
         await until(lambda: self.said)
-        self.assertEqual(self.said, ["no answer in time"])
+        [said] = self.said
+        self.assertRegex(said, "^no answer in time; .* is the port right")
         await until(lambda: len(silent) >= 2)
         self.assertIsNone(connection.client)
 
@@ -173,7 +174,7 @@ class ConnectionTests(Connecting):
         waits = [backoff(n) for n in range(1, 200)]
         self.assertLessEqual(max(waits), 4.0)
         self.assertLess(waits[0], 0.5)
-        self.assertGreater(min(waits[50:]), 7.0)
+        self.assertGreaterEqual(min(waits[50:]), 2.0)
         self.assertGreater(len(set(waits[50:])), 100, "jittered")
 
 

@@ -78,11 +78,11 @@ def chatd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
     namespace = Namespace(tree, "make", "run")
     try:
         deadline = time.monotonic() + PATIENCE
-        while "200" not in namespace.run(
-            "curl -so /dev/null -w '%{http_code}' localhost:8081/readyz"
-        ):
+        while "Ready after" not in namespace.log.read_text():
+            time.sleep(0.05)
             assert namespace.process.poll() is None, namespace.log.read_text()
             assert time.monotonic() < deadline, namespace.log.read_text()
+        assert "200" in namespace.run("curl -so /dev/null -w '%{http_code}' localhost:8081/readyz")
         yield namespace
     finally:
         namespace.close()
@@ -117,7 +117,7 @@ def test_it_opens_with_the_two_commands() -> None:
 
 def test_make_run_says_where_to_point_the_browser(chatd: Namespace) -> None:
     said = chatd.log.read_text()
-    [address] = re.findall(r"browser at (http://\S+)", said)
+    [address] = re.findall(r"HTTP: +(http://\S+)", said)
     assert "<html" in chatd.run(f"curl -s {address}")
 
 
