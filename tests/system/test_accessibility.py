@@ -134,6 +134,7 @@ class TestRules:
     def test_many_people(self, visit: Visit, room: str, device: dict[str, object]) -> None:
         ann = visit(f"/?room={room}&user=ann", **device)
         ann.state("Online")
+        expect(ann.page.locator("#members li")).to_have_count(1)  # what is to come has come
         ann.page.evaluate(PEOPLE)
         if device is PHONE:
             ann.page.locator("#drawer").tap()

@@ -118,6 +118,7 @@ class TestConversation:
     ) -> None:
         ann = visit(viewport={"width": size[0], "height": size[1]})
         ann.join("ann", room)
+        expect(ann.page.locator("#members li")).to_have_count(1)  # what is to come has come
         ann.page.evaluate(PEOPLE)
         if size[0] < 500:
             ann.page.get_by_role("button", name="300 here").click()
