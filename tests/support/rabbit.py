@@ -167,7 +167,17 @@ class Node:
         """Evaluate Erlang on the node, in some 10 ms; RuntimeError if it raises."""
         # -r: of two calls at a time under one name, the node would refuse one
         reached = ["-address", f"127.0.0.1:{self.dist_port}", "-timeout", "60"]
-        answer = self.home.run(["erl_call", "-r", *reached, "-e"], stdin=f"{expression}.\n")
+        command = ["erl_call", "-r", *reached, "-e"]
+        for _ in range(10):
+            try:
+                answer = self.home.run(command, stdin=f"{expression}.\n")
+                break
+            except RuntimeError as e:  # a busy node answers late: nothing was evaluated yet
+                if "failed to connect" not in str(e):
+                    raise
+                time.sleep(0.5)
+        else:
+            raise RuntimeError(f"{self.name} cannot be reached")
         if not answer.startswith("{ok, "):
             raise RuntimeError(f"{expression}: {answer}")
         return answer[len("{ok, ") : -1]
@@ -210,7 +220,8 @@ class Node:
         """Raise or clear the memory alarm, which blocks every connection that publishes."""
         resource_limit = "{resource_limit, memory, node()}"
         call = f"set_alarm({{{resource_limit}, []}})" if on else f"clear_alarm({resource_limit})"
-        self.eval(f"rabbit_alarm:{call}")
+        # the second call is answered when all connections were told of the first
+        self.eval(f"rabbit_alarm:{call}, rabbit_alarm:get_alarms()")
 
     def url(self, vhost: str = "/", tls: bool = False) -> str:
         """The address for ``--broker``."""
