@@ -122,8 +122,9 @@ class OpeningTests(ServingTests):
                 raw.send(data[:-3])
                 if before:
                     self.assertEqual((await HTTP(raw, "GET").answer()).status, 200)
-                self.assertEqual((await HTTP(raw, "GET").head()).status, 101)
-                socket = WebSocket(raw, Answer(101, None))  # type: ignore[arg-type]
+                answer = await HTTP(raw, "GET").head()
+                self.assertEqual(answer.status, 101)
+                socket = WebSocket(raw, answer)
                 self.assertEqual((await socket.receive())["type"], "welcome", port)
                 self.assertEqual((await socket.receive())["type"], "joined", port)
                 raw.send(data[-3:])

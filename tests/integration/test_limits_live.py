@@ -368,7 +368,7 @@ class RateTests(LimitsTests):
             ("ben", "203.0.113.1"),
         ):
             said["username"] = user
-            await self.spend(lambda: node.post("/poll", said, X_Forwarded_For=address), 2)  # noqa: B023
+            await self.spend(lambda: node.post("/poll", said, X_Forwarded_For=address), 2)
         froms = iter(f"2001:db8::{n}" for n in range(9))
         # one site has more addresses than anyone can count
         await self.spend(lambda: node.post("/poll", said, X_Forwarded_For=next(froms)), 2)
@@ -519,7 +519,7 @@ class ConnectionTests(LimitsTests):
         for end in (socket.raw.abort, stream.close, poll.raw.abort):
             before = counted.total
             end()
-            await until(lambda: counted.total == before - 1)  # noqa: B023
+            await until(lambda: counted.total == before - 1)
         again = await node.websocket("/")
         self.assertEqual(again.status, 101)
 

@@ -183,9 +183,9 @@ class BadHandshakeTests(TLSTests):
                 await connectProtocol(wrapClientTLS(Lax(version), endpoint), raw)
                 raw.send(b"{}\n" if port == "setup" else b"GET / HTTP/1.1\r\n\r\n")
                 if passes:
-                    await until(lambda: raw.received)  # noqa: B023
+                    await until(lambda: raw.received)
                     raw.abort()
-                await until(lambda: raw.lost)  # noqa: B023
+                await until(lambda: raw.lost)
                 self.assertEqual(bool(raw.received), passes, port)
         self.assertEqual(self.tracebacks(), [])
 

@@ -110,7 +110,7 @@ class ConnectionTests(Connecting):
         self.patch(service, "backoff", noted)
         connection = self.connect(shared_node().url())
         for number in range(1, 6):
-            await until(lambda: len(self.opened) == number and connection.client)  # noqa: B023
+            await until(lambda: len(self.opened) == number and connection.client)
             self.opened[-1].fail("what one record does to each")
         await until(lambda: len(self.opened) == 6 and connection.client)
         self.assertEqual(waits, sorted(set(waits)))
@@ -142,7 +142,7 @@ class ConnectionTests(Connecting):
         dead, node = free_port(), shared_node()
         for _ in range(3):
             connection = self.connect(f"amqp://guest:guest@127.0.0.1:{dead},127.0.0.1:{node.port}/")
-            await until(lambda: connection.client)  # noqa: B023
+            await until(lambda: connection.client)
 
     async def test_a_host_that_never_answers(self) -> None:
         self.patch(service, "HANDSHAKE", 0.05)
@@ -166,7 +166,7 @@ class ConnectionTests(Connecting):
         self.patch(service, "backoff", lambda failures: 0.01)
         self.connect(f"amqp://127.0.0.1:{port}")
         for number in (1, 2):
-            await until(lambda: len(silent) == number)  # noqa: B023
+            await until(lambda: len(silent) == number)
             cast(Any, silent[-1].transport).abortConnection()
         await until(lambda: len(silent) == 3)
 
@@ -205,7 +205,7 @@ class TLSTests(Connecting):
     async def test_by_name_and_by_address(self) -> None:
         for host in ("localhost", "127.0.0.1"):
             connection = self.connect(self.url(host))
-            await until(lambda: connection.client)  # noqa: B023
+            await until(lambda: connection.client)
 
     async def refused(self, url: str) -> str:
         connection = self.connect(url)

@@ -118,7 +118,7 @@ class StrangerTests(Strangers):
         ):
             count = self.count("bad_events")
             self.other.basic_publish("chatd.presence", "", payload)
-            await until(lambda: self.count("bad_events") == count + 1)  # noqa: B023
+            await until(lambda: self.count("bad_events") == count + 1)
         self.check_log()
 
     async def test_events_of_no_node(self) -> None:
@@ -128,7 +128,7 @@ class StrangerTests(Strangers):
             event = {"op": "create", "room": f"r{n}", "epoch": epoch}
             body = json.dumps(event).replace("Infinity", "1e999").encode()
             self.other.basic_publish("", "chatd.directory", body)
-            await until(lambda: self.count("bad_events") == count + 1)  # noqa: B023
+            await until(lambda: self.count("bad_events") == count + 1)
             self.assertEqual((await self.node.get(f"/rooms/r{n}/messages")).status, 404)
         self.check_log()
         later = await self.start()

@@ -179,8 +179,8 @@ class DaemonTests(SecretTests):
             command = [sys.executable, "-c", _TWISTD, "--nodaemon", "--pidfile=", "chatd", *options]
             process = spawn(*command, folder=self.folder, log=log, env=env)
             self.addCleanup(_end, process)
-            self.wait(lambda: log.exists() and str(where) in log.read_text(), log.read_text)  # noqa: B023
-            self.wait(lambda: self.answers(http), log.read_text)  # noqa: B023
+            self.wait(lambda: log.exists() and str(where) in log.read_text(), log.read_text)
+            self.wait(lambda: self.answers(http), log.read_text)
             self.assertIn(str(where), log.read_text())
             self.clean(log.read_text())
             self.clean(Path(f"/proc/{process.pid}/cmdline").read_text())
