@@ -39,8 +39,8 @@ class FloodTests(ServingTests):
             socket.raw.abort()
         await until(lambda: len(node.service.websockets.connections) == 1)
 
-    async def test_joins_that_nobody_reads_the_answers_of(self) -> None:
-        """What has come waits while answers do."""
+    async def joins(self, count: int) -> tuple[Node, WebSocket, Any]:
+        """A client that asks ``count`` times for a crowd and does not read; and the node's side."""
         node = await self.serve("--rate=1000/s")
         members = node.service.chat.presence
         for n in range(200):
@@ -48,7 +48,12 @@ class FloodTests(ServingTests):
         ann = await node.chat("ann")
         (connection,) = node.service.websockets.connections
         ann.raw.transport.pauseProducing()
-        ann.raw.send(said(type="join", room="lobby") * 400)
+        ann.raw.send(said(type="join", room="lobby") * count)
+        return node, ann, connection
+
+    async def test_joins_that_nobody_reads_the_answers_of(self) -> None:
+        """What has come waits while answers do."""
+        node, ann, connection = await self.joins(400)
         await until(lambda: not connection.outlet.writable)
         for _ in range(50):
             await pause(0.002)
@@ -76,14 +81,7 @@ class FloodTests(ServingTests):
 
     async def test_while_a_join_waits_for_its_reader_no_other_is_taken_up(self) -> None:
         """A request that waits costs memory, too."""
-        node = await self.serve("--rate=1000/s")
-        members = node.service.chat.presence
-        for n in range(200):
-            members.enter("lobby", f"{n:03}" + "x" * 61)
-        ann = await node.chat("ann")
-        (connection,) = node.service.websockets.connections
-        ann.raw.transport.pauseProducing()
-        ann.raw.send(said(type="join", room="lobby") * 40)
+        _, ann, connection = await self.joins(40)
         await until(lambda: bool(connection.outlet._waiting))
         self.assertGreater(connection.outlet.stops, connection._in_line)
         ann.raw.transport.resumeProducing()
