@@ -68,7 +68,7 @@ class Admission:
         ``None`` for one too many."""
         peer = getattr(transport.getPeer(), "host", None)
         try:
-            return self.sockets.admit(self.gate.source(peer))
+            return self.sockets.admit(self.gate.proxies.source(peer))
         except ChatError:
             return None
 

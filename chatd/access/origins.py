@@ -7,26 +7,14 @@ point to this machine, so the Host header is checked too.
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
-import idna
-from attrs import define, field, frozen
+from attrs import define, field
 from twisted.logger import Logger
 
-from chatd.access.proxies import (
-    HOPS,
-    UNIX,
-    Caller,
-    Headers,
-    Network,
-    _address,
-    _last,
-    _literal,
-    is_direct,
-)
+from chatd.access.hosts import DEFAULT_PORTS, Origin, host_name, normalise_origin, split_host
+from chatd.access.proxies import Caller, Headers, Proxies, is_address
 from chatd.protocol.errors import ChatError, Code
 
 #: How long a browser may remember a preflight, in seconds; Chromium's own limit.
@@ -38,72 +26,6 @@ _FOREIGN = frozenset({"cross-site", "same-site"})
 #: Refused origins that are logged: a stranger can make up any number.
 TOLD = 100
 
-DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
-
-_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#@\s]+)", re.ASCII)
-
-_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]\s/?#@,]+)(?::([0-9]{1,5}))?", re.ASCII)
-
-_NAME = re.compile(r"[a-z0-9_*-]+(\.[a-z0-9_-]+)*\.?", re.ASCII)
-
-
-def _split_host(value: str) -> tuple[str, int | None]:
-    """``name[:port]`` in lower case; ValueError for anything else."""
-    match = _HOST.fullmatch(value.strip().lower()) if len(value) <= 300 else None
-    if match is None:
-        raise ValueError(f"{value!r} is not a host")
-    port = int(match[2]) if match[2] else None
-    if port is not None and not 0 < port < 65536:
-        raise ValueError(f"{port} is not a port")
-    return host_name(match[1]), port
-
-
-def host_name(value: str) -> str:
-    """A host's name or address without port, normalised: lower case, IDNA as browsers have it
-    (UTS 46, non-transitional), no final dot, no brackets. ValueError if it is neither."""
-    name = value.strip().lower()
-    try:
-        return str(ipaddress.ip_address(name.removeprefix("[").removesuffix("]")))
-    except ValueError:
-        pass
-    if not name.isascii():
-        try:
-            name = idna.encode(value.strip(), uts46=True).decode("ascii")
-        except idna.IDNAError as e:
-            raise ValueError(f"{value!r} is not a host name: {e}") from None
-    if len(name) > 253 or not _NAME.fullmatch(name) or "*" in name:
-        raise ValueError(f"{value!r} is not a host name or address (without scheme and port)")
-    return name.removesuffix(".")
-
-
-@frozen
-class Origin:
-    """An origin: scheme, host, port (``None`` for a scheme that has none by default)."""
-
-    scheme: str
-    host: str
-    port: int | None
-
-    @classmethod
-    def parse(cls, value: str) -> Origin:
-        """Read ``scheme://host[:port]``; ValueError for anything else, ``null`` included."""
-        match = _ORIGIN.fullmatch(value.strip().lower()) if len(value) <= 300 else None
-        if match is None:
-            raise ValueError(f"{value!r} is not an origin such as https://chat.example.org")
-        host, port = _split_host(match[2])
-        return cls(match[1], host, port or DEFAULT_PORTS.get(match[1]))
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        if self.port is None or DEFAULT_PORTS.get(self.scheme) == self.port:
-            return f"{self.scheme}://{host}"
-        return f"{self.scheme}://{host}:{self.port}"
-
-
-def normalise_origin(value: str) -> str:
-    """An origin as browsers write it (lower case, default port dropped), or ``*``."""
-    return "*" if value.strip() == "*" else str(Origin.parse(value))
-
 
 @define
 class OriginPolicy:
@@ -111,15 +33,13 @@ class OriginPolicy:
 
     ``origins`` are those of ``--origin``, or ``*``. ``hosts`` are those of ``--host`` (``*`` for
     any); without any, ``loopback_only`` decides: then localhost and literal addresses are accepted,
-    else everything. ``trusted`` are the networks of proxies, ``trust_unix`` means that Unix sockets
-    lead to one.
+    else everything. ``proxies`` are believed what they say of a client.
     """
 
     origins: Sequence[str] = ()
     hosts: Sequence[str] = ()
     loopback_only: bool = False
-    trusted: Sequence[Network] = ()
-    trust_unix: bool = False
+    proxies: Proxies = field(factory=Proxies)
     _log: ClassVar = Logger()
     #: Refused origins that were logged.
     _told: set[str] = field(factory=set, init=False)
@@ -146,7 +66,7 @@ class OriginPolicy:
         port itself speaks TLS, ``public`` whether any page may have what is asked for, ``linked``
         whether any page may lead to it.
         """
-        caller = self.caller(peer, secure, headers)
+        caller = self.proxies.caller(peer, secure, headers)
         self._check_host(caller)
         if not public:
             self._check_origin(headers("origin"), caller)
@@ -154,71 +74,23 @@ class OriginPolicy:
             self._check_site(headers)
         return caller
 
-    # -- behind proxies --
-
-    def caller(self, peer: str | None, secure: bool, headers: Headers) -> Caller:
-        """Where the request came from; X-Forwarded-* counts only from a trusted proxy."""
-        scheme = "https" if secure else None
-        address = UNIX if peer is None else _address(peer) or peer
-        if not self.is_proxy(address):
-            return Caller(address, scheme, headers("host"), is_direct(address, headers))
-        direct = is_direct(address, headers)
-        address = self._forwarded_for(address, headers("x-forwarded-for"))
-        claimed = _last(headers("x-forwarded-proto"))
-        if claimed in DEFAULT_PORTS:
-            scheme = "https" if claimed in ("https", "wss") else "http"
-        host = _last(headers("x-forwarded-host")) or headers("host")
-        return Caller(address, scheme, host, direct)
-
-    def source(self, peer: str | None) -> str | None:
-        """The address a bare connection comes from; ``None`` if others stand behind it, because it
-        is a trusted proxy's."""
-        address = UNIX if peer is None else _address(peer) or peer
-        return None if self.is_proxy(address) else address
-
-    def is_proxy(self, address: str) -> bool:
-        """Whether ``address`` is a trusted proxy's."""
-        if address == UNIX:
-            return self.trust_unix
-        if not self.trusted or not _literal(address):
-            return False
-        ip = ipaddress.ip_address(address)
-        return any(ip in network for network in self.trusted)
-
-    def _forwarded_for(self, peer: str, value: str | None) -> str:
-        """The right-most address that is not a trusted proxy's: what stands left of it is the
-        client's own claim."""
-        address = peer
-        for entry in reversed((value or "").split(",")[-HOPS:]):
-            found = _address(entry)
-            if found is None:
-                break
-            address = found
-            if not self.is_proxy(found):
-                break
-        return address
-
-    # -- the Host --
-
     def _check_host(self, caller: Caller) -> None:
         """Browsers always send a Host; who sends none cannot have been led here by DNS."""
         if caller.host is None or "*" in self._names or not (self.hosts or self.loopback_only):
             return
         try:
-            name, _ = _split_host(caller.host)
+            name, _ = split_host(caller.host)
         except ValueError:
             raise ChatError(
                 Code.FORBIDDEN, "The Host header is not a host name; see --host."
             ) from None
         if name in self._names:
             return
-        if not self.hosts and (name == "localhost" or _literal(name)):
+        if not self.hosts and (name == "localhost" or is_address(name)):
             return
         raise ChatError(
             Code.FORBIDDEN, f"The Host {name} is not accepted; start chatd with --host {name}"
         )
-
-    # -- the Origin --
 
     def _check_origin(self, header: str | None, caller: Caller) -> None:
         if header is None or "*" in self._allowed:
@@ -309,7 +181,7 @@ def _same_origin(origin: Origin, caller: Caller) -> bool:
     if origin.scheme not in ("http", "https") or caller.host is None:
         return False
     try:
-        host, port = _split_host(caller.host)
+        host, port = split_host(caller.host)
     except ValueError:
         return False
     return host == origin.host and origin.port == (

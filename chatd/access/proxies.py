@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from attrs import frozen
 
@@ -14,11 +14,14 @@ Headers = Callable[[str], str | None]
 
 #: The address of a caller on a Unix socket.
 UNIX = "unix"
+#: The schemes that X-Forwarded-Proto may name, and those of HTTP that they mean.
+_SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
 #: How many entries of X-Forwarded-For are looked at, from the right.
 HOPS = 20
 
 
-def _literal(host: str) -> bool:
+def is_address(host: str) -> bool:
+    """Whether ``host`` is an IP address and no name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -69,9 +72,64 @@ _FORWARDING = (
 
 def is_direct(address: str, headers: Headers) -> bool:
     """Whether the peer at ``address`` is of this machine and speaks for nobody else."""
-    if address != UNIX and not (_literal(address) and ipaddress.ip_address(address).is_loopback):
+    if address != UNIX and not (is_address(address) and ipaddress.ip_address(address).is_loopback):
         return False
     return all(headers(name) is None for name in _FORWARDING)
+
+
+@frozen
+class Proxies:
+    """Which peers are believed what they say of a client: ``trusted`` are their networks, ``unix``
+    means that Unix sockets lead to one."""
+
+    trusted: Sequence[Network] = ()
+    unix: bool = False
+
+    def trusts(self, address: str) -> bool:
+        """Whether ``address`` is a trusted proxy's."""
+        if address == UNIX:
+            return self.unix
+        if not self.trusted or not is_address(address):
+            return False
+        ip = ipaddress.ip_address(address)
+        return any(ip in network for network in self.trusted)
+
+    def caller(self, peer: str | None, secure: bool, headers: Headers) -> Caller:
+        """Where a request came from; X-Forwarded-* counts only from a trusted proxy.
+
+        ``peer`` is the transport's address (``None`` for a Unix socket), ``secure`` whether this
+        port itself speaks TLS.
+        """
+        scheme = "https" if secure else None
+        address = UNIX if peer is None else _address(peer) or peer
+        direct = is_direct(address, headers)
+        if not self.trusts(address):
+            return Caller(address, scheme, headers("host"), direct)
+        claimed = _last(headers("x-forwarded-proto"))
+        if claimed in _SCHEMES:
+            scheme = _SCHEMES[claimed]
+        host = _last(headers("x-forwarded-host")) or headers("host")
+        client = self._forwarded_for(address, headers("x-forwarded-for"))
+        return Caller(client, scheme, host, direct)
+
+    def source(self, peer: str | None) -> str | None:
+        """The address a bare connection comes from; ``None`` if others stand behind it, because it
+        is a trusted proxy's."""
+        address = UNIX if peer is None else _address(peer) or peer
+        return None if self.trusts(address) else address
+
+    def _forwarded_for(self, peer: str, value: str | None) -> str:
+        """The right-most address that is not a trusted proxy's: what stands left of it is the
+        client's own claim."""
+        address = peer
+        for entry in reversed((value or "").split(",")[-HOPS:]):
+            found = _address(entry)
+            if found is None:
+                break
+            address = found
+            if not self.trusts(found):
+                break
+        return address
 
 
 def _address(value: str) -> str | None:

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from chatd.access.admission import Admission
 from chatd.access.limits import Connections, sockets_for
 from chatd.access.origins import OriginPolicy
+from chatd.access.proxies import Proxies
 from chatd.access.rate_limit import Rate
 from chatd.access.rights import Rights
 from chatd.access.tokens import Secret, TokenKeys
@@ -115,8 +116,7 @@ def _gate(config: Config) -> OriginPolicy:
         origins=config.origins,
         hosts=config.hosts,
         loopback_only=is_loopback_only(config),
-        trusted=config.trusted_proxies,
-        trust_unix=config.trust_unix,
+        proxies=Proxies(config.trusted_proxies, config.trust_unix),
     )
 
 

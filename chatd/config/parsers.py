@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from chatd.access import origins
+from chatd.access import hosts
 from chatd.access.proxies import UNIX as UNIX
 from chatd.access.proxies import Network as Network
 from chatd.net.descriptions import Description
@@ -117,12 +117,12 @@ def room(text: str) -> str:
 
 def origin(text: str) -> str:
     """A web origin, normalised, or ``*``."""
-    return origins.normalise_origin(text)
+    return hosts.normalise_origin(text)
 
 
 def host(text: str) -> str:
     """A host's name or address, normalised, or ``*``."""
-    return text if text == "*" else origins.host_name(text)
+    return text if text == "*" else hosts.host_name(text)
 
 
 def proxy(text: str) -> Network | str:

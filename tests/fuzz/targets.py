@@ -6,7 +6,9 @@ from functools import partial
 from ipaddress import ip_network
 from typing import Any
 
-from chatd.access.origins import Origin, OriginPolicy, host_name
+from chatd.access.hosts import Origin, host_name
+from chatd.access.origins import OriginPolicy
+from chatd.access.proxies import Proxies
 from chatd.amqp.url import BadURL, BrokerURL
 from chatd.config import parsers
 from chatd.protocol.cursors import Cursor, epoch
@@ -80,7 +82,7 @@ def _headers(data: bytes) -> None:
     lines = data.decode("latin-1").split("\n")
     names = ("host", "origin", "sec-fetch-site", "x-forwarded-for", "x-forwarded-host", "forwarded")
     given = dict(zip(names, lines, strict=False))
-    policy = OriginPolicy(["https://a.example"], trusted=[ip_network("127.0.0.0/8")])
+    policy = OriginPolicy(["https://a.example"], proxies=Proxies([ip_network("127.0.0.0/8")]))
     policy.cors_headers(given.get("origin"))
     policy.check("127.0.0.1", False, given.get)
 

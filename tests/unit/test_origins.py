@@ -5,15 +5,17 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import Any
 
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.access.origins import OriginPolicy, host_name, normalise_origin
-from chatd.access.proxies import HOPS, UNIX, Caller, Headers
+from chatd.access.hosts import host_name, normalise_origin
+from chatd.access.origins import OriginPolicy
+from chatd.access.proxies import HOPS, UNIX, Caller, Headers, Proxies
 from chatd.protocol.errors import ChatError, Code
 
-PROXIES = (ip_network("10.0.0.0/8"), ip_network("2001:db8:f::/48"))
+PROXIES = Proxies((ip_network("10.0.0.0/8"), ip_network("2001:db8:f::/48")))
 
 
 def request(**headers: str) -> Headers:
@@ -92,7 +94,7 @@ class SameOriginTests(GateTests):
         host = "chat.example.org"
         self.passes(OriginPolicy(), True, origin="https://chat.example.org", host=host)
         self.refused(OriginPolicy(), True, origin="http://chat.example.org", host=host)
-        behind = OriginPolicy(trusted=PROXIES)
+        behind = OriginPolicy(proxies=PROXIES)
         for claimed, right, wrong in (("https", "https", "http"), ("http", "http", "https")):
             proxied: dict[str, Any] = {"host": host, "x_forwarded_proto": claimed}
             self.passes(behind, peer="10.0.0.1", origin=f"{right}://{host}", **proxied)
@@ -201,7 +203,7 @@ class ProxyTests(GateTests):
         return gate.check(peer, False, request(**headers))
 
     def address(self, peer: str | None, forwarded: str, **more: Any) -> str:
-        gate = OriginPolicy(trusted=PROXIES, **more)
+        gate = OriginPolicy(proxies=evolve(PROXIES, **more))
         return self.caller(gate, peer, x_forwarded_for=forwarded).address
 
     def test_strangers_are_not_believed(self) -> None:
@@ -212,14 +214,14 @@ class ProxyTests(GateTests):
             "host": "chat.example.org",
         }
         expected = Caller("192.0.2.9", None, "chat.example.org")
-        self.assertEqual(self.caller(OriginPolicy(trusted=PROXIES), "192.0.2.9", **lies), expected)
+        self.assertEqual(self.caller(OriginPolicy(proxies=PROXIES), "192.0.2.9", **lies), expected)
         self.assertEqual(self.caller(OriginPolicy(), "192.0.2.9", **lies), expected)
         text = self.refused(OriginPolicy(), origin="https://evil.example", **lies)
         self.assertIn("not allowed", text)
 
     def test_trusted_proxies_are(self) -> None:
         got = self.caller(
-            OriginPolicy(trusted=PROXIES),
+            OriginPolicy(proxies=PROXIES),
             "10.0.0.1",
             x_forwarded_for="198.51.100.7",
             x_forwarded_proto="HTTPS",
@@ -230,11 +232,9 @@ class ProxyTests(GateTests):
         self.assertEqual(got, Caller("198.51.100.7", "https", "chat.example.org"))
 
     def test_a_proxy_that_says_nothing(self) -> None:
-        got = self.caller(OriginPolicy(trusted=PROXIES), "10.0.0.1", host="chat.example.org")
+        got = self.caller(OriginPolicy(proxies=PROXIES), "10.0.0.1", host="chat.example.org")
         self.assertEqual(got, Caller("10.0.0.1", None, "chat.example.org"))
-        self.assertEqual(
-            OriginPolicy(trusted=PROXIES).caller("10.0.0.1", True, request()).scheme, "https"
-        )
+        self.assertEqual(PROXIES.caller("10.0.0.1", True, request()).scheme, "https")
 
     def test_the_right_most_address_that_is_no_proxy(self) -> None:
         for forwarded, address in (
@@ -267,14 +267,14 @@ class ProxyTests(GateTests):
 
     def test_unix_sockets(self) -> None:
         self.assertEqual(self.address(None, "198.51.100.7"), UNIX)
-        self.assertEqual(self.address(None, "198.51.100.7", trust_unix=True), "198.51.100.7")
-        self.assertEqual(self.address(None, "", trust_unix=True), UNIX)
-        self.assertEqual(self.address("192.0.2.9", "1.2.3.4", trust_unix=True), "192.0.2.9")
+        self.assertEqual(self.address(None, "198.51.100.7", unix=True), "198.51.100.7")
+        self.assertEqual(self.address(None, "", unix=True), UNIX)
+        self.assertEqual(self.address("192.0.2.9", "1.2.3.4", unix=True), "192.0.2.9")
 
     def test_what_the_nearest_proxy_said_counts(self) -> None:
         """Apache appends to what the client sent; the client's own words stand on the left."""
         got = self.caller(
-            OriginPolicy(trusted=PROXIES),
+            OriginPolicy(proxies=PROXIES),
             "10.0.0.1",
             x_forwarded_host="evil.example, chat.example.org",
             x_forwarded_proto="gopher, http",
@@ -289,17 +289,17 @@ class ProxyTests(GateTests):
             ("", None),
             ("gopher", None),
         ):
-            got = self.caller(OriginPolicy(trusted=PROXIES), "10.0.0.1", x_forwarded_proto=claimed)
+            got = self.caller(OriginPolicy(proxies=PROXIES), "10.0.0.1", x_forwarded_proto=claimed)
             self.assertEqual(got.scheme, scheme)
 
     def test_the_forwarded_host_is_the_one_checked(self) -> None:
-        gate = OriginPolicy(trusted=PROXIES, hosts=("chat.example.org",))
+        gate = OriginPolicy(proxies=PROXIES, hosts=("chat.example.org",))
         self.caller(gate, "10.0.0.1", host="backend", x_forwarded_host="chat.example.org")
         self.refused(gate, peer="10.0.0.1", host="chat.example.org", x_forwarded_host="backend")
 
     @given(st.text(max_size=50), st.text(max_size=50), st.text(max_size=50), st.text(max_size=50))
     def test_any_header_is_answered(self, host: str, origin: str, forwarded: str, to: str) -> None:
-        gate = OriginPolicy(trusted=PROXIES, loopback_only=True)
+        gate = OriginPolicy(proxies=PROXIES, loopback_only=True)
         headers = request(host=host, origin=origin, x_forwarded_for=forwarded, x_forwarded_host=to)
         self.assertRaises(ChatError, gate.check, "10.0.0.1", False, headers)
         gate.cors_headers(origin)

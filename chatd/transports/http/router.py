@@ -111,7 +111,7 @@ class Api(Resource):
 
     def _kind(self, caller: Caller) -> Work:
         """As what a probe counts: one that a trusted proxy sends for itself has no limit."""
-        own = self._door.gate.is_proxy(caller.address)
+        own = self._door.gate.proxies.trusts(caller.address)
         return Work.OWN_PROBE if own else Work.PROBE
 
     def _check_body(self, call: Call, taken: bool) -> None:
