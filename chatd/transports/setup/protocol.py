@@ -40,9 +40,9 @@ _WRONG = frozenset({Code.BAD_REQUEST, Code.UNAUTHORIZED})
 class SetupState(Enum):
     """What a set-up connection is doing."""
 
-    #: Waiting for a request, or for its turn.
+    #: Waiting for a request, for its turn, or for the client to read.
     READY = auto()
-    #: Performing a request.
+    #: Performing requests, one after the other.
     BUSY = auto()
     #: Closing; what is received is dropped.
     CLOSING = auto()
@@ -60,7 +60,6 @@ class SetupProtocol(Protocol):
         self.factory = factory
         self._splitter = Splitter()
         self._state = SetupState.READY
-        self._taking = False
         self._reading = True
         self._writable = True
         self._ended = False
@@ -116,27 +115,43 @@ class SetupProtocol(Protocol):
         self._next()
 
     def _next(self) -> None:
-        """Perform the received requests, one after the other."""
-        if self._taking:
-            return  # called by a request that was done at once; the loop below continues
-        self._taking = True
-        while (request := self._take()) is not None:
+        """Perform the received requests, if that is not being done already."""
+        if self._state is SetupState.READY:
             self._state = SetupState.BUSY
-            doing = Deferred.fromCoroutine(self.factory.operations.perform(request, self._address))
-            doing.addCallbacks(self._succeed, self._refuse)
-            doing.addCallback(self._done)
-        self._taking = False
-        if self._ended and self._state is SetupState.READY and self._writable and not self._found:
-            if len(self._splitter):
-                self._give_up(bad_request("This ends before its JSON object does."))
-            else:
-                self._close()
+            Deferred.fromCoroutine(self._perform_all()).addErrback(self._fail)
         self._pace()
+
+    async def _perform_all(self) -> None:
+        while (request := self._take()) is not None:
+            self._pace()
+            try:
+                await self.factory.operations.perform(request, self._address)
+            except ChatError as error:
+                self._refuse(error)
+            else:
+                self._succeed()
+        if self._state is SetupState.BUSY:
+            self._state = SetupState.READY
+            self._close_if_ended()
+            self._pace()
+
+    def _fail(self, failure: Failure) -> None:
+        self._log.failure("A set-up request failed.", failure)
+        self._give_up(ChatError(Code.UNAVAILABLE, "The server failed; try again."))
+
+    def _close_if_ended(self) -> None:
+        """Close after the last request of a client that sends no more."""
+        if not self._ended or not self._writable or self._found is not None:
+            return
+        if len(self._splitter):
+            self._give_up(bad_request("This ends before its JSON object does."))
+        else:
+            self._close()
 
     def _take(self) -> dict[str, Any] | None:
         """The next request, if there is one and it may be performed now. Gives up on a malformed
         one."""
-        if self._state is not SetupState.READY or not self._writable:
+        if self._state is SetupState.CLOSING or not self._writable:
             return None
         try:
             if self._found is None:
@@ -152,11 +167,6 @@ class SetupProtocol(Protocol):
             return None
         self._found = None
         return request
-
-    def _done(self, _: object) -> None:
-        if self._state is SetupState.BUSY:
-            self._state = SetupState.READY
-        self._next()
 
     @property
     def busy(self) -> bool:
@@ -179,16 +189,12 @@ class SetupProtocol(Protocol):
             else:
                 self.transport.pauseProducing()
 
-    def _succeed(self, _: object) -> None:
+    def _succeed(self) -> None:
         self._bad = 0
         self._log_access(200, "")
         self._answer("200")
 
-    def _refuse(self, failure: Failure) -> None:
-        error = failure.value
-        if not isinstance(error, ChatError):
-            self._log.failure("A set-up request failed.", failure)
-            error = ChatError(Code.UNAVAILABLE, "The server failed; try again.")
+    def _refuse(self, error: ChatError) -> None:
         self._bad = self._bad + 1 if error.code in _WRONG else 0
         if self._bad >= BAD_IN_A_ROW:
             self._give_up(error)
