@@ -111,7 +111,7 @@ class ChatService(MultiService):
         clock = NodeClock(reactor)
         self._wall = wall = WallClock(clock, time_of_day)
         deadlines = TimerWheel(clock)
-        self.metrics = metrics = Metrics()
+        self.metrics = metrics = Metrics(wall.milliseconds)
         self.door = door = make_door(config, clock, wall, deadlines)
         certificates = Certificates(door.turns.handshake)
 

@@ -41,6 +41,11 @@ class Rate:
         )
 
 
+def too_fast() -> ChatError:
+    """What a client is told that was over its allowance for too long."""
+    return ChatError(Code.RATE_LIMITED, "Too many requests; come back later.", retry=1)
+
+
 @define(eq=False)
 class Bucket:
     """A token bucket that fills when it is looked at."""

@@ -21,6 +21,7 @@ from prometheus_client import (
 )
 
 from chatd import __version__
+from chatd.telemetry.refusals import Refusals
 
 #: Media type of `Metrics.text` (Prometheus text exposition format 0.0.4).
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -29,9 +30,10 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 
 
 class Metrics:
-    """Counters, gauges and histograms of one node."""
+    """Counters, gauges and histograms of one node. ``now`` is the time of day, in milliseconds
+    since the epoch."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], int] = lambda: 0) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -69,7 +71,7 @@ class Metrics:
         self.bad_events = counter(
             "bad_events", "Directory records and presence payloads skipped: from no chatd node."
         )
-        self.errors = counter("errors", "Requests refused.", "code")
+        self.refusals = Refusals(counter("errors", "Requests refused.", "code"), now)
         self.requests = counter("http_requests", "HTTP requests answered.", "status")
         self.connections = Gauge(
             "chatd_connections", "Clients connected.", ["transport"], registry=registry

@@ -74,6 +74,9 @@ class ClientLink(Protocol):
     def work(self, doing: Deferred[None]) -> None:
         """Count ``doing`` as under way."""
 
+    def note(self, error: ChatError) -> None:
+        """Count a request that was refused."""
+
     def sendClose(self, code: int | None = None, reason: str | None = None) -> None:
         """Send the client away; ``code`` is one of WebSocket's."""
 
@@ -163,6 +166,7 @@ class BaseDialect(ABC):
         self._held = self._door.standing.hold(self.session.identity, self._expired)
 
     def _expired(self, why: ChatError) -> None:
+        self.connection.note(why)
         self._tell(why)
         self._send_away(CLOSE_UNAUTHORIZED, why.text)
 
@@ -176,7 +180,7 @@ class BaseDialect(ABC):
     def _refuse(self, error: ChatError, tell: Callable[[ChatError], None] | None = None) -> None:
         """Answer a request with ``error``, by ``tell`` if that is given; a client beyond help is
         sent away."""
-        self.connection.factory.metrics.errors.labels(error.code.word).inc()
+        self.connection.note(error)
         (tell or self._tell)(error)
         self._bad = self._bad + 1 if error.code is Code.BAD_REQUEST else 0
         if self._bad == BAD_IN_A_ROW:

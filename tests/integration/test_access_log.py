@@ -48,6 +48,15 @@ class AccessLogTests(ServingTests):
         )
         self.assertNotIn("secret", self.path.read_text())
 
+    async def test_whom_the_gate_refused_behind_a_proxy(self) -> None:
+        node = await self.start("--trusted-proxy=127.0.0.1")
+        evil = {"origin": "https://evil.example", "x_forwarded_for": "192.0.2.7"}
+        await node.get("/rooms/lobby", **evil)
+        await node.websocket("/", **evil)
+        for what in ("GET /rooms/lobby", "WEBSOCKET /"):
+            line = await self.line(what)
+            self.assertEqual((line["address"], line["code"]), ("192.0.2.7", "forbidden"))
+
     async def test_refusals(self) -> None:
         node = await self.start()
         await node.get("/rooms/nowhere")

@@ -65,6 +65,15 @@ class Call:
         channel: Any = self.request.channel
         return bool(channel.too_many)
 
+    def note(self, code: str, why: str) -> None:
+        """Count, and log, that the request is refused with ``code``."""
+        request, gate = self.request, self.door.gate
+        request.refusal = code
+        if not request.address:  # the gate did not let it in
+            peer = getattr(request.getClientAddress(), "host", None)
+            request.address = gate.caller(peer, request.isSecure(), self.header).address
+        request.site.metrics.refusals.add(code, request.address, request.what, why, request.asker)
+
     def query(self, name: str) -> str | None:
         """A parameter of the URL, decoded; the first one if given twice. No form changes it: the
         URL may be a proxy's, the form is the client's own."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
+from functools import partial
 from typing import Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -101,7 +102,8 @@ class HTTPConnection(HTTPChannel):
         if self._release is None:
             self.too_many = True
             self._release = self.site.overflow.admit(self.transport)
-        self.line = Line(self.site.door.turns, self.transport)
+        give_up = partial(self.site.give_up, self.transport)
+        self.line = Line(self.site.door.turns, self.transport, give_up)
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:
         if self.too_many:
@@ -274,7 +276,7 @@ class HTTPConnection(HTTPChannel):
             cors = self.site.door.gate.cors_headers(origin)
             said = refusal(status, code, text, cors)
             self.transport.write(said)
-            self.site.refused(self.transport, status, code, len(said))
+            self.site.refused(self.transport, status, code, text, len(said))
         self._say_no_more()
 
     def _say_no_more(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -14,9 +15,9 @@ class Line:
     """The place in line of one connection; each request is counted for the client that sent it,
     also where one connection is a proxy's and carries many clients'."""
 
-    def __init__(self, turns: FairQueue, transport: Any) -> None:
+    def __init__(self, turns: FairQueue, transport: Any, give_up: Callable[[], None]) -> None:
         peer = getattr(transport.getPeer(), "host", UNIX)
-        self._place = turns.place(peer, self._go, transport.abortConnection)
+        self._place = turns.place(peer, self._go, give_up)
         self._waiting: Deferred[None] | None = None
         self.arrived = self._place.arrived
 

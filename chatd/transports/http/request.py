@@ -71,6 +71,11 @@ class LimitedRequest(Request):
         self.render(self.site.resource)
 
     @property
+    def what(self) -> str:
+        """Method and path; not the query, which may hold a token."""
+        return f"{self.method.decode('latin-1')} {self.path.decode('latin-1')}"
+
+    @property
     def query(self) -> Pairs:
         """The parameters of the URL. Raises `ChatError` bad_request if there are too many."""
         if self._query is None:

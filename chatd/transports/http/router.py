@@ -159,22 +159,24 @@ class Api(Resource):
             return Reply(
                 500, {"type": "error", "code": Code.UNAVAILABLE.word, "text": "The server failed."}
             )
-        call.request.refusal = error.code.word
         again = error.code in AGAIN
         if again and call.refusal is not None and (reply := call.refusal(call, error)) is not None:
-            self._metrics.errors.labels(error.code.word).inc()
+            call.note(error.code.word, error.text)
             return reply
         headers = {"Retry-After": str(error.retry or 1)} if again else {}
         if error.code is Code.UNAUTHORIZED:
             headers["WWW-Authenticate"] = "Bearer"  # RFC 6750, section 3
-        self._metrics.errors.labels(error.code.word).inc()
         body = error.frame()
         body.pop("room", None)  # the path says it
         return Reply(error.code.http, body, headers=headers)
 
     def _answer(self, reply: Reply | None, call: Call) -> None:
         self.in_hand -= 1
-        if reply is None or call.gone:
+        if reply is None:
+            return
+        if isinstance(reply.body, dict) and reply.body.get("type") == "error":
+            call.note(reply.body["code"], reply.body["text"])
+        if call.gone:
             return
         request = call.request
         self._metrics.requests.labels(str(reply.status)).inc()

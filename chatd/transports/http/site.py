@@ -10,6 +10,7 @@ from twisted.web.server import Site
 
 from chatd.access.admission import Admission
 from chatd.access.proxies import UNIX
+from chatd.access.rate_limit import too_fast
 from chatd.protocol.errors import Code
 from chatd.telemetry.access_log import Access
 from chatd.telemetry.metrics import Metrics
@@ -42,13 +43,12 @@ class LimitedSite(Site):
         """A request has been answered."""
         if self.door.access_log is not None:
             seconds = self.door.clock.seconds() - request.began if request.began else 0.0
-            what = f"{request.method.decode('latin-1')} {request.path.decode('latin-1')}"
             peer = getattr(request.getClientAddress(), "host", UNIX)
             self.door.access_log.write(
                 Access(
                     request.address or peer,
                     request.asker,
-                    f"{what} {request.clientproto.decode('latin-1')}",
+                    f"{request.what} {request.clientproto.decode('latin-1')}",
                     request.code,
                     request.sentLength,
                     seconds,
@@ -57,13 +57,19 @@ class LimitedSite(Site):
                 )
             )
 
-    def refused(self, transport: Any, status: int, code: Code, size: int) -> None:
+    def refused(self, transport: Any, status: int, code: Code, why: str, size: int) -> None:
         """What cannot be a request was answered with ``size`` bytes."""
-        self.metrics.errors.labels(code.word).inc()
+        address = getattr(transport.getPeer(), "host", UNIX)
+        self.metrics.refusals.add(code.word, address, "no request", why)
         self.metrics.requests.labels(str(status)).inc()
         if self.door.access_log is not None:
-            address = getattr(transport.getPeer(), "host", UNIX)
             self.door.access_log.write(Access(address, "", "-", status, size, 0.0, code.word))
+
+    def give_up(self, transport: Any) -> None:
+        """Cut off a client that was over its allowance for too long."""
+        error, address = too_fast(), getattr(transport.getPeer(), "host", UNIX)
+        self.metrics.refusals.add(error.code.word, address, "HTTP", error.text)
+        transport.abortConnection()
 
     def acceptableProtocols(self) -> list[bytes]:
         """The protocols for ALPN: WebSocket needs HTTP/1.1."""

@@ -16,7 +16,7 @@ from zope.interface import implementer
 from chatd.access.admission import Admission
 from chatd.access.limits import Connections
 from chatd.access.proxies import UNIX
-from chatd.access.rate_limit import BAD_IN_A_ROW
+from chatd.access.rate_limit import BAD_IN_A_ROW, too_fast
 from chatd.net.tcp import LINGER, forget_unsent, half_close, tune
 from chatd.protocol.errors import ChatError, Code, bad_request
 from chatd.protocol.json import load_object
@@ -225,7 +225,8 @@ class SetupProtocol(Protocol):
             self._idle.move(self.factory.door.clock.seconds() + LINGER)
 
     def _count(self, error: ChatError) -> None:
-        self.factory.metrics.errors.labels(error.code.word).inc()
+        refusals = self.factory.metrics.refusals
+        refusals.add(error.code.word, self._address, "SETUP", error.text)
         self._log_access(error.code.http or 0, error.code.word)
 
     def _log_access(self, status: int, code: str) -> None:
@@ -281,8 +282,3 @@ class SetupFactory(Factory):
         """Close all connections, each after the answer to its request."""
         for protocol in list(self.protocols):
             protocol.drain()
-
-
-def too_fast() -> ChatError:
-    """The error for a client that was over its allowance for too long."""
-    return ChatError(Code.RATE_LIMITED, "Too many requests; come back later.", retry=1)

@@ -39,13 +39,15 @@ class PollingState(Enum):
 
 
 class PollingLink:
-    """The polls and posts of one session. ``release`` gives back its place among all that is held
-    open; a client that does not answer pings, which it gets by polls alone, loses it."""
+    """The polls and posts of one session, which began from ``address``. ``release`` gives back its
+    place among all that is held open; a client that does not answer pings, which it gets by polls
+    alone, loses it."""
 
     session: EngineSession
 
-    def __init__(self, factory: Serving, release: Callable[[], None]) -> None:
+    def __init__(self, factory: Serving, address: str, release: Callable[[], None]) -> None:
         self.factory = factory
+        self._address = address
         door = factory.door
         self.outlet = PollOutlet(door.clock, door.unread, self, self._on_writable)
         self.state = PollingState.OPEN
@@ -157,6 +159,11 @@ class PollingLink:
         if not self._under_way and self._retry is not None:
             self.drain(self._retry)
         return result
+
+    def note(self, error: ChatError) -> None:
+        """See `chatd.transports.dialect.ClientLink`."""
+        refusals, user = self.factory.metrics.refusals, self.session.talk.identity.user
+        refusals.add(error.code.word, self._address, "SOCKET.IO by polls", error.text, user)
 
     def sendClose(self, code: int | None = None, reason: str | None = None) -> None:
         """See `chatd.transports.dialect.ClientLink`; the next poll is the last."""

@@ -80,16 +80,16 @@ class SocketIO:
                 self._check_query(call)
                 return await handler(call)
             except EngineFault as error:
-                return self._refused(error.fault)
+                return self._refused(call, error.fault)
             except ChatError as error:
                 if error.code is not Code.BAD_REQUEST:
                     raise
-                return self._refused(FaultCode(BAD_REQUEST.code, error.text))
+                return self._refused(call, FaultCode(BAD_REQUEST.code, error.text))
 
         return say
 
-    def _refused(self, fault: FaultCode) -> Reply:
-        self._sockets.metrics.errors.labels(Code.BAD_REQUEST.word).inc()
+    def _refused(self, call: Call, fault: FaultCode) -> Reply:
+        call.note(Code.BAD_REQUEST.word, fault.message)
         return Reply(400, {"code": fault.code, "message": fault.message})
 
     def _check_query(self, call: Call) -> None:
@@ -129,7 +129,7 @@ class SocketIO:
         """Begin a session, which counts as one connection for as long as it lasts."""
         credentials = Credentials(call.token, call.query("username"))
         release = call.door.connections.admit(call.caller.address)
-        polling = PollingLink(self._sockets, release)
+        polling = PollingLink(self._sockets, call.caller.address, release)
         polling.session = self._sessions.add(self._sockets, polling, credentials)
         polling.session.open("websocket")
         return polling

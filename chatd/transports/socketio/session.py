@@ -7,6 +7,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
+from chatd.protocol.errors import ChatError
 from chatd.protocol.json import dump
 from chatd.transports.dialect import ClientLink, Outlet, Serving
 from chatd.transports.encodings import text_frame
@@ -95,6 +96,10 @@ class EngineSession:
     def work(self, doing: Deferred[None]) -> None:
         """See `chatd.transports.dialect.ClientLink`."""
         self.carrier.work(doing)
+
+    def note(self, error: ChatError) -> None:
+        """See `chatd.transports.dialect.ClientLink`."""
+        self.carrier.note(error)
 
     def sendClose(self, code: int | None = None, reason: str | None = None) -> None:
         """See `chatd.transports.dialect.ClientLink`."""

@@ -7,8 +7,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from chatd.access.admission import Admission
-from chatd.access.rights import NOBODY
-from chatd.protocol.errors import Code, bad_request
+from chatd.protocol.errors import ChatError, bad_request
 from chatd.service.chat import Chat
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.timer_wheel import Deadline
@@ -37,7 +36,6 @@ class EngineSocket(WebSocketConnection):
     """One WebSocket connection; see `chatd.transports.socketio.session.Carrier`."""
 
     factory: EngineFactory
-    identity = NOBODY
     #: What it carries, once it does.
     session: EngineSession | None = None
 
@@ -60,8 +58,13 @@ class EngineSocket(WebSocketConnection):
 
     def refuse_packet(self, error: BadPacket) -> None:
         """Close because of what the client sent."""
-        self.factory.metrics.errors.labels(Code.BAD_REQUEST.word).inc()
+        self.note(bad_request(str(error)))
         self.sendClose(CLOSE_BAD_REQUEST, str(error))
+
+    def note(self, error: ChatError) -> None:
+        if self.session is not None:
+            self.identity = self.session.talk.identity
+        super().note(error)
 
 
 class EngineFactory(WebSocketFactory):

@@ -18,11 +18,13 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from chatd.access.admission import Admission
-from chatd.access.identity import Identity
+from chatd.access.limits import too_many
 from chatd.access.proxies import UNIX
+from chatd.access.rate_limit import too_fast
+from chatd.access.rights import NOBODY
 from chatd.access.tokens import shown_token
 from chatd.net.tcp import tune
-from chatd.protocol.errors import ChatError, Code, bad_request
+from chatd.protocol.errors import ChatError, bad_request
 from chatd.protocol.json import dump
 from chatd.service.chat import Chat
 from chatd.telemetry.metrics import Metrics
@@ -51,7 +53,7 @@ class WebSocketConnection(Frames):
     query: Pairs
     http_request_uri: str
     token: str | None
-    identity: Identity
+    identity = NOBODY
     dialect: Dialect
     _due: Deadline
     _heartbeat: Heartbeat | None = None
@@ -73,6 +75,7 @@ class WebSocketConnection(Frames):
         self._shake_hands()
         self._close_socket = self.factory.door.open(self.transport)
         if self._close_socket is None:
+            self.note(too_many())
             self.transport.abortConnection()
         super().connectionMade()
 
@@ -97,7 +100,7 @@ class WebSocketConnection(Frames):
 
     def _give_up(self) -> None:
         """Close: the client was over its allowance for too long."""
-        self.factory.metrics.errors.labels(Code.RATE_LIMITED.word).inc()
+        self.note(too_fast())
         self.leave_line()
         self.sendClose(POLICY, "too many requests")
 
@@ -109,8 +112,8 @@ class WebSocketConnection(Frames):
         secure = bool(self.transport_details.is_secure)
         peer = getattr(self.transport.getPeer(), "host", None)
         self.logged.begin(self.http_request_path, headers.get("traceparent"), door)
+        self.logged.address = door.gate.caller(peer, secure, headers.get).address
         caller = door.gate.check(peer, secure, headers.get)
-        self.logged.address = caller.address
         self.place.moved(caller.address)
         self.factory.chat.check_draining()
         self.token = shown_token(headers.get("authorization"), self.parameter("token"))
@@ -138,8 +141,14 @@ class WebSocketConnection(Frames):
         return self.query.get(name)
 
     def refused(self, error: ChatError) -> None:
-        self.factory.metrics.errors.labels(error.code.word).inc()
+        self.note(error)
         self.logged.refused(self.factory.door, error)
+
+    def note(self, error: ChatError) -> None:
+        """See `chatd.transports.dialect.ClientLink`."""
+        what, user = f"WEBSOCKET {self.logged.path}", self.identity.user
+        refusals = self.factory.metrics.refusals
+        refusals.add(error.code.word, self.logged.address, what, error.text, user)
 
     # -- an open connection ------------------------------------------------------------------------
 
