@@ -71,7 +71,7 @@ class Call:
         request.refusal = code
         if not request.address:  # the gate did not let it in
             peer = getattr(request.getClientAddress(), "host", None)
-            request.address = gate.caller(peer, request.isSecure(), self.header).address
+            request.address = gate.proxies.caller(peer, request.isSecure(), self.header).address
         request.site.metrics.refusals.add(code, request.address, request.what, why, request.asker)
 
     def query(self, name: str) -> str | None:

@@ -112,7 +112,7 @@ class WebSocketConnection(Frames):
         secure = bool(self.transport_details.is_secure)
         peer = getattr(self.transport.getPeer(), "host", None)
         self.logged.begin(self.http_request_path, headers.get("traceparent"), door)
-        self.logged.address = door.gate.caller(peer, secure, headers.get).address
+        self.logged.address = door.gate.proxies.caller(peer, secure, headers.get).address
         caller = door.gate.check(peer, secure, headers.get)
         self.place.moved(caller.address)
         self.factory.chat.check_draining()
