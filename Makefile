@@ -8,7 +8,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 PACKAGES := rabbitmq-server prometheus chromium firefox-esr nginx apache2 haproxy caddy curl netcat-openbsd iproute2 util-linux faketime sqlite3 systemd
 PACKAGERS := mmdebstrap debhelper dpkg-dev python3-docutils python3-venv util-linux
 PACKAGING := setup.cfg pyproject.toml .ci/venv .ci/python
-TEXTS := $(wildcard *.rst docs/*.rst)
+# Read by docutils alone, by those who show the repository and by whoever makes the manual page.
+TEXTS := $(wildcard *.rst) docs/chatctl.rst
 # Most of the time goes into waiting for other processes, so there are more of pytest's than cores; a
 # file stays in one process.
 PARALLEL := --numprocesses 5 --dist loadfile --no-loadscope-reorder
@@ -20,7 +21,7 @@ NPM := typescript@5.9.3 axe-core@4.11.4 eventsource@4.1.1 event-source-polyfill@
 	socket.io@4.8.4 socket.io-client@4.8.4
 TSC := .cache/js/node_modules/.bin/tsc
 
-.PHONY: help run test coverage test-rabbitmq4 test-leader-kills test-reading-only torture simulate fuzz soak mutants newest check bench bench-check package rolling-restart format news clean
+.PHONY: help run test coverage test-rabbitmq4 test-leader-kills test-reading-only torture simulate fuzz soak mutants newest check docs bench bench-check package rolling-restart format news clean
 
 help:  ## say what there is to do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,13 +71,18 @@ newest: .ci/venv .cache/js/.installed  ## run the suite on the newest releases o
 	@.ci/newest
 	PATH=$(CURDIR)/.cache/newest/bin:$$PATH pytest $(PARALLEL) $(TESTS)
 
-check: .venv/.develop .cache/js/.installed  ## ruff, mypy, types of the browser's side, every .rst, changelog fragments
+check: .venv/.develop .cache/js/.installed  ## ruff, mypy, types of the browser's side, documents, changelog fragments
 	ruff check .
 	ruff format --check .
 	mypy
 	$(TSC) --project chatd/web/jsconfig.json
 	@towncrier build --draft --version next >/dev/null
 	@for text in $(TEXTS); do docutils --halt=warning --writer=null $$text || exit 1; done
+	sphinx-build -q -W -b dummy -t written docs .cache/docs-check
+
+docs: .venv/.develop  ## build the documents, Python API included, into .cache/docs; takes a minute
+	sphinx-build -q -W --keep-going docs .cache/docs
+	@echo "See .cache/docs/index.html"
 
 format: .venv/.develop  ## lay the code out as `make check` wants it
 	ruff format .
@@ -117,15 +123,15 @@ clean:  ## remove what make made
 
 .venv/.develop: $(PACKAGING)
 	@echo "Making .venv and installing chatd, its tests' and its checks' needs in it"
-	@.ci/venv test,check
+	@.ci/venv test,check,docs
 	@touch .venv/.run $@
 
 .venv/.mutants: $(PACKAGING)
-	@.ci/venv test,check,mutants
+	@.ci/venv test,check,docs,mutants
 	@touch .venv/.run .venv/.develop $@
 
 .venv/.fuzz: $(PACKAGING)
-	@.ci/venv test,check,fuzz
+	@.ci/venv test,check,docs,fuzz
 	@touch .venv/.run .venv/.develop $@
 
 .cache/js/.installed: .ci/node Makefile | .venv/.develop

@@ -1,6 +1,6 @@
 """``twistd chatd``: all parts composed into one MultiService.
 
-The only module that knows the reactor and every part. The tree is
+The only module that knows the reactor and every part. The tree is ::
 
     chatd
     |- broker         SQLite, memory, or RabbitMQ by txamqp

@@ -9,7 +9,7 @@ from attrs import frozen
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-#: A request's header by its lower-case name; several of one name joined by ``, ``.
+# A request's header by its lower-case name; several of one name joined by a comma and a space.
 Headers = Callable[[str], str | None]
 
 #: The address of a caller on a Unix socket.

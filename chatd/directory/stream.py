@@ -79,7 +79,7 @@ class DirectoryStream:
         #: Called when all events have been folded: after the start, and after the stream was
         #: deleted and made again.
         self.on_loaded: Callable[[], None] = lambda: None
-        #: Called with whether the state is `LEVEL`, when that changes.
+        #: Called with whether the state is `DirectoryState.LEVEL`, when that changes.
         self.on_level: Callable[[bool], None] = lambda level: None
         #: Called with the node's name for each probe that any node has appended.
         self.on_probe: Callable[[str], None] = lambda node: None

@@ -17,8 +17,8 @@ from attrs import define, field
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from zope.interface import implementer
 
-#: Lines of one kind (one call in the code) that are written within `WINDOW` seconds.
-OFTEN, WINDOW = 20, 10.0
+#: Lines of one kind (one call in the code) that are written within `PERIOD` seconds.
+OFTEN, PERIOD = 20, 10.0
 #: Kinds of lines that are kept apart.
 KINDS = 1000
 
@@ -155,7 +155,7 @@ class Log:
         key = event.get("log_namespace"), event.get("log_format"), event.get("log_level")
         kind = self._kinds.pop(key, None)
         left_out = 0
-        if kind is None or not 0 <= now - kind.since < WINDOW:
+        if kind is None or not 0 <= now - kind.since < PERIOD:
             left_out = max(0, kind.count - OFTEN) if kind is not None else 0
             kind = _Kind(now)
         self._kinds[key] = kind  # the one used longest ago stands first

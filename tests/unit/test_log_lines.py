@@ -10,7 +10,7 @@ from twisted.logger import LogEvent, Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.telemetry.log import FORMATS, OFTEN, WINDOW, Log, Output
+from chatd.telemetry.log import FORMATS, OFTEN, PERIOD, Log, Output
 
 
 class LogTests(SynchronousTestCase):
@@ -83,7 +83,7 @@ class LogTests(SynchronousTestCase):
             self.emit("again {n}", n=n)
         self.emit("something else")
         self.assertEqual(len(self.lines()), OFTEN + 1)
-        self.emit("again {n}", n=0, at=WINDOW)
+        self.emit("again {n}", n=0, at=PERIOD)
         self.assertIn("5 lines like the next one were left out", self.lines()[-2])
         self.assertIn("again 0", self.lines()[-1])
 

@@ -133,7 +133,7 @@ class WebSocketConnection(Frames):
         return None if legacy else SUBPROTOCOL
 
     def ping(self) -> None:
-        """Ask the client for a sign of life, of which `pong` is told."""
+        """Ask the client for a sign of life, answered to `WebSocketConnection.pong`."""
         self.sendPing()
 
     def parameter(self, name: str) -> str | None:
