@@ -102,18 +102,17 @@ class Blocks:
     def _shown(self, stream: Stream, keys: Mapping[int, Keys], block: Block) -> Sequence[Message]:
         """The messages of ``block`` without repeats, with plausible times; ``keys`` are those of
         the blocks before it."""
-        window, claims = DeduplicationWindow(), list[int | None]()
-        for i in sorted(keys):
-            for key, claim in keys[i]:
-                window.repeats(key)
-                claims.append(claim)
-        claims += [claim for _, claim in block.keys]
+        before = [pair for i in sorted(keys) for pair in keys[i]]
+        claims = [claim for _, claim in (*before, *block.keys)]
         times = self._dating.dates(stream).resolve(claims, self._dating.now)
-        own = times[len(times) - len(block.records) :]
+        own = times[len(before) :]
+        window = DeduplicationWindow(self._dating.retention.age * 1000)
+        for (key, _), time in zip(before, times, strict=False):
+            window.repeats(key, time)
         return [
             message if message.claim == time else message.at(time)
             for (_, message), time in zip(block.records, own, strict=True)
-            if not window.repeats(message.key if message else None) and message
+            if not window.repeats(message.key if message else None, time) and message
         ]
 
     async def _with_keys(

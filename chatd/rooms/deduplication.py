@@ -17,16 +17,19 @@ _NONE = -1
 class DeduplicationWindow:
     """The keys of a stream's last `WINDOW` records.
 
-    A record is a repeat if its key is among those of the `WINDOW` records before it, repeats
-    included. So readers that started at different offsets agree after `WINDOW` records (protocol,
-    section 7).
+    A record is a repeat if one of the `WINDOW` records before it, repeats included, has its key and
+    is at most ``age`` milliseconds older: an id is forgotten with its message. So readers that
+    started at different offsets agree after `WINDOW` records (protocol, section 7).
 
-    The keys are kept as 64-bit integers side by side: 18 KB for a busy room, with what they are
-    found by. In a dict they would take 80 KB, and each room has a window of its own.
+    The keys and times are kept as 64-bit integers side by side: 26 KB for a busy room, with what
+    they are found by. In a dict they would take 100 KB, and each room has a window of its own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, age: int) -> None:
+        self._age = age
         self._keys = array("q")
+        #: The time of each record, in milliseconds.
+        self._times = array("q")
         #: The lowest byte of each key, by which keys are found.
         self._marks = bytearray()
         #: Where the next key goes once the window is full.
@@ -34,31 +37,34 @@ class DeduplicationWindow:
         #: How many of the keys end in the same 12 bits, by these; empty while there are few keys.
         self._counts = array("H")
 
-    def __contains__(self, key: int) -> bool:
+    def knows(self, key: int, oldest: int) -> bool:
+        """Whether there is a record with ``key`` from ``oldest`` (milliseconds) or later."""
         if self._counts and not self._counts[key % _COUNTS]:
             return False
-        keys, find, mark = self._keys, self._marks.find, key & 0xFF
+        keys, times, find, mark = self._keys, self._times, self._marks.find, key & 0xFF
         at = find(mark)
-        while at >= 0 and keys[at] != key:
+        while at >= 0 and (keys[at] != key or times[at] < oldest):
             at = find(mark, at + 1)
         return at >= 0
 
-    def repeats(self, key: int | None) -> bool:
-        """Add the next record; whether it is a repeat. ``key`` is None for a record that is no
-        message; it counts all the same."""
-        known = key is not None and key in self
-        self._add(_NONE if key is None else key)
+    def repeats(self, key: int | None, time: int) -> bool:
+        """Add the next record, shown with ``time`` (milliseconds); whether it is a repeat. ``key``
+        is None for a record that is no message; it counts all the same."""
+        known = key is not None and self.knows(key, time - self._age)
+        self._add(_NONE if key is None else key, time)
         return known
 
-    def _add(self, key: int) -> None:
+    def _add(self, key: int, time: int) -> None:
         if len(self._keys) < WINDOW:
             self._keys.append(key)
+            self._times.append(time)
             self._marks.append(key & 0xFF)
             if len(self._keys) == _FEW:
                 self._count_all()
                 return
         else:
             oldest, self._keys[self._next] = self._keys[self._next], key
+            self._times[self._next] = time
             self._marks[self._next] = key & 0xFF
             self._counts[oldest % _COUNTS] -= 1
             self._next = (self._next + 1) % WINDOW

@@ -37,9 +37,9 @@ class RoomState(Enum):
 class FollowedRoom(Protocol):
     """What a follower tells its room."""
 
-    def seen(self, key: int | None) -> bool:
-        """The stream has a record with this deduplication key (None: no message). Returns whether
-        it repeats an earlier one."""
+    def seen(self, key: int | None, time: int) -> bool:
+        """The stream has a record with this deduplication key (None: no message), shown with
+        ``time`` (milliseconds). Returns whether it repeats an earlier one."""
 
     def arrived(self, messages: Sequence[Message]) -> None:
         """These are the next messages; none if all of a batch were repeats or expired."""
@@ -147,8 +147,9 @@ class RoomFollower:
         self.recent.extend(messages)
         oldest = self._node.oldest()
         fresh = [m for m in messages if not m.expired(oldest)]
-        if len(fresh) < len(messages) and self.state is RoomState.AWAY:
-            # some expired while the broker was away; what is left is read from the cache
+        if len(fresh) < len(messages):
+            # some expired before they came: the broker was away, or this process stood still. What
+            # is left is read from the cache
             self._room.lost(fresh[0].offset - 1 if fresh else messages[-1].offset)
             fresh = []
         self._room.arrived(fresh)
@@ -183,7 +184,7 @@ class RoomFollower:
         """The message of each record; None for a repeat, and for a record that is no message."""
         seen = self._room.seen
         return [
-            None if seen(one.key if one is not None else None) else one
+            None if (seen(one.key, one.time) if one is not None else seen(None, 0)) else one
             for one in self._reader.read(batch)
         ]
 

@@ -31,7 +31,8 @@ class RoomPublisher:
     message is sent when the previous one is published or has failed, so that a message that must be
     sent again is not overtaken. Different senders do not wait for each other.
 
-    ``refresh`` makes the follower read again; see `IFollowing.refresh`.
+    ``age`` is the retention in seconds, after which ids are forgotten. ``refresh`` makes the
+    follower read again; see `IFollowing.refresh`.
     """
 
     def __init__(
@@ -40,12 +41,14 @@ class RoomPublisher:
         clock: IReactorTime,
         wall: WallClock,
         counts: Counts,
+        age: int,
         refresh: Callable[[], None],
     ) -> None:
         self._broker = broker
         self._clock = clock
         self._wall = wall
-        self._window = DeduplicationWindow()
+        self._age = age
+        self._window = self._new_window()
         self._read_back: ReadBack[int, None] = ReadBack(broker, clock, counts, refresh)
         self._under_way: SingleFlight[int, bool] = SingleFlight()
         self._lines: dict[Hashable, DeferredLock] = {}
@@ -55,10 +58,13 @@ class RoomPublisher:
         """The number of publishes under way."""
         return self._pending
 
-    def repeats(self, key: int | None) -> bool:
-        """The follower read a record with this key (None: it is no message). Returns whether it
-        repeats an earlier one."""
-        repeated = self._window.repeats(key)
+    def _new_window(self) -> DeduplicationWindow:
+        return DeduplicationWindow(self._age * 1000)
+
+    def repeats(self, key: int | None, time: int) -> bool:
+        """The follower read a record with this key (None: it is no message), shown with ``time``.
+        Returns whether it repeats an earlier one."""
+        repeated = self._window.repeats(key, time)
         if key is not None:
             self._read_back.brought(key, None)
         return repeated
@@ -70,7 +76,7 @@ class RoomPublisher:
     def forget(self) -> None:
         """Forget all ids, because following begins anew. Publishes under way fail with
         `Unavailable`: they may be lost with the stream."""
-        self._window = DeduplicationWindow()
+        self._window = self._new_window()
         self._read_back.lost()
 
     def publish(
@@ -82,7 +88,7 @@ class RoomPublisher:
         Fails as `chatd.brokers.read_back.ReadBack.append` does, after `PATIENCE` at the latest.
         """
         key = content_key(content.user, content.id)
-        if not content.fresh and key in self._window:
+        if not content.fresh and self._window.knows(key, self._wall.oldest(self._age)):
             return succeed(False)
         return self._under_way.run(key, lambda: self._publish(stream, key, content, sender))
 

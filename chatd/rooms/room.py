@@ -45,7 +45,12 @@ class Room:
         self._audience = Audience()
         self._follower = RoomFollower(stream, node, self)
         self._publisher = RoomPublisher(
-            node.broker, node.clock, node.wall, node.counts, self._follower.refresh
+            node.broker,
+            node.clock,
+            node.wall,
+            node.counts,
+            node.retention.age,
+            self._follower.refresh,
         )
         self._stranded = WaitingReaders(node.clock, node.turns)
         self._holders = 0
@@ -125,8 +130,8 @@ class Room:
 
     # -- what the stream brings: `chatd.rooms.follower.FollowedRoom` -------------------------------
 
-    def seen(self, key: int | None) -> bool:
-        return self._publisher.repeats(key)
+    def seen(self, key: int | None, time: int) -> bool:
+        return self._publisher.repeats(key, time)
 
     def arrived(self, messages: Sequence[Message]) -> None:
         if messages:

@@ -247,7 +247,7 @@ class RecoverySuite(ServingTests, ABC):
         there = node.service.chat.rooms.get(node.service.chat.directory.get(room))
         assert there is not None
         key = content_key("ann", _id(texts[-1]))
-        await until(lambda: key in there._publisher._window)
+        await until(lambda: there._publisher._window.knows(key, 0))
 
     async def _publish(self, node: Node, text: str, room: str = "lobby") -> None:
         await publish(node.service.chat, "ann", room, text, _id(text))

@@ -7,146 +7,75 @@ that each can fail.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import Any
-
-from attrs import define, field
+from collections.abc import Sequence
 
 from tests.torture.history import Event, of_kind
-
-#: A message by its author: room, user, id.
-Key = tuple[str, str, str]
-#: A life of a room: its name, and the epoch of its cursors.
-Life = tuple[str, str]
+from tests.torture.kept import Kept, Key, crossed, deletions, runs
+from tests.torture.log import Life, Log, Publishes, split
 
 
 def check(events: Sequence[Event]) -> list[str]:
     """All that is wrong with a history."""
     log = Log()
     faults = log.gather(events)
-    publishes = Publishes.of(events)
-    faults += stored_once(log)
-    faults += acknowledged_are_there(log, publishes, events)
+    publishes, kept = Publishes.of(events), Kept.of(events)
+    faults += stored_once(log, publishes, kept)
+    faults += acknowledged_are_there(log, publishes, kept, events)
     faults += refused_are_not(log, publishes)
-    faults += in_real_time(log, publishes)
+    faults += in_real_time(log, publishes, events)
     faults += in_order_of_a_connection(log, events)
     faults += fetches_are_whole(log, publishes, events)
+    faults += fetches_show_something(publishes, kept, events)
     faults += readers_miss_nothing(log, events)
+    faults += gaps_are_true(log, publishes, kept, events)
     faults += strangers_see_nothing(events)
     faults += presence_is_right(events)
     return faults
 
 
-def split(cursor: str) -> tuple[str, int]:
-    """Epoch and offset of a cursor. For checkers alone: to clients a cursor is opaque."""
-    epoch, _, offset = cursor.rpartition(":")
-    return epoch, int(offset)
-
-
-@define
-class Log:
-    """What all readers and fetches together saw: by life of a room, by offset."""
-
-    lives: dict[Life, dict[int, dict[str, Any]]] = field(factory=lambda: defaultdict(dict))
-    #: Where each message lies.
-    places: dict[Key, list[tuple[Life, int]]] = field(factory=lambda: defaultdict(list))
-    _offsets: dict[Life, list[int]] = field(factory=dict)
-
-    def gather(self, events: Iterable[Event]) -> list[str]:
-        """Every node, transport and reader shows the same object at a cursor, byte for byte."""
-        faults = []
-        for event in events:
-            shown = [event["message"]] if event["e"] == "message" else event.get("messages", ())
-            for message in shown:
-                fault = self._add(message)
-                if fault:
-                    faults.append(fault)
-        self._offsets = {life: sorted(messages) for life, messages in self.lives.items()}
-        return faults
-
-    def _add(self, message: dict[str, Any]) -> str | None:
-        epoch, offset = split(message["cursor"])
-        life = (message["room"], epoch)
-        known = self.lives[life].setdefault(offset, message)
-        if known is message:
-            key = (message["room"], message["user"], message["id"])
-            self.places[key].append((life, offset))
-        elif json.dumps(known) != json.dumps(message):
-            return f"differs: {known} and {message}"
-        return None
-
-    def offsets(self, life: Life) -> list[int]:
-        """The offsets of a life's messages, ascending."""
-        return self._offsets.get(life, [])
-
-
-@define
-class Publishes:
-    """When each message was first sent, and how it was answered."""
-
-    began: dict[Key, float] = field(factory=dict)
-    #: The first time it was said to be stored, and by which node.
-    stored: dict[Key, tuple[float, str]] = field(factory=dict)
-    #: Sent, and refused each time as not stored.
-    refused: set[Key] = field(factory=set)
-
-    @classmethod
-    def of(cls, events: Iterable[Event]) -> Publishes:
-        """The publishes of a history."""
-        all_of_them = cls()
-        answers: dict[Key, set[str]] = defaultdict(set)
-        attempts: dict[Key, int] = defaultdict(int)
-        for event in events:
-            if event["e"] not in ("publish", "answer"):
-                continue
-            key = (event["room"], event["user"], event["id"])
-            if event["e"] == "publish":
-                all_of_them.began.setdefault(key, event["t"])
-                attempts[key] += 1
-                continue
-            answers[key].add(event["result"])
-            attempts[key] -= 1
-            if event["result"] == "stored":
-                all_of_them.stored.setdefault(key, (event["t"], event["node"]))
-        all_of_them.refused = {
-            key for key, said in answers.items() if said == {"refused"} and not attempts[key]
-        }
-        return all_of_them
-
-
-def stored_once(log: Log) -> list[str]:
-    """A message has one position in a life of its room, acknowledged or not."""
+def stored_once(log: Log, publishes: Publishes, kept: Kept) -> list[str]:
+    """A message has one position in a life of its room, acknowledged or not. A repeat may be shown
+    once retention may have removed what it repeats."""
     faults = []
-    for key, places in log.places.items():
-        lives = [life for life, _ in places]
-        if len(set(lives)) < len(lives):
-            faults.append(f"twice: {key} at {places}")
+    for key, places in list(log.places.items()):
+        first: dict[Life, int] = {}
+        for life, offset in sorted(places):
+            at = log.shown[life, offset]
+            if life not in first:
+                first[life] = offset
+            elif kept.may_be_gone(key[0], publishes.began.get(key, at), at):
+                log.strike(life, offset)
+            else:
+                faults.append(f"twice: {key} at {places}")
     return faults
 
 
-def acknowledged_are_there(log: Log, publishes: Publishes, events: Sequence[Event]) -> list[str]:
-    """What was acknowledged is in the log, unless its room was deleted after it was sent."""
-    deleted: dict[str, float] = {}
-    for event in of_kind(events, "deleted"):
-        deleted[event["room"]] = event["t"]
-    return [
-        f"lost: {key}, acknowledged by {node} at {at:.3f}"
-        for key, (at, node) in publishes.stored.items()
-        if key not in log.places and publishes.began.get(key, at) > deleted.get(key[0], -1.0)
-    ]
+def acknowledged_are_there(
+    log: Log, publishes: Publishes, kept: Kept, events: Sequence[Event]
+) -> list[str]:
+    """What was acknowledged is in the log, unless its room was deleted after it was sent, or it is
+    gone and no reader went past it without a gap."""
+    deleted, end, walked = deletions(events), events[-1]["t"], runs(events, publishes.began)
+    faults = []
+    for key, (at, node) in publishes.stored.items():
+        began = publishes.began.get(key, at)
+        if log.places.get(key) or began <= deleted.get(key[0], -1.0):
+            continue
+        if not kept.may_be_gone(key[0], began, end) or crossed(walked[key[0]], began, at):
+            faults.append(f"lost: {key}, acknowledged by {node} at {at:.3f}")
+    return faults
 
 
 def refused_are_not(log: Log, publishes: Publishes) -> list[str]:
     """What was refused as not stored is nowhere."""
-    return [f"forged refusal: {key}" for key in publishes.refused if key in log.places]
+    return [f"forged refusal: {key}" for key in publishes.refused if log.places.get(key)]
 
 
-def in_real_time(log: Log, publishes: Publishes) -> list[str]:
+def in_real_time(log: Log, publishes: Publishes, events: Sequence[Event]) -> list[str]:
     """A publish that was acknowledged before another began stands before it; of one that lies in
-    two lives of its room it is not known which was acknowledged."""
-    faults = []
+    two lives of its room, or may have, it is not known which was acknowledged."""
+    faults, deleted = [], deletions(events)
     for life in log.lives:
         earliest, of = float("inf"), None
         for offset in reversed(log.offsets(life)):
@@ -156,7 +85,8 @@ def in_real_time(log: Log, publishes: Publishes) -> list[str]:
             if began is not None and earliest < began:
                 faults.append(f"swapped: {of} was acknowledged before {key} began, and is after it")
             at = publishes.stored.get(key, (float("inf"), ""))[0]
-            if at < earliest and len(log.places[key]) == 1:
+            once = key not in publishes.again or at > deleted.get(key[0], -1.0)
+            if at < earliest and len(log.places[key]) == 1 and once:
                 earliest, of = at, key
     return faults
 
@@ -192,7 +122,8 @@ def fetches_are_whole(log: Log, publishes: Publishes, events: Sequence[Event]) -
         found: dict[Life, list[int]] = defaultdict(list)
         for message in event["messages"]:
             epoch, offset = split(message["cursor"])
-            found[message["room"], epoch].append(offset)
+            if offset in log.lives[message["room"], epoch]:
+                found[message["room"], epoch].append(offset)
         for life, offsets in found.items():
             faults += _run(log.offsets(life), offsets, f"fetch from {event['node']}")
             for at, node, key in stored:
@@ -203,6 +134,27 @@ def fetches_are_whole(log: Log, publishes: Publishes, events: Sequence[Event]) -
                     faults.append(
                         f"stale: {event['node']} does not show {key}, which {node} acknowledged"
                     )
+    return faults
+
+
+def fetches_show_something(publishes: Publishes, kept: Kept, events: Sequence[Event]) -> list[str]:
+    """A fetch is not empty while its node must have something: see `fetches_are_whole`."""
+    faults, deleted = [], deletions(events)
+    for event in of_kind(events, "fetch"):
+        if event["messages"]:
+            continue
+        for key, (at, node) in publishes.stored.items():
+            began = publishes.began.get(key, at)
+            if (
+                key[0] != event["room"]
+                or at >= event["began"]
+                or began <= deleted.get(key[0], -1.0)
+            ):
+                continue
+            theirs = node == event["node"] or event.get("level")
+            if theirs and not kept.may_be_gone(key[0], began, event["t"]):
+                faults.append(f"stale: {event['node']} shows nothing, not even {key}")
+                break
     return faults
 
 
@@ -257,6 +209,32 @@ def _step(
         return [f"again: {reader} got {end} after {start}"]
     between = [o for o in log.offsets(life) if start < o < end + (not message)]
     return [f"missed: {reader} went from {start} to {end} over {between[:5]}"] if between else []
+
+
+def gaps_are_true(log: Log, publishes: Publishes, kept: Kept, events: Sequence[Event]) -> list[str]:
+    """A gap within a life of a room leads on, over nothing that must still be there."""
+    faults: list[str] = []
+    at: dict[tuple[str, str], tuple[Life, int]] = {}
+    for event in events:
+        if event["e"] not in ("attach", "gap", "message"):
+            continue
+        reader, room = (event["reader"], event["room"]), event["room"]
+        shown = event["message"] if event["e"] == "message" else event
+        epoch, offset = split(shown["cursor"])
+        before, at[reader] = at.get(reader), ((room, epoch), offset)
+        told = event["e"] == "gap" or (event["e"] == "attach" and event["gap"])
+        if not told or before is None or before[0] != (room, epoch):
+            continue
+        if offset < before[1]:
+            faults.append(f"sent back: {reader} went from {before} to {offset}")
+        for over in log.offsets(before[0]):
+            if before[1] < over <= offset:
+                message = log.lives[before[0]][over]
+                key = (room, message["user"], message["id"])
+                began = publishes.began.get(key, float(event["t"]))
+                if not kept.may_be_gone(room, began, event["t"]):
+                    faults.append(f"not gone: {reader} was told of a gap over {key}")
+    return faults
 
 
 def strangers_see_nothing(events: Sequence[Event]) -> list[str]:

@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import count
 
@@ -52,11 +52,18 @@ def search(first: int, steps: int) -> dict[int, list[str]]:
         for wrong in pool.map(batch, batches(first, schedules)):
             done = min(done + BATCH, schedules)
             found |= wrong
+            tell(wrong)
             rate = done / (time.monotonic() - began)
             told = f"{done * LENGTH} steps, {done} schedules, {60 * rate:.0f} a minute"
             print(f"\r{told}, {len(found)} wrong ", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return found
+
+
+def tell(found: Mapping[int, list[str]]) -> None:
+    """Print what is wrong."""
+    for seed, wrong in found.items():
+        print(f"\nseed {seed}:", *wrong[:5], sep="\n  ", flush=True)
 
 
 def shrink(seed: int) -> None:
@@ -87,8 +94,8 @@ def main() -> int:
         return 0
     one = given.seed is not None
     found = batch([given.seed]) if one else search(given.first, given.steps)
-    for seed, wrong in list(found.items())[:20]:
-        print(f"seed {seed}:", *wrong[:5], sep="\n  ")
+    if one:
+        tell(found)
     print(f"{len(found)} schedules are wrong" if found else "all right")
     return 1 if found else 0
 

@@ -42,6 +42,7 @@ class SimulatedNode:
         hub: MemoryBroker,
         chance: Random,
         crashed: Any,
+        retention: Retention,
     ) -> None:
         self.name = name
         self.network = network
@@ -51,7 +52,7 @@ class SimulatedNode:
         self.process = SimulatedClock(time)
         out, back = Wire(network, self._delay, _now), self._wire()
         self.broker = SimulatedBroker(self.process, network, hub, out, back)
-        self.domain = compose(self.process, self.broker, name, Metrics(), Retention())
+        self.domain = compose(self.process, self.broker, name, Metrics(), retention)
         self.chat = self.domain.chat
         clock, parts = NodeClock(self.process), self.domain
         self.service = NodeService(clock, self.chat, parts.replication, parts.readiness, (), ())
@@ -77,6 +78,8 @@ class SimulatedNode:
         start: Start = Since(0)
         while True:
             answer = await self.chat.poll(Identity(user), room, start, 1000, 0)
+            if answer.gap:
+                messages = []  # removed while this was read
             messages += [json.loads(m.json) for m in answer.messages]
             if not answer.messages:
                 return messages

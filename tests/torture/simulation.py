@@ -17,25 +17,26 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
+from chatd.brokers.interfaces import Retention
 from chatd.brokers.memory.broker import MemoryBroker
 from tests.torture.checker import check
 from tests.torture.history import Recorder
 from tests.torture.simulated_broker import AppendFault
 from tests.torture.simulated_clients import SimulatedReader, SimulatedWriter
 from tests.torture.simulated_network import BEGINNING, SimulatedClock, SimulatedTime
-from tests.torture.simulated_node import SimulatedNode, attempt
+from tests.torture.simulated_node import SimulatedNode
+from tests.torture.simulated_rooms import PRIVATE, PUBLIC, Administration, draw_retention
 from tests.torture.simulated_schedule import Step
 
 NODES = 3
-PUBLIC, PRIVATE = "hall", "vault"
 #: Seconds within which all is level again once nothing is broken any more: a probe of readiness,
 #: presence that was not heard of, a retry of each kind.
 LEVEL = 60
 #: Seconds within which all nodes show what one of them acknowledged, if nothing is broken.
 ELSEWHERE = 2
-#: Seconds after which a change of the directory that was not confirmed has happened or never will.
-SETTLED = 20.0
 APPENDS = tuple(AppendFault)
+#: Steps that are `Administration`'s.
+ADMINISTERED = ("delete_room", "vanish", "member")
 
 
 class Simulation:
@@ -48,8 +49,14 @@ class Simulation:
         self.recorder = Recorder(now=self._now)
         self.note = self.recorder.note
         self.wrong: list[str] = []
-        self.hub = MemoryBroker(self.network)
+        self.retention = draw_retention(seed)
+        self.hub = MemoryBroker(self.network, self.retention)
         self.hub.startService()
+        self.administration = Administration(
+            self.hub, self.time, self.network, self.pick, self.note, self.crashed
+        )
+        if self.retention is not None:
+            self.note("retention", age=self.retention.age, size=self.retention.size)
         self._started = 0
         self.nodes = [self._start() for _ in range(NODES)]
         self.writers: list[SimulatedWriter] = []
@@ -77,7 +84,9 @@ class Simulation:
         self._started += 1
         hub = self.hub.peer()
         chance = Random(self.chance.random())
-        node = SimulatedNode(name, self.time, self.network, hub, chance, self.crashed)
+        node = SimulatedNode(
+            name, self.time, self.network, hub, chance, self.crashed, self.retention or Retention()
+        )
         node.start()
         return node
 
@@ -102,12 +111,18 @@ class Simulation:
         globalLogPublisher.addObserver(observer)
         try:
             for step in steps:
-                getattr(self, f"_{step.what}")(step.a, step.b)
+                self._do(step)
                 self.time.advance(step.ms / 1000)
             self._finish()
         finally:
             globalLogPublisher.removeObserver(observer)
         return self.wrong + check(self.recorder.events)
+
+    def _do(self, step: Step) -> None:
+        if step.what in ADMINISTERED:
+            getattr(self.administration, step.what)(step.a, step.b)
+        else:
+            getattr(self, f"_{step.what}")(step.a, step.b)
 
     def _observe(self, event: Any) -> None:
         if event.get("log_level") is LogLevel.critical:
@@ -124,17 +139,8 @@ class Simulation:
 
     def _make_rooms(self) -> None:
         """Have the rooms made, and their members, on whatever node can."""
-        directory = self.pick(0).domain.directory
         made: list[bool] = []
-        members = [f"{PRIVATE}-{kind}{n}" for kind in ("writer", "reader") for n in range(2)]
-
-        async def make() -> None:
-            await directory.create(PUBLIC)
-            await directory.create(PRIVATE, private=True)
-            for member in members:
-                await directory.add_member(PRIVATE, member)
-
-        attempt(self.crashed, make(), made.append)
+        self.administration.make_rooms(made.append)
         if not self._settle(LEVEL, lambda: bool(made)) or not made[0]:
             self.wrong.append(f"rooms: not made within {LEVEL} s")
 
@@ -218,42 +224,6 @@ class Simulation:
     def _replace(self, node: SimulatedNode) -> None:
         if node in self.nodes:
             self.nodes[self.nodes.index(node)] = self._start()
-
-    # -- steps: rooms ------------------------------------------------------------------------------
-
-    def _delete_room(self, a: int, b: int) -> None:
-        """An administrator deletes the room, and makes it again."""
-        directory = self.pick(a).domain.directory
-
-        def then(confirmed: bool) -> None:
-            self.note("deleted", room=PUBLIC)
-            if not confirmed:
-                self.network.callLater(SETTLED, self.note, "deleted", room=PUBLIC)
-            attempt(self.crashed, self.pick(b).domain.directory.create(PUBLIC), lambda _: None)
-
-        attempt(self.crashed, directory.delete(PUBLIC), then)
-
-    def _vanish(self, a: int, b: int) -> None:
-        """An operator deletes the room's queue."""
-        entry = self.pick(a).domain.directory.find((PUBLIC, PRIVATE)[b % 2])
-        if entry is not None:
-            self.hub.delete(entry.stream)
-            self.time.advance(0)
-            self.note("deleted", room=entry.name)
-
-    def _member(self, a: int, b: int) -> None:
-        """A member is removed, and added again a while later."""
-        name = f"{PRIVATE}-reader{b % 2}"
-
-        def add(_: object) -> None:
-            attempt(
-                self.crashed,
-                self.pick(b).domain.directory.add_member(PRIVATE, name),
-                lambda _: None,
-            )
-
-        removing = self.pick(a).domain.directory.remove_member(PRIVATE, name)
-        attempt(self.crashed, removing, lambda _: self.network.callLater(2, add, None))
 
     # -- the end -----------------------------------------------------------------------------------
 

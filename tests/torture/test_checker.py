@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.torture.checker import check
 from tests.torture.history import Event, Recorder, load
+from tests.torture.kept import LARGEST
 
 
 def message(n: int, id: str = "", epoch: str = "e1", room: str = "hall") -> dict[str, Any]:
@@ -61,7 +63,9 @@ def good() -> list[Event]:
     return [{"room": "hall", "t": float(at), **event} for at, event in enumerate(events)]
 
 
-class DoctoredTests(SynchronousTestCase):
+class Doctored(SynchronousTestCase):
+    """Helper: a good history, and what the checker says of it."""
+
     def setUp(self) -> None:
         self.events = good()
 
@@ -73,6 +77,13 @@ class DoctoredTests(SynchronousTestCase):
         faults = check(self.events)
         self.assertTrue(any(fault.startswith(word) for fault in faults), faults)
 
+    def keep(self, age: float = inf, size: float = inf) -> None:
+        """Let retention be this (seconds, bytes)."""
+        self.events = [event for event in self.events if event["e"] != "retention"]
+        self.events.insert(0, {"e": "retention", "t": 0.0, "age": age, "size": size})
+
+
+class DoctoredTests(Doctored):
     def test_a_good_one(self) -> None:
         self.assertEqual(check(self.events), [])
 
@@ -147,6 +158,7 @@ class DoctoredTests(SynchronousTestCase):
         self.fails("missed")
 
     def test_missed_over_a_gap_that_was_told(self) -> None:
+        self.keep(age=1.0)
         self.the("attach", 1).update(cursor="e1:3", gap=True)
         self.events.remove(self.the("message", 3))
         self.assertEqual(check(self.events), [])
@@ -154,6 +166,17 @@ class DoctoredTests(SynchronousTestCase):
     def test_another_life_without_a_word(self) -> None:
         self.the("message", 4)["message"] = message(0, "m4", epoch="e2")
         self.fails("another life")
+
+    def test_a_gap_over_what_is_kept(self) -> None:
+        self.keep(age=10.0)
+        self.the("attach", 1).update(cursor="e1:3", gap=True)
+        self.events.remove(self.the("message", 3))
+        self.fails("not gone: ('bob', 'hall') was told of a gap over ('hall', 'ann', 'm3')")
+
+    def test_a_gap_that_leads_back(self) -> None:
+        self.keep(age=1.0)
+        self.the("attach", 1).update(cursor="e1:0", gap=True)
+        self.fails("sent back")
 
     def test_behind(self) -> None:
         self.events.remove(self.the("message", 4))
@@ -187,6 +210,63 @@ class DoctoredTests(SynchronousTestCase):
     def test_presence(self) -> None:
         self.the("present")["members"] = ["bob", "ghost"]
         self.fails("presence")
+
+
+class RetentionTests(Doctored):
+    """The good one, with retention."""
+
+    def forget(self, id: str) -> None:
+        """Nobody has seen a message."""
+        for event in list(self.events):
+            if event["e"] == "message" and event["message"]["id"] == id:
+                self.events.remove(event)
+        shown = self.the("fetch")["messages"]
+        shown[:] = [message for message in shown if message["id"] != id]
+
+    def test_what_is_gone_is_not_lost(self) -> None:
+        self.keep(age=2.0)
+        self.the("attach", 1).update(cursor="e1:3", gap=True)
+        self.forget("m3")
+        self.assertEqual(check(self.events), [])
+
+    def test_gone_by_size(self) -> None:
+        self.keep(size=4 * LARGEST)
+        self.the("attach", 1).update(cursor="e1:3", gap=True)
+        self.forget("m3")
+        self.assertEqual(check(self.events), [])
+        self.keep(size=40 * LARGEST)
+        self.fails("lost: ('hall', 'ann', 'm3')")
+
+    def test_too_young_to_be_gone(self) -> None:
+        self.keep(age=1000.0)
+        self.the("attach", 1).update(cursor="e1:3", gap=True)
+        self.forget("m3")
+        self.fails("lost: ('hall', 'ann', 'm3')")
+
+    def test_a_reader_went_past_it_without_a_gap(self) -> None:
+        self.keep(age=2.0)
+        self.forget("m3")
+        self.fails("lost: ('hall', 'ann', 'm3')")
+
+    def test_a_hole_is_none_of_retentions(self) -> None:
+        self.keep(age=2.0)
+        self.events.remove(self.the("message", 2))
+        self.fails("missed")
+
+    def test_a_repeat_of_what_is_gone(self) -> None:
+        again = {"e": "message", "t": 60.0, "room": "hall", "reader": "eve", "node": "a"}
+        self.events.append({**again, "message": message(9, "m2")})
+        self.fails("twice")
+        self.keep(age=40.0)
+        self.assertEqual(check(self.events), [])
+
+    def test_a_fetch_that_shows_nothing(self) -> None:
+        self.the("fetch")["messages"] = []
+        self.fails("stale: a shows nothing")
+        self.keep(age=2.0)
+        self.assertEqual(check(self.events), [])
+        self.keep(age=1000.0)
+        self.fails("stale: a shows nothing")
 
 
 class FileTests(SynchronousTestCase):

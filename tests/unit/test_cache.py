@@ -127,54 +127,70 @@ class RecentTests(TestCase):
         self.assertEqual(budget.used, sum(recent.size for recent in rooms))
 
 
+#: Milliseconds for which the ids of these tests are remembered.
+AGE = 1000
+
+
 class WindowTests(TestCase):
     def test_keys_that_are_alike_are_told_apart(self) -> None:
         """By their lowest byte they are found, by their lowest twelve bits they are counted."""
         for before in (0, 500):
-            window = DeduplicationWindow()
+            window = DeduplicationWindow(AGE)
             for other in range(before):
-                window.repeats(other << 16 | 7)
+                window.repeats(other << 16 | 7, 0)
             for key in (0x1001, 0x2001, 0x3101, 0x12001):
-                self.assertFalse(window.repeats(key), hex(key))
-                self.assertTrue(window.repeats(key), hex(key))
+                self.assertFalse(window.repeats(key, 0), hex(key))
+                self.assertTrue(window.repeats(key, 0), hex(key))
 
     def test_a_key_is_remembered_for_exactly_the_window(self) -> None:
-        window = DeduplicationWindow()
-        self.assertFalse(window.repeats(-2))
+        window = DeduplicationWindow(AGE)
+        self.assertFalse(window.repeats(-2, 0))
         for other in range(WINDOW - 1):
-            self.assertFalse(window.repeats(other))
-        self.assertIn(-2, window)
-        self.assertTrue(window.repeats(-2))
+            self.assertFalse(window.repeats(other, 0))
+        self.assertTrue(window.knows(-2, 0))
+        self.assertTrue(window.repeats(-2, 0))
 
-        window = DeduplicationWindow()
-        window.repeats(-2)
+        window = DeduplicationWindow(AGE)
+        window.repeats(-2, 0)
         for other in range(WINDOW):
-            window.repeats(other)
-        self.assertNotIn(-2, window)
-        self.assertFalse(window.repeats(-2))
+            window.repeats(other, 0)
+        self.assertFalse(window.knows(-2, 0))
+        self.assertFalse(window.repeats(-2, 0))
 
     def test_a_window_is_small(self) -> None:
-        window = DeduplicationWindow()
+        window = DeduplicationWindow(AGE)
         for number in range(2 * WINDOW):
-            window.repeats(hash(("ann", str(number))))
-        self.assertLess(sum(map(sys.getsizeof, vars(window).values())), 20_000)
+            window.repeats(hash(("ann", str(number))), 0)
+        self.assertLess(sum(map(sys.getsizeof, vars(window).values())), 28_000)
+
+    def test_an_id_is_forgotten_with_its_message(self) -> None:
+        for others in (0, 500):
+            window = DeduplicationWindow(AGE)
+            self.assertFalse(window.repeats(7, 1))
+            for other in range(others):
+                window.repeats(other << 16, 1)
+            self.assertTrue(window.repeats(7, AGE))
+            self.assertTrue(window.repeats(7, 2 * AGE))
+            self.assertFalse(window.repeats(7, 3 * AGE + 1))
+            self.assertTrue(window.knows(7, 3 * AGE + 1))
+            self.assertFalse(window.knows(7, 3 * AGE + 2))
 
     def test_what_is_no_message_takes_a_place(self) -> None:
-        window = DeduplicationWindow()
-        window.repeats(7)
+        window = DeduplicationWindow(AGE)
+        window.repeats(7, 0)
         for _ in range(WINDOW):
-            window.repeats(None)
-        self.assertFalse(window.repeats(7))
+            window.repeats(None, 0)
+        self.assertFalse(window.repeats(7, 0))
 
     @settings(deadline=None, max_examples=25)
     @given(st.integers(), st.integers(0, 1400))
     def test_all_judge_alike_after_a_window_of_records(self, seed: int, start: int) -> None:
         random = Random(seed)
         keys = [random.randrange(1500) for _ in range(3000)]
-        early, late = DeduplicationWindow(), DeduplicationWindow()
+        early, late = DeduplicationWindow(AGE), DeduplicationWindow(AGE)
         for key in keys[:start]:
-            early.repeats(key)
+            early.repeats(key, 0)
         for number, key in enumerate(keys[start:]):
-            first, second = early.repeats(key), late.repeats(key)
+            first, second = early.repeats(key, 0), late.repeats(key, 0)
             if number >= WINDOW:
                 self.assertEqual(first, second)

@@ -373,8 +373,29 @@ class ExpiryTests(RoomCase):
         self.world.store("lobby", "one")
         self.world.store("lobby", "ancient", time=self.world.now - 101_000)
         self.world.store("lobby", "two")
-        self.assertEqual(bob.texts, ["one", "two"])
+        self.assertEqual(bob.texts, ["one", "GAP", "two"])
         self.assertEqual(self.resumed(), ["one", "two"])
+
+    def test_expired_while_the_process_stood_still(self) -> None:
+        bob = self.join("bob")
+        self.world.say("lobby", "one")
+        stream, broker = self.world.stream(), self.world.broker
+        for text in ("late", "later"):
+            broker.store(stream, Content("a", text, text).record(self.world.now), self.world.now)
+        self.world.clock.rightNow += 101  # what is due comes after it, as when a process is thawed
+        broker.store(stream, Content("a", "new", "new").record(self.world.now), self.world.now)
+        self.world.turn()
+        self.assertEqual(bob.texts, ["one", "GAP", "new"])
+        self.assertEqual(self.world.resume("lobby", bob).texts, [])
+
+    def test_an_id_expires_with_its_message(self) -> None:
+        bob = self.join("bob")
+        self.assertTrue(self.world.say("lobby", "one", id="i"))
+        self.world.advance(99)
+        self.assertFalse(self.world.say("lobby", "one", id="i"))
+        self.world.advance(2)
+        self.assertTrue(self.world.say("lobby", "one", id="i"))
+        self.assertEqual(bob.texts, ["one", "one"])
 
     def test_a_node_that_attaches_serves_nothing_expired(self) -> None:
         self.world.store("lobby", "a", "b")
