@@ -1,53 +1,21 @@
-"""Catching up, a few subscriptions in each turn of the reactor, in order of request.
-
-Otherwise a thousand clients that catch up at once would delay everyone at the head.
-"""
+"""Readers of a room that wait until they can catch up."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
 
-#: Calls made in one turn of the reactor.
-A_TURN = 16
+from chatd.timing.turn_queue import TurnQueue
+
 #: Seconds before a failed read is tried again.
 RETRY = 1.0
-
-
-class CatchUpQueue:
-    """Makes each added call once, in order, a few in each turn of the reactor."""
-
-    _log = Logger()
-
-    def __init__(self, clock: IReactorTime) -> None:
-        self._clock = clock
-        self._waiting: dict[Callable[[], None], None] = {}
-
-    def add(self, call: Callable[[], None]) -> None:
-        """Make ``call`` in a later turn. Does nothing if it is queued already."""
-        if not self._waiting:
-            self._clock.callLater(0, self._turn)
-        self._waiting[call] = None
-
-    def _turn(self) -> None:
-        calls = list(self._waiting)[:A_TURN]
-        for call in calls:
-            del self._waiting[call]
-        if self._waiting:
-            self._clock.callLater(0, self._turn)
-        for call in calls:
-            try:
-                call()
-            except Exception:
-                self._log.failure("A reader's turn failed; the others go on.")
 
 
 class WaitingReaders:
     """Readers of one room that wait until the broker can be read."""
 
-    def __init__(self, clock: IReactorTime, turns: CatchUpQueue) -> None:
+    def __init__(self, clock: IReactorTime, turns: TurnQueue) -> None:
         self._clock = clock
         self._turns = turns
         self._calls: dict[Callable[[], None], None] = {}

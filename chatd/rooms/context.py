@@ -8,11 +8,14 @@ from twisted.internet.interfaces import IReactorTime
 from chatd.brokers.interfaces import IBroker, Retention
 from chatd.brokers.read_back import UNCOUNTED, Counts
 from chatd.rooms.cache import CacheBudget
-from chatd.rooms.catch_up import CatchUpQueue
 from chatd.rooms.dating import Dating
 from chatd.rooms.history import History
 from chatd.telemetry.metrics import Metrics
+from chatd.timing.turn_queue import TurnQueue
 from chatd.timing.wall import WallClock
+
+#: Subscriptions that catch up in one turn of the reactor.
+CATCH_UPS = 16
 
 
 @frozen
@@ -32,8 +35,13 @@ class RoomContext:
     dating: Dating = field(
         init=False, default=Factory(lambda self: Dating(self.wall, self.retention), True)
     )
-    turns: CatchUpQueue = field(
-        init=False, default=Factory(lambda self: CatchUpQueue(self.clock), True)
+    #: Catching up: a thousand clients that do so at once must not delay everyone at the head.
+    turns: TurnQueue = field(
+        init=False, default=Factory(lambda self: TurnQueue(self.clock, CATCH_UPS), True)
+    )
+    #: Fan-out in large rooms; see `chatd.rooms.audience`.
+    fan_out: TurnQueue = field(
+        init=False, default=Factory(lambda self: TurnQueue(self.clock, 1), True)
     )
 
     def oldest(self) -> int:

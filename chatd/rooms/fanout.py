@@ -1,17 +1,13 @@
-"""Fan-out: one batch of messages to all who stand at a room's head, encoded once per encoding."""
+"""Fan-out: bytes that were encoded once, to all who get the same."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from chatd.presence.board import News
-from chatd.protocol.messages import Message
 from chatd.rooms.interfaces import IEncoding, ISubscriber
 from chatd.rooms.subscription import Subscription
-
-#: Bytes of message objects handed to a subscriber at once: what a stalled one costs at most.
-BATCH_BYTES = 48 * 1024
 
 
 class WritableSubscriptions:
@@ -68,9 +64,10 @@ class WritableSubscriptions:
 
 
 class LiveSubscriptions:
-    """The live subscriptions of one room that share an encoding."""
+    """Live subscriptions of one room that share an encoding."""
 
-    def __init__(self) -> None:
+    def __init__(self, encoding: IEncoding) -> None:
+        self.encoding = encoding
         self._writable = WritableSubscriptions()
         #: Those who are asked each time: who has just stopped taking messages, or has something
         #: between itself and its socket, such as TLS.
@@ -95,57 +92,14 @@ class LiveSubscriptions:
         self._writable.remove(subscription)
         self._asked.pop(subscription, None)
 
-    def send(self, data: bytes, first: int, end: int) -> int:
-        """Hand over the messages with the offsets ``first`` to ``end``; returns to how many."""
+    def send(self, data: bytes, end: int) -> Iterator[Subscription]:
+        """Hand over the messages up to the offset ``end``. Yields each that refuses, who is to be
+        removed at once."""
         asked = list(self._asked.items())  # before those who are to be asked only from now on
         self._writable.send(data)
         for subscription, subscriber in asked:
             if not subscriber.deliver(data, end):
-                self.remove(subscription)
-                subscription.fell_behind(first - 1)
-        return len(self)
-
-
-class Audience:
-    """The live subscriptions of one room."""
-
-    def __init__(self) -> None:
-        self._live: dict[IEncoding, LiveSubscriptions] = {}
-
-    def __len__(self) -> int:
-        return sum(map(len, self._live.values()))
-
-    def add(self, subscription: Subscription) -> None:
-        """``subscription`` has all there is and gets what comes; or its `ISubscriber.send` is
-        another one now."""
-        encoding = subscription.subscriber.encoding
-        if encoding not in self._live:
-            self._live[encoding] = LiveSubscriptions()
-        self._live[encoding].add(subscription)
-
-    def remove(self, subscription: Subscription) -> None:
-        """``subscription`` gets nothing more; it need not be live."""
-        encoding = subscription.subscriber.encoding
-        live = self._live.get(encoding)
-        if live is not None:
-            live.remove(subscription)
-            if not live:
-                del self._live[encoding]
-
-    def clear(self) -> list[Subscription]:
-        """Take all out, and return them."""
-        live = [s for same in self._live.values() for s in same]
-        self._live = {}
-        return live
-
-    def send(self, messages: Sequence[Message]) -> int:
-        """Hand ``messages`` to all; who refuses is left behind. Returns the deliveries made."""
-        delivered = 0
-        for batch in _batches(messages):
-            for encoding, live in list(self._live.items()):
-                data = encoding.encode(batch)
-                delivered += len(batch) * live.send(data, batch[0].offset, batch[-1].offset)
-        return delivered
+                yield subscription
 
 
 def tell(
@@ -176,17 +130,3 @@ def _once(frame: dict[str, Any]) -> Callable[[IEncoding], bytes]:
         return encoded[encoding]
 
     return encode
-
-
-def _batches(messages: Sequence[Message]) -> list[Sequence[Message]]:
-    if len(messages) == 1:
-        return [messages]
-    batches: list[Sequence[Message]] = []
-    start = size = 0
-    for i, message in enumerate(messages):
-        if size and size + len(message.json) > BATCH_BYTES:
-            batches.append(messages[start:i])
-            start, size = i, 0
-        size += len(message.json)
-    batches.append(messages[start:])
-    return batches

@@ -101,6 +101,11 @@ class RoomRegistry:
         for room in list(self._rooms.values()):
             room.news.fire(None)
 
+    def flush(self) -> None:
+        """Hand out all messages that have come, without waiting for turns."""
+        for room in list(self._rooms.values()):
+            room.flush()
+
     def directory_changed(self, change: DirectoryChange) -> None:
         """See `chatd.directory.watchers.Watcher`."""
         room = self._rooms.get(change.old)

@@ -16,10 +16,11 @@ from twisted.logger import Logger
 from chatd.brokers.interfaces import NoSuchStream, NotStored, Stream, Unavailable
 from chatd.presence.board import News
 from chatd.protocol.messages import Content, Message
+from chatd.rooms.audience import Audience
 from chatd.rooms.cache import RecentMessages
 from chatd.rooms.catch_up import WaitingReaders
 from chatd.rooms.context import RoomContext
-from chatd.rooms.fanout import Audience, tell, tell_presence
+from chatd.rooms.fanout import tell, tell_presence
 from chatd.rooms.follower import RoomFollower, RoomState
 from chatd.rooms.history import PAGE_BYTES, PAGE_MESSAGES, HistoryPage
 from chatd.rooms.interfaces import ISubscriber
@@ -42,7 +43,7 @@ class Room:
         self.news: Waiters[None] = Waiters()
         self.node = node
         self._gone = gone
-        self._audience = Audience()
+        self._audience = Audience(node.fan_out, self._count)
         self._follower = RoomFollower(stream, node, self)
         self._publisher = RoomPublisher(
             node.broker,
@@ -96,6 +97,7 @@ class Room:
     def detach(self, stream: Stream | None = None) -> None:
         """Stop following and free the cache; a detached room costs next to nothing. With
         ``stream``, `attach` follows that one next."""
+        self.flush()
         self._stranded.wait()
         self._follower.detach(stream)
         self._publisher.forget()
@@ -135,11 +137,12 @@ class Room:
 
     def arrived(self, messages: Sequence[Message]) -> None:
         if messages:
-            self._count(messages, self._audience.send(messages))
+            self._audience.send(messages)
         if len(self.news):
             self.news.fire(None)
 
     def _count(self, messages: Sequence[Message], deliveries: int) -> None:
+        """``messages`` went out, in so many ``deliveries``."""
         metrics, newest = self.node.metrics, messages[-1]
         metrics.delivered.inc(deliveries)
         # of a batch, the newest stands for all
@@ -186,6 +189,15 @@ class Room:
     def resume_later(self, subscription: Subscription) -> None:
         """Resume ``subscription`` when the broker can be read, or in a while if it can be."""
         self._stranded.add(subscription.resume, again=self.state is RoomState.LEVEL)
+
+    def reached(self, subscription: Subscription) -> int:
+        """The offset up to which the live ``subscription`` was handed all there is."""
+        missing = self._audience.missing(subscription)
+        return self.head if missing is None else missing - 1
+
+    def flush(self) -> None:
+        """Hand out what has come, without waiting for turns."""
+        self._audience.flush()
 
     def behind(self) -> list[int]:
         """By how many offsets each subscriber that is not at the head is behind it."""

@@ -49,9 +49,8 @@ class Source(Protocol):
     def stream(self) -> Stream:
         """The stream of the room's present life."""
 
-    @property
-    def head(self) -> int:
-        """The offset of the newest record that this node has read."""
+    def reached(self, subscription: Subscription) -> int:
+        """The offset up to which the live ``subscription`` was handed all there is."""
 
     @property
     def known(self) -> bool:
@@ -96,7 +95,7 @@ class Subscription:
     @property
     def offset(self) -> int:
         """The offset up to which everything was delivered to the subscriber."""
-        return self.room.head if self.state is SubscriptionState.LIVE else self._offset
+        return self.room.reached(self) if self.state is SubscriptionState.LIVE else self._offset
 
     @property
     def cursor(self) -> Cursor:

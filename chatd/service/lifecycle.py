@@ -112,6 +112,7 @@ class NodeService(Service):
         clients are gone, after `DRAIN` seconds at the latest."""
         self._chat.draining = True
         others = self._replication.others
+        self._chat.rooms.flush()
         for transport in self._transports:
             transport.drain(others)
         self._chat.rooms.wake()

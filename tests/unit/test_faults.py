@@ -15,9 +15,9 @@ from chatd.directory.directory import Directory
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.json import dump
 from chatd.protocol.messages import Content
-from chatd.rooms.catch_up import CatchUpQueue
 from chatd.rooms.follower import RoomState
 from chatd.rooms.start_position import Last, since
+from chatd.timing.turn_queue import TurnQueue
 from tests.support.world import World
 
 #: Valid RFC 3339, but in a year that UTC cannot write with four digits.
@@ -115,7 +115,7 @@ class DirectoryTests(TestCase):
 class TurnsTests(TestCase):
     def test_a_reader_that_raises_takes_nobody_with_it(self) -> None:
         clock = Clock()
-        turns = CatchUpQueue(clock)
+        turns = TurnQueue(clock, 2)
         calls: list[int] = []
         turns.add(lambda: calls.append(1))
         turns.add(mock.Mock(side_effect=ZeroDivisionError))

@@ -9,12 +9,13 @@ from unittest import mock
 from twisted.trial.unittest import TestCase
 
 from chatd.protocol.cursors import Cursor
+from chatd.rooms.audience import BATCH_BYTES
 from chatd.rooms.cache import RECENT_MESSAGES
-from chatd.rooms.catch_up import A_TURN, CatchUpQueue
-from chatd.rooms.fanout import BATCH_BYTES
+from chatd.rooms.context import CATCH_UPS
 from chatd.rooms.history import PAGE_BYTES, PAGE_MESSAGES
 from chatd.rooms.start_position import After, Last, Now
 from chatd.rooms.subscription import SubscriptionState
+from chatd.timing.turn_queue import TurnQueue
 from tests.support.world import Reader, World
 
 
@@ -166,7 +167,7 @@ class BoundsTests(SubscriptionCase):
         self.assertEqual(other.texts, texts)
 
     def test_readers_take_turns(self) -> None:
-        readers = [self.join(f"r{n}", stalled=True) for n in range(3 * A_TURN)]
+        readers = [self.join(f"r{n}", stalled=True) for n in range(3 * CATCH_UPS)]
         self.say(3 * RECENT_MESSAGES)
         order: list[Reader] = []
         with mock.patch.object(Reader, "deliver", autospec=True, side_effect=Reader.deliver) as to:
@@ -184,17 +185,17 @@ class BoundsTests(SubscriptionCase):
 
     def test_few_in_each_turn_of_the_reactor(self) -> None:
         clock = mock.Mock()
-        turns = CatchUpQueue(clock)
+        turns = TurnQueue(clock, CATCH_UPS)
         called: list[int] = []
-        calls = [partial(called.append, n) for n in range(A_TURN + 3)]
+        calls = [partial(called.append, n) for n in range(CATCH_UPS + 3)]
         for call in [*calls, calls[0]]:
             turns.add(call)
         self.assertEqual(clock.callLater.call_count, 1)
         clock.callLater.call_args.args[1]()
-        self.assertEqual(called, list(range(A_TURN)))
+        self.assertEqual(called, list(range(CATCH_UPS)))
         turns.add(calls[0])
         clock.callLater.call_args.args[1]()
-        self.assertEqual(called, [*range(A_TURN + 3), 0])
+        self.assertEqual(called, [*range(CATCH_UPS + 3), 0])
         self.assertEqual(clock.callLater.call_count, 2)
 
 
