@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
+
+from chatd.access.limits import network_of
 
 
 @frozen
@@ -29,6 +31,12 @@ class Identity:
     admin: bool = False
     expires: float | None = None
     proof: TokenProof | None = field(default=None, eq=False)
+    #: What counts as the address that it comes from; "" until `at`.
+    network: str = field(default="", eq=False)
+
+    def at(self, address: str) -> Identity:
+        """The same, who comes from ``address``."""
+        return evolve(self, network=network_of(address))
 
     def names(self, room: str) -> bool:
         """Whether the token's ``rooms`` claim names ``room``, in full or by a prefix."""

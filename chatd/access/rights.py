@@ -7,7 +7,7 @@ from collections.abc import Container
 from secrets import token_hex
 from typing import Protocol
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -110,7 +110,7 @@ class Rights:
             raise ChatError(
                 Code.FORBIDDEN, "The token is another user's; open a connection for it."
             )
-        return renewed
+        return evolve(renewed, network=identity.network)
 
     def withdrawn(self, identity: Identity) -> ChatError | None:
         """Why what ``identity`` came with does not count any more, or ``None``."""

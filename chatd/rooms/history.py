@@ -1,25 +1,33 @@
-"""Messages that are no longer in a room's cache, read from the broker page by page: onward from an
-offset, back from it; and the offset that a time or a count means."""
+"""Messages that are no longer in a room's cache, read from the broker page by page; and the offset
+that a time or a count means, found without reading messages."""
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import AsyncIterator, Sequence
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from itertools import islice
+from typing import Any, TypeVar
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from chatd.brokers.interfaces import IBroker, Stream
+from chatd.brokers.interfaces import IBroker, Stream, Unavailable
 from chatd.protocol.messages import Message
-from chatd.rooms.blocks import BLOCK, Blocks
+from chatd.rooms.blocks import Blocks
 from chatd.rooms.dating import Dating
+from chatd.rooms.outline import BLOCK, Outline
 from chatd.timing.wall import WallClock
+
+T = TypeVar("T")
 
 #: A page is full at this many messages, or at the message that makes it this many bytes.
 PAGE_MESSAGES = 128
 PAGE_BYTES = 48 * 1024
+#: Offsets after which a page ends, though it has no message: other programs wrote what is none.
+PAGE_OFFSETS = 8 * BLOCK
+#: Seconds that any question may take, all waits for a turn included.
+PATIENCE = 20.0
 
 
 @frozen
@@ -31,21 +39,35 @@ class HistoryPage:
     end: int
     gap: bool
 
+    def upto(self, offset: int) -> Sequence[Message]:
+        """The messages up to ``offset``."""
+        if self.end <= offset:
+            return self.messages
+        return self.messages[: bisect_right(self.messages, offset, key=_offset)]
+
 
 @frozen
 class Earlier:
-    """Messages before an offset, in order. ``more``: older ones are kept; ``gap``: none are left,
-    and there had been some."""
+    """The ``count`` messages with ``after < offset <= upto``, which lie before an offset.
+    ``more``: older ones are kept; ``gap``: none are left, and there had been some."""
 
-    messages: Sequence[Message]
+    after: int
+    upto: int
+    count: int
     more: bool
     gap: bool
 
 
 class History:
-    """The history of all rooms, through a block cache."""
+    """The history of all rooms, through a cache of blocks.
+
+    Of each method: ``upto`` is the offset of the room's head; ``oldest`` the time (milliseconds)
+    from before which messages have expired; ``asker`` the address that reads from the broker are
+    counted to, "" for the node itself. Each raises `Unavailable` or `NoSuchStream`.
+    """
 
     def __init__(self, broker: IBroker, clock: IReactorTime, dating: Dating | None = None) -> None:
+        self._clock = clock
         self._blocks = Blocks(broker, clock, dating or Dating(WallClock(clock)))
 
     async def page(
@@ -55,106 +77,137 @@ class History:
         upto: int,
         oldest: int,
         limit: int = PAGE_MESSAGES,
+        asker: str = "",
     ) -> HistoryPage:
-        """Up to ``limit`` messages with ``after < offset <= upto``, none from before the time
-        ``oldest`` (milliseconds). Raises `Unavailable` or `NoSuchStream`."""
-        # includes the record at `after`: if that does not come first, it is gone (protocol, 7)
-        index = max(after, 0) // BLOCK
-        page = _Filling(after, upto, oldest, limit)
-        at = after
-        while True:
-            block = await self._blocks.judged(stream, index, upto)
-            if not block.records or block.records[0][0] > at + 1:
+        """Up to ``limit`` messages with ``after < offset <= upto``."""
+        return await self._in_time(
+            self._page(stream, _Filling(after, upto, oldest, limit), upto, asker)
+        )
+
+    async def _page(self, stream: Stream, page: _Filling, upto: int, asker: str) -> HistoryPage:
+        at = page.after
+        until = at + PAGE_OFFSETS
+        while at < upto:
+            portion = await self._blocks.portion(stream, at + 1, upto, asker)
+            if not portion.sure:
                 # either retention removed records, or offsets skip, which is no gap
-                first = await self.first(stream)
+                first = await self.first(stream, asker)
                 if first > at + 1:
                     if page.taken:
-                        break  # the next page begins with the gap
-                    page.lost = at < upto
-                    index = max(index, min(first, upto + 1) // BLOCK)
-                    block = await self._blocks.judged(stream, index, upto)
-            if page.take(block.messages or ()):
-                break
-            at = max(at, block.records[-1][0] if block.records else at)
-            index += 1
-            if index * BLOCK > upto:
-                return HistoryPage(page.taken, upto, page.lost)
+                        return page.done()  # the next page begins with the gap
+                    page.lost = True
+                    at = page.end = min(first - 1, upto)
+                    until = at + PAGE_OFFSETS
+                    continue
+            if page.take(portion.messages):
+                return page.done()
+            at = max(at, portion.end)
             page.end = max(page.end, min(at, upto))
-        return HistoryPage(page.taken, page.end, page.lost)
+            if at > until and not page.taken:
+                break
+        return page.done()
 
-    def first(self, stream: Stream) -> Deferred[int]:
+    def first(self, stream: Stream, asker: str) -> Deferred[int]:
         """The offset of the oldest record kept, one past the end if there is none."""
-        return self._blocks.locate(stream, 0)
+        return self._blocks.locate(stream, 0, asker)
 
-    async def before_oldest(self, stream: Stream, upto: int, oldest: int) -> int:
+    async def before_oldest(self, stream: Stream, upto: int, oldest: int, asker: str = "") -> int:
         """The offset just before the oldest message kept, ``upto`` if none is."""
-        first = await self.first(stream)
-        if first > upto:
-            return upto
-        page = await self.page(stream, first - 1, upto, oldest, limit=1)
-        return page.messages[0].offset - 1 if page.messages else page.end
+        first = await self._in_time(self.first(stream, asker))
+        return await self._before(stream, first, oldest, upto, oldest, asker)
 
-    async def before_time(self, stream: Stream, time: int, upto: int, oldest: int) -> int:
+    async def before_time(
+        self, stream: Stream, time: int, upto: int, oldest: int, asker: str = ""
+    ) -> int:
         """The offset just before the first message at or after ``time``, ``upto`` if none is."""
-        start = await self._blocks.locate(stream, time)
-        after = min(start - 1, upto)
-        while after < upto:
-            page = await self.page(stream, after, upto, oldest)
-            for message in page.messages:
-                if message.time >= time:
-                    return message.offset - 1
-            after = max(after, page.end)
-        return after
+        start = await self._in_time(self._blocks.locate(stream, time, asker))
+        return await self._before(stream, start, time, upto, oldest, asker)
 
-    async def before_last(self, stream: Stream, n: int, upto: int, oldest: int) -> int:
+    async def _before(
+        self, stream: Stream, start: int, time: int, upto: int, oldest: int, asker: str
+    ) -> int:
+        """The offset just before the first message at or after the offset ``start`` and the time
+        ``time``, ``upto`` if there is none."""
+        while start <= upto:
+            outline = await self._blocks.outline(stream, start // BLOCK, upto, asker)
+            for i in outline.visible(oldest, upto + 1):
+                if outline.offset(i) >= start and outline.time(i) >= time:
+                    return outline.offset(i) - 1
+            start = (outline.index + 1) * BLOCK
+        return upto
+
+    async def before_last(
+        self, stream: Stream, n: int, upto: int, oldest: int, asker: str = ""
+    ) -> int:
         """The offset just before the ``n`` newest messages up to ``upto``."""
-        found, start = 0, upto
-        async for messages in self._backwards(stream, upto + 1, upto):
-            for message in reversed(messages):
-                if not message.expired(oldest):
-                    if found == n:
-                        return message.offset
-                    found, start = found + 1, message.offset - 1
+        return await self._in_time(self._before_last(stream, n, upto, oldest, asker))
+
+    async def _before_last(self, stream: Stream, n: int, upto: int, oldest: int, asker: str) -> int:
+        start, left = upto, n
+        async for outline in self._backwards(stream, upto + 1, upto, asker):
+            shown = outline.visible(oldest, upto + 1)
+            if len(shown) > left:
+                start = outline.offset(shown[-left - 1])
+                break
+            if shown:
+                start, left = outline.offset(shown[0]) - 1, left - len(shown)
+        if start < upto and not (await self._blocks.portion(stream, start + 1, upto, asker)).sure:
+            # what was there may have been removed since the outline was read
+            start = max(start, min(await self.first(stream, asker) - 1, upto))
         return start
 
     async def earlier(
-        self, stream: Stream, before: int, upto: int, oldest: int, limit: int, size: int
+        self,
+        stream: Stream,
+        before: int,
+        upto: int,
+        oldest: int,
+        limit: int,
+        size: int,
+        asker: str = "",
     ) -> Earlier:
-        """The newest messages with ``offset < before``: at most ``limit``, and no further one once
-        they have ``size`` bytes. ``upto`` is the room's head. Raises `Unavailable` or
-        `NoSuchStream`."""
-        taken: list[Message] = []
-        expired = False
-        async for messages in self._backwards(stream, before, upto):
-            for message in reversed(messages):
-                if message.expired(oldest):
-                    expired = True  # the broker will remove it soon
-                elif len(taken) == limit or size <= 0:
-                    return Earlier(taken[::-1], more=True, gap=False)
-                else:
-                    taken.append(message)
-                    size -= len(message.json)
-        gap = not taken and before > 0 and (expired or await self.first(stream) > 0)
-        return Earlier(taken[::-1], more=False, gap=gap)
+        """Where the newest messages with ``offset < before`` are: at most ``limit``, and no further
+        one once they have ``size`` bytes."""
+        looking = _Looking(before - 1, oldest, limit, size)
+        return await self._in_time(self._earlier(stream, looking, upto, asker))
+
+    async def _earlier(self, stream: Stream, looking: _Looking, upto: int, asker: str) -> Earlier:
+        before = looking.upto + 1
+        async for outline in self._backwards(stream, before, upto, asker):
+            next_one = looking.take(outline)
+            if next_one is not None:
+                older = await self._blocks.portion(stream, next_one, upto, asker)
+                return looking.found(more=older.sure, gap=False)
+        none = not looking.count and before > 0
+        gone = none and (looking.expired or await self.first(stream, asker) > 0)
+        return looking.found(more=False, gap=gone)
 
     async def _backwards(
-        self, stream: Stream, before: int, upto: int
-    ) -> AsyncIterator[Sequence[Message]]:
-        """The messages with ``offset < before``, a block at a time, the newest block first."""
+        self, stream: Stream, before: int, upto: int, asker: str
+    ) -> AsyncIterator[Outline]:
+        """The outlines of the blocks before the offset ``before``, the newest first."""
         for index in range((before - 1) // BLOCK, -1, -1):
-            block = await self._blocks.judged(stream, index, upto)
-            messages = block.messages or ()
-            yield messages[: bisect_left(messages, before, key=_offset)]
+            outline = await self._blocks.outline(stream, index, upto, asker)
+            yield outline
             start = index * BLOCK
-            begun = bool(block.records) and block.records[0][0] == start
+            begun = len(outline) > 0 and outline.offset(0) == start
             # either retention removed what lies before, or offsets skip
-            if not begun and start <= await self.first(stream):
+            if not begun and start <= await self.first(stream, asker):
                 return
+
+    async def _in_time(self, work: Coroutine[Any, Any, T] | Deferred[T]) -> T:
+        """The outcome of ``work``, which is given up after `PATIENCE` seconds."""
+        doing = work if isinstance(work, Deferred) else Deferred.fromCoroutine(work)
+        return await doing.addTimeout(PATIENCE, self._clock, _late)
+
+
+def _late(result: object, timeout: float) -> Any:
+    raise Unavailable("the broker takes too long to read the past")
 
 
 @define
 class _Filling:
-    """A page being filled, block by block; ``left`` messages more fit in."""
+    """A page being filled, piece by piece; ``left`` messages more fit in."""
 
     after: int
     upto: int
@@ -169,7 +222,7 @@ class _Filling:
         self.end = self.after
 
     def take(self, messages: Sequence[Message]) -> bool:
-        """Add messages of a block; whether the page is full."""
+        """Add messages of a piece; whether the page is full."""
         start = bisect_right(messages, self.after, key=_offset)
         for message in islice(messages, start, None):
             if message.offset > self.upto:
@@ -184,6 +237,44 @@ class _Filling:
             elif not self.taken:
                 self.lost = True  # expired, though the broker has not removed it yet
         return False
+
+    def done(self) -> HistoryPage:
+        """The page as it is."""
+        return HistoryPage(self.taken, self.end, self.lost)
+
+
+@define
+class _Looking:
+    """The messages up to the offset ``upto``, looked at from the newest back; as many as there are
+    ``left``, and ``size`` bytes of them, are wanted. ``expired``: some have expired."""
+
+    upto: int
+    oldest: int
+    left: int
+    size: int
+    after: int = field(init=False)
+    count: int = 0
+    expired: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        self.after = self.upto
+
+    def take(self, outline: Outline) -> int | None:
+        """Add messages of a block; the offset of the first one that does not belong any more."""
+        shown = outline.visible(self.oldest, self.upto + 1)
+        self.expired = self.expired or len(shown) < len(outline.shown(self.upto + 1))
+        for i in reversed(shown):
+            if not self.left or self.size <= 0:
+                return outline.offset(i)
+            self.after = outline.offset(i) - 1
+            self.left -= 1
+            self.size -= outline.size(i)
+            self.count += 1
+        return None
+
+    def found(self, more: bool, gap: bool) -> Earlier:
+        """What was found."""
+        return Earlier(self.after, self.upto, self.count, more, gap)
 
 
 def _offset(message: Message) -> int:

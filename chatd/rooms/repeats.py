@@ -28,10 +28,10 @@ class Repeats:
         self._turn = DeferredSemaphore(SEARCHES)
         self._waiting: Counter[str] = Counter()
 
-    async def stored(self, room: Room, content: Content, after: Cursor) -> bool:
+    async def stored(self, room: Room, content: Content, after: Cursor, asker: str) -> bool:
         """Whether the user's message with this id lies after the cursor ``after``, among what is
-        kept of ``room``. Raises `NotStored` if the stream cannot be read, or if the user has
-        `WAITING` searches waiting.
+        kept of ``room``; ``asker`` is as in `History`. Raises `NotStored` if the stream cannot be
+        read, or if the user has `WAITING` searches waiting.
         """
         user = content.user
         if self._waiting[user] >= WAITING:
@@ -40,7 +40,7 @@ class Repeats:
         try:
             await self._turn.acquire()
             try:
-                return await _search(room, content, after)
+                return await _search(room, content, after, asker)
             finally:
                 self._turn.release()
         except Unavailable as e:
@@ -51,11 +51,11 @@ class Repeats:
                 del self._waiting[user]
 
 
-async def _search(room: Room, content: Content, after: Cursor) -> bool:
+async def _search(room: Room, content: Content, after: Cursor, asker: str) -> bool:
     stream = room.stream
-    at = (await find(room, After(after))).offset
+    at = (await find(room, After(after), asker)).offset
     while at < room.head and room.stream == stream:
-        page = await room.page(at, PAGE)
+        page = await room.page(at, PAGE, asker)
         if any(m.id == content.id and m.user == content.user for m in page.messages):
             return True
         at = page.end

@@ -231,8 +231,9 @@ class Room:
             return ()
         return self.recent.after(offset, self.oldest(), limit, PAGE_BYTES)
 
-    async def page(self, offset: int, limit: int = PAGE_MESSAGES) -> HistoryPage:
-        """The messages after ``offset``, from the cache or the broker. Raises `Unavailable`."""
+    async def page(self, offset: int, limit: int = PAGE_MESSAGES, asker: str = "") -> HistoryPage:
+        """The messages after ``offset``, from the cache or the broker; ``asker`` is as in
+        `History`. Raises `Unavailable`."""
         batch = self.recent_after(offset, limit)
         if batch is not None:
             return HistoryPage(
@@ -242,7 +243,7 @@ class Room:
         self.node.metrics.catch_up_reads.inc()
         with self.held():
             try:
-                return await history.page(self.stream, offset, head, self.oldest(), limit)
+                return await history.page(self.stream, offset, head, self.oldest(), limit, asker)
             except NoSuchStream:
                 raise Unavailable from None
 

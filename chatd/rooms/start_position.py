@@ -64,12 +64,13 @@ def since(value: object) -> Since:
     return Since(min(max(parse_time(value), FIRST), LAST))
 
 
-async def find(room: Room, start: Start) -> StartPosition:
-    """The offset that ``start`` means in an attached ``room``. Raises `Unavailable`."""
+async def find(room: Room, start: Start, asker: str) -> StartPosition:
+    """The offset that ``start`` means in an attached ``room``; ``asker`` is as in `History`. Raises
+    `Unavailable`."""
     stream = room.stream
     with room.held():
         try:
-            place = await _find(room, start)
+            place = await _find(room, start, asker)
         except NoSuchStream:
             raise Unavailable from None
     if room.stream != stream or not room.known:
@@ -77,26 +78,26 @@ async def find(room: Room, start: Start) -> StartPosition:
     return place
 
 
-async def _find(room: Room, start: Start) -> StartPosition:
+async def _find(room: Room, start: Start, asker: str) -> StartPosition:
     match start:
         case Now():
             return StartPosition(room.head)
         case After(cursor):
-            return await _after(room, cursor)
+            return await _after(room, cursor, asker)
         case Last(n):
-            return StartPosition(await _last(room, n))
+            return StartPosition(await _last(room, n, asker))
         case Since(time):
-            return StartPosition(await _since(room, time))
+            return StartPosition(await _since(room, time, asker))
 
 
-async def _after(room: Room, cursor: Cursor) -> StartPosition:
+async def _after(room: Room, cursor: Cursor, asker: str) -> StartPosition:
     if cursor.epoch != room.stream.life:
-        return await _oldest(room)  # an earlier life of the room, or another room's cursor
+        return await _oldest(room, asker)  # an earlier life of the room, or another room's cursor
     if cursor.offset > room.head and not await reaches(room, cursor.offset):
-        return await _oldest(room)
+        return await _oldest(room, asker)
     if room.recent_after(cursor.offset, 1) is not None:
         return StartPosition(cursor.offset)
-    page = await room.page(cursor.offset, limit=1)
+    page = await room.page(cursor.offset, 1, asker)
     if not page.gap:
         return StartPosition(cursor.offset)
     return StartPosition(page.messages[0].offset - 1 if page.messages else page.end, gap=True)
@@ -116,26 +117,27 @@ def _behind(result: object, timeout: float) -> None:
     raise Unavailable
 
 
-async def _oldest(room: Room) -> StartPosition:
+async def _oldest(room: Room, asker: str) -> StartPosition:
     before = room.recent.before_time(room.oldest(), room.oldest())
     if before is None:
-        before = await room.node.history.before_oldest(room.stream, room.head, room.oldest())
+        history = room.node.history
+        before = await history.before_oldest(room.stream, room.head, room.oldest(), asker)
     return StartPosition(before, gap=True)
 
 
-async def _last(room: Room, n: int) -> int:
+async def _last(room: Room, n: int, asker: str) -> int:
     if n == 0:
         return room.head
     before = room.recent.before_last(n, room.oldest())
     if before is None:
         history = room.node.history
-        before = await history.before_last(room.stream, n, room.head, room.oldest())
+        before = await history.before_last(room.stream, n, room.head, room.oldest(), asker)
     return before
 
 
-async def _since(room: Room, time: int) -> int:
+async def _since(room: Room, time: int, asker: str) -> int:
     before = room.recent.before_time(time, room.oldest())
     if before is None:
         history = room.node.history
-        before = await history.before_time(room.stream, time, room.head, room.oldest())
+        before = await history.before_time(room.stream, time, room.head, room.oldest(), asker)
     return before

@@ -59,9 +59,9 @@ class Source(Protocol):
     def recent_after(self, offset: int, limit: int) -> Sequence[Message] | None:
         """Up to ``limit`` messages after ``offset``, None if the cache does not hold them all."""
 
-    async def page(self, offset: int, limit: int = PAGE_MESSAGES) -> HistoryPage:
-        """A page of messages after ``offset``, from the cache or the broker. Raises
-        `Unavailable`."""
+    async def page(self, offset: int, limit: int, asker: str) -> HistoryPage:
+        """A page of messages after ``offset``, from the cache or the broker; ``asker`` is as in
+        `History`. Raises `Unavailable`."""
 
     def went_live(self, subscription: Subscription) -> None:
         """Hand ``subscription`` each batch from now on. Called again when its subscriber's ``send``
@@ -202,7 +202,8 @@ class Subscription:
     def _read(self) -> None:
         self.state = SubscriptionState.READING
         place = (self.room.stream, self._offset)
-        page = Deferred.fromCoroutine(self.room.page(self._offset))
+        asker = self.subscriber.identity.network
+        page = Deferred.fromCoroutine(self.room.page(self._offset, PAGE_MESSAGES, asker))
         page.addCallbacks(self._got, self._failed, (place,))
 
     def _got(self, page: HistoryPage, place: tuple[Stream, int]) -> None:

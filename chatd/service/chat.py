@@ -18,13 +18,12 @@ from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.messages import Message
 from chatd.protocol.publication import Publication
-from chatd.rooms.history import Earlier
 from chatd.rooms.look_back import look_back
 from chatd.rooms.registry import RoomRegistry
 from chatd.rooms.repeats import Repeats
 from chatd.rooms.room import Room
 from chatd.rooms.start_position import After, Now, Start, StartPosition, find
-from chatd.service.reading import ANSWER_BYTES, FIRST_BYTES, Answer, Reading, first_of
+from chatd.service.reading import ANSWER_BYTES, FIRST_BYTES, Answer, LookedBack, Reading
 
 
 @frozen
@@ -99,7 +98,7 @@ class Chat:
                 raise e.before_storing().about(name, key) from None
             raise
         try:
-            return Receipt(key, await self._store(room, publication, sender))
+            return Receipt(key, await self._store(identity, room, publication, sender))
         except Unavailable as e:
             raise unavailable(e).about(name, key) from None
         except NoSuchStream:
@@ -107,10 +106,12 @@ class Chat:
         except TooLarge as e:
             raise ChatError(Code.TOO_LARGE, f"{e}.", room=name, id=key) from None
 
-    async def _store(self, room: Room, publication: Publication, sender: Hashable | None) -> bool:
+    async def _store(
+        self, identity: Identity, room: Room, publication: Publication, sender: Hashable | None
+    ) -> bool:
         """Publish to ``room``; whether the message is new."""
         content, after = publication.content, publication.after
-        if after is not None and await self._repeats.stored(room, content, after):
+        if after is not None and await self._repeats.stored(room, content, after, identity.network):
             return False
         return await room.publish(content, sender)
 
@@ -129,35 +130,29 @@ class Chat:
 
     async def look_back(
         self, identity: Identity, name: str, cursor: Cursor, limit: int
-    ) -> tuple[Earlier, Reading | None]:
-        """The newest messages before ``cursor``, at most ``limit``, in order: the first of them,
-        and how to read on (None if these are all). Raises `ChatError`."""
+    ) -> LookedBack:
+        """The newest messages before ``cursor``, at most ``limit``, in order. Raises
+        `ChatError`."""
         room = await self.room(identity, name)
         try:
-            found = await look_back(room, cursor, limit, ANSWER_BYTES)
+            found = await look_back(room, cursor, limit, ANSWER_BYTES, identity.network)
+            place = StartPosition(found.after)
+            answer = await self._gather(identity, room, place, found.count, found.upto)
         except Unavailable:
             raise unavailable() from None
         self.entry(identity, name)  # again: the room or the right may be gone by now
-        first = first_of(found.messages)
-        if first >= len(found.messages):
-            return found, None
-        end, upto = found.messages[first - 1].offset, found.messages[-1].offset
-        rest = self._reading(identity, room, end, upto, len(found.messages) - first)
-        return Earlier(found.messages[:first], found.more, found.gap), rest
-
-    def _reading(self, identity: Identity, room: Room, end: int, upto: int, left: int) -> Reading:
-        name = room.stream.room
-        return Reading(lambda: self.room(identity, name), room.stream, end, upto, left)
+        gap = found.gap or (answer.gap and not answer.messages)
+        return LookedBack(answer.messages, found.more, gap, answer.rest)
 
     async def _poll(
         self, identity: Identity, room: Room, start: Start, limit: int, until: float
     ) -> Answer:
-        place = await find(room, start)
+        place = await find(room, start, identity.network)
         stream = room.stream
         if isinstance(start, Now):
             return Answer((), Cursor(stream.life, place.offset), gap=False)
         while True:
-            answer = await self._gather(identity, room, place, limit)
+            answer = await self._gather(identity, room, place, limit, room.head)
             left = until - self.clock.seconds()
             if answer.messages or answer.gap or not limit or self.draining or left <= 0:
                 return answer
@@ -168,20 +163,23 @@ class Chat:
                 return await self._poll(identity, room, old, limit, 0)
 
     async def _gather(
-        self, identity: Identity, room: Room, place: StartPosition, limit: int
+        self, identity: Identity, room: Room, place: StartPosition, limit: int, upto: int
     ) -> Answer:
-        """The messages after ``place`` now. The cursor moves only with messages, or over a gap."""
+        """The messages after ``place`` up to the offset ``upto`` now, at most ``limit``. The cursor
+        moves only with messages, or over a gap."""
+        name, stream = room.stream.room, room.stream
         messages: list[Message] = []
         gap, end, size = place.gap, place.offset, 0
-        while len(messages) < limit and size < FIRST_BYTES:
-            page = await room.page(end, limit - len(messages))
-            messages += page.messages
+        while len(messages) < limit and size < FIRST_BYTES and end < upto:
+            page = await room.page(end, limit - len(messages), identity.network)
+            found = page.upto(upto)
+            messages += found
             gap = gap or page.gap
-            size += sum(len(m.json) for m in page.messages)
+            size += sum(len(m.json) for m in found)
             end = page.end
-            if end >= room.head:
-                break
-        cursor = Cursor(room.stream.life, end if messages or gap else place.offset)
-        left = limit - len(messages) if end < room.head else 0
-        rest = self._reading(identity, room, end, room.head, left) if left else None
+        cursor = Cursor(stream.life, end if messages or gap else place.offset)
+        left = limit - len(messages) if end < upto else 0
+        if not left:
+            return Answer(messages, cursor, gap)
+        rest = Reading(lambda: self.room(identity, name), stream, end, upto, left, identity.network)
         return Answer(messages, cursor, gap, rest)

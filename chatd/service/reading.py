@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import accumulate
 
 from attrs import define, field, frozen
 
@@ -23,13 +22,14 @@ FIRST_BYTES = 64 * 1024
 class Reading:
     """The rest of an answer: at most ``left`` messages with ``end < offset <= upto``, and no
     further page once they have ``size`` bytes. ``open`` returns the room, or raises `ChatError` if
-    the reader may not read it any more."""
+    the reader may not read it any more; ``asker`` is as in `History`."""
 
     _open: Callable[[], Awaitable[Room]]
     _stream: Stream
     _end: int
     _upto: int
     _left: int
+    _asker: str
     _size: int = field(default=ANSWER_BYTES)
 
     @property
@@ -43,14 +43,14 @@ class Reading:
         try:
             room = await self._open()
             while room.stream == self._stream and self._goes_on():
-                page = await room.page(self._end, self._left)
+                page = await room.page(self._end, self._left, self._asker)
                 if page.gap or room.stream != self._stream:
                     break
                 self._end = page.end
-                if page.messages:
-                    self._left -= len(page.messages)
-                    self._size -= sum(len(m.json) for m in page.messages)
-                    return page.messages
+                if messages := page.upto(self._upto):
+                    self._left -= len(messages)
+                    self._size -= sum(len(m.json) for m in messages)
+                    return messages
         except (ChatError, NoSuchStream, Unavailable):
             pass
         return ()
@@ -70,7 +70,12 @@ class Answer:
     rest: Reading | None = None
 
 
-def first_of(messages: Sequence[Message]) -> int:
-    """How many of ``messages`` it takes to reach `FIRST_BYTES`."""
-    sizes = accumulate(len(m.json) for m in messages)
-    return 1 + sum(size < FIRST_BYTES for size in sizes)
+@frozen
+class LookedBack:
+    """What looking back returns: messages, and further ones in ``rest``. ``more``: older ones are
+    kept; ``gap``: none are left, and there had been some."""
+
+    messages: Sequence[Message]
+    more: bool
+    gap: bool
+    rest: Reading | None

@@ -82,7 +82,7 @@ class Session:
         room = await self.chat.room(self.identity, name)
         stream = room.stream
         try:
-            place = await find(room, start)
+            place = await find(room, start, self.identity.network)
         except Unavailable:
             raise unavailable() from None
         if ready is not None:

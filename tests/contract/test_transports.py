@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import unicodedata
 from typing import Any, Protocol
+from unittest.mock import patch
 from urllib.parse import quote, urlencode
 
+from chatd.rooms.read_queue import ReadQueue
 from tests.support.engine import PollingClient, SocketClient
 from tests.support.serving import EventStream, Node, ServingTests, WebSocket, together
 
@@ -260,6 +262,22 @@ class EachTests(ServingTests):
                 await publish(node, "lobby", "5")
                 seen = [m["text"] for m in await read(second, 3)]
                 self.assertEqual(seen, ["3", "4", "5"], f"{before.__name__} {after.__name__}")
+
+    async def test_who_reads_the_past_waits_among_those_of_its_address(self) -> None:
+        node = await self.serve()
+        start = (await node.get("/rooms/lobby")).json["cursor"]
+        await publish(node, "lobby", "1", "2")
+        domain = node.service.chat
+        room = domain.rooms.get(domain.directory.get("lobby"))
+        assert room is not None
+        for kind in READERS:
+            room.recent.forget()
+            room.node.history._blocks._forget(room.stream)
+            with patch.object(ReadQueue, "run", autospec=True, side_effect=ReadQueue.run) as run:
+                reader = await kind.open(node, "lobby", "ann", after=start)
+                await read(reader, 2)
+            askers = {call.args[1] for call in run.call_args_list}
+            self.assertEqual(askers, {"127.0.0.1"}, kind.__name__)
 
     async def test_a_repeated_publish_is_seen_once(self) -> None:
         """Whatever way it takes, the same user's same id is stored once."""

@@ -94,7 +94,7 @@ class RepeatTests(ServingTests):
 
         async def look(number: int) -> bool | str:
             try:
-                return await repeats.stored(room, Content("ann", str(number), "x"), start)
+                return await repeats.stored(room, Content("ann", str(number), "x"), start, "")
             except NotStored as refusal:
                 return str(refusal)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from itertools import pairwise
+from sys import getsizeof
 from typing import Any
 from unittest import mock
 
@@ -10,10 +12,13 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from chatd.brokers.interfaces import NoSuchStream, Retention, Stream, Unavailable
-from chatd.protocol.messages import WINDOW
-from chatd.rooms.blocks import BLOCK, CACHE_BYTES, CACHE_KEYS, CACHE_SECONDS, READS, SLICE, Block
-from chatd.rooms.history import PAGE_BYTES, Earlier, History, HistoryPage
+from chatd.protocol.messages import WINDOW, Message
+from chatd.rooms.blocks import CACHE_BYTES, CACHE_OUTLINES, CACHE_SECONDS
+from chatd.rooms.history import PAGE_BYTES, PAGE_OFFSETS, PATIENCE, History, HistoryPage
+from chatd.rooms.outline import BLOCK, Outline
+from chatd.rooms.read_queue import READS, SLICE
 from chatd.rooms.records import message_of
+from chatd.service.reading import LookedBack
 from tests.support.world import World
 
 
@@ -241,11 +246,19 @@ class ArchiveTests(TestCase):
 
     # -- looking back
 
-    def earlier(self, before: int, limit: int = 100, size: int = 1 << 20) -> Earlier:
+    def earlier(self, before: int, limit: int = 100, size: int = 1 << 20) -> LookedBack:
+        """What is before an offset, and the messages there."""
         oldest = self.world.now - self.world.retention.age * 1000
-        return self.world.do(
+        found = self.world.do(
             self.history.earlier(self.stream, before, self.upto, oldest, limit, size)
         )
+        messages: list[Message] = []
+        at = found.after
+        while len(messages) < found.count:
+            page = self.page(at, found.upto, found.count - len(messages))
+            messages += page.messages
+            at = page.end
+        return LookedBack(messages, found.more, found.gap, None)
 
     def back(self, before: int, limit: int) -> list[str]:
         """All texts before an offset, read backwards page by page."""
@@ -296,8 +309,8 @@ class ArchiveTests(TestCase):
         self.assertEqual(self.earlier(first + 2).gap, False)
         self.assertEqual([m.text for m in self.earlier(first + 2).messages], ["m266", "m267"])
         for before in (first, first - 1, BLOCK, 5, 1):
-            self.assertEqual(self.earlier(before), Earlier([], more=False, gap=True), before)
-        self.assertEqual(self.earlier(0), Earlier([], more=False, gap=False))
+            self.assertEqual(self.earlier(before), LookedBack([], False, True, None), before)
+        self.assertEqual(self.earlier(0), LookedBack([], False, False, None))
 
     def test_looking_back_over_what_has_expired(self) -> None:
         self.make(retention=Retention(age=100))
@@ -309,7 +322,7 @@ class ArchiveTests(TestCase):
         self.world.store("lobby", "newest", time=self.world.now)
         self.world.advance(20)
         self.assertEqual(self.back(4, 10), ["newest"])
-        self.assertEqual(self.earlier(3), Earlier([], more=False, gap=True))
+        self.assertEqual(self.earlier(3), LookedBack([], False, True, None))
 
     def test_looking_back_is_bounded_in_bytes(self) -> None:
         self.world.store("lobby", *(str(n) + "x" * 10_000 for n in range(20)))
@@ -351,13 +364,13 @@ class ArchiveTests(TestCase):
     def test_many_who_read_the_same_cost_one_read(self) -> None:
         self.fill(600)
         outcomes = [
-            self.world.begin(self.history.page(self.stream, 299, 599, 0)) for _ in range(1000)
+            self.world.begin(self.history.page(self.stream, 299, 599, 0)) for _ in range(200)
         ]
         self.world.turn()
         self.assertEqual({len(outcome[0].messages) for outcome in outcomes}, {128})
-        self.assertEqual(self.reads, 1)
+        self.assertEqual(self.reads, 2)  # the block, and the one before
         self.world.do(self.history.page(self.stream, 300, 599, 0))
-        self.assertEqual(self.reads, 1)
+        self.assertEqual(self.reads, 2)
 
     def test_a_block_is_kept_for_a_moment_only(self) -> None:
         self.fill(600)
@@ -394,15 +407,135 @@ class ArchiveTests(TestCase):
         self.world.store("lobby", *(f"{n}{text}" for n in range(2600)))
         self.everything()
         blocks = self.history._blocks
-        self.assertEqual(blocks._size, sum(block.size for block in blocks._kept.values()))
+        self.assertEqual(blocks._size, sum(one.size for one in blocks._pieces.values()))
         self.assertLessEqual(blocks._size, CACHE_BYTES)
         self.assertGreater(blocks._size, CACHE_BYTES // 2)
 
-    def test_the_keys_kept_are_bounded(self) -> None:
-        self.world.store("lobby", "m")
-        for stream in range(CACHE_KEYS + 10):
-            self.history._blocks._keep((Stream("lobby", str(stream)), 0), Block([], BLOCK, 0.0))
-        self.assertEqual(len(self.history._blocks._keys), CACHE_KEYS)
+    def test_the_outlines_kept_are_bounded(self) -> None:
+        blocks = self.history._blocks
+        for index in range(CACHE_OUTLINES + 10):
+            blocks._keep_outline((self.stream, index), Outline(index))
+        self.assertEqual(len(blocks._outlines), CACHE_OUTLINES)
+
+    def test_an_outline_is_small(self) -> None:
+        """8 KB for a block of the largest messages: some 32 bytes each."""
+        self.fill(BLOCK)
+        self.page(-1)
+        outline = self.history._blocks._outlines[self.stream, 0]
+        held = [value for name in outline.__slots__ if (value := getattr(outline, name, None))]
+        self.assertLessEqual(sum(map(getsizeof, held)), 9 * 1024)
+
+    # -- positions are found without reading messages
+
+    def store_large(self, count: int) -> None:
+        """So many messages of 16 KiB."""
+        self.world.store("lobby", *(f"{n}.{'x' * 16_000}" for n in range(count)))
+
+    def cost(self, work: Coroutine[Any, Any, Any]) -> int:
+        """The offsets that are read for ``work`` when no message is cached any more."""
+        self.world.advance(CACHE_SECONDS + 1)
+        before = self.offsets_read
+        self.world.do(work)
+        return self.offsets_read - before
+
+    def test_where_to_start_is_found_without_reading_messages(self) -> None:
+        self.store_large(1500)
+        upto, history, stream = self.upto, self.history, self.stream
+        time = self.world.now
+        self.last(1000)  # the stream is known from now on
+        piece = 4
+        for work in (
+            history.before_last(stream, 1000, upto, 0),
+            history.before_last(stream, 1, upto, 0),
+            history.before_time(stream, time, upto, 0),
+            history.before_oldest(stream, upto, 0),
+            history.earlier(stream, 1400, upto, 0, 1000, 1 << 30),
+            history.page(stream, 700, upto, 0, limit=1),
+        ):
+            self.assertLessEqual(self.cost(work), piece)
+
+    def test_what_has_come_since_is_all_that_is_read(self) -> None:
+        self.store_large(600)
+        self.last(300)
+        self.fill(2, start=600)
+        self.assertLessEqual(self.cost(self.history.before_last(self.stream, 1, self.upto, 0)), 8)
+        self.assertEqual(self.last(300), 301)
+
+    def test_a_page_reads_what_it_shows(self) -> None:
+        self.store_large(BLOCK)
+        self.last(10)
+        self.assertLessEqual(self.cost(self.history.page(self.stream, 99, BLOCK - 1, 0)), 8)
+
+    def test_removed_between_what_is_known_and_what_came(self) -> None:
+        self.fill(10)
+        self.last(1)
+        self.fill(10, start=10)
+        self.world.broker.truncate(self.stream, 15)
+        self.world.advance(CACHE_SECONDS + 1)
+        page = self.page(4)
+        self.assertEqual((self.texts(page), page.gap), ([f"m{n}" for n in range(15, 20)], True))
+        self.assertEqual(self.last(10), 14)
+
+    def test_removed_since_it_was_known(self) -> None:
+        self.fill(20)
+        self.last(1)
+        self.world.broker.truncate(self.stream, 15)
+        self.world.advance(CACHE_SECONDS + 1)
+        self.assertEqual(self.last(10), 14)
+        page = self.page(4, limit=1)
+        self.assertEqual((self.texts(page), page.gap), (["m15"], True))
+        found = self.earlier(18, limit=3)
+        self.assertEqual(
+            ([m.text for m in found.messages], found.more), (["m15", "m16", "m17"], False)
+        )
+
+    def test_a_broker_with_other_records_than_it_had(self) -> None:
+        """As after the death of a leader that had confirmed what no replica holds."""
+        self.fill(20)
+        self.last(5)
+        log = self.world.broker._world._logs[self.stream.name]
+        del log.entries[10:]
+        log.last = 9
+        self.fill(10, start=50)
+        self.world.advance(CACHE_SECONDS + 1)
+        self.assertEqual(self.everything(), [f"m{n}" for n in (*range(10), *range(50, 60))])
+        self.fill(2, start=60)
+        self.assertEqual(self.texts(self.page(17)), ["m58", "m59", "m60", "m61"])
+
+    def test_a_page_does_not_look_through_everything(self) -> None:
+        self.fill(1)
+        self.world.foreign("lobby", *[b"junk"] * (PAGE_OFFSETS + 2 * BLOCK))
+        page = self.page(0)
+        self.assertEqual((page.messages, page.gap), ([], False))
+        self.assertLess(page.end, self.upto)
+        self.assertEqual(self.everything(), ["m0"])
+
+    # -- whose turn it is
+
+    def test_a_question_that_takes_too_long(self) -> None:
+        self.patch(self.world.broker, "read", lambda *_: Deferred())
+        for work in (
+            self.history.page(self.stream, -1, 9, 0),
+            self.history.before_last(self.stream, 1, 9, 0),
+        ):
+            asked = self.world.begin(work)
+            self.world.advance(PATIENCE)
+            asked[0].trap(Unavailable)
+
+    def test_who_asks_for_much_delays_nobody_else(self) -> None:
+        self.fill(30 * BLOCK)
+        for n in range(20):
+            self.world.begin(self.history.page(self.stream, n * BLOCK, 30 * BLOCK, 0, asker="many"))
+        read, reading = self.world.broker.read, []
+
+        def noting(stream: Stream, start: int, stop: int) -> Any:
+            reading.append(start // BLOCK)
+            return read(stream, start, stop)
+
+        self.patch(self.world.broker, "read", noting)
+        page = self.history.page(self.stream, -1, 9, 0, asker="one")
+        self.world.do(page)
+        self.assertLess(reading.index(0), 2 * READS)
 
     # -- failure
 

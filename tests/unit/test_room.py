@@ -15,6 +15,7 @@ from chatd.brokers.interfaces import Retention, Unavailable
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.messages import WINDOW, Content
+from chatd.rooms import history
 from chatd.rooms.follower import TAIL, RoomState
 from chatd.rooms.publisher import PATIENCE
 from chatd.rooms.registry import SWEEP
@@ -730,6 +731,7 @@ class IdleTests(RoomCase):
         self.world.store("lobby", *(f"m{n}" for n in range(2000)))
         session, _ = self.world.session("bob")
         reading = _never()
+        self.patch(history, "PATIENCE", 2 * IDLE + 2 * SWEEP)
         with mock.patch.object(self.world.broker, "read", return_value=reading):
             joining = self.world.begin(session.join("lobby", self.after(5)))
             self.world.advance(IDLE + 2 * SWEEP)

@@ -98,7 +98,7 @@ class Call:
         """Who the caller is; ``named`` is who the body says it is. See `Rights.identify`."""
         identity = self.door.rights.identify(self.token, self.query("username"), legacy, named)
         self.request.asker = identity.user
-        return identity
+        return identity.at(self.caller.address)
 
     async def body(self) -> bytes:
         """The whole body, once it has come; its size is checked."""

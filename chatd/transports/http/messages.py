@@ -63,7 +63,8 @@ class Messages:
 
     async def _look_back(self, call: Call, identity: Identity, name: str, before: Cursor) -> Reply:
         looking = self._chat.look_back(identity, name, before, limit_of(call))
-        found, rest = await call.with_client(looking)
+        found = await call.with_client(looking)
+        rest = found.rest
         first = found.messages[0].cursor if found.messages else before
         begun = _begun(name, found.messages)
         ended = b'],"cursor":"%s","more":%s,"gap":%s}\n' % (

@@ -127,7 +127,7 @@ class SocketIO:
 
     def _open(self, call: Call) -> PollingLink:
         """Begin a session, which counts as one connection for as long as it lasts."""
-        credentials = Credentials(call.token, call.query("username"))
+        credentials = Credentials(call.caller.address, call.token, call.query("username"))
         release = call.door.connections.admit(call.caller.address)
         polling = PollingLink(self._sockets, call.caller.address, release)
         polling.session = self._sessions.add(self._sockets, polling, credentials)

@@ -82,8 +82,8 @@ class EngineFactory(WebSocketFactory):
     def _carry(self, connection: EngineSocket, legacy: bool) -> Dialect:
         sid = connection.parameter("sid")
         if sid is None:
-            credentials = Credentials(connection.token, connection.parameter("username"))
-            return FreshDialect(connection, credentials)
+            address, username = connection.logged.address, connection.parameter("username")
+            return FreshDialect(connection, Credentials(address, connection.token, username))
         try:
             return ProbeDialect(connection, self.sessions.polling(sid))
         except EngineFault as error:

@@ -30,8 +30,9 @@ NO_BINARY = bad_request("Send text: binary is not taken here.")
 
 @frozen
 class Credentials:
-    """What a client said of itself in its first request, unchecked."""
+    """Where a client's first request came from, and what it said of itself, unchecked."""
 
+    address: str
     token: str | None
     username: str | None
 
@@ -140,7 +141,8 @@ class Talk(RequestDialect):
             raise bad_request("Give the token as a string.")
         token = before.token if token is None else token
         rights, named = self._door.rights, auth.get("username")
-        self.identity = rights.identify_or_guest(token, before.username, named=named)
+        identity = rights.identify_or_guest(token, before.username, named=named)
+        self.identity = identity.at(before.address)
         self.begin(self.identity)
 
     def _not_connected(self, namespace: str, error: ChatError) -> None:

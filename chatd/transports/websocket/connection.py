@@ -128,7 +128,8 @@ class WebSocketConnection(Frames):
         if not legacy and SUBPROTOCOL not in protocols:
             raise bad_request(f"The only subprotocol here is {SUBPROTOCOL}.")
         rights, username = self.factory.door.rights, self.parameter("username")
-        self.identity = rights.identify_or_guest(self.token, username, legacy)
+        identity = rights.identify_or_guest(self.token, username, legacy)
+        self.identity = identity.at(self.logged.address)
         self.dialect = self.factory.dialect(self, legacy)
         return None if legacy else SUBPROTOCOL
 

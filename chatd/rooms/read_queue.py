@@ -1,0 +1,99 @@
+"""Whose read from the broker is next: round robin among those who ask, each in order. One who asks
+for much does not make the others wait longer than for one read of his."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from chatd.brokers.interfaces import Unavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: Concurrent reads from the broker.
+READS = 4
+#: Seconds that a read waits for its turn.
+PATIENCE = 10.0
+#: Records, and bytes of them, that are parsed in one turn of the reactor: a millisecond's work.
+SLICE = 32
+SLICE_BYTES = 128 * 1024
+
+
+@define(eq=False)
+class ReadQueue:
+    """The line of one node. Whoever asks is an address, or something else with a name of its
+    own."""
+
+    clock: IReactorTime
+    _running: int = field(default=0, init=False)
+    #: Who waits, by who asks; whose turn it is stands first.
+    _waiting: OrderedDict[str, deque[Deferred[None]]] = field(factory=OrderedDict, init=False)
+
+    async def run(
+        self, asker: str, read: Callable[P, Deferred[T]], *args: P.args, **more: P.kwargs
+    ) -> T:
+        """The outcome of ``read``, begun when it is ``asker``'s turn. Raises `Unavailable` if that
+        takes longer than `PATIENCE`."""
+        if self._running < READS and not self._waiting:
+            self._running += 1
+        else:
+            await self._turn(asker)
+        try:
+            return await read(*args, **more)
+        finally:
+            self._running -= 1
+            self._go_on()
+
+    async def _turn(self, asker: str) -> None:
+        waiter: Deferred[None] = Deferred()
+        lane = self._waiting.setdefault(asker, deque())
+        lane.append(waiter)
+        try:
+            await waiter.addTimeout(PATIENCE, self.clock, _late)
+        except (Unavailable, CancelledError):
+            lane.remove(waiter)
+            if not lane:
+                del self._waiting[asker]
+            raise
+
+    def _go_on(self) -> None:
+        while self._waiting and self._running < READS:
+            asker, lane = self._waiting.popitem(last=False)
+            waiter = lane.popleft()
+            if lane:
+                self._waiting[asker] = lane  # behind the others
+            self._running += 1
+            waiter.callback(None)
+
+
+def _late(result: object, timeout: float) -> None:
+    raise Unavailable("too many others read the past, too")
+
+
+@define(eq=False)
+class Slices:
+    """Divides long work among the turns of the reactor: one slice of one piece of work in each, so
+    that everyone else is served in between."""
+
+    clock: IReactorTime
+    _waiting: deque[Deferred[None]] = field(factory=deque, init=False)
+
+    async def next(self) -> None:
+        """Wait until a slice may be done."""
+        waiter: Deferred[None] = Deferred()
+        self._waiting.append(waiter)
+        if len(self._waiting) == 1:
+            self.clock.callLater(0, self._resume)
+        await waiter
+
+    def _resume(self) -> None:
+        waiter = self._waiting.popleft()
+        if self._waiting:
+            self.clock.callLater(0, self._resume)
+        waiter.callback(None)
