@@ -13,6 +13,7 @@ from chatd.rooms.audience import BATCH_BYTES
 from chatd.rooms.cache import RECENT_MESSAGES
 from chatd.rooms.context import CATCH_UPS
 from chatd.rooms.history import PAGE_BYTES, PAGE_MESSAGES
+from chatd.rooms.read_queue import ReadQueue
 from chatd.rooms.start_position import After, Last, Now
 from chatd.rooms.subscription import SubscriptionState
 from chatd.timing.turn_queue import TurnQueue
@@ -67,6 +68,15 @@ class FallingBehindTests(SubscriptionCase):
         self.world.turn()
         self.assertEqual(bob.texts, names(0, self.said))
         self.assertIs(bob.state, SubscriptionState.LIVE)
+
+    def test_what_it_reads_is_counted_to_its_address(self) -> None:
+        bob = self.join()
+        bob.identity = bob.identity.at("192.0.2.7")
+        bob.stall()
+        self.say(RECENT_MESSAGES + 10)
+        with mock.patch.object(ReadQueue, "run", autospec=True, side_effect=ReadQueue.run) as run:
+            bob.read_on()
+        self.assertEqual({call.args[1] for call in run.call_args_list}, {"192.0.2.7"})
 
     def test_messages_that_come_while_a_page_is_read(self) -> None:
         bob = self.join(stalled=True)
