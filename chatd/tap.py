@@ -53,6 +53,7 @@ from chatd.service.announcement import Announcement
 from chatd.service.census import Census
 from chatd.service.domain import compose
 from chatd.service.lifecycle import NodeService
+from chatd.service.overview import Overview
 from chatd.service.reload import Reloader
 from chatd.service.supervision import Supervision
 from chatd.telemetry.log import Log
@@ -62,7 +63,7 @@ from chatd.timing.clock import NodeClock
 from chatd.timing.steady import steady
 from chatd.timing.timer_wheel import TimerWheel
 from chatd.timing.wall import WallClock
-from chatd.transports.http import messages, pages, probes, rooms
+from chatd.transports.http import messages, operators, pages, probes, rooms
 from chatd.transports.http.call import Route
 from chatd.transports.http.poll_presence import Pollers
 from chatd.transports.http.router import Api
@@ -126,6 +127,10 @@ class ChatService(MultiService):
         self.administration = Administration(
             domain.directory, config.max_rooms, door.check_room_rate
         )
+        kind = config.broker.partition(":")[0]
+        self._overview = Overview(
+            chat, self.broker, kind, domain.replication, metrics, wall, lambda: self.ready
+        )
         self._probes = probe = probes.Probes(
             metrics, lambda: self.ready, lambda: str(self.broker.blocked)
         )
@@ -179,13 +184,15 @@ class ChatService(MultiService):
 
     def _routes(self, config: Config) -> list[Route]:
         """What the HTTP port serves."""
+        administered = self.door.rights.administered
         return [
             upgrade(self.websockets),
             *messages.routes(self.chat, self.pollers),
             *(route for way in self._ways for route in way.routes()),
             *rooms.RoomRoutes(self.chat, self.administration).routes(),
             *self._probes.routes(),
-            *pages.routes(pages.Offer(config.rooms, config.auth, config.max_text)),
+            *(operators.routes(self._overview) if administered else ()),
+            *pages.routes(pages.Offer(config.rooms, config.auth, config.max_text, administered)),
         ]
 
     def _renew(self, config: Config) -> list[str]:

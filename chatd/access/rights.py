@@ -123,7 +123,7 @@ class Rights:
     def check_admin(self, token: str | None, address: str) -> None:
         """Let only administrators pass: the admin key, or a token with the admin claim. Who
         guesses is slowed down, by ``address``."""
-        if self.admin_key is None and self.tokens is None:
+        if not self.administered:
             raise ChatError(
                 Code.FORBIDDEN, "Administration is off; start chatd with --admin-key FILE."
             )
@@ -132,10 +132,15 @@ class Rights:
         if not self.shows_admin_key(token, address) and not self._is_admin(token, address):
             raise ChatError(Code.FORBIDDEN, "This token has no admin claim.")
 
+    @property
+    def administered(self) -> bool:
+        """Whether there is anything by which somebody could show to be an administrator."""
+        return self.admin_key is not None or self.tokens is not None
+
     def administers(self, token: str | None, address: str) -> bool:
         """Whether ``token`` is an administrator's; for what others may ask, too, and get less. What
         can only be a wrong key counts as a guess from ``address``."""
-        if token is None or (self.admin_key is None and self.tokens is None):
+        if token is None or not self.administered:
             return False
         try:
             return self.shows_admin_key(token, address) or self._is_admin(token, address)

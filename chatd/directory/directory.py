@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -14,6 +15,7 @@ from chatd.directory.leftovers import Leftovers
 from chatd.directory.lives import Lives
 from chatd.directory.projection import RoomEntry
 from chatd.directory.refusal import unavailable
+from chatd.directory.room_names import RoomNames
 from chatd.directory.stream import DirectoryStream
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.json import dump
@@ -43,6 +45,8 @@ class Directory:
         self.stream = DirectoryStream(broker, clock, self._wall, counts, skipped, self._leftovers)
         #: Told of each change of the directory.
         self.watchers = self.stream.watchers
+        self._names = RoomNames(lambda: self.stream.rooms)
+        self.watchers.add(self._names)
         self._creating: SingleFlight[str, bool] = SingleFlight()
         self._lives = Lives(broker, self._wall, self._leftovers, self.find, self.stream.append)
 
@@ -79,6 +83,12 @@ class Directory:
     def find(self, name: str) -> RoomEntry | None:
         """The room called ``name``, None if this node knows of none."""
         return self.stream.rooms.get(name)
+
+    def page(self, after: str = "", limit: int | None = None, part: str = "") -> list[RoomEntry]:
+        """The rooms in the order of their names: those after the name ``after`` that have ``part``
+        in it, ``limit`` of them at most."""
+        found = (name for name in self._names.after(after) if part in name)
+        return [self.stream.rooms[name] for name in islice(found, limit)]
 
     def __iter__(self) -> Iterator[RoomEntry]:
         return iter(self.stream.rooms.values())

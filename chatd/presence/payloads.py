@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from attrs import asdict, frozen
 
 #: Bytes of names in one payload, at most.
 PART = 48 * 1024
@@ -29,6 +31,30 @@ def whole_number(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError("a number is a whole one")
     return value
+
+
+@frozen
+class Vitals:
+    """What a node says of itself to operators, with each sign of life."""
+
+    version: str = ""
+    #: Clients connected, readers that have yet to read something, rooms followed.
+    clients: int = 0
+    behind: int = 0
+    rooms: int = 0
+
+    def payload(self) -> dict[str, Any]:
+        """For a payload."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, value: object) -> Vitals:
+        """What came in a payload, where it is that; nodes of older versions say nothing."""
+        said = value if isinstance(value, dict) else {}
+        numbers = [
+            max(0, whole_number(said.get(name, 0))) for name in ("clients", "behind", "rooms")
+        ]
+        return cls(node_name(said.get("version", "")), *numbers)
 
 
 def divide(items: Iterable[T]) -> Iterator[list[T]]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from chatd.brokers.interfaces import IBroker
 from chatd.presence.board import PresenceBoard
 from chatd.presence.hearing import Hearing
-from chatd.presence.payloads import NAME, node_name, whole_number
+from chatd.presence.payloads import NAME, Vitals, node_name, whole_number
 from chatd.presence.sender import PresenceSender
 from chatd.protocol.errors import ChatError
 from chatd.protocol.json import dump, load_object
@@ -39,6 +39,7 @@ class _Peer:
 
     heard: float
     missed: bool = False
+    vitals: Vitals = field(factory=Vitals)
     #: The number of the last payload applied; None before the first snapshot.
     number: int | None = None
     #: When a snapshot was last asked for, and seconds until it may be asked for again.
@@ -49,6 +50,16 @@ class _Peer:
     coming: tuple[int, int] = (-1, 0)
     came: float = float("-inf")
     rooms: dict[str, list[str]] = field(factory=dict)
+
+
+@frozen
+class Neighbour:
+    """Another node, last heard ``ago`` seconds ago; ``missed`` if that is too long."""
+
+    name: str
+    ago: float
+    missed: bool
+    vitals: Vitals
 
 
 class PresenceReplication:
@@ -77,6 +88,8 @@ class PresenceReplication:
         #: Called when a node is missed, so that a probe shows it in the directory that this one
         #: lives.
         self.on_silent: Callable[[], None] = lambda: None
+        #: What this node says of itself.
+        self.vitals: Callable[[], Vitals] = Vitals
         presence.on_typing = self._sender.typing
         presence.on_local = self._sender.changed
         presence.on_change = self._announce
@@ -103,6 +116,14 @@ class PresenceReplication:
         """The names of all nodes that are not dropped, this one included, sorted."""
         return sorted([self._presence.node, *self._peers])
 
+    def neighbours(self) -> list[Neighbour]:
+        """The other nodes that are not dropped, by name."""
+        now = self._clock.seconds()
+        return [
+            Neighbour(name, now - peer.heard, peer.missed, peer.vitals)
+            for name, peer in sorted(self._peers.items())
+        ]
+
     @property
     def others(self) -> int:
         """The number of other nodes that have given a sign of life lately."""
@@ -112,7 +133,7 @@ class PresenceReplication:
 
     def _tick(self) -> None:
         self._beat = self._clock.callLater(BEAT, self._tick)
-        self._sender.send("beat")
+        self._sender.send("beat", vitals=self.vitals().payload())
         now = self._clock.seconds()
         for node, peer in list(self._peers.items()):
             if not self._broker.ready:
@@ -168,6 +189,8 @@ class PresenceReplication:
             raise ValueError(f"more than {PEERS} nodes")
         peer = self._peers.setdefault(node, _Peer(self._clock.seconds()))
         peer.heard, peer.missed = self._clock.seconds(), False
+        if kind == "beat":
+            peer.vitals = Vitals.read(heard.get("vitals"))
         if kind == "snapshot":
             self._take_part(node, peer, number, heard)
         elif kind == "changes" and peer.number == number - 1:

@@ -13,6 +13,9 @@ from chatd.protocol.messages import Message
 RECENT_MESSAGES = 512
 RECENT_BYTES = 512 * 1024
 
+#: Milliseconds.
+MINUTE = 60_000
+
 #: Bytes kept for all rooms of a node together.
 RECENT_TOTAL = 64 * 1024 * 1024
 
@@ -100,6 +103,22 @@ class RecentMessages:
                 return before if i or self.floor < 0 else None
             before = message.offset
         return before if self._messages or self.floor < 0 else None
+
+    def rate(self, now: int) -> float:
+        """About how many messages a minute came lately; ``now`` is in milliseconds."""
+        count = 0
+        for message in reversed(self._messages):
+            if message.time < now - MINUTE:
+                return count
+            count += 1
+        if count and self.floor >= 0:  # the minute's first messages may not be cached any more
+            return count * MINUTE / max(1, min(MINUTE, now - self._messages[0].time))
+        return count
+
+    @property
+    def newest(self) -> Message | None:
+        """The newest message, if it is cached."""
+        return self._messages[-1] if self._messages else None
 
     def expire(self, oldest: int) -> None:
         """Drop messages from before ``oldest`` (milliseconds)."""

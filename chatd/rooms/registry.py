@@ -82,17 +82,21 @@ class RoomRegistry:
         room.touch()
         return room
 
+    def attached(self, entry: RoomEntry) -> Room | None:
+        """The room of ``entry`` if this node follows it."""
+        return self._rooms.get(entry.stream)
+
     def show(self, name: str, news: News) -> None:
         """See `PresenceAudience`."""
         entry = self._directory.find(name)
-        room = self._rooms.get(entry.stream) if entry is not None else None
+        room = self.attached(entry) if entry is not None else None
         if room is not None:
             room.presence(news)
 
     def show_typing(self, name: str, user: str) -> None:
         """See `PresenceAudience`."""
         entry = self._directory.find(name)
-        room = self._rooms.get(entry.stream) if entry is not None else None
+        room = self.attached(entry) if entry is not None else None
         if room is not None:
             room.notify({"type": "typing", "room": name, "user": user})
 

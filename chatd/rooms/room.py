@@ -199,15 +199,15 @@ class Room:
         """Hand out what has come, without waiting for turns."""
         self._audience.flush()
 
-    def behind(self) -> list[int]:
-        """By how many offsets each subscriber that is not at the head is behind it."""
-        if len(self._audience) == len(self.subscriptions):
-            return []
-        return [
-            max(0, self.head - one.offset)
-            for one in self.subscriptions
-            if one.state is not SubscriptionState.LIVE
-        ]
+    @property
+    def lagging(self) -> int:
+        """How many subscribers are not at the head."""
+        return len(self.subscriptions) - len(self._audience)
+
+    def behind(self) -> Iterator[Subscription]:
+        """The subscribers that are not at the head."""
+        every = self.subscriptions if self.lagging else ()
+        return (one for one in every if one.state is not SubscriptionState.LIVE)
 
     @property
     def level_with_stream(self) -> bool:

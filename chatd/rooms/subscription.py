@@ -49,6 +49,10 @@ class Source(Protocol):
     def stream(self) -> Stream:
         """The stream of the room's present life."""
 
+    @property
+    def head(self) -> int:
+        """The offset of the newest record that this node has read."""
+
     def reached(self, subscription: Subscription) -> int:
         """The offset up to which the live ``subscription`` was handed all there is."""
 
@@ -96,6 +100,11 @@ class Subscription:
     def offset(self) -> int:
         """The offset up to which everything was delivered to the subscriber."""
         return self.room.reached(self) if self.state is SubscriptionState.LIVE else self._offset
+
+    @property
+    def behind(self) -> int:
+        """How many offsets it is behind the head."""
+        return max(0, self.room.head - self.offset)
 
     @property
     def cursor(self) -> Cursor:

@@ -15,6 +15,13 @@ from chatd.service.chat import Chat
 
 #: The alarms of RabbitMQ (https://www.rabbitmq.com/docs/alarms), by a word of its own text.
 ALARMS = ("memory", "disk")
+#: Any other reason.
+OTHER = "other"
+
+
+def alarms_of(why: str) -> list[str]:
+    """The alarms that ``why``, a broker's reason for taking no messages, speaks of."""
+    return [alarm for alarm in ALARMS if alarm in why] or ([OTHER] if why else [])
 
 
 @define(eq=False)
@@ -34,10 +41,9 @@ class Census:
     def _rooms(self) -> Iterator[Metric]:
         live = behind = lag = polls = away = 0
         for room in self.chat.rooms:
-            reads = room.behind()
-            live += len(room.subscriptions) - len(reads)
-            behind += len(reads)
-            lag = max([lag, *reads])
+            live += len(room.subscriptions) - room.lagging
+            behind += room.lagging
+            lag = max([lag, *(one.behind for one in room.behind())])
             polls += len(room.news)
             away += not room.level_with_stream
         yield _gauge("subscribers_live", "Subscribers at the head of their room.", live)
@@ -55,9 +61,9 @@ class Census:
         blocked = GaugeMetricFamily(
             "chatd_broker_blocked", "Whether it takes no messages, by alarm.", labels=["alarm"]
         )
-        for alarm in ALARMS:
-            blocked.add_metric([alarm], float(alarm in why))
-        blocked.add_metric(["other"], float(bool(why) and not any(a in why for a in ALARMS)))
+        raised = alarms_of(why)
+        for alarm in (*ALARMS, OTHER):
+            blocked.add_metric([alarm], float(alarm in raised))
         yield blocked
         for name, (text, value) in self.broker.figures().items():
             if name.endswith("_total"):

@@ -32,7 +32,7 @@ class Refusals:
     milliseconds since the epoch."""
 
     def __init__(self, counter: Counter, now: Callable[[], int]) -> None:
-        self._counter = counter
+        self.counter = counter
         self._now = now
         self._recent: OrderedDict[tuple[str, str], Refusal] = OrderedDict()
 
@@ -42,7 +42,7 @@ class Refusals:
 
     def add(self, code: str, address: str, what: str, why: str, user: str = "") -> None:
         """``what`` was refused with ``code``, to somebody at ``address``."""
-        self._counter.labels(code).inc()
+        self.counter.labels(code).inc()
         key = (address, code)
         # one address that is refused again and again drives out nobody else's refusals
         refusal = self._recent.get(key) or Refusal(code, address)

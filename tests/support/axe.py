@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from playwright.sync_api import Page
 
 from tests.support.daemon import ROOT
@@ -24,3 +26,12 @@ def violations(page: Page) -> list[str]:
     """What is wrong with ``page`` as it is now."""
     found: list[str] = page.evaluate(script())
     return found
+
+
+def check_themes(page: Page) -> None:
+    """No rule of axe's is broken, in light and dark."""
+    themes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    for theme in themes:
+        page.emulate_media(color_scheme=theme)
+        page.wait_for_function("() => document.getAnimations().length === 0")
+        assert violations(page) == [], theme

@@ -41,6 +41,7 @@ LAX = """document.addEventListener('readystatechange', () => {
   document.documentElement.dataset.maxText = '1000000';
 });"""
 
+DESKTOP = {"viewport": {"width": 1280, "height": 800}}
 #: What makes a window a phone's.
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 #: Three hundred people, in the list of the page.

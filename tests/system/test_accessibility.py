@@ -5,20 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.axe import violations
-from tests.support.browser import LAX, PEOPLE, PHONE, Person, Visit
+from tests.support.axe import check_themes
+from tests.support.browser import DESKTOP, LAX, PEOPLE, PHONE, Person, Visit
 from tests.support.daemon import Daemon
 from tests.support.proxy import Relay
 from tests.support.tokens import Issuer
 
 pytestmark = pytest.mark.browser
 
-DESKTOP = {"viewport": {"width": 1280, "height": 800}}
 DEVICES = pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
 
 #: Notes every text that enters a live region, as a screen reader would be told it (ARIA 1.2, 6.3.4:
@@ -50,15 +48,6 @@ def check(page: Page) -> None:
     expect(page.get_by_role("main")).to_have_count(1)
     expect(page.get_by_role("heading", level=1)).to_have_count(1)
     check_themes(page)
-
-
-def check_themes(page: Page) -> None:
-    """No rule of axe's is broken, in light and dark."""
-    themes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-    for theme in themes:
-        page.emulate_media(color_scheme=theme)
-        page.wait_for_function("() => document.getAnimations().length === 0")
-        assert violations(page) == [], theme
 
 
 @DEVICES

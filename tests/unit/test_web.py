@@ -48,16 +48,17 @@ def _reached(module: Path) -> set[Path]:
     return reached
 
 
-def test_the_page_preloads_every_module_that_it_will_need_and_no_other() -> None:
+@pytest.mark.parametrize("page", ["index.html", "admin/index.html"])
+def test_a_page_preloads_every_module_that_it_will_need_and_no_other(page: str) -> None:
     head = _Head()
-    head.feed((WEB / "index.html").read_text())
+    head.feed((WEB / page).read_text())
     [script] = head.scripts
     needed = {str(one.relative_to(WEB)) for one in _reached(WEB / script)} - {script}
     assert sorted(head.preloaded) == sorted(needed)
 
 
 def test_every_module_is_served() -> None:
-    served = {route.path for route in routes(Offer(["lobby"], "open", 16384))}
+    served = {route.path for route in routes(Offer(["lobby"], "open", 16384, administered=True))}
     for module in MODULES:
         assert f"/{module.relative_to(WEB)}" in served
 

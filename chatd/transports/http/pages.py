@@ -1,4 +1,4 @@
-"""The chat page and its files."""
+"""The chat page, the operators' page, and their files."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ ANY_ORIGIN = {
     "Access-Control-Allow-Origin": "*",
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
+#: What lies in the folder of the operators' page, and the file that is a folder's page.
+OPERATORS, INDEX = "/admin/", "/index.html"
 HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"}
 #: May be cached, and must be revalidated before use.
 ASK = "no-cache"
@@ -53,19 +55,25 @@ class Offer:
     auth: str
     #: The longest text, in bytes.
     max_text: int
+    #: Whether there is the operators' page.
+    administered: bool = False
 
 
 def routes(offer: Offer) -> list[Route]:
-    """The chat page and its files, read once: whatever lies in ``chatd.web`` has its path here.
+    """The pages and their files, read once: whatever lies in ``chatd.web`` has its path here.
 
-    The page names its files by a path with their version, where they may be kept for ever.
+    A page, which is served at the path of its folder, names its files by a path with their version,
+    where they may be kept for ever.
     """
     found = {path: (content, type) for path, content, type in _files(files("chatd.web"), "/")}
-    page, type = found.pop("/index.html")
     version = _version(found)
     made = []
-    for path, file in {"/": (_filled_in(page, offer, found, version), type), **found}.items():
-        made += _routes(path, *file, version)
+    for path, (content, type) in found.items():
+        if not offer.administered and path.startswith(OPERATORS):
+            continue
+        if path.endswith(INDEX):
+            content = _filled_in(content, offer, found, version)
+        made += _routes(path.removesuffix(INDEX) or "/", content, type, version)
     return made
 
 

@@ -64,8 +64,7 @@ class RoomRoutes:
         _check_admin(call)
         after = call.query("after") or ""
         limit = limit_of(call) if call.query("limit") is not None else None
-        entries = sorted(self._directory, key=lambda entry: entry.name)
-        entries = [entry for entry in entries if entry.name > after][:limit]
+        entries = self._directory.page(after, limit)
         return Reply(200, _RoomPages(entries, self._chat.presence))
 
     async def create(self, call: Call, room: str) -> Reply:

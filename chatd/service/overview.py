@@ -1,0 +1,161 @@
+"""What operators see of a node at a glance: nodes, rooms, readers, the broker, refusals.
+
+Everything is looked at when it is asked for, and bounded: rooms come page by page, of readers and
+refusals only some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import nlargest
+from itertools import chain, islice
+from typing import Any
+
+from attrs import asdict, define, field, frozen
+from prometheus_client.metrics import MetricWrapperBase
+
+from chatd import __version__
+from chatd.directory.projection import RoomEntry
+from chatd.presence.payloads import Vitals
+from chatd.presence.replication import PresenceReplication
+from chatd.protocol.timestamps import format_time
+from chatd.service.census import alarms_of
+from chatd.service.chat import Chat
+from chatd.telemetry.metrics import Metrics
+from chatd.timing.wall import WallClock
+
+#: Readers that are shown, and that are looked at to find the slowest.
+SLOWEST, LOOKED_AT = 20, 5000
+#: Other nodes that are shown.
+NODES = 100
+
+
+@frozen
+class RoomQuery:
+    """Which rooms to show: those after the name ``after`` with ``part`` in it, so many at most."""
+
+    after: str = ""
+    part: str = ""
+    limit: int = 50
+
+
+@define(eq=False)
+class Overview:
+    """The node whose domain is ``chat``. ``broker`` is an `IBroker`, of the ``kind`` that its
+    address begins with; ``ready`` says what ``/readyz`` does."""
+
+    chat: Chat
+    broker: Any
+    kind: str
+    nodes: PresenceReplication
+    metrics: Metrics
+    wall: WallClock
+    ready: Callable[[], bool]
+    _began: float = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._began = self.chat.clock.seconds()
+        self.nodes.vitals = self._vitals
+
+    def state(self, query: RoomQuery) -> dict[str, Any]:
+        """All of it, as a JSON object."""
+        chat, vitals = self.chat, self._vitals()
+        return {
+            "node": chat.presence.node,
+            "state": "draining" if chat.draining else "ready" if self.ready() else "not ready",
+            "time": format_time(self.wall.milliseconds()),
+            "uptime": round(chat.clock.seconds() - self._began, 3),
+            **vitals.payload(),
+            "nodes": [
+                {"node": one.name, "missed": one.missed, "ago": round(one.ago, 1)}
+                | one.vitals.payload()
+                for one in self.nodes.neighbours()[:NODES]
+            ],
+            "broker": self._broker(),
+            "connections": _samples(self.metrics.connections, "transport"),
+            "published": _total(self.metrics.published),
+            "delivered": _total(self.metrics.delivered),
+            "refused": _total(self.metrics.refusals.counter),
+            "rooms": self._rooms(query),
+            "readers": self._readers(),
+            "refusals": [
+                asdict(one) | {"time": format_time(one.time)} for one in self.metrics.refusals
+            ],
+        }
+
+    def _vitals(self) -> Vitals:
+        connected = int(sum(_samples(self.metrics.connections, "transport").values()))
+        rooms = list(self.chat.rooms)
+        return Vitals(__version__, connected, sum(room.lagging for room in rooms), len(rooms))
+
+    def _broker(self) -> dict[str, Any]:
+        why = str(self.broker.blocked)
+        figures = self.broker.figures().items()
+        return {
+            "kind": self.kind,
+            "connected": bool(self.broker.ready or why),
+            "blocked": why,
+            "alarms": alarms_of(why),
+            "figures": [
+                {"name": name, "text": text, "value": value} for name, (text, value) in figures
+            ],
+        }
+
+    def _rooms(self, query: RoomQuery) -> dict[str, Any]:
+        found = self.chat.directory.page(query.after, query.limit + 1, query.part)
+        shown = [self._room(entry) for entry in found[: query.limit]]
+        return {
+            "count": len(self.chat.directory),
+            "shown": shown,
+            "more": len(found) > query.limit,
+        }
+
+    def _room(self, entry: RoomEntry) -> dict[str, Any]:
+        """A room; ``rate`` (messages a minute), ``last`` (when the last one was said) and
+        ``readers`` are null where this node does not follow it."""
+        room = self.chat.rooms.attached(entry)
+        newest = room.recent.newest if room is not None else None
+        rate = room.recent.rate(self.wall.milliseconds()) if room is not None else None
+        return {
+            "room": entry.name,
+            "private": entry.private,
+            "members": len(entry.members),
+            "count": self.chat.presence.count(entry.name),
+            "rate": round(rate, 1) if rate is not None else None,
+            "last": format_time(newest.time) if newest is not None else None,
+            "readers": len(room.subscriptions) if room is not None else None,
+            "behind": room.lagging if room is not None else 0,
+        }
+
+    def _readers(self) -> list[dict[str, Any]]:
+        """The slowest readers, the slowest one first."""
+        behind = chain.from_iterable(room.behind() for room in self.chat.rooms)
+        slowest = nlargest(SLOWEST, islice(behind, LOOKED_AT), key=lambda one: one.behind)
+        return [
+            {
+                "user": one.subscriber.identity.user,
+                "room": one.room.stream.room,
+                "behind": one.behind,
+            }
+            for one in slowest
+        ]
+
+
+def _samples(metric: MetricWrapperBase, label: str) -> dict[str, float]:
+    """The values of a metric by one of its labels."""
+    return {
+        sample.labels[label]: sample.value
+        for family in metric.collect()
+        for sample in family.samples
+        if not sample.name.endswith("_created")
+    }
+
+
+def _total(counter: MetricWrapperBase) -> float:
+    """The value of a counter, over all its labels."""
+    return sum(
+        sample.value
+        for family in counter.collect()
+        for sample in family.samples
+        if sample.name.endswith("_total")
+    )
