@@ -156,7 +156,8 @@ class Chat:
             left = until - self.clock.seconds()
             if answer.messages or answer.gap or not limit or self.draining or left <= 0:
                 return answer
-            await room.news.wait().addTimeout(left, self.clock, lambda *_: None)
+            if room.stream == stream:
+                await room.news.wait().addTimeout(left, self.clock, lambda *_: None)
             if self.entry(identity, stream.room).stream != stream:
                 # a new life of the room, which is read from its start, after a gap
                 old = After(Cursor(stream.life, place.offset))
@@ -166,19 +167,24 @@ class Chat:
         self, identity: Identity, room: Room, place: StartPosition, limit: int, upto: int
     ) -> Answer:
         """The messages after ``place`` up to the offset ``upto`` now, at most ``limit``. The cursor
-        moves only with messages, or over a gap."""
+        moves only with messages, or over a gap. A gap between messages ends the answer: the next
+        one begins with it."""
         name, stream = room.stream.room, room.stream
         messages: list[Message] = []
         gap, end, size = place.gap, place.offset, 0
         while len(messages) < limit and size < FIRST_BYTES and end < upto:
             page = await room.page(end, limit - len(messages), identity.network)
+            if messages and page.gap:
+                return Answer(messages, Cursor(stream.life, end), gap)
             found = page.upto(upto)
             messages += found
             gap = gap or page.gap
             size += sum(len(m.json) for m in found)
-            end = page.end
+            end = min(page.end, upto)
+            if room.stream != stream:
+                break
         cursor = Cursor(stream.life, end if messages or gap else place.offset)
-        left = limit - len(messages) if end < upto else 0
+        left = limit - len(messages) if end < upto and room.stream == stream else 0
         if not left:
             return Answer(messages, cursor, gap)
         rest = Reading(lambda: self.room(identity, name), stream, end, upto, left, identity.network)

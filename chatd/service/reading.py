@@ -46,7 +46,7 @@ class Reading:
                 page = await room.page(self._end, self._left, self._asker)
                 if page.gap or room.stream != self._stream:
                     break
-                self._end = page.end
+                self._end = min(page.end, self._upto)
                 if messages := page.upto(self._upto):
                     self._left -= len(messages)
                     self._size -= sum(len(m.json) for m in messages)

@@ -42,9 +42,9 @@ def stored_once(log: Log, publishes: Publishes, kept: Kept) -> list[str]:
         first: dict[Life, int] = {}
         for life, offset in sorted(places):
             at = log.shown[life, offset]
-            if life not in first:
-                first[life] = offset
-            elif kept.may_be_gone(key[0], publishes.began.get(key, at), at):
+            if offset <= first.setdefault(life, log.stored.get((life, key), offset)):
+                continue
+            if kept.may_be_gone(key[0], publishes.began.get(key, at), at):
                 log.strike(life, offset)
             else:
                 faults.append(f"twice: {key} at {places}")

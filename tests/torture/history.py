@@ -13,6 +13,7 @@ Times ``t`` are seconds. The kinds of events, by ``e``:
 ``fetch``    all that a node has of a room: ``room node began messages``; with ``level``, so long
              after the last fault that all nodes must show what any of them acknowledged
 ``deleted``  a room was deleted, or its stream: ``room``
+``stored``   a broker stored a record, shown or not, if it can be known: ``room user id cursor``
 ``retention`` what is kept of each room from now on: ``age`` (seconds) and ``size`` (bytes)
 ``reached``  a reader was waited for at the end: ``reader room``
 ``stranger`` a reader that may not see a room: ``reader room``

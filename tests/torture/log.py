@@ -29,6 +29,8 @@ class Log:
     lives: dict[Life, dict[int, dict[str, Any]]] = field(factory=lambda: defaultdict(dict))
     #: Where each message lies.
     places: dict[Key, list[tuple[Life, int]]] = field(factory=lambda: defaultdict(list))
+    #: Where each was first stored, if the history says so.
+    stored: dict[tuple[Life, Key], int] = field(factory=dict)
     #: When each was first shown.
     shown: dict[tuple[Life, int], float] = field(factory=dict)
     _offsets: dict[Life, list[int]] = field(factory=dict)
@@ -37,6 +39,10 @@ class Log:
         """Every node, transport and reader shows the same object at a cursor, byte for byte."""
         faults = []
         for event in events:
+            if event["e"] == "stored":
+                epoch, offset = split(event["cursor"])
+                key = (event["room"], event["user"], event["id"])
+                self.stored.setdefault(((event["room"], epoch), key), offset)
             shown = [event["message"]] if event["e"] == "message" else event.get("messages", ())
             for message in shown:
                 fault = self._add(message, event["t"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from attrs import define
 from twisted.python.failure import Failure
 
-from chatd.brokers.interfaces import Retention
+from chatd.brokers.interfaces import DIRECTORY, Retention, Stream
 from chatd.brokers.memory.broker import MemoryBroker
 from tests.torture.simulated_network import SimulatedClock, SimulatedTime
 from tests.torture.simulated_node import SimulatedNode, attempt
@@ -17,8 +18,9 @@ from tests.torture.simulated_node import SimulatedNode, attempt
 PUBLIC, PRIVATE = "hall", "vault"
 #: Seconds after which a change of the directory that was not confirmed has happened or never will.
 SETTLED = 20.0
-#: Seconds, and bytes of each room, of which one is kept in a schedule with retention.
-AGES, SIZES = (5, 20, 60, 200), (500, 2000, 6000)
+#: Seconds, and bytes of each room, of which one is kept in a schedule with retention. A message may
+#: be under way for 10 seconds.
+AGES, SIZES = (20, 60, 200), (500, 2000, 6000)
 
 
 def draw_retention(seed: int) -> Retention | None:
@@ -31,6 +33,20 @@ def draw_retention(seed: int) -> Retention | None:
             return Retention(default.age, chance.choice(SIZES))
         case _:
             return None
+
+
+def note_records(hub: MemoryBroker, note: Callable[..., Any]) -> None:
+    """Note each record that ``hub`` stores in a room, also those that nobody will see."""
+    world = hub._world
+    append = world.append
+
+    def noted(stream: Stream, body: bytes, time: int) -> None:
+        append(stream, body, time)
+        if stream != DIRECTORY:
+            said, cursor = json.loads(body), f"{stream.life}:{world.log(stream).last}"
+            note("stored", room=stream.room, user=said["user"], id=said["id"], cursor=cursor)
+
+    world.append = noted  # type: ignore[method-assign]
 
 
 @define

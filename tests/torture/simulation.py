@@ -25,7 +25,13 @@ from tests.torture.simulated_broker import AppendFault
 from tests.torture.simulated_clients import SimulatedReader, SimulatedWriter
 from tests.torture.simulated_network import BEGINNING, SimulatedClock, SimulatedTime
 from tests.torture.simulated_node import SimulatedNode
-from tests.torture.simulated_rooms import PRIVATE, PUBLIC, Administration, draw_retention
+from tests.torture.simulated_rooms import (
+    PRIVATE,
+    PUBLIC,
+    Administration,
+    draw_retention,
+    note_records,
+)
 from tests.torture.simulated_schedule import Step
 
 NODES = 3
@@ -52,6 +58,7 @@ class Simulation:
         self.retention = draw_retention(seed)
         self.hub = MemoryBroker(self.network, self.retention)
         self.hub.startService()
+        note_records(self.hub, self.note)
         self.administration = Administration(
             self.hub, self.time, self.network, self.pick, self.note, self.crashed
         )

@@ -1,0 +1,66 @@
+"""Answers that are gathered from several pages, while the room goes on beneath them."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest import mock
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatd.access.identity import Identity
+from chatd.brokers.interfaces import Stream
+from chatd.protocol.cursors import Cursor
+from chatd.rooms.history import HistoryPage
+from chatd.rooms.room import Room
+from chatd.rooms.start_position import After
+from chatd.service.reading import Answer
+from tests.support.world import World
+
+ANN = Identity("ann")
+
+
+class GatheringTests(SynchronousTestCase):
+    """A poll whose pages do not come at once."""
+
+    def setUp(self) -> None:
+        self.world = World()
+        self.chat = self.world.sites[0].chat
+        self.life = self.world.stream().life
+        self.world.room()
+        self.world.store("lobby", "a", "b")
+
+    def texts(self, answer: Answer) -> list[str]:
+        return [message.text for message in answer.messages]
+
+    def test_a_gap_between_messages_ends_the_answer(self) -> None:
+        self.world.store("lobby", "c", "d")
+        page = Room.page
+
+        async def removed(room: Room, after: int, limit: int, asker: str) -> HistoryPage:
+            """c is removed while a and b are read."""
+            read = await page(room, after, limit, asker)
+            if after < 0:
+                return HistoryPage(read.messages[:2], 1, gap=False)
+            return HistoryPage(read.messages[-1:], 3, gap=True)
+
+        with mock.patch.object(Room, "page", removed):
+            start = After(Cursor(self.life, -1))
+            answer = self.world.do(self.chat.poll(ANN, "lobby", start, 100, 0))
+            self.assertEqual((self.texts(answer), answer.gap), (["a", "b"], False))
+            self.assertEqual((answer.cursor, answer.rest), (Cursor(self.life, 1), None))
+            answer = self.world.do(self.chat.poll(ANN, "lobby", After(answer.cursor), 100, 0))
+            self.assertEqual((self.texts(answer), answer.gap), (["d"], True))
+
+    def test_a_new_life_ends_the_answer(self) -> None:
+        page = Room.page
+
+        async def renewed(room: Room, *place: Any) -> HistoryPage:
+            read = await page(room, *place)
+            room.renew(Stream("lobby", "e2"))
+            return read
+
+        with mock.patch.object(Room, "page", renewed):
+            start = After(Cursor(self.life, -1))
+            answer = self.world.do(self.chat.poll(ANN, "lobby", start, 100, 0))
+        self.assertEqual((self.texts(answer), answer.gap), (["a", "b"], False))
+        self.assertEqual((answer.cursor, answer.rest), (Cursor(self.life, 1), None))
