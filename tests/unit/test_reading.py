@@ -51,6 +51,20 @@ class GatheringTests(SynchronousTestCase):
             answer = self.world.do(self.chat.poll(ANN, "lobby", After(answer.cursor), 100, 0))
             self.assertEqual((self.texts(answer), answer.gap), (["d"], True))
 
+    def test_the_cursor_goes_no_further_than_the_messages(self) -> None:
+        page = Room.page
+
+        async def overtaken(room: Room, *place: Any) -> HistoryPage:
+            """More comes while a page is read."""
+            self.world.store("lobby", "c", "d")
+            return await page(room, *place)
+
+        with mock.patch.object(Room, "page", overtaken):
+            start = After(Cursor(self.life, -1))
+            answer = self.world.do(self.chat.poll(ANN, "lobby", start, 100, 0))
+        self.assertEqual(self.texts(answer), ["a", "b"])
+        self.assertEqual((answer.cursor, answer.rest), (Cursor(self.life, 1), None))
+
     def test_a_new_life_ends_the_answer(self) -> None:
         page = Room.page
 
