@@ -143,7 +143,7 @@ async def bench(reactor: Any, node: Node, number: int) -> None:
     chat = service.chat
     watch = Watch()
     service.startService()
-    await until(lambda: service.ready)
+    await until(lambda: service.status.ready)
     watch.tell("until ready")
     rooms = [f"room{n}" for n in range(number)]
     await each(chat.directory.create(room) for room in rooms)

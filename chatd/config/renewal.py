@@ -36,7 +36,7 @@ class Settings:
 
     config: Config
     read: Callable[[], Config]
-    parts: list[Callable[[Config], Iterable[str]]] = field(factory=list, init=False)
+    parts: list[Callable[[Config], Iterable[str]]] = field(factory=list)
     _log = Logger()
 
     def reload(self) -> Iterator[str]:

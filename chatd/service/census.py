@@ -4,14 +4,13 @@ Counting these as they change would cost each message; looking costs one scrape 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 from attrs import define
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from chatd.service.chat import Chat
+from chatd.service.status import NodeStatus
 
 #: The alarms of RabbitMQ (https://www.rabbitmq.com/docs/alarms), by a word of its own text.
 ALARMS = ("memory", "disk")
@@ -26,21 +25,20 @@ def alarms_of(why: str) -> list[str]:
 
 @define(eq=False)
 class Census:
-    """A collector for a Prometheus registry, of the node whose domain is ``chat``."""
+    """A collector for a Prometheus registry, of the node whose status is ``status``."""
 
-    chat: Chat
-    broker: Any
-    ready: Callable[[], bool]
+    status: NodeStatus
 
     def collect(self) -> Iterator[Metric]:
         """The present figures."""
         yield from self._rooms()
         yield from self._broker()
-        yield _gauge("ready", "Whether /readyz says 200.", self.ready())
+        yield _gauge("ready", "Whether /readyz says 200.", self.status.ready)
 
     def _rooms(self) -> Iterator[Metric]:
         live = behind = lag = polls = away = 0
-        for room in self.chat.rooms:
+        chat = self.status.node.chat
+        for room in chat.rooms:
             live += len(room.subscriptions) - room.lagging
             behind += room.lagging
             lag = max([lag, *(one.behind for one in room.behind())])
@@ -51,12 +49,12 @@ class Census:
         yield _gauge("subscribers_behind_offsets", "How far the slowest of them is behind.", lag)
         yield _gauge("polls_waiting", "Long-polls that wait for a message.", polls)
         yield _gauge("rooms_not_level", "Rooms whose stream this node cannot follow now.", away)
-        members = sum(self.chat.presence.count(entry.name) for entry in self.chat.directory)
+        members = sum(chat.presence.count(entry.name) for entry in chat.directory)
         yield _gauge("members_present", "Users present, in each room of theirs.", members)
 
     def _broker(self) -> Iterator[Metric]:
-        why = str(self.broker.blocked)
-        up = bool(self.broker.ready or why)
+        why, broker = self.status.blocked, self.status.broker
+        up = bool(broker.ready or why)
         yield _gauge("broker_up", "Whether the broker is connected.", up)
         blocked = GaugeMetricFamily(
             "chatd_broker_blocked", "Whether it takes no messages, by alarm.", labels=["alarm"]
@@ -65,7 +63,7 @@ class Census:
         for alarm in (*ALARMS, OTHER):
             blocked.add_metric([alarm], float(alarm in raised))
         yield blocked
-        for name, (text, value) in self.broker.figures().items():
+        for name, (text, value) in broker.figures().items():
             if name.endswith("_total"):
                 yield CounterMetricFamily(f"chatd_{name.removesuffix('_total')}", text, value)
             else:

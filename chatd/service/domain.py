@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
+from secrets import token_hex
 from typing import Any
 
 from attrs import frozen
@@ -23,6 +25,11 @@ from chatd.rooms.registry import RoomRegistry
 from chatd.service.chat import Chat
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.wall import WallClock
+
+
+def fresh_name() -> str:
+    """A name for a node: its host's, and something that no other start has."""
+    return f"{socket.gethostname()}-{token_hex(4)}"
 
 
 @frozen

@@ -10,10 +10,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from chatd.directory.readiness import Readiness
-from chatd.presence.replication import PresenceReplication
 from chatd.protocol.errors import ChatError
-from chatd.service.chat import Chat
+from chatd.service.domain import Domain
 from chatd.timing.clock import NodeClock
 
 #: Seconds between attempts to create a room of ``--room``.
@@ -42,7 +40,8 @@ class Draining(Protocol):
 
 
 class NodeService(Service):
-    """Runs directory, rooms and presence of one node. Call `drain` before stopping it."""
+    """Runs directory, rooms and presence of one node, with the ``rooms`` that its settings name.
+    Call `drain` before stopping it."""
 
     name = "node"
     _log = Logger()
@@ -50,21 +49,17 @@ class NodeService(Service):
     def __init__(
         self,
         clock: NodeClock,
-        chat: Chat,
-        replication: PresenceReplication,
-        readiness: Readiness,
+        domain: Domain,
         rooms: Sequence[str],
-        transports: Sequence[Draining],
         restored: bool = False,
     ) -> None:
         self._restored = restored
         self._clock = clock
-        self._chat = chat
-        self._replication = replication
-        self._readiness = readiness
+        self.chat = domain.chat
+        self.replication = domain.replication
+        self.readiness = domain.readiness
         self._wanted = list(rooms)
         self._untried = set(rooms)
-        self._transports = transports
 
     @property
     def begun(self) -> bool:
@@ -73,23 +68,23 @@ class NodeService(Service):
 
     def startService(self) -> None:
         super().startService()
-        self._chat.directory.stream.on_loaded = self._create_rooms
-        self._chat.directory.start(self._restored)
-        self._chat.rooms.start()
-        self._replication.start()
-        self._readiness.start()
+        self.chat.directory.stream.on_loaded = self._create_rooms
+        self.chat.directory.start(self._restored)
+        self.chat.rooms.start()
+        self.replication.start()
+        self.readiness.start()
 
     def stopService(self) -> None:
         super().stopService()
-        self._replication.stop()
-        self._chat.rooms.stop()
-        self._chat.directory.stop()
+        self.replication.stop()
+        self.chat.rooms.stop()
+        self.chat.directory.stop()
         self._clock.stop()
 
     def want(self, rooms: Sequence[str]) -> None:
         """See that ``rooms`` exist, now if the directory is loaded."""
         self._wanted = list(rooms)
-        if self._chat.directory.loaded:
+        if self.chat.directory.loaded:
             self._create_rooms()
 
     def _create_rooms(self) -> None:
@@ -98,7 +93,7 @@ class NodeService(Service):
 
     def _create(self, name: str) -> None:
         if self.running:
-            creating = Deferred.fromCoroutine(self._chat.directory.create(name))
+            creating = Deferred.fromCoroutine(self.chat.directory.create(name))
             creating.addErrback(self._create_later, name)
             creating.addBoth(lambda _: self._untried.discard(name))
 
@@ -107,24 +102,24 @@ class NodeService(Service):
         self._log.warn("Room {room} not created yet: {why}", room=name, why=failure.value)
         self._clock.callLater(RETRY, self._create, name)
 
-    def drain(self) -> Deferred[None]:
-        """Refuse new requests and send all clients away. Fires when no request is under way and all
-        clients are gone, after `DRAIN` seconds at the latest."""
-        self._chat.draining = True
-        others = self._replication.others
-        self._chat.rooms.flush()
-        for transport in self._transports:
+    def drain(self, transports: Sequence[Draining]) -> Deferred[None]:
+        """Refuse new requests and send all clients of ``transports`` away. Fires when no request is
+        under way and all clients are gone, after `DRAIN` seconds at the latest."""
+        self.chat.draining = True
+        others = self.replication.others
+        self.chat.rooms.flush()
+        for transport in transports:
             transport.drain(others)
-        self._chat.rooms.wake()
+        self.chat.rooms.wake()
         done: Deferred[None] = Deferred()
-        self._wait(done, self._clock.seconds())
+        self._wait(transports, done, self._clock.seconds())
         return done
 
-    def _wait(self, done: Deferred[None], since: float) -> None:
+    def _wait(self, transports: Sequence[Draining], done: Deferred[None], since: float) -> None:
         passed = self._clock.seconds() - since
-        in_hand = passed < DRAIN and any(one.in_hand for one in self._transports)
-        leaving = passed < FAREWELL and any(one.leaving for one in self._transports)
+        in_hand = passed < DRAIN and any(one.in_hand for one in transports)
+        leaving = passed < FAREWELL and any(one.leaving for one in transports)
         if in_hand or leaving:
-            self._clock.callLater(0.05, self._wait, done, since)
+            self._clock.callLater(0.05, self._wait, transports, done, since)
         else:
             done.callback(None)

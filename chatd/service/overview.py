@@ -6,7 +6,6 @@ refusals only some.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from heapq import nlargest
 from itertools import chain, islice
 from typing import Any
@@ -17,10 +16,10 @@ from prometheus_client.metrics import MetricWrapperBase
 from chatd import __version__
 from chatd.directory.projection import RoomEntry
 from chatd.presence.payloads import Vitals
-from chatd.presence.replication import PresenceReplication
 from chatd.protocol.timestamps import format_time
 from chatd.service.census import alarms_of
 from chatd.service.chat import Chat
+from chatd.service.status import NodeStatus
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.wall import WallClock
 
@@ -41,35 +40,34 @@ class RoomQuery:
 
 @define(eq=False)
 class Overview:
-    """The node whose domain is ``chat``. ``broker`` is an `IBroker`, of the ``kind`` that its
-    address begins with; ``ready`` says what ``/readyz`` does."""
+    """The node whose status is ``status``; its broker is of the ``kind`` that its address begins
+    with. Tells the other nodes its vitals."""
 
-    chat: Chat
-    broker: Any
+    status: NodeStatus
     kind: str
-    nodes: PresenceReplication
     metrics: Metrics
     wall: WallClock
-    ready: Callable[[], bool]
+    chat: Chat = field(init=False)
     _began: float = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.chat = self.status.node.chat
         self._began = self.chat.clock.seconds()
-        self.nodes.vitals = self._vitals
+        self.status.node.replication.vitals = self._vitals
 
     def state(self, query: RoomQuery) -> dict[str, Any]:
         """All of it, as a JSON object."""
         chat, vitals = self.chat, self._vitals()
         return {
             "node": chat.presence.node,
-            "state": "draining" if chat.draining else "ready" if self.ready() else "not ready",
+            "state": "draining" if chat.draining else "ready" if self.status.ready else "not ready",
             "time": format_time(self.wall.milliseconds()),
             "uptime": round(chat.clock.seconds() - self._began, 3),
             **vitals.payload(),
             "nodes": [
                 {"node": one.name, "missed": one.missed, "ago": round(one.ago, 1)}
                 | one.vitals.payload()
-                for one in self.nodes.neighbours()[:NODES]
+                for one in self.status.node.replication.neighbours()[:NODES]
             ],
             "broker": self._broker(),
             "connections": _samples(self.metrics.connections, "transport"),
@@ -89,11 +87,11 @@ class Overview:
         return Vitals(__version__, connected, sum(room.lagging for room in rooms), len(rooms))
 
     def _broker(self) -> dict[str, Any]:
-        why = str(self.broker.blocked)
-        figures = self.broker.figures().items()
+        why, broker = self.status.blocked, self.status.broker
+        figures = broker.figures().items()
         return {
             "kind": self.kind,
-            "connected": bool(self.broker.ready or why),
+            "connected": bool(broker.ready or why),
             "blocked": why,
             "alarms": alarms_of(why),
             "figures": [

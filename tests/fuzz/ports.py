@@ -79,7 +79,7 @@ class FuzzedNode:
         self._service.startService()
         for _ in range(5):
             self._reactor.advance(0.1)
-        assert self._service.ready
+        assert self._service.status.ready
         self._factories = {port: factory for port, factory, *_ in self._reactor.tcpServers}
         self._left = LIFE
 

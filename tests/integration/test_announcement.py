@@ -21,4 +21,4 @@ class AnnouncementTests(ServingTests):
         self.assertTrue(said[1].endswith("for this machine only"), said)
         self.assertIn("Open: anyone of this machine can read, and speak as anyone.", said)
         self.assertIn("Ready after", said[-1])
-        self.assertTrue(node.service.ready)
+        self.assertTrue(node.service.status.ready)

@@ -142,7 +142,7 @@ class DrainTests(ServingTests):
             await node.ask("GET", "/rooms/cold/events?username=ann", None, accept=accept)
             for accept in ("text/event-stream", "*/*")
         ]
-        await until(lambda: node.service.api.in_hand == 2)
+        await until(lambda: node.service.ways.api.in_hand == 2)
         stopped = node.drain()
         node.service.broker.resume()
         self.assertIn(b"event: refused", (await waiting[0].answer()).body)
@@ -219,7 +219,7 @@ class DrainTests(ServingTests):
         """What has come is answered, then the connection is closed."""
         node = await self.serve()
         resting, asking = [await node.raw("setup") for _ in range(2)]
-        await until(lambda: len(node.service.setup.protocols) == 2)
+        await until(lambda: len(node.service.ways.setup.protocols) == 2)
         held = self.slow(node)
         asking.send(b'{"roomname":"x"}\n')
         await until(lambda: held)

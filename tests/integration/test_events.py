@@ -43,7 +43,7 @@ class EventTests(ServingTests):
         self.assertEqual((head.status, head.body), (200, b""))
         for name in ("content-type", "cache-control", "content-length", "x-accel-buffering"):
             self.assertEqual(head.header(name), stream.head.header(name), name)
-        self.assertEqual(node.service.streams.leaving, 1)
+        self.assertEqual(node.service.ways.streams.leaving, 1)
 
     async def test_it_opens_with_where_it_continues(self) -> None:
         """And when to come back. Cut before its first message, a client has missed nothing."""
@@ -193,11 +193,11 @@ class EventTests(ServingTests):
         found = (await node.get("/rooms/lobby")).json
         self.assertEqual((found["members"], found["count"]), (["ann"], 1))
         named.close()
-        await until(lambda: node.service.streams.leaving == 1)
+        await until(lambda: node.service.ways.streams.leaving == 1)
         found = (await node.get("/rooms/lobby")).json
         self.assertEqual((found["members"], found["count"]), ([], 0))
         unnamed.close()
-        await until(lambda: node.service.streams.leaving == 0)
+        await until(lambda: node.service.ways.streams.leaving == 0)
 
     async def test_given_up_while_it_waits_for_the_broker(self) -> None:
         """A page that is closed while the broker is away: no traceback, nothing is kept."""
@@ -205,10 +205,10 @@ class EventTests(ServingTests):
         await node.service.chat.directory.create("cold")
         node.service.broker.interrupt()
         waiting = [await node.ask("GET", f"/rooms/cold/events?username=u{n}") for n in range(5)]
-        await until(lambda: node.service.api.in_hand == 5)
+        await until(lambda: node.service.ways.api.in_hand == 5)
         for http in waiting:
             http.raw.abort()
-        await until(lambda: node.service.api.in_hand == 0)
+        await until(lambda: node.service.ways.api.in_hand == 0)
         self.assertEqual(node.service.door.connections.total, 0)
         node.service.broker.resume()
         answer = await node.get("/rooms/cold")
@@ -324,7 +324,7 @@ class RefusedTests(ServingTests):
             await node.ask("GET", "/rooms/cold/events", None, accept=accept)
             for accept in ("text/event-stream", "*/*")
         ]
-        await until(lambda: node.service.api.in_hand == 2)
+        await until(lambda: node.service.ways.api.in_hand == 2)
         node.clock.advance(11)
         statuses = [(await http.answer()).status for http in asked]
         self.assertEqual(statuses, [200, 503])

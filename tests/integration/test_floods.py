@@ -37,7 +37,7 @@ class FloodTests(ServingTests):
         self.assertTrue(any(lane.waiting for lane in served._lanes.values()))
         for socket in sockets:
             socket.raw.abort()
-        await until(lambda: len(node.service.websockets.connections) == 1)
+        await until(lambda: len(node.service.ways.websockets.connections) == 1)
 
     async def joins(self, count: int) -> tuple[Node, WebSocket, Any]:
         """A client that asks ``count`` times for a crowd and does not read; and the node's side."""
@@ -46,7 +46,7 @@ class FloodTests(ServingTests):
         for n in range(200):
             members.enter("lobby", f"{n:03}" + "x" * 61)
         ann = await node.chat("ann")
-        (connection,) = node.service.websockets.connections
+        (connection,) = node.service.ways.websockets.connections
         ann.raw.transport.pauseProducing()
         ann.raw.send(said(type="join", room="lobby") * count)
         return node, ann, connection

@@ -81,7 +81,7 @@ class FrameTests(LimitsTests):
         """A client that goes on sending what nobody wants, and answers no close frame."""
         node = await self.serve("--max-frame", "64KB")
         ann = await node.chat("ann", "lobby")
-        (connection,) = node.service.websockets.connections
+        (connection,) = node.service.ways.websockets.connections
         ann.raw.send(b"\x81\xff" + (1 << 40).to_bytes(8) + b"mask")
         await until(lambda: connection.failedByMe)
         ann.raw.send(b"x" * (2048 * KB))
@@ -94,7 +94,7 @@ class FrameTests(LimitsTests):
         """However many fragments there are, and if they are empty."""
         node = await self.serve("--rate=1000/s")
         ann = await node.chat("ann", "lobby")
-        (connection,) = node.service.websockets.connections
+        (connection,) = node.service.ways.websockets.connections
         text = b'{"type":"message","room":"lobby","id":"7","text":"' + b"x" * 2000
         ann.frame(text[:10], fin=False)
         for one in text[10:]:
@@ -112,7 +112,7 @@ class FrameTests(LimitsTests):
     async def test_pieces_of_a_frame_are_joined(self) -> None:
         node = await self.serve()
         ann = await node.chat("ann", "lobby")
-        (connection,) = node.service.websockets.connections
+        (connection,) = node.service.ways.websockets.connections
         text = b'{"type":"message","room":"lobby","id":"7","text":"' + b"x" * 2000 + b'"}'
         connection.dataReceived(b"\x81\xfe" + len(text).to_bytes(2) + bytes(4))
         for one in text[:-1]:
@@ -708,7 +708,7 @@ class DeafTests(LimitsTests):
     async def test_websocket(self) -> None:
         node = await self.serve("--rate", "1000000/s")
         ann = await node.chat("ann")
-        (connection,) = node.service.websockets.connections
+        (connection,) = node.service.ways.websockets.connections
         ann.raw.transport.pauseProducing()
         request = json.dumps({"type": "message", "room": "x" * 100, "text": "x"}).encode()
         number = 4000
@@ -842,7 +842,7 @@ class SetupLimitTests(LimitsTests):
             raw.send(wrong * 9 + b'{"roomname":"lobby"}' + wrong * 30_000)
             said = await raw.rest()
             self.assertEqual((said.count(b"200"), said.count(b"400 bad_request: ")), (1, 19))
-        self.assertEqual(node.service.setup.in_hand, 0)
+        self.assertEqual(node.service.ways.setup.in_hand, 0)
 
 
 def node_setup(node: Node) -> Any:

@@ -109,7 +109,7 @@ class StateTests(OperatorTests):
         node = await self.node()
         other = b'{"node":"b-1","n":1,"kind":"beat","vitals":{"version":"2.0.0","clients":7}}'
         node.service.broker.broadcast(other)
-        await until(lambda: node.service.node._replication.neighbours())
+        await until(lambda: node.service.node.replication.neighbours())
         [found] = (await self.state(node))["nodes"]
         self.assertLess(found.pop("ago"), 10)
         self.assertEqual(

@@ -305,7 +305,7 @@ class HalfCloseTests(ServingTests):
         node = await self.serve()
         stream = await node.events("/rooms/lobby/events")
         stream._http.raw.end()
-        await until(lambda: node.service.streams.leaving == 0)
+        await until(lambda: node.service.ways.streams.leaving == 0)
 
     async def test_half_a_request(self) -> None:
         node = await self.serve()

@@ -236,7 +236,7 @@ class FaultTests(ServingTests):
 
     async def test_too_many(self) -> None:
         node = await self.serve()
-        factory = node.service.setup
+        factory = node.service.ways.setup
         factory.connections.per_address = 2
         one, two = [await node.raw("setup") for _ in range(2)]
         await until(lambda: factory.connections.total == 2)

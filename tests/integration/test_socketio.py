@@ -34,7 +34,7 @@ class SocketIOTests(GuardedTests):
         client._packets.clear()
         while True:
             poll = await node.ask("GET", client.path)
-            await until_of(poll.raw, lambda raw: node.service.api.in_hand == 1 or raw.received)
+            await until_of(poll.raw, lambda raw: node.service.ways.api.in_hand == 1 or raw.received)
             await pause(0.01)
             if not poll.raw.received:
                 return poll

@@ -190,7 +190,7 @@ class StrangerTests(SynchronousTestCase):
         self.service.broker.startService()
         self.service.node.startService()
         self.clock.advance(1)
-        self.assertTrue(self.service.ready)
+        self.assertTrue(self.service.status.ready)
 
     def tearDown(self) -> None:
         self.service.node.stopService()
@@ -222,13 +222,13 @@ class StrangerTests(SynchronousTestCase):
     @given(FRAMES, CUTS)
     def test_websocket(self, frames: bytes, places: list[int]) -> None:
         for handshake in (V1, LEGACY):
-            answer = self.meet(self.service.websockets, cut(handshake + frames, places))
+            answer = self.meet(self.service.ways.websockets, cut(handshake + frames, places))
             self.assertTrue(answer.startswith(b"HTTP/1.1 101"), answer)
 
     @EVERY
     @given(st.one_of(st.binary(max_size=200), REQUESTS), CUTS)
     def test_websocket_handshake(self, data: bytes, places: list[int]) -> None:
-        self.meet(self.service.websockets, cut(data, places))
+        self.meet(self.service.ways.websockets, cut(data, places))
 
     @EVERY
     @given(
@@ -236,19 +236,19 @@ class StrangerTests(SynchronousTestCase):
         CUTS,
     )
     def test_http(self, data: bytes, places: list[int]) -> None:
-        self.meet(self.service.site, cut(data, places))
+        self.meet(self.service.ways.http, cut(data, places))
 
     @EVERY
     @given(FRAMES, CUTS)
     def test_websocket_on_the_http_port(self, frames: bytes, places: list[int]) -> None:
-        answer = self.meet(self.service.site, cut(V1 + frames, places))
+        answer = self.meet(self.service.ways.http, cut(V1 + frames, places))
         self.assertTrue(answer.startswith(b"HTTP/1.1 101"), answer)
 
     @EVERY
     @given(st.lists(PACKETS, max_size=6), CUTS)
     def test_socketio_over_websocket(self, packets: list[bytes], places: list[int]) -> None:
         data = b"".join(map(frame, [b"40", *packets]))
-        answer = self.meet(self.service.site, cut(CARRIED + data, places))
+        answer = self.meet(self.service.ways.http, cut(CARRIED + data, places))
         self.assertTrue(answer.startswith(b"HTTP/1.1 101"), answer)
 
     @EVERY
@@ -266,7 +266,7 @@ class StrangerTests(SynchronousTestCase):
         if probes:
             pieces.append(PROBE + b"".join(map(frame, (b"2probe", b"5", *filter(None, asked)))))
         with mock.patch("chatd.transports.socketio.sessions.token_urlsafe", return_value=SID):
-            answer = self.meet(self.service.site, pieces)
+            answer = self.meet(self.service.ways.http, pieces)
         self.assertTrue(answer.startswith(b"HTTP/1.1 200"), answer)
 
     @EVERY
@@ -277,5 +277,5 @@ class StrangerTests(SynchronousTestCase):
         for pieces in (cut(data, places), [data]):
             self.tearDown()
             self.start()
-            answers.append(self.meet(self.service.setup, pieces).replace(b"\n", b""))
+            answers.append(self.meet(self.service.ways.setup, pieces).replace(b"\n", b""))
         self.assertEqual(answers[0], answers[1])

@@ -85,7 +85,7 @@ class HandshakeTests(ServingTests):
         node = await self.serve()
         raw = await node.raw("websocket")
         raw.send(b"GET / HTTP/1.1\r\n")
-        await until(lambda: node.service.websockets.countConnections)
+        await until(lambda: node.service.ways.websockets.countConnections)
         node.clock.advance(10)
         await raw.rest()
 
@@ -269,7 +269,7 @@ class PresenceTests(ServingTests):
         self.assertEqual((set(told["joined"]) - {"dot"}, told["count"]), ({"ben", "cid"}, 3))
         for socket in (ben, cid):
             socket.raw.abort()
-        await until(lambda: len(node.service.websockets.connections) == 2)
+        await until(lambda: len(node.service.ways.websockets.connections) == 2)
         self.assertEqual(await ann.fence(), [])
         node.clock.advance(1)
         self.assertEqual(await self.told(ann), {"joined": [], "left": ["ben", "cid"], "count": 1})
@@ -282,12 +282,12 @@ class PresenceTests(ServingTests):
         joined = await again.join("lobby")
         self.assertEqual((joined["members"], joined["count"]), (["ann", "ben"], 2))
         twice.raw.abort()
-        await until(lambda: len(node.service.websockets.connections) == 2)
+        await until(lambda: len(node.service.ways.websockets.connections) == 2)
         node.clock.advance(1)
         self.assertNotIn("ben", (await self.told(ann))["left"])
         self.assertEqual((await node.get("/rooms/lobby")).json["count"], 2)
         again.raw.abort()
-        await until(lambda: len(node.service.websockets.connections) == 1)
+        await until(lambda: len(node.service.ways.websockets.connections) == 1)
         node.clock.advance(1)
         self.assertEqual(await self.told(ann), {"joined": [], "left": ["ben"], "count": 1})
 
@@ -553,7 +553,7 @@ class LivenessTests(ServingTests):
         self.assertEqual((await node.get("/rooms/lobby")).json["members"], ["ann", "ben"])
         node.clock.advance(21)
         await ben.raw.rest()
-        await until(lambda: len(node.service.websockets.connections) == 1)
+        await until(lambda: len(node.service.ways.websockets.connections) == 1)
         self.assertEqual((await node.get("/rooms/lobby")).json["members"], ["ann"])
 
     async def test_a_pong_nobody_asked_for(self) -> None:
@@ -582,7 +582,7 @@ class SlowTests(ServingTests):
         node = await self.serve("--rate=1000000/s")
         ann = await node.chat("ann")
         await ann.fence()
-        [connection] = node.service.websockets.connections
+        [connection] = node.service.ways.websockets.connections
         ann.raw.transport.pauseProducing()
         asked = 0
         while connection.outlet.stops == 0:
@@ -634,7 +634,7 @@ class LimitTests(ServingTests):
             self.assertEqual((refused.status, refused.answer.code), (503, "unavailable"))
             self.assertGreater(int(refused.answer.header("retry-after") or 0), 0)
         ann.raw.abort()
-        await until(lambda: len(node.service.websockets.connections) == 1)
+        await until(lambda: len(node.service.ways.websockets.connections) == 1)
         self.assertEqual((await node.websocket()).status, 101)
 
     async def test_all_together(self) -> None:

@@ -208,7 +208,7 @@ class Node(Clients):
                 )
         wanted = self.service._config.rooms
         directory = self.service.chat.directory
-        await until(lambda: self.service.ready and all(map(directory.find, wanted)))
+        await until(lambda: self.service.status.ready and all(map(directory.find, wanted)))
 
     def drain(self) -> Deferred[Any]:
         """What SIGTERM does; fires when the node has stopped."""

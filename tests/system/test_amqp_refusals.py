@@ -147,7 +147,9 @@ class MakingTests(Strangers):
 
     async def test_a_queue_of_another_type_in_place_of_the_directory(self) -> None:
         self.other.queue_delete("chatd.directory")
-        await until(lambda: not self.node.service.ready or self.lines("directory stream was"))
+        await until(
+            lambda: not self.node.service.status.ready or self.lines("directory stream was")
+        )
         self.rabbit.eval("ok")
         await self.node.stop()
         self.other.queue_delete("chatd.directory")
@@ -158,7 +160,7 @@ class MakingTests(Strangers):
         words = "RabbitMQ refuses chatd.directory"
         await until(lambda: self.lines(words))
         self.assertIn("inequivalent arg 'x-queue-type'", self.lines(words)[0])
-        self.assertIs(node.service.ready, False)
+        self.assertIs(node.service.status.ready, False)
         self.other.queue_delete("chatd.directory")
         await starting
         self.assertEqual(len(self.lines(words)), 1)

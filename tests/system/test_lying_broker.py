@@ -166,7 +166,7 @@ class LyingBrokerTests(PreparedTests):
         self.assertEqual(len(empty), 3)
 
     async def test_not_ready_while_the_directory_is_not_stored(self) -> None:
-        readiness = self.one.service.readiness
+        readiness = self.one.service.node.readiness
         self.liar.lie = lambda body: Lie.CONFIRM_ONLY if b'"probe"' in body else Lie.NONE
         readiness.doubt()
         await until(lambda: not readiness.ready)

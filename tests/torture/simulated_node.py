@@ -54,8 +54,7 @@ class SimulatedNode:
         self.broker = SimulatedBroker(self.process, network, hub, out, back)
         self.domain = compose(self.process, self.broker, name, Metrics(), retention)
         self.chat = self.domain.chat
-        clock, parts = NodeClock(self.process), self.domain
-        self.service = NodeService(clock, self.chat, parts.replication, parts.readiness, (), ())
+        self.service = NodeService(NodeClock(self.process), self.domain, ())
 
     def start(self) -> None:
         """Begin to serve."""

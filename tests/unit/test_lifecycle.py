@@ -19,11 +19,8 @@ class BeginningTests(SynchronousTestCase):
         self.clock.advance(1_700_000_000)
         self.broker = LyingBroker(self.clock, Retention(), 0)
         domain = compose(self.clock, self.broker, "node", Metrics(), Retention())
-        clock, parts = NodeClock(self.clock), domain
         self.directory = domain.directory
-        self.node = NodeService(
-            clock, domain.chat, parts.replication, parts.readiness, ("lobby", "den"), ()
-        )
+        self.node = NodeService(NodeClock(self.clock), domain, ("lobby", "den"))
         self.addCleanup(self.node.stopService)
 
     def start(self, lie: Lie) -> None:

@@ -22,7 +22,7 @@ class BoundTests(ServingTests):
         node = await self.serve("--max-connections-per-address", "10")
         said = [await poll(node, f"u{n}") for n in range(15)]
         self.assertEqual(said, [200] * 10 + [503] * 5)
-        self.assertEqual((await self.present(node), len(node.service.pollers)), (10, 10))
+        self.assertEqual((await self.present(node), len(node.service.ways.pollers)), (10, 10))
         refused = await node.get("/poll?roomname=lobby&username=late")
         self.assertEqual(refused.code, "unavailable")
         self.assertGreater(int(refused.header("retry-after") or 0), 0)
@@ -67,16 +67,16 @@ class BoundTests(ServingTests):
         self.assertEqual([await poll(node, "a", "den"), await poll(node, "a")], [200, 503])
         await directory.delete("den")
         self.assertEqual(await poll(node, "a"), 200)
-        self.assertEqual(len(node.service.pollers), 1)
+        self.assertEqual(len(node.service.ways.pollers), 1)
 
     async def test_only_the_changed_room_is_looked_at(self) -> None:
         node = await self.serve()
         directory = node.service.chat.directory
         await directory.create("den")
         for n in range(20):
-            node.service.pollers.seen(Identity(f"u{n}"), "lobby", "10.0.0.1")
+            node.service.ways.pollers.seen(Identity(f"u{n}"), "lobby", "10.0.0.1")
         await poll(node, "ann", "den")
         with mock.patch("chatd.transports.http.poll_presence.may_enter", wraps=may_enter) as asked:
             await directory.set_private("den", True)
         self.assertEqual(asked.call_count, 1)
-        self.assertEqual((await self.present(node), len(node.service.pollers)), (20, 20))
+        self.assertEqual((await self.present(node), len(node.service.ways.pollers)), (20, 20))

@@ -1,0 +1,87 @@
+"""All ways into a node: what each of its ports serves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chatd.access.admission import Admission
+from chatd.config.access import connections, metrics_door, metrics_gate, set_connections
+from chatd.config.settings import Config
+from chatd.service.administration import Administration
+from chatd.service.chat import Chat
+from chatd.service.lifecycle import Draining
+from chatd.service.overview import Overview
+from chatd.telemetry.metrics import Metrics
+from chatd.transports.http import messages, operators, pages, probes, rooms
+from chatd.transports.http.call import Route
+from chatd.transports.http.poll_presence import Pollers
+from chatd.transports.http.router import Api
+from chatd.transports.http.site import LimitedSite
+from chatd.transports.http.sse import EventStreams
+from chatd.transports.http.upgrade import upgrade
+from chatd.transports.setup.protocol import SetupFactory
+from chatd.transports.socketio.routes import SocketIO
+from chatd.transports.websocket.connection import WebSocketFactory
+from chatd.transports.websocket.dialects import dialect
+
+
+class Ways:
+    """The factory of each port: ``websockets``, ``http``, ``setup`` and ``counts`` (the port for
+    the metrics alone); and what lies behind them. ``overview`` is what operators are shown."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        config: Config,
+        chat: Chat,
+        door: Admission,
+        metrics: Metrics,
+        overview: Overview,
+    ) -> None:
+        self._chat, self._door, self._metrics = chat, door, metrics
+        self._overview, status = overview, overview.status
+        self._probes = probes.Probes(metrics, lambda: status.ready, lambda: status.blocked)
+        self.administration = Administration(chat.directory, config.max_rooms, door.check_room_rate)
+        self.websockets = WebSocketFactory(reactor, chat, door, metrics, dialect, config.max_frame)
+        self.streams = EventStreams(chat, metrics)
+        self.socketio = SocketIO(reactor, chat, door, metrics, config.max_frame)
+        self.pollers = Pollers(chat, door.deadlines, connections(config))
+        self.api = Api(self._routes(config), chat, door, metrics, probes.UNLIMITED)
+        self.http = LimitedSite(self.api, door, metrics, config.max_frame)
+        self.setup = SetupFactory(self.administration, door, metrics)
+        self.counts = self._counts(config)
+
+    def draining(self) -> tuple[Draining, ...]:
+        """What there is to drain."""
+        return (self.websockets, self.streams, self.socketio, self.api, self.setup)
+
+    def _routes(self, config: Config) -> list[Route]:
+        """What the HTTP port serves."""
+        administered = self._door.rights.administered
+        return [
+            upgrade(self.websockets),
+            *messages.routes(self._chat, self.pollers),
+            *self.streams.routes(),
+            *self.socketio.routes(),
+            *rooms.RoomRoutes(self._chat, self.administration).routes(),
+            *self._probes.routes(),
+            *(operators.routes(self._overview) if administered else ()),
+            *pages.routes(pages.Offer(config.rooms, config.auth, config.max_text, administered)),
+        ]
+
+    def _counts(self, config: Config) -> LimitedSite:
+        door = metrics_door(config, self._door)
+        api = Api(self._probes.open_routes(), self._chat, door, self._metrics, probes.UNLIMITED)
+        return LimitedSite(api, door, self._metrics, config.max_frame)
+
+    def renew(self, config: Config) -> None:
+        """Go by another configuration from now on, as the door does already."""
+        self.counts.door.gate = metrics_gate(config)
+        self.counts.door.access_log = self._door.access_log
+        set_connections(self.pollers.leases, config)
+        self._chat.max_text = config.max_text
+        self.administration.max_rooms = config.max_rooms
+        self.websockets.set_max_frame(config.max_frame)
+        self.socketio.set_max_frame(config.max_frame)
+        self.http.max_body = self.counts.max_body = config.max_frame
+        self.api.serve(self._routes(config))
