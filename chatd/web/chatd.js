@@ -11,7 +11,7 @@
  * A room is a stream and the client a cursor on it: after any interruption, on any transport, it
  * reads on after the last message it has. A message sent offline waits and is sent under its id,
  * so that it is stored once however often it had to be sent. Runs in browsers and in Node 20.
- * The wire is described in docs/protocol.rst, the use of this module in docs/browser.rst.
+ * The wire is described in docs/protocol.rst, the use of this module in docs/chatd-js.rst.
  *
  * @module chatd
  */

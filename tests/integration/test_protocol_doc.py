@@ -34,6 +34,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from tests.support.daemon import ROOT
+from tests.support.examples import blocks, fitting
 from tests.support.serving import PATIENCE, Closed, Node, ServingTests, WebSocket
 from tests.support.tokens import SECRET, Issuer
 
@@ -56,9 +57,8 @@ def sections(text: str) -> dict[str, str]:
 def steps(section: str) -> list[list[str]]:
     """The lines of the examples in ``section``: each begins a step, with its answer's lines."""
     found: list[list[str]] = []
-    for block in re.findall(r"::\n\n((?:    .*\n|\n)+)", section):
-        for line in block.splitlines():
-            line = line.removeprefix("    ")
+    for block in blocks(section):
+        for line in block.text.splitlines():
             if _STEP.fullmatch(line):
                 found.append([line])
             elif line:
@@ -220,20 +220,7 @@ class Example:
 
     def fitting(self, expected: str) -> re.Pattern[str]:
         """What an answer must look like; values not known yet are groups."""
-        new: set[str] = set()
-        pattern = ""
-        for part in re.split(r"(\.\.\.|\$[A-Z]+)", expected):
-            name = part[1:]
-            if part == "...":
-                pattern += ".*"
-            elif not part.startswith("$") or not name.isupper():
-                pattern += re.escape(part)
-            elif name in self.values:
-                pattern += re.escape(self.values[name])
-            else:
-                pattern += f"(?P={name})" if name in new else f'(?P<{name}>[^"\\n]+)'
-                new.add(name)
-        return re.compile(pattern, re.DOTALL)
+        return fitting(expected, self.values)
 
     def meet(self, expected: str, said: str, step: list[str]) -> None:
         match = self.fitting(expected).fullmatch(said)

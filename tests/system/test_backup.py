@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.asking import ask
 from tests.support.daemon import ROOT, Daemon
+from tests.support.examples import blocks
 from tests.support.rabbit import Node
 
 MESSAGES = "/rooms/lobby/messages"
@@ -20,16 +21,8 @@ TEXT = (ROOT / "docs" / "backup.rst").read_text()
 
 def commands(chapter: str, number: int) -> list[str]:
     """The lines of a literal block of the chapter, counted from 0."""
-    blocks: list[list[str]] = []
-    lines = TEXT.partition(f"\n{chapter}\n--")[2].partition("\n--")[0].splitlines()
-    inside = False
-    for line, before in zip(lines, ["", *lines], strict=False):
-        if not inside and line.startswith("    ") and not before:
-            blocks.append([])
-        inside = line.startswith("    ")
-        if inside:
-            blocks[-1].append(line.strip())
-    return blocks[number]
+    section = TEXT.partition(f"\n{chapter}\n--")[2].partition("\n--")[0]
+    return blocks(section)[number].text.splitlines()
 
 
 class Restoring(TestCase):
