@@ -22,6 +22,9 @@ OFTEN, PERIOD = 20, 10.0
 #: Kinds of lines that are kept apart.
 KINDS = 1000
 
+#: The library that warns of each frame that is none: clients are told, and can send any number.
+ABOUT_CLIENTS = "autobahn."
+
 _NOT_FIELDS = ("isError", "format", "message", "time", "system")
 
 
@@ -73,10 +76,12 @@ FORMATS: dict[str, Callable[[LogEvent], str]] = {"text": text_line, "json": json
 
 def matters(event: LogEvent) -> bool:
     """Whether an event is chatd's own, or a warning, or an error of somebody else's."""
-    if event.get("log_level", LogLevel.info) >= LogLevel.warn or event.get("isError"):
+    level, part = event.get("log_level", LogLevel.info), str(event.get("log_namespace", ""))
+    if event.get("isError") or level >= LogLevel.error:
         return True
-    own = str(event.get("log_namespace", "")).startswith("chatd")
-    return own and event.get("log_level", LogLevel.info) >= LogLevel.info
+    if part.startswith(ABOUT_CLIENTS):
+        return False
+    return level >= (LogLevel.info if part.startswith("chatd") else LogLevel.warn)
 
 
 @define(eq=False)

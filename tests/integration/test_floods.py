@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+from twisted.logger import LogEvent, globalLogPublisher
+
+from chatd.telemetry.log import FORMATS, OFTEN, Log, Output
 from tests.support.serving import Node, ServingTests, WebSocket
 from tests.support.waiting import pause, until
 
@@ -38,6 +42,22 @@ class FloodTests(ServingTests):
         for socket in sockets:
             socket.raw.abort()
         await until(lambda: len(node.service.ways.websockets.connections) == 1)
+
+    async def test_broken_frames_leave_no_lines_in_the_log(self) -> None:
+        """Each kind, from as many sockets as would make the log leave lines out."""
+        node = await self.serve()
+        path = Path(self.mktemp())
+        log = Log(Output(str(path)), FORMATS["text"])
+        globalLogPublisher.addObserver(log)
+        self.addCleanup(globalLogPublisher.removeObserver, log)
+        self.addCleanup(log.output.close)
+        broken = (b"\x83", b"\xf1", b"\x00", b"\x09")  # opcode, reserved bits, continuation, ping
+        for first in broken * OFTEN:
+            socket = await node.chat("ann")
+            socket.raw.send((first + b"\x82" + bytes(4) + b"\xff\xff") * 10)
+            await socket.closed()
+        log(LogEvent(log_time=0.0, log_namespace="chatd", log_format="The end."))
+        self.assertNotIn("warn", path.read_text())
 
     async def joins(self, count: int) -> tuple[Node, WebSocket, Any]:
         """A client that asks ``count`` times for a crowd and does not read; and the node's side."""

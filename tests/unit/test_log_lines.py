@@ -78,6 +78,13 @@ class LogTests(SynchronousTestCase):
         self.emit("Unhandled error", LogLevel.critical, log_namespace="twisted.internet.defer")
         self.assertEqual(len(self.lines()), 1)
 
+    def test_what_libraries_say_of_clients_is_left_out(self) -> None:
+        namespace = "autobahn.twisted.websocket.WebSocketServerProtocol"
+        self.emit("failing WebSocket connection", LogLevel.warn, log_namespace=namespace)
+        self.assertEqual(self.lines(), [])
+        self.emit("Firing signal failed", LogLevel.error, log_namespace=namespace)
+        self.assertEqual(len(self.lines()), 1)
+
     def test_repeats_are_counted(self) -> None:
         for n in range(OFTEN + 5):
             self.emit("again {n}", n=n)
