@@ -95,7 +95,9 @@ class Message:
     dated: bool = True
 
     def at(self, time: int) -> Message:
-        """A copy that is shown with another time than the record's."""
+        """The message as it is shown with ``time``: itself if the record has that time."""
+        if self.claim == time:
+            return self
         value = load_object(self.json)
         value["time"] = format_time(time)
         return evolve(self, time=time, json=dump(value), dated=False)

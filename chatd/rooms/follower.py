@@ -14,6 +14,7 @@ from chatd.protocol.messages import WINDOW, Message
 from chatd.rooms.cache import RECENT_MESSAGES, RecentMessages
 from chatd.rooms.context import RoomContext
 from chatd.rooms.records import RecordReader
+from chatd.rooms.stream_tail import StreamTail
 from chatd.timing.singleflight import Waiters
 
 #: Seconds that `RoomFollower.attach` waits for the broker.
@@ -75,7 +76,7 @@ class RoomFollower:
         #: Whether the next batch comes after a gap.
         self._truncated = False
         #: What was in the stream when attaching, until all of it has come.
-        self._tail: list[Record] = []
+        self._tail = StreamTail()
 
     @property
     def known(self) -> bool:
@@ -100,7 +101,7 @@ class RoomFollower:
         self.stream = stream or self.stream
         self.state = RoomState.DETACHED
         self.head = -1
-        self._tail = []
+        self._tail = StreamTail()
         self._truncated = False
         self.recent.clear(-1)
         self._reader.begin(self.stream)
@@ -130,7 +131,7 @@ class RoomFollower:
 
     def truncated(self) -> None:
         self._truncated = True
-        self._tail = []
+        self._tail = StreamTail()
 
     def gone(self) -> None:
         self._following = None
@@ -138,7 +139,7 @@ class RoomFollower:
 
     def records(self, batch: Sequence[Record]) -> None:
         if self.state is RoomState.ATTACHING:
-            self._tail += batch
+            self._tail.add(batch, self._reader.parse(batch))
             return
         if self._truncated:
             self._resume_after(batch[0].offset - 1)
@@ -160,16 +161,18 @@ class RoomFollower:
         If there is more of the stream before the tail, its first `WINDOW` records may repeat ids
         from there, so they only tell which ids are known.
         """
-        tail, self._tail = self._tail, []
+        tail, self._tail = list(self._tail), StreamTail()
         self._truncated = False
+        times = self._reader.times([record.claim for record in tail])
         ids_only = WINDOW if len(tail) >= TAIL else 0
         before = tail[0].offset - 1 if tail else end
         messages: list[Message] = []
-        for i, (record, message) in enumerate(zip(tail, self._read(tail), strict=True)):
-            if i < ids_only:
+        for i, (record, time) in enumerate(zip(tail, times, strict=True)):
+            repeated = self._room.seen(record.key, time)
+            if i < ids_only or (record.message is None and record.key is not None):
                 before = record.offset
-            elif message is not None:
-                messages.append(message)
+            elif record.message is not None and not repeated:
+                messages.append(record.message.at(time))
         self.recent.clear(before)
         self.recent.extend(messages)
         self.head = tail[-1].offset if tail else end

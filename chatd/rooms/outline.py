@@ -157,7 +157,7 @@ class Outline:
         time = self.time(self.at(offset))
         if message is None or time == _NONE:
             return None
-        return message if message.claim == time else message.at(time)
+        return message.at(time)
 
     # -- where they are ----------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from twisted.logger import Logger
 from chatd.brokers.interfaces import Record, Stream
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.messages import BadRecord, Message, read_message
-from chatd.rooms.dating import Dates, Dating
+from chatd.rooms.dating import Dating
 from chatd.telemetry.metrics import Metrics
 from chatd.telemetry.once import Once
 
@@ -39,9 +39,22 @@ class RecordReader:
         self._dates = self._dating.dates(stream)
 
     def read(self, batch: Sequence[Record]) -> list[Message | None]:
+        """The message of each record as it is shown, None for a record that is no message."""
+        messages = self.parse(batch)
+        times = self.times([message.claim if message else None for message in messages])
+        return [
+            message.at(time) if message else None
+            for message, time in zip(messages, times, strict=True)
+        ]
+
+    def parse(self, batch: Sequence[Record]) -> list[Message | None]:
         """The message of each record, None for a record that is no message."""
-        messages = [self._read(record) for record in batch]
-        return dated(messages, self._dates, self._dating.now)
+        return [self._read(record) for record in batch]
+
+    def times(self, claims: Sequence[int | None]) -> list[int]:
+        """The times that the next records are shown with, given those in their bodies; see
+        `chatd.rooms.dating`."""
+        return self._dates.resolve(claims, self._dating.now)
 
     def _read(self, record: Record) -> Message | None:
         try:
@@ -56,13 +69,3 @@ class RecordReader:
                     why=str(e),
                 )
             return None
-
-
-def dated(messages: Sequence[Message | None], dates: Dates, now: int) -> list[Message | None]:
-    """``messages`` with the times to be shown; see `chatd.rooms.dating`."""
-    claims = [message.claim if message is not None else None for message in messages]
-    times = dates.resolve(claims, now)
-    return [
-        message if message is None or message.claim == time else message.at(time)
-        for message, time in zip(messages, times, strict=True)
-    ]

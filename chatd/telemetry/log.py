@@ -81,7 +81,7 @@ def matters(event: LogEvent) -> bool:
         return True
     if part.startswith(ABOUT_CLIENTS):
         return False
-    return level >= (LogLevel.info if part.startswith("chatd") else LogLevel.warn)
+    return bool(level >= (LogLevel.info if part.startswith("chatd") else LogLevel.warn))
 
 
 @define(eq=False)

@@ -11,13 +11,15 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from chatd.access.identity import Identity
-from chatd.brokers.interfaces import Retention, Unavailable
+from chatd.brokers.interfaces import Record, Retention, Unavailable
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.messages import WINDOW, Content
 from chatd.rooms import history
-from chatd.rooms.follower import TAIL, RoomState
+from chatd.rooms.cache import RECENT_BYTES, weight
+from chatd.rooms.follower import TAIL, RoomFollower, RoomState
 from chatd.rooms.publisher import PATIENCE
+from chatd.rooms.records import message_of
 from chatd.rooms.registry import SWEEP
 from chatd.rooms.room import IDLE
 from chatd.rooms.start_position import After, Last, Since
@@ -739,6 +741,36 @@ class IdleTests(RoomCase):
         self.world.turn()
         self.assertEqual(len(joining), 1)
         self.assertTrue(self.world.sites[0].rooms._rooms)
+
+
+class TailTests(TestCase):
+    """What a room that is attached reads first."""
+
+    def test_is_parsed_as_it_comes_and_little_of_it_is_kept(self) -> None:
+        world = World()
+        room = mock.Mock()
+        room.seen.return_value = False
+        follower = RoomFollower(world.stream(), world.sites[0].rooms.node, room)
+        records = [
+            Record(n, Content("ann", f"m{n}", "x" * 16_000).record(world.now)) for n in range(200)
+        ]
+        with (
+            mock.patch.object(world.broker, "follow"),
+            mock.patch("chatd.rooms.records.message_of", wraps=message_of) as parsed,
+        ):
+            attached = world.begin(follower.attach())
+            for at in range(0, 200, 50):
+                follower.records(records[at : at + 50])
+                self.assertEqual(parsed.call_count, at + 50)
+            self.assertLessEqual(sum(map(weight, follower._tail._messages)), RECENT_BYTES)
+            follower.caught_up(199)
+            self.assertEqual(parsed.call_count, 200)
+        self.assertEqual(attached, [None])
+        kept = follower.recent.after(follower.recent.floor, 0, 1000)
+        assert kept is not None
+        self.assertEqual([m.id for m in kept], [f"m{n}" for n in range(200 - len(kept), 200)])
+        self.assertGreater(len(kept), 10)
+        self.assertEqual(follower.recent.floor, 199 - len(kept))
 
 
 def _never() -> Deferred[Any]:

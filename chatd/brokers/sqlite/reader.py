@@ -12,9 +12,9 @@ from attrs import frozen
 from chatd.brokers.interfaces import DIRECTORY, NoSuchStream, Record, Retention, Stream
 from chatd.brokers.sqlite.schema import OFFSET_BITS, connect, damage_told
 
-#: Records and bytes of one page, at most.
-PAGE_RECORDS = 512
-PAGE_BYTES = 1024 * 1024
+#: Records and bytes of one page, at most: a follower parses it in one turn of the reactor.
+PAGE_RECORDS = 256
+PAGE_BYTES = 256 * 1024
 
 
 @frozen
