@@ -91,6 +91,26 @@ class EventStreamEncoding:
         return b"retry: %d\nevent: refused\ndata: %s\n\n" % (retry, dump(frame))
 
 
+@implementer(IEncoding)
+class ChunkedEncoding:
+    """As ``inner``, each write in a chunk of its own (RFC 9112, section 7.1)."""
+
+    def __init__(self, inner: IEncoding) -> None:
+        self._inner = inner
+
+    def encode(self, messages: Sequence[Message]) -> bytes:
+        return chunk(self._inner.encode(messages))
+
+    def event(self, frame: dict[str, Any]) -> bytes:
+        return chunk(self._inner.event(frame))
+
+
+def chunk(data: bytes) -> bytes:
+    """``data``, which must not be empty, as a chunk (RFC 9112, section 7.1)."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
 WEBSOCKET = WebSocketEncoding()
 LEGACY = LegacyEncoding()
 EVENT_STREAM = EventStreamEncoding()
+CHUNKED_EVENT_STREAM = ChunkedEncoding(EVENT_STREAM)

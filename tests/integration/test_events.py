@@ -286,6 +286,50 @@ class EventTests(ServingTests):
         seen = await texts(stream, 700)
         self.assertEqual([int(text.split()[0]) for text in seen], list(range(700)))
 
+    async def test_what_comes_goes_past_the_transport(self) -> None:
+        """Straight to the socket, once the head has left; again when a stalled client reads on."""
+        node = await self.serve("--rate=1000000/s")
+        stream = await node.events(EVENTS)
+        await stream.block()
+        (served,) = node.service.ways.streams._open
+        transport = served._request.channel.transport
+        written: list[bytes] = []
+        write = transport.write
+
+        def noted(data: bytes) -> None:
+            written.append(data)
+            write(data)
+
+        self.patch(transport, "write", noted)
+        await say(node, "a", "b", "c")
+        self.assertEqual(await texts(stream, 3), ["a", "b", "c"])
+        self.assertEqual(written, [])
+        stream._http.raw.transport.pauseProducing()
+        big = ["x" * 16000] * 300
+        writer = await node.chat("ben")
+        for text in big:
+            await writer.say("lobby", text)
+        stream._http.raw.transport.resumeProducing()
+        self.assertEqual(await texts(stream, 300), big)
+        self.assertNotEqual(written, [], "it never stalled")
+        written.clear()
+        await say(node, "d")
+        self.assertEqual(await texts(stream, 1), ["d"])
+        self.assertEqual(written, [])
+
+    async def test_a_client_without_chunks(self) -> None:
+        """HTTP/1.0 has none (RFC 9112, section 7.1)."""
+        node = await self.serve()
+        raw = await node.raw("http")
+        raw.send(f"GET {EVENTS} HTTP/1.0\r\n\r\n".encode())
+        head = await raw.until(b"\r\n\r\n")
+        self.assertNotIn(b"chunked", head)
+        await say(node, "a")
+        opening = await raw.until(b"\n\n")
+        message = await raw.until(b"\n\n")
+        self.assertTrue(opening.startswith(b"retry: "), opening)
+        self.assertTrue(message.startswith(b"id: "), message)
+
 
 class RefusedTests(ServingTests):
     """A browser's EventSource takes any status but 200 as final (HTML standard, 9.2.3)."""

@@ -92,6 +92,8 @@ class HTTPConnection(HTTPChannel):
         self._fault = 400, Code.BAD_REQUEST, "That is not an HTTP request."
         self._rest = RestOfHead()
         self._ended = False
+        #: Bytes that are buffered when the transport pauses.
+        self.holds = HELD
 
     def connectionMade(self) -> None:
         tune(self.transport)
@@ -225,7 +227,7 @@ class HTTPConnection(HTTPChannel):
         self._end_if_all_is_said()
 
     def pauseProducing(self) -> None:
-        self.site.door.unread.hold(self.transport, HELD)
+        self.site.door.unread.hold(self.transport, self.holds)
         super().pauseProducing()
 
     def resumeProducing(self) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from chatd.access.identity import Identity
@@ -26,12 +24,11 @@ from chatd.transports.http.call import Call, Reply, Route
 from chatd.transports.http.parameters import start_of
 from chatd.transports.http.request import LimitedRequest as Request
 from chatd.transports.http.router import begin
+from chatd.transports.http.stream_writer import StreamWriter
 
 EVENTS = "text/event-stream"
 #: Seconds between comment lines that keep proxies from closing a quiet stream.
 KEEP_ALIVE = 15.0
-#: Bytes the transport may hold before it counts as not writable.
-BUFFER = 16 * 1024
 
 
 def _start(call: Call) -> Start:
@@ -135,12 +132,12 @@ class EventStreams:
             stream.go(come_back(within=self._within))
 
 
-@implementer(ISubscriber, IPushProducer)
+@implementer(ISubscriber)
 class EventStream:
     """One event stream, the subscriber of one room."""
 
-    encoding: IEncoding = EVENT_STREAM
-    send = None
+    encoding: IEncoding
+    _writer: StreamWriter
 
     def __init__(self, call: Call, identity: Identity, chat: Chat) -> None:
         self.session = Session(chat, identity, lambda room: self)
@@ -149,8 +146,6 @@ class EventStream:
         self._deadlines = call.door.deadlines
         self._next_comment: Deadline | None = None
         self._held: Held | None = None
-        self._writable = True
-        self._finished = False
 
     @property
     def identity(self) -> Identity:
@@ -159,12 +154,11 @@ class EventStream:
     def begin(self, joined: Joined) -> None:
         """Send the head and the opening block, and let messages flow."""
         _begin(self._call)
-        transport: Any = self._request.channel.transport
-        tune(transport)
-        if hasattr(transport, "bufferSize"):
-            transport.bufferSize = BUFFER
-        self._request.registerProducer(self, True)
+        tune(self._request.channel.transport)
         self._request.write(EVENT_STREAM.opening(come_back(), joined.cursor))
+        session = self.session
+        self._writer = StreamWriter(self._request, session.resume, session.send_changed)
+        self.encoding = self._writer.encoding
         if joined.gap:
             joined.subscription.gap()
         self._keep_alive()
@@ -173,6 +167,7 @@ class EventStream:
         joined.subscription.resume()
         if _event_source(self._call):
             self._tell_position(joined)
+        self._writer.go_direct()
 
     def _tell_position(self, joined: Joined) -> None:
         """Send the cursor again, in an event, unless another event has set a newer one: Firefox and
@@ -180,31 +175,27 @@ class EventStream:
         if joined.subscription.cursor == joined.cursor and not joined.gap:
             room, cursor = joined.subscription.room.stream.room, str(joined.cursor)
             frame = {"type": "position", "room": room, "cursor": cursor}
-            self._offer(self.encoding.event(frame))
+            self.notify(self.encoding.event(frame))
 
     def _keep_alive(self) -> None:
         self._next_comment = self._deadlines.after(KEEP_ALIVE, self._still_here)
 
     def _still_here(self) -> None:
-        if self._writable:
-            self._request.write(b":\n\n")
+        self._writer.write(b":\n\n")
         self._keep_alive()
 
     def go(self, retry: int) -> None:
         """End the stream; the client is to come back after ``retry`` milliseconds."""
-        self._offer(EVENT_STREAM.come_back(retry))
+        self._writer.write(EVENT_STREAM.come_back(retry))
         self.end()
 
     def end(self) -> None:
         """End the stream."""
-        if not self._finished:
-            self._finished = True
-            self._request.unregisterProducer()
-            self._request.finish()
+        self._writer.finish()
 
     def lost(self) -> None:
         """The connection has ended, or the stream has."""
-        self._finished = True
+        self._writer.lost()
         if self._next_comment is not None:
             self._next_comment.cancel()
         if self._held is not None:
@@ -214,31 +205,17 @@ class EventStream:
     # -- ISubscriber -------------------------------------------------------------------------------
 
     def deliver(self, data: bytes, end: int) -> bool:
-        return self._offer(data)
+        return self._writer.offer(data)
 
     def notify(self, data: bytes) -> bool:
-        return self._offer(data)
+        return self._writer.offer(data)
 
-    def _offer(self, data: bytes) -> bool:
-        if not self._writable or self._finished:
-            return False
-        self._request.write(data)
-        return True
+    @property
+    def send(self) -> Callable[[bytes], int] | None:
+        return self._writer.send
 
     def keep(self, rest: bytes) -> None:
-        self._request.write(rest)
+        self._writer.keep(rest)
 
     def closed(self, error: ChatError) -> None:
         self.end()
-
-    # -- IPushProducer -----------------------------------------------------------------------------
-
-    def pauseProducing(self) -> None:
-        self._writable = False
-
-    def resumeProducing(self) -> None:
-        self._writable = True
-        self.session.resume()
-
-    def stopProducing(self) -> None:
-        self._finished = True
