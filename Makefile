@@ -91,7 +91,7 @@ format: .venv/.develop  ## lay the code out as `make check` wants it
 	ruff check --fix .
 
 bench: .venv/.develop .cache/js/.installed  ## measure, peers included where they are installed
-	@for script in $$(grep -l __main__ bench/*.py); do echo "== $$script"; python $$script || exit 1; done
+	@python -m bench --save .cache/bench.json
 
 bench-check: .venv/.develop  ## does fan-out cost at most twice what a loop in C costs?
 	@python bench/fanout.py --check

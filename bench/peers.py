@@ -16,6 +16,7 @@ SERVERS = HERE / "servers"
 #: Where ``make`` puts what npm brings.
 MODULES = HERE.parent / ".cache" / "js" / "node_modules"
 NCHAN = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
+WEB_STOMP = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 
 JOIN = '{"type":"join","room":"lobby"}'
 MESSAGE = '{"type":"message","room":"lobby","text":"%s"}'
@@ -23,6 +24,11 @@ EVENT = '42["message",{"room":"lobby","text":"%s"}]'
 #: A client of Engine.IO that waits for its join.
 ENGINE = ["--eio", "--path", "/socket.io/?EIO=4&transport=websocket&username=u%d", "--init", "40"]
 ENGINE += ["--wait-for", '"joined"', "--template", EVENT, "--settle", "1500"]
+
+STOMP = ["--proto", "v12.stomp", "--path", "/ws", "--wait-for", "RECEIPT", "--settle", "1500"]
+STOMP += ["--init", "CONNECT\\naccept-version:1.2\\nhost:/\\nlogin:guest\\npasscode:guest\\n\\n\\0"]
+STOMP += ["--init", "SUBSCRIBE\\nid:0\\ndestination:/topic/room\\nack:auto\\nreceipt:r\\n\\n\\0"]
+STOMP += ["--template", "SEND\\ndestination:/topic/room\\n\\n%s\\0"]
 
 
 @frozen
@@ -91,17 +97,29 @@ def _stock(port: int, folder: Path, window: int) -> list[str]:
     return ["node", str(HERE / "socketio_server.mjs"), str(port), str(package)]
 
 
+def _stomp(port: int, folder: Path, window: int) -> list[str]:
+    return [sys.executable, str(SERVERS / "stomp.py"), str(port)]
+
+
+def _echo(port: int, folder: Path, window: int) -> list[str]:
+    return [sys.executable, str(SERVERS / "echo.py"), str(port)]
+
+
 def _has_module(name: str) -> Callable[[], bool]:
     return lambda: shutil.which("node") is not None and (MODULES / name).is_dir()
 
 
 #: The C loop, which no server in user space can be far below.
 FLOOR = Peer("C loop", _floor)
-#: What a user would pick instead: nchan (Debian's libnginx-mod-nchan), Node.js with ws, Socket.IO.
+#: Autobahn alone, which sends back what it gets.
+ECHO = Peer("Autobahn", _echo)
+#: What a user would pick instead: nchan (Debian's libnginx-mod-nchan), Node.js with ws, Socket.IO,
+#: RabbitMQ's own Web STOMP.
 OTHERS = (
     Peer("nchan", _nchan, installed=lambda: NCHAN.exists() and shutil.which("nginx") is not None),
     Peer("ws", _ws, installed=_has_module("ws")),
     Peer("stock", _stock, ENGINE, _has_module("socket.io")),
+    Peer("stomp", _stomp, STOMP, WEB_STOMP.exists),
 )
 
 

@@ -3,15 +3,14 @@
     python bench/publish.py --broker memory: --rounds 5
 
 A whole node without sockets, in this process. Messages of 256 characters are published to one room,
-``--together`` at a time, with ``--readers`` subscribers whose transports cost nothing. Prints the
-CPU time of the process for each publish: the median of the rounds, and the least.
+``--together`` at a time, to ``--readers`` subscribers whose transports cost nothing. Prints the CPU
+time of the process for each publish: the median of the rounds, and the least.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -19,22 +18,20 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import react
 from zope.interface import implementer
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from bench.in_process import ROOM, node, tell
+from bench.loads import Figure, progress
 from chatd.access.identity import Identity
-from chatd.brokers.interfaces import Retention
-from chatd.brokers.registry import broker_at
 from chatd.protocol.errors import ChatError
 from chatd.rooms.interfaces import ISubscriber
 from chatd.rooms.start_position import Now
-from chatd.service.domain import Domain, compose
+from chatd.service.domain import Domain
 from chatd.service.session import Session
-from chatd.telemetry.metrics import Metrics
-from chatd.timing.wall import WallClock
 from chatd.transports.encodings import WEBSOCKET
 
 TEXT = "x" * 256
@@ -74,7 +71,7 @@ async def round_of(domain: Domain, count: int, together: int) -> float:
     for _ in range(count // together):
         publishes: list[Deferred[Any]] = [
             Deferred.fromCoroutine(
-                domain.chat.publish(ann, domain.chat.publication(ann, "bench", TEXT))
+                domain.chat.publish(ann, domain.chat.publication(ann, ROOM, TEXT))
             )
             for _ in range(together)
         ]
@@ -82,30 +79,24 @@ async def round_of(domain: Domain, count: int, together: int) -> float:
     return (time.process_time() - before) / count * 1e6
 
 
-async def measure(reactor: Any, arguments: argparse.Namespace) -> None:
-    """Start a node, warm it up, measure, and stop it."""
-    with tempfile.TemporaryDirectory() as folder:
-        address = arguments.broker.replace("FILE", f"{folder}/bench.sqlite")
-        broker = broker_at(reactor, WallClock(reactor), address, Retention())
-        domain = compose(reactor, broker, "bench", Metrics(), Retention())
-        broker.startService()
-        domain.directory.start()
-        await domain.directory.when_loaded()
-        await domain.directory.create("bench")
-        for number in range(arguments.readers):
-            sink = Sink(Identity(f"user{number}"))
-            await Session(domain.chat, sink.identity, partial(_end, sink)).join("bench", Now())
-        await round_of(domain, arguments.count // 4, arguments.together)
-        costs = [
-            await round_of(domain, arguments.count, arguments.together)
-            for _ in range(arguments.rounds)
+async def measure(reactor: Any, given: argparse.Namespace) -> None:
+    """Warm a node up, measure, and print."""
+    figures = []
+    for together in given.together:
+        async with node(reactor, given.broker) as domain:
+            for number in range(given.readers):
+                sink = Sink(Identity(f"user{number}"))
+                await Session(domain.chat, sink.identity, partial(_end, sink)).join(ROOM, Now())
+            await round_of(domain, given.count // 4, together)
+            progress(f"{given.count} publishes, {together} at a time")
+            costs = [await round_of(domain, given.count, together) for _ in range(given.rounds)]
+        kind = given.broker.partition(":")[0]
+        name = f"A publish to {given.readers}, {together} at a time, {kind}"
+        figures += [
+            Figure(name, median(costs), "us, no sockets"),
+            Figure(f"{name}, the least", min(costs), "us, no sockets"),
         ]
-        print(
-            f"{arguments.broker} {arguments.readers} readers, {arguments.together} at a time:"
-            f" {median(costs):.1f} us a publish (least {min(costs):.1f})"
-        )
-        domain.directory.stop()
-        await maybeDeferred(broker.stopService)
+    tell(figures, given.json)
 
 
 def main(reactor: Any, *argv: str) -> Deferred[None]:
@@ -113,9 +104,10 @@ def main(reactor: Any, *argv: str) -> Deferred[None]:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--broker", default="memory:", help="as chatd's; FILE is a new file")
     parser.add_argument("--count", type=int, default=4000)
-    parser.add_argument("--together", type=int, default=16)
+    parser.add_argument("--together", type=int, nargs="+", default=[16, 1])
     parser.add_argument("--readers", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
     return Deferred.fromCoroutine(measure(reactor, parser.parse_args(argv)))
 
 

@@ -31,11 +31,12 @@ class Node:
     """One RabbitMQ node; its ports and data stay the same however often it is started.
 
     Methods block, at most for seconds, except where a Deferred is returned. ``config`` is added to
-    the node's ``rabbitmq.conf``. With ``tls`` the node also listens for TLS, and demands a
-    certificate of the client's if ``tls`` is ``"mutual"``.
+    the node's ``rabbitmq.conf``; ``plugins``, by commas, are enabled. With ``tls`` the node also
+    listens for TLS, and demands a certificate of the client's if ``tls`` is ``"mutual"``.
     """
 
-    def __init__(self, config: str = "", tls: str = "") -> None:
+    def __init__(self, config: str = "", tls: str = "", plugins: str = "") -> None:
+        self.plugins = plugins
         self.home = home()
         short = next(self.home.names)
         self.name = f"{short}@127.0.0.1"
@@ -65,7 +66,7 @@ class Node:
         )
 
     def _write_files(self) -> dict[str, str]:
-        (self.folder / "plugins").write_text("[].\n")
+        (self.folder / "plugins").write_text(f"[{self.plugins}].\n")
         (self.folder / "rabbitmq.conf").write_text(
             f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlog.console = false\n{self.config}\n"
         )
