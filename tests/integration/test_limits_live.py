@@ -679,6 +679,22 @@ class TimeTests(LimitsTests):
         node.clock.advance(3)
         self.assertEqual(await quiet.rest() + await silent.rest(), b"")
 
+    async def test_a_set_up_request_that_never_ends(self) -> None:
+        """However steadily its bytes come; a request every now and then keeps a connection open."""
+        node = await self.serve()
+        slow, steady = await node.raw("setup"), await node.raw("setup")
+        slow.send(b'{"roomname":"lo')
+        for _ in range(5):
+            slow.send(b"o")
+            steady.send(b'{"roomname":"lobby"}\n')
+            self.assertEqual(await steady.until(b"\n"), b"200")
+            node.clock.advance(SETUP_IDLE / 6)
+            self.assertFalse(slow.lost)
+        node.clock.advance(SETUP_IDLE / 6 + 1)
+        await self.lost(slow)
+        steady.send(b'{"roomname":"lobby"}\n')
+        self.assertEqual(await steady.until(b"\n"), b"200")
+
     async def test_no_timer_for_each_connection(self) -> None:
         node = await self.serve()
         ann = await node.chat("ann", "lobby")

@@ -27,7 +27,8 @@ from chatd.timing.timer_wheel import Deadline
 from chatd.transports.setup.json_splitter import MAX_OBJECT, NotAnObject, Splitter
 from chatd.transports.setup.operations import SetupOperations
 
-#: Seconds without a byte after which a connection is closed.
+#: Seconds without a request after which a connection is closed, and within which a request must be
+#: complete, however steadily its bytes come.
 IDLE = 60.0
 #: Set-up connections of a node, in all and per address: few systems create rooms.
 MAX_CONNECTIONS = 1000
@@ -109,7 +110,8 @@ class SetupProtocol(Protocol):
     def dataReceived(self, data: bytes) -> None:
         if self._state is SetupState.CLOSING or self._idle is None:
             return
-        self._idle.move(self.factory.door.clock.seconds() + IDLE)
+        if not len(self._splitter):
+            self._stay(IDLE)
         self._place.arrived()
         self._splitter.feed(data)
         self._next()
@@ -156,6 +158,8 @@ class SetupProtocol(Protocol):
         try:
             if self._found is None:
                 self._found = self._splitter.next()
+                if self._found is not None:
+                    self._stay(IDLE)
             if self._found is None or not self._place.take():
                 return None
             request = load_object(self._found)
@@ -221,8 +225,12 @@ class SetupProtocol(Protocol):
             self.transport.loseConnection()  # the client has closed its side already
         else:
             half_close(self.transport)
+        self._stay(LINGER)
+
+    def _stay(self, seconds: float) -> None:
+        """Abort the connection in ``seconds``, instead of when it would have been."""
         if self._idle is not None:
-            self._idle.move(self.factory.door.clock.seconds() + LINGER)
+            self._idle.move(self.factory.door.clock.seconds() + seconds)
 
     def _count(self, error: ChatError) -> None:
         refusals = self.factory.metrics.refusals
