@@ -78,7 +78,10 @@ class Client(AMQClient):
 
     async def open_channel(self) -> Channel:
         """Open a channel, with the number that was free the longest: RabbitMQ may still deliver on
-        a channel for a moment after it was closed. Raises `ProtocolError` if all are in use."""
+        a channel for a moment after it was closed. Raises `ProtocolError` if all are in use, and
+        `Closed` once the connection has ended."""
+        if self._ended is not None:  # those who are told of the end must not add to what ends
+            raise Closed(self._ended)
         most = self.channel_max or 65_535
         turn = range(self._number + 1, self._number + 1 + most)
         free = ((n - 1) % most + 1 for n in turn)

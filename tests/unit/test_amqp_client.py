@@ -192,6 +192,20 @@ class ConnectionTests(Consuming):
         self.server.lose()
         self.assertEqual([reason.code for reason in self.server.lost], [320])
 
+    def test_who_is_told_of_the_end_opens_another_channel(self) -> None:
+        opening: list[Deferred[object]] = []
+
+        def again(_: object) -> None:
+            if len(opening) < 5:
+                opening.append(Deferred.fromCoroutine(self.server.client.open_channel()))
+                opening[-1].addErrback(again)
+
+        self.channel.basic_qos().addErrback(again)
+        self.server.say(0, "connection.close", reply_code=320, reply_text="CONNECTION_FORCED")
+        self.server.lose()
+        self.assertEqual([reason.code for reason in self.server.lost], [320])
+        self.assertEqual(len(opening), 5)
+
     def test_what_it_says_is_fit_for_a_log(self) -> None:
         said = "low\x1b[2J on\nmemory: grüße"
         self.server.say(0, "connection.blocked", reason=said)
