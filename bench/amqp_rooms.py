@@ -10,6 +10,7 @@ everywhere again as soon as all rooms are level. Every member must get every mes
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import sys
 import time
@@ -37,8 +38,8 @@ from tests.support.rabbit import Node
 from tests.support.waiting import until
 
 PATIENCE = 600.0
-#: Seconds for which an idle node is watched.
-IDLE = 20.0
+#: Seconds for which an idle node is watched, and that pass before.
+IDLE, SETTLING = 24.0, 30.0
 
 
 @implementer(IEncoding)
@@ -117,8 +118,18 @@ async def join(chat: Chat, member: Member, room: str) -> None:
     joined.subscription.resume()
 
 
-async def idle(reactor: Any, watch: Watch) -> None:
-    """Prints what a node asks of RabbitMQ while nothing is said."""
+def used(pid: int) -> float:
+    """Seconds of CPU that a process has used."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+async def idle(reactor: Any, watch: Watch, rabbit: int) -> None:
+    """Prints what a node asks of RabbitMQ while nothing is said, once it has found out that it is
+    level everywhere."""
+    await task.deferLater(reactor, SETTLING)
+    watch.tell("settling")
+    before = used(rabbit)
     written: list[int] = []
     send = Client.send
 
@@ -129,7 +140,9 @@ async def idle(reactor: Any, watch: Watch) -> None:
     Client.send = counted  # type: ignore[method-assign,assignment]
     await task.deferLater(reactor, IDLE)
     Client.send = send  # type: ignore[method-assign]
+    rabbits = 100 * (used(rabbit) - before) / IDLE
     watch.tell(f"idle, {len(written) / IDLE:.0f} writes/s, {sum(written) / IDLE / 1000:.1f} KB/s")
+    print(f"RabbitMQ's CPU for that: {rabbits:.1f}% of a core")
 
 
 async def bench(reactor: Any, node: Node, number: int) -> None:
@@ -155,7 +168,7 @@ async def bench(reactor: Any, node: Node, number: int) -> None:
         f"RabbitMQ: {memory(node.process.pid):.0f} MB, {descriptors(node)} descriptors;"
         f" this process: {memory('self'):.0f} MB"
     )
-    await idle(reactor, watch)
+    await idle(reactor, watch, node.process.pid)
     await each(publish(chat, "ann", room, "before") for room in rooms)
     watch.tell("a message in each")
     await deferToThread(node.stop)

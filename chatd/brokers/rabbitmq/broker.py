@@ -37,6 +37,7 @@ from chatd.brokers.interfaces import (
 )
 from chatd.brokers.rabbitmq.bindings import Bindings
 from chatd.brokers.rabbitmq.channel_pool import ChannelPool
+from chatd.brokers.rabbitmq.counts import StreamCounts
 from chatd.brokers.rabbitmq.follower import RabbitMQFollowing
 from chatd.brokers.rabbitmq.liveness import AT_ONCE, Liveness
 from chatd.brokers.rabbitmq.names import PRESENCE, declare_exchanges
@@ -73,6 +74,8 @@ class AMQPBroker(MultiService):
         self._readers = ChannelPool(reactor, READERS)
         self._makers = ChannelPool(reactor, MAKERS)
         self._lookers = ChannelPool(reactor, AT_ONCE)
+        self._counters = ChannelPool(reactor, 1)
+        self._pools = (self._readers, self._makers, self._lookers, self._counters)
         self._publishing = StreamPublisher(reactor, self._restore)
         self._reading = StreamReader(self.wall, self._readers, self._publishing)
         self._streams = StreamQueues(self._makers, retention or Retention())
@@ -80,7 +83,10 @@ class AMQPBroker(MultiService):
         self._followings: dict[RabbitMQFollowing, None] = {}
         looking = StreamReader(self.wall, self._lookers, self._publishing)
         self._liveness = Liveness(
-            reactor, lambda stream: looking.newest(stream, sure=False), lambda: self._followings
+            reactor,
+            lambda stream: looking.newest(stream, sure=False),
+            StreamCounts(self._counters).of,
+            lambda: self._followings,
         )
         self._handlers: list[Callable[[bytes], None]] = []
         #: The channel and the queue on which broadcasts are received.
@@ -142,9 +148,8 @@ class AMQPBroker(MultiService):
     async def _connected(self, client: Client) -> None:
         await declare_exchanges(client)
         await self._listen(client)
-        self._readers.connected(client)
-        self._lookers.connected(client)
-        self._makers.connected(client)
+        for pool in self._pools:
+            pool.connected(client)
         self.channels = SharedChannels(client)
         for following in list(self._followings):
             following.attach()
@@ -152,9 +157,8 @@ class AMQPBroker(MultiService):
 
     def _lost(self, reason: Reason) -> None:
         self.channels = self._presence = None
-        self._readers.lost()
-        self._lookers.lost()
-        self._makers.lost()
+        for pool in self._pools:
+            pool.lost()
         self.leader_changed()  # a node may be down
         for following in list(self._followings):
             following.lost()

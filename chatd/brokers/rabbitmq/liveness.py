@@ -2,15 +2,20 @@
 
 RabbitMQ can lose a consumer when its stream changes leaders: nothing is delivered any more, and
 nothing is said. A publisher notices, because its records do not come back; a node that only reads
-does not. So each following is compared with the newest offset that the broker knows: one at a time,
-at a rate that does not grow with the number of rooms; and all at once when leaders may have
-changed.
+does not. So each following is compared with what the broker has, in two ways.
+
+A **glance** asks for the number of records, which costs next to nothing and is a few seconds old
+(a stream's figures are taken every 5 s). Where that number has grown by more than was delivered
+since it was last known to be right, or otherwise does not fit while nothing is delivered, a
+**look** asks for the newest offset itself. All followings are glanced at in each cycle, many at a
+time; they are looked at one after another, slowly, in case the numbers mislead, and all at once
+when leaders may have changed.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -20,27 +25,44 @@ from twisted.logger import Logger
 from chatd.brokers.interfaces import NoSuchStream, Stream, Unavailable
 from chatd.brokers.rabbitmq.follower import RabbitMQFollowing
 
-#: Seconds in which all followings are checked, if they are few; and between two checks, at least.
-CYCLE, APART = 15.0, 0.05
-#: Concurrent checks.
+#: Seconds in which all followings are glanced at; and between two steps of that, with each of which
+#: comes one look that nothing but its turn calls for.
+CYCLE, STEP = 12.0, 0.25
+#: Concurrent looks.
 AT_ONCE = 4
 #: Seconds that a stored record may take to be delivered.
 LATE = 1.0
-#: Seconds between two checks of all followings at once, at least.
+#: Seconds between two looks at all followings, at least.
 HURRY = 5.0
+
+
+@define(eq=False)
+class Standing:
+    """What is known of a following."""
+
+    #: The newest offset delivered at the last glance.
+    seen: int = -1
+    #: The number of records less the newest offset, when nothing was missing.
+    surplus: int | None = None
 
 
 @define(eq=False)
 class Liveness:
     """Checks the ``followings()``. ``newest(stream)`` asks the broker for the offset of the last
-    record or fence."""
+    record or fence; ``counts(streams)`` for numbers of records, None for what it does not tell."""
 
     clock: IReactorTime
     newest: Callable[[Stream], Deferred[int]]
+    counts: Callable[[Sequence[Stream]], Deferred[list[int | None]]]
     followings: Callable[[], Iterable[RabbitMQFollowing]]
-    #: Followings not checked yet in this cycle, and followings to be checked now.
+    _standings: dict[RabbitMQFollowing, Standing] = field(factory=dict, init=False)
+    #: Followings not glanced at yet in this cycle, and how many are due, fractions included.
     _turn: deque[RabbitMQFollowing] = field(factory=deque, init=False)
-    _now: deque[RabbitMQFollowing] = field(factory=deque, init=False)
+    _due: float = field(default=0.0, init=False)
+    _glancing: bool = field(default=False, init=False)
+    _looks: deque[RabbitMQFollowing] = field(factory=deque, init=False)
+    #: Followings to be looked at now, in order, and the numbers of records that called for it.
+    _now: dict[RabbitMQFollowing, int | None] = field(factory=dict, init=False)
     _looking: int = field(default=0, init=False)
     _hurried: float = field(default=float("-inf"), init=False)
     _next: IDelayedCall | None = field(default=None, init=False)
@@ -50,7 +72,7 @@ class Liveness:
 
     def start(self) -> None:
         """Begin to check."""
-        self._wait()
+        self._next = self.clock.callLater(STEP, self._step)
 
     def stop(self) -> None:
         """Stop checking."""
@@ -61,28 +83,74 @@ class Liveness:
         self._late.clear()
 
     def hurry(self) -> None:
-        """Check all followings now, because leaders may have changed."""
+        """Look at all followings now, because leaders may have changed."""
         now = self.clock.seconds()
         if self._next is not None and now - self._hurried >= HURRY:
             self._hurried = now
-            self._now = deque(self.followings())
+            for following in self.followings():
+                self._now.setdefault(following, None)  # those that wait keep their place
             self._look()
 
-    def _wait(self) -> None:
-        number = sum(1 for _ in self.followings())
-        self._next = self.clock.callLater(max(APART, CYCLE / max(1, number)), self._tick)
-
-    def _tick(self) -> None:
-        self._wait()
-        if not self._now:
-            if not self._turn:
-                self._turn.extend(self.followings())
-            if self._turn:
-                self._now.append(self._turn.popleft())
+    def _step(self) -> None:
+        self._next = self.clock.callLater(STEP, self._step)
+        self._glance()
+        if not self._looks:
+            self._looks.extend(self.followings())
+        if self._looks:
+            self._now.setdefault(self._looks.popleft(), None)
         self._look()
 
+    # -- glances -----------------------------------------------------------------------------------
+
+    def _glance(self) -> None:
+        """Glance at as many as are due. While the broker keeps us waiting they gather."""
+        if not self._turn:
+            followings = list(self.followings())
+            known = self._standings
+            self._standings = {one: known.get(one) or Standing() for one in followings}
+            self._turn.extend(followings)
+        number = len(self._standings)
+        self._due = min(number, self._due + number * STEP / CYCLE)
+        if self._glancing or self._due < 1:
+            return
+        batch = [self._turn.popleft() for _ in range(min(int(self._due), len(self._turn)))]
+        self._due -= len(batch)
+        batch = [one for one in batch if one.level and one.seen is not None]
+        if batch:
+            self._glancing = True
+            glancing = Deferred.fromCoroutine(self._compare_counts(batch))
+            glancing.addErrback(lambda f: self._log.failure("Glancing at streams failed", f))
+
+    async def _compare_counts(self, batch: list[RabbitMQFollowing]) -> None:
+        try:
+            counts = await self.counts([following.stream for following in batch])
+        except Unavailable:
+            counts = [None] * len(batch)
+        finally:
+            self._glancing = False
+        for following, count in zip(batch, counts, strict=True):
+            standing = self._standings.get(following)
+            if standing is not None and self._doubtful(following, standing, count):
+                self._now.setdefault(following, count)
+
+    def _doubtful(
+        self, following: RabbitMQFollowing, standing: Standing, count: int | None
+    ) -> bool:
+        seen = following.seen
+        if count is None or seen is None:
+            return True
+        flowing = seen != standing.seen
+        standing.seen = seen
+        if standing.surplus is None:
+            return True
+        # while records come, the number of a few seconds ago may be too small
+        surplus = count - seen
+        return surplus > standing.surplus if flowing else surplus != standing.surplus
+
+    # -- looks -------------------------------------------------------------------------------------
+
     def _look(self) -> None:
-        """Check what is due, several at once, so that a frozen node does not delay the others."""
+        """Look at what is due, several at once, so that a frozen node does not delay the others."""
         for _ in range(min(AT_ONCE - self._looking, len(self._now))):
             self._looking += 1
             looking = Deferred.fromCoroutine(self._work())
@@ -91,11 +159,12 @@ class Liveness:
     async def _work(self) -> None:
         try:
             while self._now and self._next is not None:
-                await self._compare(self._now.popleft())
+                following = next(iter(self._now))
+                await self._compare(following, self._now.pop(following))
         finally:
             self._looking -= 1
 
-    async def _compare(self, following: RabbitMQFollowing) -> None:
+    async def _compare(self, following: RabbitMQFollowing, count: int | None) -> None:
         seen = following.seen
         if seen is None:
             return
@@ -103,6 +172,9 @@ class Liveness:
             newest = await self.newest(following.stream)
         except (Unavailable, NoSuchStream):
             return  # the following finds out itself, or it is checked again
+        standing = self._standings.get(following)
+        if newest == following.seen and count is not None and standing is not None:
+            standing.surplus = count - newest
         if self._next is not None and _is_behind(following, seen, newest):
             call = self.clock.callLater(LATE, lambda: self._settle(call, following, seen, newest))
             self._late.add(call)
