@@ -31,11 +31,9 @@ settings.load_profile("mutants" if "MUTANT_UNDER_TEST" in os.environ else PROFIL
 #: Files that take longest, the longest first, so that none is left over at the end of a run in
 #: several processes.
 SLOW = (
-    "test_leader_kills",
-    "test_presence_split",
-    "test_clock",
-    "test_reading_only",
+    "test_three_nodes",
     "test_failures",
+    "test_clock",
     "test_proxies",
     "test_accessibility",
     "test_page",

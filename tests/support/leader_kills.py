@@ -16,6 +16,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
+from tests.support.asking import ask
 from tests.support.daemon import Daemon
 from tests.support.rabbit import Cluster
 from tests.support.talk import Talker
@@ -27,6 +28,8 @@ ROOMS = tuple(f"room{n}" for n in range(6))
 WRITERS = 3
 #: Messages that a writer sends at once.
 BURST = 5
+#: What readers may get.
+_KINDS = {"welcome", "joined", "message", "presence"}
 #: Seconds within which each publish must be answered, whatever is broken.
 BOUND = 20.0
 
@@ -45,6 +48,8 @@ class Writer:
     refused: set[str] = field(factory=set)
     refusals: Counter[str] = field(factory=Counter)
     longest: float = 0.0
+    #: Seconds between two bursts.
+    rest: float = 0.02
     _writing: bool = True
     done: Deferred[None] | None = None
 
@@ -68,7 +73,7 @@ class Writer:
             burst = [next(ids) for _ in range(BURST)]
             self.sent += burst
             await gatherResults([Deferred.fromCoroutine(self._publish(id)) for id in burst])
-            await pause(0.02)
+            await pause(self.rest)
 
     async def _publish(self, id: str) -> None:
         began = monotonic()
@@ -90,21 +95,23 @@ class Writer:
 
 
 class LeaderKills:
-    """All of it. `close` when done."""
+    """All of it. `close` when done. ``calm`` is how many seconds the writers rest between bursts
+    while nothing is about to be killed."""
 
-    def __init__(self) -> None:
-        self.cluster = Cluster()
+    def __init__(self, cluster: Cluster, calm: float) -> None:
+        self.cluster = cluster
+        self.vhost = cluster.vhost()
+        self.calm = calm
         self.daemons: list[Daemon] = []
         self.writers: list[Writer] = []
         self.readers: dict[str, list[Talker]] = {}
         self.kills = 0
 
     def start_processes(self) -> None:
-        """Blocks, for some 20 s."""
-        self.cluster.start()
+        """Blocks, for some seconds."""
         options = [word for room in ROOMS for word in ("--room", room)]
         for _ in self.cluster.nodes:
-            url = f"{self.cluster.url()}?heartbeat=2"
+            url = f"{self.cluster.url(self.vhost)}?heartbeat=2"
             self.daemons.append(Daemon("--rate", "100000/s", *options, broker=url))
 
     async def start_clients(self) -> None:
@@ -125,13 +132,19 @@ class LeaderKills:
     async def kill_one(self) -> None:
         """Kill the leader of some room, start it again, and wait until all writers went on."""
         victim = await deferToThread(self.cluster.leader, random.choice(ROOMS))
+        self._rest(0.02)
         await self._more()
         victim.kill()
         self.kills += 1
+        self._rest(self.calm)
         await pause(random.uniform(0, 3))
         victim.start(wait=False)
         await victim.ready()
         await self._more()
+
+    def _rest(self, seconds: float) -> None:
+        for writer in self.writers:
+            writer.rest = seconds
 
     async def _more(self) -> None:
         """Wait until every writer has some more acknowledgements."""
@@ -155,7 +168,7 @@ class LeaderKills:
                 missing += acked - set(reader.heard)
         return missing
 
-    def faults(self) -> list[str]:
+    async def faults(self) -> list[str]:
         """All that is wrong, a line each; call after `stop`."""
         faults = [f"lost: {id}" for id in self.missing()]
         for room, readers in self.readers.items():
@@ -164,12 +177,21 @@ class LeaderKills:
                 faults += [f"twice in {room}: {id}" for id in twice]
                 if reader.heard != readers[0].heard:
                     faults.append(f"{room}: readers 0 and {n} heard different orders")
+                stored = await deferToThread(_stored, self.daemons[n], room, reader)
+                if stored != reader.heard:
+                    faults.append(f"{room}: node {n} has stored what reader {n} did not hear")
+                kinds = {frame["type"] for frame in reader.frames}
+                if reader.closed or not kinds <= _KINDS:
+                    faults.append(f"{room}: reader {n} got {kinds}, {reader.closed}")
         for writer in self.writers:
             place = {id: n for n, id in enumerate(self.readers[writer.room][0].heard)}
             sure = [id for id in writer.sent if id not in writer.refused and id in place]
             order = sorted(sure, key=place.__getitem__)
             if order != sure:
                 faults.append(f"out of order: {writer.name}")
+            if writer.talker.closed:
+                faults.append(f"{writer.name} was closed: {writer.talker.closed}")
+        faults += [daemon.log() for daemon in self.daemons if "Traceback" in daemon.log()]
         return faults
 
     def report(self) -> str:
@@ -201,4 +223,19 @@ class LeaderKills:
             await talker.leave()
         for daemon in self.daemons:
             daemon.close()
-        self.cluster.close()
+        self.cluster.drop_vhost(self.vhost)
+
+
+def _stored(daemon: Daemon, room: str, reader: Talker) -> list[str]:
+    """The ids of all messages since ``reader`` joined, as a node pages through them."""
+    cursor = (reader.first("joined") or {})["cursor"]
+    ids: list[str] = []
+    while True:
+        url = f"/rooms/{room}/messages?limit=1000&after={cursor}"
+        status, page = ask(daemon.url(url))
+        assert status == 200, page
+        assert not page["gap"]
+        if not page["messages"]:
+            return ids
+        ids += [message["id"] for message in page["messages"]]
+        cursor = page["cursor"]

@@ -47,7 +47,6 @@ class Node:
         self.config = config
         self.certificates: Certificates | None = None
         self.process: subprocess.Popen[bytes] | None = None
-        self.joining = False
         self._vhosts = (f"test{n}" for n in itertools.count(1))
         if tls:
             self.tls_port = free_port()
@@ -98,6 +97,11 @@ class Node:
 
     def wait(self) -> None:
         """Return when the node serves clients. RuntimeError with its log if it does not."""
+        self.await_startup()
+        self.settle()
+
+    def await_startup(self) -> None:
+        """Return when the node has started, or RuntimeError with its log if it does not."""
         deadline = time.monotonic() + PATIENCE
         while not self._listening():
             if self.process is None or self.process.poll() is not None:
@@ -106,19 +110,20 @@ class Node:
                 raise RuntimeError(f"{self.name} did not start in time:\n{self.log()}")
             time.sleep(0.02)
         self.eval("rabbit:await_startup()")
-        if not self.joining:
-            self.settle()
 
     def settle(self) -> None:
         """Write down that streams exist here. RabbitMQ itself does so a second or so after the
         first stream of all was declared; one killed before that never serves a stream again."""
-        self.eval(
-            'Name = rabbit_misc:r(<<"/">>, queue, <<"first">>),'
-            'Kind = [{<<"x-queue-type">>, longstr, <<"stream">>}],'
-            '{_, Q} = rabbit_amqqueue:declare(Name, true, false, Kind, none, <<"test">>),'
-            '{ok, _} = rabbit_amqqueue:delete(Q, false, false, <<"test">>),'
-            "[ok = dets:sync(Table) || Table <- dets:all()]"
-        )
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self.eval(_SETTLE)
+            except RuntimeError as e:  # the nodes of a cluster must first find each other
+                if "coordinator_unavailable" not in str(e) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
 
     def ready(self) -> Deferred[None]:
         """Fire when the node serves clients, the reactor running meanwhile."""
@@ -230,6 +235,14 @@ class Node:
         return f"{scheme}://guest:guest@127.0.0.1:{port}/{quote(vhost, safe='')}"
 
 
+#: Erlang: make a stream, delete it, and write what is known of streams to the disk.
+_SETTLE = (
+    'Name = rabbit_misc:r(<<"/">>, queue, <<"first">>),'
+    'Kind = [{<<"x-queue-type">>, longstr, <<"stream">>}],'
+    '{_, Q} = rabbit_amqqueue:declare(Name, true, false, Kind, none, <<"test">>),'
+    '{ok, _} = rabbit_amqqueue:delete(Q, false, false, <<"test">>),'
+    "[ok = dets:sync(Table) || Table <- dets:all()]"
+)
 #: Erlang: the connections of a user to the node that is asked.
 _OF_USER = (
     "[P || P <- rabbit_networking:local_connections(), "
@@ -242,30 +255,38 @@ class Cluster:
 
     def __init__(self, size: int = 3) -> None:
         self.nodes = [Node() for _ in range(size)]
+        # found at their first start (https://www.rabbitmq.com/docs/cluster-formation), which takes
+        # half of what joining with rabbitmqctl takes
+        peers = ["cluster_formation.peer_discovery_backend = classic_config"]
+        for number, node in enumerate(self.nodes, 1):
+            peers.append(f"cluster_formation.classic_config.nodes.{number} = {node.name}")
+        for node in self.nodes:
+            node.config += "\n".join(peers)
 
     def start(self) -> Cluster:
         """Start all nodes and return when they are one cluster."""
         for node in self.nodes:
-            node.joining = True
             node.start(wait=False)
         for node in self.nodes:
-            node.wait()
-        first, *others = self.nodes
-        for node in others:
-            node.ctl("stop_app")
-            node.ctl("join_cluster", first.name)
-            node.ctl("start_app")
+            node.await_startup()
+        for node in self.nodes:
+            node.settle()
         running = self.nodes[0].eval("length(rabbit_mnesia:cluster_nodes(running))")
         assert running == str(len(self.nodes)), f"only {running} nodes found each other"
-        for node in self.nodes:
-            node.joining = False
-            node.settle()
         return self
 
     def url(self, vhost: str = "/") -> str:
         """The address that lists all nodes."""
         hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
         return f"amqp://guest:guest@{hosts}/{quote(vhost, safe='')}"
+
+    def vhost(self) -> str:
+        """As `Node.vhost`, on all nodes."""
+        return self.nodes[0].vhost()
+
+    def drop_vhost(self, name: str) -> None:
+        """As `Node.drop_vhost`."""
+        self.nodes[0].drop_vhost(name)
 
     def leader(self, room: str) -> Node:
         """The node that leads the stream of a room."""
@@ -287,13 +308,25 @@ class Cluster:
             node.close()
 
 
+_cluster: Cluster | None = None
+
+
+def shared_cluster() -> Cluster:
+    """The cluster that tests of a file share, each with its own `Cluster.vhost`; started when first
+    asked for."""
+    global _cluster
+    if _cluster is None:
+        _cluster = Cluster().start()
+    return _cluster
+
+
 _shared: Node | None = None
 
 
 def shared_node() -> Node:
-    """The node that tests share, each with its own `Node.vhost`; started when first asked for."""
+    """The node that tests share, each with its own `Node.vhost`; started when first asked for. It
+    listens for TLS, too, and demands a certificate there."""
     global _shared
     if _shared is None:
-        _shared = Node()
-        _shared.start()
+        _shared = Node(tls="mutual").start()
     return _shared

@@ -31,7 +31,8 @@ PATIENCE = 30.0
 class ReadingOnly:
     """All of it. `close` when done."""
 
-    cluster: Cluster = field(factory=Cluster)
+    cluster: Cluster
+    vhost: str = field(init=False)
     daemon: Daemon | None = None
     readers: dict[str, Talker] = field(factory=dict)
     #: Seconds from each fault until a message to each room is confirmed, and until all readers are
@@ -43,10 +44,10 @@ class ReadingOnly:
     _numbers: count[int] = field(factory=count)
 
     def start_processes(self) -> None:
-        """Blocks, for some 20 s."""
-        self.cluster.start()
+        """Blocks, for some seconds."""
+        self.vhost = self.cluster.vhost()
         options = [word for room in ROOMS for word in ("--room", room)]
-        self.daemon = Daemon(*options, broker=f"{self.cluster.url()}?heartbeat=2")
+        self.daemon = Daemon(*options, broker=f"{self.cluster.url(self.vhost)}?heartbeat=2")
 
     async def start_clients(self) -> None:
         """A reader in each room."""
@@ -77,7 +78,6 @@ class ReadingOnly:
         else:
             victim.start(wait=False)
         await victim.ready()
-        await pause(3)
 
     def _came(self, room: str) -> bool:
         return self.markers[room] in self.readers[room].heard
@@ -96,7 +96,7 @@ class ReadingOnly:
                 return monotonic() - began
 
     def _publish_once(self, node: Node, room: str, id: str) -> None:
-        parameters = pika.URLParameters(f"{node.url()}?blocked_connection_timeout=5")
+        parameters = pika.URLParameters(f"{node.url(self.vhost)}?blocked_connection_timeout=5")
         parameters.socket_timeout = parameters.stack_timeout = 3
         parameters.heartbeat = 4
         connection = pika.BlockingConnection(parameters)
@@ -113,4 +113,4 @@ class ReadingOnly:
     def close(self) -> None:
         if self.daemon is not None:
             self.daemon.close()
-        self.cluster.close()
+        self.cluster.drop_vhost(self.vhost)

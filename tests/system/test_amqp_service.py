@@ -20,7 +20,7 @@ from chatd.amqp.client import Client
 from chatd.amqp.service import BrokerConnection, backoff
 from chatd.amqp.url import BadURL, BrokerURL
 from tests.support.certificates import make_certificates
-from tests.support.rabbit import Node, shared_node
+from tests.support.rabbit import shared_node
 from tests.support.rabbit_home import free_port
 from tests.support.waiting import until
 
@@ -181,15 +181,9 @@ class ConnectionTests(Connecting):
 class TLSTests(Connecting):
     """To a node that asks for the client's certificate, too."""
 
-    node: Node
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.node = Node(tls="mutual").start()
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        cls.node.close()
+    def setUp(self) -> None:
+        super().setUp()
+        self.node = shared_node()
 
     def url(self, host: str = "localhost", **given: object) -> str:
         made = self.node.certificates

@@ -1,4 +1,4 @@
-"""RabbitMQ dies in every way it can under two chatd nodes, and nobody loses a message.
+"""A RabbitMQ node dies in every way it can under two chatd nodes, and nobody loses a message.
 
 Throughout: clients stay connected; a publish is acknowledged or answered ``unavailable``, within a
 bounded time. Afterwards every reader on every node has every acknowledged message once, in one
@@ -11,7 +11,7 @@ the signal of its end would go astray.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
@@ -23,13 +23,12 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from tests.support.daemon import Daemon
-from tests.support.rabbit import Cluster, Node
+from tests.support.rabbit import Node
 from tests.support.talk import Talker, Writer
 from tests.support.waiting import pause, until, until_of
 
 pytestmark = pytest.mark.rabbitmq
 
-ROOM = "lobby"
 _open = build_opener(ProxyHandler({})).open
 
 
@@ -61,32 +60,25 @@ class Early(Daemon):
             return getattr(error, "code", 0)
 
 
-def _close(daemon: Daemon) -> None:
-    daemon.close()
-
-
 class Nodes:
-    """chatd processes on one broker, with a reader and a writer on each."""
+    """Two chatd processes on one broker, with a reader and a writer on each in one room."""
 
-    def __init__(self, test: TestCase, broker: str) -> None:
+    def __init__(self, test: TestCase, daemons: Sequence[Early], room: str) -> None:
         self._test = test
-        self._broker = f"{broker}?heartbeat=2"
-        self.daemons: list[Early] = []
+        self._room = room
+        self.daemons = daemons
         self.readers: list[Talker] = []
         self.writers: list[Writer] = []
 
-    async def start(self, number: int = 2) -> None:
-        """Start them, and let everyone join."""
-        for _ in range(number):
-            daemon = Early("--rate", "100000/s", broker=self._broker)
-            self._test.addCleanup(_close, daemon)
-            self.daemons.append(daemon)
+    async def start(self) -> None:
+        """Let everyone join, once there is the room."""
         for daemon in self.daemons:
             await daemon.when_ready()
+        await deferToThread(self.daemons[0].create_room, self._room)
         for n, daemon in enumerate(self.daemons):
-            self.readers.append(await Talker.join(daemon.websocket, ROOM, f"reader{n}"))
+            self.readers.append(await Talker.join(daemon.websocket, self._room, f"reader{n}"))
             talker = await Talker.connect(daemon.websocket, username=f"writer{n}")
-            self.writers.append(Writer(talker, ROOM, f"w{n}"))
+            self.writers.append(Writer(talker, self._room, f"w{n}"))
         for talker in (*self.readers, *(writer.talker for writer in self.writers)):
             self._test.addCleanup(talker.leave)
 
@@ -130,7 +122,7 @@ class Nodes:
     def _stored(self, daemon: Daemon, cursor: str) -> list[str]:
         ids: list[str] = []
         while True:
-            url = f"/rooms/{ROOM}/messages?limit=1000&after={cursor}"
+            url = f"/rooms/{self._room}/messages?limit=1000&after={cursor}"
             answer = _get(daemon.url(url))
             if not answer["messages"]:
                 return ids
@@ -140,22 +132,29 @@ class Nodes:
 
 
 class OneNodeTests(TestCase):
-    """One RabbitMQ node, and what may befall it."""
+    """What may befall the RabbitMQ node. The two chatd nodes live through all of it; each test has
+    a room of its own."""
 
     timeout = 110
     rabbit: Node
+    daemons: list[Early]
 
     @classmethod
     def setUpClass(cls) -> None:
         cls.rabbit = Node().start()
+        cls.daemons = [
+            Early("--rate", "100000/s", broker=f"{cls.rabbit.url()}?heartbeat=2") for _ in range(2)
+        ]
 
     @classmethod
     def tearDownClass(cls) -> None:
+        for daemon in cls.daemons:
+            daemon.close()
         cls.rabbit.close()
 
     def setUp(self) -> None:
-        self.vhost = self.rabbit.vhost()
-        self.nodes = Nodes(self, self.rabbit.url(self.vhost))
+        self.room = self._testMethodName
+        self.nodes = Nodes(self, self.daemons, self.room)
 
     async def survive(self, trouble: Callable[[], Awaitable[object]]) -> None:
         """Start, write through the trouble and some more, and check."""
@@ -168,18 +167,35 @@ class OneNodeTests(TestCase):
 
     async def test_restarted(self) -> None:
         async def trouble() -> None:
-            await deferToThread(self.rabbit.stop)
-            self.rabbit.start(wait=False)
-            await self.rabbit.ready()
+            await deferToThread(self.rabbit.eval, "rabbit:stop(), rabbit:start()")
 
         await self.survive(trouble)
         self.assertEqual(self.nodes.refused, {"unavailable"})
 
     async def test_killed(self) -> None:
+        """A node that starts meanwhile is alive, says that it is not ready, and becomes ready; a
+        client that came too early need not come again."""
+
         async def trouble() -> None:
             self.rabbit.kill()
+            early = Early(broker=self.rabbit.url())
+            self.addCleanup(lambda: early.close())
+            talker = await Talker.connect(early.websocket, username="ann")
+            self.addCleanup(talker.leave)
+            talker.send(type="join", room="lobby")
+            await until(lambda: talker.first("error"))
+            self.assertEqual(talker.frames[-1]["code"], "unavailable")
+            self.assertFalse(await deferToThread(early.is_ready))
+
             self.rabbit.start(wait=False)
             await self.rabbit.ready()
+
+            await early.when_ready()
+            talker.send(type="join", room="lobby")
+            await until(lambda: talker.first("joined"))
+            self.assertEqual((await talker.say("lobby", "id"))["type"], "ack")
+            await until(lambda: talker.heard == ["id"])
+            self.assertNotIn("Traceback", early.log())
 
         await self.survive(trouble)
         self.assertEqual(self.nodes.refused, {"unavailable"})
@@ -206,7 +222,7 @@ class OneNodeTests(TestCase):
             try:
                 writers = self.nodes.writers
                 await until(lambda: all(writer.refused for writer in writers), 40)
-                late = await Talker.join(self.nodes.daemons[0].websocket, ROOM, "late")
+                late = await Talker.join(self.daemons[0].websocket, self.room, "late")
                 await late.leave()
             finally:
                 self.rabbit.alarm(False)
@@ -235,29 +251,6 @@ class OneNodeTests(TestCase):
         await self.survive(trouble)
         self.assertLessEqual(self.nodes.refused, {"unavailable"})
 
-    async def test_unreachable_at_start(self) -> None:
-        """Nodes that start without a broker are alive, say that they are not ready, and become
-        ready; a client that came too early need not come again."""
-        self.rabbit.kill()
-        daemon = Early(broker=self.rabbit.url(self.vhost))
-        self.addCleanup(_close, daemon)
-        talker = await Talker.connect(daemon.websocket, username="ann")
-        self.addCleanup(talker.leave)
-        talker.send(type="join", room=ROOM)
-        await until(lambda: talker.first("error"))
-        self.assertEqual(talker.frames[-1]["code"], "unavailable")
-        self.assertFalse(await deferToThread(daemon.is_ready))
-
-        self.rabbit.start(wait=False)
-        await self.rabbit.ready()
-
-        await daemon.when_ready()
-        talker.send(type="join", room=ROOM)
-        await until(lambda: talker.first("joined"))
-        self.assertEqual((await talker.say(ROOM, "id"))["type"], "ack")
-        await until(lambda: talker.heard == ["id"])
-        self.assertNotIn("Traceback", daemon.log())
-
     async def test_stream_deleted_behind_our_back(self) -> None:
         """The room begins a new life; those who are in it stay."""
         nodes = self.nodes
@@ -280,40 +273,9 @@ class OneNodeTests(TestCase):
             self.assertNotIn("Traceback", daemon.log())
 
     def _delete_streams(self) -> None:
-        names = self.rabbit.ctl("list_queues", "-p", self.vhost, "--silent", "name").split()
-        rooms = [name for name in names if name.startswith(f"chatd.room.{ROOM}.")]
+        names = self.rabbit.ctl("list_queues", "--silent", "name").split()
+        rooms = [name for name in names if name.startswith(f"chatd.room.{self.room}.")]
         self.assertEqual(len(rooms), 1)
-        connection = pika.BlockingConnection(pika.URLParameters(self.rabbit.url(self.vhost)))
+        connection = pika.BlockingConnection(pika.URLParameters(self.rabbit.url()))
         connection.channel().queue_delete(rooms[0])
         connection.close()
-
-
-class ThreeNodesTests(TestCase):
-    """Three RabbitMQ nodes, each with a replica of every stream."""
-
-    timeout = 110
-
-    async def test_the_leader_is_killed(self) -> None:
-        cluster = Cluster()
-        self.addCleanup(cluster.close)
-        cluster.start()
-        nodes = Nodes(self, cluster.url())
-        await nodes.start()
-        await nodes.write()
-        leader = self._leader(cluster)
-        leader.kill()
-        await nodes.more()
-        leader.start(wait=False)
-        await leader.ready()
-        await nodes.more()
-        await nodes.rest()
-        await nodes.check()
-        self.assertLessEqual(nodes.refused, {"unavailable"})
-
-    def _leader(self, cluster: Cluster) -> Node:
-        found = cluster.nodes[0].eval(
-            "[atom_to_list(node(amqqueue:get_pid(Q))) || Q <- rabbit_amqqueue:list(), "
-            f'binary:match(element(4, amqqueue:get_name(Q)), <<"chatd.room.{ROOM}.">>) =/= nomatch]'
-        )
-        [leader] = [node for node in cluster.nodes if node.name in found]
-        return leader

@@ -87,6 +87,27 @@ class SharedNodeTests(TestCase):
         node.drop_vhost(vhost)
         self.assertNotIn(vhost, node.ctl("list_vhosts", "--silent").split())
 
+    def test_mutual_tls(self) -> None:
+        node = shared_node()
+        certificates = node.certificates
+        assert certificates is not None
+        context = ssl.create_default_context(cafile=str(certificates.authority))
+        context.load_cert_chain(certificates.client_certificate, certificates.client_key)
+        address = ("127.0.0.1", node.tls_port)
+        with (
+            socket.create_connection(address) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as client,
+        ):
+            client.sendall(b"AMQP\0\0\x09\x01")
+            self.assertEqual(client.recv(1), b"\1")
+        stranger = ssl.create_default_context(cafile=str(certificates.authority))
+        with (
+            socket.create_connection(address) as plain,
+            stranger.wrap_socket(plain, server_hostname="localhost") as client,
+            self.assertRaises(ssl.SSLError),
+        ):
+            client.recv(1)
+
 
 class NodeTests(TestCase):
     """What may be done to a node of one's own."""
@@ -95,7 +116,7 @@ class NodeTests(TestCase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.node = Node(tls="mutual").start()
+        cls.node = Node().start()
 
     @classmethod
     def tearDownClass(cls) -> None:
@@ -123,26 +144,6 @@ class NodeTests(TestCase):
                 self.node.thaw()
             client.settimeout(10)
             self.assertEqual(client.recv(1), b"\1")
-
-    def test_mutual_tls(self) -> None:
-        certificates = self.node.certificates
-        assert certificates is not None
-        context = ssl.create_default_context(cafile=str(certificates.authority))
-        context.load_cert_chain(certificates.client_certificate, certificates.client_key)
-        address = ("127.0.0.1", self.node.tls_port)
-        with (
-            socket.create_connection(address) as plain,
-            context.wrap_socket(plain, server_hostname="localhost") as client,
-        ):
-            client.sendall(b"AMQP\0\0\x09\x01")
-            self.assertEqual(client.recv(1), b"\1")
-        stranger = ssl.create_default_context(cafile=str(certificates.authority))
-        with (
-            socket.create_connection(address) as plain,
-            stranger.wrap_socket(plain, server_hostname="localhost") as client,
-            self.assertRaises(ssl.SSLError),
-        ):
-            client.recv(1)
 
     def test_an_alarm_blocks_publishers(self) -> None:
         blocked: list[object] = []
