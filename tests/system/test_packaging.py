@@ -21,9 +21,10 @@ SOURCES = ("chatd", "twisted", "setup.cfg", "pyproject.toml", "README.rst", "LIC
 _open = build_opener(ProxyHandler({})).open
 
 
-def _pip(python: Path | str, *args: str) -> None:
-    options = ["--quiet", "--disable-pip-version-check", "--no-input"]
-    subprocess.run([str(python), "-m", "pip", *args[:1], *options, *args[1:]], check=True)
+def _pip(python: Path, *args: str) -> None:
+    """Run the pip of these tests on the environment of ``python``, which has none of its own."""
+    options = ["--quiet", "--disable-pip-version-check", "--no-input", "--python", str(python)]
+    subprocess.run([sys.executable, "-m", "pip", *options, *args], check=True)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of an empty virtual environment."""
     folder = tmp_path_factory.mktemp("venv")
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     return folder / "bin" / "python"
 
 
@@ -56,10 +57,10 @@ def twistd(
         wheels = tmp_path_factory.mktemp("wheels")
         _pip(python, "wheel", "--no-deps", "--wheel-dir", str(wheels), str(tree))
         [wheel] = wheels.glob("chatd-*.whl")
-        _pip(python, "install", str(wheel))
+        _pip(python, "install", "--no-compile", str(wheel))
     else:
         _pip(python, "uninstall", "--yes", "chatd")
-        _pip(python, "install", "--editable", str(tree))
+        _pip(python, "install", "--no-compile", "--no-deps", "--editable", str(tree))
     return python.parent / "twistd"
 
 
@@ -118,7 +119,8 @@ def test_every_file_is_there(twistd: Path) -> None:
     ours = Path(chatd.__file__).parent
     suffixes = {".py", ".xml", ".html", ".js", ".css", ".svg", ".typed"}
     expected = {p.relative_to(ours) for p in ours.rglob("*") if p.suffix in suffixes}
-    found = {p.relative_to(_installed(twistd)) for p in _installed(twistd).rglob("*")}
+    installed = _installed(twistd)
+    found = {p.relative_to(installed) for p in installed.rglob("*")}
     assert Path("web/index.html") in expected
     assert expected - found == set()
 
