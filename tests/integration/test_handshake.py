@@ -7,6 +7,7 @@ import hashlib
 from http import HTTPStatus
 
 from tests.support.serving import CLOSE, HTTP, Answer, Node, ServingTests, WebSocket, welcome
+from tests.support.waiting import until
 
 PLACES = (("websocket", "/"), ("http", "/ws"))
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -107,6 +108,21 @@ class OpeningTests(ServingTests):
                 self.assertEqual(socket.answer.header("sec-websocket-protocol"), "chatd.v1")
                 self.assertIsNone(socket.answer.header("sec-websocket-extensions"))
                 self.assertEqual(await socket.receive(), welcome("ann"))
+
+    async def test_what_is_a_websocket_now_is_no_request(self) -> None:
+        """It holds no place of a request: neither open nor closed it keeps others out, and a node
+        that drains does not wait for an answer to it."""
+        node = await self.serve("--max-connections-per-address=3")
+        for path in ("/ws", "/socket.io/?EIO=4&transport=websocket"):
+            for _ in range(40):
+                socket = await node.websocket(path, "http")
+                self.assertEqual(socket.status, 101)
+                await socket.receive_frame()
+                socket.raw.abort()
+                await until(lambda: not node.connections())
+        self.assertEqual((await node.get("/rooms/lobby")).status, 200)
+        await node.websocket("/ws", "http")
+        self.assertEqual(node.service.ways.api.leaving, 0)
 
     async def test_frames_in_the_packet_of_the_handshake(self) -> None:
         """What is sent right behind it is heard, on a connection's first request and on a later."""

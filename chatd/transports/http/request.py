@@ -70,6 +70,13 @@ class LimitedRequest(Request):
         self.setHeader(b"Date", datetimeToString())
         self.render(self.site.resource)
 
+    def handed_over(self) -> None:
+        """Another protocol has taken the connection: as a request this one is done, and holds no
+        place of one any more."""
+        waiting, self.notifications = self.notifications, []
+        for done in waiting:
+            done.callback(None)
+
     @property
     def what(self) -> str:
         """Method and path; not the query, which may hold a token."""

@@ -47,3 +47,4 @@ def hand_over(call: Call, resource: WebSocketResource) -> None:
     # the resource hands on the head and, as if it were a body, what came right behind it
     request.content = BytesIO(channel.hand_over())
     resource.render(request)
+    request.handed_over()
