@@ -1,4 +1,5 @@
-"""How much a caller may use, and what it must show: one piece of code for every transport."""
+"""What every transport asks before it serves a caller: rights, limits, rates. One object for each
+node."""
 
 from __future__ import annotations
 
@@ -27,9 +28,9 @@ PER_ADDRESS = 2
 
 @define(eq=False)
 class Admission:
-    """What every transport asks of the access rules."""
+    """The access rules of one node, as every transport uses them."""
 
-    #: Monotonic: rates and waits.
+    #: Monotonic, for rates and waits.
     clock: IReactorTime
     gate: OriginPolicy
     rights: Rights
@@ -56,7 +57,8 @@ class Admission:
         self.set_rates(self.rate, self.room_rate)
 
     def set_rates(self, rate: Rate, room_rate: Rate) -> None:
-        """Allow ``rate`` from now on to who connects from now on; over HTTP to everyone."""
+        """Use these rates from now on: ``rate`` for each new connection and, over HTTP, for
+        everyone; ``room_rate`` for rooms that one address makes."""
         self.rate, self.room_rate = rate, room_rate
         together = Rate(PER_ADDRESS * rate.per_second, PER_ADDRESS * rate.burst)
         self._publishers, self._addresses = Buckets(rate), Buckets(together)
@@ -64,8 +66,8 @@ class Admission:
         self.turns.rate = allowance(rate)
 
     def open(self, transport: Any) -> Callable[[], None] | None:
-        """Count a connection that has asked for nothing yet; call what is returned when it ends.
-        ``None`` for one too many."""
+        """Count a connection that has not asked for anything yet. Returns a function to call when
+        it ends, or ``None`` if there are too many connections already."""
         peer = getattr(transport.getPeer(), "host", None)
         try:
             return self.sockets.admit(self.gate.proxies.source(peer))
@@ -73,8 +75,9 @@ class Admission:
             return None
 
     def check_rate(self, identity: Identity, address: str) -> None:
-        """Count a publish over HTTP: per user; in open mode per user and address, and of all users
-        of an address `PER_ADDRESS` times as many."""
+        """Count a publish over HTTP: for its user; in open mode for its user and address, and
+        against an allowance that all users of the address share, `PER_ADDRESS` times as large.
+        Raises `ChatError` rate_limited."""
         now = self.clock.seconds()
         if self.rights.tokens is not None:
             self._publishers.check(identity.user, now)
@@ -84,5 +87,5 @@ class Admission:
         self._addresses.check(network, now)
 
     def check_room_rate(self, address: str) -> None:
-        """Count a room that is made from ``address``."""
+        """Count a room that is made from ``address``. Raises `ChatError` rate_limited."""
         self._makers.check(network_of(address), self.clock.seconds())

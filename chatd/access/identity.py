@@ -9,8 +9,8 @@ from chatd.access.limits import network_of
 
 @frozen
 class TokenProof:
-    """What a token was verified with: enough to tell later, without the token, whether the keys
-    that there are then would verify it."""
+    """Which key verified a token: enough to tell later, without the token, whether the keys of then
+    would still verify it."""
 
     alg: str
     kid: str | None
@@ -20,10 +20,10 @@ class TokenProof:
 
 @frozen
 class Identity:
-    """Who a caller is and what its token says it may do.
+    """Who a caller is, and what its token allows.
 
-    ``rooms`` are exact names, or prefixes ending in ``*``; ``None`` means the token does not speak
-    of rooms. ``expires`` is in seconds since the epoch, ``None`` in open mode, as is ``proof``.
+    ``rooms`` are exact names, or prefixes that end in ``*``; ``None`` if the token has no such
+    claim. ``expires`` is in seconds since the epoch. It and ``proof`` are ``None`` in open mode.
     """
 
     user: str
@@ -35,11 +35,11 @@ class Identity:
     network: str = field(default="", eq=False)
 
     def at(self, address: str) -> Identity:
-        """The same, who comes from ``address``."""
+        """The same identity, as used from ``address``."""
         return evolve(self, network=network_of(address))
 
     def names(self, room: str) -> bool:
-        """Whether the token's ``rooms`` claim names ``room``, in full or by a prefix."""
+        """Whether the claim ``rooms`` names ``room``, in full or by a prefix."""
         return any(
             room.startswith(entry[:-1]) if entry.endswith("*") else room == entry
             for entry in self.rooms or ()

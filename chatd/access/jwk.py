@@ -1,7 +1,7 @@
-"""Key and secret files: what is in them, and which algorithms each key is ever used with.
+"""Key files and secret files: what they hold, and which algorithms each key is used with.
 
-The algorithms a key verifies follow from the key alone (RFC 8725 section 3.1): a token never
-chooses how it is checked.
+The algorithms follow from the key alone (RFC 8725, section 3.1): a token never chooses how it is
+verified.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def _read(path: str, option: str) -> bytes:
 
 
 def read_secret(path: str, option: str) -> bytes:
-    """The file less the one line end that editors add. `StartError` names ``option``."""
+    """The content of a file, without one newline at its end, which editors add. Raises `StartError`
+    that names ``option``."""
     secret = _read(path, option).removesuffix(b"\n").removesuffix(b"\r")
     if not secret.strip():
         raise StartError(f"{option}: {path} is empty; put the secret on its first line")
@@ -104,7 +105,7 @@ class Verifier:
         object.__setattr__(self, "thumbprint", self.key.thumbprint())
 
     def claims(self, token: str) -> dict[str, Any]:
-        """The claims of a token this key signed. Raises what joserfc raises for any other."""
+        """The claims of ``token`` if this key signed it. Raises joserfc's exceptions if it did not."""
         registry = _Pinned(algorithms=self.algorithms, strict_check_header=False)
         return jwt.decode(token, self.key, registry=registry).claims
 
@@ -173,7 +174,7 @@ _UNREADABLE = (JoseError, ValueError, TypeError, KeyError, AttributeError, Unsup
 
 
 def _jwks(content: bytes, path: str) -> list[Any]:
-    """The keys of a JWKS, unread; one key by itself is a set of one."""
+    """The keys of a JWKS, not parsed yet. A single JWK is taken as a set of one."""
     try:
         value = load_object(content)
     except ChatError:
@@ -186,7 +187,7 @@ def _jwks(content: bytes, path: str) -> list[Any]:
 
 @frozen
 class KeySet:
-    """What a key file holds: the keys that can be used, and a line for each that cannot."""
+    """The usable keys of a file, and a line of explanation for each key that cannot be used."""
 
     verifiers: tuple[Verifier, ...] = field(repr=False)
     skipped: tuple[str, ...]
@@ -197,8 +198,8 @@ _Found = tuple[Callable[[Any], Key], Any]
 
 
 def load_keys(path: str) -> KeySet:
-    """Read an HS256 secret, one PEM public key or a JWKS, of which the keys that cannot be used are
-    skipped (RFC 7517, section 5). `StartError` says what is wrong where none is left."""
+    """Read an HS256 secret, a PEM public key, or a JWKS, of which keys that cannot be used are
+    skipped (RFC 7517, section 5). Raises `StartError` if no key is left."""
     content = _read(path, "--token-key")
     if content.lstrip().startswith(b"{"):
         found: list[_Found] = [(_from_jwk, value) for value in _jwks(content, path)]

@@ -15,8 +15,9 @@ CONNECTIONS_RETRY = 5
 
 
 def network_of(address: str) -> str:
-    """What counts as one address: an IPv4 address, or the /64 that one IPv6 site is given
-    (RFC 6177); anything else, such as ``unix``, is itself."""
+    """The address that limits count by: an IPv4 address, or the /64 network of an IPv6 address,
+    which is what one site gets (RFC 6177). Anything else, such as ``unix``, is returned as it is.
+    """
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -29,7 +30,7 @@ def network_of(address: str) -> str:
 
 
 def too_many() -> ChatError:
-    """What one connection too many is told."""
+    """The error for one connection too many."""
     return ChatError(
         Code.UNAVAILABLE,
         "The server has all the connections it may have; try again.",
@@ -39,7 +40,7 @@ def too_many() -> ChatError:
 
 @define(eq=False)
 class Connections:
-    """Counts what is held open (sockets, event streams, waiting polls), in all and per address."""
+    """Counts open WebSockets, event streams and waiting polls, in all and by address."""
 
     limit: int
     per_address: int
@@ -47,10 +48,10 @@ class Connections:
     _by_address: defaultdict[str, int] = field(factory=lambda: defaultdict(int), init=False)
 
     def admit(self, address: str | None) -> Callable[[], None]:
-        """Count one more from ``address``, or in all only if that is ``None``; call what is
-        returned when it ends (twice is once).
+        """Count one more from ``address``; ``None`` counts in all only. Returns a function to call
+        when it ends; calling that twice does no harm.
 
-        Raises `ChatError` unavailable, with ``retry``, for one too many.
+        Raises `ChatError` unavailable, with ``retry``, if there are too many.
         """
         network = network_of(address) if address is not None else None
         if self.total >= self.limit:
@@ -82,6 +83,6 @@ class Connections:
 
 
 def sockets_for(limit: int, per_address: int) -> Connections:
-    """What is allowed of bare connections where so many may hold something open: room beside them
-    for requests that are answered at once."""
+    """Limits for bare TCP connections, given those for what clients hold open: somewhat higher, so
+    that there is room for requests that are answered at once."""
     return Connections(limit + limit // 5 + 100, 2 * per_address + 20)

@@ -1,8 +1,8 @@
-"""Which web pages may speak to chatd, and by which name it may be called.
+"""Which web pages may use chatd, and which host names it answers to.
 
-A browser sends cookies and form posts to any server a page names, so every request with an Origin
-(RFC 6454) that is not allowed is refused before anything is done. A name in the attacker's DNS may
-point to this machine, so the Host header is checked too.
+A browser sends cookies and form posts to any server that a page names, so a request with an Origin
+(RFC 6454) that is not allowed is refused before anything is done. The Host header is checked as
+well, because a name in an attacker's DNS can lead to this machine (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ TOLD = 100
 
 @define
 class OriginPolicy:
-    """Decides, for every HTTP request and WebSocket handshake, whether it is heard at all.
+    """Judges every HTTP request and WebSocket handshake by its Origin, Host and Fetch Metadata.
 
-    ``origins`` are those of ``--origin``, or ``*``. ``hosts`` are those of ``--host`` (``*`` for
-    any); without any, ``loopback_only`` decides: then localhost and literal addresses are accepted,
-    else everything. ``proxies`` are believed what they say of a client.
+    ``origins`` are those of ``--origin``, or ``*``. ``hosts`` are those of ``--host``, or ``*``. If
+    there are none, ``loopback_only`` decides: localhost and literal addresses are accepted while
+    only loopback is listened on, and every name otherwise. ``proxies`` say whose forwarding headers
+    count.
     """
 
     origins: Sequence[str] = ()
@@ -75,7 +76,7 @@ class OriginPolicy:
         return caller
 
     def _check_host(self, caller: Caller) -> None:
-        """Browsers always send a Host; who sends none cannot have been led here by DNS."""
+        """A browser always sends a Host; a client without one was not led here by DNS."""
         if caller.host is None or "*" in self._names or not (self.hosts or self.loopback_only):
             return
         try:
@@ -111,8 +112,8 @@ class OriginPolicy:
         )
 
     def _check_site(self, headers: Headers) -> None:
-        """Refuse what a page of another site has a browser ask for without an Origin: images,
-        scripts, forms' and links' navigations (Fetch Metadata)."""
+        """Refuse what a page of another site makes a browser request without an Origin: images,
+        scripts, navigations by forms and links (Fetch Metadata)."""
         said = {one.strip().lower() for one in (headers("sec-fetch-site") or "").split(",")}
         if headers("origin") is None and said & _FOREIGN:
             raise ChatError(
@@ -121,7 +122,7 @@ class OriginPolicy:
             )
 
     def _tell(self, origin: str) -> None:
-        """Log an origin that is refused: once, and not more than `TOLD` in all."""
+        """Log a refused origin: each once, and at most `TOLD` in all."""
         if origin not in self._told and len(self._told) < TOLD:
             self._told.add(origin)
             self._log.warn(
@@ -132,10 +133,9 @@ class OriginPolicy:
     def cors_headers(self, header: str | None) -> dict[str, str]:
         """The CORS headers (Fetch standard) of an answer to a request that passed `check`.
 
-        A listed origin is echoed, with credentials, because the cursor of ``GET /poll`` is a
-        cookie; those pages were named by the operator. ``*`` goes without credentials: any page
-        may then speak to chatd, but not in the name of cookies that others set. Cookies say where
-        a poller is, never who it is, so neither lends anyone a right.
+        A listed origin is echoed, with credentials, because ``GET /poll`` keeps its cursor in a
+        cookie, and the operator named these pages. ``*`` goes without credentials. The cookie says
+        where a poller stands and never who it is, so it gives no right either way.
         """
         if "*" in self._allowed:
             return {
@@ -173,10 +173,10 @@ class OriginPolicy:
 
 
 def _same_origin(origin: Origin, caller: Caller) -> bool:
-    """Whether the Origin's host and port equal the Host header's.
+    """Whether the Origin's host and port equal those of the Host header.
 
-    A Host without a port means the default port of its scheme, which is unknown where a proxy that
-    is not trusted ended TLS; then it is taken to be the Origin's.
+    A Host without a port means the default port of the request's scheme. Where a proxy that is not
+    trusted may have ended TLS the scheme is unknown; then the Origin's scheme is assumed.
     """
     if origin.scheme not in ("http", "https") or caller.host is None:
         return False

@@ -1,4 +1,4 @@
-"""Who calls: the peer's address, or what a trusted proxy says of it."""
+"""Where a request comes from: the peer's address, or what a trusted proxy says of its client."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def is_address(host: str) -> bool:
 class Caller:
     """Where a request came from, as far as trusted proxies tell.
 
-    ``address`` is an IP address or ``unix``. ``scheme`` is ``http`` or ``https``, ``None`` where it
-    cannot be known: on plain TCP, where a proxy that is not trusted may have ended TLS. ``host`` is
-    the Host header as the browser sent it, ``None`` if there was none. ``direct`` callers are
-    programs of this machine, as far as no header says that they ask for somebody else.
+    ``address`` is an IP address or ``unix``. ``scheme`` is ``http`` or ``https``, or ``None`` if it
+    cannot be known: on plain TCP a proxy that is not trusted may have ended TLS. ``host`` is the
+    Host header that the browser sent, ``None`` if there was none. ``direct`` is true for a program
+    of this machine whose request has no forwarding header.
     """
 
     address: str
@@ -45,7 +45,7 @@ class Caller:
     direct: bool = False
 
 
-#: The headers by which proxies say that they are some.
+#: The headers that proxies add.
 _FORWARDING = (
     "forwarded",
     "via",
@@ -71,7 +71,7 @@ _FORWARDING = (
 
 
 def is_direct(address: str, headers: Headers) -> bool:
-    """Whether the peer at ``address`` is of this machine and speaks for nobody else."""
+    """Whether the peer is on this machine and forwards for nobody."""
     if address != UNIX and not (is_address(address) and ipaddress.ip_address(address).is_loopback):
         return False
     return all(headers(name) is None for name in _FORWARDING)
@@ -79,8 +79,8 @@ def is_direct(address: str, headers: Headers) -> bool:
 
 @frozen
 class Proxies:
-    """Which peers are believed what they say of a client: ``trusted`` are their networks, ``unix``
-    means that Unix sockets lead to one."""
+    """The proxies whose forwarding headers are believed: those in the networks ``trusted`` and,
+    with ``unix``, whoever connects over a Unix socket."""
 
     trusted: Sequence[Network] = ()
     unix: bool = False
@@ -113,14 +113,14 @@ class Proxies:
         return Caller(client, scheme, host, direct)
 
     def source(self, peer: str | None) -> str | None:
-        """The address a bare connection comes from; ``None`` if others stand behind it, because it
-        is a trusted proxy's."""
+        """The address that a bare connection counts for; ``None`` for a trusted proxy, which stands
+        for many clients."""
         address = UNIX if peer is None else _address(peer) or peer
         return None if self.trusts(address) else address
 
     def _forwarded_for(self, peer: str, value: str | None) -> str:
-        """The right-most address that is not a trusted proxy's: what stands left of it is the
-        client's own claim."""
+        """The right-most address that is not a trusted proxy's. Whatever stands left of it is only
+        claimed by the client."""
         address = peer
         for entry in reversed((value or "").split(",")[-HOPS:]):
             found = _address(entry)

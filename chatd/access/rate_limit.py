@@ -1,4 +1,4 @@
-"""Token buckets: how often something may be done. Without timers: a bucket fills when looked at."""
+"""Token buckets. They need no timers: a bucket is filled when it is looked at."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from attrs import define, field, frozen
 from chatd.access.limits import network_of
 from chatd.protocol.errors import ChatError, Code
 
-#: Requests in a row that are wrong in themselves, after which a client is beyond help.
+#: Bad requests in a row after which the connection is closed.
 BAD_IN_A_ROW = 10
 
 
 @frozen
 class Rate:
-    """So many ``what`` per second, with a burst of twice that unless it is given, and of one at
-    least."""
+    """``per_second`` of ``what``, and a ``burst`` of twice as many unless one is given, but at
+    least one."""
 
     per_second: float
     burst: float = field()
@@ -33,7 +33,7 @@ class Rate:
         return Bucket(self)
 
     def refusal(self, wait: float) -> ChatError:
-        """What who is over the rate is told: to come back in ``wait`` seconds."""
+        """The error for a caller over the rate, who may come back in ``wait`` seconds."""
         return ChatError(
             Code.RATE_LIMITED,
             f"At most {self.per_second:g} {self.what} a second; wait {wait:.2f} s.",
@@ -42,7 +42,7 @@ class Rate:
 
 
 def too_fast() -> ChatError:
-    """What a client is told that was over its allowance for too long."""
+    """The error for a client that was over its allowance for too long."""
     return ChatError(Code.RATE_LIMITED, "Too many requests; come back later.", retry=1)
 
 
@@ -76,11 +76,11 @@ class Bucket:
         return wait
 
     def spend(self, tokens: float) -> None:
-        """Take so many, also more than there are: then there will be none for longer."""
+        """Take ``tokens``, even if there are fewer: the next ones then take longer to come."""
         self._level -= tokens
 
     def check(self, now: float) -> None:
-        """Take one token, or raise `ChatError` rate_limited with the seconds to wait."""
+        """Take one token, or raise `ChatError` rate_limited with the seconds until there is one."""
         wait = self.take(now)
         if wait > 0.0:
             raise self.rate.refusal(wait)
@@ -88,10 +88,11 @@ class Bucket:
 
 @define(eq=False)
 class Buckets:
-    """A bucket per key, such as (user, address), for callers without a connection of their own.
+    """A bucket for each key, such as (user, address), for callers without a connection of their
+    own.
 
-    Buckets that have had time to fill again say nothing and are dropped; of the others at most
-    ``limit`` are kept, the one used longest ago making room, so memory is bounded.
+    A bucket that is full again says nothing and is dropped. At most ``limit`` others are kept; the
+    least recently used one is dropped first, so memory is bounded.
     """
 
     rate: Rate
@@ -138,16 +139,16 @@ GUESSES = Rate(1, burst=40, what="wrong keys")
 
 @define(eq=False)
 class Guesses:
-    """Slows down who tries keys and secrets, by address. Only wrong ones count."""
+    """Slows down guessing of keys and secrets, by address. Only wrong ones count."""
 
     _wrong: Buckets = field(factory=lambda: Buckets(GUESSES), init=False)
 
     def check(self, address: str, now: float) -> None:
-        """Raise `ChatError` rate_limited if too many were wrong from ``address``."""
+        """Raise `ChatError` rate_limited if there were too many wrong ones from ``address``."""
         wait = self._wrong.wait(network_of(address), now)
         if wait > 0.0:
             raise GUESSES.refusal(wait)
 
     def wrong(self, address: str, now: float) -> None:
-        """One more was wrong."""
+        """Count a wrong one from ``address``."""
         self._wrong.take(network_of(address), now)

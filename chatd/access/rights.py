@@ -1,5 +1,5 @@
-"""Who may do what. Every right is checked here: to speak as somebody, to be in a room, to
-administer rooms, to use the set-up port, to read the metrics."""
+"""Who may do what. Every right is checked here: to use a name, to be in a room, to administer
+rooms, to use the set-up port, to read the metrics."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ EXPIRED = ChatError(Code.UNAUTHORIZED, "The token has expired; connect with a ne
 WITHDRAWN = ChatError(
     Code.UNAUTHORIZED, "The key of the token was withdrawn; connect with a new one."
 )
-#: Whoever reads without a name, in open mode.
+#: Someone who reads without a name, in open mode.
 NOBODY = Identity("")
 
 
 class Guarded(Protocol):
-    """What a right to be in a room depends on."""
+    """A room, as far as the right to be in it depends on it."""
 
     @property
     def name(self) -> str:
@@ -35,23 +35,23 @@ class Guarded(Protocol):
 
     @property
     def private(self) -> bool:
-        """Whether it is for members and for tokens that name it only."""
+        """Whether only members, and tokens that name it, may be in it."""
 
     @property
     def members(self) -> Container[str]:
-        """Who may be in it if it is private."""
+        """The users that may be in it while it is private."""
 
 
 def may_enter(identity: Identity, room: Guarded) -> bool:
-    """Whether ``identity`` may be in ``room``: in a public one anyone, but a token with ``rooms``
-    only if it names it; in a private one its members and a token that names it."""
+    """Whether ``identity`` may be in ``room``. A public room is open to everyone, except to a token
+    whose ``rooms`` do not name it; a private one to its members, and to a token that names it."""
     if room.private:
         return identity.user in room.members or identity.names(room.name)
     return identity.rooms is None or identity.names(room.name)
 
 
 def check_entry(identity: Identity, room: Guarded) -> None:
-    """`ChatError` forbidden unless `may_enter`."""
+    """Raise `ChatError` forbidden unless `may_enter`."""
     if not may_enter(identity, room):
         raise ChatError(
             Code.FORBIDDEN,
@@ -62,11 +62,11 @@ def check_entry(identity: Identity, room: Guarded) -> None:
 
 @define(eq=False)
 class Rights:
-    """What callers must show. ``tokens`` is None in open mode."""
+    """What callers must show. ``tokens`` is ``None`` in open mode."""
 
-    #: Monotonic, for how fast somebody guesses.
+    #: Monotonic, for the rate of guesses.
     clock: IReactorTime
-    #: What tokens expire by.
+    #: The time that decides whether a token has expired.
     wall: WallClock
     tokens: TokenKeys | None = None
     admin_key: Secret | None = None
@@ -77,11 +77,11 @@ class Rights:
     def identify(
         self, token: str | None, username: str | None, legacy: bool = False, named: object = None
     ) -> Identity:
-        """Who a caller is; `NOBODY` if it did not say, in open mode.
+        """Who a caller is; in open mode `NOBODY` if it gives no name. Raises `ChatError`.
 
-        ``username`` is the URL's, which a proxy may have set; ``named`` is what the client wrote
-        into the body, which may not contradict it. In token mode the token alone counts, and there
-        must be one.
+        ``username`` comes from the URL, where a proxy may have set it; ``named`` is what the client
+        wrote into the body, which must not contradict it. In token mode only the token counts, and
+        there must be one.
         """
         if self.tokens is None:
             names = {user_name(n, legacy) for n in (username, named) if n is not None}
@@ -97,12 +97,12 @@ class Rights:
     def identify_or_guest(
         self, token: str | None, username: str | None, legacy: bool = False, named: object = None
     ) -> Identity:
-        """As `identify`; who did not say gets a name for as long as the connection lasts."""
+        """As `identify`, but a caller without a name gets a made-up one for this connection."""
         identity = self.identify(token, username, legacy, named)
         return identity if identity.user else Identity(f"guest-{token_hex(3)}")
 
     def renew(self, identity: Identity, token: str) -> Identity:
-        """Who ``identity`` is by another token, which must be the same user's."""
+        """The identity that another ``token`` gives; it must be of the same user."""
         if self.tokens is None:
             raise bad_request("There are no tokens in open mode.")
         renewed = self.tokens.verify(token, self.wall.seconds())
@@ -113,7 +113,8 @@ class Rights:
         return evolve(renewed, network=identity.network)
 
     def withdrawn(self, identity: Identity) -> ChatError | None:
-        """Why what ``identity`` came with does not count any more, or ``None``."""
+        """Why ``identity`` is no longer valid (its token has expired, or its key was withdrawn), or
+        ``None`` if it is."""
         if identity.expires is not None and identity.expires <= self.wall.seconds():
             return EXPIRED
         if identity.proof is None or self.tokens is None:
@@ -121,8 +122,8 @@ class Rights:
         return None if self.tokens.still_verifies(identity.proof) else WITHDRAWN
 
     def check_admin(self, token: str | None, address: str) -> None:
-        """Let only administrators pass: the admin key, or a token with the admin claim. Who
-        guesses is slowed down, by ``address``."""
+        """Raise `ChatError` unless ``token`` is the admin key, or a token with the claim ``admin``.
+        Wrong ones count as guesses from ``address``."""
         if not self.administered:
             raise ChatError(
                 Code.FORBIDDEN, "Administration is off; start chatd with --admin-key FILE."
@@ -134,12 +135,12 @@ class Rights:
 
     @property
     def administered(self) -> bool:
-        """Whether there is anything by which somebody could show to be an administrator."""
+        """Whether anyone can be an administrator: there is an admin key, or token mode."""
         return self.admin_key is not None or self.tokens is not None
 
     def administers(self, token: str | None, address: str) -> bool:
-        """Whether ``token`` is an administrator's; for what others may ask, too, and get less. What
-        can only be a wrong key counts as a guess from ``address``."""
+        """Whether ``token`` is an administrator's, for routes that tell others less. What can only
+        be a wrong key counts as a guess from ``address``."""
         if token is None or not self.administered:
             return False
         try:
@@ -148,7 +149,8 @@ class Rights:
             return False
 
     def _is_admin(self, token: str, address: str) -> bool:
-        """Whether ``token`` has the admin claim; what has not the form of one was a guess."""
+        """Whether ``token`` has the claim ``admin``; what is not even formed like a token is a
+        guess."""
         now = self.clock.seconds()
         if self.tokens is None:
             self._guesses.wrong(address, now)
@@ -161,13 +163,13 @@ class Rights:
             raise
 
     def shows_admin_key(self, token: str, address: str) -> bool:
-        """Whether ``token`` is the admin key. `ChatError` rate_limited for who guessed too often
-        from ``address``: then nothing is compared, so that a lucky guess does not show."""
+        """Whether ``token`` is the admin key. Raises `ChatError` rate_limited after too many
+        guesses from ``address``; then nothing is compared, so that a lucky guess does not show."""
         self._guesses.check(address, self.clock.seconds())
         return self.admin_key is not None and self.admin_key.matches(token)
 
     def check_setup(self, secret: object, address: str) -> None:
-        """Let only who shows the set-up port's secret pass, if there is one."""
+        """Raise `ChatError` unless ``secret`` is the set-up port's secret, if it has one."""
         if self.setup_secret is None:
             return
         self._guesses.check(address, self.clock.seconds())
@@ -177,8 +179,8 @@ class Rights:
             raise ChatError(Code.UNAUTHORIZED, 'Send the shared secret as "secret".')
 
     def check_metrics(self, local: bool, token: str | None, address: str) -> None:
-        """Let only this machine's own programs and the admin key read the metrics. ``local`` says
-        that nobody stands behind the caller."""
+        """Raise `ChatError` unless the caller may read the metrics: a program of this machine
+        (``local``: no forwarding header), or one that shows the admin key."""
         if local:
             return
         if token is not None:

@@ -1,5 +1,5 @@
-"""What is held open in somebody's name, and ends when the name is no longer proved: the token has
-run out, or its key is gone."""
+"""What is held open under a token (sockets, streams, polls), and is ended when the token expires or
+its key is withdrawn."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from chatd.protocol.errors import ChatError
 from chatd.timing.timer_wheel import TimerWheel
 from chatd.timing.wall import Alarm
 
-#: How many are ended in one turn of the reactor when a key is withdrawn.
+#: How many are ended in each turn of the reactor when a key is withdrawn.
 AT_ONCE = 200
 
 
 @define(eq=False)
 class Held:
-    """Something that ends with its ``identity``'s proof; `release` it when it ends otherwise."""
+    """Something that is ended when ``identity`` is no longer valid. `release` it if it ends before."""
 
     identity: Identity
     _end: Callable[[ChatError], None]
@@ -28,21 +28,21 @@ class Held:
     expiry: Alarm | None = field(default=None, init=False)
 
     def release(self) -> None:
-        """Nothing has to be ended any more; twice is once."""
+        """Forget it: there is nothing to end any more. Calling it twice does no harm."""
         if self.expiry is not None:
             self.expiry.cancel()
             self.expiry = None
         self._release(self)
 
     def end(self, why: ChatError) -> None:
-        """Release it, and let its holder end it."""
+        """Release it, and tell its holder to end it, because of ``why``."""
         self.release()
         self._end(why)
 
 
 @define(eq=False)
 class Standing:
-    """All that is held in the name of a token."""
+    """Everything that is held open under tokens on this node."""
 
     rights: Rights
     clock: IReactorTime
@@ -53,7 +53,7 @@ class Standing:
         return len(self._held)
 
     def hold(self, identity: Identity, end: Callable[[ChatError], None]) -> Held:
-        """Have ``end`` called, with why, once ``identity`` is not proved any more."""
+        """Have ``end`` called, with the reason, as soon as ``identity`` is no longer valid."""
         held = Held(identity, end, self._forget)
         if identity.expires is not None:
             self._held[held] = None
@@ -64,7 +64,7 @@ class Standing:
         return held
 
     def recheck(self) -> None:
-        """The keys have changed: end what they no longer verify."""
+        """The keys have changed: end what they do not verify."""
         self._recheck(list(self._held))
 
     def _recheck(self, left: list[Held]) -> None:

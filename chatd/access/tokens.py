@@ -40,13 +40,13 @@ def bearer(header: str | None) -> str | None:
 
 
 def shown_token(header: str | None, parameter: str | None) -> str | None:
-    """The token that counts on every transport: the ``Authorization`` header's, else that of
+    """The token that counts, on every transport: that of the ``Authorization`` header, else that of
     ``?token=T``."""
     return bearer(header) or parameter
 
 
 def is_shaped(token: str) -> bool:
-    """Whether it has the form of a token: three base64url parts with dots between them."""
+    """Whether ``token`` has the form of a JWS: three base64url parts with dots between them."""
     return _TOKEN.fullmatch(token) is not None
 
 
@@ -58,16 +58,17 @@ class Secret:
 
     @classmethod
     def load(cls, path: str, option: str) -> Secret:
-        """Read it from ``path``, less one line end. `StartError` names ``option`` and says why."""
+        """Read it from ``path``, without one newline at its end. Raises `StartError` that names
+        ``option``."""
         return cls(read_secret(path, option))
 
     @property
     def size(self) -> int:
-        """How many bytes it has."""
+        """Its length in bytes."""
         return len(self._value)
 
     def matches(self, given: object) -> bool:
-        """Compare in a time that does not depend on where the two differ."""
+        """Compare with ``given``, in a time that does not depend on where the two differ."""
         if not isinstance(given, str):
             return False
         return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), self._value)
@@ -80,16 +81,16 @@ class Secret:
 
     @property
     def is_shaped(self) -> bool:
-        """Whether it could be taken for a token."""
+        """Whether it has the form of a token, and so could be mistaken for one."""
         return is_shaped(self._value.decode("latin-1"))
 
 
 @define
 class TokenKeys:
-    """The keys that tokens are checked with: one HS256 secret, one PEM public key, or a JWKS.
+    """The keys that tokens are verified with: one HS256 secret, one PEM public key, or a JWKS.
 
-    ``audiences`` and ``issuers`` are what ``aud`` and ``iss`` may say; without issuers ``iss`` is
-    not looked at, without audiences a token must not be for anybody in particular.
+    ``audiences`` and ``issuers`` are the accepted values of ``aud`` and ``iss``. Without issuers
+    ``iss`` is not checked; without audiences a token that has an ``aud`` is refused.
     """
 
     path: str
@@ -101,7 +102,7 @@ class TokenKeys:
     def load(
         cls, path: str, audiences: Sequence[str] = (), issuers: Sequence[str] = ()
     ) -> TokenKeys:
-        """Read the keys. `StartError` says what is wrong with the file."""
+        """Read the keys. Raises `StartError` that says what is wrong with the file."""
         return cls(path, load_keys(path), audiences, issuers)
 
     @property
@@ -111,11 +112,11 @@ class TokenKeys:
 
     @property
     def secret(self) -> bool:
-        """Whether who can read the file can sign tokens."""
+        """Whether the file holds a shared secret, so that anyone who can read it can sign tokens."""
         return any(isinstance(verifier.key, OctKey) for verifier in self._keys.verifiers)
 
     def weakness(self) -> str | None:
-        """A warning for the operator about a secret that can be guessed by trying, or ``None``."""
+        """A warning about a secret that is short enough to be guessed, or ``None``."""
         for verifier in self._keys.verifiers:
             key = verifier.key
             if isinstance(key, OctKey) and len(key.raw_value) < GOOD_SECRET_BYTES:
@@ -126,7 +127,7 @@ class TokenKeys:
         return None
 
     def verify(self, token: str, now: float) -> Identity:
-        """Whose token this is. ``now`` is in seconds since the epoch.
+        """The identity that ``token`` proves. ``now`` is in seconds since the epoch.
 
         Raises `ChatError` unauthorized; its text never holds any part of the token.
         """
@@ -140,13 +141,13 @@ class TokenKeys:
         return _identity(claims, TokenProof(alg, kid, key.thumbprint))
 
     def still_verifies(self, proof: TokenProof) -> bool:
-        """Whether the keys that there are now verify the token that ``proof`` is of."""
+        """Whether the present keys verify the token that ``proof`` belongs to."""
         fit = self._fit(proof.alg, proof.kid)
         return any(key.thumbprint == proof.thumbprint for key in fit)
 
     def _fit(self, alg: str, kid: str | None) -> list[Verifier]:
-        """The keys that a token may be signed with: those that it names, else those without a
-        name; where there is but one, a token need not name it."""
+        """The keys that may have signed a token: those named ``kid``, else those without a name. If
+        there is only one key, a token need not name it."""
         keys = [key for key in self._keys.verifiers if alg in key.algorithms]
         if kid is None and len(keys) == 1:
             return keys
@@ -162,7 +163,7 @@ class TokenKeys:
         return keys
 
     def _check_registered(self, claims: dict[str, Any], now: float) -> None:
-        """The claims of RFC 7519, section 4.1, but ``iat``, which says nothing about validity."""
+        """Check the registered claims (RFC 7519, section 4.1); ``iat`` says nothing about validity."""
         registry = JWTClaimsRegistry(
             now=cast(int, now),  # a float does as well, and is exact
             sub={"essential": True},
@@ -235,7 +236,7 @@ def _room_entry(entry: object) -> str:
 
 
 def _identity(claims: dict[str, Any], proof: TokenProof) -> Identity:
-    """Who the token is of, by claims of which the registered ones were checked."""
+    """The identity in ``claims`` whose registered claims were checked."""
     try:
         user = user_name(claims["sub"])
     except ChatError as e:

@@ -1,11 +1,12 @@
-"""Whose request is next: a fair queue (round robin among addresses, then among the connections of
-one), and an allowance for each address. Floods are paid for by who floods.
+"""Whose request is served next: a fair queue (round robin among addresses, then among the
+connections of an address), and an allowance for each address, so that a flood slows down only
+itself.
 
-While nobody waits, work is done as it comes, a few requests a connection each time it is read from.
-What is beyond that waits in line, and is done for `TURN` seconds in each turn of the reactor at
-most, so that everyone else is served in between. Who asks seldom goes before who asks all the time
-(the sparse flows of RFC 8290, section 3.1). A request that takes long counts for several, and an
-address whose allowance is used up waits until it is back.
+As long as nobody waits, requests are served as they come, a few for each read from a connection.
+Further ones are queued, and served for at most `TURN` seconds in each turn of the reactor, so that
+everything else is served in between. Addresses that ask seldom go first (the sparse flows of RFC
+8290, section 3.1). A request that takes long counts as several. An address that has used up its
+allowance waits until it is back.
 """
 
 from __future__ import annotations
@@ -22,31 +23,31 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from chatd.access.limits import network_of
 from chatd.access.rate_limit import Bucket, Rate
 
-#: Seconds of work a turn of the reactor that is done for those in line.
+#: Seconds of queued work that are done in one turn of the reactor.
 TURN = 0.001
-#: Seconds of work that count as one request; what takes longer counts for more.
+#: Seconds of work that count as one request; what takes longer counts as several.
 UNIT = 0.0005
-#: Requests of a connection that are done without standing in line, each time it is read from.
+#: Requests of a connection that are served without queueing, for each read from it.
 AT_ONCE = 8
-#: Who asks no more often than this goes before the others.
+#: An address that asks no more often than this goes before the others.
 SELDOM = Rate(20, burst=AT_ONCE)
 #: Seconds between two looks at an address that is over its allowance.
 LOOK = 0.005
 #: Seconds after which a connection that never caught up with its allowance is given up.
 PATIENCE = 60.0
-#: Addresses whose allowance is remembered.
+#: The most addresses whose allowance is kept.
 ADDRESSES = 100_000
 #: Requests of an address a second for each publish a second that one client may make, and at least.
 PER_PUBLISH = 100
 AT_LEAST = 1000.0
-#: Whose allowance has no end.
+#: An allowance without limit.
 BOUNDLESS = Rate(1e9)
 
 T = TypeVar("T")
 
 
 def allowance(rate: Rate) -> Rate:
-    """How many requests of any kind an address may make, given the ``rate`` of publishes."""
+    """How many requests of any kind an address may make, if a client may publish at ``rate``."""
     return Rate(max(AT_LEAST, PER_PUBLISH * rate.per_second), what="requests")
 
 
@@ -54,18 +55,18 @@ class Work(Enum):
     """Kinds of work; an address has an allowance for each."""
 
     REQUEST = auto()
-    #: Whether the node lives, is ready, and what it counts.
+    #: ``/healthz``, ``/readyz``, ``/metrics``.
     PROBE = auto()
-    #: The same, asked by a trusted proxy for itself: without end.
+    #: The same, asked by a trusted proxy for itself: without limit.
     OWN_PROBE = auto()
-    #: To agree on the keys of a TLS connection.
+    #: A TLS handshake.
     HANDSHAKE = auto()
 
 
 @define(eq=False)
 class _Waiting(Generic[T]):
-    """Those who wait. Who asks seldom goes first, but only every other time: nobody waits for
-    ever."""
+    """Two queues. Those that ask seldom go first, but at most every other time, so that nobody
+    waits for ever."""
 
     _seldom: deque[T] = field(factory=deque, init=False)
     _often: deque[T] = field(factory=deque, init=False)
@@ -82,28 +83,29 @@ class _Waiting(Generic[T]):
         (self._seldom if seldom else self._often).append(one)
 
     def next(self) -> T:
-        """Whose turn it is. IndexError if nobody waits."""
+        """Remove and return whose turn it is. IndexError if nobody waits."""
         self._was_seldom = bool(self._seldom) and not (self._was_seldom and self._often)
         return (self._seldom if self._was_seldom else self._often).popleft()
 
 
 @define(eq=False)
 class _Lane:
-    """The connections of one address that stand in line."""
+    """The queued connections of one address."""
 
     bucket: Bucket
     waiting: _Waiting[QueuePlace] = field(factory=_Waiting)
-    #: How often it comes forward.
+    #: How often it asks.
     seldom: Bucket = field(factory=SELDOM.bucket)
-    #: It is ready, being served, or over its allowance: it will be looked at again.
+    #: It is queued, being served, or over its allowance, and so will be looked at again.
     known: bool = False
     used: float = 0.0
 
 
 @define(eq=False)
 class QueuePlace:
-    """One connection's place in line. ``go`` is called when it may do one piece of work, for which
-    it asks by `take` again; ``give_up`` when it has been over its allowance for too long."""
+    """The place of one connection in the queue. ``go`` is called when it may do one piece of work,
+    after which it calls `take` again; ``give_up`` when it has been over its allowance for too long.
+    """
 
     _turns: FairQueue
     _key: tuple[str, Work]
@@ -113,7 +115,7 @@ class QueuePlace:
     _granted: bool = field(default=False, init=False)
     _at_once: int = field(default=0, init=False)
     _seldom: Bucket = field(factory=SELDOM.bucket, init=False)
-    #: Since when it has been over its allowance without having caught up.
+    #: Since when it has been over its allowance without a break.
     _over_since: float | None = field(default=None, init=False)
 
     def arrived(self) -> None:
@@ -121,7 +123,7 @@ class QueuePlace:
         self._at_once = AT_ONCE
 
     def take(self) -> bool:
-        """Whether to do one piece of work now. If not, `go` is called when its turn has come."""
+        """Whether to do one piece of work now. If not, ``go`` is called when its turn has come."""
         if self._granted:
             self._granted = False
             return True
@@ -134,11 +136,11 @@ class QueuePlace:
         return False
 
     def moved(self, address: str, what: Work = Work.REQUEST) -> None:
-        """Count what comes for the client at ``address``, as work of the kind ``what``."""
+        """Count further work as of the kind ``what`` and for the client at ``address``."""
         self._key = network_of(address), what
 
     def leave(self) -> None:
-        """The connection is gone."""
+        """The connection has ended."""
         self.queued = False
         self.go = self.give_up = _nothing
 
@@ -149,13 +151,13 @@ def _nothing() -> None:
 
 @define(eq=False)
 class FairQueue:
-    """The line of one node. ``timer`` measures work, in seconds."""
+    """The queue of one node. ``timer`` returns seconds, to measure work with."""
 
     clock: IReactorTime
     rate: Rate
     timer: Callable[[], float] = time.thread_time
     _lanes: dict[tuple[str, Work], _Lane] = field(factory=dict, init=False)
-    #: The lanes in which somebody waits and nothing else is missing.
+    #: The addresses with queued connections that may be served.
     _ready: _Waiting[_Lane] = field(factory=_Waiting, init=False)
     _pumping: IDelayedCall | None = field(default=None, init=False)
 
@@ -168,7 +170,7 @@ class FairQueue:
     def handshake(
         self, address: str, go: Callable[[], None], give_up: Callable[[], None]
     ) -> QueuePlace:
-        """A place for a connection from ``address`` that has yet to agree on its keys."""
+        """A place for a connection from ``address`` that begins with a TLS handshake."""
         return QueuePlace(self, (network_of(address), Work.HANDSHAKE), go, give_up)
 
     def _lane(self, key: tuple[str, Work]) -> _Lane:
@@ -182,8 +184,8 @@ class FairQueue:
         return lane
 
     def _forget(self, until: float) -> None:
-        """Drop lanes that say nothing, because nobody stands in them and their allowance has had
-        time to come back: two each time, more than come in. If there are too many, others too."""
+        """Drop addresses without queued connections whose allowance has had time to come back: two
+        at a time, which is more than come in. If there are too many, drop others, too."""
         for _ in range(2):
             oldest, lane = next(iter(self._lanes.items()))
             if lane.known or (lane.used >= until and len(self._lanes) <= ADDRESSES):
@@ -191,7 +193,7 @@ class FairQueue:
             del self._lanes[oldest]
 
     def _unhindered(self, place: QueuePlace) -> bool:
-        """Whether ``place`` need not stand in line: nobody does, and its allowance is not used."""
+        """Whether ``place`` need not queue: nobody does, and its allowance is not used up."""
         if self._ready:
             return False
         lane = self._lane(place._key)
@@ -211,7 +213,7 @@ class FairQueue:
             self._pumping = self.clock.callLater(0, self._pump)
 
     def _pump(self) -> None:
-        """Serve those in line, one piece of work each in turn."""
+        """Serve the queue, one piece of work at a time."""
         until = self.timer() + TURN
         while self._ready:
             self._serve(self._ready.next())
@@ -232,7 +234,7 @@ class FairQueue:
             self._ready.join(lane, _is_there(lane.seldom, now))
 
     def _do(self, lane: _Lane) -> None:
-        """Do a piece of work of whose turn it is in ``lane``."""
+        """Do a piece of work for the next connection of ``lane``."""
         place = lane.waiting.next()
         while not place.queued:  # gone
             place = lane.waiting.next()
@@ -246,7 +248,7 @@ class FairQueue:
         lane.bucket.spend(max(1.0, (self.timer() - begun) / UNIT))
 
     def _over(self, lane: _Lane, now: float) -> None:
-        """Remember who is over the allowance, and give up who has been for too long."""
+        """Note that ``lane`` is over its allowance, and give up connections that were for too long."""
         for place in list(lane.waiting):
             if place._over_since is None:
                 place._over_since = now

@@ -1,4 +1,4 @@
-"""How much is held for clients that do not read what they are sent, over all connections."""
+"""A budget, over all connections, for answers that clients have not read."""
 
 from __future__ import annotations
 
@@ -23,14 +23,13 @@ class Transport(Protocol):
     """A connection that can be cut."""
 
     def abortConnection(self) -> None:
-        """Cut it; what it has not sent is thrown away."""
+        """End it at once; what was not sent is dropped."""
 
 
 @define(eq=False)
 class Unread:
-    """The budget for answers that were not taken yet. ``limit`` is in bytes. Where it is not enough
-    those are cut who have taken nothing for longest: they can come back, and read on from their
-    cursors."""
+    """The budget; ``limit`` is in bytes. When it is exceeded, the connection that has read nothing
+    for longest is cut: its client can come back and read on from its cursor."""
 
     limit: int
     clock: IReactorTime
@@ -51,7 +50,7 @@ class Unread:
             longest.abortConnection()
 
     def release(self, transport: Transport) -> None:
-        """It has taken all, or is gone. May be called at any time."""
+        """It holds nothing any more: all was sent, or it has ended. May be called at any time."""
         self.total -= self._held.pop(transport, 0)
         if self._peak >= WORTH_TRIMMING and self.total <= LITTLE * self._peak:
             self._peak = self.total

@@ -1,4 +1,4 @@
-"""Who may do what, as the operator decided it, and decides it again while the node serves."""
+"""The access rules that the options describe: made at the start, and renewed at a reload."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 def make_door(
     config: Config, clock: IReactorTime, wall: WallClock, deadlines: TimerWheel
 ) -> Admission:
-    """The door that ``config`` describes. `StartError` for a key or secret that is none."""
+    """The access rules of ``config``. Raises `StartError` for a file that holds no key or secret."""
     rate = Rate(config.rate)
     return Admission(
         clock,
@@ -56,9 +56,9 @@ def make_door(
 
 
 def renew_door(door: Admission, config: Config) -> list[str]:
-    """Have ``door``, which was made of an older configuration, keep the keys, secrets, limits,
-    origins and hosts of ``config``. Returns a line for each key file that is bad: that key stays
-    as it was."""
+    """Apply the keys, secrets, limits, origins and hosts of ``config`` to ``door``, which an
+    earlier configuration made. Returns a line for each key file that cannot be used; that key then
+    stays as it was."""
     rights, faults = door.rights, []
 
     def read(load: Callable[[], T | None], before: T | None) -> T | None:
@@ -68,7 +68,7 @@ def renew_door(door: Admission, config: Config) -> list[str]:
             faults.append(str(e))
             return before
 
-    if rights.tokens is not None:  # whether there are tokens at all is decided at the start
+    if rights.tokens is not None:  # the mode, open or token, is decided at the start
         rights.tokens = read(lambda: _token_keys(config), rights.tokens)
     rights.admin_key = read(lambda: _secret(config.admin_key, "--admin-key"), rights.admin_key)
     rights.setup_secret = read(
@@ -89,24 +89,24 @@ def renew_door(door: Admission, config: Config) -> list[str]:
 
 
 def metrics_door(config: Config, door: Admission) -> Admission:
-    """The door of the port for the metrics: whoever reaches it may read them, so only a name in
-    somebody's DNS must not lead there."""
+    """The access rules of ports for metrics alone. Anyone who reaches such a port may read them, so
+    only the Host is checked, against DNS rebinding."""
     return evolve(door, gate=metrics_gate(config))
 
 
 def metrics_gate(config: Config) -> OriginPolicy:
-    """Which names the port for the metrics may be called by."""
+    """The Host names that the ports for metrics answer to."""
     loopback = all(Description.parse(text).loopback for text in config.metrics)
     return OriginPolicy(hosts=config.hosts, loopback_only=loopback)
 
 
 def connections(config: Config) -> Connections:
-    """A count of connections with the limits of ``config``."""
+    """A count of connections, with the limits of ``config``."""
     return Connections(config.max_connections, config.max_connections_per_address)
 
 
 def set_connections(counted: Connections, config: Config) -> None:
-    """Have what is counted kept within the limits of ``config`` from now on."""
+    """Apply the limits of ``config`` to ``counted``."""
     counted.limit = config.max_connections
     counted.per_address = config.max_connections_per_address
 

@@ -1,4 +1,4 @@
-"""What an operator should know of settings that are no errors, a line each."""
+"""Warnings about settings that are valid, but that an operator should know about."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from chatd.access.tokens import Secret
 from chatd.config.parsers import CONTENT_BYTES
 from chatd.config.settings import Config, is_loopback_only
 
-#: A secret of fewer bytes can be guessed by trying.
+#: A secret with fewer bytes can be guessed.
 GOOD_SECRET_BYTES = 16
 #: Files of a process besides its clients': database, broker, log, libraries.
 OWN_FILES = 100
 
 
 def raise_file_limit() -> None:
-    """Let this process open as many files as it may: shells and service managers start most with
-    1,024, however many the system allows."""
+    """Raise the soft limit of open files to the hard one: shells and service managers start most
+    processes with 1,024, even where more are allowed."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def warnings(config: Config, door: Admission) -> list[str]:
-    """All warnings that ``config`` and the keys of ``door`` deserve."""
+    """The warnings about ``config`` and the keys of ``door``, a line each."""
     return [*_exposure(config, door), *_sizes(config), *_secrets(config, door)]
 
 

@@ -1,7 +1,9 @@
-"""``twistd chatd --check``: everything is tried, and said in plain words; nothing is changed.
+"""``twistd chatd --check``: tries everything, changes nothing, and says in plain words what it
+found.
 
-What could not start ends with one line on standard error and status 1. A port or a database that
-is in use is none of that: most likely by the chatd that is to be restarted.
+If chatd could not start with the settings, it prints one line on standard error, and the exit
+status is 1. A port or database in use is only reported: it is probably held by the chatd that is to
+be restarted.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from chatd.timing.wall import WallClock
 
 
 def effective(options: Options) -> Iterator[str]:
-    """A line for each option: its value, and where that was said."""
+    """A line for each option: its value, and where it was given."""
     for option in OPTIONS:
         default = [option.default] if option.default is not None else []
         where, texts = options.said.get(option.name, ("default", default))
@@ -40,7 +42,8 @@ def effective(options: Options) -> Iterator[str]:
 
 
 def _in_use(config: Config, door: Admission) -> Iterator[str]:
-    """A line for each port and database that somebody uses. `StartError` for what cannot be."""
+    """A line for each port and database that is in use. Raises `StartError` for one that cannot be
+    used at all."""
     for option, text in preflight.endpoints(config):
         try:
             with preflight.naming(option):
@@ -56,7 +59,8 @@ def _in_use(config: Config, door: Admission) -> Iterator[str]:
 
 
 async def report(reactor: Any, options: Options, say: Callable[[str], object]) -> None:
-    """Try everything, and ``say`` it line by line. `StartError` for what could not start."""
+    """Try everything, and call ``say`` with each line of the report. Raises `StartError` if chatd
+    could not start."""
     config = options.config
     door = make_door(config, reactor, WallClock(reactor), TimerWheel(reactor))
     in_use = list(_in_use(config, door))
@@ -75,7 +79,7 @@ async def report(reactor: Any, options: Options, say: Callable[[str], object]) -
 
 
 def run_check(reactor: Any, options: Options, out: TextIO | None = None) -> int:
-    """Try everything, on ``reactor``, which is run for it; the exit status."""
+    """Run `report` on ``reactor``, which is started and stopped for it. Returns the exit status."""
     status = 0
 
     def failed(failure: Failure) -> None:

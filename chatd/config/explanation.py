@@ -1,4 +1,4 @@
-"""What the settings mean, in plain words: where the node answers, who may do what, what is kept."""
+"""Settings in plain words: where the node answers, who may do what, how much is kept."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def size(count: int) -> str:
 
 
 def address(scheme: str, text: str) -> str:
-    """Where the endpoint ``text`` answers, as a client on this machine would write it."""
+    """The URL or address at which a client on this machine reaches the endpoint ``text``."""
     outer = Description.parse(text)
     description = outer.inner or outer
     given = description.arguments
@@ -44,7 +44,7 @@ def address(scheme: str, text: str) -> str:
 
 
 def reach(text: str) -> str:
-    """From where somebody can connect to the endpoint ``text``."""
+    """Which networks can reach the endpoint ``text``."""
     outer = Description.parse(text)
     if outer.inner is not None:
         return "whom the proxy before it lets in"
@@ -68,7 +68,7 @@ _PORTS = (
 
 
 def ports(config: Config) -> Iterator[str]:
-    """A line for each address that answers."""
+    """A line for each endpoint."""
     for field, name, scheme, what in _PORTS:
         for text in getattr(config, field):
             yield f"{name + ':':10} {address(scheme, text):32} {what}; for {reach(text)}"
@@ -77,7 +77,7 @@ def ports(config: Config) -> Iterator[str]:
 
 
 def mode(config: Config) -> str:
-    """Whether whoever connects must prove who they are."""
+    """Whether clients must prove who they are."""
     if config.auth == "token":
         return "Tokens: who connects must show one."
     where = "of this machine" if is_loopback_only(config) else "who reaches these ports"
@@ -85,7 +85,7 @@ def mode(config: Config) -> str:
 
 
 def rights(config: Config) -> Iterator[str]:
-    """A line for each thing that somebody may do."""
+    """A line for each kind of caller, and what it may do."""
     yield mode(config)
     if config.auth == "token":
         yield from _tokens(config)
@@ -114,7 +114,7 @@ def _tokens(config: Config) -> Iterator[str]:
 
 
 def start(config: Config) -> list[str]:
-    """What the log says of a start: version, broker, addresses, and whether it is open."""
+    """The lines that the log begins with: version, broker, addresses, open or token mode."""
     broker = mask_password(config.broker)
     if broker.startswith("sqlite:"):
         broker = f"the file {os.path.realpath(broker.partition(':')[2])}"
@@ -122,7 +122,7 @@ def start(config: Config) -> list[str]:
 
 
 def kept(config: Config) -> str:
-    """What of each room is kept."""
+    """How much of each room is kept."""
     return (
         f"Each room keeps {age(config.retain)} of messages and {size(config.retain_bytes)} at most;"
         " what is older is gone for good."

@@ -1,7 +1,7 @@
-"""The command line, and what it, the environment and a file come to together.
+"""The command line, and how it is combined with the environment and the file of ``--config``.
 
-An option on the command line wins over the environment (``CHATD_<NAME>``), the environment over
-the file of ``--config``, and that over the default. A list replaces a list; lists are not joined.
+An option on the command line wins over the environment (``CHATD_<NAME>``), which wins over the
+file, which wins over the default. A list replaces a list; they are not joined.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _configure(given: Given) -> Config:
     if config.auth == "token" and config.token_key is None:
         raise Problem("--auth token needs --token-key FILE")
     if config.auth == "open" and config.token_key is not None:
-        # who gives a key expects a lock
+        # someone who gives a key expects it to be used
         raise Problem("--token-key: open mode checks no tokens; give --auth token as well")
     if config.max_text > values.CONTENT_BYTES:
         most = values.CONTENT_BYTES
@@ -73,7 +73,7 @@ _COMPLAINT = re.compile(r"option (--?[^\s]+) (.*)", re.DOTALL)
 
 
 def _begin_with_option(complaint: str) -> str:
-    """getopt's words, the option first."""
+    """getopt's message, with the option first."""
     match = _COMPLAINT.fullmatch(complaint)
     if match is None:
         return complaint
@@ -97,10 +97,10 @@ def _handler(option: Option) -> Callable[..., None]:
 
 
 class Options(usage.Options):
-    """The options of ``twistd chatd``; after parsing, ``config`` holds the outcome.
+    """The options of ``twistd chatd``. After parsing, ``config`` holds the result.
 
-    Whatever is wrong ends the process with one line on standard error and status 1. That is said
-    with SystemExit because twistd answers `usage.UsageError` with the whole usage text.
+    An error ends the process with one line on standard error and status 1. It is raised as
+    SystemExit, because twistd would answer `usage.UsageError` with the whole usage text.
     """
 
     config: Config
@@ -115,11 +115,11 @@ class Options(usage.Options):
         self._environ = dict(os.environ if environ is None else environ)
         self._folder = os.getcwd()
         self.given: Given = {}
-        #: All that was said, by whatever source won.
+        #: What was given, by the source that won.
         self.said: Given = {}
-        #: What twistd logs by; None if the operator chose something else.
+        #: chatd's own log, or None if the operator chose another observer or syslog.
         self.log: Log | None = None
-        #: Only look at everything, and say what it means.
+        #: ``--check`` was given.
         self.check = False
         self.file = self._environ.get(CONFIG) or None
         super().__init__()
@@ -148,7 +148,7 @@ class Options(usage.Options):
             raise usage.UsageError(f"{args[0]!r} is not an option; options begin with --")
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Parse, then gather the other sources into ``config``."""
+        """Parse the command line, and combine it with the other sources into ``config``."""
         try:
             super().parseOptions(options)
             if self.parent is not None:
@@ -161,7 +161,8 @@ class Options(usage.Options):
             raise SystemExit(f"chatd: {values.one_line(why)}") from None
 
     def read(self) -> Config:
-        """What all sources say now: the file may have changed. `Problem` if it makes no sense."""
+        """The configuration that all sources give now; the file may have changed since the start.
+        Raises `Problem`."""
         file = from_file(os.path.join(self._folder, self.file)) if self.file else {}
         said = anchored(file | from_environment(self._environ) | self.given, self._folder)
         config = _configure(said)

@@ -1,6 +1,7 @@
-"""The values that options take: each function reads one text, or raises ValueError saying why.
+"""Readers of option values: each takes one text and returns the value, or raises ValueError that
+says what is wrong.
 
-Pure but for `file`, which looks whether the file can be read.
+They are pure, except `file` and `writable`, which look at the file system.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ _RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(?:/([sm]))?", re.ASCII)
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {"": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3}
-#: A hundred years; what is meant to be longer is meant to be for ever, which no room is.
+#: A hundred years, the longest age.
 _LONGEST = 100 * 366 * 86400
 
 
 def mask_password(url: str) -> str:
-    """A broker's address that may be shown: ``amqp://user:***@host/``."""
+    """A broker's address with its password masked: ``amqp://user:***@host/``."""
     scheme, separator, rest = url.partition("://")
-    # Up to the last @, for a password may hold anything that someone forgot to escape.
+    # Up to the last @, for a password may hold an @ that someone forgot to escape.
     login, at, where = rest.rpartition("@")
     if not at:
         return url
@@ -44,7 +45,7 @@ def mask_password(url: str) -> str:
 
 
 def choice(*words: str) -> Callable[[str], str]:
-    """A reader for one of ``words``."""
+    """A reader that accepts one of ``words``."""
 
     def read(text: str) -> str:
         if text not in words:
@@ -101,14 +102,14 @@ def rate(text: str) -> float:
 
 
 def text(given: str) -> str:
-    """Any text but none."""
+    """Any text that is not empty."""
     if not given:
         raise ValueError("give a text that is not empty")
     return given
 
 
 def room(text: str) -> str:
-    """The name of a room."""
+    """A room's name."""
     try:
         return room_name(text)
     except ChatError as e:
@@ -136,7 +137,7 @@ def proxy(text: str) -> Network | str:
 
 
 def file(text: str) -> str:
-    """The absolute path of a file that can be read."""
+    """The absolute path of a readable file."""
     if not text:
         raise ValueError("'' is not a path; give the name of a file")
     path = Path(text).absolute()
@@ -151,7 +152,7 @@ def file(text: str) -> str:
 
 
 def writable(text: str) -> str:
-    """The absolute path of a file that can be written, now or once it is made."""
+    """The absolute path of a file that can be written, or created."""
     path = Path(text).absolute()
     there = path if path.exists() else path.parent
     if not text or path.is_dir() or not path.parent.is_dir() or not os.access(there, os.W_OK):

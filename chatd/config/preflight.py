@@ -1,6 +1,6 @@
-"""What would end start-up, found out before twistd goes into the background.
+"""Checks before twistd goes into the background.
 
-Once it has, the process that the operator started can only say where the log is.
+After that, the process that the operator started can only point to the log.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from chatd.config.settings import Config
 from chatd.errors import InUse, StartError
 from chatd.net.descriptions import Description
 
-#: What a path of a Unix socket may have, in bytes: sun_path less its end (unix(7)).
+#: The longest path of a Unix socket, in bytes: sun_path without its terminator (unix(7)).
 SOCKET_PATH = 107
 
 
 @contextmanager
 def naming(option: str) -> Iterator[None]:
-    """Have a `StartError` begin with the option that it is about."""
+    """Prefix the text of a `StartError` with the option that it is about."""
     try:
         yield
     except StartError as e:
@@ -32,8 +32,8 @@ def naming(option: str) -> Iterator[None]:
 
 
 def check(config: Config) -> None:
-    """Raise `StartError` for a port that cannot be opened (`InUse`: by us) and for a broker that
-    cannot be."""
+    """Raise `StartError` for a port that cannot be opened (`InUse` if another process has it), and
+    for a broker that cannot be used."""
     seen: set[tuple[str, str]] = set()
     for option, text in endpoints(config):
         with naming(option):
@@ -47,15 +47,15 @@ def check(config: Config) -> None:
 
 
 def endpoints(config: Config) -> Iterator[tuple[str, str]]:
-    """Each port's option and endpoint string."""
+    """The option and the endpoint string of each port."""
     for option in ("websocket", "http", "setup", "metrics"):
         for text in getattr(config, option):
             yield option, text
 
 
 def check_port(text: str) -> tuple[str, str] | None:
-    """The interface and port of the endpoint ``text``, or None if it has no fixed ones.
-    `StartError` if it cannot be opened, `InUse` if somebody else has."""
+    """Try the endpoint ``text``. Returns its interface and port, or None if these are not fixed.
+    Raises `StartError` if it cannot be opened, `InUse` if another process has it."""
     outer = Description.parse(text)
     description = outer.inner or outer
     given = description.arguments
@@ -77,7 +77,7 @@ def _cannot(interface: str, port: str, error: OSError) -> StartError:
 
 
 def _bind(interface: str, port: str, six: bool) -> None:
-    """Take a port as Twisted would, and give it back at once."""
+    """Bind the port as Twisted would, and release it."""
     with socket.socket(socket.AF_INET6 if six else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -87,7 +87,7 @@ def _bind(interface: str, port: str, six: bool) -> None:
 
 
 def _check_socket(path: str) -> None:
-    """That a Unix socket can be made at ``path``."""
+    """Check that a Unix socket can be created at ``path``."""
     folder = os.path.dirname(os.path.abspath(path))
     if len(os.fsencode(path)) > SOCKET_PATH:
         raise StartError(f"cannot listen on {path}: a path here has at most {SOCKET_PATH} bytes")

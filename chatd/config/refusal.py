@@ -1,4 +1,4 @@
-"""A start that cannot be: one line on standard error, and exit status 1."""
+"""Ends a failed start with one line on standard error and exit status 1."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from chatd.errors import StartError
 class CannotStart(SystemExit, Exception):
     """Ends the process with one line and status 1.
 
-    It is both so that twistd, which looks for an Exception, cleans up and tells the process that
-    started the daemon. The line is written here because by then twistd has turned ``sys.stderr``
-    into a part of the log.
+    It is a SystemExit and an Exception, so that twistd, which catches Exception, cleans up and
+    tells the process that started the daemon. It writes the line itself, because by then twistd has
+    made ``sys.stderr`` a part of the log.
     """
 
     def __init__(self, text: str) -> None:
@@ -27,7 +27,7 @@ class CannotStart(SystemExit, Exception):
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """Turn what an operator must mend into `CannotStart`."""
+    """Turn errors that the operator has to correct into `CannotStart`."""
     try:
         yield
     except CannotListenError as e:

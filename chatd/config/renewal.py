@@ -1,4 +1,4 @@
-"""Settings read again while the node serves."""
+"""Reads the settings again while the node runs (SIGHUP)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from chatd.config.table import OPTIONS
 
 
 def renewed(old: Config, new: Config) -> tuple[Config, list[str], list[str]]:
-    """``old`` with what may change without a restart taken from ``new``; the options that differ
-    and count from now on; those that differ and do not."""
+    """Combine ``old`` and ``new``. Returns the configuration that counts from now on, the options
+    that changed and take effect, and the options that changed and need a restart."""
     differ = [o for o in OPTIONS if getattr(old, o.attribute) != getattr(new, o.attribute)]
     if old.trust_unix != new.trust_unix:
         differ += [o for o in OPTIONS if o.name == "trusted-proxy" and o not in differ]
     live = [option for option in differ if option.live]
     if old.auth != new.auth:
-        # who checks tokens goes on to, with the same keys, until the restart
+        # token mode goes on with the same keys until the restart
         live = [option for option in live if option.name not in ("token-key", "audience", "issuer")]
     fields = {option.attribute: getattr(new, option.attribute) for option in live}
     if "trusted_proxies" in fields:
@@ -31,8 +31,8 @@ def renewed(old: Config, new: Config) -> tuple[Config, list[str], list[str]]:
 
 @define(eq=False)
 class Settings:
-    """The present ``config``. ``read`` reads all sources again; each of ``parts`` is given the new
-    configuration, and returns a line for each thing that it could not use."""
+    """The present configuration. ``read`` reads all sources again. Each of ``parts`` is called with
+    the new configuration, and returns a line for each value that it could not use."""
 
     config: Config
     read: Callable[[], Config]
@@ -40,7 +40,7 @@ class Settings:
     _log = Logger()
 
     def reload(self) -> Iterator[str]:
-        """Have everything that can change do so. Yields a line for each thing that cannot."""
+        """Read and apply the settings. Yields a line for each change that could not be applied."""
         try:
             new = self.read()
         except Problem as e:

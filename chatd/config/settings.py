@@ -1,4 +1,4 @@
-"""What the operator decided, checked: the outcome of the options, as the parts of chatd get it."""
+"""The configuration: the validated values of all options."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from chatd.net.descriptions import Description
 
 @frozen
 class Config:
-    """What chatd was told. Sizes in bytes, times in seconds, ``rate`` in messages per second.
+    """The values of all options: sizes in bytes, times in seconds, ``rate`` in messages per second.
 
-    ``websocket``, ``http``, ``setup`` and ``metrics`` are endpoint strings, none where the port is
-    off. Files are absolute paths. ``hosts`` is empty for the default.
+    ``websocket``, ``http``, ``setup`` and ``metrics`` are endpoint strings, empty if the port is
+    off. Paths of files are absolute. ``hosts`` is empty for the default.
     """
 
     broker: str = field(repr=mask_password)
@@ -42,16 +42,16 @@ class Config:
     max_connections: int
     max_connections_per_address: int
     trusted_proxies: tuple[Network, ...]
-    #: ``--trusted-proxy unix``: what connects to a Unix socket is a proxy.
+    #: ``--trusted-proxy unix``: clients on Unix sockets are proxies.
     trust_unix: bool
     access_log: str | None = None
     #: ``text`` or ``json``.
     log_format: str = "text"
-    #: What the broker holds comes from a backup.
+    #: The data of the broker were restored from a backup.
     restored: bool = False
 
 
 def is_loopback_only(config: Config) -> bool:
-    """Whether nobody but this machine can connect: loopback interfaces and Unix sockets only."""
+    """Whether only this machine can connect: all ports are on loopback or Unix sockets."""
     every = (*config.websocket, *config.http, *config.setup)
     return all(Description.parse(text).loopback for text in every)

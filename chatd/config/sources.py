@@ -1,4 +1,4 @@
-"""Where options are said: the environment and the file of ``--config``, as texts by option.
+"""Where options are given: the environment and the file of ``--config``, as texts by option.
 
 The command line is read by `chatd.config.options`.
 """
@@ -17,11 +17,11 @@ from typing import Any
 from chatd.config import parsers as values
 from chatd.config.table import BY_NAME, OPTIONS, Option
 
-#: What every variable of chatd's begins with.
+#: The prefix of chatd's environment variables.
 PREFIX = "CHATD_"
 #: The variable that names the file of ``--config``.
 CONFIG = "CHATD_CONFIG"
-#: What Kubernetes gives every container beside a service that is called chatd
+#: The variables that Kubernetes sets in each container beside a service called chatd
 #: (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables).
 _KUBERNETES = re.compile(r"CHATD_(SERVICE_HOST|(SERVICE_)?PORT(_[0-9A-Z_]+)?)")
 
@@ -34,15 +34,15 @@ class Problem(ValueError):
 
 
 def no_such(name: str, known: Mapping[str, object] | list[str], where: str) -> Problem:
-    """What to say of an option that there is not, said at ``where``."""
+    """The error for an option ``name`` that does not exist, given at ``where``."""
     near = difflib.get_close_matches(name, known, 1)
     hint = f"; did you mean {near[0]}?" if near else ""
     return Problem(f"{where}: there is no such option{hint}")
 
 
 def from_environment(environ: Mapping[str, str]) -> Given:
-    """What the variables ``CHATD_<NAME>`` say. `Problem` for one that means nothing: it was
-    mistyped, and whoever set it believes that it counts."""
+    """The options in the variables ``CHATD_<NAME>``. Raises `Problem` for a variable that is no
+    option: it was probably mistyped."""
     known = {option.variable: option for option in OPTIONS}
     for name in sorted(environ):
         ours = name.startswith(PREFIX) and not _KUBERNETES.fullmatch(name)
@@ -51,14 +51,14 @@ def from_environment(environ: Mapping[str, str]) -> Given:
     given: Given = {}
     for variable, option in known.items():
         value = environ.get(variable, "").strip()
-        if value:  # set to nothing is how container files say unset
+        if value:  # container files unset a variable by setting it to nothing
             parts = [part.strip() for part in value.split(",")] if option.repeated else [value]
             given[option.name] = (variable, [part for part in parts if part])
     return given
 
 
 def from_file(path: str) -> Given:
-    """What the TOML file says; `Problem` for what cannot be read or means nothing."""
+    """The options in the TOML file. Raises `Problem` if it cannot be read or has unknown keys."""
     try:
         with Path(path).open("rb") as file:
             table = tomllib.load(file)
@@ -104,7 +104,7 @@ def _text(option: Option, value: Any, where: str) -> str:
 
 
 def anchored(given: Given, folder: str) -> Given:
-    """The same with the paths of files absolute: twistd may yet go to another folder."""
+    """The same options with absolute paths, because twistd may change the working directory."""
     return {
         name: (where, [os.path.join(folder, text) if text else text for text in texts])
         if BY_NAME[name].read in (values.file, values.writable)

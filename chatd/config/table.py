@@ -1,4 +1,4 @@
-"""Every option, declared once: its name, its default, what it may say."""
+"""Every option, declared once: its name, default, reader and help."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from chatd.telemetry.log import FORMATS
 
 @frozen
 class Option:
-    """One option: ``read`` turns one value into what `Config` holds, or raises ValueError."""
+    """An option. ``read`` turns one text into the value in `Config`, or raises ValueError."""
 
     name: str
     default: str | None
     read: Callable[[str], Any]
     help: str
     repeated: bool = False
-    #: The field of `Config`, where it is not the option's own name.
+    #: Its field in `Config`, if not named as the option is.
     field: str = ""
-    #: Given without a value on the command line.
+    #: On the command line it takes no value.
     flag: bool = False
-    #: SIGHUP reads it again; else a change needs a restart.
+    #: A change takes effect at SIGHUP; otherwise it needs a restart.
     live: bool = False
     #: May hold a password.
     secret: bool = False
@@ -39,7 +39,7 @@ class Option:
         return "CHATD_" + self.name.replace("-", "_").upper()
 
     def documented(self) -> str:
-        """The help text, with what goes for every option of its kind."""
+        """The help text with the default, as ``--help`` shows it."""
         more = ", repeatable" if self.repeated else ""
         return f"{self.help} [default: {self.default or 'none'}{more}]"
 

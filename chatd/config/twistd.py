@@ -1,4 +1,4 @@
-"""What chatd has twistd do where the operator has not said otherwise."""
+"""Defaults for twistd's own options, where the operator has not set them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ PIDFILE = "twistd.pid"
 
 
 def settle(twistd: MutableMapping[str, Any], check: bool = False) -> None:
-    """Complete twistd's own options, once they are parsed and before it acts on them.
+    """Set twistd's own options, after parsing and before twistd acts on them.
 
-    Whoever starts a process in the foreground knows its id; a file would only be in the way of the
-    next start, when the process was killed and its id is given again, as in a container, where it
-    is always 1. Nobody else reads what is logged. A ``check`` may be made beside a chatd that runs.
+    In the foreground there is no pid file: whoever started the process knows its id, and a file
+    left by a killed process would block the next start when the id is used again, as in a
+    container, where it is always 1. The log goes to standard output. A ``check`` may run beside a
+    running chatd.
     """
     if check or (twistd.get("nodaemon") and twistd.get("pidfile") == PIDFILE):
         twistd["pidfile"] = ""
@@ -32,8 +33,8 @@ def settle(twistd: MutableMapping[str, Any], check: bool = False) -> None:
 
 
 def take_log(twistd: MutableMapping[str, Any], format: str) -> Log | None:
-    """What twistd shall log by, to where it would have logged; None where the operator chose an
-    observer, or syslog."""
+    """chatd's log, writing to where twistd would have logged; None if the operator chose another
+    observer or syslog."""
     if twistd.get("logger") or twistd.get("syslog"):
         return None
     path = twistd.get("logfile") or ("" if twistd.get("nodaemon") else "twistd.log")
@@ -42,13 +43,13 @@ def take_log(twistd: MutableMapping[str, Any], format: str) -> Log | None:
     folder = os.path.dirname(os.path.abspath(path))
     if path not in ("", "-") and not os.access(folder, os.W_OK):
         raise usage.UsageError(f"--logfile: cannot write {path}: see to the folder {folder}")
-    # absolute, for a daemon changes its folder
+    # absolute, for a daemon changes its working directory
     output = Output(os.path.abspath(path) if path not in ("", "-") else None)
     return Log(output, FORMATS[format])
 
 
 def _remove_own(path: str) -> None:
-    """Remove a file with our own process id: it is of a process that had it before us."""
+    """Remove a pid file that holds our own process id: an earlier process left it."""
     with suppress(OSError, ValueError):
         if int(Path(path).read_text()) == os.getpid():
             os.unlink(path)

@@ -1,1 +1,1 @@
-"""What a node counts."""
+"""Metrics, logs, and the ids of requests."""

@@ -1,8 +1,8 @@
-"""The access log: a line for each request, refused ones too, on every transport.
+"""The access log: a line for each request on every transport, refused ones included.
 
 Text lines are in the Common Log Format (https://httpd.apache.org/docs/2.4/logs.html#common), which
-fail2ban and GoAccess read, and three fields more: seconds, the error's code, the request's id. The
-query is not shown: it may hold a token.
+fail2ban and GoAccess read, with three more fields: seconds, the error's code, the request's id. The
+query is left out, because it may hold a token.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from chatd.telemetry.log import Output, one_line
 
 @frozen
 class Access:
-    """A request, done. ``what`` is its method and path, ``code`` the word for why it was refused,
-    "" if it was not. ``user`` is "" for nobody in particular."""
+    """A finished request. ``what`` is its method and path, ``code`` the error's code or "",
+    ``user`` the user or "", ``size`` the bytes of the answer's body, ``seconds`` its duration."""
 
     address: str
     user: str
@@ -33,8 +33,7 @@ class Access:
 
 @define(eq=False)
 class AccessLog:
-    """Writes to ``output``, in text or as JSON. ``now`` is the time of day, in seconds since the
-    epoch."""
+    """Writes to ``output``, as text or as JSON. ``now`` returns seconds since the epoch."""
 
     output: Output
     json: bool
@@ -47,7 +46,7 @@ class AccessLog:
         try:
             self.output.write(line)
         except OSError:
-            return  # a full disk: what is served matters more
+            return  # a full disk must not keep requests from being served
 
 
 def _text(access: Access, time: datetime) -> str:

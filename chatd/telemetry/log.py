@@ -1,7 +1,7 @@
-"""The log: short lines for people, or a JSON object a line for programs.
+"""The log: short lines for people, or one JSON object a line for programs.
 
-What libraries say in passing (Twisted's factories, every retry) is left out: chatd says in its own
-words what matters of it. Lines of one kind that come too often are counted instead.
+Routine messages of libraries (Twisted's factories, each retry) are left out; chatd logs in its own
+words what matters of them. Lines of one kind that come too often are counted instead of written.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from attrs import define, field
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from zope.interface import implementer
 
-#: Lines of one kind (one call in the code) that are written within `PERIOD` seconds.
+#: At most so many lines of one kind (one call in the code) are written within `PERIOD` seconds.
 OFTEN, PERIOD = 20, 10.0
-#: Kinds of lines that are kept apart.
+#: The most kinds of lines that are counted separately.
 KINDS = 1000
 
-#: The library that warns of each frame that is none: clients are told, and can send any number.
+#: The library that warns about each invalid frame, of which clients can send any number.
 ABOUT_CLIENTS = "autobahn."
 
 _NOT_FIELDS = ("isError", "format", "message", "time", "system")
 
 
 def one_line(text: str) -> str:
-    """``text`` with whatever would break the line, or fool a terminal, escaped."""
+    """``text`` with line ends, and whatever could mislead a terminal, escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -54,8 +54,8 @@ def text_line(event: LogEvent) -> str:
 
 
 def json_line(event: LogEvent) -> str:
-    """One object: ``time`` (RFC 3339), ``level``, ``part`` (the module), ``text``, the fields that
-    the text was made of, and ``traceback``."""
+    """One object: ``time`` (RFC 3339), ``level``, ``part`` (the module), ``text``, the fields of
+    the event, and ``traceback`` if there is one."""
     shown: dict[str, Any] = {
         "time": _time(event).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "level": _level(event),
@@ -75,7 +75,7 @@ FORMATS: dict[str, Callable[[LogEvent], str]] = {"text": text_line, "json": json
 
 
 def matters(event: LogEvent) -> bool:
-    """Whether an event is chatd's own, or a warning, or an error of somebody else's."""
+    """Whether to log an event: chatd's own ones, and warnings and errors of libraries."""
     level, part = event.get("log_level", LogLevel.info), str(event.get("log_namespace", ""))
     if event.get("isError") or level >= LogLevel.error:
         return True
@@ -86,14 +86,14 @@ def matters(event: LogEvent) -> bool:
 
 @define(eq=False)
 class Output:
-    """Where lines go: the file ``path``, or standard output. The file is only ever added to, also
-    when something else cuts it off."""
+    """Where lines are written: the file ``path``, or standard output. The file is only appended to,
+    so a file that is truncated by others stays without holes."""
 
     path: str | None
     _file: TextIO | None = field(default=None, init=False)
 
     def write(self, text: str) -> None:
-        """Write at once."""
+        """Write and flush ``text``."""
         file = self._open() if self.path is not None else sys.__stdout__
         if file is not None:
             file.write(text)
@@ -106,13 +106,13 @@ class Output:
         return self._file
 
     def close(self) -> None:
-        """Let go of the file; the next line opens it again."""
+        """Close the file; the next line opens it again."""
         if self._file is not None:
             self._file.close()
         self._file = None
 
     def reopen(self) -> list[str]:
-        """Begin a new file if the old one was moved away. Returns a line for each fault."""
+        """Open the file anew, for log rotation. Returns a line for each error."""
         self.close()
         try:
             self.write("")
@@ -130,7 +130,7 @@ class _Kind:
 @implementer(ILogObserver)
 @define(eq=False)
 class Log:
-    """Writes events to ``output``."""
+    """Writes the events that matter to ``output``."""
 
     output: Output
     format: Callable[[LogEvent], str]
@@ -152,10 +152,11 @@ class Log:
         try:
             self.output.write(self.format(event))
         except (OSError, ValueError):
-            return  # a full disk, a terminal that is gone: nobody could be told
+            return  # a full disk, a closed terminal: there is nowhere to report it
 
     def _left_out(self, event: LogEvent) -> int | None:
-        """How many lines of this kind were left out before this one; None if it is one too many."""
+        """How many lines of this kind were left out before this one; None if this one is to be left
+        out, too."""
         now = event["log_time"]
         key = event.get("log_namespace"), event.get("log_format"), event.get("log_level")
         kind = self._kinds.pop(key, None)
@@ -163,7 +164,7 @@ class Log:
         if kind is None or not 0 <= now - kind.since < PERIOD:
             left_out = max(0, kind.count - OFTEN) if kind is not None else 0
             kind = _Kind(now)
-        self._kinds[key] = kind  # the one used longest ago stands first
+        self._kinds[key] = kind  # the least recently used stands first
         if len(self._kinds) > KINDS:
             del self._kinds[next(iter(self._kinds))]
         kind.count += 1

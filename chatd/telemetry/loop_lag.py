@@ -1,4 +1,4 @@
-"""How late the reactor is: what a busy or stuck process shows first."""
+"""Measures how late the reactor makes its calls, which shows a busy or stuck process first."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable
 from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-#: Seconds between looks.
+#: Seconds between measurements.
 EVERY = 1.0
 
 
 class LoopLag(Service):
-    """Tells ``observe``, each `EVERY` seconds, by how many seconds its call was late."""
+    """Calls ``observe`` every `EVERY` seconds with the seconds by which its own call was late."""
 
     name = "loop lag"
 
@@ -23,12 +23,12 @@ class LoopLag(Service):
         self._next: IDelayedCall | None = None
 
     def startService(self) -> None:
-        """Begin to look."""
+        """Begin to measure."""
         super().startService()
         self._again()
 
     def stopService(self) -> None:
-        """Look no more."""
+        """Stop measuring."""
         super().stopService()
         if self._next is not None and self._next.active():
             self._next.cancel()

@@ -1,7 +1,8 @@
-"""What a node counts, in Prometheus's text format. Names and units after
+"""The metrics of a node in Prometheus's text format. Names and units follow
 https://prometheus.io/docs/practices/naming/.
 
-One registry per node (not the library's global one), so that several nodes can live in a process.
+Each node has its own registry rather than the library's global one, so that several nodes can live
+in one process.
 """
 
 from __future__ import annotations
@@ -83,9 +84,9 @@ class Metrics:
         build.labels(__version__, platform.python_version(), version("twisted")).set(1)
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
-        """Report what ``read()`` returns whenever the metrics are asked for."""
+        """A gauge whose value is ``read()`` at each scrape."""
         Gauge(f"chatd_{name}", text, registry=self.registry).set_function(read)
 
     def text(self) -> bytes:
-        """All metrics, as `CONTENT_TYPE`."""
+        """All metrics, in the format of `CONTENT_TYPE`."""
         return generate_latest(self.registry)

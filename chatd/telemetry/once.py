@@ -1,4 +1,4 @@
-"""Saying a thing once, however often it happens."""
+"""Remembers what was said already, to say each thing once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Hashable
 
 
 class Once:
-    """Tells what is new from what was seen before. Remembers the ``most`` latest things."""
+    """Tells new things from those seen before. Remembers the ``most`` recent ones."""
 
     def __init__(self, most: int = 100) -> None:
         self._most = most

@@ -1,5 +1,5 @@
-"""What is said over a client's connection, whatever its words are: a session, limits, expiry, and
-how errors are met."""
+"""What every protocol on a client's connection has in common: a session, limits, expiry of tokens,
+handling of errors."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Outlet(Protocol):
     """The sending side of a connection; see `chatd.transports.writer.Writer`."""
 
     def write(self, data: bytes) -> None:
-        """Send an answer, whatever is held already."""
+        """Send an answer, even if other data is still held."""
 
     def offer(self, data: bytes) -> bool:
-        """Send messages, or refuse them (False) because something is held already."""
+        """Send messages. Returns False, and sends nothing, if other data is still held."""
 
     @property
     def send(self) -> Callable[[bytes], int] | None:
@@ -44,46 +44,46 @@ class Outlet(Protocol):
         """See `chatd.rooms.interfaces.ISubscriber`."""
 
     def notify(self, data: bytes) -> bool:
-        """Send an event that is shown now or never, or refuse it (False)."""
+        """Send an event that is worthless later. Returns False, and drops it, if data is held."""
 
     async def ready(self) -> None:
-        """Wait until all that was written is taken."""
+        """Wait until everything written was taken by the transport."""
 
 
 class Serving(Protocol):
-    """What all connections of a transport have of their node."""
+    """What the connections of a transport share on a node."""
 
     chat: Chat
     door: Admission
     metrics: Metrics
-    #: Bytes of the largest thing that a client may send at once.
+    #: The largest frame or packet that a client may send, in bytes.
     max_frame: int
 
 
 class ClientLink(Protocol):
-    """A client's connection, as what is said over it needs it."""
+    """A client's connection, as far as its dialect needs it."""
 
     @property
     def factory(self) -> Serving:
-        """What made it."""
+        """What it shares with the other connections of its transport."""
 
     @property
     def outlet(self) -> Outlet:
         """Its sending side."""
 
     def work(self, doing: Deferred[None]) -> None:
-        """Count ``doing`` as under way."""
+        """Count ``doing`` as a request under way, until it has fired."""
 
     def note(self, error: ChatError) -> None:
         """Count a request that was refused."""
 
     def sendClose(self, code: int | None = None, reason: str | None = None) -> None:
-        """Send the client away; ``code`` is one of WebSocket's."""
+        """Close the connection with ``code``, one of WebSocket's (RFC 6455, section 7.4)."""
 
 
 @implementer(ISubscriber)
 class RoomEnd:
-    """A connection's end of its subscription to one room."""
+    """A connection as a subscriber of one room."""
 
     encoding: IEncoding = WEBSOCKET
 
@@ -114,10 +114,10 @@ class RoomEnd:
 
 
 class BaseDialect(ABC):
-    """One connection's side of the talk. `begin` it before anything is asked of its session."""
+    """The dialect of one connection. Call `begin` before anything else."""
 
     _log = Logger()
-    #: What it takes part in a room with.
+    #: The kind of subscriber that it joins rooms with.
     end: ClassVar[type[RoomEnd]] = RoomEnd
 
     def __init__(self, connection: ClientLink) -> None:
@@ -129,7 +129,7 @@ class BaseDialect(ABC):
         self._held: Held | None = None
 
     def begin(self, identity: Identity) -> None:
-        """Talk as ``identity``; no room is joined yet."""
+        """Begin a session as ``identity``; no room is joined yet."""
         chat = self.connection.factory.chat
         self.session = Session(chat, identity, lambda room: self.end(self, room))
 
@@ -149,18 +149,19 @@ class BaseDialect(ABC):
 
     @abstractmethod
     def dropped(self, room: str, error: ChatError) -> None:
-        """A room ended our subscription: it is gone, or our right to it."""
+        """The session was removed from ``room``, because of ``error``: the room or the right is
+        gone."""
 
     @abstractmethod
     def _tell(self, error: ChatError) -> None:
-        """Say ``error`` to the client."""
+        """Send ``error`` to the client."""
 
     def _send_away(self, code: int, reason: str) -> None:
-        """End the talk, and the connection."""
+        """End the session, and close the connection."""
         self.connection.sendClose(code, reason)
 
     def _await_expiry(self) -> None:
-        """Close when the token of this session is worth nothing any more."""
+        """Close the connection when the token expires or its key is withdrawn."""
         if self._held is not None:
             self._held.release()
         self._held = self._door.standing.hold(self.session.identity, self._expired)
@@ -171,15 +172,15 @@ class BaseDialect(ABC):
         self._send_away(CLOSE_UNAUTHORIZED, why.text)
 
     def _error(self, failure: Failure) -> ChatError:
-        """What to say of ``failure``; logged if it is a fault of ours."""
+        """The error for ``failure``, which is logged if it is a fault of chatd."""
         if isinstance(failure.value, ChatError):
             return failure.value
         self._log.failure("A request failed.", failure)
         return ChatError(Code.UNAVAILABLE, "The server failed; try again.", retry=2)
 
     def _refuse(self, error: ChatError, tell: Callable[[ChatError], None] | None = None) -> None:
-        """Answer a request with ``error``, by ``tell`` if that is given; a client beyond help is
-        sent away."""
+        """Answer a request with ``error``, by calling ``tell`` if given. After too many bad
+        requests in a row the connection is closed."""
         self.connection.note(error)
         (tell or self._tell)(error)
         self._bad = self._bad + 1 if error.code is Code.BAD_REQUEST else 0

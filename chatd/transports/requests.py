@@ -22,12 +22,12 @@ from chatd.transports.dialect import BaseDialect, ClientLink
 #: than once.
 REQUESTS = Rate(50, burst=400, what="requests")
 
-#: Called once with what is to be said to a request, None where nothing is.
+#: Called once with the answer to a request, or None if it has none.
 Answer = Callable[[dict[str, Any] | None], None]
 
 
 class RequestDialect(BaseDialect):
-    """Does what clients ask by objects with a ``type``, and answers with such objects."""
+    """Carries out requests, which are objects with a ``type``, and answers with such objects."""
 
     def __init__(self, connection: ClientLink) -> None:
         super().__init__(connection)
@@ -48,7 +48,7 @@ class RequestDialect(BaseDialect):
         self._say(shown(error))
 
     def welcome(self) -> dict[str, Any]:
-        """Who the client is from now on, until its token expires, and what it may send."""
+        """The object ``welcome``: the client's name, and the limits on what it sends."""
         limits = {
             "text": self.session.chat.max_text,
             "content": CONTENT_BYTES,
@@ -59,7 +59,7 @@ class RequestDialect(BaseDialect):
         return {"type": "welcome", "user": self.session.identity.user, "limits": limits}
 
     def handle(self, frame: dict[str, Any], answer: Answer) -> None:
-        """Answer one request, now or later; errors name its room and id."""
+        """Carry out one request. ``answer`` is called now or later; errors name the room and id."""
         request = self._requests.get(str(frame.get("type")), self._unknown)
         doing = Deferred.fromCoroutine(request(frame, answer))
         arguments = (frame, answer)
@@ -143,7 +143,7 @@ def _start(frame: dict[str, Any]) -> Start:
 
 
 def shown(error: ChatError) -> dict[str, Any]:
-    """The object of ``error``."""
+    """The object for ``error``."""
     # an echoed name may hold lone surrogates, which JSON can escape but UTF-8 cannot carry
     return {
         key: value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value

@@ -1,1 +1,1 @@
-"""Socket.IO 4's clients: Engine.IO 4, over polling and WebSocket, and Socket.IO 5 above it."""
+"""Socket.IO 4 clients: Engine.IO 4 over polling and WebSocket, with Socket.IO 5 on top."""

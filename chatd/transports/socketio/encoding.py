@@ -1,7 +1,8 @@
-"""How Socket.IO's clients are written to: an event in an Engine.IO message in a text frame.
+"""How messages are written to Socket.IO clients: an event, in an Engine.IO message, in a WebSocket
+text frame.
 
-One encoding serves both of a session's transports, so that an upgrade leaves its subscriptions as
-they are; polling takes the frames apart again (`chatd.transports.encodings.texts`).
+Both transports of a session share this encoding, so that subscriptions survive an upgrade; polling
+takes the frames apart again (`chatd.transports.encodings.texts`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from chatd.transports.socketio.packets import event
 
 @implementer(IEncoding)
 class SocketIOEncoding:
-    """Events called by the type of the object that is their only argument."""
+    """Encodes an object as the only argument of an event named by its ``type``."""
 
     def encode(self, messages: Sequence[Message]) -> bytes:
         return b"".join([text_frame(b'42["message",%b]' % m.json) for m in messages])

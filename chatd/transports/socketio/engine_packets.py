@@ -1,7 +1,7 @@
 """Packets of Engine.IO 4 (https://socket.io/docs/v4/engine-io-protocol/, "Packet encoding").
 
-``python-engineio`` has a codec too. It parses JSON where the protocol has none, however deep, lets
-Python's own errors through, and brings a whole server along.
+``python-engineio`` has a codec, but it parses JSON where the protocol has none, to any depth, lets
+Python's own exceptions through, and comes with a whole server.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from enum import Enum
 
 from attrs import frozen
 
-#: What stands between the packets of a payload.
+#: The separator between packets of a payload.
 SEPARATOR = b"\x1e"
-#: Packets of a payload. A stock client sends all that has been asked for since its last request.
+#: The most packets of a payload. A client sends in one payload whatever was emitted since the last.
 MAX_PACKETS = 1000
 
 
 class EngineKind(Enum):
-    """What a packet is, by its first byte."""
+    """The type of a packet, which is its first byte."""
 
     OPEN = b"0"
     CLOSE = b"1"
@@ -26,7 +26,7 @@ class EngineKind(Enum):
     MESSAGE = b"4"
     UPGRADE = b"5"
     NOOP = b"6"
-    #: A message of bytes, as base64 says it in a payload.
+    #: The first byte of a binary message, which a payload carries as base64.
     BINARY = b"b"
 
 
@@ -34,19 +34,19 @@ _KINDS = {kind.value: kind for kind in EngineKind}
 
 
 class BadPacket(Exception):
-    """What no packet can be; the text says why. The protocol has the session closed."""
+    """A malformed packet; the text says why. The protocol requires that the session is closed."""
 
 
 @frozen
 class EnginePacket:
-    """One packet; ``data`` is what follows its first byte, and is UTF-8."""
+    """A packet. ``data`` is what follows its first byte, in UTF-8."""
 
     kind: EngineKind
     data: str = ""
 
     @classmethod
     def read(cls, raw: bytes) -> EnginePacket:
-        """Decode one packet; `BadPacket` for anything else."""
+        """Decode a packet. Raises `BadPacket`."""
         kind = _KINDS.get(raw[:1])
         if kind is None:
             raise BadPacket("There is no packet of this type.")
@@ -60,7 +60,7 @@ class EnginePacket:
 
 
 def read_payload(raw: bytes) -> list[EnginePacket]:
-    """Decode the packets of a payload: one at least, `MAX_PACKETS` at most."""
+    """Decode a payload of 1 to `MAX_PACKETS` packets. Raises `BadPacket`."""
     if raw.count(SEPARATOR) >= MAX_PACKETS:
         raise BadPacket(f"A payload has at most {MAX_PACKETS} packets.")
     return [EnginePacket.read(one) for one in raw.split(SEPARATOR)]

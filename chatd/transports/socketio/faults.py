@@ -1,5 +1,5 @@
-"""What Engine.IO's clients are told of a request that cannot be (Engine.IO 4, "HTTP long-polling";
-the codes are those of stock servers)."""
+"""Errors of Engine.IO's polling transport (Engine.IO 4, "HTTP long-polling"); codes and texts are
+those of stock servers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from attrs import frozen
 
 @frozen
 class FaultCode:
-    """A number and a text, as they stand in the body."""
+    """A number and a text, as in the body of the answer."""
 
     code: int
     message: str
@@ -22,7 +22,7 @@ UNSUPPORTED = FaultCode(5, "Unsupported protocol version")
 
 
 class EngineFault(Exception):
-    """400, with a body that names the code."""
+    """Answered with 400 and a body that names the code."""
 
     def __init__(self, fault: FaultCode) -> None:
         super().__init__(fault)

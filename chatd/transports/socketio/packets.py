@@ -1,8 +1,8 @@
 """Packets of Socket.IO 5 (https://socket.io/docs/v4/socket-io-protocol/, "Packet encoding").
 
-``python-socketio`` has a codec too, of which the same is true as of Engine.IO's, see
-`chatd.transports.socketio.engine_packets`. What is sent is written as the Engine.IO message that
-carries it.
+``python-socketio`` has a codec with the faults of Engine.IO's; see
+`chatd.transports.socketio.engine_packets`. Packets to a client are written with the Engine.IO
+message that carries them.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from attrs import frozen
 from chatd.protocol.json import dump, load
 from chatd.transports.socketio.engine_packets import BadPacket, EngineKind
 
-#: The only namespace there is here.
+#: The only namespace that chatd has.
 MAIN = "/"
-#: Binary attachments that a packet may say it has, as stock servers allow.
+#: The most binary attachments that a packet may announce, as on stock servers.
 MAX_ATTACHMENTS = 10
 
 
 class PacketKind(Enum):
-    """What a packet is, by its first digit."""
+    """The type of a packet, which is its first digit."""
 
     CONNECT = "0"
     DISCONNECT = "1"
@@ -46,7 +46,7 @@ _PACKET = re.compile(
 
 @frozen
 class SocketPacket:
-    """One packet. ``data`` is None where there is no payload; binary parts are placeholders."""
+    """A packet. ``data`` is None if it has no payload; binary parts of it are placeholders."""
 
     kind: PacketKind
     namespace: str = MAIN
@@ -56,7 +56,7 @@ class SocketPacket:
 
     @classmethod
     def read(cls, text: str) -> SocketPacket:
-        """Decode the data of an Engine.IO message; `BadPacket` for anything else."""
+        """Decode the data of an Engine.IO message. Raises `BadPacket`."""
         match = _PACKET.fullmatch(text)
         if match is None:
             raise BadPacket("There is no packet of this type.")
@@ -92,8 +92,8 @@ def _begins_with_name(data: Any) -> bool:
 
 
 def written(kind: PacketKind, json: bytes = b"", id: int | None = None, of: str = MAIN) -> bytes:
-    """A packet of the namespace ``of`` whose payload is ``json``, in the Engine.IO message that
-    carries it."""
+    """A packet for the namespace ``of`` with the payload ``json`` and perhaps an ``id``, as an
+    Engine.IO message."""
     head = kind.value
     if of != MAIN:
         head += f"{of},"
@@ -103,5 +103,5 @@ def written(kind: PacketKind, json: bytes = b"", id: int | None = None, of: str 
 
 
 def event(frame: dict[str, Any]) -> bytes:
-    """The event called by the ``type`` of ``frame``, with it as its only argument."""
+    """An event named by the ``type`` of ``frame``, with ``frame`` as its only argument."""
     return written(PacketKind.EVENT, dump([frame["type"], frame]))

@@ -1,5 +1,6 @@
-"""The sending side of a session that polls: answers wait for the next poll, messages are taken
-while one waits, and what comes in one turn of the reactor leaves in one payload."""
+"""The sending side of a session that polls. Answers are held until the next poll; messages are
+accepted only while a poll waits. What is written in one turn of the reactor goes out in one
+payload."""
 
 from __future__ import annotations
 
@@ -17,20 +18,20 @@ from chatd.transports.socketio.engine_packets import SEPARATOR
 #: Bytes in a payload that is full: no more messages are taken for it, and with as many answers held
 #: a client's requests are not taken up.
 FULL = 32 * 1024
-#: Bytes held between two polls beyond which events are not.
+#: Bytes held between two polls beyond which events are refused.
 EVENTS = 4 * 1024
 
 
 @define(eq=False)
 class PollOutlet:
-    """What is written to it are text frames of WebSocket, each with a packet. ``on_writable``
-    is called when it takes messages again; ``owner`` is what the budget ``unread`` may cut."""
+    """Takes WebSocket text frames, each of which holds a packet. ``on_writable`` is called when
+    messages are accepted again; ``owner`` is the connection that the budget ``unread`` may cut."""
 
     clock: IReactorTime
     unread: Unread
     owner: Transport
     on_writable: Callable[[], None]
-    #: There is no socket to send to.
+    #: There is no socket that the fan-out could send to.
     send: None = field(default=None, init=False)
     _frames: list[bytes] = field(factory=list, init=False)
     size: int = field(default=0, init=False)
@@ -41,17 +42,16 @@ class PollOutlet:
 
     @property
     def polled(self) -> bool:
-        """Whether a poll waits."""
+        """Whether a poll waits for its answer."""
         return self._poll is not None
 
     @property
     def writable(self) -> bool:
-        """Whether messages are taken."""
+        """Whether messages are accepted."""
         return self._poll is not None and self.size < FULL and not self.closed
 
     def poll(self) -> Deferred[bytes]:
-        """The next payload, at once if there is something to be sent; none may be waited for
-        already."""
+        """The next payload, at once if something is held. No other poll may be waiting."""
         poll: Deferred[bytes] = Deferred(self._cancelled)
         self._poll = poll
         if self._frames:
@@ -81,8 +81,8 @@ class PollOutlet:
         self.write(rest)
 
     def notify(self, data: bytes) -> bool:
-        """See `chatd.transports.dialect.Outlet`. Whether a poll waits or not: a client polls again
-        at once."""
+        """See `chatd.transports.dialect.Outlet`. Also accepted while no poll waits, because a
+        client polls again at once."""
         if self.closed or self.size >= EVENTS:
             return False
         self._add(data)
@@ -104,7 +104,7 @@ class PollOutlet:
         self.flush()
 
     def flush(self) -> None:
-        """Answer the poll that waits, if one does and there is something to be sent."""
+        """Answer the waiting poll, if there is one and something is held."""
         poll = self._poll
         if poll is not None and self._frames:
             self._poll = None
@@ -112,13 +112,13 @@ class PollOutlet:
             self.wake()
 
     def take(self) -> bytes:
-        """All that is held, which is forgotten here."""
+        """Remove and return all that is held."""
         frames, self._frames, self.size = b"".join(self._frames), [], 0
         self.unread.release(self.owner)
         return frames
 
     def close(self) -> None:
-        """Take nothing more."""
+        """Refuse everything from now on."""
         self.closed = True
         self.wake()
 
@@ -127,15 +127,15 @@ class PollOutlet:
         await self.until(lambda: self.writable)
 
     async def until(self, condition: Callable[[], Any]) -> None:
-        """Wait until ``condition`` is met, or nothing more is taken. It is looked at whenever a
-        poll comes or is answered, and when `wake` is called."""
+        """Wait until ``condition()`` is true, or the outlet is closed. It is evaluated at each
+        poll, at each answer, and by `wake`."""
         while not condition() and not self.closed:
             waiter: Deferred[None] = Deferred()
             self._waiting.append(waiter)
             await waiter
 
     def wake(self) -> None:
-        """Look at the conditions that are waited for."""
+        """Evaluate the conditions that are waited for."""
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             waiter.callback(None)

@@ -1,4 +1,4 @@
-"""HTTP long-polling as what carries a session (Engine.IO 4, "HTTP long-polling")."""
+"""HTTP long-polling as the transport of a session (Engine.IO 4, "HTTP long-polling")."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ Packets = Sequence[EnginePacket]
 
 
 class PollingState(Enum):
-    """Where a session that polls stands."""
+    """The state of a session that polls."""
 
     OPEN = auto()
-    #: It has ended; its last words wait for a poll.
+    #: It has ended; its last packets wait for a poll.
     LEAVING = auto()
-    #: It has ended, or goes on over WebSocket.
+    #: It has ended, or was upgraded to WebSocket.
     GONE = auto()
 
 
 class PollingLink:
-    """The polls and posts of one session, which began from ``address``. ``release`` gives back its
-    place among all that is held open; a client that does not answer pings, which it gets by polls
-    alone, loses it."""
+    """The polls and posts of one session that began from ``address``. ``release`` gives back its
+    place among the open connections; that also happens when the client does not answer pings, which
+    it receives by polling."""
 
     session: EngineSession
 
@@ -57,20 +57,21 @@ class PollingLink:
         self._under_way = 0
         self._posting = False
         self._probed = False
-        #: Milliseconds after which the client should come back, once the node drains.
+        #: Milliseconds after which the client shall come back, once the node drains.
         self._retry: int | None = None
         self._connections: Any = factory.metrics.connections.labels("socketio_polling")
         self._connections.inc()
 
     @property
     def goes_on(self) -> bool:
-        """Whether the session is open, and polls."""
+        """Whether the session is open and polls."""
         return self.state is PollingState.OPEN
 
     # -- the client's requests ---------------------------------------------------------------------
 
     async def poll(self) -> bytes:
-        """The next payload. `EngineFault` for a second poll at a time, which ends the session."""
+        """The next payload. A second poll at the same time ends the session and raises
+        `EngineFault`."""
         if self.outlet.polled:
             self.end()
             raise EngineFault(BAD_REQUEST)
@@ -88,9 +89,9 @@ class PollingLink:
     async def post(
         self, packets: Callable[[], Awaitable[Packets]], turn: Callable[[], Awaitable[None]]
     ) -> None:
-        """Take what ``packets`` gives, each in its ``turn``, and none while the client leaves
-        answers unread or has too much under way. `EngineFault` for a second post at a time, and for
-        packets that no client may send; any failure ends the session."""
+        """Handle what ``packets`` returns, each packet in its ``turn``, pausing while the client
+        leaves answers unread or has too many requests under way. A second post at the same time and
+        invalid packets raise `EngineFault`; any failure ends the session."""
         if self._posting:
             self.end()
             raise EngineFault(BAD_REQUEST)
@@ -113,7 +114,7 @@ class PollingLink:
             if self.state is PollingState.GONE:
                 raise EngineFault(UNKNOWN_SID)
             if self.state is PollingState.LEAVING:
-                return  # the next poll says why
+                return  # the next poll tells the reason
             self.session.take(packet)
             if packet.kind is EngineKind.CLOSE:
                 return
@@ -122,15 +123,15 @@ class PollingLink:
         return self.outlet.size < FULL and self._under_way < UNDER_WAY
 
     def check_probe(self) -> None:
-        """`EngineFault` unless a WebSocket may take the session over."""
+        """Raise `EngineFault` unless a WebSocket may take the session over."""
         if not self.goes_on or self.session.probe is not None:
             raise EngineFault(BAD_REQUEST)
 
     # -- an upgrade --------------------------------------------------------------------------------
 
     def probed(self, probed: bool = True) -> None:
-        """A WebSocket is there, or is not any more; meanwhile polls are not held, so that the
-        client can change over at once."""
+        """Whether a WebSocket is about to take the session over. Meanwhile polls are answered at
+        once, so that the client can complete the upgrade."""
         self._probed = probed
         self._hurry()
 
@@ -139,8 +140,7 @@ class PollingLink:
             self.outlet.write(_NOOP)
 
     def hand_over(self, outlet: Outlet) -> None:
-        """The session has gone on to ``outlet``: what is held here is sent there, before what
-        waited to be sent."""
+        """The session continues on ``outlet``: send there what is held here, before anything else."""
         if held := self.outlet.take():
             outlet.write(held)
         self._end(_NOOP, goes_on=True)
@@ -190,8 +190,7 @@ class PollingLink:
         return self._under_way > 0
 
     def drain(self, retry: int) -> None:
-        """Say goodbye once what is in hand has been answered, to who polls: no other poll is let
-        in."""
+        """Send the client away after the answers to what is under way; no further poll is accepted."""
         self._retry = retry
         if not self._under_way:
             if self.goes_on:
@@ -224,7 +223,7 @@ class PollingLink:
             self.session.forget()
             if was_open:
                 self.session.closed()
-        self.outlet.write(last)  # unless its last words are written already
+        self.outlet.write(last)  # unless its last packets are written already
         self.outlet.flush()
         self.outlet.close()
         self.outlet.take()

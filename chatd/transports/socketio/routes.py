@@ -1,4 +1,4 @@
-"""``/socket.io/``: where stock Socket.IO clients come to, on the HTTP port."""
+"""The route ``/socket.io/`` of the HTTP port, for stock Socket.IO clients."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from chatd.transports.socketio.sockets import EngineFactory
 from chatd.transports.socketio.talk import Credentials
 
 PATHS = ("/socket.io/", "/socket.io")
-#: The version of Engine.IO that is spoken here.
+#: The version of Engine.IO that is implemented.
 VERSION = "4"
-#: What payloads are; a post of any other type but `BYTES` is taken for it.
+#: The media type of payloads; a post of any type but `BYTES` is read as this one.
 TEXT = "text/plain; charset=UTF-8"
 BYTES = "application/octet-stream"
 
 
 class SocketIO:
-    """Socket.IO on one node."""
+    """The Socket.IO transport of one node."""
 
     def __init__(
         self, reactor: Any, chat: Chat, door: Admission, metrics: Metrics, max_frame: int
@@ -56,24 +56,24 @@ class SocketIO:
 
     @property
     def in_hand(self) -> int:
-        """How many sessions wait for an answer."""
+        """How many sessions have requests under way."""
         busy = sum(polling.is_busy for polling in self._sessions.all_polling())
         return self._sockets.in_hand + busy
 
     @property
     def leaving(self) -> int:
-        """How many sessions are open."""
+        """How many sessions are still open."""
         return self._sockets.leaving + len(self._sessions.all_polling())
 
     def drain(self, others: int) -> None:
-        """Send every client away, to come back at a time of its own."""
+        """Send every client away, each with a time of its own to come back."""
         within = spread(self.leaving, others)
         for polling in self._sessions.all_polling():
             polling.drain(come_back(within=within))
         self._sockets.drain(others)
 
     def _said(self, handler: Handler) -> Handler:
-        """``handler``, its faults said as the protocol has it."""
+        """Wrap ``handler``: its `EngineFault` becomes the answer that the protocol asks for."""
 
         async def say(call: Call) -> Reply | None:
             try:
@@ -126,7 +126,7 @@ class SocketIO:
         return Reply(200, await call.with_client(polling.poll()), TEXT)
 
     def _open(self, call: Call) -> PollingLink:
-        """Begin a session, which counts as one connection for as long as it lasts."""
+        """Begin a session, which counts as one connection until it ends."""
         credentials = Credentials(call.caller.address, call.token, call.query("username"))
         release = call.door.connections.admit(call.caller.address)
         polling = PollingLink(self._sockets, call.caller.address, release)

@@ -1,4 +1,4 @@
-"""One session of Engine.IO, over whichever transport it has at the moment."""
+"""An Engine.IO session, independent of its present transport."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from chatd.transports.websocket.heartbeat import PING_EVERY, PONG_WITHIN
 
 
 class Carrier(ClientLink, Protocol):
-    """What carries a session: a WebSocket, or polls."""
+    """The transport of a session: a WebSocket, or polling."""
 
     def pong(self) -> None:
-        """The client gave a sign of life."""
+        """The client answered a ping."""
 
     def client_closes(self) -> None:
-        """The client says that it goes."""
+        """The client closes the session."""
 
 
 class Probe(Protocol):
     """A WebSocket that may take a session over."""
 
     def give_up(self) -> None:
-        """There is nothing to take over any more."""
+        """The session has ended; there is nothing to take over."""
 
 
 class EngineSession:
-    """What is said over it is said by its ``talk``. ``forget`` is called when nothing more can be
-    asked of it."""
+    """A session. ``talk`` handles its messages; ``forget`` is called when the session has ended and
+    nothing of it is needed any more."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class EngineSession:
         self.talk = Talk(self, credentials)
 
     def open(self, *upgrades: str) -> None:
-        """Say what a client has to know, and which transports it may change to."""
+        """Send the handshake, with the transports that the client may upgrade to."""
         handshake = {
             "sid": self.sid,
             "upgrades": upgrades,
@@ -65,7 +65,7 @@ class EngineSession:
         self.outlet.write(text_frame(EngineKind.OPEN.value + dump(handshake)))
 
     def take(self, packet: EnginePacket) -> None:
-        """A packet came. `BadPacket` for what no client may send: the session is to be closed."""
+        """Handle a packet. Raises `BadPacket`, upon which the session has to be closed."""
         if packet.kind is EngineKind.MESSAGE:
             self.talk.received(packet.data)
         elif packet.kind is EngineKind.BINARY:
@@ -78,17 +78,17 @@ class EngineSession:
             raise BadPacket("A client sends no such packet.")
 
     def move(self, carrier: Carrier) -> None:
-        """Go on over ``carrier``."""
+        """Continue over ``carrier``."""
         self.carrier, self.outlet = carrier, carrier.outlet
 
     def closed(self) -> None:
-        """Nothing more is said over it."""
+        """Its transport has ended, and the session with it."""
         self.talk.closed()
         if self.probe is not None:
             self.probe.give_up()
 
     def forget(self) -> None:
-        """Nothing is left to be asked of it."""
+        """Nothing of it is needed any more."""
         self._forget(self)
 
     # -- ClientLink --------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The sessions of one node, by their ids; other nodes know nothing of them."""
+"""The sessions of one node by their ids; no other node knows them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chatd.transports.socketio.talk import ID_BYTES, Credentials
 
 
 class Sessions:
-    """All sessions that are open, over either transport."""
+    """All open sessions, over either transport."""
 
     def __init__(self) -> None:
         self._by_id: dict[str, EngineSession] = {}
@@ -28,8 +28,8 @@ class Sessions:
         self._by_id.pop(session.sid, None)
 
     def polling(self, sid: str) -> PollingLink:
-        """The polls of the session ``sid``. `EngineFault` if there is no such session here, or if
-        it does not poll any more."""
+        """The polling transport of the session ``sid``. Raises `EngineFault` if there is no such
+        session on this node, or it does not poll any more."""
         session = self._by_id.get(sid)
         if session is None:
             raise EngineFault(UNKNOWN_SID)
@@ -38,6 +38,6 @@ class Sessions:
         return session.carrier
 
     def all_polling(self) -> list[PollingLink]:
-        """The polls of all sessions that poll."""
+        """The polling transports of all sessions that poll."""
         carriers = [session.carrier for session in self._by_id.values()]
         return [one for one in carriers if isinstance(one, PollingLink)]

@@ -1,4 +1,4 @@
-"""WebSocket as what carries a session (Engine.IO 4, "WebSocket" and "Upgrade")."""
+"""WebSocket as the transport of a session (Engine.IO 4, "WebSocket" and "Upgrade")."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from chatd.transports.socketio.talk import Credentials
 from chatd.transports.websocket.connection import WebSocketConnection, WebSocketFactory
 from chatd.transports.websocket.interfaces import Dialect
 
-#: Seconds for an upgrade, as on stock servers.
+#: Seconds within which an upgrade must be complete, as on stock servers.
 UPGRADE_WITHIN = 10.0
 CLOSE_NORMAL = 1000
 
@@ -36,7 +36,7 @@ class EngineSocket(WebSocketConnection):
     """One WebSocket connection; see `chatd.transports.socketio.session.Carrier`."""
 
     factory: EngineFactory
-    #: What it carries, once it does.
+    #: The session that it carries, if it does yet.
     session: EngineSession | None = None
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -46,7 +46,7 @@ class EngineSocket(WebSocketConnection):
 
     def negotiate(self, protocols: list[str]) -> str | None:
         self.dialect = self.factory.dialect(self, False)
-        # no browser opens a WebSocket of whose subprotocols none is taken; stock servers take any
+        # browsers close a WebSocket if no offered subprotocol is accepted; stock servers accept any
         return protocols[0] if protocols else None
 
     def ping(self) -> None:
@@ -57,7 +57,7 @@ class EngineSocket(WebSocketConnection):
         self.sendClose(CLOSE_NORMAL)
 
     def refuse_packet(self, error: BadPacket) -> None:
-        """Close because of what the client sent."""
+        """Close the connection because of a bad packet."""
         self.note(bad_request(str(error)))
         self.sendClose(CLOSE_BAD_REQUEST, str(error))
 
@@ -68,7 +68,7 @@ class EngineSocket(WebSocketConnection):
 
 
 class EngineFactory(WebSocketFactory):
-    """Makes connections that carry its ``sessions``."""
+    """Makes WebSocket connections that carry ``sessions``."""
 
     protocol = EngineSocket
     kind = "socketio_websocket"
@@ -99,7 +99,7 @@ class EngineDialect:
         self._connection = connection
 
     def opened(self) -> None:
-        """It carries a session once that is there."""
+        """The connection is open. It carries a session once there is one."""
 
     def received(self, payload: bytes, binary: bool) -> None:
         try:
@@ -123,7 +123,7 @@ class EngineDialect:
 
 
 class FreshDialect(EngineDialect):
-    """A connection that carries a session of its own."""
+    """A connection with a new session of its own."""
 
     def __init__(self, connection: EngineSocket, credentials: Credentials) -> None:
         super().__init__(connection)
@@ -137,8 +137,8 @@ class FreshDialect(EngineDialect):
 
 
 class ProbeDialect:
-    """A connection that may take over a session that polls: it says so, hears that it may, and
-    does so; see `chatd.transports.websocket.interfaces.Dialect`."""
+    """A connection that may take over a session that polls: it answers the client's probe, and
+    takes over when the client says so. See `chatd.transports.websocket.interfaces.Dialect`."""
 
     def __init__(self, connection: EngineSocket, polling: PollingLink) -> None:
         self._connection = connection
@@ -192,13 +192,13 @@ class ProbeDialect:
         self._connection.sendClose(CLOSE_NORMAL, "no upgrade")
 
     def writable(self) -> None:
-        """It is said nothing that could wait."""
+        """Does nothing: there are no messages before the upgrade."""
 
     def blocked(self) -> None:
         """See `writable`."""
 
     def drain(self, retry: int) -> None:
-        """The polls are told."""
+        """Does nothing: the polls are told."""
 
     def closed(self) -> None:
         if self._due is not None:

@@ -1,4 +1,4 @@
-"""Socket.IO 5 as one client speaks it: the main namespace, the protocol's requests as events."""
+"""A Socket.IO client: the main namespace, and events as requests of the protocol."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from chatd.transports.socketio.encoding import SOCKET_IO
 from chatd.transports.socketio.engine_packets import BadPacket
 from chatd.transports.socketio.packets import MAIN, PacketKind, SocketPacket, event, written
 
-#: Seconds that a client may be here without being in the main namespace, as on stock servers.
+#: Seconds within which a client must connect to the main namespace, as on stock servers.
 CONNECT_WITHIN = 45.0
 #: Random bytes of an id: 20 characters, as on stock servers.
 ID_BYTES = 15
@@ -30,7 +30,8 @@ NO_BINARY = bad_request("Send text: binary is not taken here.")
 
 @frozen
 class Credentials:
-    """Where a client's first request came from, and what it said of itself, unchecked."""
+    """The address of a client's first request, and the token or name that came with it, not checked
+    yet."""
 
     address: str
     token: str | None
@@ -38,7 +39,7 @@ class Credentials:
 
 
 class EventEnd(RoomEnd):
-    """A session's end of its subscription; the session's transport may change meanwhile."""
+    """A session as a subscriber of a room; the transport of the session may change meanwhile."""
 
     encoding: IEncoding = SOCKET_IO
 
@@ -61,19 +62,18 @@ class EventEnd(RoomEnd):
 
 
 class Talk(RequestDialect):
-    """What one session says and hears, from the first message on; see
-    `chatd.transports.websocket.interfaces.Dialect`."""
+    """Handles the messages of a session; see `chatd.transports.websocket.interfaces.Dialect`."""
 
     end = EventEnd
 
     def __init__(self, connection: ClientLink, credentials: Credentials) -> None:
         super().__init__(connection)
         self._credentials = credentials
-        #: Who the client is, or was when it was connected.
+        #: The identity of the client, also after it has disconnected.
         self.identity = NOBODY
         #: The client is in the main namespace.
         self._connected = False
-        #: Attachments of a packet that was refused, which are still to come.
+        #: The number of attachments still to come of a packet that was refused.
         self._attachments = 0
         self._due: Deadline
         self._await_connect()
@@ -87,7 +87,7 @@ class Talk(RequestDialect):
     # -- what comes --------------------------------------------------------------------------------
 
     def received(self, text: str) -> None:
-        """An Engine.IO message came. `BadPacket` for what no client may send."""
+        """Handle an Engine.IO message. Raises `BadPacket`."""
         if self._attachments:
             raise BadPacket("Attachments are still to come.")
         packet = SocketPacket.read(text)
@@ -106,10 +106,10 @@ class Talk(RequestDialect):
             if packet.kind is PacketKind.BINARY_EVENT:
                 answer = self._answer(packet.id)
                 self._refuse(NO_BINARY, lambda error: answer(shown(error)))
-            # of acknowledgements none was asked for
+            # the server asks for no acknowledgements
 
     def received_binary(self) -> None:
-        """A message of bytes came."""
+        """Handle a binary message, which is never accepted."""
         if not self._connected:
             raise BadPacket("Connect to the namespace first.")
         if self._attachments:
@@ -135,7 +135,7 @@ class Talk(RequestDialect):
         self._say(self.welcome())
 
     def _identify(self, auth: dict[str, Any]) -> None:
-        """Begin as who the client says and shows it is: by ``auth``, else by its first request."""
+        """Begin with the identity that ``auth`` proves, or else the first request."""
         token, before = auth.get("token"), self._credentials
         if not isinstance(token, str | None):
             raise bad_request("Give the token as a string.")
@@ -147,7 +147,7 @@ class Talk(RequestDialect):
 
     def _not_connected(self, namespace: str, error: ChatError) -> None:
         said = {"message": error.text}
-        # as stock servers say it, to the letter, where they have the same to say
+        # the texts of stock servers, to the letter, where there are such
         told = said if namespace != MAIN else {**said, "data": shown(error)}
         self._write(written(PacketKind.CONNECT_ERROR, dump(told), of=namespace))
 
@@ -173,7 +173,8 @@ class Talk(RequestDialect):
     # -- what goes ---------------------------------------------------------------------------------
 
     def _answer(self, id: int | None) -> Answer:
-        """How the client hears the answer to an event: as an event, unless it has a callback."""
+        """A function that sends the answer to an event: to its callback ``id``, or else as an
+        event."""
 
         def acknowledge(frame: dict[str, Any] | None) -> None:
             said = [] if frame is None else [frame]
@@ -192,7 +193,7 @@ class Talk(RequestDialect):
         self.connection.outlet.write(text_frame(packet))
 
     def _send_away(self, code: int, reason: str) -> None:
-        # whom the server disconnects does not come back by itself
+        # a client that the server disconnects does not come back by itself
         self._write(written(PacketKind.DISCONNECT))
         super()._send_away(code, reason)
 
