@@ -105,7 +105,7 @@ class Verifier:
         object.__setattr__(self, "thumbprint", self.key.thumbprint())
 
     def claims(self, token: str) -> dict[str, Any]:
-        """The claims of ``token`` if this key signed it. Raises joserfc's exceptions if it did not."""
+        """The claims of ``token`` if this key signed it, else joserfc's exceptions are raised."""
         registry = _Pinned(algorithms=self.algorithms, strict_check_header=False)
         return jwt.decode(token, self.key, registry=registry).claims
 

@@ -20,7 +20,7 @@ AT_ONCE = 200
 
 @define(eq=False)
 class Held:
-    """Something that is ended when ``identity`` is no longer valid. `release` it if it ends before."""
+    """Something to end when ``identity`` is no longer valid. `release` it if it ends before."""
 
     identity: Identity
     _end: Callable[[ChatError], None]

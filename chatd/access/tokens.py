@@ -112,7 +112,7 @@ class TokenKeys:
 
     @property
     def secret(self) -> bool:
-        """Whether the file holds a shared secret, so that anyone who can read it can sign tokens."""
+        """Whether it is a shared secret, so that anyone who can read the file can sign tokens."""
         return any(isinstance(verifier.key, OctKey) for verifier in self._keys.verifiers)
 
     def weakness(self) -> str | None:
@@ -163,7 +163,7 @@ class TokenKeys:
         return keys
 
     def _check_registered(self, claims: dict[str, Any], now: float) -> None:
-        """Check the registered claims (RFC 7519, section 4.1); ``iat`` says nothing about validity."""
+        """Check the registered claims (RFC 7519, section 4.1); ``iat`` is not checked."""
         registry = JWTClaimsRegistry(
             now=cast(int, now),  # a float does as well, and is exact
             sub={"essential": True},

@@ -248,7 +248,7 @@ class FairQueue:
         lane.bucket.spend(max(1.0, (self.timer() - begun) / UNIT))
 
     def _over(self, lane: _Lane, now: float) -> None:
-        """Note that ``lane`` is over its allowance, and give up connections that were for too long."""
+        """Note that ``lane`` is over its allowance, and give up what was so for too long."""
         for place in list(lane.waiting):
             if place._over_since is None:
                 place._over_since = now

@@ -31,7 +31,7 @@ T = TypeVar("T")
 def make_door(
     config: Config, clock: IReactorTime, wall: WallClock, deadlines: TimerWheel
 ) -> Admission:
-    """The access rules of ``config``. Raises `StartError` for a file that holds no key or secret."""
+    """The access rules of ``config``. Raises `StartError` for a file without a key or secret."""
     rate = Rate(config.rate)
     return Admission(
         clock,

@@ -140,7 +140,7 @@ class PollingLink:
             self.outlet.write(_NOOP)
 
     def hand_over(self, outlet: Outlet) -> None:
-        """The session continues on ``outlet``: send there what is held here, before anything else."""
+        """The session continues on ``outlet``: what is held here is sent there first."""
         if held := self.outlet.take():
             outlet.write(held)
         self._end(_NOOP, goes_on=True)
@@ -190,7 +190,7 @@ class PollingLink:
         return self._under_way > 0
 
     def drain(self, retry: int) -> None:
-        """Send the client away after the answers to what is under way; no further poll is accepted."""
+        """Send the client away once what is under way was answered; no other poll is accepted."""
         self._retry = retry
         if not self._under_way:
             if self.goes_on:
