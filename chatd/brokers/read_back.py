@@ -174,6 +174,7 @@ class ReadBack(Generic[K, V]):
     def _tick(self) -> None:
         self._ticking = None
         now = self.clock.seconds()
+        self._give_up_blocked(now)
         for key, append in list(self._under_way.items()):
             if append.until <= now:
                 del self._under_way[key]
@@ -184,6 +185,16 @@ class ReadBack(Generic[K, V]):
         self._tick_later()
         if not self._looked_for and not self.broker.exact:
             self._look_for({k: a for k, a in self._under_way.items() if a.due <= now})
+
+    def _give_up_blocked(self, now: float) -> None:
+        """While the broker takes no records, wait only for what it took before. RabbitMQ says that
+        it is blocked when something is published, and holds that back until it is not
+        (https://www.rabbitmq.com/docs/connection-blocked)."""
+        why = str(self.broker.blocked)
+        if why:
+            for append in self._under_way.values():
+                append.until = min(append.until, now + SHOWN)
+                append.why = f"it takes no messages: {why}"
 
     def _look_for(self, overdue: dict[K, _Append[V]]) -> None:
         if overdue:

@@ -72,6 +72,8 @@ class RoomFollower:
         self._room = room
         self._reader = RecordReader(stream, node.dating, node.metrics)
         self._following: IFollowing | None = None
+        #: Since when it has not been level: the clock's seconds.
+        self._since = 0.0
         self._level: Waiters[None] = Waiters()
         #: Whether the next batch comes after a gap.
         self._truncated = False
@@ -83,6 +85,13 @@ class RoomFollower:
         """Whether the head is known, so that it can be told what lies after a cursor."""
         return self.state in (RoomState.LEVEL, RoomState.AWAY)
 
+    @property
+    def lag(self) -> float:
+        """For how many seconds it has not been at the head of the stream, as far as it knows."""
+        if self.state in (RoomState.LEVEL, RoomState.DETACHED):
+            return 0.0
+        return self._node.clock.seconds() - self._since
+
     def attach(self) -> Deferred[None]:
         """Follow the stream; fires when the head is known. Fails with `Unavailable` if the broker
         does not answer within `PATIENCE` seconds."""
@@ -90,6 +99,7 @@ class RoomFollower:
             return succeed(None)
         if self.state is RoomState.DETACHED:
             self.state = RoomState.ATTACHING
+            self._since = self._node.clock.seconds()
             self._following = self._node.broker.follow(self.stream, TAIL, self)
         return self._level.wait().addTimeout(PATIENCE, self._node.clock, _late)
 
@@ -127,6 +137,7 @@ class RoomFollower:
     def interrupted(self) -> None:
         if self.state is RoomState.LEVEL:
             self.state = RoomState.AWAY
+            self._since = self._node.clock.seconds()
             self._room.interrupted()
 
     def truncated(self) -> None:

@@ -210,6 +210,11 @@ class Room:
         return (one for one in every if one.state is not SubscriptionState.LIVE)
 
     @property
+    def lag(self) -> float:
+        """See `RoomFollower.lag`."""
+        return self._follower.lag
+
+    @property
     def level_with_stream(self) -> bool:
         """Whether all that the stream holds has come here."""
         return self.state is RoomState.LEVEL

@@ -37,6 +37,7 @@ class Census:
 
     def _rooms(self) -> Iterator[Metric]:
         live = behind = lag = polls = away = 0
+        late = 0.0
         chat = self.status.node.chat
         for room in chat.rooms:
             live += len(room.subscriptions) - room.lagging
@@ -44,11 +45,14 @@ class Census:
             lag = max([lag, *(one.behind for one in room.behind())])
             polls += len(room.news)
             away += not room.level_with_stream
+            late = max(late, room.lag)
         yield _gauge("subscribers_live", "Subscribers at the head of their room.", live)
         yield _gauge("subscribers_behind", "Subscribers that have yet to read something.", behind)
         yield _gauge("subscribers_behind_offsets", "How far the slowest of them is behind.", lag)
         yield _gauge("polls_waiting", "Long-polls that wait for a message.", polls)
         yield _gauge("rooms_not_level", "Rooms whose stream this node cannot follow now.", away)
+        text = "For how long the stream of one of them has not been followed to its end."
+        yield _gauge("follower_lag_seconds", text, late)
         members = sum(chat.presence.count(entry.name) for entry in chat.directory)
         yield _gauge("members_present", "Users present, in each room of theirs.", members)
 

@@ -95,6 +95,18 @@ class MetricsTests(ServingTests):
         self.assertEqual(ready.status, 200)
         self.assertEqual(json.loads(ready.body)["publishing"], "low on memory")
 
+    async def test_how_far_followers_are_behind(self) -> None:
+        node = await self.serve()
+        await node.chat("ann", "lobby")
+        self.assertEqual(await self.value(node, "chatd_follower_lag_seconds"), 0)
+        node.service.broker.interrupt()
+        node.clock.advance(7)
+        self.assertGreaterEqual(await self.value(node, "chatd_follower_lag_seconds"), 7)
+        self.assertEqual(await self.value(node, "chatd_rooms_not_level"), 1)
+        node.service.broker.resume()
+        await until(lambda: node.service.broker.ready)
+        self.assertEqual(await self.value(node, "chatd_follower_lag_seconds"), 0)
+
     async def test_polls_that_wait(self) -> None:
         node = await self.serve()
         cursor = json.loads((await node.get("/rooms/lobby/messages")).body)["cursor"]

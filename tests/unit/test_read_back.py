@@ -45,6 +45,21 @@ class ReadBackCase(TestCase):
         return value
 
 
+class BlockedTests(ReadBackCase):
+    def test_nobody_waits_for_a_broker_that_says_why_it_takes_nothing(self) -> None:
+        self.first(Lie.DROP, times=100)
+        outcome = self.say("hello")
+        self.world.advance(SHOWN)
+        self.assertEqual(outcome, [])
+        with mock.patch.object(self.broker, "blocked", "low on memory"):
+            self.world.advance(2 * SHOWN)
+        [failure] = outcome
+        error = failure.value
+        self.assertIsInstance(error, ChatError)
+        self.assertIn("it takes no messages: low on memory", error.text)
+        self.assertIsNone(error.stored, "it may be stored when the broker takes messages again")
+
+
 class HealTests(ReadBackCase):
     def mended(self, lie: Lie, times: int = 1) -> None:
         self.first(lie, times)
