@@ -31,6 +31,5 @@
 
 export { Chat } from './client/chat.js';
 export { ChatError } from './client/errors.js';
-export { EventParser } from './client/links/events.js';
 export { Room } from './client/room.js';
 export { newId } from './client/wire.js';

@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
-import { EventParser, newId } from '../../chatd/web/chatd.js';
+import { ChatError, newId } from '../../chatd/web/chatd.js';
+import { EventParser, stream } from '../../chatd/web/client/links/events.js';
+import { deadline } from '../../chatd/web/client/timing.js';
 
 describe('event streams', () => {
   const parse = (...parts) => {
@@ -28,8 +30,14 @@ describe('event streams', () => {
     assert.equal(events[0].data.length, 900_000);
   });
 
-  it('may not have a line without end', () => {
-    assert.throws(() => parse('data: '.padEnd(1_000_001, 'x')), { code: 'too_large' });
+  it('may not have a line without end', async () => {
+    const headers = { 'Content-Type': 'text/event-stream' };
+    const events = async () => new Response('data: '.padEnd(1_000_001, 'x'), { headers });
+    const requests = { events };
+    const frames = stream({ ChatError, deadline, parse: JSON.parse, requests },
+      'lobby', '', { patience: 20_000 });
+    await frames.next();
+    await assert.rejects(frames.next(), { code: 'too_large' });
   });
 });
 

@@ -75,6 +75,46 @@ class TestCrossOrigin:
             ann.leave()
 
 
+class TestLoading:
+    """What speaks HTTP is loaded when it is needed."""
+
+    JOIN = """async (options) => {
+      const { Chat } = await import('/chatd.js');
+      globalThis.failures = [];
+      globalThis.chat = new Chat('/', { user: 'ann', backoff: 10, backoffMax: 10, ...options });
+      chat.on('state', ({ error }) => error && failures.push(error.code));
+      globalThis.room = await chat.join('lobby');
+      return chat.state.transport;
+    }"""
+
+    def test_at_the_first_look_back(self, browser: Browser) -> None:
+        with Daemon() as daemon:
+            ann = Person(browser, daemon.url("/healthz"))
+            asked: list[str] = []
+            ann.page.on("request", lambda request: asked.append(request.url))
+            assert ann.page.evaluate(self.JOIN, {}) == "websocket"
+            ann.page.evaluate("room.send('hello')")
+            late = daemon.url("/client/links/http.js")
+            assert daemon.url("/client/links/socket.js") in asked
+            assert late not in asked
+            stored = ann.page.evaluate("room.history({ last: 1 })")
+            assert [message["text"] for message in stored["messages"]] == ["hello"]
+            assert late in asked
+            ann.leave()
+
+    def test_a_failure_is_a_try(self, browser: Browser) -> None:
+        """Both a file and one that it imports in turn may be had later only."""
+        with Daemon() as daemon:
+            ann = Person(browser, daemon.url("/healthz"))
+            for name in ("http", "reader"):
+                address = f"**/links/{name}.js"
+                ann.page.route(address, lambda route: route.abort(), times=1)
+            assert ann.page.evaluate(self.JOIN, {"transports": ["poll"]}) == "poll"
+            assert ann.page.evaluate("failures") == ["network", "network"]
+            ann.complaints.clear()
+            ann.leave()
+
+
 #: Opens a chat over HTTP in a tab, and says when each of its messages was acknowledged.
 TAB = """async ([user, transport]) => {
   const { Chat } = await import('/chatd.js');

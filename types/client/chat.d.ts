@@ -45,7 +45,6 @@ export type Options = import("./types.js").Options;
 export type Patience = import("./types.js").Patience;
 export type Position = import("./types.js").Position;
 export type State = import("./types.js").State;
-export type Unsent = import("./types.js").Unsent;
 export type ChatEvents = {
     state: State;
     /**

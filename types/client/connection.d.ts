@@ -1,14 +1,3 @@
-/**
- * @typedef {import('./types.js').End} End
- * @typedef {import('./types.js').Frame} Frame
- * @typedef {import('./types.js').Place} Place
- * @typedef {import('./types.js').Settings} Settings
- * @typedef {import('./types.js').State} State
- * @typedef {import('./wire.js').Wire} Wire
- * @typedef {import('./types.js').Owner} Owner
- * @typedef {SocketLink | HttpLink} Link
- * @typedef {{link: Link, level: number}} Better a link that works, and its place in the transports
- */
 /** One link after another, until closed. */
 export class Connection {
     /** @param {Wire} wire @param {Settings} options @param {Owner} owner */
@@ -17,6 +6,11 @@ export class Connection {
     state: State;
     /** @type {Link | null} */
     link: Link | null;
+    /** What makes links. */
+    links: Loader;
+    transports: Transports;
+    /** Milliseconds until a better transport is tried. */
+    delay: number;
     /** Fires when the connection is closed for good. */
     get closed(): AbortSignal;
     /** There is something to connect for. */
@@ -29,6 +23,12 @@ export class Connection {
     abandon(error: ChatError): void;
     /** End for good. */
     close(): void;
+    /** @param {number} level of a transport @returns {Promise<Link>} */
+    make(level: number): Promise<Link>;
+    /** Let another link carry the chat. @param {Link} link @param {number} level */
+    change(link: Link, level: number): void;
+    /** A room that we are in. @returns {Place | undefined} */
+    get joined(): Place | undefined;
     #private;
 }
 export type End = import("./types.js").End;
@@ -38,7 +38,7 @@ export type Settings = import("./types.js").Settings;
 export type State = import("./types.js").State;
 export type Wire = import("./wire.js").Wire;
 export type Owner = import("./types.js").Owner;
-export type Link = SocketLink | HttpLink;
+export type Link = import("./links/loader.js").Link;
 /**
  * a link that works, and its place in the transports
  */
@@ -46,6 +46,6 @@ export type Better = {
     link: Link;
     level: number;
 };
+import { Loader } from './links/loader.js';
+import { Transports } from './transports.js';
 import { ChatError } from './errors.js';
-import { SocketLink } from './links/socket.js';
-import { HttpLink } from './links/http.js';

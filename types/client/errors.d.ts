@@ -6,17 +6,18 @@ export function closed(): ChatError;
  * Throw TypeError for a name that nobody would look at: a slip of the pen is told, not ignored.
  *
  * @param {string} what kind of name
- * @param {object} given its keys are the names
+ * @param {string[]} names
  * @param {readonly string[]} known
  */
-export function checkNames(what: string, given: object, known: readonly string[]): void;
+export function checkNames(what: string, names: string[], known: readonly string[]): void;
 /**
- * As `checkNames`, but a rejected promise: for functions that return one.
+ * What `act` gives; undefined if it throws.
  *
- * @param {string} what @param {object} given @param {readonly string[]} known
- * @returns {Promise<never> | undefined}
+ * @template T
+ * @param {() => T} act
+ * @returns {T | undefined}
  */
-export function misspelt(what: string, given: object, known: readonly string[]): Promise<never> | undefined;
+export function attempt<T>(act: () => T): T | undefined;
 /** What goes wrong, as applications see it. */
 /** The server refused, or cannot be reached (`network`, `timeout`), or the client did
  * (`closed`, `unsent_full`). `code` is otherwise one of the protocol's; `cause` is what was thrown

@@ -11,17 +11,17 @@ export class Feed {
     /**
      * @param {(after: string) => Promise<Page>} read a page of FEED messages
      * @param {Message[]} first what to begin with
-     * @param {boolean} isWhole whether the room has no more
+     * @param {string | null} behind the cursor to read on from, if the room has more
      */
-    constructor(read: (after: string) => Promise<Page>, first: Message[], isWhole: boolean);
+    constructor(read: (after: string) => Promise<Page>, first: Message[], behind: string | null);
     /** @param {Message} message */
     push(message: Message): void;
     /** The room has ended: what is here can still be read. @param {ChatError} [error] */
     end(error?: ChatError): void;
     /** The reader wants no more. */
     stop(): void;
-    /** @returns {Promise<IteratorResult<Message, undefined>>} */
-    next(): Promise<IteratorResult<Message, undefined>>;
+    /** To be called once. @returns {AsyncGenerator<Message, undefined>} */
+    messages(): AsyncGenerator<Message, undefined>;
     #private;
 }
 export type ChatError = import("./errors.js").ChatError;

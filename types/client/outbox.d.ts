@@ -2,18 +2,22 @@
 export class Outbox {
     /** @param {number} limit @param {Options['storage']} storage */
     constructor(limit: number, storage: Options["storage"]);
+    /** Oldest first. */
+    get all(): import("./types.js").Entry[];
     /** @param {Unsent} unsent @param {string} [key] @returns {Entry} the one there is, if it was
      * added before */
     add(unsent: Unsent, key?: string): Entry;
-    /** @param {string} room @param {string} id */
-    get(room: string, id: string): import("./types.js").Entry | undefined;
+    /** @param {{room: string, id: string}} which */
+    get(which: {
+        room: string;
+        id: string;
+    }): import("./types.js").Entry | undefined;
     /** @param {Entry} entry answered for */
     remove(entry: Entry): void;
     /** Take over what an earlier page of the same user left. @param {string} prefix */
     restore(prefix: string): void;
     /** Store it as it is now. @param {Entry} entry */
     keep({ key, unsent }: Entry): void;
-    [Symbol.iterator](): MapIterator<import("./types.js").Entry>;
     #private;
 }
 export type Entry = import("./types.js").Entry;

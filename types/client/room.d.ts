@@ -122,11 +122,12 @@ export type RoomEvents = {
  * What a room asks of its chat.
  */
 export type Desk = {
-    history: (query: object, signal: AbortSignal) => Promise<Page>;
-    send: (unsent: Unsent) => Promise<string>;
-    forget: (unsent: Unsent, reason: unknown) => void;
-    unsent: () => Unsent[];
+    wire: import("./wire.js").Wire;
+    sender: import("./sender.js").Sender;
+    http: () => Promise<{
+        read: (room: string, how: object) => Promise<Page>;
+    }>;
     typing: () => void;
-    leave: (room: Room) => void;
+    leave: () => void;
 };
 import { Emitter } from './emitter.js';

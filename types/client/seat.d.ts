@@ -3,12 +3,9 @@ export class Seat {
     /**
      * @param {string} name
      * @param {Position} start
-     * @param {{message: (message: Message) => void, current: () => void}} host
+     * @param {() => void} current called when the past has been read
      */
-    constructor(name: string, start: Position, host: {
-        message: (message: Message) => void;
-        current: () => void;
-    });
+    constructor(name: string, start: Position, current: () => void);
     /** @type {Set<Room>} */
     handles: Set<Room>;
     /** @type {string[]} */
@@ -38,6 +35,7 @@ export class Seat {
     name: string;
     /** Where to read on. @returns {Position} */
     get position(): Position;
+    get isJoined(): boolean;
     /** @param {Frame} frame */
     receive(frame: Frame): void;
     /** The link has ended. */

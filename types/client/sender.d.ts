@@ -5,27 +5,34 @@
  * caught up with, for it may be there.
  */
 export class Sender {
-    /** @param {Wire} wire @param {Settings} options @param {Post} post */
-    constructor(wire: Wire, options: Settings, post: Post);
+    /**
+     * @param {Wire} wire @param {Settings} options @param {Connection} connection
+     * @param {(room: string) => Place | undefined} place of a room that we are in
+     */
+    constructor(wire: Wire, options: Settings, connection: Connection, place: (room: string) => Place | undefined);
     /** @param {string} room @returns {Unsent[]} */
     unsent(room: string): Unsent[];
-    /** Take over what an earlier page of the same user left. @param {string} prefix */
-    restore(prefix: string): void;
     /** Throws a ChatError if it cannot be sent. @param {Unsent} unsent @returns {Promise<string>} */
     send(unsent: Unsent): Promise<string>;
     /** Nobody wants it any more; on its way it may arrive all the same.
      * @param {Unsent} unsent @param {unknown} reason */
     forget(unsent: Unsent, reason: unknown): void;
-    /** The server's limits are known. */
-    judge(): void;
+    /** The link is up: who we are and the server's limits are known. */
+    begin(): void;
     /** Send what can be sent now. */
     flush(): void;
     /** The link has ended, and why. @param {End} end */
-    lost({ code, error }: End): void;
-    /** @param {string} room @param {string} id */
-    acknowledged(room: string, id: string): void;
-    /** @param {string} room @param {string} id @param {ChatError} error */
-    declined(room: string, id: string, error: ChatError): Promise<void>;
+    lost({ error, isFatal }: End): void;
+    /** @param {{room: string, id: string}} which */
+    acknowledged(which: {
+        room: string;
+        id: string;
+    }): void;
+    /** @param {{room: string, id: string}} which @param {ChatError} error */
+    declined(which: {
+        room: string;
+        id: string;
+    }, error: ChatError): Promise<void>;
     /** The only one on its way, if it is one alone. @returns {Unsent | undefined} */
     get alone(): Unsent | undefined;
     /** The chat is over; what is stored stays for the next one. */
@@ -37,26 +44,19 @@ export type Entry = import("./types.js").Entry;
 export type Settings = import("./types.js").Settings;
 export type Unsent = import("./types.js").Unsent;
 export type Wire = import("./wire.js").Wire;
+export type Connection = import("./connection.js").Connection;
 /**
- * What a sender asks of the chat, and tells it.
+ * A room as one who sends sees it.
  */
-export type Post = {
-    link: () => {
-        isUp: boolean;
-        send: (unsent: Unsent) => unknown;
-    } | null;
+export type Place = {
     /**
-     * the link is of no use any more
+     * up to where it has been read
      */
-    abandon: (error: ChatError) => void;
+    cursor: string | null;
     /**
-     * up to where a room has been read
+     * whether it has been caught up with
      */
-    cursor: (room: string) => string | null | undefined;
-    /**
-     * whether a room is still being caught up with
-     */
-    behind: (room: string) => boolean;
-    settled: (unsent: Unsent, error?: ChatError) => void;
+    isCurrent: boolean;
+    tell: import("./seat.js").Seat["tell"];
 };
 import { ChatError } from './errors.js';

@@ -1,3 +1,9 @@
+/** Back-off, exponential and with a limit. @param {{backoff: number, backoffMax: number}} options
+ * @param {number} failures so far, after the first @returns {number} ms to wait at most */
+export function ceiling({ backoff, backoffMax }: {
+    backoff: number;
+    backoffMax: number;
+}, failures: number): number;
 /**
  * An abort signal that fires with `outer`, and with a ChatError after a time that may be extended.
  * Once it has fired, or is cleared, nothing of it is left: a timer would hold a process of Node.
@@ -11,8 +17,9 @@ export function deadline(ms: number | undefined, outer?: AbortSignal): {
     extend: (ms: number) => void;
     clear: () => void;
 };
-/** @param {number} ms @param {AbortSignal} [signal] @returns {Promise<void>} */
-export function sleep(ms: number, signal?: AbortSignal): Promise<void>;
+/** @param {number} ms @param {AbortSignal} [signal] @returns {Promise<boolean>} whether it was not
+ * cut short by `signal` */
+export function sleep(ms: number, signal?: AbortSignal): Promise<boolean>;
 /**
  * A promise to be settled later. Nobody need look at it: what a promise tells, events tell too.
  *
@@ -37,6 +44,23 @@ export function within<T>(promise: Promise<T>, { signal, timeout }: {
     signal?: AbortSignal;
     timeout?: number;
 }, giveUp?: (reason: unknown) => void): Promise<T>;
+/**
+ * Do something as patiently as the options `signal` and `timeout` say. Rejects with TypeError for
+ * an option that is not known.
+ *
+ * @template {{signal?: AbortSignal, timeout?: number}} Options
+ * @template T
+ * @param {string} what is done
+ * @param {Options} options
+ * @param {string[]} known the other options there are
+ * @param {(rest: Omit<Options, 'signal' | 'timeout'>, over: AbortSignal) => T | Promise<T>} act
+ *   given the other options; `over` fires when nobody waits any more
+ * @returns {Promise<T>} nobody need look at it
+ */
+export function patiently<Options extends {
+    signal?: AbortSignal;
+    timeout?: number;
+}, T>(what: string, options: Options, known: string[], act: (rest: Omit<Options, "signal" | "timeout">, over: AbortSignal) => T | Promise<T>): Promise<T>;
 /** @typedef {import('./types.js').Timer} Timer */
 /** The longest that a timer may run, in ms. */
 export const LONGEST_TIMER: 2000000000;

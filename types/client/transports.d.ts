@@ -10,7 +10,7 @@ export class Transports {
     works(level: number): void;
     /** The one in use has ended after `lasted` ms; the next may last longer.
      * @param {number} lasted @param {End} end @returns {boolean} whether it had worked */
-    ended(lasted: number, { code, retry }: End): boolean;
+    ended(lasted: number, { isFatal, retry }: End): boolean;
     #private;
 }
 export type End = import("./types.js").End;

@@ -208,7 +208,7 @@ export type Settings = Options & {
 export type Place = {
     name: string;
     position: Position;
-    state: RoomState;
+    isJoined: boolean;
 };
 /**
  * an object of the protocol
@@ -227,12 +227,14 @@ export type Limits = {
     frame: number;
 };
 /**
- * Why a link ended: ms to wait, the error, the WebSocket's close code.
+ * Why a link ended: ms to wait, the error, the WebSocket's close code, and whether that speaks of
+ * what was sent.
  */
 export type End = {
     retry?: number;
     error?: ChatError;
     code?: number;
+    isFatal?: boolean;
 };
 export type Hooks = {
     up: (user?: string) => void;
@@ -279,10 +281,6 @@ export type Owner = {
      * the rooms to be in, and where to read on
      */
     places: () => Place[];
-    /**
-     * a token is there, if one is needed
-     */
-    authenticated: () => void;
     frame: (frame: Frame) => void;
     online: () => void;
     /**
@@ -293,7 +291,6 @@ export type Owner = {
      * nobody will be let in
      */
     refused: (error: ChatError) => void;
-    error: (error: ChatError) => void;
-    state: (state: State) => void;
+    tell: (event: "state" | "error", value: any) => void;
 };
 export type Timer = ReturnType<typeof setTimeout>;

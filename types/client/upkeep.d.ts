@@ -1,17 +1,23 @@
-/** Timers that run while a link is up. */
-export class Upkeep {
-    /** @param {Wire} wire @param {Settings} options @param {Duties} duties */
-    constructor(wire: Wire, options: Settings, duties: Duties);
-    /** @param {Link} link @param {boolean} isBest whether there is no better transport */
-    begin(link: Link, isBest: boolean): void;
-    end(): void;
-    /** The network is another one: what did not work may work. @param {boolean} isBest */
-    moved(isBest: boolean): void;
-    #private;
-}
-export type Settings = import("./types.js").Settings;
-export type Timer = import("./types.js").Timer;
-export type Wire = import("./wire.js").Wire;
+/**
+ * @typedef {object} Link What is looked after.
+ * @property {number} idle ms since something was heard
+ * @property {() => void} renew the wire has a new token
+ */
+/**
+ * Look now and then whether it is still there.
+ *
+ * @param {Link} link @param {number} silence ms @param {() => void} check called after so long
+ * @param {AbortSignal} over ends it
+ */
+export function watch(link: Link, silence: number, check: () => void, over: AbortSignal): Promise<void>;
+/**
+ * Have a new token before each expires.
+ *
+ * @param {Link} link @param {import('./wire.js').Wire} wire
+ * @param {(error: unknown) => void} failed none could be had; asked for again in a while
+ * @param {AbortSignal} over ends it
+ */
+export function renew(link: Link, wire: import("./wire.js").Wire, failed: (error: unknown) => void, over: AbortSignal): Promise<void>;
 /**
  * What is looked after.
  */
@@ -24,18 +30,4 @@ export type Link = {
      * the wire has a new token
      */
     renew: () => void;
-};
-export type Duties = {
-    /**
-     * whether the link is still there
-     */
-    check: () => void;
-    /**
-     * try better transports; whether one was taken
-     */
-    upgrade: () => Promise<boolean>;
-    /**
-     * no new token could be had
-     */
-    tokenless: (error: unknown) => void;
 };

@@ -1,14 +1,13 @@
 /** The chat: rooms and messages over a connection that mends itself. */
 
-import { copy } from './content.js';
 import { Connection } from './connection.js';
 import { Emitter } from './emitter.js';
-import { asChatError, ChatError, checkNames, closed, misspelt } from './errors.js';
+import { ChatError, checkNames, closed } from './errors.js';
 import { Room } from './room.js';
 import { Seat } from './seat.js';
 import { Sender } from './sender.js';
-import { sleep, within } from './timing.js';
-import { read, Wire } from './wire.js';
+import { patiently, sleep } from './timing.js';
+import { Wire } from './wire.js';
 
 /**
  * @typedef {import('./types.js').Frame} Frame
@@ -16,7 +15,6 @@ import { read, Wire } from './wire.js';
  * @typedef {import('./types.js').Patience} Patience
  * @typedef {import('./types.js').Position} Position
  * @typedef {import('./types.js').State} State
- * @typedef {import('./types.js').Unsent} Unsent
  *
  * @typedef {object} ChatEvents
  * @property {State} state
@@ -48,27 +46,13 @@ export class Chat extends Emitter {
    */
   constructor(url, options = {}) {
     super(['state', 'error']);
-    checkNames('option', options, OPTIONS);
+    checkNames('option', Object.keys(options), OPTIONS);
     const settings = { ...DEFAULTS, ...options };
     this.#wire = new Wire(url, settings);
-    this.#sender = new Sender(this.#wire, settings, {
-      link: () => this.#connection.link,
-      abandon: (error) => this.#connection.abandon(error),
-      cursor: (room) => this.#seats.get(room)?.cursor,
-      behind: (room) => this.#seats.get(room)?.isCurrent === false,
-      settled: ({ room, id }, error) => {
-        if (error) this.#seats.get(room)?.tell('failed', { id, error });
-        else this.#seats.get(room)?.tell('sent', { id });
-      },
-    });
     this.#connection = new Connection(this.#wire, settings, {
       places: () => [...this.#seats.values()],
-      authenticated: () => this.#restore(),
       frame: (frame) => this.#receive(frame),
-      online: () => {
-        this.#sender.judge();
-        this.#sender.flush();
-      },
+      online: () => this.#sender.begin(),
       offline: (end) => {
         for (const seat of this.#seats.values()) seat.away();
         this.#sender.lost(end);
@@ -79,9 +63,10 @@ export class Chat extends Emitter {
           if (!seat.hasEntered) this.#unseat(seat, error);
         }
       },
-      error: (error) => this._emit('error', error),
-      state: (state) => this._emit('state', state),
+      tell: this._emit,
     });
+    this.#sender = new Sender(this.#wire, settings, this.#connection,
+      (room) => this.#seats.get(room));
   }
 
   /** Who we are; in token mode known once connected. */
@@ -108,16 +93,8 @@ export class Chat extends Emitter {
    * @returns {Promise<Room>}
    */
   join(name, options = {}) {
-    const slip = misspelt('option of join', options, ['after', 'last', 'since', 'signal', 'timeout']);
-    if (slip) return slip;
-    const { signal, timeout, ...position } = options;
-    /** @type {{left: boolean, leave?: () => void}} */
-    const over = { left: false };
-    return within(this.#enter(String(name).normalize('NFC'), position, over), { signal, timeout },
-      () => {
-        over.left = true;
-        over.leave?.();
-      });
+    return patiently('join', options, ['after', 'last', 'since'],
+      (position, over) => this.#enter(String(name).normalize('NFC'), position, over));
   }
 
   /**
@@ -128,8 +105,7 @@ export class Chat extends Emitter {
    * @returns {Promise<void>}
    */
   connect(options = {}) {
-    return misspelt('option of connect', options, ['signal', 'timeout'])
-      ?? within(this.#connection.connect(), options);
+    return patiently('connect', options, [], () => this.#connection.connect());
   }
 
   /** Connect no more until `connect`. Rooms stay, and go on where they are then; messages wait. */
@@ -146,28 +122,31 @@ export class Chat extends Emitter {
   close() {
     if (this.#connection.closed.aborted) return;
     this.#connection.close();
-    const seats = [...this.#seats.values()];
-    this.#seats.clear();
-    for (const seat of seats) seat.end();
+    for (const seat of this.#seats.values()) this.#unseat(seat);
     this.#sender.close();
   }
 
   // -- rooms
 
-  /**
-   * @param {string} name @param {Position} position
-   * @param {{left: boolean, leave?: () => void}} over whether, and how, the caller gave up
-   */
+  /** @param {string} name @param {Position} position @param {AbortSignal} over given up */
   async #enter(name, position, over) {
     if (this.#connection.closed.aborted) throw closed();
     const known = this.#seats.get(name);
-    const seat = known ?? this.#sit(name, position);
-    const room = this.#handle(seat);
-    over.leave = () => room.leave();
+    const seat = known ?? new Seat(name, position, () => this.#sender.flush());
+    this.#seats.set(name, seat);
+    seat.wanted += 1;
+    const room = new Room(seat, {
+      wire: this.#wire,
+      sender: this.#sender,
+      http: () => this.#connection.links.http(),
+      typing: () => this.#connection.link?.typing(name),
+      leave: () => this.#leave(seat, room),
+    });
+    over.addEventListener('abort', () => room.leave());
     if (known) {
       // The first one's past is not ours.
       await seat.current.promise;
-      if (!over.left) await room._load(position);
+      if (!over.aborted) await room._load(position);
     } else {
       seat.handles.add(room);
       this.#connection.link?.join(name, position);
@@ -177,112 +156,62 @@ export class Chat extends Emitter {
     return room;
   }
 
-  /** @param {string} name @param {Position} position */
-  #sit(name, position) {
-    const seat = new Seat(name, position, {
-      message: ({ user, id }) => {
-        // To read our own message is to know that it is stored.
-        if (user === this.user) this.#sender.acknowledged(name, id);
-      },
-      current: () => this.#sender.flush(),
-    });
-    this.#seats.set(name, seat);
-    return seat;
+  /** @param {Seat} seat @param {Room} room */
+  #leave(seat, room) {
+    seat.handles.delete(room);
+    seat.wanted -= 1;
+    if (seat.wanted || this.#seats.get(seat.name) !== seat) return;
+    this.#unseat(seat);
+    this.#connection.link?.leave(seat.name);
   }
 
-  /** @param {Seat} seat */
-  #handle(seat) {
-    const { name } = seat;
-    seat.wanted += 1;
-    return new Room(seat, {
-      history: async (query, signal) => {
-        await this.#wire.authenticate();
-        return read(this.#wire, name, { query: /** @type {any} */ (query), signal });
-      },
-      send: (unsent) => this.#send(unsent),
-      forget: (unsent, reason) => this.#sender.forget(unsent, reason),
-      unsent: () => this.#sender.unsent(name),
-      typing: () => {
-        if (this.#connection.link?.isUp) this.#connection.link.typing(name);
-      },
-      leave: (room) => {
-        seat.handles.delete(room);
-        seat.wanted -= 1;
-        if (seat.wanted || this.#seats.get(name) !== seat) return;
-        this.#seats.delete(name);
-        seat.end();
-        this.#connection.link?.leave(name);
-      },
-    });
-  }
-
-  /** @param {Seat} seat @param {ChatError} error */
+  /** @param {Seat} seat @param {ChatError} [error] */
   #unseat(seat, error) {
     this.#seats.delete(seat.name);
     seat.end(error);
-  }
-
-  /** @param {Unsent} unsent */
-  #send(unsent) {
-    if (this.#connection.closed.aborted) throw closed();
-    try {
-      unsent.data = copy(unsent.data);
-      return this.#sender.send(unsent);
-    } catch (error) {
-      const { room, id } = unsent;
-      const failed = { id, error: asChatError(error) };
-      queueMicrotask(() => this.#seats.get(room)?.tell('failed', failed));
-      throw error;
-    }
-  }
-
-  #restore() {
-    if (this.user) this.#sender.restore(`chatd:unsent:${this.#wire.name}:${this.user}:`);
   }
 
   // -- frames
 
   /** @param {Frame} frame */
   #receive(frame) {
-    const seat = this.#seats.get(frame.room ?? '');
-    if (frame.type === 'ack') this.#sender.acknowledged(frame.room ?? '', frame.id);
-    else if (frame.type === 'error') this.#error(frame, seat);
-    else if (frame.type === 'left') this.#left(seat);
+    const { type, room = '', id, user } = frame;
+    const seat = this.#seats.get(room);
+    // To read our own message is to know that it is stored.
+    const isStored = type === 'ack' || (type === 'message' && user === this.user);
+    if (type === 'error') this.#error(frame, seat);
+    else if (type === 'left') void this.#left(seat);
     else seat?.receive(frame);
+    if (isStored) this.#sender.acknowledged({ room, id });
   }
 
   /** @param {Frame} frame @param {Seat | undefined} seat */
-  #error({ code, text, room, id, retry }, seat) {
+  #error({ code, text, room = '', id, retry }, seat) {
     const error = new ChatError(code, text, retry);
-    if (room === undefined && id === undefined) {
-      // A refusal that names nothing is for the only message on its way.
-      const { alone } = this.#sender;
-      if (alone && code !== 'unauthorized') [room, id] = [alone.room, alone.id];
-      else this._emit('error', error);
-    }
-    if (id !== undefined) void this.#sender.declined(room ?? '', id, error);
-    else if (seat && code !== 'not_joined') this.#refused(seat, error);
+    // A refusal that names nothing is for the only message on its way.
+    const unnamed = room || code === 'unauthorized' ? undefined : this.#sender.alone;
+    const which = id === undefined ? unnamed : { room, id };
+    if (which) void this.#sender.declined(which, error);
+    else if (!room) this._emit('error', error);
+    else if (seat && code !== 'not_joined') void this.#refused(seat, error);
   }
 
   /** @param {Seat} seat @param {ChatError} error */
-  #refused(seat, error) {
+  async #refused(seat, error) {
     if (!error.temporary) return this.#unseat(seat, error);
-    if (seat.state.state === 'joined') return undefined;
+    if (seat.isJoined) return;
     // The join itself: once more in a while, on whatever link there is then.
-    void sleep(1000 + Math.random() * 2000, this.#connection.closed).then(() => {
-      if (this.#seats.get(seat.name) !== seat || seat.state.state === 'joined') return;
-      this.#connection.link?.join(seat.name, seat.position);
-    });
-    return undefined;
+    await sleep(1000 + Math.random() * 2000, this.#connection.closed);
+    if (this.#seats.get(seat.name) !== seat || seat.isJoined) return;
+    this.#connection.link?.join(seat.name, seat.position);
   }
 
   /** The server put us out; it says why in an error that may come before or after.
    * @param {Seat | undefined} seat */
-  #left(seat) {
-    if (seat?.state.state !== 'joined') return;
-    void sleep(500, this.#connection.closed).then(() => {
-      if (this.#seats.get(seat.name) !== seat) return;
-      this.#unseat(seat, new ChatError('forbidden', 'The server ended our stay in this room.'));
-    });
+  async #left(seat) {
+    if (!seat?.isJoined) return;
+    await sleep(500, this.#connection.closed);
+    if (this.#seats.get(seat.name) !== seat) return;
+    this.#unseat(seat, new ChatError('forbidden', 'The server ended our stay.'));
   }
 }

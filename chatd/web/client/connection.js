@@ -1,12 +1,11 @@
 /** Keeping a link to the server: which transport, when to try again, when to look. */
 
-import { ChatError, closed } from './errors.js';
-import { HttpLink } from './links/http.js';
-import { SocketLink } from './links/socket.js';
-import { Tabs } from './links/tabs.js';
-import { deferred, LONGEST_TIMER, sleep } from './timing.js';
+import { listen } from './browser.js';
+import { asChatError, ChatError, closed } from './errors.js';
+import { Loader } from './links/loader.js';
+import { ceiling, deferred, LONGEST_TIMER, sleep } from './timing.js';
 import { Transports } from './transports.js';
-import { Upkeep } from './upkeep.js';
+import { renew, watch } from './upkeep.js';
 
 /**
  * @typedef {import('./types.js').End} End
@@ -16,10 +15,12 @@ import { Upkeep } from './upkeep.js';
  * @typedef {import('./types.js').State} State
  * @typedef {import('./wire.js').Wire} Wire
  * @typedef {import('./types.js').Owner} Owner
- * @typedef {SocketLink | HttpLink} Link
+ * @typedef {import('./links/loader.js').Link} Link
  * @typedef {{link: Link, level: number}} Better a link that works, and its place in the transports
  */
 
+/** Longest wait that a server may ask for, in ms. */
+const LONGEST_RETRY = 300_000;
 
 /** One link after another, until closed. */
 export class Connection {
@@ -30,37 +31,37 @@ export class Connection {
   #wire;
   #options;
   #owner;
-  #transports;
-  #tabs;
+  /** What makes links. */
+  links;
+  transports;
+  /** Milliseconds until a better transport is tried. */
+  delay;
   #finish = (/** @type {End & {better?: Better}} */ _) => {};
   #attempt = 0;
   /** The server has refused our token. */
   #stale = false;
-  #running = false;
-  /** Someone wants to be connected, whether rooms are joined or not. */
-  #wanted = false;
-  /** Someone wants to be disconnected. */
-  #parted = false;
+  /** @type {Promise<void> | undefined} */
+  #running;
+  /** Whether to be connected, as someone has said; null: while there are rooms.
+   * @type {boolean | null} */
+  #wish = null;
   /** What `connect` waits for. */
   #online = deferred();
   /** The origin's refusal was written to the console. */
   #told = false;
   #closed = new AbortController();
   #wake = (/** @type {boolean} */ _) => {};
-  #upkeep;
+  /** Fires when the link that is looked after is up no more. */
+  #tending = new AbortController();
 
   /** @param {Wire} wire @param {Settings} options @param {Owner} owner */
   constructor(wire, options, owner) {
     this.#wire = wire;
     this.#options = options;
     this.#owner = owner;
-    this.#tabs = new Tabs(wire.name);
-    this.#transports = new Transports(options, wire.name);
-    this.#upkeep = new Upkeep(wire, options, {
-      check: () => this.#check(),
-      upgrade: () => this.#upgrade(),
-      tokenless: (error) => owner.error(noToken(error)),
-    });
+    this.links = new Loader(wire, options, this.closed);
+    this.transports = new Transports(options, wire.name);
+    this.delay = options.upgrade;
     listen(this.closed, {
       online: () => this.#stir(true),
       offline: () => this.#check(),
@@ -76,22 +77,20 @@ export class Connection {
   /** There is something to connect for. */
   start() {
     this.#wake(false);
-    if (!this.#running) void this.#run();
+    this.#running ??= this.#run();
   }
 
   /** @returns {Promise<void>} fulfilled when online, rejected if the server refuses */
   async connect() {
     if (this.closed.aborted) throw closed();
-    this.#wanted = true;
-    this.#parted = false;
+    this.#wish = true;
     this.tryNow();
     this.start();
     if (this.state.state !== 'online') await this.#online.promise;
   }
 
   disconnect() {
-    this.#wanted = false;
-    this.#parted = true;
+    this.#wish = false;
     this.#finish({});
     this.#wake(true);
   }
@@ -112,14 +111,12 @@ export class Connection {
     this.#finish({});
     this.#wake(true);
     this.#online.reject(closed());
-    this.#tabs.close();
     this.#show('offline');
   }
 
   // -- one link after another
 
   async #run() {
-    this.#running = true;
     /** @type {End} */
     let end = {};
     while (!this.closed.aborted) {
@@ -127,9 +124,9 @@ export class Connection {
       end = await this.#round();
       if (this.closed.aborted) return;
       if (this.#idle) continue;
-      const wait = end.retry ?? Math.random()
-        * Math.min(this.#options.backoffMax, this.#options.backoff * 2 ** this.#attempt);
-      this.#attempt = Math.min(this.#attempt + 1, 20);
+      const wait = end.retry === undefined ? Math.random() * ceiling(this.#options, this.#attempt)
+        : Math.min(end.retry, LONGEST_RETRY);
+      this.#attempt += 1;
       this.#show('offline', { ...end, retry: Math.round(wait) });
       await this.#pause(wait, end.retry === undefined);
     }
@@ -137,8 +134,12 @@ export class Connection {
 
   /** Whether there is nothing to connect for. */
   get #idle() {
-    return !this.closed.aborted
-      && (this.#parted || (!this.#wanted && !this.#owner.places().length));
+    return !this.closed.aborted && !(this.#wish ?? this.#owner.places().length);
+  }
+
+  /** Whether someone has ended this while it tried. */
+  get #unwanted() {
+    return this.closed.aborted || this.#wish === false;
   }
 
   /** Try the transports from the remembered one down, until one has worked and ended.
@@ -147,7 +148,7 @@ export class Connection {
     /** @type {End} */
     let end = {};
     let renewed = false;
-    for (let level = this.#transports.level; level < this.#transports.all.length; level += 1) {
+    for (let level = this.transports.level; level < this.transports.all.length; level += 1) {
       this.#show('connecting');
       try {
         await this.#wire.authenticate(this.#stale);
@@ -156,22 +157,21 @@ export class Connection {
       } catch (error) {
         return this.#refused(noToken(error));
       }
-      if (this.closed.aborted || this.#parted) return end;
-      this.#owner.authenticated();
-      const { lived, ...rest } = await this.#carry(this.#make(level), level);
-      end = rest;
+      if (this.#unwanted) return end;
+      let lived;
+      [end, lived] = await this.#carry(this.make(level), level);
       this.#stale = end.error?.code === 'unauthorized';
-      if (this.closed.aborted || this.#parted || lived) return end;
+      if (this.#unwanted || lived) return end;
       if (this.#stale && end.error) {
         if (renewed || !this.#options.token) return this.#refused(end.error);
         // A WebSocket does not tell why it was refused: the better transports have a new chance.
-        level = this.#transports.level - 1;
+        level = this.transports.level - 1;
       } else if (end.retry !== undefined) {
         return end;
       }
     }
     // Nothing works: the place may have changed, so nothing that was learnt counts.
-    this.#transports.level = 0;
+    this.transports.level = 0;
     const barred = await this.#wire.barred();
     if (!barred || this.closed.aborted) return end;
     if (!this.#told) console.error(barred.message);
@@ -184,80 +184,83 @@ export class Connection {
     this.#owner.refused(error);
     this.#online.reject(error);
     this.#online = deferred();
-    this.#wanted = false;
+    this.#wish &&= null;
     return { error };
   }
 
-  /** @param {number} level @returns {Link} */
-  #make(level) {
-    const transport = this.#transports.all[level];
-    return transport === 'websocket' ? new SocketLink(this.#wire, this.#options) : new HttpLink(this.#wire, this.#options, transport === 'sse', this.#tabs);
+  /** @param {number} level of a transport @returns {Promise<Link>} */
+  make(level) {
+    return this.links.make(this.transports.all[level]);
   }
 
   /**
    * Let a link carry the chat until it ends.
    *
-   * @param {Link} link @param {number} level
-   * @returns {Promise<End & {lived?: boolean}>} lived: it worked at all
+   * @param {Promise<Link>} coming @param {number} level
+   * @returns {Promise<[End, boolean]>} why it ended, and whether it worked at all
    */
-  async #carry(link, level) {
+  async #carry(coming, level) {
     let since = 0;
     /** @type {End & {better?: Better}} */
     const end = await new Promise((resolve) => {
       this.#finish = resolve;
-      link.hooks = {
-        frame: (frame) => this.#owner.frame(frame),
-        down: resolve,
-        up: (user) => {
-          if (user) this.#wire.user = user;
-          if (since) return;
-          since = Date.now();
-          this.#begin(level);
-        },
-      };
-      this.link = link;
-      if (link.isUp) link.hooks.up();
-      else link.open();
-      for (const { name, position } of this.#owner.places()) link.join(name, position);
+      coming.then((link) => {
+        if (this.#finish !== resolve) return;
+        link.hooks = {
+          frame: (frame) => this.#owner.frame(frame),
+          down: resolve,
+          up: (user) => {
+            if (user) this.#wire.user = user;
+            if (since) return;
+            since = Date.now();
+            this.#begin(level);
+          },
+        };
+        this.link = link;
+        if (link.isUp) link.hooks.up();
+        else link.open();
+        for (const { name, position } of this.#owner.places()) link.join(name, position);
+      }).catch((error) => resolve({ error: asChatError(error) }));
     });
     this.#wire.debug('end', end);
-    link.close();
+    this.link?.close();
     this.link = null;
     this.#finish = () => {};
-    this.#upkeep.end();
+    this.#tend();
     this.#owner.offline(end);
-    if (end.better) return this.#carry(end.better.link, end.better.level);
-    if (!since) return end;
-    if (this.#transports.ended(Date.now() - since, end)) this.#attempt = 0;
-    return { ...end, lived: true };
+    if (end.better) return this.#carry(Promise.resolve(end.better.link), end.better.level);
+    if (since && this.transports.ended(Date.now() - since, end)) this.#attempt = 0;
+    return [end, since > 0];
   }
 
   /** @param {number} level */
   #begin(level) {
-    this.#transports.works(level);
+    this.transports.works(level);
     this.#show('online');
-    if (this.link) this.#upkeep.begin(this.link, level === 0);
+    this.#tend();
     this.#online.resolve(undefined);
     this.#online = deferred();
     this.#owner.online();
   }
 
-  /** Try the better transports beside the one in use, and change over if one works.
-   * @returns {Promise<boolean>} whether it is over: changed, or the link has ended */
-  async #upgrade() {
+  /** Let another link carry the chat. @param {Link} link @param {number} level */
+  change(link, level) {
+    this.#finish({ better: { link, level } });
+  }
+
+  // -- while a link is up
+
+  /** Look after the link there is now, if any, and no more after an earlier one. */
+  #tend() {
+    this.#tending.abort();
+    this.#tending = new AbortController();
     const { link } = this;
-    const place = this.#joined;
-    for (let level = 0; place && level < this.#transports.level; level += 1) {
-      const better = this.#make(level);
-      const works = await better.works(place.name, place.position);
-      if (works && link === this.link) {
-        this.#finish({ better: { link: better, level } });
-        return true;
-      }
-      better.close();
-      if (link !== this.link) return true;
-    }
-    return false;
+    const { signal } = this.#tending;
+    if (!link?.isUp) return;
+    void watch(link, this.#options.silence, () => this.#check(), signal);
+    void renew(link, this.#wire, (error) => this.#owner.tell('error', noToken(error)), signal);
+    if (!this.transports.level) this.delay = this.#options.upgrade;
+    else this.links.http().then(({ improve }) => improve(this, signal)).catch(() => {});
   }
 
   // -- what the browser tells
@@ -268,18 +271,19 @@ export class Connection {
     if (!moved && (this.link?.idle ?? 0) < 5000) return;
     if (moved) {
       this.#attempt = 0;
-      this.#upkeep.moved(!this.link?.isUp || this.#transports.level === 0);
+      this.delay = this.#options.upgrade;
+      this.#tend();
     }
     this.#check();
   }
 
   /** A room that we are in. @returns {Place | undefined} */
-  get #joined() {
-    return this.#owner.places().find(({ state }) => state.state === 'joined');
+  get joined() {
+    return this.#owner.places().find(({ isJoined }) => isJoined);
   }
 
   #check() {
-    const place = this.#joined;
+    const place = this.joined;
     if (place && this.link?.isUp) this.link.check(place.name, place.position);
   }
 
@@ -288,31 +292,21 @@ export class Connection {
     const over = new AbortController();
     this.#wake = (anyhow) => (interruptible || anyhow) && over.abort();
     await sleep(ms, over.signal);
-    this.#wake = () => {};
   }
 
   /** @param {State['state']} state @param {{retry?: number, error?: ChatError}} [more] */
   #show(state, { retry, error } = {}) {
-    const transport = state === 'online' ? this.#transports.all[this.#transports.level] : null;
+    const transport = state === 'online' ? this.transports.all[this.transports.level] : null;
     const now = { state, transport, retry: retry ?? null, error: error ?? null };
     const same = JSON.stringify(now) === JSON.stringify(this.state);
     this.state = now;
     if (same) return;
     this.#wire.debug('state', now);
-    this.#owner.state(now);
+    this.#owner.tell('state', now);
   }
 }
 
 /** @param {unknown} error what the application's function threw */
 function noToken(error) {
   return new ChatError('unauthorized', `No token: ${error}`, undefined, error);
-}
-
-/** Hear what the browser tells. @param {AbortSignal} signal
- * @param {Record<'online' | 'offline' | 'shown', () => void>} hear */
-function listen(signal, { online, offline, shown }) {
-  const page = globalThis.document;
-  globalThis.addEventListener?.('online', online, { signal });
-  globalThis.addEventListener?.('offline', offline, { signal });
-  page?.addEventListener('visibilitychange', () => page.hidden || shown(), { signal });
 }

@@ -36,12 +36,13 @@ export function copy(data) {
   if (data === undefined) return undefined;
   /** @type {string | undefined} */
   let json;
+  let cause;
   try {
     json = JSON.stringify(data);
   } catch (error) {
-    throw bad(`Data is a JSON object: ${error}`, error);
+    cause = error;
   }
-  if (!json?.startsWith('{')) throw bad('Data is a JSON object.');
+  if (!json?.startsWith('{')) throw bad('Data is a JSON object.', cause);
   const copied = JSON.parse(json);
   if (deeper(copied, DEPTH)) throw bad(`Data is nested at most ${DEPTH} levels deep.`);
   return copied;
@@ -57,7 +58,7 @@ export function check({ room, id, text, data }, limits) {
   // A pair of surrogates matches neither half (ECMA-262, 22.2.2.9: code points with the flag u).
   if (typeof text !== 'string' || /\p{Cs}/u.test(text)) throw bad('A text is a string of Unicode.');
   if (typeof id !== 'string' || !/^[!-~]{1,64}$/.test(id)) {
-    throw bad('An id is 1 to 64 printable ASCII characters without spaces.');
+    throw bad('An id is 1 to 64 visible ASCII characters.');
   }
   const bytes = size(text);
   const more = data ? size(JSON.stringify(data)) : 0;

@@ -72,7 +72,7 @@ export class Emitter {
 
   /** @param {string} name */
   #of(name) {
-    checkNames('event', { [name]: 1 }, this.#events);
+    checkNames('event', [name], this.#events);
     const listeners = this.#listeners.get(name) ?? new Map();
     this.#listeners.set(name, listeners);
     return listeners;
@@ -89,10 +89,10 @@ function bind(self) {
   for (let type = Object.getPrototypeOf(self); type !== Object.prototype;
     type = Object.getPrototypeOf(type)) {
     for (const name of Reflect.ownKeys(type)) {
-      const { get, value } = /** @type {any} */ (Object.getOwnPropertyDescriptor(type, name));
+      const member = /** @type {any} */ (Object.getOwnPropertyDescriptor(type, name));
       if (name === 'constructor' || Object.hasOwn(self, name)) continue;
-      Object.defineProperty(self, name, { configurable: true,
-        ...(get ? { get: get.bind(self) } : { value: value.bind(self), writable: true }) });
+      const kind = member.get ? 'get' : 'value';
+      Object.defineProperty(self, name, { ...member, [kind]: member[kind].bind(self) });
     }
   }
 }

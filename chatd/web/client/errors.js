@@ -38,11 +38,11 @@ export function closed() {
  * Throw TypeError for a name that nobody would look at: a slip of the pen is told, not ignored.
  *
  * @param {string} what kind of name
- * @param {object} given its keys are the names
+ * @param {string[]} names
  * @param {readonly string[]} known
  */
-export function checkNames(what, given, known) {
-  for (const name of Object.keys(given)) {
+export function checkNames(what, names, known) {
+  for (const name of names) {
     if (!known.includes(name)) {
       throw new TypeError(`There is no ${what} "${name}"; there are: ${known.join(', ')}.`);
     }
@@ -50,16 +50,16 @@ export function checkNames(what, given, known) {
 }
 
 /**
- * As `checkNames`, but a rejected promise: for functions that return one.
+ * What `act` gives; undefined if it throws.
  *
- * @param {string} what @param {object} given @param {readonly string[]} known
- * @returns {Promise<never> | undefined}
+ * @template T
+ * @param {() => T} act
+ * @returns {T | undefined}
  */
-export function misspelt(what, given, known) {
+export function attempt(act) {
   try {
-    checkNames(what, given, known);
-  } catch (error) {
-    return Promise.reject(error);
+    return act();
+  } catch {
+    return undefined;
   }
-  return undefined;
 }

@@ -25,18 +25,16 @@ export class Feed {
   /** @type {{error?: ChatError} | null} */
   #ended = null;
   #wake = () => {};
-  /** @type {Promise<unknown>} reads wait for one another */
-  #turn = Promise.resolve();
 
   /**
    * @param {(after: string) => Promise<Page>} read a page of FEED messages
    * @param {Message[]} first what to begin with
-   * @param {boolean} isWhole whether the room has no more
+   * @param {string | null} behind the cursor to read on from, if the room has more
    */
-  constructor(read, first, isWhole) {
+  constructor(read, first, behind) {
     this.#read = read;
     this.#queue = [...first];
-    this.#behind = isWhole ? null : first[0].cursor;
+    this.#behind = behind;
   }
 
   /** @param {Message} message */
@@ -62,21 +60,14 @@ export class Feed {
     this.end();
   }
 
-  /** @returns {Promise<IteratorResult<Message, undefined>>} */
-  next() {
-    const next = this.#turn.then(() => this.#take());
-    this.#turn = next.catch(() => {});
-    return next;
-  }
-
-  /** @returns {Promise<IteratorResult<Message, undefined>>} */
-  async #take() {
+  /** To be called once. @returns {AsyncGenerator<Message, undefined>} */
+  async* messages() {
     for (;;) {
-      const value = this.#queue.shift();
-      if (value) return { value, done: false };
-      if (this.#ended?.error) throw this.#ended.error;
-      if (this.#ended) return { value: undefined, done: true };
-      if (this.#behind !== null) await this.#catchUp(this.#behind);
+      const message = this.#queue.shift();
+      if (message) yield message;
+      else if (this.#ended?.error) throw this.#ended.error;
+      else if (this.#ended) return undefined;
+      else if (this.#behind !== null) await this.#catchUp(this.#behind);
       else await new Promise((resolve) => void (this.#wake = () => resolve(undefined)));
     }
   }

@@ -1,6 +1,6 @@
 /** What is not acknowledged yet. */
 
-import { ChatError } from './errors.js';
+import { attempt, ChatError } from './errors.js';
 import { deferred } from './timing.js';
 import { parse } from './wire.js';
 
@@ -27,15 +27,15 @@ export class Outbox {
     this.#storage = storage;
   }
 
-  [Symbol.iterator]() {
-    return this.#entries.values();
+  /** Oldest first. */
+  get all() {
+    return [...this.#entries.values()];
   }
 
   /** @param {Unsent} unsent @param {string} [key] @returns {Entry} the one there is, if it was
    * added before */
-  add(unsent, key = `${unsent.room}:${unsent.id}`) {
-    const name = `${unsent.room}\n${unsent.id}`;
-    const known = this.#entries.get(name);
+  add(unsent, key = nameOf(unsent)) {
+    const known = this.#entries.get(nameOf(unsent));
     if (known) return known;
     if (this.#entries.size >= this.#limit) {
       throw new ChatError('unsent_full', `${this.#limit} messages are waiting already.`);
@@ -43,20 +43,20 @@ export class Outbox {
     /** @type {Entry} */
     const entry = { unsent, key, state: 'waiting', tries: 0, lost: 0, fatal: 0, renewed: false,
       answer: deferred() };
-    this.#entries.set(name, entry);
+    this.#entries.set(nameOf(unsent), entry);
     this.keep(entry);
     return entry;
   }
 
-  /** @param {string} room @param {string} id */
-  get(room, id) {
-    return this.#entries.get(`${room}\n${id}`);
+  /** @param {{room: string, id: string}} which */
+  get(which) {
+    return this.#entries.get(nameOf(which));
   }
 
   /** @param {Entry} entry answered for */
   remove(entry) {
     clearTimeout(entry.timer);
-    this.#entries.delete(`${entry.unsent.room}\n${entry.unsent.id}`);
+    this.#entries.delete(nameOf(entry.unsent));
     if (this.#prefix) this.#try((storage) => storage.removeItem(this.#prefix + entry.key));
   }
 
@@ -64,7 +64,7 @@ export class Outbox {
   restore(prefix) {
     if (this.#prefix || !this.#storage) return;
     this.#prefix = prefix;
-    for (const entry of this) this.keep(entry);
+    for (const entry of this.all) this.keep(entry);
     this.#try((storage) => {
       const names = Array.from({ length: storage.length }, (_, i) => storage.key(i) ?? '');
       const left = names.filter((name) => name.startsWith(prefix))
@@ -85,10 +85,11 @@ export class Outbox {
   /** Storage may be full or forbidden; then messages live as long as the page. @param
    * {(storage: NonNullable<Options['storage']>) => void} use */
   #try(use) {
-    try {
-      if (this.#storage) use(this.#storage);
-    } catch {
-      // Nothing to mend here.
-    }
+    attempt(() => this.#storage && use(this.#storage));
   }
+}
+
+/** @param {{room: string, id: string}} message of ours */
+function nameOf({ room, id }) {
+  return `${room}\n${id}`;
 }

@@ -1,10 +1,9 @@
 /** A room that we are in. */
 
 import { call, Emitter } from './emitter.js';
-import { misspelt } from './errors.js';
 import { Feed, FEED } from './feed.js';
-import { within } from './timing.js';
-import { key, newId } from './wire.js';
+import { patiently } from './timing.js';
+import { newId } from './wire.js';
 
 /**
  * @typedef {import('./errors.js').ChatError} ChatError
@@ -30,17 +29,15 @@ import { key, newId } from './wire.js';
  * @property {ChatError} closed the room is gone, or the right to it
  *
  * @typedef {object} Desk What a room asks of its chat.
- * @property {(query: object, signal: AbortSignal) => Promise<Page>} history
- * @property {(unsent: Unsent) => Promise<string>} send
- * @property {(unsent: Unsent, reason: unknown) => void} forget
- * @property {() => Unsent[]} unsent
+ * @property {import('./wire.js').Wire} wire
+ * @property {import('./sender.js').Sender} sender
+ * @property {() => Promise<{read: (room: string, how: object) => Promise<Page>}>} http
  * @property {() => void} typing
- * @property {(room: Room) => void} leave
+ * @property {() => void} leave
  */
 
 const EVENTS = ['message', 'presence', 'typing', 'gap', 'sent', 'failed', 'state', 'recovered',
   'closed'];
-const WAITING = ['signal', 'timeout'];
 /** Milliseconds between two tellings that we type. */
 const TYPING = 3000;
 
@@ -59,7 +56,8 @@ export class Room extends Emitter {
   #pumps = new Map();
   /** @type {Message[]} what later readers begin with: all messages, or the first if they are many */
   #kept = [];
-  #isWhole = true;
+  /** @type {string | null} the cursor from which they then read on from the server */
+  #behind = null;
   #typed = 0;
   /** @type {{error?: ChatError} | null} */
   #ended = null;
@@ -102,7 +100,7 @@ export class Room extends Emitter {
 
   /** Our messages that are not acknowledged, restored ones included, oldest first. */
   get unsent() {
-    return this.#desk.unsent();
+    return this.#desk.sender.unsent(this.name);
   }
 
   /**
@@ -115,13 +113,12 @@ export class Room extends Emitter {
    * @returns {Promise<string>}
    */
   send(text, more = {}) {
-    const slip = misspelt('option of send', more, ['id', 'data', ...WAITING]);
-    if (slip) return slip;
-    const { id = newId(), data, ...patience } = more;
-    const unsent = { room: this.name, id, text, data, at: Date.now() };
     this.#typed = 0;
-    return within((async () => this.#desk.send(unsent))(), patience,
-      (reason) => this.#desk.forget(unsent, reason));
+    return patiently('send', more, ['id', 'data'], ({ id = newId(), data }, over) => {
+      const unsent = { room: this.name, id, text, data, at: Date.now() };
+      over.addEventListener('abort', () => this.#desk.sender.forget(unsent, over.reason));
+      return this.#desk.sender.send(unsent);
+    });
   }
 
   /** Tell the others that we are typing; call it at each key, it is passed on now and then. */
@@ -134,7 +131,7 @@ export class Room extends Emitter {
   /** Leave; iteration ends. Other handles to the room stay. */
   leave() {
     this._end();
-    this.#desk.leave(this);
+    this.#desk.leave();
   }
 
   /**
@@ -145,12 +142,12 @@ export class Room extends Emitter {
    * @returns {Promise<Page>}
    */
   history(query) {
-    const slip = misspelt('option of history', query,
-      ['after', 'last', 'since', 'before', 'limit', ...WAITING]);
-    if (slip) return slip;
-    const { signal, timeout, ...rest } = query;
-    const over = new AbortController();
-    return within(this.#desk.history(rest, over.signal), { signal, timeout }, () => over.abort());
+    return patiently('history', query, ['after', 'last', 'since', 'before', 'limit'],
+      async (rest, signal) => {
+        const { http, wire } = this.#desk;
+        const [{ read }] = await Promise.all([http(), wire.authenticate()]);
+        return read(this.name, { query: rest, signal });
+      });
   }
 
   /**
@@ -167,11 +164,12 @@ export class Room extends Emitter {
   /** @returns {AsyncIterator<Message, undefined>} */
   [Symbol.asyncIterator]() {
     const feed = this.#newFeed();
+    const messages = feed.messages();
     return {
-      next: () => feed.next(),
-      return: async () => {
+      next: () => messages.next(),
+      return: () => {
         this.#drop(feed);
-        return { value: undefined, done: true };
+        return messages.return(undefined);
       },
     };
   }
@@ -204,16 +202,12 @@ export class Room extends Emitter {
 
   /** @param {Feed} feed @param {(value: any) => void} heard */
   async #pump(feed, heard) {
-    for (;;) {
-      const { value, done } = await feed.next();
-      if (done) return;
-      call(heard, value);
-    }
+    for await (const message of feed.messages()) call(heard, message);
   }
 
   #newFeed() {
     const feed = new Feed((after) => this.history({ after, limit: FEED }), this.#kept,
-      this.#isWhole);
+      this.#behind);
     this.#feeds.add(feed);
     if (this.#ended) feed.end(this.#ended.error);
     return feed;
@@ -230,35 +224,21 @@ export class Room extends Emitter {
   async _load(position) {
     this.#seat.handles.add(this);
     if (!Object.keys(position).length) return;
-    /** @type {Map<string, Message>} */
-    const past = new Map();
-    const meets = () => this.#kept.some((message) => past.has(key(message)));
-    let page = await this.history({ ...position, limit: FEED });
-    if (page.gap) this._emit('gap', { cursor: page.cursor });
-    // A page may be short because its messages are long: only an empty one is the last.
-    while (page.messages.length && past.size < FEED && !meets()) {
-      for (const message of page.messages) past.set(key(message), message);
-      page = await this.history({ after: page.cursor, limit: FEED });
-    }
-    for (const message of this.#kept) past.set(key(message), message);
-    this.#kept = [...past.values()];
-    if (past.size > FEED) this.#shorten();
+    const { gap, cursor, messages } = await this.history({ ...position, limit: position.last ?? 1 });
+    if (gap) this._emit('gap', { cursor });
+    if (messages.length) this.#startAt(messages[0]);
   }
 
   /** @param {Message} message @package */
   _push(message) {
-    this.#keep(message);
+    if (this.#behind === null && this.#kept.push(message) > FEED) this.#startAt(this.#kept[0]);
     for (const feed of this.#feeds) feed.push(message);
   }
 
-  /** @param {Message} message */
-  #keep(message) {
-    if (this.#isWhole && this.#kept.push(message) > FEED) this.#shorten();
-  }
-
-  #shorten() {
-    this.#isWhole = false;
-    this.#kept.length = 1;
+  /** Later readers begin with `first`, and read on from the server. @param {Message} first */
+  #startAt(first) {
+    this.#behind = first.cursor;
+    this.#kept = [first];
   }
 
   /** @param {ChatError} [error] @package */

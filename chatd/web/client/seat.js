@@ -44,7 +44,7 @@ export class Seat {
   wanted = 0;
   #start;
   #seen = new Set();
-  #host;
+  #caughtUp;
   /** What is being read was missed in an interruption. */
   #isBack = false;
   /** @type {Timer | undefined} */
@@ -57,17 +57,21 @@ export class Seat {
   /**
    * @param {string} name
    * @param {Position} start
-   * @param {{message: (message: Message) => void, current: () => void}} host
+   * @param {() => void} current called when the past has been read
    */
-  constructor(name, start, host) {
+  constructor(name, start, current) {
     this.name = name;
     this.#start = start;
-    this.#host = host;
+    this.#caughtUp = current;
   }
 
   /** Where to read on. @returns {Position} */
   get position() {
     return this.cursor ? { after: this.cursor } : this.#start;
+  }
+
+  get isJoined() {
+    return this.state.state === 'joined';
   }
 
   /** @param {Frame} frame */
@@ -85,7 +89,7 @@ export class Seat {
     clearTimeout(this.#quiet);
     if (this.isCurrent) this.current = deferred();
     this.isCurrent = false;
-    if (this.state.state === 'joined') this.#become('joining');
+    if (this.isJoined) this.#become('joining');
   }
 
   /** We are in it no more. @param {ChatError} [error] why, unless we left */
@@ -113,7 +117,7 @@ export class Seat {
 
   /** @param {Frame} frame */
   #joined(frame) {
-    const again = this.state.state === 'joined';
+    const again = this.isJoined;
     if (frame.cursor) this.cursor = frame.cursor;
     if (!again) {
       this.#since = Date.now();
@@ -137,7 +141,7 @@ export class Seat {
       this.isCurrent = true;
       this.current.resolve(undefined);
       if (this.#isBack) this.tell('recovered', { count: this.#recovered, gap: this.#lost });
-      this.#host.current();
+      this.#caughtUp();
     }, wait);
   }
 
@@ -156,7 +160,6 @@ export class Seat {
     if (this.#seen.size > WINDOW) this.#seen.delete(this.#seen.values().next().value);
     this.#recovered += 1;
     for (const handle of this.handles) handle._push(message);
-    this.#host.message(message);
   }
 
   /** @param {Frame} frame who is here (members), or who came and went (joined, left) */

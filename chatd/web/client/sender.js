@@ -1,8 +1,9 @@
 /** Which of our messages goes next, and what its answer means. */
 
-import { check } from './content.js';
+import { check, copy } from './content.js';
 import { asChatError, ChatError, closed } from './errors.js';
 import { Outbox } from './outbox.js';
+import { ceiling } from './timing.js';
 
 /**
  * @typedef {import('./types.js').End} End
@@ -10,18 +11,15 @@ import { Outbox } from './outbox.js';
  * @typedef {import('./types.js').Settings} Settings
  * @typedef {import('./types.js').Unsent} Unsent
  * @typedef {import('./wire.js').Wire} Wire
+ * @typedef {import('./connection.js').Connection} Connection
  *
- * @typedef {object} Post What a sender asks of the chat, and tells it.
- * @property {() => {isUp: boolean, send: (unsent: Unsent) => unknown} | null} link
- * @property {(error: ChatError) => void} abandon the link is of no use any more
- * @property {(room: string) => string | null | undefined} cursor up to where a room has been read
- * @property {(room: string) => boolean} behind whether a room is still being caught up with
- * @property {(unsent: Unsent, error?: ChatError) => void} settled
+ * @typedef {object} Place A room as one who sends sees it.
+ * @property {string | null} cursor up to where it has been read
+ * @property {boolean} isCurrent whether it has been caught up with
+ * @property {import('./seat.js').Seat['tell']} tell
  */
 
-/** WebSocket close codes that speak of what was sent, and the error that each stands for. */
-const FATAL = /** @type {Record<number, string>} */ ({ 1009: 'too_large', 4400: 'bad_request' });
-/** So often may a message end its connection that way until it is given up. */
+/** So often may a message end its connection for what it is until it is given up. */
 const FATALITIES = 3;
 /** After so many tries a message does not hold up those behind it any longer. */
 const PATIENT = 3;
@@ -35,98 +33,107 @@ const PATIENT = 3;
 export class Sender {
   #wire;
   #options;
-  #post;
+  #connection;
+  #place;
   #outbox;
 
-  /** @param {Wire} wire @param {Settings} options @param {Post} post */
-  constructor(wire, options, post) {
+  /**
+   * @param {Wire} wire @param {Settings} options @param {Connection} connection
+   * @param {(room: string) => Place | undefined} place of a room that we are in
+   */
+  constructor(wire, options, connection, place) {
     this.#wire = wire;
     this.#options = options;
-    this.#post = post;
+    this.#connection = connection;
+    this.#place = place;
     this.#outbox = new Outbox(options.unsent, options.storage);
   }
 
   /** @param {string} room @returns {Unsent[]} */
   unsent(room) {
-    return [...this.#outbox].map(({ unsent }) => unsent).filter((unsent) => unsent.room === room);
-  }
-
-  /** Take over what an earlier page of the same user left. @param {string} prefix */
-  restore(prefix) {
-    this.#outbox.restore(prefix);
+    return this.#outbox.all.map(({ unsent }) => unsent).filter((unsent) => unsent.room === room);
   }
 
   /** Throws a ChatError if it cannot be sent. @param {Unsent} unsent @returns {Promise<string>} */
   send(unsent) {
-    check(unsent, this.#wire.limits);
-    const entry = this.#outbox.add(unsent);
-    this.flush();
-    return entry.answer.promise;
+    try {
+      if (this.#connection.closed.aborted) throw closed();
+      unsent.data = copy(unsent.data);
+      check(unsent, this.#wire.limits);
+      const entry = this.#outbox.add(unsent);
+      this.flush();
+      return entry.answer.promise;
+    } catch (error) {
+      queueMicrotask(() => this.#settled(unsent, asChatError(error)));
+      throw error;
+    }
   }
 
   /** Nobody wants it any more; on its way it may arrive all the same.
    * @param {Unsent} unsent @param {unknown} reason */
   forget(unsent, reason) {
-    const entry = this.#outbox.get(unsent.room, unsent.id);
+    const entry = this.#outbox.get(unsent);
     if (!entry) return;
     const error = reason instanceof ChatError ? reason
-      : new ChatError('aborted', 'Nobody waits for this message any more.', undefined, reason);
+      : new ChatError('aborted', 'This message was given up.', undefined, reason);
     this.#reject(entry, error);
   }
 
-  /** The server's limits are known. */
-  judge() {
-    for (const entry of [...this.#outbox]) {
+  /** The link is up: who we are and the server's limits are known. */
+  begin() {
+    const { limits, name, user } = this.#wire;
+    if (user) this.#outbox.restore(`chatd:unsent:${name}:${user}:`);
+    for (const entry of this.#outbox.all) {
       try {
-        check(entry.unsent, this.#wire.limits);
+        check(entry.unsent, limits);
       } catch (error) {
         this.#reject(entry, asChatError(error));
       }
     }
+    this.flush();
   }
 
   /** Send what can be sent now. */
   flush() {
-    const link = this.#post.link();
+    const { link } = this.#connection;
     if (!link?.isUp) return;
-    const flying = [...this.#outbox].filter(({ state }) => state === 'flying');
+    const flying = this.#flying;
     const busy = new Set(flying.map(({ unsent }) => unsent.room));
     const next = this.#next().filter(({ unsent }) => !busy.has(unsent.room));
     const fresh = next.filter(({ lost }) => !lost);
-    const suspects = next.filter(({ lost }) => lost).sort((a, b) => a.lost - b.lost);
+    const [suspect] = next.sort((a, b) => a.lost - b.lost);
     if (fresh.length) fresh.forEach((entry) => this.#fly(entry, link));
-    else if (!flying.length && suspects.length) this.#fly(suspects[0], link);
+    else if (suspect && !flying.length) this.#fly(suspect, link);
   }
 
   /** The link has ended, and why. @param {End} end */
-  lost({ code = 0, error }) {
-    for (const entry of [...this.#outbox]) {
-      if (entry.state !== 'flying') continue;
+  lost({ error, isFatal }) {
+    for (const entry of this.#flying) {
       entry.tries += 1;
       entry.lost += 1;
-      if (code in FATAL) entry.fatal += 1;
-      if (entry.fatal >= FATALITIES) {
-        const text = 'The server ends the connection each time this message comes.';
-        this.#reject(entry, new ChatError(FATAL[code], text, undefined, error));
+      if (isFatal) entry.fatal += 1;
+      if (error && entry.fatal >= FATALITIES) {
+        const text = 'This message ends the connection each time.';
+        this.#reject(entry, new ChatError(error.code, text, undefined, error));
       } else {
         this.#rest(entry, entry.tries < PATIENT ? 0 : this.#wait(entry));
       }
     }
   }
 
-  /** @param {string} room @param {string} id */
-  acknowledged(room, id) {
-    const entry = this.#outbox.get(room, id);
+  /** @param {{room: string, id: string}} which */
+  acknowledged(which) {
+    const entry = this.#outbox.get(which);
     if (!entry) return;
     this.#outbox.remove(entry);
-    entry.answer.resolve(id);
-    this.#post.settled(entry.unsent);
+    entry.answer.resolve(which.id);
+    this.#settled(which);
     this.flush();
   }
 
-  /** @param {string} room @param {string} id @param {ChatError} error */
-  async declined(room, id, error) {
-    const entry = this.#outbox.get(room, id);
+  /** @param {{room: string, id: string}} which @param {ChatError} error */
+  async declined(which, error) {
+    const entry = this.#outbox.get(which);
     if (entry?.state !== 'flying') return;
     if (error.temporary) {
       entry.tries += 1;
@@ -145,13 +152,17 @@ export class Sender {
 
   /** The only one on its way, if it is one alone. @returns {Unsent | undefined} */
   get alone() {
-    const flying = [...this.#outbox].filter(({ state }) => state === 'flying');
-    return flying.length === 1 ? flying[0].unsent : undefined;
+    const [only, another] = this.#flying;
+    return another ? undefined : only?.unsent;
+  }
+
+  get #flying() {
+    return this.#outbox.all.filter(({ state }) => state === 'flying');
   }
 
   /** The chat is over; what is stored stays for the next one. */
   close() {
-    for (const entry of this.#outbox) {
+    for (const entry of this.#outbox.all) {
       clearTimeout(entry.timer);
       entry.answer.reject(closed());
     }
@@ -162,13 +173,13 @@ export class Sender {
   #next() {
     /** @type {Map<string, Entry>} */
     const next = new Map();
-    for (const entry of this.#outbox) {
+    for (const entry of this.#outbox.all) {
       const { room } = entry.unsent;
       const before = next.get(room);
       if (!before || (before.tries >= PATIENT && entry.tries < before.tries)) next.set(room, entry);
     }
     return [...next.values()].filter(({ state, unsent }) => state === 'waiting'
-      && (unsent.after === undefined || !this.#post.behind(unsent.room)));
+      && (unsent.after === undefined || this.#place(unsent.room)?.isCurrent !== false));
   }
 
   /** @param {Entry} entry @param {{send: (unsent: Unsent) => unknown}} link */
@@ -177,10 +188,10 @@ export class Sender {
     entry.state = 'flying';
     // An answer that does not come means a connection that is not there.
     const error = new ChatError('timeout', 'A message was not acknowledged.');
-    entry.timer = setTimeout(() => this.#post.abandon(error), this.#options.answer + 1000);
+    entry.timer = setTimeout(() => this.#connection.abandon(error), this.#options.answer + 1000);
     void link.send(unsent);
     if (unsent.after !== undefined) return;
-    unsent.after = this.#post.cursor(unsent.room) ?? '';
+    unsent.after = this.#place(unsent.room)?.cursor ?? '';
     this.#outbox.keep(entry);
   }
 
@@ -197,14 +208,19 @@ export class Sender {
 
   /** @param {Entry} entry */
   #wait({ tries }) {
-    const ceiling = this.#options.backoff * 2 ** Math.min(tries - 1, 20);
-    return Math.min(this.#options.backoffMax, ceiling) * (0.5 + Math.random() / 2);
+    return ceiling(this.#options, tries - 1) * (0.5 + Math.random() / 2);
   }
 
   /** @param {Entry} entry @param {ChatError} error */
   #reject(entry, error) {
     this.#outbox.remove(entry);
     entry.answer.reject(error);
-    this.#post.settled(entry.unsent, error);
+    this.#settled(entry.unsent, error);
+  }
+
+  /** @param {{room: string, id: string}} which @param {ChatError} [error] */
+  #settled({ room, id }, error) {
+    if (error) this.#place(room)?.tell('failed', { id, error });
+    else this.#place(room)?.tell('sent', { id });
   }
 }

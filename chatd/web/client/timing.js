@@ -1,11 +1,17 @@
 /** Waiting, and bounding how long others make us wait. */
 
-import { ChatError } from './errors.js';
+import { ChatError, checkNames } from './errors.js';
 
 /** @typedef {import('./types.js').Timer} Timer */
 
 /** The longest that a timer may run, in ms. */
 export const LONGEST_TIMER = 2_000_000_000;
+
+/** Back-off, exponential and with a limit. @param {{backoff: number, backoffMax: number}} options
+ * @param {number} failures so far, after the first @returns {number} ms to wait at most */
+export function ceiling({ backoff, backoffMax }, failures) {
+  return Math.min(backoffMax, backoff * 2 ** Math.min(failures, 30));
+}
 
 /**
  * An abort signal that fires with `outer`, and with a ChatError after a time that may be extended.
@@ -45,9 +51,11 @@ function whenAborted(signal, act) {
   else signal.addEventListener('abort', act);
 }
 
-/** @param {number} ms @param {AbortSignal} [signal] @returns {Promise<void>} */
+/** @param {number} ms @param {AbortSignal} [signal] @returns {Promise<boolean>} whether it was not
+ * cut short by `signal` */
 export function sleep(ms, signal) {
-  return new Promise((resolve) => whenAborted(deadline(ms, signal).signal, resolve));
+  return new Promise((resolve) =>
+    whenAborted(deadline(ms, signal).signal, () => resolve(!signal?.aborted)));
 }
 
 /**
@@ -57,13 +65,10 @@ export function sleep(ms, signal) {
  * @returns {{promise: Promise<T>, resolve: (value: T) => void, reject: (error: unknown) => void}}
  */
 export function deferred() {
-  let [resolve, reject] = [(/** @type {T} */ _) => {}, (/** @type {unknown} */ _) => {}];
-  /** @type {Promise<T>} */
-  const promise = new Promise((yes, no) => {
-    [resolve, reject] = [yes, no];
-  });
-  promise.catch(() => {});
-  return { promise, resolve, reject };
+  const it = /** @type {any} */ ({});
+  it.promise = new Promise((resolve, reject) => Object.assign(it, { resolve, reject }));
+  it.promise.catch(() => {});
+  return it;
 }
 
 /**
@@ -85,4 +90,27 @@ export function within(promise, { signal, timeout }, giveUp) {
   });
   void promise.then(resolve, reject).finally(limit.clear);
   return first;
+}
+
+/**
+ * Do something as patiently as the options `signal` and `timeout` say. Rejects with TypeError for
+ * an option that is not known.
+ *
+ * @template {{signal?: AbortSignal, timeout?: number}} Options
+ * @template T
+ * @param {string} what is done
+ * @param {Options} options
+ * @param {string[]} known the other options there are
+ * @param {(rest: Omit<Options, 'signal' | 'timeout'>, over: AbortSignal) => T | Promise<T>} act
+ *   given the other options; `over` fires when nobody waits any more
+ * @returns {Promise<T>} nobody need look at it
+ */
+export function patiently(what, options, known, act) {
+  const over = new AbortController();
+  const acting = async () => {
+    checkNames(`option of ${what}`, Object.keys(options), [...known, 'signal', 'timeout']);
+    const { signal, timeout, ...rest } = options;
+    return act(rest, over.signal);
+  };
+  return within(acting(), options, (reason) => over.abort(reason));
 }

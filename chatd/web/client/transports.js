@@ -1,5 +1,7 @@
 /** Which transports there are, best first, and which one to begin with. */
 
+import { attempt } from './errors.js';
+
 /**
  * @typedef {import('./types.js').End} End
  * @typedef {import('./types.js').Settings} Settings
@@ -26,24 +28,22 @@ export class Transports {
     this.all = options.transports ?? usable(options);
     this.#storage = options.storage;
     this.#key = `chatd:transport:${server}`;
-    this.level = Math.max(0, this.all.indexOf(/** @type {Transport} */ (this.#remembered())));
+    // Storage may be full or forbidden; then it is found out anew each time.
+    const known = attempt(() => this.#storage?.getItem(this.#key));
+    this.level = Math.max(0, this.all.indexOf(/** @type {Transport} */ (known)));
   }
 
   /** The transport at `level` works. @param {number} level */
   works(level) {
     this.level = level;
-    try {
-      this.#storage?.setItem(this.#key, this.all[level]);
-    } catch {
-      // Then it is found out anew next time.
-    }
+    attempt(() => this.#storage?.setItem(this.#key, this.all[level]));
   }
 
   /** The one in use has ended after `lasted` ms; the next may last longer.
    * @param {number} lasted @param {End} end @returns {boolean} whether it had worked */
-  ended(lasted, { code = 0, retry }) {
-    // A message that ends the connection (1009, 4400) does not speak against the transport.
-    const worked = lasted >= STABLE || [1009, 4400].includes(code);
+  ended(lasted, { isFatal, retry }) {
+    // A message that ends the connection does not speak against the transport.
+    const worked = lasted >= STABLE || Boolean(isFatal);
     if (worked) this.#flaps = 0;
     else if (retry === undefined) this.#flaps += 1;
     if (this.#flaps >= FLAPS && this.level + 1 < this.all.length) {
@@ -52,20 +52,12 @@ export class Transports {
     }
     return worked;
   }
-
-  #remembered() {
-    try {
-      return this.#storage?.getItem(this.#key);
-    } catch {
-      return null;
-    }
-  }
 }
 
 /** @param {Settings} options @returns {Transport[]} */
 function usable(options) {
   const found = /** @type {Transport[]} */ (['poll']);
-  if ('EventSource' in globalThis && globalThis.EventSource) found.unshift('sse');
+  if (/** @type {any} */ (globalThis).EventSource) found.unshift('sse');
   if (options.WebSocket ?? globalThis.WebSocket) found.unshift('websocket');
   return found;
 }

@@ -77,11 +77,12 @@
  *
  * @typedef {Options & {patience: number, answer: number, silence: number, backoff: number,
  *   backoffMax: number, upgrade: number, unsent: number}} Settings options with their defaults
- * @typedef {{name: string, position: Position, state: RoomState}} Place where to read on in a room
+ * @typedef {{name: string, position: Position, isJoined: boolean}} Place where to read on in a room
  * @typedef {{type: string, room?: string, [key: string]: any}} Frame an object of the protocol
  * @typedef {{text: number, content: number, frame: number}} Limits bytes, as the server says
- * @typedef {{retry?: number, error?: ChatError, code?: number}} End
- *   Why a link ended: ms to wait, the error, the WebSocket's close code.
+ * @typedef {{retry?: number, error?: ChatError, code?: number, isFatal?: boolean}} End
+ *   Why a link ended: ms to wait, the error, the WebSocket's close code, and whether that speaks of
+ *   what was sent.
  * @typedef {{up: (user?: string) => void, frame: (frame: Frame) => void, down: (end: End) => void}} Hooks
  * @typedef {object} Entry A message in the outbox.
  * @property {Unsent} unsent
@@ -96,13 +97,11 @@
  *
  * @typedef {object} Owner What a connection asks of the chat, and tells it.
  * @property {() => Place[]} places the rooms to be in, and where to read on
- * @property {() => void} authenticated a token is there, if one is needed
  * @property {(frame: Frame) => void} frame
  * @property {() => void} online
  * @property {(end: End) => void} offline nothing is under way any more
  * @property {(error: ChatError) => void} refused nobody will be let in
- * @property {(error: ChatError) => void} error
- * @property {(state: State) => void} state
+ * @property {(event: 'state' | 'error', value: any) => void} tell
  *
  * @typedef {ReturnType<typeof setTimeout>} Timer
  */

@@ -1,8 +1,23 @@
+/**
+ * Makes links, which share what the tabs of this browser have in common, and reads what is stored.
+ *
+ * @param {Kit} kit @param {Wire} wire @param {Settings} options
+ * @param {AbortSignal} closed for good
+ */
+export function overHttp(kit: Kit, wire: Wire, options: Settings, closed: AbortSignal): {
+    /** @param {boolean} streaming */
+    make: (streaming: boolean) => HttpLink;
+    /** @param {string} room @param {import('./requests.js').How} how */
+    read: (room: string, how: import("./requests.js").How) => Promise<import("../types.js").Page>;
+    /** @param {Connection} connection @param {AbortSignal} over */
+    improve: (connection: Connection, over: AbortSignal) => Promise<void>;
+};
 /** All rooms over HTTP. */
 export class HttpLink {
-    /** @param {Wire} wire @param {Settings} options @param {boolean} streaming @param {Tabs} tabs */
-    constructor(wire: Wire, options: Settings, streaming: boolean, tabs: Tabs);
-    hooks: import("../types.js").Hooks;
+    /** @param {Omit<Way, 'wait' | 'isUp'>} way */
+    constructor(way: Omit<Way, "wait" | "isUp">);
+    /** @type {Hooks | undefined} */
+    hooks: Hooks | undefined;
     isUp: boolean;
     idle: number;
     open(): void;
@@ -24,9 +39,14 @@ export class HttpLink {
     close(): void;
     #private;
 }
+export type Connection = import("../connection.js").Connection;
+export type ChatError = import("../errors.js").ChatError;
 export type End = import("../types.js").End;
+export type Frame = import("../types.js").Frame;
+export type Hooks = import("../types.js").Hooks;
 export type Position = import("../types.js").Position;
 export type Settings = import("../types.js").Settings;
 export type Unsent = import("../types.js").Unsent;
 export type Wire = import("../wire.js").Wire;
-export type Tabs = import("./tabs.js").Tabs;
+export type Kit = import("./loader.js").Kit;
+export type Way = import("./reader.js").Way;

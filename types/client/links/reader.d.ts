@@ -14,17 +14,16 @@ export class Reader {
     frames(): AsyncGenerator<Frame, number | undefined>;
     #private;
 }
+export type ChatError = import("../errors.js").ChatError;
 export type Frame = import("../types.js").Frame;
 export type Page = import("../types.js").Page;
 export type Position = import("../types.js").Position;
 export type Settings = import("../types.js").Settings;
 export type Wire = import("../wire.js").Wire;
 export type Share = import("./tabs.js").Share;
-/**
- * How rooms are read; shared by all readers of a link.
- */
-export type Way = {
+export type Shared = {
     wire: Wire;
+    requests: import("./requests.js").Requests;
     options: Settings;
     tabs: import("./tabs.js").Tabs;
     streaming: boolean;
@@ -34,3 +33,7 @@ export type Way = {
     wait: number;
     isUp: () => boolean;
 };
+/**
+ * How rooms are read, and what that takes; shared by all readers of a link.
+ */
+export type Way = Shared & import("./loader.js").Kit;

@@ -2,11 +2,10 @@
 export class SocketLink {
     /** @param {Wire} wire @param {Settings} options */
     constructor(wire: Wire, options: Settings);
-    hooks: import("../types.js").Hooks;
+    /** @type {Hooks | undefined} */
+    hooks: Hooks | undefined;
     isUp: boolean;
     open(): void;
-    /** Whether it gets through at all. @returns {Promise<boolean>} */
-    works(): Promise<boolean>;
     /** @param {string} room @param {Position} position */
     join(room: string, position: Position): void;
     /** @param {string} room */
@@ -26,6 +25,7 @@ export class SocketLink {
 }
 export type End = import("../types.js").End;
 export type Frame = import("../types.js").Frame;
+export type Hooks = import("../types.js").Hooks;
 export type Position = import("../types.js").Position;
 export type Settings = import("../types.js").Settings;
 export type Timer = import("../types.js").Timer;

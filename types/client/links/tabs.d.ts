@@ -1,7 +1,10 @@
 /** The tabs that have this server open, this one among them. */
 export class Tabs {
-    /** @param {string} server its address */
-    constructor(server: string);
+    /**
+     * @param {string} server its address @param {string} tab an id of this one
+     * @param {AbortSignal} closed this tab has done with it
+     */
+    constructor(server: string, tab: string, closed: AbortSignal);
     /** Called when waiting connections must be given up: there are more tabs than before. */
     crowded: () => void;
     /**
@@ -17,7 +20,6 @@ export class Tabs {
      * @returns {Promise<Share | null>}
      */
     share(what: string): Promise<Share | null>;
-    close(): void;
     #private;
 }
 /**

@@ -1,26 +1,24 @@
 /** Server-sent events out of the text of a stream (HTML, 9.2.6). */
 
-import { ChatError } from '../errors.js';
-import { deadline } from '../timing.js';
-import { LONGEST_RETRY, parse, path } from '../wire.js';
-
 /** Milliseconds in which something must come: the server sends a comment every 15 s. */
 const SILENCE = 45_000;
+/** Characters of a line, at most. */
+const LONGEST_LINE = 1_000_000;
 
 /**
  * A room by an event stream. The first item, `started`, says only that bytes arrive; a return says
  * how long to wait until the next try.
  *
- * @param {import('../wire.js').Wire} wire
+ * @param {import('./reader.js').Way} way
  * @param {string} room @param {string} after
  * @param {{patience: number, signal: AbortSignal}} how ms until the first bytes
  * @returns {AsyncGenerator<import('../types.js').Frame, number | undefined>}
  */
-export async function* stream(wire, room, after, { patience, signal }) {
+export async function* stream(way, room, after, { patience, signal }) {
+  const { ChatError, deadline, parse, requests } = way;
   const limit = deadline(patience, signal);
   try {
-    const response = await wire.open(`${path(room)}/events`, { after },
-      { headers: { Accept: 'text/event-stream' }, signal: limit.signal });
+    const response = await requests.events(room, after, limit.signal);
     const type = response.headers.get('Content-Type') ?? '';
     if (!response.body || !type.startsWith('text/event-stream')) {
       throw new ChatError('unavailable', 'This is no event stream.');
@@ -38,6 +36,7 @@ export async function* stream(wire, room, after, { patience, signal }) {
         if (name === 'refused') throw new ChatError(frame.code, frame.text, events.retry);
         yield { ...frame, type: name, room };
       }
+      if (events.rest.length > LONGEST_LINE) throw new ChatError('too_large', 'A line without end.');
     }
   } finally {
     limit.clear();
@@ -48,7 +47,8 @@ export async function* stream(wire, room, after, { patience, signal }) {
 export class EventParser {
   /** @type {number | undefined} milliseconds to wait before reconnecting, as the server says */
   retry;
-  #rest = '';
+  /** What is left of a line that has not ended. */
+  rest = '';
   /** What is left ends with a carriage return, which a line feed may follow. */
   #halfEnded = false;
   #name = '';
@@ -60,9 +60,8 @@ export class EventParser {
     // A long line in many pieces is looked through once, when it ends.
     const goesOn = !/[\r\n]/.test(text) && !this.#halfEnded;
     if (text) this.#halfEnded = text.endsWith('\r');
-    const lines = goesOn ? [this.#rest + text] : (this.#rest + text).split(/\r\n|\n|\r(?!$)/);
-    this.#rest = lines.pop() ?? '';
-    if (this.#rest.length > 1_000_000) throw new ChatError('too_large', 'A line without end.');
+    const lines = goesOn ? [this.rest + text] : (this.rest + text).split(/\r\n|\n|\r(?!$)/);
+    this.rest = lines.pop() ?? '';
     for (const line of lines) {
       const [, field, value] = /^([^:]*)(?:: ?(.*))?$/s.exec(line) ?? [];
       if (line === '') {
@@ -74,7 +73,7 @@ export class EventParser {
       } else if (field === 'data') {
         this.#data.push(value ?? '');
       } else if (field === 'retry' && /^\d+$/.test(value ?? '')) {
-        this.retry = Math.min(Number(value), LONGEST_RETRY);
+        this.retry = Number(value);
       }
     }
   }

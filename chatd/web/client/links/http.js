@@ -1,26 +1,51 @@
 /** Reading by event streams or long polls, one per room; writing by POST. */
 
-import { asChatError, ChatError } from '../errors.js';
-import { path } from '../wire.js';
 import { stream } from './events.js';
-import { NO_HOOKS } from './hooks.js';
+import { improve } from './improving.js';
 import { Reader } from './reader.js';
+import { Requests } from './requests.js';
+import { Tabs } from './tabs.js';
 
 /**
+ * @typedef {import('../connection.js').Connection} Connection
+ * @typedef {import('../errors.js').ChatError} ChatError
  * @typedef {import('../types.js').End} End
+ * @typedef {import('../types.js').Frame} Frame
+ * @typedef {import('../types.js').Hooks} Hooks
  * @typedef {import('../types.js').Position} Position
  * @typedef {import('../types.js').Settings} Settings
  * @typedef {import('../types.js').Unsent} Unsent
  * @typedef {import('../wire.js').Wire} Wire
- * @typedef {import('./tabs.js').Tabs} Tabs
+ * @typedef {import('./loader.js').Kit} Kit
+ * @typedef {import('./reader.js').Way} Way
  */
 
 /** Seconds that a poll asks to wait; less where something on the way cuts it short. */
 const WAIT = 25;
 
+/**
+ * Makes links, which share what the tabs of this browser have in common, and reads what is stored.
+ *
+ * @param {Kit} kit @param {Wire} wire @param {Settings} options
+ * @param {AbortSignal} closed for good
+ */
+export function overHttp(kit, wire, options, closed) {
+  const requests = new Requests(kit, wire, options);
+  const tabs = new Tabs(wire.name, kit.hex(8), closed);
+  return {
+    /** @param {boolean} streaming */
+    make: (streaming) => new HttpLink({ ...kit, wire, requests, options, tabs, streaming }),
+    /** @param {string} room @param {import('./requests.js').How} how */
+    read: (room, how) => requests.read(room, how),
+    /** @param {Connection} connection @param {AbortSignal} over */
+    improve: (connection, over) => improve(kit, connection, over),
+  };
+}
+
 /** All rooms over HTTP. */
 export class HttpLink {
-  hooks = NO_HOOKS;
+  /** @type {Hooks | undefined} */
+  hooks;
   isUp = false;
   idle = 0;
   #way;
@@ -28,9 +53,9 @@ export class HttpLink {
   #readers = new Map();
   #ended = new AbortController();
 
-  /** @param {Wire} wire @param {Settings} options @param {boolean} streaming @param {Tabs} tabs */
-  constructor(wire, options, streaming, tabs) {
-    this.#way = { wire, options, tabs, streaming, wait: WAIT, isUp: () => this.isUp };
+  /** @param {Omit<Way, 'wait' | 'isUp'>} way */
+  constructor(way) {
+    this.#way = { ...way, wait: WAIT, isUp: () => this.isUp };
   }
 
   open() {
@@ -38,8 +63,8 @@ export class HttpLink {
     // With no room to read, whether the server answers is all that can be known.
     queueMicrotask(async () => {
       if (this.#readers.size) return;
-      const { wire, options: { patience: timeout } } = this.#way;
-      await wire.request('healthz', { timeout, signal: this.#ended.signal })
+      const { requests, options: { patience: timeout } } = this.#way;
+      await requests.request('healthz', { timeout, signal: this.#ended.signal })
         .then(() => this.#up(), (error) => this.#end({ error }));
     });
   }
@@ -47,12 +72,12 @@ export class HttpLink {
   /** Whether a stream gets through at all, or a request.
    * @param {string} room @param {Position} position @returns {Promise<boolean>} */
   async works(room, { after = '' }) {
-    const { wire, options: { patience }, streaming } = this.#way;
+    const { options: { patience }, requests, streaming } = this.#way;
     const over = new AbortController();
     try {
-      if (!streaming) return Boolean(await wire.request(path(room), { timeout: patience }));
+      if (!streaming) return Boolean(await requests.here(room, { timeout: patience }));
       const how = { patience, signal: over.signal };
-      for await (const _ of stream(wire, room, after, how)) return true;
+      for await (const _ of stream(this.#way, room, after, how)) return true;
     } catch {
       // Then not.
     } finally {
@@ -77,15 +102,11 @@ export class HttpLink {
 
   /** @param {Unsent} unsent */
   async send({ room, id, text, data, after }) {
-    try {
-      const body = { text, id, data, after: after || undefined };
-      await this.#way.wire.request(`${path(room)}/messages`, { body, signal: this.#ended.signal });
-      this.hooks.frame({ type: 'ack', room, id });
-    } catch (error) {
-      const { code, message, retry } = asChatError(error);
-      if (code === 'network' || code === 'timeout') this.#end({ error: asChatError(error) });
-      else this.hooks.frame({ type: 'error', code, text: message, room, id, retry });
-    }
+    const body = { text, id, data, after: after || undefined };
+    await this.#way.requests.messages(room, { body, signal: this.#ended.signal }).then(
+      () => this.hooks?.frame({ type: 'ack', room, id }),
+      (error) => this.#lost(error)
+        || this.hooks?.frame({ ...refusal(error), room, id, retry: error.retry }));
   }
 
   /** HTTP has no way to say so. */
@@ -98,12 +119,9 @@ export class HttpLink {
 
   /** @param {string} room */
   async check(room) {
-    try {
-      const { wire, options: { patience: timeout } } = this.#way;
-      await wire.request(path(room), { timeout, signal: this.#ended.signal });
-    } catch (error) {
-      if (['network', 'timeout'].includes(asChatError(error).code)) this.#end({});
-    }
+    const { options: { patience: timeout }, requests } = this.#way;
+    await requests.here(room, { timeout, signal: this.#ended.signal })
+      .catch((error) => this.#lost(error));
   }
 
   close() {
@@ -115,17 +133,25 @@ export class HttpLink {
   #end(end) {
     if (this.#ended.signal.aborted) return;
     this.close();
-    this.hooks.down(end);
+    this.hooks?.down(end);
+  }
+
+  /** End if there was no answer. @param {ChatError} error @returns {boolean} */
+  #lost(error) {
+    const isLost = ['network', 'timeout'].includes(error.code);
+    if (isLost) this.#end({ error });
+    return isLost;
   }
 
   #up() {
     if (this.isUp || this.#ended.signal.aborted) return;
     this.isUp = true;
-    this.hooks.up();
+    this.hooks?.up();
   }
 
   /** @param {string} room @param {Reader} reader */
   async #read(room, reader) {
+    const { asChatError, ChatError } = this.#way;
     try {
       const frames = reader.frames();
       for (let first = true; ; first = false) {
@@ -134,7 +160,7 @@ export class HttpLink {
         if (done && first) throw new ChatError('unavailable', 'The event stream was empty.');
         if (done) return this.#end({ retry: value });
         this.#up();
-        this.hooks.frame(value);
+        this.hooks?.frame(value);
       }
     } catch (error) {
       if (!reader.stopped) this.#failed(room, asChatError(error));
@@ -148,9 +174,14 @@ export class HttpLink {
     if (['forbidden', 'unknown_room', 'bad_request'].includes(error.code)) {
       this.leave(room);
       this.#up();
-      this.hooks.frame({ type: 'error', code: error.code, text: error.message, room });
+      this.hooks?.frame({ ...refusal(error), room });
     } else {
       this.#end({ error, retry: error.retry });
     }
   }
+}
+
+/** @param {ChatError} error @returns {Frame} as it is said over a WebSocket */
+function refusal({ code, message }) {
+  return { type: 'error', code, text: message };
 }

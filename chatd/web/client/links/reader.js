@@ -1,11 +1,9 @@
 /** Reading one room over HTTP: by an event stream, by long polls, or by what another tab reads. */
 
-import { asChatError, ChatError } from '../errors.js';
-import { sleep } from '../timing.js';
-import { path, read } from '../wire.js';
 import { stream } from './events.js';
 
 /**
+ * @typedef {import('../errors.js').ChatError} ChatError
  * @typedef {import('../types.js').Frame} Frame
  * @typedef {import('../types.js').Page} Page
  * @typedef {import('../types.js').Position} Position
@@ -13,13 +11,16 @@ import { stream } from './events.js';
  * @typedef {import('../wire.js').Wire} Wire
  * @typedef {import('./tabs.js').Share} Share
  *
- * @typedef {object} Way How rooms are read; shared by all readers of a link.
+ * @typedef {object} Shared
  * @property {Wire} wire
+ * @property {import('./requests.js').Requests} requests
  * @property {Settings} options
  * @property {import('./tabs.js').Tabs} tabs
  * @property {boolean} streaming
  * @property {number} wait seconds that a poll asks to wait
  * @property {() => boolean} isUp
+ * @typedef {Shared & import('./loader.js').Kit} Way
+ *   How rooms are read, and what that takes; shared by all readers of a link.
  */
 
 /** Milliseconds between two questions of a reader that may not wait for news. */
@@ -126,8 +127,8 @@ export class Reader {
 
   /** @param {AbortSignal} signal */
   #stream(signal) {
-    const { options: { patience }, wire } = this.#way;
-    return stream(wire, this.#room, this.#after, { patience, signal });
+    const { patience } = this.#way.options;
+    return stream(this.#way, this.#room, this.#after, { patience, signal });
   }
 
   /** @param {boolean} waiting @param {AbortSignal} signal @returns {AsyncGenerator<Frame, void>} */
@@ -138,9 +139,9 @@ export class Reader {
     try {
       const page = await this.#page({ after: this.#after, wait, limit: 500 }, signal);
       yield* this.#said(page);
-      if (!waiting && !page.messages.length) await sleep(TURN, signal);
+      if (!waiting && !page.messages.length) await this.#way.sleep(TURN, signal);
     } catch (error) {
-      await this.#cut(asChatError(error), (Date.now() - begun) / 1000, signal);
+      await this.#cut(/** @type {ChatError} */ (error), (Date.now() - begun) / 1000, signal);
     }
     if (Date.now() - this.#looked > HERE) yield await this.#here();
   }
@@ -150,7 +151,7 @@ export class Reader {
   async #cut(error, lasted, signal) {
     if (!error.temporary || signal.aborted) throw error;
     if (error.code === 'rate_limited' && this.#way.isUp()) {
-      await sleep(error.retry ?? TURN, signal);
+      await this.#way.sleep(error.retry ?? TURN, signal);
     } else if (lasted >= SHORTEST && this.#way.wait > SHORTEST) {
       // Cut short on the way rather than refused: ask for half as long.
       this.#way.wait = Math.max(SHORTEST, Math.min(this.#way.wait, lasted) / 2);
@@ -187,7 +188,7 @@ export class Reader {
         const news = heard.shift();
         if (!news) {
           nudge = new AbortController();
-          await sleep(until - Date.now(), nudge.signal);
+          await this.#way.sleep(until - Date.now(), nudge.signal);
         } else if (news.frame.type !== 'message') {
           if (['presence', 'typing'].includes(news.frame.type)) yield news.frame;
         } else if (news.after === this.#after) {
@@ -209,18 +210,18 @@ export class Reader {
 
   /** @param {Record<string, unknown>} query @param {AbortSignal} [signal] @returns {Promise<Page>} */
   #page(query, signal = this.#over.signal) {
-    const { wire, options, streaming, isUp } = this.#way;
+    const { isUp, options, requests, streaming } = this.#way;
     const timeout = Number(query.wait ?? 0) * 1000 + (isUp() ? options.answer : options.patience);
     const how = { query, timeout, signal };
-    return streaming && query.wait === undefined ? read(wire, this.#room, how)
-      : wire.request(`${path(this.#room)}/messages`, how);
+    return streaming && query.wait === undefined ? requests.read(this.#room, how)
+      : requests.messages(this.#room, how);
   }
 
   /** @returns {Promise<Frame>} */
   async #here() {
     this.#looked = Date.now();
-    const { members, count } = await this.#way.wire.request(path(this.#room),
-      { signal: this.#over.signal });
+    const { signal } = this.#over;
+    const { members, count } = await this.#way.requests.here(this.#room, { signal });
     return { type: 'presence', room: this.#room, members, count };
   }
 }

@@ -1,12 +1,12 @@
 /** One WebSocket for all rooms. */
 
 import { asChatError, ChatError } from '../errors.js';
-import { LONGEST_RETRY, parse } from '../wire.js';
-import { NO_HOOKS } from './hooks.js';
+import { parse } from '../wire.js';
 
 /**
  * @typedef {import('../types.js').End} End
  * @typedef {import('../types.js').Frame} Frame
+ * @typedef {import('../types.js').Hooks} Hooks
  * @typedef {import('../types.js').Position} Position
  * @typedef {import('../types.js').Settings} Settings
  * @typedef {import('../types.js').Timer} Timer
@@ -21,7 +21,8 @@ const CODES = /** @type {Record<number, string>} */ ({
 
 /** One WebSocket for all rooms. */
 export class SocketLink {
-  hooks = NO_HOOKS;
+  /** @type {Hooks | undefined} */
+  hooks;
   isUp = false;
   #wire;
   #options;
@@ -29,10 +30,9 @@ export class SocketLink {
   #socket;
   /** @type {Frame[]} what to send once welcome */
   #early = [];
-  /** @type {Timer | undefined} */
+  /** Runs while an answer must come. @type {Timer | undefined} */
   #timer;
   #heard = 0;
-  #checking = false;
   /** @type {number | undefined} */
   #retry;
   /** @type {Map<string, number>} how often each room was left and the server has not said so yet */
@@ -54,36 +54,29 @@ export class SocketLink {
       return;
     }
     this.#socket.onmessage = (event) => this.#receive(parse(event.data));
-    this.#socket.onclose = ({ code, reason }) => this.#end(code in CODES
-      ? { code, error: new ChatError(CODES[code], reason || `The server closed with ${code}.`) }
-      : { code });
+    this.#socket.onclose = ({ code, reason }) => this.#end({ code,
+      error: code in CODES
+        ? new ChatError(CODES[code], reason || `The server closed with ${code}.`) : undefined,
+      isFatal: code === 1009 || code === 4400 });
     // `close` tells all that there is to tell; but ws, under Node, throws errors nobody listens for.
     this.#socket.onerror = () => {};
-  }
-
-  /** Whether it gets through at all. @returns {Promise<boolean>} */
-  works() {
-    return new Promise((resolve) => {
-      this.hooks = { up: () => resolve(true), frame() {}, down: () => resolve(false) };
-      this.open();
-    });
   }
 
   /** @param {any} frame */
   #receive(frame) {
     this.#heard = Date.now();
-    this.#checking = false;
     this.#wire.debug('received', frame);
+    if (frame?.type === 'welcome') this.isUp = true;
+    // Whatever it says, it is there.
+    if (this.isUp) this.#timer = void clearTimeout(this.#timer);
     if (frame?.type === 'welcome') {
-      if (!this.isUp) clearTimeout(this.#timer);
-      this.isUp = true;
       this.#wire.limits = frame.limits ?? {};
       this.#early.splice(0).forEach((early) => this.#say(early));
-      this.hooks.up(frame.user);
+      this.hooks?.up(frame.user);
     } else if (frame?.type === 'bye') {
-      this.#retry = Math.min(Number(frame.retry) || 0, LONGEST_RETRY);
+      this.#retry = Number(frame.retry) || 0;
     } else if (typeof frame?.type === 'string' && !this.#isPast(frame)) {
-      this.hooks.frame(frame);
+      this.hooks?.frame(frame);
     }
   }
 
@@ -98,14 +91,14 @@ export class SocketLink {
   /** @param {End} end */
   #end(end) {
     this.close();
-    this.hooks.down({ retry: this.#retry, ...end });
+    this.hooks?.down({ retry: this.#retry, ...end });
   }
 
   /** @param {Frame} frame */
   #say(frame) {
     if (!this.isUp) return void this.#early.push(frame);
     if (this.#socket?.readyState !== 1) return undefined;
-    this.#wire.debug('sent', frame.type === 'auth' ? { type: 'auth' } : frame);
+    this.#wire.debug('sent', { ...frame, token: undefined });
     return this.#socket.send(JSON.stringify(frame));
   }
 
@@ -127,12 +120,12 @@ export class SocketLink {
 
   /** @param {string} room */
   typing(room) {
-    this.#say({ type: 'typing', room });
+    if (this.isUp) this.#say({ type: 'typing', room });
   }
 
   /** The wire has a new token. */
   renew() {
-    this.#say(this.#wire.auth());
+    this.#say({ type: 'auth', token: this.#wire.token });
   }
 
   get idle() {
@@ -142,9 +135,8 @@ export class SocketLink {
   /** Ask for an answer, and end if none comes: joining again where we are changes nothing.
    * @param {string} room @param {Position} position */
   check(room, position) {
-    if (this.#checking) return;
-    this.#checking = true;
-    this.#timer = setTimeout(() => this.#checking && this.#end({}), this.#options.patience);
+    if (this.#timer) return;
+    this.#timer = setTimeout(() => this.#end({}), this.#options.patience);
     this.join(room, position);
   }
 

@@ -7,8 +7,6 @@
  * localStorage, and without that too nobody waits: every reader asks in turn.
  */
 
-import { hex } from '../wire.js';
-
 /**
  * @typedef {object} Share One room that several tabs read.
  * @property {BroadcastChannel} channel from the tab that leads to those that follow
@@ -33,14 +31,17 @@ export class Tabs {
   #waiting = 0;
   #locks = globalThis.document && globalThis.BroadcastChannel
     ? globalThis.navigator?.locks : undefined;
-  #over = new AbortController();
-  /** @type {ReturnType<typeof setInterval> | undefined} */
-  #beat;
+  #closed;
+  #counted = false;
 
-  /** @param {string} server its address */
-  constructor(server) {
+  /**
+   * @param {string} server its address @param {string} tab an id of this one
+   * @param {AbortSignal} closed this tab has done with it
+   */
+  constructor(server, tab, closed) {
+    this.#closed = closed;
     this.#name = `chatd:tab:${server}:`;
-    this.#own = this.#name + hex(8);
+    this.#own = this.#name + tab;
   }
 
   /**
@@ -92,12 +93,6 @@ export class Tabs {
     return share;
   }
 
-  close() {
-    this.#over.abort();
-    clearInterval(this.#beat);
-    this.#use((storage) => storage.removeItem(this.#own));
-  }
-
   /** @param {string} name @param {LockOptions} options @returns {Promise<(() => void) | null>} */
   #lock(name, options) {
     return new Promise((resolve, reject) => {
@@ -108,13 +103,18 @@ export class Tabs {
 
   /** Begin to be counted. */
   #count() {
-    if (this.#beat || !globalThis.document) return;
-    const { signal } = this.#over;
-    const beat = () => this.#use((storage) => storage.setItem(this.#own, String(Date.now())));
-    beat();
-    this.#beat = setInterval(beat, BEAT);
-    globalThis.addEventListener('pagehide', () => this.#use((storage) =>
-      storage.removeItem(this.#own)), { signal });
+    if (this.#counted || !globalThis.document) return;
+    this.#counted = true;
+    const signal = this.#closed;
+    const tell = () => this.#use((storage) => storage.setItem(this.#own, String(Date.now())));
+    const end = () => this.#use((storage) => storage.removeItem(this.#own));
+    tell();
+    const beat = setInterval(tell, BEAT);
+    signal.addEventListener('abort', () => {
+      clearInterval(beat);
+      end();
+    });
+    globalThis.addEventListener('pagehide', end, { signal });
     globalThis.addEventListener('storage', ({ key }) => {
       if (key?.startsWith(this.#name) && this.#waiting > this.#allowance()) this.crowded();
     }, { signal });

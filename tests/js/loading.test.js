@@ -1,0 +1,35 @@
+/** What few pages need is loaded when it is needed. */
+import assert from 'node:assert/strict';
+import { register } from 'node:module';
+import { describe, it } from 'node:test';
+
+import { begin } from './setting.js';
+
+/** Runs beside Node's loader: the first try to load the links over HTTP fails. */
+const HOOKS = `
+  let tries = 0;
+  export async function resolve(name, context, next) {
+    if (name === './http.js' && (tries += 1) === 1) throw new Error('It does not load.');
+    return next(name, context);
+  }`;
+register(`data:text/javascript,${encodeURIComponent(HOOKS)}`);
+
+const setting = begin();
+const { connect } = setting;
+
+describe('the links over HTTP', { timeout: 20_000 }, () => {
+  it('are loaded where the server answers, and not had are a try that failed', async () => {
+    let routes = 0;
+    const fake = (address, init) => ((routes += 1) === 1
+      ? Promise.reject(new TypeError('no route')) : fetch(address, init));
+    const chat = connect({ transports: ['poll'], fetch: fake });
+    const failures = [];
+    chat.on('state', ({ state, retry, error }) => state === 'offline'
+      && failures.push([error?.code, error?.cause?.message, typeof retry]));
+    const room = await chat.join('lobby');
+    assert.deepEqual(failures, [
+      ['network', 'no route', 'number'], ['network', 'It does not load.', 'number']]);
+    await room.send('hello');
+    assert.equal(chat.state.transport, 'poll');
+  });
+});
