@@ -61,7 +61,9 @@ class Census:
         up = bool(broker.ready or why)
         yield _gauge("broker_up", "Whether the broker is connected.", up)
         blocked = GaugeMetricFamily(
-            "chatd_broker_blocked", "Whether it takes no messages, by alarm.", labels=["alarm"]
+            "chatd_broker_blocked",
+            "Whether the broker refuses messages, by alarm.",
+            labels=["alarm"],
         )
         raised = alarms_of(why)
         for alarm in (*ALARMS, OTHER):

@@ -80,7 +80,12 @@ class Metrics:
         self.loop_lag = histogram(
             "event_loop_lag_seconds", "How late the reactor makes a call that is due."
         )
-        build = Gauge("chatd_build_info", "1.", ["version", "python", "twisted"], registry=registry)
+        build = Gauge(
+            "chatd_build_info",
+            "Versions; always 1.",
+            ["version", "python", "twisted"],
+            registry=registry,
+        )
         build.labels(__version__, platform.python_version(), version("twisted")).set(1)
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:

@@ -62,12 +62,11 @@ def _option(option: Option) -> list[str]:
         "" if option.live else "a change needs a restart",
     ]
     more = "; ".join(note for note in notes if note)
-    text = option.help[0].upper() + option.help[1:] + "."
-    value = "" if option.flag else f" {option.name.split('-')[-1].upper()}"
+    text = option.help.replace("*", r"\*")
     return [
-        f"``--{option.name}{value}``",
+        f"``--{option.name}``",
         f"``{option.default}``" if option.default is not None else "none",
-        text.replace("*", r"\*") + (f" ({more[0].upper()}{more[1:]}.)" if more else ""),
+        f"{text}. {more[0].upper()}{more[1:]}." if more else f"{text}.",
     ]
 
 
@@ -98,7 +97,7 @@ class OptionsTable(_Generated):
     """Every option: its name, its default, what it means."""
 
     def made(self) -> list[str]:
-        return _table(("option", "default", "meaning"), map(_option, OPTIONS), "30 25 45")
+        return _table(("option", "default", "meaning"), map(_option, OPTIONS), "25 25 50")
 
 
 class MetricsTable(_Generated):

@@ -48,7 +48,8 @@ class LinkTransform(SphinxTransform):
             reftype="doc",
             reftarget=page,
             refdoc=self.env.docname,
-            refexplicit=True,
+            # the title of the page in place of the name of its file
+            refexplicit=link.astext() != f"{page}.rst",
             refwarn=True,
         )
         target.source, target.line = link.source, link.line
