@@ -37,12 +37,12 @@ def _shown(metric: Metric) -> str:
 
 
 def _labels(metric: Metric) -> list[str]:
-    """The labels that its samples have here; see `_LABELS` for those that have no sample yet."""
+    """The labels that its samples have here; see `LABELS` for those that have no sample yet."""
     return sorted({label for sample in metric.samples for label in sample.labels} - {"le"})
 
 
 #: Labels of metrics that have no sample before something has happened.
-_LABELS = {
+LABELS = {
     "chatd_bad_records_total": ["reason"],
     "chatd_connections": ["transport"],
     "chatd_errors_total": ["code"],
@@ -51,7 +51,7 @@ _LABELS = {
 
 
 def _metric(name: str, metric: Metric) -> list[str]:
-    labels = _labels(metric) or _LABELS.get(name, [])
+    labels = _labels(metric) or LABELS.get(name, [])
     with_labels = f" {{{', '.join(labels)}}}" if labels else ""
     return [f"``{name}``{with_labels}", metric.type, metric.documentation]
 

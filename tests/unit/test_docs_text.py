@@ -12,7 +12,7 @@ import pytest
 from chatd.config.table import OPTIONS
 from chatd.ctl.main import cli
 from chatd.protocol.errors import Code
-from docs.extensions.generated import metrics
+from docs.extensions.generated import LABELS, metrics
 from tests.support.daemon import ROOT
 from tests.support.examples import PAGES, blocks
 
@@ -76,6 +76,11 @@ def test_every_metric_exists() -> None:
     endings = {f"{name}{more}" for name in known for more in ("_bucket", "_count", "_sum")}
     named = _inline(r"chatd_[a-z_]+")
     assert named - known - endings == set()
+
+
+def test_labels_are_said_of_metrics_that_have_no_sample_yet() -> None:
+    without = {name for name, metric in metrics().items() if not metric.samples}
+    assert without == set(LABELS)
 
 
 def test_every_variable_exists() -> None:

@@ -1,5 +1,5 @@
 /**
- * A connection to chatd that mends itself.
+ * A connection to chatd that reconnects by itself.
  *
  * @extends {Emitter<ChatEvents>}
  */
@@ -9,10 +9,10 @@ export class Chat extends Emitter<ChatEvents> {
      * @param {Options} [options]
      */
     constructor(url: string | URL, options?: Options);
-    /** Who we are; in token mode known once connected. */
+    /** Our user name; in token mode known once connected. */
     get user(): string | undefined;
     get state(): import("./types.js").State;
-    /** What was joined and not left. @returns {Room[]} */
+    /** The handles of rooms that were not left. @returns {Room[]} */
     get rooms(): Room[];
     /**
      * Join a room. Resolves once the server has let us in, however long it takes to reach it;
@@ -32,11 +32,11 @@ export class Chat extends Emitter<ChatEvents> {
      * @returns {Promise<void>}
      */
     connect(options?: Patience): Promise<void>;
-    /** Connect no more until `connect`. Rooms stay, and go on where they are then; messages wait. */
+    /** Disconnect until `connect` is called. Rooms resume then, and messages are kept to be sent. */
     disconnect(): void;
-    /** Do not wait for the next try any longer. */
+    /** Try to connect now, if the connection waits for its next try. */
     tryNow(): void;
-    /** Leave all rooms and close the connection for good. Unsent messages reject. */
+    /** Leave all rooms and close the connection for good. `send` of unsent messages rejects. */
     close(): void;
     #private;
 }

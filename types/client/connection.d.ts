@@ -6,20 +6,20 @@ export class Connection {
     state: State;
     /** @type {Link | null} */
     link: Link | null;
-    /** What makes links. */
+    /** The factory of links. */
     links: Loader;
     transports: Transports;
     /** Milliseconds until a better transport is tried. */
     delay: number;
     /** Fires when the connection is closed for good. */
     get closed(): AbortSignal;
-    /** There is something to connect for. */
+    /** Connect, because a room was joined. */
     start(): void;
     /** @returns {Promise<void>} fulfilled when online, rejected if the server refuses */
     connect(): Promise<void>;
     disconnect(): void;
     tryNow(): void;
-    /** The link is of no use any more. @param {ChatError} error */
+    /** Give the link up. @param {ChatError} error */
     abandon(error: ChatError): void;
     /** End for good. */
     close(): void;

@@ -18,7 +18,7 @@ export function checkNames(what: string, names: string[], known: readonly string
  * @returns {T | undefined}
  */
 export function attempt<T>(act: () => T): T | undefined;
-/** What goes wrong, as applications see it. */
+/** The errors that applications get. */
 /** The server refused, or cannot be reached (`network`, `timeout`), or the client did
  * (`closed`, `unsent_full`). `code` is otherwise one of the protocol's; `cause` is what was thrown
  * underneath, where something was. */

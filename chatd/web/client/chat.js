@@ -1,4 +1,4 @@
-/** The chat: rooms and messages over a connection that mends itself. */
+/** The chat: rooms and messages over a connection that reconnects by itself. */
 
 import { Connection } from './connection.js';
 import { Emitter } from './emitter.js';
@@ -29,7 +29,7 @@ const OPTIONS = [...Object.keys(DEFAULTS), 'user', 'token', 'storage', 'transpor
   'fetch', 'debug'];
 
 /**
- * A connection to chatd that mends itself.
+ * A connection to chatd that reconnects by itself.
  *
  * @extends {Emitter<ChatEvents>}
  */
@@ -69,7 +69,7 @@ export class Chat extends Emitter {
       (room) => this.#seats.get(room));
   }
 
-  /** Who we are; in token mode known once connected. */
+  /** Our user name; in token mode known once connected. */
   get user() {
     return this.#wire.user;
   }
@@ -78,7 +78,7 @@ export class Chat extends Emitter {
     return this.#connection.state;
   }
 
-  /** What was joined and not left. @returns {Room[]} */
+  /** The handles of rooms that were not left. @returns {Room[]} */
   get rooms() {
     return [...this.#seats.values()].flatMap(({ handles }) => [...handles]);
   }
@@ -108,17 +108,17 @@ export class Chat extends Emitter {
     return patiently('connect', options, [], () => this.#connection.connect());
   }
 
-  /** Connect no more until `connect`. Rooms stay, and go on where they are then; messages wait. */
+  /** Disconnect until `connect` is called. Rooms resume then, and messages are kept to be sent. */
   disconnect() {
     this.#connection.disconnect();
   }
 
-  /** Do not wait for the next try any longer. */
+  /** Try to connect now, if the connection waits for its next try. */
   tryNow() {
     this.#connection.tryNow();
   }
 
-  /** Leave all rooms and close the connection for good. Unsent messages reject. */
+  /** Leave all rooms and close the connection for good. `send` of unsent messages rejects. */
   close() {
     if (this.#connection.closed.aborted) return;
     this.#connection.close();

@@ -1,4 +1,4 @@
-/** Keeping a link to the server: which transport, when to try again, when to look. */
+/** Keeps a link to the server: chooses the transport, tries again, checks a silent link. */
 
 import { listen } from './browser.js';
 import { asChatError, ChatError, closed } from './errors.js';
@@ -31,7 +31,7 @@ export class Connection {
   #wire;
   #options;
   #owner;
-  /** What makes links. */
+  /** The factory of links. */
   links;
   transports;
   /** Milliseconds until a better transport is tried. */
@@ -74,7 +74,7 @@ export class Connection {
     return this.#closed.signal;
   }
 
-  /** There is something to connect for. */
+  /** Connect, because a room was joined. */
   start() {
     this.#wake(false);
     this.#running ??= this.#run();
@@ -100,7 +100,7 @@ export class Connection {
     this.#stir(true);
   }
 
-  /** The link is of no use any more. @param {ChatError} error */
+  /** Give the link up. @param {ChatError} error */
   abandon(error) {
     this.#finish({ error });
   }

@@ -1,4 +1,4 @@
-/** What goes wrong, as applications see it. */
+/** The errors that applications get. */
 
 /** The server refused, or cannot be reached (`network`, `timeout`), or the client did
  * (`closed`, `unsent_full`). `code` is otherwise one of the protocol's; `cause` is what was thrown

@@ -1,4 +1,4 @@
-/** A room that we are in. */
+/** A room that was joined. */
 
 import { call, Emitter } from './emitter.js';
 import { Feed, FEED } from './feed.js';

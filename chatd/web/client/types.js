@@ -1,4 +1,4 @@
-/** Shapes that several modules speak of; there is nothing to run in here. */
+/** Types that several modules use; this file has no code. */
 
 /**
  * @typedef {import('./errors.js').ChatError} ChatError
