@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from chatd.access.limits import network_of
 
@@ -36,7 +36,9 @@ class Identity:
 
     def at(self, address: str) -> Identity:
         """The same identity, as used from ``address``."""
-        return evolve(self, network=network_of(address))
+        # attrs.evolve takes 20 times as long, and this is done for each request
+        known = self.user, self.rooms, self.admin, self.expires, self.proof
+        return Identity(*known, network_of(address))
 
     def names(self, room: str) -> bool:
         """Whether the claim ``rooms`` names ``room``, in full or by a prefix."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections import defaultdict
 from collections.abc import Callable
+from functools import lru_cache
 
 from attrs import define, field
 
@@ -12,8 +13,11 @@ from chatd.protocol.errors import ChatError, Code
 
 #: ``Retry-After`` for a connection too many, in seconds.
 CONNECTIONS_RETRY = 5
+#: Addresses whose network is remembered: it is asked for several times in each request.
+ADDRESSES = 1024
 
 
+@lru_cache(maxsize=ADDRESSES)
 def network_of(address: str) -> str:
     """The address that limits count by: an IPv4 address, or the /64 network of an IPv6 address,
     which is what one site gets (RFC 6177). Anything else, such as ``unix``, is returned as it is.

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from attrs import frozen
+
+from chatd.access.limits import ADDRESSES
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -18,6 +21,8 @@ UNIX = "unix"
 _SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
 #: How many entries of X-Forwarded-For are looked at, from the right.
 HOPS = 20
+#: Characters of an entry with an address; IPv6 in brackets with zone and port has fewer.
+ENTRY = 128
 
 
 def is_address(host: str) -> bool:
@@ -72,9 +77,14 @@ _FORWARDING = (
 
 def is_direct(address: str, headers: Headers) -> bool:
     """Whether the peer is on this machine and forwards for nobody."""
-    if address != UNIX and not (is_address(address) and ipaddress.ip_address(address).is_loopback):
+    if address != UNIX and not _is_loopback(address):
         return False
     return all(headers(name) is None for name in _FORWARDING)
+
+
+@lru_cache(maxsize=ADDRESSES)
+def _is_loopback(address: str) -> bool:
+    return is_address(address) and ipaddress.ip_address(address).is_loopback
 
 
 @frozen
@@ -134,6 +144,11 @@ class Proxies:
 
 def _address(value: str) -> str | None:
     """The IP address in an entry of X-Forwarded-For, which may carry a port."""
+    return _read_address(value) if len(value) <= ENTRY else None
+
+
+@lru_cache(maxsize=ADDRESSES)
+def _read_address(value: str) -> str | None:
     value = value.strip()
     if value.startswith("["):
         value = value[1:].partition("]")[0]

@@ -103,7 +103,7 @@ class RoomRegistry:
     def wake(self) -> None:
         """Wake all waiting polls."""
         for room in list(self._rooms.values()):
-            room.news.fire(None)
+            room.news.wake()
 
     def flush(self) -> None:
         """Hand out all messages that have come, without waiting for turns."""
@@ -128,14 +128,14 @@ class RoomRegistry:
         error = ChatError(Code.UNKNOWN_ROOM, "The room was deleted.", room=stream.room)
         for subscription in list(room.subscriptions):
             subscription.close(error)
-        room.news.fire(None)
+        room.news.wake()
 
     def _recheck(self, room: Room, entry: RoomEntry) -> None:
         error = ChatError(Code.FORBIDDEN, "You may no longer be in this room.", room=entry.name)
         for subscription in list(room.subscriptions):
             if not may_enter(subscription.subscriber.identity, entry):
                 subscription.close(error)
-        room.news.fire(None)
+        room.news.wake()
 
     # -- streams that vanish -----------------------------------------------------------------------
 

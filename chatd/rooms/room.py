@@ -26,7 +26,7 @@ from chatd.rooms.history import PAGE_BYTES, PAGE_MESSAGES, HistoryPage
 from chatd.rooms.interfaces import ISubscriber
 from chatd.rooms.publisher import RoomPublisher
 from chatd.rooms.subscription import Subscription, SubscriptionState
-from chatd.timing.singleflight import Waiters
+from chatd.timing.turn_queue import WaitingInTurns
 
 #: Seconds that a room is kept attached after its last use.
 IDLE = 60.0
@@ -40,7 +40,7 @@ class Room:
     def __init__(self, stream: Stream, node: RoomContext, gone: Callable[[Room], None]) -> None:
         self.subscriptions: dict[Subscription, None] = {}
         #: Wakes waiting polls: there are messages, rights have changed, or the node drains.
-        self.news: Waiters[None] = Waiters()
+        self.news = WaitingInTurns(node.turns)
         self.node = node
         self._gone = gone
         self._audience = Audience(node.fan_out, self._count)
@@ -108,7 +108,7 @@ class Room:
         self._audience.clear()
         for subscription in self.subscriptions:
             subscription.lost(-1)
-        self.news.fire(None)
+        self.news.wake()
 
     @property
     def idle(self) -> bool:
@@ -139,7 +139,7 @@ class Room:
         if messages:
             self._audience.send(messages)
         if len(self.news):
-            self.news.fire(None)
+            self.news.wake()
 
     def _count(self, messages: Sequence[Message], deliveries: int) -> None:
         """``messages`` went out, in so many ``deliveries``."""

@@ -5,8 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+
+#: Of those who wait together, how many are woken in one turn.
+WOKEN = 32
 
 
 class TurnQueue:
@@ -36,3 +40,43 @@ class TurnQueue:
                 call()
             except Exception:
                 self._log.failure("A call in its turn failed; the others go on.")
+
+
+class WaitingInTurns:
+    """Deferreds that fire with None when something has happened: the first `WOKEN` at once, as many
+    more in each turn of ``turns``. Each may be cancelled on its own."""
+
+    def __init__(self, turns: TurnQueue) -> None:
+        self._turns = turns
+        self._waiting: dict[Deferred[None], None] = {}
+        #: Those for whom something has happened.
+        self._due: dict[Deferred[None], None] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._due)
+
+    def wait(self) -> Deferred[None]:
+        """A Deferred for what happens next."""
+        waiter: Deferred[None] = Deferred(self._leave)
+        self._waiting[waiter] = None
+        return waiter
+
+    def _leave(self, waiter: Deferred[None]) -> None:
+        self._waiting.pop(waiter, None)
+        self._due.pop(waiter, None)
+
+    def wake(self) -> None:
+        """Something has happened."""
+        served, waiting = not self._due, self._waiting
+        self._waiting = {}
+        self._due.update(waiting)
+        if served:
+            self._turn()
+
+    def _turn(self) -> None:
+        for waiter in list(self._due)[:WOKEN]:
+            if waiter in self._due:  # the one before it may have cancelled it
+                del self._due[waiter]
+                waiter.callback(None)
+        if self._due:
+            self._turns.add(self._turn)

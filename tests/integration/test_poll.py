@@ -6,6 +6,7 @@ import json
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from chatd.transports.http.messages import _page
 from tests.support.serving import HTTP, Answer, Node, ServingTests
 from tests.support.tokens import Issuer
 from tests.support.waiting import until
@@ -195,6 +196,17 @@ class WaitTests(ServingTests):
         for answer in answers:
             self.assertEqual((texts(answer), answer.json["gap"]), (["x"], False))
             self.assertEqual(answer.body, answers[0].body)
+
+    async def test_those_who_wait_at_the_same_cursor_share_an_answer(self) -> None:
+        node = await self.serve()
+        cursor = (await node.get("/rooms/lobby")).json["cursor"]
+        path = f"{MESSAGES}?after={cursor}&wait=30"
+        polls = [await waiting(node, path) for _ in range(3)]
+        made = _page.cache_info().misses
+        await say(node, "x")
+        answers = [await poll.answer() for poll in polls]
+        self.assertEqual([texts(answer) for answer in answers], [["x"]] * 3)
+        self.assertEqual(_page.cache_info().misses - made, 1)
 
     async def test_the_time_ends_it(self) -> None:
         """With no messages, and the cursor as it was."""

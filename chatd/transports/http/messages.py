@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from attrs import frozen
@@ -21,6 +22,9 @@ from chatd.transports.http.long_poll import MessagePages, commas, held_poll
 from chatd.transports.http.parameters import before_of, limit_of, start_of
 from chatd.transports.http.poll_presence import Pollers
 from chatd.transports.http.publishing import admit_publish
+
+#: Answers that are kept for those who wait for the same.
+ANSWERS = 8
 
 
 def routes(chat: Chat, pollers: Pollers) -> list[Route]:
@@ -50,16 +54,11 @@ class Messages:
             return await self._look_back(call, identity, name, before)
         start = start_of(call)
         found = await held_poll(self._pollers, call, identity, name, start, limit_of(call, start))
-        begun = _begun(name, found.messages)
-        gap = b"true" if found.gap else b"false"
-
-        def ended(cursor: Cursor) -> bytes:
-            return b'],"cursor":"%s","gap":%s}\n' % (str(cursor).encode("ascii"), gap)
-
         rest = found.rest
         if rest is None:
-            return Reply(200, begun + ended(found.cursor))
-        return Reply(200, MessagePages(begun, rest, lambda: ended(rest.cursor)))
+            return Reply(200, _page(name, tuple(found.messages), found.cursor, found.gap))
+        begun = _begun(name, found.messages)
+        return Reply(200, MessagePages(begun, rest, lambda: _ended(rest.cursor, found.gap)))
 
     async def _look_back(self, call: Call, identity: Identity, name: str, before: Cursor) -> Reply:
         looking = self._chat.look_back(identity, name, before, limit_of(call))
@@ -96,6 +95,18 @@ class Messages:
         )
         receipt = await self._chat.publish(identity, publication)
         return Reply(201 if receipt.new else 200, {"id": receipt.id})
+
+
+@lru_cache(maxsize=ANSWERS)
+def _page(name: str, messages: tuple[Message, ...], cursor: Cursor, gap: bool) -> bytes:
+    """A whole answer. Encoded once for all who wait at the same cursor: they get the same messages
+    of the room's cache."""
+    return _begun(name, messages) + _ended(cursor, gap)
+
+
+def _ended(cursor: Cursor, gap: bool) -> bytes:
+    told = b"true" if gap else b"false"
+    return b'],"cursor":"%s","gap":%s}\n' % (str(cursor).encode("ascii"), told)
 
 
 def _begun(name: str, messages: Sequence[Message]) -> bytes:

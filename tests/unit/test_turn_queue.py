@@ -1,0 +1,92 @@
+"""Work in turns of the reactor: those who wait together are woken a few at a time."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from twisted.internet.defer import CancelledError
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatd.timing.turn_queue import WOKEN, TurnQueue, WaitingInTurns
+
+
+class WaitingTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.waiting = WaitingInTurns(TurnQueue(self.clock, 2))
+        self.woken: list[int] = []
+
+    def wait(self, count: int) -> None:
+        for number in range(count):
+            self.waiting.wait().addCallback(partial(self._woken, number))
+
+    def _woken(self, number: int, _: None) -> None:
+        self.woken.append(number)
+
+    def turns(self, most: int = 10) -> list[int]:
+        """How many were woken after each turn."""
+        seen: list[int] = []
+
+        def look() -> None:
+            seen.append(len(self.woken))
+            if len(seen) < most and len(self.waiting):
+                self.clock.callLater(0, look)
+
+        self.clock.callLater(0, look)
+        self.clock.advance(0)
+        return seen
+
+    def test_a_few_at_once(self) -> None:
+        self.wait(3)
+        self.waiting.wake()
+        self.assertEqual(self.woken, [0, 1, 2])
+        self.assertEqual(len(self.waiting), 0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_many_in_turns_and_in_order(self) -> None:
+        count = 3 * WOKEN + 5
+        self.wait(count)
+        self.waiting.wake()
+        self.assertEqual(len(self.waiting), count - WOKEN)
+        self.assertEqual(self.turns(), [2 * WOKEN, 3 * WOKEN, count])
+        self.assertEqual(self.woken, list(range(count)))
+
+    def test_who_waits_anew_waits_for_what_comes_next(self) -> None:
+        """A poll that was answered asks again before the others are answered."""
+        self.wait(2 * WOKEN)
+        self.waiting.wake()
+        later = self.waiting.wait()
+        self.turns(3)
+        self.assertEqual(len(self.woken), 2 * WOKEN)
+        self.assertNoResult(later)
+        self.waiting.wake()
+        self.successResultOf(later)
+
+    def test_what_happens_meanwhile_wakes_who_came_meanwhile(self) -> None:
+        self.wait(2 * WOKEN)
+        self.waiting.wake()
+        later = self.waiting.wait()
+        self.waiting.wake()
+        self.assertNoResult(later)
+        self.clock.advance(0)
+        self.successResultOf(later)
+        self.assertEqual(len(self.waiting), 0)
+
+    def test_who_gives_up_before_its_turn_is_not_woken(self) -> None:
+        self.wait(WOKEN)
+        leaving = self.waiting.wait()
+        self.waiting.wake()
+        leaving.cancel()
+        self.failureResultOf(leaving, CancelledError)
+        self.assertEqual(len(self.waiting), 0)
+        self.clock.advance(0)
+        self.assertEqual(len(self.woken), WOKEN)
+
+    def test_one_woken_may_take_another_with_it(self) -> None:
+        """As the end of a connection does that has several requests under way."""
+        first = self.waiting.wait()
+        second = self.waiting.wait()
+        first.addCallback(lambda _: second.cancel())
+        self.waiting.wake()
+        self.failureResultOf(second, CancelledError)
