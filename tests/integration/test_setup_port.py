@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
+from unittest import mock
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from chatd.transports.setup import json_splitter
 from chatd.transports.setup.json_splitter import MAX_OBJECT, NotAnObject, Splitter
 from tests.support.pieces import JSONISH, cut
 from tests.support.serving import Node, Raw, ServingTests
@@ -296,6 +299,21 @@ class SplitterTests(SynchronousTestCase):
         taken = sum(1 for _ in iter(splitter.next, None))
         self.assertEqual((taken, len(splitter)), (200_000, 0))
         self.assertIs(splitter._buffer, buffer)
+
+    def test_an_object_that_comes_a_byte_at_a_time_is_scanned_once(self) -> None:
+        data = b'{"a":"' + b'\\"x{' * 2000 + b'"}'
+        scanned = 0
+
+        def search(buffer: bytearray, at: int) -> re.Match[bytes] | None:
+            nonlocal scanned
+            found = mark.search(buffer, at)
+            scanned += (found.end() if found else len(buffer)) - at
+            return found
+
+        mark = json_splitter._MARK
+        with mock.patch.object(json_splitter, "_MARK", mock.Mock(search=search)):
+            self.assertEqual(split([data[n : n + 1] for n in range(len(data))]), [data])
+        self.assertLessEqual(scanned, 2 * len(data))
 
     @given(st.integers(-2, 2), st.lists(st.integers(0, MAX_OBJECT), max_size=3))
     def test_the_limit_is_the_same_in_pieces(self, more: int, places: list[int]) -> None:
