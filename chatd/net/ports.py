@@ -8,6 +8,7 @@ from twisted.application.internet import StreamServerEndpointService
 from twisted.internet.interfaces import IProtocolFactory
 
 from chatd.errors import StartError
+from chatd.net.accepting import PacedEndpoint
 from chatd.net.certificates import Certificates
 from chatd.net.endpoints import listen_endpoint
 
@@ -28,7 +29,7 @@ def ports(
             endpoint = listen_endpoint(reactor, text, certificates)
         except StartError as e:
             raise StartError(f"--{name}: {e}") from None
-        service = StreamServerEndpointService(endpoint, factory)
+        service = StreamServerEndpointService(PacedEndpoint(endpoint), factory)
         # raised, not logged: what `twisted.application.strports.service` does too
         service._raiseSynchronously = True
         service.setName(f"{name}:{text}")

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
+from socket import create_connection
 from typing import Any
 
+from twisted.internet import reactor as _reactor
+from twisted.internet.tcp import Port
 from twisted.logger import LogEvent, globalLogPublisher
 
+from chatd.net.accepting import A_TURN
 from chatd.telemetry.log import FORMATS, OFTEN, Log, Output
 from tests.support.serving import Node, ServingTests, WebSocket
 from tests.support.waiting import pause, until
+
+reactor: Any = _reactor
 
 KB = 1024
 
@@ -58,6 +65,27 @@ class FloodTests(ServingTests):
             await socket.closed()
         log(LogEvent(log_time=0.0, log_namespace="chatd", log_format="The end."))
         self.assertNotIn("warn", path.read_text())
+
+    async def test_few_connections_are_accepted_in_a_turn(self) -> None:
+        """However many come, on every port."""
+        node = await self.serve()
+        for name in ("websocket", "http", "setup"):
+            before = len(node.connections())
+            address = ("127.0.0.1", node.port(name))
+            clients = [create_connection(address) for _ in range(40)]
+            (port,) = [
+                one
+                for one in reactor.getReaders()
+                if isinstance(one, Port) and one.getHost().port == address[1]
+            ]
+            found = [before]
+            while found[-1] < before + 40:
+                port.doRead()
+                found.append(len(node.connections()))
+            self.assertLessEqual(max(b - a for a, b in pairwise(found)), A_TURN)
+            for client in clients:
+                client.close()
+            await until(lambda: not node.connections())
 
     async def joins(self, count: int) -> tuple[Node, WebSocket, Any]:
         """A client that asks ``count`` times for a crowd and does not read; and the node's side."""

@@ -1,0 +1,44 @@
+"""Accepting connections, a few in each turn of the reactor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IProtocolFactory,
+    IStreamServerEndpoint,
+)
+from zope.interface import implementer
+
+#: Connections accepted in one turn of the reactor: some 2 ms of work.
+A_TURN = 8
+
+
+@implementer(IStreamServerEndpoint)
+@frozen
+class PacedEndpoint:
+    """``endpoint``, whose port accepts `A_TURN` connections a turn at most. Twisted's own accept
+    twenty more in each turn as long as there are enough, so who connects and hangs up all the time
+    would hold up everyone else."""
+
+    endpoint: IStreamServerEndpoint
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """See `twisted.internet.interfaces.IStreamServerEndpoint`."""
+        listening: Deferred[IListeningPort] = self.endpoint.listen(protocolFactory)
+        return listening.addCallback(_paced)
+
+
+def _paced(port: Any) -> IListeningPort:
+    accept = port.doRead
+
+    def accept_few() -> None:
+        port.numberAccepts = A_TURN
+        accept()
+
+    port.doRead = accept_few
+    listening: IListeningPort = port
+    return listening
