@@ -41,6 +41,7 @@ SLOW = (
     "test_browser",
     "test_packaging",
     "test_readme",
+    "test_docs",
     "test_foreign_clients",
     "test_lying_broker",
     "test_faulty_disk",

@@ -75,7 +75,7 @@ class Ways:
         return LimitedSite(api, door, self._metrics, config.max_frame)
 
     def renew(self, config: Config) -> None:
-        """Go by another configuration from now on, as the door does already."""
+        """Apply another configuration, which the access rules follow already."""
         self.counts.door.gate = metrics_gate(config)
         self.counts.door.access_log = self._door.access_log
         set_connections(self.pollers.leases, config)
