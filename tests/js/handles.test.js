@@ -25,6 +25,21 @@ describe('a handle', { timeout: 20_000 }, () => {
     }
   });
 
+  it('that comes later reads all that it asked for, however much that is, and goes on', async () => {
+    for (let i = 0; i < 2500; i += 1) setting.server.publish('bob', `${i}`);
+    for (const transports of [['websocket'], ['poll']]) {
+      const chat = connect({ transports });
+      await chat.join('lobby');
+      const late = await chat.join('lobby', { after: 'e:9' });
+      const texts = collect(late);
+      setting.server.publish('bob', 'last', { id: `last-${transports}` });
+      await until(() => texts.at(-1) === 'last' && texts.length >= 2491);
+      assert.deepEqual(texts.slice(0, 2490), Array.from({ length: 2490 }, (_, i) => `${i + 10}`));
+      assert.equal(new Set(texts).size, 2491);
+      chat.close();
+    }
+  });
+
   it('gives each listener what came before it, however late it is', async () => {
     for (const text of ['a', 'b']) setting.server.publish('bob', text);
     const room = await connect({ transports: ['websocket'] }).join('lobby', { last: 2 });
