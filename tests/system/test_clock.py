@@ -112,6 +112,7 @@ class Site:
             self.test.assertLess(monotonic() - since, age + PATIENCE)
             await pause(0.3)
         self.test.assertGreaterEqual(monotonic() - since, age)
+        self.daemon.close()  # the others go on for some time
 
     async def shrink(self, size: int) -> None:
         """More is published than is to be kept, ``size`` bytes: the newest are kept, and as many as
@@ -208,16 +209,19 @@ class SetTests(TestCase):
 
     async def forward_and_nothing_is_wiped(self) -> None:
         site = await Site(self).serve("--retain=10m", "--rate=10000/s")
-        await site.publish_all(f"{n}" for n in range(600))  # more than memory holds
+        await together(  # more than memory holds, and at once, for each waits for the disk
+            *(site.publish_all(f"{n}-{k}" for k in range(30)) for n in range(20))
+        )
+        said = await site.texts()
+        self.assertEqual(len(said), 600)
         site.time.set(HOUR)
         await site.publish("after")
-        everything = [*(f"{n}" for n in range(600)), "after"]
-        self.assertEqual(await site.texts(), everything)
+        self.assertEqual(await site.texts(), [*said, "after"])
         self.assertIn("The clock was set forward by", site.daemon.log())
         since = (await site.messages("last=1"))[0]["time"]
         self.assertEqual([m["text"] for m in await site.messages(f"since={since}")], ["after"])
         await site.goes_on()
-        self.assertEqual(await site.texts(), everything)
+        self.assertEqual(await site.texts(), [*said, "after"])
         self.assertNotIn("Traceback", site.daemon.log())
 
     async def forward_and_what_has_waited_long_enough_expires(self) -> None:
@@ -245,6 +249,7 @@ class SetTests(TestCase):
             return events._http.raw.lost
 
         await site.comes(ended)
+        site.daemon.close()
 
     async def rabbitmq_is_connected_again(self) -> None:
         relay = Relay(("127.0.0.1", self.rabbit.port))
@@ -267,3 +272,4 @@ class SetTests(TestCase):
             await site.comes(ready)
             await site.publish_again(f"{ahead}")
         self.assertEqual(await site.texts(), ["before", f"{-HOUR}", f"{HOUR}"])
+        site.daemon.close()

@@ -232,7 +232,7 @@ class OneNodeTests(TestCase):
 
     async def test_connections_closed(self) -> None:
         async def trouble() -> None:
-            self.rabbit.ctl("close_all_connections", "for the test")
+            self.rabbit.disconnect("guest")
 
         await self.survive(trouble)
         self.assertLessEqual(self.nodes.refused, {"unavailable"})
