@@ -726,8 +726,9 @@ class DeafTests(LimitsTests):
         ann = await node.chat("ann")
         (connection,) = node.service.ways.websockets.connections
         ann.raw.transport.pauseProducing()
+        await self.keep_little(node, ann.raw)
         request = json.dumps({"type": "message", "room": "x" * 100, "text": "x"}).encode()
-        number = 4000
+        number = 2000
         ann.raw.send((b"\x81\xfe" + len(request).to_bytes(2) + bytes(4) + request) * number)
         # not only because it stands in line
         await until(lambda: connection.outlet.stops > connection._in_line)
@@ -762,7 +763,8 @@ class DeafTests(LimitsTests):
         node = await self.serve("--rate", "10000/s")
         raw = await node.raw("http")
         raw.transport.pauseProducing()
-        number = 3000
+        await self.keep_little(node, raw)
+        number = 1200
         raw.send(b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n" * number)
         deaf: Iterable[Any] = node.service.door.unread._held
         await until(lambda: any(transport.protocol.paused for transport in deaf))
@@ -806,11 +808,12 @@ class DeafTests(LimitsTests):
             await until(given_up)
 
     async def test_set_up(self) -> None:
-        node = await self.serve()
+        node = await self.serve("--rate", "10000/s")
         raw = await node.raw("setup")
         raw.transport.pauseProducing()
+        await self.keep_little(node, raw)
         request = b'{"op":"add_member","roomname":"nowhere","username":"ann"}\n'
-        number = 20_000
+        number = 7000
         raw.send(request * number)
         await until(lambda: self.refused(node, "unknown_room"))
         await until(lambda: buffered() > 30 * KB)
