@@ -7,7 +7,12 @@ that introduces a block says who runs it, if not `tests.system.test_docs`::
     .. run by: tests/system/test_backup.py
     .. not run: only a booted machine has systemd
 
-The same with ``page run by`` goes for all blocks of the page.
+The same with ``page run by`` goes for all blocks of the page. What a page takes for granted is a
+comment, too: commands that are run before its own. ::
+
+    .. before: twistd --nodaemon chatd --broker memory: &
+
+A command whose answer is not written must end with status 0.
 """
 
 from __future__ import annotations
@@ -100,12 +105,18 @@ def _depth(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
+def before(text: str) -> list[str]:
+    """The commands that a page takes for granted."""
+    return re.findall(r"^\.\. before: (.*)$", text, re.MULTILINE)
+
+
 def fitting(expected: str, values: dict[str, str]) -> re.Pattern[str]:
-    """What an answer must look like: ``...`` stands for anything, ``$C`` for the value of that name
-    in ``values``, or else for a value that becomes a group of the name."""
+    """What an answer must look like: ``...`` stands for anything, as a last line for nothing, too;
+    ``$C`` for the value of that name in ``values``, or for one that becomes a group of the name."""
     new: set[str] = set()
     pattern = ""
-    for part in _VALUE.split(expected):
+    end = r"(\n.*)?" if expected.endswith("\n...") else ""
+    for part in _VALUE.split(expected.removesuffix("\n...")):
         name = part[1:]
         if part == "...":
             pattern += ".*"
@@ -116,16 +127,20 @@ def fitting(expected: str, values: dict[str, str]) -> re.Pattern[str]:
         else:
             pattern += f"(?P={name})" if name in new else f'(?P<{name}>[^"\\n]+)'
             new.add(name)
-    return re.compile(pattern, re.DOTALL)
+    return re.compile(pattern + end, re.DOTALL)
 
 
 def run(terminal: Terminal, page: str, found: list[Block]) -> None:
-    """Run the commands of blocks of ``page``; AssertionError for an answer that does not fit."""
+    """Run the commands of blocks of ``page``. Raises AssertionError for an answer that does not
+    fit, and for a command that fails and whose answer is not written."""
     values: dict[str, str] = {}
     for block in found:
         for step in block.steps:
             said, status = terminal.run(step.command)
-            match = fitting(step.answer, values).fullmatch(said)
             where = f"{page}:{block.line}\n$ {step.command}\n{said}\n(status {status})"
+            if not step.answer:
+                assert status == 0, f"{where}\n{terminal.background()}"
+                continue
+            match = fitting(step.answer, values).fullmatch(said)
             assert match is not None, f"{where}\n{terminal.background()}"
             values |= match.groupdict()

@@ -18,7 +18,7 @@ from tests.support.closing import Closing
 from tests.support.daemon import ROOT, DaemonError
 
 #: Seconds that a command may take.
-PATIENCE = 30.0
+PATIENCE = 60.0
 _END = "-- end of the answer, status"
 
 #: Run in the new namespaces, before the shell: loopback, and copies of what commands may change.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.examples import PAGES, Block, blocks, run
+from tests.support.examples import PAGES, Block, before, blocks, run
 from tests.support.terminal import Terminal
 
 
@@ -21,4 +21,7 @@ OWN = [path for path in PAGES if _own(path)]
 @pytest.mark.parametrize("path", OWN, ids=[path.stem for path in OWN])
 def test_a_page(path: Path, tmp_path: Path) -> None:
     with Terminal(tmp_path) as terminal:
+        for command in before(path.read_text()):
+            said, status = terminal.run(command)
+            assert status == 0, f"{command}\n{said}\n{terminal.background()}"
         run(terminal, path.name, _own(path))
