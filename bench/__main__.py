@@ -76,18 +76,26 @@ def main() -> None:
     many_files()
     print(machine())
     found: list[dict[str, Any]] = []
+    failed: list[str] = []
     for name, part in PARTS.items():
         if name in given.only:
-            for figure in part(given.rounds):
-                print(f"\r{figure}", flush=True)
-                found.append({"part": name, "reached": figure.reached, **asdict(figure)})
+            try:
+                for figure in part(given.rounds):
+                    print(f"\r{figure}", flush=True)
+                    found.append({"part": name, "reached": figure.reached, **asdict(figure)})
+            except SystemExit as why:  # the other parts are worth their figures
+                print(f"\r{name} failed: {why}", flush=True)
+                failed.append(name)
     if given.save:
         given.save.parent.mkdir(parents=True, exist_ok=True)
         given.save.write_text(json.dumps({"machine": machine(), "figures": found}, indent=1))
     for name, command in TABLES.items():
         if name in given.only and WEB_STOMP.exists():
             print(f"== {name}", flush=True)
-            subprocess.run([sys.executable, str(HERE / command[0]), *command[1:]], check=True)
+            if subprocess.run([sys.executable, str(HERE / command[0]), *command[1:]]).returncode:
+                failed.append(name)
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

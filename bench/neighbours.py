@@ -53,7 +53,7 @@ class Node:
         load[load.index(JOIN)] = f'{JOIN[:-1]},"last":{MISSED}}}'
         herd = evolve(self.chatd, load=load)
         quiet = self.quiet(8)
-        came = self.server.load(herd, "--n", members, "--secs", 0, "--conc", members)
+        came = self.server.load(herd, "--n", members, "--secs", 0, "--settle", 5000)
         result = measured(came)
         if result["delivered"] != members * MISSED:
             raise SystemExit(f"neighbours: {result['delivered']} of what was missed has come")

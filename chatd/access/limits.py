@@ -69,21 +69,31 @@ class Connections:
         self.total += 1
         if network is not None:
             self._by_address[network] += 1
-        held = [network]
+        return _Admitted(self, network)
 
-        def release() -> None:
-            if held:
-                self._release(held.pop())
-
-        return release
-
-    def _release(self, network: str | None) -> None:
+    def release(self, network: str | None) -> None:
+        """Count one less from ``network``, for `_Admitted`."""
         self.total -= 1
         if network is None:
             return
         self._by_address[network] -= 1
         if not self._by_address[network]:
             del self._by_address[network]
+
+
+@define(eq=False)
+class _Admitted:
+    """One that is counted until this is called. A closure would take four times the memory, and
+    each connection has two."""
+
+    _connections: Connections
+    _network: str | None
+    _counted: bool = field(default=True, init=False)
+
+    def __call__(self) -> None:
+        if self._counted:
+            self._counted = False
+            self._connections.release(self._network)
 
 
 def sockets_for(limit: int, per_address: int) -> Connections:

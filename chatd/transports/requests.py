@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -32,13 +32,6 @@ class RequestDialect(BaseDialect):
     def __init__(self, connection: ClientLink) -> None:
         super().__init__(connection)
         self._others = REQUESTS.bucket()
-        self._requests: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
-            "join": self._join,
-            "leave": self._leave,
-            "message": self._message,
-            "typing": self._typing,
-            "auth": self._auth,
-        }
 
     @abstractmethod
     def _say(self, frame: dict[str, Any]) -> None:
@@ -60,8 +53,8 @@ class RequestDialect(BaseDialect):
 
     def handle(self, frame: dict[str, Any], answer: Answer) -> None:
         """Carry out one request. ``answer`` is called now or later; errors name the room and id."""
-        request = self._requests.get(str(frame.get("type")), self._unknown)
-        doing = Deferred.fromCoroutine(request(frame, answer))
+        request = _REQUESTS.get(str(frame.get("type")), RequestDialect._unknown)
+        doing = Deferred.fromCoroutine(request(self, frame, answer))
         arguments = (frame, answer)
         answered = doing.addCallbacks(self._done, self._failed, errbackArgs=arguments)
         self.connection.work(answered)
@@ -78,7 +71,7 @@ class RequestDialect(BaseDialect):
         self._refuse(error, lambda error: answer(shown(error)))
 
     async def _unknown(self, frame: dict[str, Any], answer: Answer) -> None:
-        raise bad_request(f"The type is one of {', '.join(self._requests)}.")
+        raise bad_request(f"The type is one of {', '.join(_REQUESTS)}.")
 
     async def _join(self, frame: dict[str, Any], answer: Answer) -> None:
         self._others.check(self._door.clock.seconds())
@@ -128,6 +121,16 @@ class RequestDialect(BaseDialect):
         self.session.dropped(room)
         self._say({"type": "left", "room": room})
         self._say(error.about(room).frame())
+
+
+#: What carries out a request, by its type.
+_REQUESTS: Mapping[str, Callable[..., Coroutine[Any, Any, None]]] = {
+    "join": RequestDialect._join,
+    "leave": RequestDialect._leave,
+    "message": RequestDialect._message,
+    "typing": RequestDialect._typing,
+    "auth": RequestDialect._auth,
+}
 
 
 def _start(frame: dict[str, Any]) -> Start:

@@ -161,6 +161,7 @@ class WebSocketConnection(Frames):
             deadlines, self.transport, self.outlet, self.ping, self.transport.abortConnection
         )
         self.factory.opened(self)
+        self.forget_request()
         self.dialect.opened()
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:

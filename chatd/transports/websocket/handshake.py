@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
@@ -20,6 +22,7 @@ from chatd.transports.websocket.strict_head import check_head
 NO_UPGRADE = bad_request("This is a WebSocket: send Upgrade: websocket, over HTTP/1.1.")
 UPGRADE_REQUIRED = 426
 
+_NONE: Mapping[str, Any] = MappingProxyType({})
 _EXTENSIONS = b"sec-websocket-extensions"
 
 
@@ -114,6 +117,13 @@ class OpeningHandshake(WebSocketServerProtocol):
             return
         self.data = with_one_extensions_line(head) + end + rest
         super().processHandshake()
+
+    def forget_request(self) -> None:
+        """Let go of what Autobahn keeps of the opening handshake, and of a queue that is for its
+        own way of sending: 3 KB a connection, and more with a browser's headers."""
+        self.http_headers = self.http_request_params = _NONE
+        self.http_request_data = self.http_response_data = b""
+        self.websocket_protocols = self.send_queue = ()
 
     def onConnect(self, request: ConnectionRequest) -> str | None:
         """See `autobahn.websocket.interfaces.IWebSocketChannel`: the request is in order."""
