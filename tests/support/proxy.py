@@ -194,11 +194,17 @@ class Relay(Closing):
     """A TCP relay to ``target`` that can be told to spoil what passes through it.
 
     ``silence``: connections whose first answer contains this are passed that answer's head and
-    nothing after it, as by a proxy that does not understand what it let through.
+    nothing after it, as by a proxy that does not understand what it let through. ``delay``: seconds
+    that each piece takes.
     """
 
     def __init__(self, target: tuple[str, int]) -> None:
         self.silence: tuple[bytes, ...] = ()
+        self.delay = 0.0
+        #: Whether requests, and answers, pass.
+        self._flows = {False: threading.Event(), True: threading.Event()}
+        #: Sources of which nothing passes any more.
+        self._abandoned: set[socket.socket] = set()
         self._target = target
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
@@ -207,6 +213,7 @@ class Relay(Closing):
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._threads: list[threading.Thread] = []
+        self.mend()
         self._run(self._accept)
 
     def url(self, path: str = "/") -> str:
@@ -220,13 +227,27 @@ class Relay(Closing):
             for one in self._open:
                 _shut(one)
 
+    def hold(self, *answers: bool) -> None:
+        """Hold back requests (False), answers (True) or both until `mend`; nothing is lost."""
+        for direction in answers:
+            self._flows[direction].clear()
+
+    def abandon(self) -> None:
+        """Lose all that passes through the connections of now, and leave them open."""
+        with self._lock:
+            self._abandoned |= self._open
+
     def mend(self) -> None:
-        """Let connections through again."""
+        """Let connections through again, as they should be. What was abandoned stays so."""
         self._barred = False
+        self.delay = 0.0
+        for flow in self._flows.values():
+            flow.set()
 
     def close(self) -> None:
         """Break all connections and stop."""
         self._closed = True
+        self.mend()
         self.cut()
         _shut(self._listener)
         self._listener.close()
@@ -261,11 +282,13 @@ class Relay(Closing):
         silent = False
         try:
             while data := source.recv(65536):
-                if silent:
+                if silent or source in self._abandoned:
                     continue
                 if answers and any(sign in data for sign in self.silence):
                     silent = True
                     data = data[: data.index(b"\r\n\r\n") + 4]
+                time.sleep(self.delay)
+                self._flows[answers].wait()
                 sink.sendall(data)
         except OSError:
             pass
@@ -274,6 +297,7 @@ class Relay(Closing):
             _shut(sink)
             with self._lock:
                 self._open.discard(source)
+                self._abandoned.discard(source)
             source.close()
 
 

@@ -8,18 +8,22 @@ from pathlib import Path
 
 
 class TimeOfDay:
-    """What `env` makes a process believe; its monotonic clocks stay as they are."""
+    """What `env` makes a process believe; its monotonic clocks stay as they are.
 
-    def __init__(self) -> None:
+    ``late``: seconds after which a process looks again at what was set. Without, it looks whenever
+    it reads the time, which takes most of its time.
+    """
+
+    def __init__(self, late: int = 0) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="chatd-test-")
         self._file = Path(self._folder.name) / "offset"
         [library] = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
         self.env = {
             "LD_PRELOAD": str(library),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }
+        self.env |= {"FAKETIME_CACHE_DURATION": f"{late}"} if late else {"FAKETIME_NO_CACHE": "1"}
         self.ahead = 0
         self.set(0)
 

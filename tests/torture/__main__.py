@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.torture.checker import check
-from tests.torture.history import Recorder
+from tests.torture.history import Recorder, in_order
 from tests.torture.run import Run, summary
 from tests.torture.shrink import shortest
-from tests.torture.site import ChatNode, Site
+from tests.torture.site import ChatNode, Plan, Site
 
 
 def attempt(given: argparse.Namespace, keep: Sequence[int] | None) -> list[str]:
@@ -21,11 +21,20 @@ def attempt(given: argparse.Namespace, keep: Sequence[int] | None) -> list[str]:
     file = given.history.open("w", encoding="utf-8") if given.history else None
     recorder = Recorder(file)
     rooms = [f"room{n}" for n in range(given.rooms)]
-    site = Site.make(given.broker, given.nodes, rooms)
+    plan = Plan(
+        given.broker,
+        given.nodes,
+        rooms,
+        faulty=True,
+        clocks=given.clocks,
+        tokens=given.tokens,
+        retain=given.retain,
+    )
+    site = Site.make(plan)
     try:
-        run = Run(site, recorder, given.seed, rooms, given.only, keep)
+        run = Run(site, recorder, given.seed, rooms, given.only, keep, neighbours=True)
         asyncio.run(run.torture(given.seconds))
-        faults = check(recorder.events)
+        faults = check(in_order(recorder.events))
         print(f"\n{given.broker}, seed {given.seed}: {summary(run, recorder.events)}")
         given.broken = run.schedule.broken
         if faults:
@@ -55,6 +64,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--nodes", type=int, default=2, help="chatd processes on RabbitMQ")
     parser.add_argument("--rooms", type=int, default=3)
+    parser.add_argument(
+        "--tokens", action="store_true", help="tokens that run out, keys that change"
+    )
+    parser.add_argument("--clocks", action="store_true", help="clocks are set, on slower nodes")
+    parser.add_argument("--retain", type=int, help="seconds; without, nothing is removed")
     parser.add_argument("--only", default="", help="only faults whose name holds this")
     parser.add_argument("--keep", help="only the faults of these numbers, such as 0,3,4")
     parser.add_argument(

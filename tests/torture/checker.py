@@ -29,6 +29,7 @@ def check(events: Sequence[Event]) -> list[str]:
     faults += fetches_show_something(publishes, kept, events)
     faults += readers_miss_nothing(log, events)
     faults += gaps_are_true(log, publishes, kept, events)
+    faults += heard_was_said(events)
     faults += strangers_see_nothing(events)
     faults += presence_is_right(events)
     return faults
@@ -234,6 +235,23 @@ def gaps_are_true(log: Log, publishes: Publishes, kept: Kept, events: Sequence[E
                 began = publishes.began.get(key, float(event["t"]))
                 if not kept.may_be_gone(room, began, event["t"]):
                     faults.append(f"not gone: {reader} was told of a gap over {key}")
+    return faults
+
+
+def heard_was_said(events: Sequence[Event]) -> list[str]:
+    """Who hears texts alone hears what was said in the room, and once where that is promised."""
+    faults: list[str] = []
+    said, heard = set[tuple[str, str]](), set[tuple[str, str, str]]()
+    for event in events:
+        if event["e"] == "publish":
+            said.add((event["room"], f"text of {event['id']}"))
+        elif event["e"] == "heard":
+            reader, room, text = event["reader"], event["room"], event["text"]
+            if (room, text) not in said:
+                faults.append(f"never said: {text!r} in {room}, to {reader}")
+            if event["once"] and (reader, room, text) in heard:
+                faults.append(f"again: {reader} heard {text!r}")
+            heard.add((reader, room, text))
     return faults
 
 

@@ -33,6 +33,9 @@ class Node(Protocol):
     def url(self, path: str = "/") -> str:
         """The HTTP address of ``path``."""
 
+    def who(self, user: str) -> str:
+        """The part of a query that says, or shows, who one is."""
+
 
 class Client:
     """Somebody with a name, a choice of nodes, and a history that remembers."""
@@ -53,11 +56,11 @@ class Client:
         """A new HTTP session, which no proxy of the environment is asked for."""
         return ClientSession(timeout=ClientTimeout(total=None, sock_connect=5), trust_env=False)
 
-    def path(self, rest: str, **query: str) -> str:
-        """A path of the room's."""
-        pairs = {"username": self.name, **query}
-        text = "&".join(f"{key}={quote(value, safe='')}" for key, value in pairs.items())
-        return f"/rooms/{quote(self.room, safe='')}/{rest}?{text}"
+    def url(self, node: Node, rest: str, **query: str) -> str:
+        """The address of a path of the room's."""
+        pairs = (f"{key}={quote(value, safe='')}" for key, value in query.items())
+        text = "&".join([node.who(self.name), *pairs])
+        return node.url(f"/rooms/{quote(self.room, safe='')}/{rest}?{text}")
 
     async def run(self) -> None:
         """Be a client until told to stop."""
@@ -75,7 +78,7 @@ class Client:
 
 def open_socket(http: ClientSession, node: Node, user: str) -> Any:
     """A chatd.v1 connection, to be used with ``async with``."""
-    url = node.url(f"/ws?username={quote(user, safe='')}")
+    url = node.url(f"/ws?{node.who(user)}")
     return http.ws_connect(url, protocols=["chatd.v1"], max_msg_size=0)
 
 

@@ -10,6 +10,7 @@ Times ``t`` are seconds. The kinds of events, by ``e``:
              ``after`` is None where it did not come back, ``cursor`` what it continues from
 ``message``  a reader gets a message: ``reader room node message`` (the object, parsed)
 ``gap``      a reader is told of a gap: ``reader room cursor``
+``heard``    who is shown texts alone: ``reader room text once`` (at most once, if true)
 ``fetch``    all that a node has of a room: ``room node began messages``; with ``level``, so long
              after the last fault that all nodes must show what any of them acknowledged
 ``deleted``  a room was deleted, or its stream: ``room``
@@ -31,6 +32,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from threading import Lock
 from typing import Any, TextIO
 
 Event = dict[str, Any]
@@ -45,13 +47,15 @@ class Recorder:
         self.events: list[Event] = []
         self._file = file
         self._now = now
+        self._lock = Lock()  # neighbours have threads of their own
 
     def note(self, e: str, **more: Any) -> float:
         """Note an event; returns its time."""
-        event = {"e": e, "t": self._now(), **more}
-        self.events.append(event)
-        if self._file is not None:
-            self._file.write(json.dumps(event, ensure_ascii=False) + "\n")
+        with self._lock:
+            event = {"e": e, "t": self._now(), **more}
+            self.events.append(event)
+            if self._file is not None:
+                self._file.write(json.dumps(event, ensure_ascii=False) + "\n")
         return float(event["t"])
 
 
@@ -60,6 +64,11 @@ def load(path: Path) -> Iterator[Event]:
     with path.open(encoding="utf-8") as file:
         for line in file:
             yield json.loads(line)
+
+
+def in_order(events: Iterable[Event]) -> list[Event]:
+    """Events in the order of their times; some come from processes that tell them late."""
+    return sorted(events, key=lambda event: float(event["t"]))
 
 
 def of_kind(events: Iterable[Event], kind: str) -> Iterator[Event]:

@@ -100,7 +100,7 @@ class Reader(Client):
     async def _stream(self, http: ClientSession, node: Node) -> None:
         headers = {"Accept": "text/event-stream"}
         headers |= {"Last-Event-ID": self.cursor} if self.cursor else {}
-        async with http.get(node.url(self.path("events")), headers=headers) as answer:
+        async with http.get(self.url(node, "events"), headers=headers) as answer:
             if answer.status != 200:
                 raise ConnectionError(str(answer.status))
             opened = False
@@ -121,12 +121,12 @@ class Reader(Client):
     async def _poll(self, http: ClientSession, node: Node) -> None:
         while not self.stopping:
             query = {"after": self.cursor, "wait": "5"} if self.cursor else {}
-            async with http.get(node.url(self.path("messages", **query))) as answer:
+            async with http.get(self.url(node, "messages", **query)) as answer:
                 self._answer(node, "poll", answer.status, await answer.json())
 
     async def _legacy_poll(self, http: ClientSession, node: Node) -> None:
         while not self.stopping:
-            query = f"roomname={quote(self.room, safe='')}&username={self.name}&wait=5"
+            query = f"roomname={quote(self.room, safe='')}&{node.who(self.name)}&wait=5"
             query += f"&after={quote(self.cursor, safe='')}" if self.cursor else ""
             async with http.get(node.url(f"/poll?{query}")) as answer:
                 self._answer(node, "legacy_poll", answer.status, await answer.json())

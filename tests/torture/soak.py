@@ -21,7 +21,7 @@ from aiohttp import ClientSession, ClientTimeout
 from attrs import frozen
 
 from tests.torture.clients import TROUBLE, open_socket
-from tests.torture.site import ChatNode, Site
+from tests.torture.site import ChatNode, Plan, Site
 
 #: Seconds between two looks, and for which a client stays.
 LOOK, STAY = 5.0, (10.0, 60.0)
@@ -121,7 +121,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=1800)
     parser.add_argument("--plot", type=Path, default=Path("soak.svg"))
     given = parser.parse_args()
-    site = Site.make("sqlite", 1, [f"room{n}" for n in range(ROOMS)])
+    site = Site.make(Plan(rooms=[f"room{n}" for n in range(ROOMS)]))
     try:
         seen = asyncio.run(soak(site.nodes[0], given.clients, given.seconds))
     finally:

@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import quote
 
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType
 
@@ -16,9 +15,9 @@ from tests.torture.clients import Node
 SEPARATOR = "\x1e"
 
 
-def path(transport: str, user: str) -> str:
-    """The path of a session's first request."""
-    return f"/socket.io/?EIO=4&transport={transport}&username={quote(user, safe='')}"
+def address(node: Node, transport: str, user: str) -> str:
+    """Where a session's first request goes."""
+    return node.url(f"/socket.io/?EIO=4&transport={transport}&{node.who(user)}")
 
 
 class EngineTalk(ABC):
@@ -95,7 +94,7 @@ async def payload(http: ClientSession, url: str) -> list[str]:
 @asynccontextmanager
 async def carried(http: ClientSession, node: Node, user: str) -> AsyncIterator[EngineTalk]:
     """A session over WebSocket, in the main namespace."""
-    async with http.ws_connect(node.url(path("websocket", user)), max_msg_size=0) as socket:
+    async with http.ws_connect(address(node, "websocket", user), max_msg_size=0) as socket:
         session = CarriedSession(socket)
         await session.send("40")
         yield session
@@ -103,7 +102,7 @@ async def carried(http: ClientSession, node: Node, user: str) -> AsyncIterator[E
 
 async def polled(http: ClientSession, node: Node, user: str) -> EngineTalk:
     """A session over polling, in the main namespace."""
-    url = node.url(path("polling", user))
+    url = address(node, "polling", user)
     session = PolledSession(http, url, await payload(http, url))
     await session.send("40")
     return session

@@ -203,6 +203,18 @@ class DoctoredTests(Doctored):
         self.the("fetch")["messages"][2]["time"] = "2026-11-01T12:00:00.001Z"
         self.fails("differs")
 
+    def test_heard_and_never_said(self) -> None:
+        heard = {"e": "heard", "t": 60.0, "room": "hall", "reader": "old", "once": False}
+        self.events += [{**heard, "text": "text of m1"}, {**heard, "text": "text of m1"}]
+        self.assertEqual(check(self.events), [])
+        self.events.append({**heard, "text": "text of m9"})
+        self.fails("never said: 'text of m9'")
+
+    def test_heard_twice(self) -> None:
+        heard = {"e": "heard", "t": 60.0, "room": "hall", "reader": "old", "once": True}
+        self.events += [{**heard, "text": "text of m1"}, {**heard, "text": "text of m1"}]
+        self.fails("again: old")
+
     def test_leaked(self) -> None:
         self.events.append({"e": "stranger", "t": 60.0, "reader": "bob", "room": "hall"})
         self.fails("leaked")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from unittest import mock
 
@@ -11,8 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatd.brokers.read_back import ReadBack
 from chatd.rooms.deduplication import DeduplicationWindow
 from chatd.rooms.subscription import Subscription
+from tests.torture.shrink import shortest
 from tests.torture.simulate import run
-from tests.torture.simulated_schedule import draw
+from tests.torture.simulated_schedule import Step, draw
 
 #: Schedules of the suite; ``make simulate`` runs as many as it is told to.
 SEEDS, STEPS = range(12), 60
@@ -47,6 +49,18 @@ class FindingTests(SynchronousTestCase):
     def test_repeated_ids_that_are_not_known(self) -> None:
         with mock.patch.object(DeduplicationWindow, "repeats", return_value=False):
             self.finds("twice")
+
+    def test_the_shortest_schedule_of_what_fails(self) -> None:
+        """A broker that stores a record twice, and a message to store: all else is left out."""
+
+        def fails(steps: Sequence[Step]) -> bool:
+            return any(fault.startswith("twice") for fault in run(14, steps))
+
+        with mock.patch.object(DeduplicationWindow, "repeats", return_value=False):
+            left = shortest(draw(14, 24), fails)
+            self.assertTrue(fails(left))
+        self.assertLessEqual(len(left), 4)
+        self.assertTrue({"append_faults", "say"} <= {step.what for step in left})
 
     def test_a_gap_that_nobody_is_told_of(self) -> None:
         with mock.patch.object(Subscription, "_tell_gap", return_value=True):

@@ -9,14 +9,14 @@ from tests.torture.checker import check
 from tests.torture.history import Recorder
 from tests.torture.recovery import plot, recoveries, table
 from tests.torture.run import Run
-from tests.torture.site import Site
+from tests.torture.site import Plan, Site
 
 SECONDS, SEED = 5.0, 3
 
 
 def test_a_short_run() -> None:
     recorder, rooms = Recorder(), ["hall"]
-    site = Site.make("sqlite", 1, rooms)
+    site = Site.make(Plan(rooms=rooms))
     try:
         run = Run(site, recorder, SEED, rooms)
         with ThreadPoolExecutor(1) as alone:  # a browser of other tests may have its loop here

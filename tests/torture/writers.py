@@ -129,14 +129,14 @@ class RequestWriter(Writer):
 
     async def once(self, node: Node) -> None:
         async with self.session() as http:
-            async with http.get(node.url(self.path("messages"))) as answer:
+            async with http.get(self.url(node, "messages")) as answer:
                 read = (await answer.json())["cursor"] if answer.status == 200 else None
             request = self.next(read)
             self.sent(node, f"{self.name}/{self.random.random()}")
             result = "unknown"
             try:
                 async with asyncio.timeout(ANSWER):
-                    async with http.post(node.url(self.path("messages")), json=request) as answer:
+                    async with http.post(self.url(node, "messages"), json=request) as answer:
                         said = await answer.json()
                         result = "stored" if answer.status in (200, 201) else outcome(said)
             finally:
