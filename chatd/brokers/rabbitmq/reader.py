@@ -25,6 +25,9 @@ from chatd.protocol.json import load_object
 from chatd.protocol.timestamps import parse_time
 from chatd.timing.wall import WallClock
 
+#: Deliveries under way to one that reads a range. All share a connection, where what is under way
+#: delays everything else: a megabyte of large messages.
+LEAST, MOST = 4, 64
 #: Seconds by which the clocks of nodes and broker may differ.
 SKEW = 5
 
@@ -51,7 +54,7 @@ class _Reader:
         self._fence = fence
         self._prefetch = PREFETCH
         if stop is not None and isinstance(start, int):
-            self._prefetch = max(16, min(PREFETCH, stop - start))
+            self._prefetch = max(LEAST, min(MOST, stop - start))
         self._consumer = StreamConsumer(client, stream.name, start, self, self._prefetch)
 
     async def run(self, channel: Channel) -> list[Delivery]:
