@@ -12,7 +12,7 @@ import pytest
 from chatd.config.table import OPTIONS
 from chatd.ctl.main import cli
 from chatd.protocol.errors import Code
-from docs.extensions.generated import LABELS, metrics
+from docs.extensions.program import LABELS, metrics
 from tests.support.daemon import ROOT
 from tests.support.examples import PAGES, blocks
 
