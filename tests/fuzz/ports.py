@@ -29,10 +29,12 @@ LEGACY = UPGRADE.format(path="/?username=ann&roomname=lobby", protocol="").encod
 
 
 class _Transport(StringTransport):
-    """A connection from this machine, which takes everything."""
+    """A connection from this machine, which takes everything. ``protocol`` may hand over to
+    another, as an upgrade does."""
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: Any) -> None:
         super().__init__(peerAddress=IPv4Address("TCP", "127.0.0.1", 50000))
+        self.protocol = protocol
 
     def loseWriteConnection(self) -> None:
         self.loseConnection()
@@ -40,6 +42,15 @@ class _Transport(StringTransport):
     def writeSequence(self, data: Iterable[bytes]) -> None:
         # the base class refuses an empty write
         self.write(b"".join(data))
+
+
+class _Reactor(MemoryReactorClock):
+    """One whose ports can be told to accept."""
+
+    def listenTCP(self, *args: Any, **kw: Any) -> Any:
+        port: Any = super().listenTCP(*args, **kw)
+        port.doRead = lambda: None
+        return port
 
 
 class FuzzedNode:
@@ -56,15 +67,15 @@ class FuzzedNode:
         if self._left == 0:
             self._begin()
         self._left -= 1
-        protocol = self._factories[port].buildProtocol(IPv4Address("TCP", "127.0.0.1", 50000))
-        transport = _Transport()
-        protocol.makeConnection(transport)
+        client = IPv4Address("TCP", "127.0.0.1", 50000)
+        transport = _Transport(self._factories[port].buildProtocol(client))
+        transport.protocol.makeConnection(transport)
         half = len(data) // 2
         for piece in (before, data[:half], data[half:]):
             if piece and not transport.disconnected:
-                protocol.dataReceived(piece)
+                transport.protocol.dataReceived(piece)
         self._reactor.advance(PASSES)
-        protocol.connectionLost(Failure(ConnectionDone()))
+        transport.protocol.connectionLost(Failure(ConnectionDone()))
         self._reactor.advance(0)
         answered: bytes = transport.value()
         return answered
@@ -72,7 +83,7 @@ class FuzzedNode:
     def _begin(self) -> None:
         options = Options()
         options.parseOptions(["--broker", "memory:", "--rate", "100000/s", "--max-rooms", "500"])
-        self._reactor = MemoryReactorClock()
+        self._reactor = _Reactor()
         self._reactor.advance(1_800_000_000)
         self._service = ChatService(self._reactor, options.config)
         self._service.privilegedStartService()

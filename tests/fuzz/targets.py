@@ -20,7 +20,7 @@ from chatd.protocol.publication import Publication
 from chatd.protocol.timestamps import parse_time
 from chatd.transports.pairs import Pairs
 from chatd.transports.setup.json_splitter import NotAnObject, Splitter
-from tests.fuzz import amqp, keys, nodes
+from tests.fuzz import amqp, keys, nodes, socketio
 from tests.fuzz.database import damaged
 from tests.fuzz.database import seed as damage
 from tests.fuzz.ports import CHAT, LEGACY, FuzzedNode, frames
@@ -198,6 +198,7 @@ TARGETS: dict[str, Target] = {
     "amqp_methods": Target(amqp.method, amqp.DECLARED, amqp.METHODS),
     "amqp_properties": Target(amqp.properties, amqp.DECLARED, amqp.PROPERTIES, amqp.LETTERS),
     "amqp_records": Target(amqp.record, (), amqp.RECORDS, amqp.LETTERS),
+    **socketio.targets(_NODE),
     "directory": Target(nodes.directory, (), nodes.EVENTS, _WORDS),
     "presence": Target(nodes.presence, (), nodes.PAYLOADS, _WORDS),
     "database": Target(damaged, (), (damage(), b"\0\0\1\xff", b"\x0f\xa0\4abcd")),

@@ -7,6 +7,8 @@ from random import Random
 
 import pytest
 
+from tests.fuzz import socketio
+from tests.fuzz.ports import FuzzedNode
 from tests.fuzz.target import Escaped, Target, mutated
 from tests.fuzz.targets import TARGETS
 
@@ -27,6 +29,23 @@ def test_a_damaged_database_is_refused_and_not_believed() -> None:
     """Bytes in which atheris found that a number was missing."""
     for data in (b"\xa0\x04\r\xff", b"\xf3\xd8\xfb\xb2\xfb\xad\0\xa0\x06\x88\xcb\x81\\\x1fE"):
         TARGETS["database"].run(data)
+
+
+def test_a_session_of_socketio_gets_as_far_as_a_room() -> None:
+    """Else the mutations of its payloads would end at the first packet."""
+    answers: list[bytes] = []
+
+    class Heard(FuzzedNode):
+        def feed(self, port: int, data: bytes, before: bytes = b"") -> bytes:
+            answers.append(super().feed(port, data, before))
+            return answers[-1]
+
+    node = Heard()
+    for name, target in socketio.targets(node).items():
+        target.run(target.seeds[0])
+        if name != "socketio_packets":
+            assert b'["joined",' in b"".join(answers), name
+        answers.clear()
 
 
 def test_seeds_are_what_they_should_be() -> None:

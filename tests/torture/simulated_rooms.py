@@ -46,7 +46,7 @@ def note_records(hub: MemoryBroker, note: Callable[..., Any]) -> None:
             said, cursor = json.loads(body), f"{stream.life}:{world.log(stream).last}"
             note("stored", room=stream.room, user=said["user"], id=said["id"], cursor=cursor)
 
-    world.append = noted  # type: ignore[method-assign]
+    vars(world)["append"] = noted
 
 
 @define
