@@ -26,6 +26,7 @@ from zope.interface import implementer
 
 from chatd.access.identity import Identity
 from chatd.amqp.client import Client
+from chatd.brokers.rabbitmq.liveness import CYCLE, FIRST_LOOKS, STEP
 from chatd.protocol.errors import ChatError
 from chatd.protocol.messages import Message
 from chatd.rooms.interfaces import IEncoding, ISubscriber
@@ -38,8 +39,8 @@ from tests.support.rabbit import Node
 from tests.support.waiting import until
 
 PATIENCE = 600.0
-#: Seconds for which an idle node is watched, and that pass before.
-IDLE, SETTLING = 24.0, 30.0
+#: Seconds for which an idle node is watched.
+IDLE = 24.0
 
 
 @implementer(IEncoding)
@@ -124,10 +125,10 @@ def used(pid: int) -> float:
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
-async def idle(reactor: Any, watch: Watch, rabbit: int) -> None:
-    """Prints what a node asks of RabbitMQ while nothing is said, once it has found out that it is
-    level everywhere."""
-    await task.deferLater(reactor, SETTLING)
+async def idle(reactor: Any, watch: Watch, rabbit: int, settle: float) -> None:
+    """Prints what a node asks of RabbitMQ while nothing is said, from ``settle`` seconds on: it
+    looks at each room once, at first."""
+    await task.deferLater(reactor, settle)
     watch.tell("settling")
     before = used(rabbit)
     written: list[int] = []
@@ -145,7 +146,7 @@ async def idle(reactor: Any, watch: Watch, rabbit: int) -> None:
     print(f"RabbitMQ's CPU for that: {rabbits:.1f}% of a core")
 
 
-async def bench(reactor: Any, node: Node, number: int) -> None:
+async def bench(reactor: Any, node: Node, number: int, settle: float) -> None:
     assert node.process is not None
     print(f"RabbitMQ alone: {memory(node.process.pid):.0f} MB; this process: {memory('self'):.0f}")
     options = Options({})
@@ -168,7 +169,7 @@ async def bench(reactor: Any, node: Node, number: int) -> None:
         f"RabbitMQ: {memory(node.process.pid):.0f} MB, {descriptors(node)} descriptors;"
         f" this process: {memory('self'):.0f} MB"
     )
-    await idle(reactor, watch, node.process.pid)
+    await idle(reactor, watch, node.process.pid, settle)
     await each(publish(chat, "ann", room, "before") for room in rooms)
     watch.tell("a message in each")
     await deferToThread(node.stop)
@@ -191,11 +192,15 @@ async def bench(reactor: Any, node: Node, number: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rooms", type=int, default=5000)
+    parser.add_argument("--settle", type=float, help="seconds; by default what the rooms take")
     arguments = parser.parse_args()
+    rooms, settle = arguments.rooms, arguments.settle
+    if settle is None:
+        settle = rooms / FIRST_LOOKS * STEP + 2 * CYCLE
     node = Node()
     node.start()
     try:
-        task.react(lambda reactor: defer.ensureDeferred(bench(reactor, node, arguments.rooms)))
+        task.react(lambda reactor: defer.ensureDeferred(bench(reactor, node, rooms, settle)))
     finally:
         node.close()
 

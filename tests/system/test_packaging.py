@@ -45,22 +45,14 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin" / "python"
 
 
-@pytest.fixture(scope="module", params=["wheel", "editable"])
-def twistd(
-    request: pytest.FixtureRequest,
-    tree: Path,
-    python: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    """``twistd`` of an environment that chatd was installed in, the one way and then the other."""
-    if request.param == "wheel":
-        wheels = tmp_path_factory.mktemp("wheels")
-        _pip(python, "wheel", "--no-deps", "--wheel-dir", str(wheels), str(tree))
-        [wheel] = wheels.glob("chatd-*.whl")
-        _pip(python, "install", "--no-compile", str(wheel))
-    else:
-        _pip(python, "uninstall", "--yes", "chatd")
-        _pip(python, "install", "--no-compile", "--no-deps", "--editable", str(tree))
+@pytest.fixture(scope="module")
+def twistd(tree: Path, python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``twistd`` of an environment that chatd's wheel was installed in. (An editable installation
+    is what ``make run`` makes: `tests.system.test_readme`.)"""
+    wheels = tmp_path_factory.mktemp("wheels")
+    _pip(python, "wheel", "--no-deps", "--wheel-dir", str(wheels), str(tree))
+    [wheel] = wheels.glob("chatd-*.whl")
+    _pip(python, "install", "--no-compile", str(wheel))
     return python.parent / "twistd"
 
 

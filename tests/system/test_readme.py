@@ -27,7 +27,8 @@ def chatd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
     shutil.copytree(ROOT, tree, ignore=LEFT_OUT)
     shutil.copytree(ROOT / ".ci", tree / ".ci")
     # The registry is out of reach from within the namespace, so what is fetched is fetched first.
-    env = environment() | {"PIP_NO_COMPILE": "1"}
+    # pip takes the value of this variable for that of "compile"
+    env = environment() | {"PIP_NO_COMPILE": "0"}
     subprocess.run(["make", ".venv/.run"], cwd=tree, env=env, check=True)
     with Terminal(tree) as terminal:
         terminal.run("make run &")

@@ -13,7 +13,7 @@ from twisted.trial.unittest import TestCase
 
 from chatd.brokers.interfaces import Stream, Unavailable
 from chatd.brokers.rabbitmq.follower import RabbitMQFollowing
-from chatd.brokers.rabbitmq.liveness import CYCLE, STEP, Liveness
+from chatd.brokers.rabbitmq.liveness import CYCLE, FIRST_LOOKS, STEP, Liveness
 
 #: Seconds within which readers must be level again; and the age of a stream's figures, at most.
 BOUND, TICK = 30.0, 5.0
@@ -58,7 +58,10 @@ class FakeBroker:
     _streams: dict[str, FakeFollowing] = field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
-        self._streams = {one.stream.name: one for one in self.followings}
+        self.add(self.followings)
+
+    def add(self, followings: list[FakeFollowing]) -> None:
+        self._streams = {one.stream.name: one for one in followings}
 
     def tick(self) -> None:
         for one in [] if self.stuck else self.followings:
@@ -106,8 +109,12 @@ class LivenessTests(TestCase):
         self.assertEqual(sum(one.refreshed for one in self.rooms), 3)
 
     def test_what_is_asked_while_nothing_is_said(self) -> None:
-        for rooms in (1, 30, 5000):
+        for rooms in (1, 30, 3000):
             self.begin(rooms)
+            for _ in range(rooms // 240):  # one look at each, first
+                self.broker.looks = 0
+                self.wait(CYCLE)
+                self.assertLessEqual(self.broker.looks, CYCLE / STEP * (FIRST_LOOKS + 1))
             self.broker.glances = self.broker.looks = 0
             self.wait(4 * CYCLE)
             self.assertAlmostEqual(self.broker.glances / (4 * rooms), 1, places=1)
@@ -115,14 +122,15 @@ class LivenessTests(TestCase):
 
     def test_where_records_come_nothing_more_is_asked(self) -> None:
         """The number of a few seconds ago does not fit what has come since."""
-        self.begin(1000)
+        self.begin(300)
+        self.wait(2 * CYCLE)
         self.broker.looks = 0
         for _ in range(int(4 * CYCLE)):
             for one in self.rooms:
                 one.append()
             self.wait(1)
         self.assertLessEqual(self.broker.looks, 4 * CYCLE / STEP)
-        lost = self.rooms[500]
+        lost = self.rooms[150]
         for _ in range(int(BOUND - 1)):
             for one in self.rooms:
                 one.append(delivered=one is not lost)
@@ -130,9 +138,19 @@ class LivenessTests(TestCase):
         self.assertGreaterEqual(lost.refreshed, 1)
         self.assertEqual({one.refreshed for one in self.rooms if one is not lost}, {0})
 
+    def test_left_behind_before_the_first_glance(self) -> None:
+        self.begin(0)
+        self.rooms += [FakeFollowing(Stream(f"room{n}", "e")) for n in range(200)]
+        self.broker.add(self.rooms)
+        for one in self.rooms:
+            one.append(delivered=False)
+        self.wait(BOUND - 1)
+        self.assertEqual({one.refreshed for one in self.rooms}, {1})
+
     def test_as_many_removed_as_were_missed(self) -> None:
-        self.begin(1000)
-        one = self.rooms[500]
+        self.begin(300)
+        self.wait(2 * CYCLE)
+        one = self.rooms[150]
         one.removed = 50
         self.wait(BOUND)
         self.assertEqual(one.refreshed, 0)
@@ -174,8 +192,7 @@ class LivenessTests(TestCase):
         self.begin(3)
         self.rooms.pop()
         self.rooms.append(FakeFollowing(Stream("new", "e")))
-        self.broker = FakeBroker(self.clock, self.rooms)
-        self.liveness.newest, self.liveness.counts = self.broker.find_newest, self.broker.counts
+        self.broker.add(self.rooms)
         self.wait(2 * CYCLE)
         self.rooms[-1].append(delivered=False)
         self.wait(BOUND - 1)

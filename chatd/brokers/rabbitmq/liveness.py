@@ -5,17 +5,18 @@ nothing is said. A publisher notices, because its records do not come back; a no
 does not. So each following is compared with what the broker has, in two ways.
 
 A **glance** asks for the number of records, which costs next to nothing and is a few seconds old
-(a stream's figures are taken every 5 s). Where that number has grown by more than was delivered
-since it was last known to be right, or otherwise does not fit while nothing is delivered, a
-**look** asks for the newest offset itself. All followings are glanced at in each cycle, many at a
-time; they are looked at one after another, slowly, in case the numbers mislead, and all at once
-when leaders may have changed.
+(a stream's figures are taken every 5 s). Where that number has grown by more than was delivered, or
+otherwise does not fit while nothing is delivered, a **look** asks for the newest offset itself,
+which costs RabbitMQ some milliseconds. All followings are glanced at in each cycle, many at a time.
+They are looked at one after another, slowly, once to know that nothing was missing at the first
+glance and then in case the numbers mislead; and all at once when leaders may have changed.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from enum import Enum, auto
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -28,6 +29,8 @@ from chatd.brokers.rabbitmq.follower import RabbitMQFollowing
 #: Seconds in which all followings are glanced at; and between two steps of that, with each of which
 #: comes one look that nothing but its turn calls for.
 CYCLE, STEP = 12.0, 0.25
+#: Looks at followings that were never looked at, with each step at most.
+FIRST_LOOKS = 5
 #: Concurrent looks.
 AT_ONCE = 4
 #: Seconds that a stored record may take to be delivered.
@@ -36,14 +39,36 @@ LATE = 1.0
 HURRY = 5.0
 
 
+class Verdict(Enum):
+    """What a glance says of a following."""
+
+    FITS = auto()
+    #: It fits what there was at the first glance, when something may have been missing already.
+    UNSURE = auto()
+    DOUBTFUL = auto()
+
+
 @define(eq=False)
 class Standing:
     """What is known of a following."""
 
     #: The newest offset delivered at the last glance.
     seen: int = -1
-    #: The number of records less the newest offset, when nothing was missing.
+    #: The number of records less the newest offset, and whether a look has shown that nothing was
+    #: missing then.
     surplus: int | None = None
+    sure: bool = False
+
+    def judge(self, seen: int, count: int) -> Verdict:
+        """Compare the newest offset delivered with the number of records."""
+        flowing, self.seen = seen != self.seen, seen
+        if self.surplus is None:
+            self.surplus = count - seen
+        # while records come, the number of a few seconds ago may be too small
+        fits = count - seen <= self.surplus if flowing else count - seen == self.surplus
+        if not fits:
+            return Verdict.DOUBTFUL
+        return Verdict.FITS if self.sure else Verdict.UNSURE
 
 
 @define(eq=False)
@@ -128,24 +153,16 @@ class Liveness:
             counts = [None] * len(batch)
         finally:
             self._glancing = False
+        first = FIRST_LOOKS
         for following, count in zip(batch, counts, strict=True):
-            standing = self._standings.get(following)
-            if standing is not None and self._doubtful(following, standing, count):
+            standing, seen = self._standings.get(following), following.seen
+            if standing is None or seen is None:
+                continue  # it was stopped
+            verdict = Verdict.DOUBTFUL if count is None else standing.judge(seen, count)
+            if verdict is Verdict.UNSURE:
+                first -= 1
+            if verdict is Verdict.DOUBTFUL or (verdict is Verdict.UNSURE and first >= 0):
                 self._now.setdefault(following, count)
-
-    def _doubtful(
-        self, following: RabbitMQFollowing, standing: Standing, count: int | None
-    ) -> bool:
-        seen = following.seen
-        if count is None or seen is None:
-            return True
-        flowing = seen != standing.seen
-        standing.seen = seen
-        if standing.surplus is None:
-            return True
-        # while records come, the number of a few seconds ago may be too small
-        surplus = count - seen
-        return surplus > standing.surplus if flowing else surplus != standing.surplus
 
     # -- looks -------------------------------------------------------------------------------------
 
@@ -174,7 +191,7 @@ class Liveness:
             return  # the following finds out itself, or it is checked again
         standing = self._standings.get(following)
         if newest == following.seen and count is not None and standing is not None:
-            standing.surplus = count - newest
+            standing.surplus, standing.sure = count - newest, True
         if self._next is not None and _is_behind(following, seen, newest):
             call = self.clock.callLater(LATE, lambda: self._settle(call, following, seen, newest))
             self._late.add(call)
