@@ -25,7 +25,8 @@ from pika.adapters.blocking_connection import BlockingChannel, BlockingConnectio
 from pika.exceptions import AMQPError
 from pika.spec import Basic
 
-from tests.support.rabbit import Cluster, Node
+from tests.support.cluster import Cluster
+from tests.support.rabbit import Node
 
 STREAMS = ("one", "two", "three")
 #: Messages to each stream before the kill, and after it.

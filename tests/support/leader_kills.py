@@ -17,8 +17,8 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
 from tests.support.asking import ask
+from tests.support.cluster import Cluster
 from tests.support.daemon import Daemon
-from tests.support.rabbit import Cluster
 from tests.support.talk import Talker
 from tests.support.waiting import pause, until
 

@@ -9,8 +9,8 @@ from attrs import define, field
 from twisted.internet.threads import deferToThread
 
 from tests.support.asking import ask
+from tests.support.cluster import Cluster
 from tests.support.daemon import Daemon
-from tests.support.rabbit import Cluster
 from tests.support.rabbit import Node as RabbitNode
 from tests.support.talk import Talker
 from tests.support.waiting import pause

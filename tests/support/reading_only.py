@@ -17,8 +17,9 @@ from pika.exceptions import AMQPError
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
+from tests.support.cluster import Cluster
 from tests.support.daemon import Daemon
-from tests.support.rabbit import Cluster, Node
+from tests.support.rabbit import Node
 from tests.support.talk import Talker
 from tests.support.waiting import pause
 

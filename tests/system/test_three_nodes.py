@@ -16,9 +16,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
+from tests.support.cluster import Cluster
 from tests.support.leader_kills import LeaderKills
 from tests.support.partition import AGREE, Partition
-from tests.support.rabbit import shared_cluster
 from tests.support.reading_only import ReadingOnly
 
 pytestmark = pytest.mark.rabbitmq
@@ -27,6 +27,17 @@ KILLS = int(os.environ.get("TEST_OF_CHATD_KILLS", "0"))
 FAULTS = int(os.environ.get("TEST_OF_CHATD_FAULTS", "0"))
 #: Seconds: for the start and the end, and for each kill.
 FIXED, EACH = 120, 60
+
+cluster: Cluster
+
+
+def setUpModule() -> None:
+    global cluster
+    cluster = Cluster().start()
+
+
+def tearDownModule() -> None:
+    cluster.close()
 
 
 @pytest.mark.timeout(FIXED + EACH * (KILLS or 2))
@@ -37,7 +48,7 @@ class LeaderKillTests(TestCase):
     timeout = FIXED + EACH * (KILLS or 2) - 10
 
     async def test_every_acknowledged_message_is_in_every_list(self) -> None:
-        kills = LeaderKills(shared_cluster(), calm=0.02 if KILLS else 1.0)
+        kills = LeaderKills(cluster, calm=0.02 if KILLS else 1.0)
         self.addCleanup(kills.close)
         kills.start_processes()
         await kills.start_clients()
@@ -60,7 +71,7 @@ class ReadingOnlyTests(TestCase):
     timeout = FIXED + 2 * EACH * (FAULTS or 1) - 10
 
     def setUp(self) -> Any:
-        self.site = ReadingOnly(shared_cluster())
+        self.site = ReadingOnly(cluster)
         self.addCleanup(lambda: deferToThread(self.site.close))
         self.site.start_processes()
         return Deferred.fromCoroutine(self.site.start_clients())
@@ -87,7 +98,7 @@ class TornApartTests(TestCase):
     timeout = 170
 
     async def test_once_the_network_is_whole_all_agree_who_is_there(self) -> None:
-        site = Partition(shared_cluster())
+        site = Partition(cluster)
         self.addCleanup(site.close)
         site.start_processes()
         await site.start_clients()

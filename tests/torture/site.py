@@ -18,10 +18,10 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 from attrs import define, field, frozen
 
+from tests.support.cluster import Cluster
 from tests.support.daemon import Daemon, DaemonError
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.proxy import Relay
-from tests.support.rabbit import Cluster
 from tests.support.rabbit import Node as RabbitNode
 from tests.support.time_of_day import TimeOfDay
 from tests.torture.tokens import Tokens

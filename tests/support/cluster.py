@@ -1,0 +1,65 @@
+"""RabbitMQ nodes for tests that are one broker."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from tests.support.rabbit import Node
+
+
+class Cluster:
+    """Nodes that are one broker: streams have a replica on each."""
+
+    def __init__(self, size: int = 3) -> None:
+        self.nodes = [Node() for _ in range(size)]
+        # found at their first start (https://www.rabbitmq.com/docs/cluster-formation), which takes
+        # half of what joining with rabbitmqctl takes
+        peers = ["cluster_formation.peer_discovery_backend = classic_config"]
+        for number, node in enumerate(self.nodes, 1):
+            peers.append(f"cluster_formation.classic_config.nodes.{number} = {node.name}")
+        for node in self.nodes:
+            node.config += "\n".join(peers)
+
+    def start(self) -> Cluster:
+        """Start all nodes and return when they are one cluster."""
+        for node in self.nodes:
+            node.start(wait=False)
+        for node in self.nodes:
+            node.await_startup()
+        for node in self.nodes:
+            node.settle()
+        running = self.nodes[0].eval("length(rabbit_mnesia:cluster_nodes(running))")
+        assert running == str(len(self.nodes)), f"only {running} nodes found each other"
+        return self
+
+    def url(self, vhost: str = "/") -> str:
+        """The address that lists all nodes."""
+        hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+        return f"amqp://guest:guest@{hosts}/{quote(vhost, safe='')}"
+
+    def vhost(self) -> str:
+        """As `Node.vhost`, on all nodes."""
+        return self.nodes[0].vhost()
+
+    def drop_vhost(self, name: str) -> None:
+        """As `Node.drop_vhost`."""
+        self.nodes[0].drop_vhost(name)
+
+    def leader(self, room: str) -> Node:
+        """The node that leads the stream of a room."""
+        for node in self.nodes:
+            if node.process is None or node.process.poll() is not None:
+                continue
+            found = node.eval(
+                "[atom_to_list(node(amqqueue:get_pid(Q))) || Q <- rabbit_amqqueue:list(), "
+                f'binary:match(element(4, amqqueue:get_name(Q)), <<"chatd.room.{room}.">>)'
+                " =/= nomatch, is_pid(amqqueue:get_pid(Q))]"
+            )
+            for other in self.nodes:
+                if other.name in found:
+                    return other
+        raise AssertionError(f"nobody leads {room}")
+
+    def close(self) -> None:
+        for node in self.nodes:
+            node.close()
