@@ -83,7 +83,7 @@ check: .venv/.develop .cache/js/.installed  ## ruff, mypy, types of the browser'
 	sphinx-build -q -W -b dummy -t written docs .cache/docs-check
 
 docs: .venv/.develop  ## build the documents, Python API included, into .cache/docs; takes a minute
-	sphinx-build -q -W --keep-going docs .cache/docs
+	sphinx-build -q -W --keep-going -a docs .cache/docs
 	@echo "See .cache/docs/index.html"
 
 format: .venv/.develop  ## lay the code out as `make check` wants it
