@@ -87,7 +87,8 @@ class Directory:
     def page(self, after: str = "", limit: int | None = None, part: str = "") -> list[RoomEntry]:
         """The rooms in the order of their names: those after the name ``after`` that have ``part``
         in it, ``limit`` of them at most."""
-        found = (name for name in self._names.after(after) if part in name)
+        names = self._names.after(after)
+        found = (name for name in names if part in name) if part else names
         return [self.stream.rooms[name] for name in islice(found, limit)]
 
     def __iter__(self) -> Iterator[RoomEntry]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Collection, Iterator
+from itertools import islice
 
 from chatd.directory.projection import ChangeKind, DirectoryChange
 
@@ -32,5 +33,4 @@ class RoomNames:
         """The names that come after ``name``. Not to be gone on with after a change."""
         if self._names is None:
             self._names = sorted(self._rooms())
-        names = self._names
-        return (names[place] for place in range(bisect_right(names, name), len(names)))
+        return islice(self._names, bisect_right(self._names, name), None)
