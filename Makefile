@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 PACKAGES := rabbitmq-server prometheus chromium-headless-shell firefox-esr nginx apache2 haproxy caddy curl netcat-openbsd iproute2 util-linux faketime sqlite3 systemd openssl
-PACKAGERS := mmdebstrap debhelper dpkg-dev python3-docutils python3-venv util-linux
+PACKAGERS := mmdebstrap debhelper dpkg-dev python3-docutils python3-venv util-linux systemd-container
 PACKAGING := setup.cfg pyproject.toml .ci/venv .ci/python
 # Read by docutils alone, by those who show the repository and by whoever makes the manual page.
 TEXTS := $(wildcard *.rst) docs/chatctl.rst
@@ -103,6 +103,7 @@ package: .venv/.develop  ## build wheel, Debian package and container, and try t
 	pytest -p no:xdist tests/system/test_packaging.py
 	.ci/deb .cache/packages
 	.ci/try-deb .cache/packages/chatd_*.deb
+	.ci/try-systemd .cache/packages/chatd_*.deb
 	.ci/try-container
 
 rolling-restart: .venv/.develop  ## restart three nodes behind nginx and HAProxy: how long is each client away?

@@ -151,7 +151,8 @@ function nodeRow() {
       write(version, one.version && `version ${one.version}`);
       write(clients, count(one.clients));
       write(behind, count(one.behind));
-      write(heard, one.ago < 0 ? 'this node' : `${age(one.ago)} ago`);
+      const ago = one.missed ? `not for ${age(one.ago)}` : `${age(one.ago)} ago`;
+      write(heard, one.ago < 0 ? 'this node' : ago);
       row.classList.toggle('trouble', one.missed);
     },
   };

@@ -58,7 +58,11 @@ function show(now, shown) {
   rooms.show(now);
   void dialog.refresh();
   const name = { ready: 'Ready', draining: 'Going down' }[now.state] ?? 'Not ready';
-  tell(now.state === 'ready' ? 'good' : 'bad', `${name}, up ${age(now.uptime)}`, name);
+  const { blocked, connected } = now.broker;
+  const broker = blocked ? 'the broker takes no messages' : connected ? '' : 'the broker is away';
+  const well = now.state === 'ready' && !broker;
+  const spoken = broker ? `${name}, but ${broker}` : name;
+  tell(well ? 'good' : 'bad', `${name}, up ${age(now.uptime)}`, spoken);
 }
 
 /** @param {unknown} error */
