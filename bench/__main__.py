@@ -44,6 +44,7 @@ PARTS: dict[str, Part] = {
     "fanout": fanout.figures,
     "inbound": inbound.figures,
     "publish": apart("publish.py"),
+    "metrics": apart("metrics.py"),
     "reading": reading.figures,
     "standing": standing.figures,
     "rooms": many_rooms.figures,

@@ -64,6 +64,13 @@ def _end(sink: Sink, room: str) -> Sink:
     return sink
 
 
+async def join(domain: Domain, readers: int) -> None:
+    """Have so many ``readers`` join the room."""
+    for number in range(readers):
+        sink = Sink(Identity(f"user{number}"))
+        await Session(domain.chat, sink.identity, partial(_end, sink)).join(ROOM, Now())
+
+
 async def round_of(domain: Domain, count: int, together: int) -> float:
     """Publish ``count`` messages; microseconds of CPU for each."""
     ann = Identity("ann")
@@ -84,9 +91,7 @@ async def measure(reactor: Any, given: argparse.Namespace) -> None:
     figures = []
     for together in given.together:
         async with node(reactor, given.broker) as domain:
-            for number in range(given.readers):
-                sink = Sink(Identity(f"user{number}"))
-                await Session(domain.chat, sink.identity, partial(_end, sink)).join(ROOM, Now())
+            await join(domain, given.readers)
             await round_of(domain, given.count // 4, together)
             progress(f"{given.count} publishes, {together} at a time")
             costs = [await round_of(domain, given.count, together) for _ in range(given.rounds)]
