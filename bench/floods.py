@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.support.daemon import Daemon
 
 SHAKE = (
-    b"GET /?username=%s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+    b"GET %s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
     b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: chatd.v1\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
@@ -71,6 +71,16 @@ FLOODS: dict[str, tuple[str, bytes, bytes]] = {
         b"GET /rooms/lobby/messages?last=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n",
     ),
     "set-up": ("setup", b"", b'{"op":"create_room","roomname":"lobby"}\n'),
+    "Socket.IO openings": (
+        "http",
+        b"",
+        b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ),
+    "Socket.IO typing": (
+        "http",
+        SHAKE % b"/socket.io/?EIO=4&transport=websocket" + frame(b"40"),
+        frame(b'42["typing",{"room":"lobby"}]'),
+    ),
     **{f"connections: {port}": (port, b"", b"") for port in ("websocket", "http", "setup")},
     **{
         f"cold {query.partition(b'=')[0].decode()}": ("http", b"", get(query))
@@ -94,7 +104,7 @@ def connect(port: int) -> socket.socket:
 def shake(port: int, user: bytes) -> socket.socket:
     """A WebSocket, welcomed."""
     sock = connect(port)
-    sock.sendall(SHAKE % user)
+    sock.sendall(SHAKE % (b"/?username=" + user))
     got = b""
     while b'"welcome"' not in got:
         got += sock.recv(65536)
