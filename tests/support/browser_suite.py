@@ -32,29 +32,34 @@ class BrowserSuite:
         bob.page.close()
         expect(ann.page.locator("#members .name")).to_have_text(["ann"])
 
-    def test_without_websocket_there_are_event_streams(self, visit: Visit, room: str) -> None:
-        ann, bob = visit(script=NO_WEBSOCKET), visit()
-        ann.join("ann", room)
-        bob.join("bob", room)
-        ann.transport("sse")
-        self._talk(ann, bob)
-        expect(ann.page.locator("#members .name")).to_have_text(["ann", "bob"])
-
-    def test_without_event_streams_too_there_is_polling(self, visit: Visit, room: str) -> None:
-        ann, bob = visit(script=NO_WEBSOCKET + NO_EVENTSOURCE), visit()
-        ann.join("ann", room)
-        bob.join("bob", room)
-        ann.transport("poll")
-        self._talk(ann, bob)
-
-    def _talk(self, ann: Person, bob: Person) -> None:
+    def test_each_transport_and_a_restart(self, visit: Visit, room: str, daemon: Daemon) -> None:
+        """Without WebSocket there are event streams, without these too there is polling."""
+        scripts = {"websocket": "", "sse": NO_WEBSOCKET, "poll": NO_WEBSOCKET + NO_EVENTSOURCE}
+        people = [visit(script=script) for script in scripts.values()]
+        for person, name, transport in zip(people, ("ann", "bob", "cid"), scripts, strict=True):
+            person.join(name, room)
+            person.transport(transport)
         said: list[str] = []
-        for number in range(3):
-            for person in (ann, bob):
+        for number in range(2):
+            for person in people:
                 said.append(f"{number}")
                 person.say(said[-1])
-                ann.sees(*said)
-                bob.sees(*said)
+                self._all_see(people, said)
+        for person in people:
+            expect(person.page.locator("#members .name")).to_have_text(["ann", "bob", "cid"])
+        assert daemon.stop() == -SIGTERM
+        for person in people:
+            person.state("Offline")
+        said.append("meanwhile")
+        people[0].say(said[-1])
+        daemon.start()
+        for person in people:
+            person.reconnect()
+        self._all_see(people, said)
+
+    def _all_see(self, people: list[Person], said: list[str]) -> None:
+        for person in people:
+            person.sees(*said)
 
     def test_server_killed_and_back(self, visit: Visit, room: str, daemon: Daemon) -> None:
         ann = visit()
@@ -72,16 +77,3 @@ class BrowserSuite:
         bob = visit()
         bob.join("bob", room)
         bob.sees("before", "meanwhile", "after")
-
-    def test_server_restarted(self, visit: Visit, room: str, daemon: Daemon) -> None:
-        people = [visit(), visit(script=NO_WEBSOCKET), visit(script=NO_WEBSOCKET + NO_EVENTSOURCE)]
-        for person, name in zip(people, ("ann", "bob", "cid"), strict=True):
-            person.join(name, room)
-        assert daemon.stop() == -SIGTERM
-        for person in people:
-            person.state("Offline")
-        people[0].say("meanwhile")
-        daemon.start()
-        for person in people:
-            person.state("Online")
-            person.sees("meanwhile")

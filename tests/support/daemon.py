@@ -114,9 +114,7 @@ class Daemon(Closing):
         self.setup = ("127.0.0.1", free_port())
         self.broker = broker or f"sqlite:{self.folder / 'chatd.sqlite'}"
         self.options = options
-        # What it compiles is kept for the starts to come, whatever the environment says.
-        own = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": ""}
-        self.env = own | dict(env or {})
+        self.env = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(env or {})}
         self._log = self.folder / "chatd.log"
         self._running: list[subprocess.Popen[bytes]] = []
         self.close = weakref.finalize(self, _dispose, self._running, self.folder)

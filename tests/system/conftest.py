@@ -11,6 +11,7 @@ from playwright.sync_api import Browser
 from tests.support.browser import Person, Visit, chromium
 from tests.support.daemon import Daemon
 from tests.support.proxy import Relay
+from tests.support.tokens import Issuer
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +39,19 @@ def rooms(daemon: Daemon) -> Iterator[str]:
 def room(rooms: Iterator[str]) -> str:
     """A room for this test alone."""
     return next(rooms)
+
+
+@pytest.fixture(scope="session")
+def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
+    """Who signs the tokens that `guarded` asks for."""
+    return Issuer(str(tmp_path_factory.mktemp("issuer") / "key"))
+
+
+@pytest.fixture(scope="session")
+def guarded(issuer: Issuer) -> Iterator[Daemon]:
+    """A chatd that asks for tokens."""
+    with Daemon(*issuer.options) as daemon:
+        yield daemon
 
 
 @pytest.fixture(scope="session")

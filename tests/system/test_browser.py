@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
 
 import pytest
 from playwright.sync_api import expect
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from tests.support.browser import LAX, Visit
 from tests.support.browser_suite import BrowserSuite
@@ -16,6 +17,7 @@ from tests.support.proxy import Relay
 
 pytestmark = pytest.mark.browser
 
+V1 = Subprotocol("chatd.v1")
 
 #: Scroll to the end as with a wheel, noting each text when it comes in sight, and the most
 #: messages the document held.
@@ -40,15 +42,13 @@ SCROLL_DOWN = SCROLL % (400, "")
 
 def publish(daemon: Daemon, room: str, count: int, first: int = 0) -> None:
     """Publish the numbers from ``first`` on as messages, on one connection."""
-    connection = http.client.HTTPConnection(*daemon.http)
-    for number in range(first, first + count):
-        body = json.dumps({"text": f"{number}"})
-        headers = {"Content-Type": "application/json"}
-        connection.request("POST", f"/rooms/{room}/messages?username=bot", body, headers)
-        response = connection.getresponse()
-        response.read()
-        assert response.status == 201
-    connection.close()
+    host, port = daemon.websocket
+    with connect(f"ws://{host}:{port}/?username=bot", subprotocols=[V1]) as socket:
+        for number in range(first, first + count):
+            socket.send(json.dumps({"type": "message", "room": room, "text": f"{number}"}))
+        assert json.loads(socket.recv())["type"] == "welcome"
+        for _ in range(count):
+            assert json.loads(socket.recv())["type"] == "ack"
 
 
 class TestDirect(BrowserSuite):

@@ -4,34 +4,36 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from joserfc import jwt
-from joserfc.jwk import OctKey
+from attrs import frozen
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.browser import NO_EVENTSOURCE, NO_WEBSOCKET, Person
+from tests.support.browser import NO_EVENTSOURCE, NO_WEBSOCKET, Person, Visit
 from tests.support.daemon import ROOT, Daemon
 from tests.support.site import site
+from tests.support.tokens import Issuer
 
 pytestmark = pytest.mark.browser
-
-KEY = b"a secret of thirty-two bytes....."
 
 ADDRESS = "http://localhost:8081/"
 
 
-def page(own: str, address: str) -> str:
+def page(own: str, address: str, room: str = "lobby") -> str:
     """The page of docs/browser.rst, with the module from ``own`` and chatd at ``address``."""
     text = (ROOT / "docs" / "browser.rst").read_text()
     start = text.index("    <!doctype html>")
     shown = dedent(text[start : text.index("</script>", start)] + "</script>\n")
-    module, chat = f'from "{ADDRESS}chatd.js"', f'new Chat("{ADDRESS}"'
-    assert module in shown
-    assert chat in shown
-    shown = shown.replace(module, f'from "{own}chatd.js"').replace(chat, f'new Chat("{address}"')
+    for written, meant in (
+        (f'from "{ADDRESS}chatd.js"', f'from "{own}chatd.js"'),
+        (f'new Chat("{ADDRESS}"', f'new Chat("{address}"'),
+        ('join("lobby"', f'join("{room}"'),
+    ):
+        assert written in shown
+        shown = shown.replace(written, meant)
     return shown + '<link rel="icon" href="data:,">\n'
 
 
@@ -39,23 +41,43 @@ def page(own: str, address: str) -> str:
 SCRIPTS = {"websocket": "", "sse": NO_WEBSOCKET, "poll": NO_WEBSOCKET + NO_EVENTSOURCE}
 
 
+@frozen
+class Allowed:
+    """A server, and a web site of another origin, from a folder, that its ``--origin`` names."""
+
+    daemon: Daemon
+    origin: str
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def allowed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Allowed]:
+    folder = tmp_path_factory.mktemp("site")
+    with site(folder) as origin, Daemon("--origin", origin) as daemon:
+        yield Allowed(daemon, origin, folder)
+
+
 class TestCrossOrigin:
     """A page of another origin may use chatd exactly if ``--origin`` names it."""
 
     @pytest.mark.parametrize(("transport", "script"), SCRIPTS.items(), ids=list(SCRIPTS))
-    def test_allowed(self, browser: Browser, tmp_path: Path, transport: str, script: str) -> None:
-        with site(tmp_path) as origin, Daemon("--origin", origin) as daemon:
-            (tmp_path / "app.html").write_text(page(daemon.url(), daemon.url()))
-            ann = Person(browser, f"{origin}/app.html", script=script)
-            expect(ann.page.locator("#state")).to_have_text(f"online {transport}")
-            ann.say("from afar")
-            expect(ann.page.locator("#log li")).to_have_text(["ann: from afar"])
-            ann.leave()
+    def test_allowed(self, browser: Browser, allowed: Allowed, transport: str, script: str) -> None:
+        daemon = allowed.daemon
+        room = daemon.create_room(transport)
+        (allowed.folder / f"{room}.html").write_text(page(daemon.url(), daemon.url(), room))
+        ann = Person(browser, f"{allowed.origin}/{room}.html", script=script)
+        expect(ann.page.locator("#state")).to_have_text(f"online {transport}")
+        ann.say("from afar")
+        expect(ann.page.locator("#log li")).to_have_text(["ann: from afar"])
+        ann.leave()
 
     @pytest.mark.parametrize("copied", [False, True], ids=["from chatd", "own copy"])
-    def test_refused(self, browser: Browser, tmp_path: Path, copied: bool) -> None:
+    def test_refused(
+        self, browser: Browser, allowed: Allowed, tmp_path: Path, copied: bool
+    ) -> None:
         """The page is told what to do, on its console and by the state; so is the server's log."""
-        with site(tmp_path) as origin, Daemon("--origin", "http://other.example") as daemon:
+        daemon = allowed.daemon
+        with site(tmp_path) as origin:
             own = "./" if copied else daemon.url()
             shutil.copytree(ROOT / "chatd/web", tmp_path, dirs_exist_ok=True)
             shown = page(own, daemon.url()).replace(
@@ -116,11 +138,11 @@ class TestLoading:
 
 
 #: Opens a chat over HTTP in a tab, and says when each of its messages was acknowledged.
-TAB = """async ([user, transport]) => {
+TAB = """async ([name, user, transport]) => {
   const { Chat } = await import('/chatd.js');
   const chat = new Chat('/', { user, transports: [transport] });
   globalThis.texts = [];
-  globalThis.room = await chat.join('lobby');
+  globalThis.room = await chat.join(name);
   room.on('message', ({ text }) => texts.push(text));
   globalThis.chat = chat;
   globalThis.say = async (text) => {
@@ -150,24 +172,22 @@ class TestTabs:
         ids=["sharing", "slots", "no locks", "counting", "no channel", "in turn"],
     )
     def test_all_hear_and_all_speak(
-        self, browser: Browser, transport: str, users: str, lacks: str
+        self, visit: Visit, room: str, transport: str, users: str, lacks: str
     ) -> None:
-        with Daemon() as daemon:
-            ann = Person(browser, daemon.url("/healthz"), script=lacks)
-            tabs = [ann.page, *(ann.context.new_page() for _ in range(7))]
-            for number, tab in enumerate(tabs):
-                tab.goto(daemon.url("/healthz"))
-                user = "ann" if users == "one" else f"ann-{number}"
-                tab.evaluate(TAB, [user, transport])
-            said: list[str] = []
-            self._all_speak(tabs, said)
-            # The one that leads goes; another takes over, and nothing is lost.
-            tabs.pop(0).close()
-            self._all_speak(tabs, said)
-            for tab in tabs:
-                assert tab.evaluate("chat.state.state") == "online"
-            ann.complaints.clear()
-            ann.leave()
+        ann = visit("/healthz", script=lacks)
+        tabs = [ann.page, *(ann.context.new_page() for _ in range(6))]
+        for number, tab in enumerate(tabs):
+            tab.goto(tabs[0].url)
+            user = "ann" if users == "one" else f"ann-{number}"
+            tab.evaluate(TAB, [room, user, transport])
+        said: list[str] = []
+        self._all_speak(tabs, said)
+        # The one that leads goes; another takes over, and nothing is lost.
+        tabs.pop(0).close()
+        self._all_speak(tabs, said)
+        for tab in tabs:
+            assert tab.evaluate("chat.state.state") == "online"
+        ann.complaints.clear()
 
     def _all_speak(self, tabs: list[Page], said: list[str]) -> None:
         """Something more in each of ``tabs``; afterwards each has heard all that was ``said``."""
@@ -175,7 +195,7 @@ class TestTabs:
             said.append(f"{len(said)}")
             assert tab.evaluate("text => say(text)", said[-1]) < 5000
         for tab in tabs:
-            tab.wait_for_function("count => texts.length >= count", arg=len(said))
+            tab.wait_for_function("count => texts.length >= count", arg=len(said), polling=50)
             assert tab.evaluate("texts") == said
 
 
@@ -196,51 +216,34 @@ RENEWING = """async (name) => {
 class TestTokens:
     """A page whose tokens live for seconds stays connected."""
 
-    def token(self, life: int = 4) -> str:
-        """A token for ann that expires in ``life`` seconds."""
-        now = int(time.time())
-        claims = {"sub": "ann", "iat": now, "exp": now + life}
-        return jwt.encode({"alg": "HS256"}, claims, OctKey.import_key(KEY))
-
-    def test_renewed(self, browser: Browser, tmp_path: Path) -> None:
+    def test_renewed(self, visit: Visit, guarded: Daemon, issuer: Issuer) -> None:
         """Three lives of a token later, it is still the same chat, over each transport."""
-        (tmp_path / "key").write_bytes(KEY)
-        with Daemon(
-            *("--auth", "token", "--token-key", str(tmp_path / "key")),
-            *(option for transport in SCRIPTS for option in ("--room", transport)),
-        ) as daemon:
-            people = {}
-            for transport, script in SCRIPTS.items():
-                ann = people[transport] = Person(browser, daemon.url("/healthz"), script=script)
-                ann.page.expose_function("token", self.token)
-                ann.page.evaluate(RENEWING, transport)
-                assert ann.page.evaluate("chat.state.transport") == transport
-            begun = time.monotonic()
-            said = 0
-            while time.monotonic() - begun < 10 or not all(
-                ann.page.evaluate("made >= 4") for ann in people.values()
-            ):
-                for ann in people.values():
-                    ann.page.evaluate("number => room.send(`${number}`)", said)
-                ann.page.wait_for_timeout(200)
-                said += 1
+        people = {}
+        for transport, script in SCRIPTS.items():
+            room = guarded.create_room(f"renewed-{transport}")
+            ann = people[transport] = visit("/healthz", at=guarded.http, script=script)
+            ann.page.expose_function("token", lambda: issuer.token("ann", time.time() + 4))
+            ann.page.evaluate(RENEWING, room)
+            assert ann.page.evaluate("chat.state.transport") == transport
+        said = 0
+        while not all(ann.page.evaluate("made >= 4") for ann in people.values()):
             for ann in people.values():
-                ann.page.wait_for_function("count => texts.length >= count", arg=said)
-                assert ann.page.evaluate("texts") == [f"ann {number}" for number in range(said)]
-                assert ann.page.evaluate("states") == ["connecting", "online"]
-            assert len(people["websocket"].sockets) == 1
-            for ann in people.values():
-                ann.leave()
+                ann.page.evaluate("number => room.send(`${number}`)", said)
+            ann.page.wait_for_timeout(500)
+            said += 1
+        for ann in people.values():
+            ann.page.wait_for_function("count => texts.length >= count", arg=said, polling=50)
+            assert ann.page.evaluate("texts") == [f"ann {number}" for number in range(said)]
+            assert ann.page.evaluate("states") == ["connecting", "online"]
+        assert len(people["websocket"].sockets) == 1
 
-    def test_the_page_with_a_token(self, browser: Browser, tmp_path: Path) -> None:
-        (tmp_path / "key").write_bytes(KEY)
-        with Daemon("--auth", "token", "--token-key", str(tmp_path / "key")) as daemon:
-            stranger = Person(browser, daemon.url("/?room=lobby&user=ann"))
-            expect(stranger.page.get_by_role("alert")).not_to_be_empty()
-            stranger.leave()
-            ann = Person(browser, daemon.url(f"/?room=lobby#token={self.token(600)}"))
-            ann.state("Online")
-            ann.say("with a token")
-            ann.sees("with a token")
-            expect(ann.page.locator("#members .name")).to_have_text(["ann"])
-            ann.leave()
+    def test_the_page_with_a_token(self, visit: Visit, guarded: Daemon, issuer: Issuer) -> None:
+        room = guarded.create_room("with-a-token")
+        stranger = visit(f"/?room={room}&user=ann", at=guarded.http)
+        expect(stranger.page.get_by_role("alert")).not_to_be_empty()
+        token = issuer.token("ann", time.time() + 600)
+        ann = visit(f"/?room={room}#token={token}", at=guarded.http)
+        ann.state("Online")
+        ann.say("with a token")
+        ann.sees("with a token")
+        expect(ann.page.locator("#members .name")).to_have_text(["ann"])

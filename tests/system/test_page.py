@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -18,30 +17,23 @@ from tests.support.tokens import Issuer
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture
-def issuer(tmp_path: Path) -> Issuer:
-    """Who signs tokens."""
-    return Issuer(str(tmp_path / "key"))
-
-
-@pytest.fixture
-def guarded(issuer: Issuer) -> Iterator[Daemon]:
-    """A server that asks for tokens."""
-    with Daemon(*issuer.options, "--room", "kitchen") as daemon:
+@pytest.fixture(scope="module")
+def own() -> Iterator[Daemon]:
+    """A server with rooms of its own, which takes short texts."""
+    with Daemon("--room", "kitchen", "--room", "garden", "--max-text", "1KB") as daemon:
         yield daemon
 
 
 class TestComingIn:
     """What the form offers, and what a refusal leaves as it was."""
 
-    def test_the_form_offers_a_room_that_there_is(self, visit: Visit) -> None:
-        with Daemon("--room", "kitchen", "--room", "garden") as daemon:
-            ann = visit(at=daemon.http)
-            expect(ann.page.get_by_label("Room")).to_have_value("kitchen")
-            ann.page.get_by_label("Your name").fill("ann")
-            ann.page.get_by_role("button", name="Join").click()
-            ann.state("Online")
-            expect(ann.page.get_by_role("heading", level=1)).to_have_text("kitchen")
+    def test_the_form_offers_a_room_that_there_is(self, visit: Visit, own: Daemon) -> None:
+        ann = visit(at=own.http)
+        expect(ann.page.get_by_label("Room")).to_have_value("kitchen")
+        ann.page.get_by_label("Your name").fill("ann")
+        ann.page.get_by_role("button", name="Join").click()
+        ann.state("Online")
+        expect(ann.page.get_by_role("heading", level=1)).to_have_text("kitchen")
 
     def test_an_empty_room_has_a_title(self, visit: Visit, room: str) -> None:
         ann = visit()
@@ -104,7 +96,7 @@ class TestTokens:
     """A server that asks for tokens, in the words of people."""
 
     def test_without_a_token(self, visit: Visit, guarded: Daemon, issuer: Issuer) -> None:
-        ann = visit("/?room=kitchen&user=ann", at=guarded.http)
+        ann = visit("/?room=lobby&user=ann", at=guarded.http)
         field = ann.page.get_by_label("Access token")
         expect(field).to_be_focused()
         expect(ann.page.get_by_role("alert")).to_contain_text("Open the link you were given")
@@ -131,7 +123,7 @@ class TestTokens:
 
     def test_a_token_that_expires(self, visit: Visit, guarded: Daemon, issuer: Issuer) -> None:
         token = issuer.token("ann", time.time() + 10)
-        ann = visit(f"/?room=kitchen#token={token}", at=guarded.http, **PHONE)
+        ann = visit(f"/?room=lobby#token={token}", at=guarded.http, **PHONE)
         ann.state("Online")
         ann.say("said")
         ann.sees("said")
@@ -191,29 +183,28 @@ class TestWriting:
         box.press("Enter")
         ann.sees("にほ")
 
-    def test_too_long_is_told_before_it_is_sent(self, visit: Visit) -> None:
-        with Daemon("--max-text", "1KB") as daemon:
-            ann = visit("/?room=lobby&user=ann", at=daemon.http)
-            ann.state("Online")
-            box, size = ann.page.get_by_label("Message"), ann.page.locator("#size")
-            for text, words in (
-                ("x" * 500, ""),
-                ("x" * 1000, "24 characters left"),
-                ("x" * 1025, "1 character too long – shorten it to send it"),
-                ("😀" * 260, "4 characters too long – shorten it to send it"),
-            ):
-                box.fill(text)
-                expect(size).to_have_text(words)
-            expect(box).to_have_attribute("aria-invalid", "true")
-            expect(box).to_have_accessible_description(re.compile("4 characters too long"))
-            box.press("Enter")
-            ann.page.get_by_role("button", name="Send").click()
-            expect(box).to_have_value("😀" * 260)
-            expect(ann.messages).to_have_count(0)
-            box.fill("😀" * 256)
-            expect(box).not_to_have_attribute("aria-invalid", "true")
-            box.press("Enter")
-            ann.sees("😀" * 256)
+    def test_too_long_is_told_before_it_is_sent(self, visit: Visit, own: Daemon) -> None:
+        ann = visit("/?room=garden&user=ann", at=own.http)
+        ann.state("Online")
+        box, size = ann.page.get_by_label("Message"), ann.page.locator("#size")
+        for text, words in (
+            ("x" * 500, ""),
+            ("x" * 1000, "24 characters left"),
+            ("x" * 1025, "1 character too long – shorten it to send it"),
+            ("😀" * 260, "4 characters too long – shorten it to send it"),
+        ):
+            box.fill(text)
+            expect(size).to_have_text(words)
+        expect(box).to_have_attribute("aria-invalid", "true")
+        expect(box).to_have_accessible_description(re.compile("4 characters too long"))
+        box.press("Enter")
+        ann.page.get_by_role("button", name="Send").click()
+        expect(box).to_have_value("😀" * 260)
+        expect(ann.messages).to_have_count(0)
+        box.fill("😀" * 256)
+        expect(box).not_to_have_attribute("aria-invalid", "true")
+        box.press("Enter")
+        ann.sees("😀" * 256)
 
     def test_what_was_refused_can_be_changed(self, visit: Visit, room: str) -> None:
         ann = visit(f"/?room={room}&user=ann", script=LAX)
