@@ -37,6 +37,11 @@ user_pref("network.captive-portal-service.enabled", false);
 user_pref("network.connectivity-service.enabled", false);
 user_pref("datareporting.policy.dataSubmissionEnabled", false);
 user_pref("toolkit.telemetry.enabled", false);
+user_pref("dom.ipc.processPrelaunch.enabled", false);
+user_pref("fission.autostart", false);
+user_pref("browser.startup.page", 0);
+user_pref("browser.newtab.preload", false);
+user_pref("extensions.enabledScopes", 0);
 """
 
 

@@ -34,12 +34,12 @@ LISTEN = """(url) => {
 }"""
 
 
-def say(daemon: Daemon, text: str) -> None:
-    """Publish to the lobby."""
+def say(daemon: Daemon, text: str, room: str = "lobby") -> None:
+    """Publish to ``room``."""
     connection = HTTPConnection(*daemon.http, timeout=30)
     headers = {"Content-Type": "application/json"}
     body = json.dumps({"text": text})
-    connection.request("POST", "/rooms/lobby/messages?username=bob", body, headers)
+    connection.request("POST", f"/rooms/{room}/messages?username=bob", body, headers)
     assert connection.getresponse().status == 201
     connection.close()
 

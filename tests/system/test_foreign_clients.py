@@ -1,4 +1,4 @@
-"""Clients that others wrote: browsers' and npm's EventSource, npm's WebSockets."""
+"""Clients that others wrote: browsers' and npm's EventSource, npm's WebSockets, all of Firefox."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
+from tests.support import axe
 from tests.support.daemon import Daemon
-from tests.support.firefox import Firefox, firefox
+from tests.support.firefox import Firefox, Tab, firefox
 from tests.support.listeners import MODULES, Listener, Script, everywhere, say, wait_for
 from tests.support.proxy import Relay
 
@@ -102,14 +103,13 @@ def test_a_refusal_for_now_is_not_the_end(browser: Browser, fox: Firefox) -> Non
 
 
 @pytest.mark.parametrize("port", ["websocket", "http"])
-def test_ws(port: str) -> None:
-    with Daemon() as daemon:
-        host, number = getattr(daemon, port)
-        script = Script("ws", "sockets.mjs", str(MODULES), f"ws://{host}:{number}/ws")
-        try:
-            heard = script.ended()
-        finally:
-            script.close()
+def test_ws(port: str, daemon: Daemon) -> None:
+    host, number = getattr(daemon, port)
+    script = Script("ws", "sockets.mjs", str(MODULES), f"ws://{host}:{number}/ws")
+    try:
+        heard = script.ended()
+    finally:
+        script.close()
     assert [kind for kind, _ in heard] == [
         *["extensions", "welcome", "joined", "answers", "pong", "closed"],
         *["text", "text", "closed", "refused"],
@@ -165,24 +165,50 @@ TALK = """async (transport) => {
 }"""
 
 
-def test_chatd_js_in_firefox(fox: Firefox) -> None:
-    with Daemon() as daemon:
-        tab = fox.open(daemon.url())
-        for transport in ("websocket", "sse", "poll"):
-            _, heard = tab.run(f"({TALK})({json.dumps(transport)})")
-            assert heard == [f"{transport} {n}" for n in (1, 2, 3)]
+def test_chatd_js_in_firefox(fox: Firefox, daemon: Daemon) -> None:
+    tab = fox.open(daemon.url())
+    for transport in ("websocket", "sse", "poll"):
+        _, heard = tab.run(f"({TALK})({json.dumps(transport)})")
+        assert heard == [f"{transport} {n}" for n in (1, 2, 3)]
+
+
+def _fill(tab: Tab, field: str, text: str) -> None:
+    """Write into a field as a person's keys do, as far as the page can tell."""
+    tab.run(
+        f"(() => {{ const field = document.getElementById({json.dumps(field)});"
+        f" field.value = {json.dumps(text)};"
+        " field.dispatchEvent(new InputEvent('input', { bubbles: true })); return true; })()"
+    )
+
+
+def _click(tab: Tab, form: str) -> None:
+    tab.run(f"(document.querySelector('#{form} .strong').click(), true)")
 
 
 def test_the_page_in_firefox(fox: Firefox) -> None:
-    with Daemon() as daemon:
+    """Coming in, talking, hearing and being refused."""
+    with Daemon("--room", "kitchen") as daemon:
         tab = fox.open(daemon.url())
-        fill = "(id, text) => { document.querySelector(id).value = text; }"
-        tab.run(f"({fill})('#name', 'fox')")
-        tab.run("document.querySelector('#join').requestSubmit()")
-        tab.until("document.querySelector('#state').textContent.includes('Online')")
-        tab.run(f"({fill})('#text', 'from Firefox')")
-        tab.run("document.querySelector('#composer').requestSubmit()")
+        assert tab.run("document.getElementById('room').value") == "kitchen"
+        _fill(tab, "name", "ann")
+        _click(tab, "join")
+        tab.until("document.getElementById('state').textContent === 'Online'")
+        assert tab.run("document.title") == "kitchen · chatd"
+        for text in ("one https://example.org/.", "two"):
+            _fill(tab, "text", text)
+            _click(tab, "composer")
+            tab.until("document.getElementById('text').value === ''")
+        tab.until("document.querySelectorAll('.sent').length === 2")
+        assert tab.run("document.querySelector('.text a').href") == "https://example.org/"
+        assert tab.run("document.querySelectorAll('.mine.together').length") == 1
+        say(daemon, "to Firefox", "kitchen")
         said = "[...document.querySelectorAll('[role=log] .text')].map((one) => one.textContent)"
-        tab.until(f"({said}).join() === 'from Firefox'")
-        say(daemon, "to Firefox")
-        tab.until(f"({said}).join() === 'from Firefox,to Firefox'")
+        tab.until(f"({said}).at(-1) === 'to Firefox'")
+        _fill(tab, "text", "x" * 17_000)
+        assert tab.run("document.getElementById('text').ariaInvalid") == "true"
+        _fill(tab, "room", "nowhere")
+        _click(tab, "join")
+        tab.until("document.getElementById('refusal').textContent.includes('nowhere')")
+        assert tab.run("document.activeElement.id") == "room"
+        assert tab.run("document.getElementById('title').textContent") == "kitchen"
+        assert tab.run(axe.script()) == []
