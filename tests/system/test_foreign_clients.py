@@ -103,9 +103,9 @@ def test_a_refusal_for_now_is_not_the_end(browser: Browser, fox: Firefox) -> Non
 
 
 @pytest.mark.parametrize("port", ["websocket", "http"])
-def test_ws(port: str, daemon: Daemon) -> None:
+def test_ws(port: str, daemon: Daemon, room: str) -> None:
     host, number = getattr(daemon, port)
-    script = Script("ws", "sockets.mjs", str(MODULES), f"ws://{host}:{number}/ws")
+    script = Script("ws", "sockets.mjs", str(MODULES), f"ws://{host}:{number}/ws", room)
     try:
         heard = script.ended()
     finally:

@@ -1,10 +1,10 @@
-// usage: node sockets.mjs MODULES URL
+// usage: node sockets.mjs MODULES URL ROOM
 // What npm's `ws` makes of a WebSocket port: says on, one JSON a line, what it was told.
 
 import { createRequire } from 'node:module';
 import { once } from 'node:events';
 
-const [, , modules, url] = process.argv;
+const [, , modules, url, room] = process.argv;
 const { WebSocket } = createRequire(modules)('ws');
 
 const tell = (kind, data) => console.log(JSON.stringify([kind, data ?? null]));
@@ -30,21 +30,26 @@ async function closing(socket, code, reason) {
 }
 
 // compression is offered, as it is by default, and declined
-const ann = await open('username=ann&roomname=lobby', 'chatd.v1');
+const ann = await open(`username=ann&roomname=${room}`, 'chatd.v1');
 tell('extensions', ann.socket.extensions);
 tell('welcome', JSON.parse(await ann.next()));
 tell('joined', JSON.parse(await ann.next()));
-ann.socket.send(JSON.stringify({ type: 'message', room: 'lobby', text: 'by ws', id: 'w-1' }));
-const answers = [JSON.parse(await ann.next()), JSON.parse(await ann.next())];
-tell('answers', answers.map(({ type }) => type).sort());
+ann.socket.send(JSON.stringify({ type: 'message', room, text: 'by ws', id: 'w-1' }));
+const answers = [];
+// that ann is present is told at a time of its own
+while (answers.length < 2) {
+  const { type } = JSON.parse(await ann.next());
+  if (type !== 'presence') answers.push(type);
+}
+tell('answers', answers.sort());
 ann.socket.ping('are you there');
 tell('pong', `${(await once(ann.socket, 'pong'))[0]}`);
 tell('closed', await closing(ann.socket, 4001, 'tschüß'));
 
-const old = await open('username=old&roomname=lobby', []);
+const old = await open(`username=old&roomname=${room}`, []);
 tell('text', await old.next());
 old.socket.send(JSON.stringify({
-  status: 'message', message: 'as ever', username: 'old', roomname: 'lobby',
+  status: 'message', message: 'as ever', username: 'old', roomname: room,
 }));
 tell('text', await old.next());
 tell('closed', await closing(old.socket, 1000, ''));
