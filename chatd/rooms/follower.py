@@ -14,7 +14,7 @@ from chatd.protocol.messages import WINDOW, Message
 from chatd.rooms.cache import RECENT_MESSAGES, RecentMessages
 from chatd.rooms.context import RoomContext
 from chatd.rooms.records import RecordReader
-from chatd.rooms.stream_tail import StreamTail
+from chatd.rooms.stream_tail import StreamTail, TailRecord
 from chatd.timing.singleflight import Waiters
 
 #: Seconds that `RoomFollower.attach` waits for the broker.
@@ -77,8 +77,8 @@ class RoomFollower:
         self._level: Waiters[None] = Waiters()
         #: Whether the next batch comes after a gap.
         self._truncated = False
-        #: What was in the stream when attaching, until all of it has come.
-        self._tail = StreamTail()
+        #: What was in the stream when attaching, until all of it has come; None before and after.
+        self._tail: StreamTail | None = None
 
     @property
     def known(self) -> bool:
@@ -98,7 +98,7 @@ class RoomFollower:
         if self.known:
             return succeed(None)
         if self.state is RoomState.DETACHED:
-            self.state = RoomState.ATTACHING
+            self.state, self._tail = RoomState.ATTACHING, StreamTail()
             self._since = self._node.clock.seconds()
             self._following = self._node.broker.follow(self.stream, TAIL, self)
         return self._level.wait().addTimeout(PATIENCE, self._node.clock, _late)
@@ -111,7 +111,7 @@ class RoomFollower:
         self.stream = stream or self.stream
         self.state = RoomState.DETACHED
         self.head = -1
-        self._tail = StreamTail()
+        self._tail = None
         self._truncated = False
         self.recent.clear(-1)
         self._reader.begin(self.stream)
@@ -125,8 +125,8 @@ class RoomFollower:
     # -- IFollower ---------------------------------------------------------------------------------
 
     def caught_up(self, end: int) -> None:
-        if self.state is RoomState.ATTACHING:
-            self._prime(end)
+        if self._tail is not None:
+            self._prime(list(self._tail), end)
         elif self._truncated:
             self._resume_after(end)
         self.head = max(self.head, end)
@@ -142,14 +142,15 @@ class RoomFollower:
 
     def truncated(self) -> None:
         self._truncated = True
-        self._tail = StreamTail()
+        if self._tail is not None:
+            self._tail = StreamTail()
 
     def gone(self) -> None:
         self._following = None
         self._room.vanished()
 
     def records(self, batch: Sequence[Record]) -> None:
-        if self.state is RoomState.ATTACHING:
+        if self._tail is not None:
             self._tail.add(batch, self._reader.parse(batch))
             return
         if self._truncated:
@@ -166,14 +167,13 @@ class RoomFollower:
             fresh = []
         self._room.arrived(fresh)
 
-    def _prime(self, end: int) -> None:
+    def _prime(self, tail: Sequence[TailRecord], end: int) -> None:
         """Fill the cache from the tail of the stream.
 
         If there is more of the stream before the tail, its first `WINDOW` records may repeat ids
         from there, so they only tell which ids are known.
         """
-        tail, self._tail = list(self._tail), StreamTail()
-        self._truncated = False
+        self._tail, self._truncated = None, False
         times = self._reader.times([record.claim for record in tail])
         ids_only = WINDOW if len(tail) >= TAIL else 0
         before = tail[0].offset - 1 if tail else end

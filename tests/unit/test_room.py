@@ -762,7 +762,9 @@ class TailTests(TestCase):
             for at in range(0, 200, 50):
                 follower.records(records[at : at + 50])
                 self.assertEqual(parsed.call_count, at + 50)
-            self.assertLessEqual(sum(map(weight, follower._tail._messages)), RECENT_BYTES)
+            tail = follower._tail
+            assert tail is not None
+            self.assertLessEqual(sum(map(weight, tail._messages)), RECENT_BYTES)
             follower.caught_up(199)
             self.assertEqual(parsed.call_count, 200)
         self.assertEqual(attached, [None])
