@@ -2,7 +2,7 @@
 
     python bench/rolling_restart.py [--front nginx] [--clients 60] [--plot FILE.svg]
 
-chatd on RabbitMQ three times, behind nginx or HAProxy with the files of ``etc/``. A third of the
+chatd on RabbitMQ three times, behind a web server with the files of ``etc/``. A third of the
 clients holds a WebSocket, a third an event stream, a third polls; two more publish all the time,
 without ids, so that nobody but the web server asks twice. Each node is stopped by SIGTERM, and the
 next one as soon as it is ready again. Prints what failed, what was missed, and how long clients
@@ -28,10 +28,14 @@ from attrs import define, field
 
 from bench.plots import scatter
 from tests.support.daemon import Daemon
-from tests.support.proxy import HAProxy, Nginx
+from tests.support.proxy import Apache, HAProxy, Nginx
 from tests.support.rabbit import shared_node
 
-FRONTS = {"nginx": Nginx, "haproxy": HAProxy}
+FRONTS: dict[str, type[Apache | HAProxy | Nginx]] = {
+    "nginx": Nginx,
+    "haproxy": HAProxy,
+    "apache": Apache,
+}
 #: Seconds before the first restart, between two, and after the last.
 CALM = 1.5
 #: Seconds after the last message within which all readers must have it.

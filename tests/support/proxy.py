@@ -23,7 +23,10 @@ from tests.support.daemon import PATIENCE, ROOT, DaemonError, free_port, spawn
 #: Where the files of ``etc/`` look for chatd.
 TARGET = "127.0.0.1:8081"
 MODULES = Path("/usr/lib/apache2/modules")
-APACHE_MODULES = ("mpm_event", "authz_core", "headers", "proxy", "proxy_http")
+APACHE_MODULES = (
+    *("mpm_event", "authz_core", "headers", "slotmem_shm"),
+    *("proxy", "proxy_http", "proxy_balancer", "lbmethod_bybusyness"),
+)
 
 #: What Debian's nginx.conf gives a site, with every path inside the folder.
 NGINX = """
