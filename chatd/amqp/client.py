@@ -76,6 +76,11 @@ class Client(AMQClient):
 
     # -- channels ----------------------------------------------------------------------------------
 
+    @property
+    def ended(self) -> bool:
+        """Whether the connection has ended, or is just ending; `closed` is true a moment later."""
+        return self._ended is not None
+
     async def open_channel(self) -> Channel:
         """Open a channel, with the number that was free the longest: RabbitMQ may still deliver on
         a channel for a moment after it was closed. Raises `ProtocolError` if all are in use, and

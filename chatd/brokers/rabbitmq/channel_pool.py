@@ -79,7 +79,7 @@ class ChannelPool:
     @asynccontextmanager
     async def _channel(self) -> AsyncIterator[tuple[Client, Channel]]:
         client = self._client
-        if client is None or client.closed:
+        if client is None or client.ended:
             raise Unavailable("RabbitMQ is not connected")
         try:
             channel = self._free.pop() if self._free else await client.open_channel()

@@ -12,7 +12,7 @@ the fault cannot occur), then the connection is replaced.
 from __future__ import annotations
 
 from attrs import Factory, define, field
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -204,7 +204,7 @@ class PublishChannels:
 
     async def _fill(self, client: Client) -> None:
         """Open the channels that are missing."""
-        while client is self._client and not client.closed:
+        while client is self._client and not client.ended:
             if self._shared is None:
                 self._shared = await self._open_or_fail(client)
             elif self._spare is None:
@@ -216,7 +216,7 @@ class PublishChannels:
 
     async def _open_or_fail(self, client: Client) -> _Opened | None:
         """Open a channel; None if the connection ends. Without an answer, close the connection."""
-        if client.closed:
+        if client.ended:
             return None
         opening = Deferred.fromCoroutine(self._open(client)).addTimeout(ANSWER, self.clock)
         try:
