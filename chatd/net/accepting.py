@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from attrs import frozen
+from twisted.internet import tcp
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IListeningPort,
@@ -32,7 +33,13 @@ class PacedEndpoint:
         return listening.addCallback(_paced)
 
 
-def _paced(port: Any) -> IListeningPort:
+def _paced(port: Any) -> Any:
+    if isinstance(port, tcp.Port):  # and not of another reactor, or of none
+        _pace(port)
+    return port
+
+
+def _pace(port: Any) -> None:
     accept = port.doRead
 
     def accept_few() -> None:
@@ -40,5 +47,3 @@ def _paced(port: Any) -> IListeningPort:
         accept()
 
     port.doRead = accept_few
-    listening: IListeningPort = port
-    return listening

@@ -182,10 +182,11 @@ class FileTests(_Made, TestCase):
             self.failureResultOf(done, Unavailable)
 
     async def test_stopping_answers_reads_and_ends_a_sweep(self) -> None:
-        await self.filled(2000, Retention(size=1000))
-        reads = [self.broker.read(self.stream, 0, 2000) for _ in range(20)]
+        await self.filled(500, Retention(size=1000))
+        reads = [self.broker.read(self.stream, 0, 500) for _ in range(20)]
         swept = self.broker.sweep()
-        await self.broker.stopService()
+        with mock.patch("chatd.brokers.sqlite.broker.STOP_SECONDS", 60.0):
+            await self.broker.stopService()
         for read in reads:
             self.assertTrue(self.successResultOf(read))
         self.assertIsNone(self.successResultOf(swept))

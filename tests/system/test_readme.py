@@ -14,6 +14,9 @@ from tests.support.daemon import ROOT
 from tests.support.examples import blocks, run
 from tests.support.terminal import PATIENCE, Terminal, environment
 
+#: Everything is installed anew.
+pytestmark = pytest.mark.timeout(600)
+
 #: What git would not have in a clone, or what a chat does not need.
 LEFT_OUT = shutil.ignore_patterns(
     ".*", "build", "*.egg-info", "node_modules", "*.sqlite*", "__pycache__"
