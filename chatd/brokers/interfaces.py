@@ -83,6 +83,17 @@ class Retention:
     size: int = 100 * 1024 * 1024
 
 
+@frozen
+class Extent:
+    """How much of a stream is kept, as far as a broker tells without reading it: about how many
+    ``records``; the ``size`` of their bodies, in bytes; the time of the ``latest``, in milliseconds
+    since the epoch (0 if there is none). None for what it does not tell."""
+
+    records: int
+    size: int | None = None
+    latest: int | None = None
+
+
 class IFollower(Interface):
     """Receives the records of a stream. Called in the reactor's thread, in stream order."""
 
@@ -192,6 +203,10 @@ class IBroker(Interface):
     def end(stream: Stream) -> Deferred[int]:
         """The offset of the last record according to the broker, not to a follower; -1 if there
         never was one."""
+
+    def extents(streams: Sequence[Stream]) -> Deferred[Sequence[Extent | None]]:
+        """How much of each of ``streams`` is kept; None for one that the broker tells nothing of.
+        Fails with `Unavailable`."""
 
     def announce(event: str, room: str, body: bytes) -> None:
         """Publish an application event (JSON) for other programs, best effort. Does nothing if the

@@ -72,5 +72,7 @@ def plain(value: Any) -> str:
     """``value`` in one line that moves no cursor and rings no bell."""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value is None:
+        return "-"
     text = f"{value:,.1f}" if isinstance(value, float) else str(value)
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -12,11 +12,14 @@ _user = click.argument("user")
 
 
 @click.command()
+@click.option("--details", is_flag=True, help="How much each keeps; when something was said last.")
 @pass_setting
-def rooms(setting: Setting) -> None:
+def rooms(setting: Setting, details: bool) -> None:
     """List all rooms, and how many are in each."""
-    found = setting.api.json("GET", "/rooms")["rooms"]
-    setting.output.rows(("room", "private", "count"), found)
+    more = ("messages", "bytes", "last") if details else ()
+    query = {"details": "1"} if details else None
+    found = setting.api.json("GET", "/rooms", query=query)["rooms"]
+    setting.output.rows(("room", "private", "count", *more), found)
 
 
 @click.command()

@@ -74,6 +74,24 @@ class AdminTests(ServingTests):
         self.assertEqual(seen, ["a", "b", "c", "lobby"])
         self.assertEqual((await self.admin(node, "GET", "/rooms?limit=x")).status, 400)
 
+    async def test_what_rooms_keep(self) -> None:
+        node = await self.node()
+        await self.admin(node, "PUT", "/rooms/den")
+        for text in ("one", "two"):
+            await node.post("/rooms/lobby/messages?username=ann", {"text": text})
+        den, lobby = (await self.admin(node, "GET", "/rooms?details=1")).json["rooms"]
+        kept = {"messages": 0, "bytes": 0, "last": None}
+        self.assertEqual(den, {"room": "den", "private": False, "count": 0, **kept})
+        self.assertEqual(lobby["messages"], 2)
+        self.assertGreater(lobby["bytes"], 100)
+        [last] = (await node.get("/rooms/lobby/messages?last=1")).json["messages"]
+        self.assertEqual(lobby["last"], last["time"])
+        self.assertEqual((await self.admin(node, "GET", "/rooms?details=yes")).status, 400)
+        node.service.broker.interrupt()
+        [_, lobby] = (await self.admin(node, "GET", "/rooms?details=1")).json["rooms"]
+        self.assertIsNone(lobby["messages"])
+        node.service.broker.resume()
+
     async def test_create(self) -> None:
         node = await self.node()
         answer = await self.admin(node, "PUT", "/rooms/new")

@@ -50,6 +50,8 @@ class ChatctlTests(ServingTests):
         await self.ctl(node, "add", "den", "Ünal/b c")
         await ann.join("den")
         self.assertEqual(await self.ctl(node, "rooms"), "den\tyes\t1\nlobby\tno\t0\n")
+        details = await self.ctl(node, "rooms", "--details")
+        self.assertEqual(details, "den\tyes\t1\t0\t0\t-\nlobby\tno\t0\t0\t0\t-\n")
         self.assertEqual(
             await self.ctl(node, "members", "den"), "ann\tyes\tyes\nÜnal/b c\tyes\tno\n"
         )

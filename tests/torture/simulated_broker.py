@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from chatd.brokers.interfaces import (
+    Extent,
     IBroker,
     IFollower,
     IFollowing,
@@ -180,6 +181,9 @@ class SimulatedBroker(Service):
 
     def end(self, stream: Stream) -> Deferred[int]:
         return self._ask(lambda: self.hub.end(stream))
+
+    def extents(self, streams: Sequence[Stream]) -> Deferred[Sequence[Extent | None]]:
+        return self._ask(lambda: self.hub.extents(streams))
 
     def append(self, stream: Stream, body: bytes, message_id: str, time: int) -> Deferred[None]:
         fault = self.faults.popleft() if self.faults and self.ready else None

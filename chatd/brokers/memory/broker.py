@@ -19,6 +19,7 @@ from zope.interface import implementer
 
 from chatd.brokers.interfaces import (
     DIRECTORY,
+    Extent,
     IBroker,
     IFollower,
     IFollowing,
@@ -133,6 +134,13 @@ class _World:
         log.trim_age(self._now())
         place = log.at_time(time)
         return log.entries[place].record.offset if place < len(log.entries) else log.last + 1
+
+    def extent(self, stream: Stream) -> Extent | None:
+        log = self._logs.get(stream.name)
+        if log is None:
+            return None
+        entries = log.entries
+        return Extent(len(entries), log.size, entries[-1].latest if entries else 0)
 
     def _now(self) -> int:
         """The time (milliseconds since the epoch) from which retention counts back."""
@@ -258,6 +266,9 @@ class MemoryBroker(LocalFanout, Service):
 
     def end(self, stream: Stream) -> Deferred[int]:
         return self._submit(lambda: self._world.log(stream).last)
+
+    def extents(self, streams: Sequence[Stream]) -> Deferred[Sequence[Extent | None]]:
+        return self._submit(lambda: [self._world.extent(stream) for stream in streams])
 
     def announce(self, event: str, room: str, body: bytes) -> None:
         if self.ready:

@@ -25,6 +25,7 @@ from chatd.amqp.hosts import Hosts
 from chatd.amqp.service import BrokerConnection
 from chatd.amqp.url import BadURL, BrokerURL
 from chatd.brokers.interfaces import (
+    Extent,
     IBroker,
     IFollower,
     IFollowing,
@@ -82,10 +83,11 @@ class AMQPBroker(MultiService):
         self._bindings = Bindings(self._streams.bind)
         self._followings: dict[RabbitMQFollowing, None] = {}
         looking = StreamReader(self.wall, self._lookers, self._publishing)
+        self._counts = StreamCounts(self._counters)
         self._liveness = Liveness(
             reactor,
             lambda stream: looking.newest(stream, sure=False),
-            StreamCounts(self._counters).of,
+            self._counts.of,
             lambda: self._followings,
         )
         self._handlers: list[Callable[[bytes], None]] = []
@@ -236,6 +238,12 @@ class AMQPBroker(MultiService):
 
     def end(self, stream: Stream) -> Deferred[int]:
         return self._reading.end(stream)
+
+    def extents(self, streams: Sequence[Stream]) -> Deferred[Sequence[Extent | None]]:
+        def told(counts: list[int | None]) -> Sequence[Extent | None]:
+            return [Extent(count) if count is not None else None for count in counts]
+
+        return self._counts.of(streams).addCallback(told)
 
     # -- between nodes, and to other programs ------------------------------------------------------
 

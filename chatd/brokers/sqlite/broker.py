@@ -22,6 +22,7 @@ from zope.interface import implementer
 
 from chatd.brokers.interfaces import (
     DIRECTORY,
+    Extent,
     IBroker,
     IFollower,
     IFollowing,
@@ -186,6 +187,9 @@ class SQLiteBroker(LocalFanout, Service):
 
     def end(self, stream: Stream) -> Deferred[int]:
         return self._ask(lambda reader: reader.end(stream))
+
+    def extents(self, streams: Sequence[Stream]) -> Deferred[Sequence[Extent | None]]:
+        return self._ask(lambda reader: reader.extents(streams))
 
     def announce(self, event: str, room: str, body: bytes) -> None:
         """Does nothing: the broker has no other clients."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 
 from attrs import frozen
 
-from chatd.brokers.interfaces import DIRECTORY, NoSuchStream, Record, Retention, Stream
+from chatd.brokers.interfaces import DIRECTORY, Extent, NoSuchStream, Record, Retention, Stream
 from chatd.brokers.sqlite.schema import OFFSET_BITS, connect, damage_told
 
 #: Records and bytes of one page, at most: a follower parses it in one turn of the reactor.
@@ -102,6 +102,17 @@ class Reader:
         """The last offset used, -1 if there is none."""
         with self._moment():
             return self._row(stream).next - 1
+
+    def extents(self, streams: Sequence[Stream]) -> list[Extent | None]:
+        """As `IBroker.extents`; records that are about to be removed count."""
+        with self._moment():
+            rows = (
+                self._db.execute(
+                    "SELECT next - first, size, latest FROM stream WHERE name = ?", (stream.name,)
+                ).fetchone()
+                for stream in streams
+            )
+            return [Extent(*row) if row is not None else None for row in rows]
 
     def overdue(self, retention: Retention, cutoff: int) -> list[int]:
         """The ids of streams with records to be removed."""

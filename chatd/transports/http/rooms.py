@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from chatd.directory.projection import RoomEntry
-from chatd.presence.board import PresenceBoard
 from chatd.protocol.errors import bad_request
 from chatd.protocol.json import dump, load_object
 from chatd.protocol.names import room_name, user_name
 from chatd.service.administration import Administration
 from chatd.service.chat import Chat
+from chatd.service.room_details import room_details
 from chatd.transports.http.call import Call, Reply, Route
 from chatd.transports.http.parameters import limit_of
 
@@ -60,12 +60,15 @@ class RoomRoutes:
 
     async def list(self, call: Call) -> Reply:
         """GET all rooms, by name; with ``after`` those that come after that one, with ``limit`` so
-        many of them at most."""
+        many of them at most, with ``details=1`` how much each keeps and when something was said
+        last."""
         _check_admin(call)
         after = call.query("after") or ""
         limit = limit_of(call) if call.query("limit") is not None else None
+        if call.query("details") not in (None, "1"):
+            raise bad_request("details is 1, or left out.")
         entries = self._directory.page(after, limit)
-        return Reply(200, _RoomPages(entries, self._chat.presence))
+        return Reply(200, _RoomPages(entries, self._chat, call.query("details") is not None))
 
     async def create(self, call: Call, room: str) -> Reply:
         """PUT a room: 201 if it is new, else 200. ``private`` changes an existing room, too."""
@@ -122,11 +125,12 @@ def _check_admin(call: Call) -> None:
 
 
 class _RoomPages:
-    """The list of all rooms, `ROOMS` at a time."""
+    """The list of all rooms, `ROOMS` at a time; with ``details`` those that the broker tells."""
 
-    def __init__(self, entries: Sequence[RoomEntry], presence: PresenceBoard) -> None:
+    def __init__(self, entries: Sequence[RoomEntry], chat: Chat, details: bool) -> None:
         self._entries = entries
-        self._presence = presence
+        self._chat = chat
+        self._details = details
         self._at = 0
 
     async def next(self) -> bytes:
@@ -134,11 +138,13 @@ class _RoomPages:
         if self._at > len(self._entries):
             return b""
         shown = self._entries[self._at : self._at + ROOMS]
+        plain: list[dict[str, Any]] = [{}] * len(shown)
+        details = await room_details(self._chat, shown) if self._details else plain
         begun = b"," if self._at and shown else b"" if self._at else b'{"rooms":['
         self._at += ROOMS
         ended = b"]}\n" if self._at > len(self._entries) else b""
-        return begun + b",".join([dump(self._shown(entry)) for entry in shown]) + ended
+        return begun + b",".join(map(self._shown, shown, details)) + ended
 
-    def _shown(self, entry: RoomEntry) -> dict[str, Any]:
-        count = self._presence.count(entry.name)
-        return {"room": entry.name, "private": entry.private, "count": count}
+    def _shown(self, entry: RoomEntry, details: dict[str, Any]) -> bytes:
+        count = self._chat.presence.count(entry.name)
+        return dump({"room": entry.name, "private": entry.private, "count": count, **details})
