@@ -87,7 +87,7 @@ def node(members: int, rate: int) -> dict[str, float]:
 
 def _await_members(server: Server, members: int) -> None:
     """Wait until the large room is full, and is written to."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     files = Path(f"/proc/{server.pids[0]}/fd")
     while len(list(files.iterdir())) < members:
         if time.monotonic() > until:
