@@ -30,7 +30,7 @@ from twisted.python.components import Componentized
 from chatd.brokers.interfaces import Retention
 from chatd.brokers.registry import broker_at
 from chatd.config import advice, explanation, preflight
-from chatd.config.access import make_door, renew_door
+from chatd.config.access import make_admission, renew_admission
 from chatd.config.check import run_check
 from chatd.config.options import Options as Options
 from chatd.config.refusal import refusing
@@ -91,18 +91,18 @@ class ChatService(MultiService):
         clock = NodeClock(reactor)
         self._wall = wall = WallClock(clock, time_of_day)
         self.metrics = metrics = Metrics(wall.milliseconds)
-        self.door = door = make_door(config, clock, wall, TimerWheel(clock))
+        self.admission = admission = make_admission(config, clock, wall, TimerWheel(clock))
         retention = Retention(config.retain, config.retain_bytes)
         self.broker = broker_at(reactor, wall, config.broker, retention)
         name, most = fresh_name(), config.max_text
         domain = compose(clock, self.broker, name, metrics, retention, wall=wall, max_text=most)
         self.chat = domain.chat
         self.node = NodeService(clock, domain, config.rooms, config.restored)
-        self.status = status = NodeStatus(self.node, self.broker, door.connections)
+        self.status = status = NodeStatus(self.node, self.broker, admission.connections)
         metrics.registry.register(Census(status))
         overview = Overview(status, config.broker.partition(":")[0], metrics, wall)
-        self.ways = ways = Ways(reactor, config, self.chat, door, metrics, overview)
-        certificates = Certificates(door.turns.handshake)
+        self.ways = ways = Ways(reactor, config, self.chat, admission, metrics, overview)
+        certificates = Certificates(admission.turns.handshake)
         self.settings = Settings(config, read_again or (lambda: config), [self._renew])
         reopen = [log.output.reopen] if log is not None else []
         sources = (*reopen, certificates.reload, self.settings.reload)
@@ -131,7 +131,7 @@ class ChatService(MultiService):
 
     def _renew(self, config: Config) -> list[str]:
         """Go by another configuration from now on; see `Settings`."""
-        faults = renew_door(self.door, config)
+        faults = renew_admission(self.admission, config)
         self.ways.renew(config)
         self.node.want(config.rooms)
         return faults
@@ -143,7 +143,7 @@ class ChatService(MultiService):
 
     def startService(self) -> None:
         """Start all parts, and say where the node can be reached."""
-        for warning in advice.warnings(self._config, self.door):
+        for warning in advice.warnings(self._config, self.admission):
             self._log.warn("{warning}", warning=warning)
         self._wall.watch()
         with refusing():
@@ -162,5 +162,5 @@ class ChatService(MultiService):
         return stopping
 
     def _close_log(self, _: object) -> None:
-        if self.door.access_log is not None:
-            self.door.access_log.output.close()
+        if self.admission.access_log is not None:
+            self.admission.access_log.output.close()

@@ -32,7 +32,7 @@ class Admission:
 
     #: Monotonic, for rates and waits.
     clock: IReactorTime
-    gate: OriginPolicy
+    origin_policy: OriginPolicy
     rights: Rights
     connections: Connections
     #: All that is open on the HTTP and WebSocket ports, whether it has asked for anything or not.
@@ -70,7 +70,7 @@ class Admission:
         it ends, or ``None`` if there are too many connections already."""
         peer = getattr(transport.getPeer(), "host", None)
         try:
-            return self.sockets.admit(self.gate.proxies.source(peer))
+            return self.sockets.admit(self.origin_policy.proxies.source(peer))
         except ChatError:
             return None
 

@@ -28,14 +28,14 @@ from chatd.timing.wall import WallClock
 T = TypeVar("T")
 
 
-def make_door(
+def make_admission(
     config: Config, clock: IReactorTime, wall: WallClock, deadlines: TimerWheel
 ) -> Admission:
     """The access rules of ``config``. Raises `StartError` for a file without a key or secret."""
     rate = Rate(config.rate)
     return Admission(
         clock,
-        _gate(config),
+        _origin_policy(config),
         Rights(
             clock,
             wall,
@@ -55,11 +55,11 @@ def make_door(
     )
 
 
-def renew_door(door: Admission, config: Config) -> list[str]:
-    """Apply the keys, secrets, limits, origins and hosts of ``config`` to ``door``, which an
+def renew_admission(admission: Admission, config: Config) -> list[str]:
+    """Apply the keys, secrets, limits, origins and hosts of ``config`` to ``admission``, which an
     earlier configuration made. Returns a line for each key file that cannot be used; that key then
     stays as it was."""
-    rights, faults = door.rights, []
+    rights, faults = admission.rights, []
 
     def read(load: Callable[[], T | None], before: T | None) -> T | None:
         try:
@@ -74,27 +74,27 @@ def renew_door(door: Admission, config: Config) -> list[str]:
     rights.setup_secret = read(
         lambda: _secret(config.setup_secret, "--setup-secret"), rights.setup_secret
     )
-    door.gate = _gate(config)
-    if door.access_log is not None:
-        door.access_log.output.close()
-    door.access_log = _access_log(config, rights.wall)
-    door.set_rates(Rate(config.rate), Rate(config.room_rate, what="new rooms"))
-    door.unread.limit = config.max_unread
-    set_connections(door.connections, config)
+    admission.origin_policy = _origin_policy(config)
+    if admission.access_log is not None:
+        admission.access_log.output.close()
+    admission.access_log = _access_log(config, rights.wall)
+    admission.set_rates(Rate(config.rate), Rate(config.room_rate, what="new rooms"))
+    admission.unread.limit = config.max_unread
+    set_connections(admission.connections, config)
     bare = sockets_for(config.max_connections, config.max_connections_per_address)
-    for counted in (door.sockets, door.requests):
+    for counted in (admission.sockets, admission.requests):
         counted.limit, counted.per_address = bare.limit, bare.per_address
-    door.standing.recheck()
+    admission.standing.recheck()
     return faults
 
 
-def metrics_door(config: Config, door: Admission) -> Admission:
+def metrics_admission(config: Config, admission: Admission) -> Admission:
     """The access rules of ports for metrics alone. Anyone who reaches such a port may read them, so
     only the Host is checked, against DNS rebinding."""
-    return evolve(door, gate=metrics_gate(config))
+    return evolve(admission, origin_policy=metrics_origin_policy(config))
 
 
-def metrics_gate(config: Config) -> OriginPolicy:
+def metrics_origin_policy(config: Config) -> OriginPolicy:
     """The Host names that the ports for metrics answer to."""
     loopback = all(Description.parse(text).loopback for text in config.metrics)
     return OriginPolicy(hosts=config.hosts, loopback_only=loopback)
@@ -111,7 +111,7 @@ def set_connections(counted: Connections, config: Config) -> None:
     counted.per_address = config.max_connections_per_address
 
 
-def _gate(config: Config) -> OriginPolicy:
+def _origin_policy(config: Config) -> OriginPolicy:
     return OriginPolicy(
         origins=config.origins,
         hosts=config.hosts,

@@ -28,13 +28,13 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def warnings(config: Config, door: Admission) -> list[str]:
-    """The warnings about ``config`` and the keys of ``door``, a line each."""
-    return [*_exposure(config, door), *_sizes(config), *_secrets(config, door)]
+def warnings(config: Config, admission: Admission) -> list[str]:
+    """The warnings about ``config`` and the keys of ``admission``, a line each."""
+    return [*_exposure(config, admission), *_sizes(config), *_secrets(config, admission)]
 
 
-def _exposure(config: Config, door: Admission) -> Iterator[str]:
-    if door.rights.tokens is None and not is_loopback_only(config):
+def _exposure(config: Config, admission: Admission) -> Iterator[str]:
+    if admission.rights.tokens is None and not is_loopback_only(config):
         yield (
             "Open mode on a port that others can reach: anyone can speak as anyone;"
             " see --auth token."
@@ -59,15 +59,15 @@ def _sizes(config: Config) -> Iterator[str]:
         )
 
 
-def _secrets(config: Config, door: Admission) -> Iterator[str]:
-    tokens = door.rights.tokens
+def _secrets(config: Config, admission: Admission) -> Iterator[str]:
+    tokens = admission.rights.tokens
     if tokens is not None:
         yield from (f"Skipped: {line}" for line in tokens.skipped)
         if (weakness := tokens.weakness()) is not None:
             yield weakness
     for option, path, secret in (
-        ("--admin-key", config.admin_key, door.rights.admin_key),
-        ("--setup-secret", config.setup_secret, door.rights.setup_secret),
+        ("--admin-key", config.admin_key, admission.rights.admin_key),
+        ("--setup-secret", config.setup_secret, admission.rights.setup_secret),
     ):
         if path is None or secret is None:
             continue

@@ -19,7 +19,7 @@ from chatd import __version__
 from chatd.access.admission import Admission
 from chatd.brokers import registry
 from chatd.config import advice, explanation, preflight
-from chatd.config.access import make_door
+from chatd.config.access import make_admission
 from chatd.config.options import Options
 from chatd.config.parsers import mask_password, one_line
 from chatd.config.settings import Config
@@ -41,13 +41,13 @@ def effective(options: Options) -> Iterator[str]:
         yield f"  {option.name + ' =':30} {one_line(shown) or 'none':44} {one_line(where)}"
 
 
-def _in_use(config: Config, door: Admission) -> Iterator[str]:
+def _in_use(config: Config, admission: Admission) -> Iterator[str]:
     """A line for each port and database that is in use. Raises `StartError` for one that cannot be
     used at all."""
     for option, text in preflight.endpoints(config):
         try:
             with preflight.naming(option):
-                listen_endpoint(None, text, Certificates(door.turns.handshake))
+                listen_endpoint(None, text, Certificates(admission.turns.handshake))
                 preflight.check_port(text)
         except InUse as e:
             yield str(e)
@@ -62,8 +62,8 @@ async def report(reactor: Any, options: Options, say: Callable[[str], object]) -
     """Try everything, and call ``say`` with each line of the report. Raises `StartError` if chatd
     could not start."""
     config = options.config
-    door = make_door(config, reactor, WallClock(reactor), TimerWheel(reactor))
-    in_use = list(_in_use(config, door))
+    admission = make_admission(config, reactor, WallClock(reactor), TimerWheel(reactor))
+    in_use = list(_in_use(config, admission))
     with preflight.naming("broker"):
         there = await registry.look(reactor, config.broker)
     say(f"chatd {__version__} can start with these settings.\n")
@@ -74,7 +74,7 @@ async def report(reactor: Any, options: Options, say: Callable[[str], object]) -
     meaning = [*explanation.ports(config), *explanation.rights(config), explanation.kept(config)]
     for line in [*meaning, f"Broker: {there}."]:
         say(f"  {one_line(line)}")
-    for line in [*advice.warnings(config, door), *(f"In use now: {line}" for line in in_use)]:
+    for line in [*advice.warnings(config, admission), *(f"In use now: {line}" for line in in_use)]:
         say(f"\nNote: {one_line(line)}")
 
 

@@ -54,7 +54,7 @@ class Serving(Protocol):
     """What the connections of a transport share on a node."""
 
     chat: Chat
-    door: Admission
+    admission: Admission
     metrics: Metrics
     #: The largest frame or packet that a client may send, in bytes.
     max_frame: int
@@ -122,9 +122,9 @@ class BaseDialect(ABC):
 
     def __init__(self, connection: ClientLink) -> None:
         self.connection = connection
-        self._door = connection.factory.door
+        self._admission = connection.factory.admission
         self.session: Session
-        self._publishes = self._door.rate.bucket()
+        self._publishes = self._admission.rate.bucket()
         self._bad = 0
         self._held: Held | None = None
 
@@ -164,7 +164,7 @@ class BaseDialect(ABC):
         """Close the connection when the token expires or its key is withdrawn."""
         if self._held is not None:
             self._held.release()
-        self._held = self._door.standing.hold(self.session.identity, self._expired)
+        self._held = self._admission.standing.hold(self.session.identity, self._expired)
 
     def _expired(self, why: ChatError) -> None:
         self.connection.note(why)

@@ -74,7 +74,7 @@ class RequestDialect(BaseDialect):
         raise bad_request(f"The type is one of {', '.join(_REQUESTS)}.")
 
     async def _join(self, frame: dict[str, Any], answer: Answer) -> None:
-        self._others.check(self._door.clock.seconds())
+        self._others.check(self._admission.clock.seconds())
         name = room_name(frame.get("room"))
         joined = await self.session.join(name, _start(frame), self.connection.outlet.ready)
         if joined is None:
@@ -92,13 +92,13 @@ class RequestDialect(BaseDialect):
         joined.subscription.resume()
 
     async def _leave(self, frame: dict[str, Any], answer: Answer) -> None:
-        self._others.check(self._door.clock.seconds())
+        self._others.check(self._admission.clock.seconds())
         name = room_name(frame.get("room"))
         await self.session.leave_in_turn(name)
         answer({"type": "left", "room": name})
 
     async def _message(self, frame: dict[str, Any], answer: Answer) -> None:
-        self._publishes.check(self._door.clock.seconds())
+        self._publishes.check(self._admission.clock.seconds())
         name = room_name(frame.get("room"))
         said = (frame.get(part) for part in ("text", "data", "id", "after"))
         publication = self.session.chat.publication(self.session.identity, name, *said)
@@ -110,11 +110,11 @@ class RequestDialect(BaseDialect):
         answer(None)
 
     async def _auth(self, frame: dict[str, Any], answer: Answer) -> None:
-        self._others.check(self._door.clock.seconds())
+        self._others.check(self._admission.clock.seconds())
         token = frame.get("token")
         if not isinstance(token, str):
             raise bad_request("Give the token as a string.")
-        self.session.become(self._door.rights.renew(self.session.identity, token))
+        self.session.become(self._admission.rights.renew(self.session.identity, token))
         answer(self.welcome())
 
     def dropped(self, room: str, error: ChatError) -> None:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from chatd.access.admission import Admission
-from chatd.config.access import connections, metrics_door, metrics_gate, set_connections
+from chatd.config.access import (
+    connections,
+    metrics_admission,
+    metrics_origin_policy,
+    set_connections,
+)
 from chatd.config.settings import Config
 from chatd.service.administration import Administration
 from chatd.service.chat import Chat
@@ -34,21 +39,25 @@ class Ways:
         reactor: Any,
         config: Config,
         chat: Chat,
-        door: Admission,
+        admission: Admission,
         metrics: Metrics,
         overview: Overview,
     ) -> None:
-        self._chat, self._door, self._metrics = chat, door, metrics
+        self._chat, self._admission, self._metrics = chat, admission, metrics
         self._overview, status = overview, overview.status
         self._probes = probes.Probes(metrics, lambda: status.ready, lambda: status.blocked)
-        self.administration = Administration(chat.directory, config.max_rooms, door.check_room_rate)
-        self.websockets = WebSocketFactory(reactor, chat, door, metrics, dialect, config.max_frame)
+        self.administration = Administration(
+            chat.directory, config.max_rooms, admission.check_room_rate
+        )
+        self.websockets = WebSocketFactory(
+            reactor, chat, admission, metrics, dialect, config.max_frame
+        )
         self.streams = EventStreams(chat, metrics)
-        self.socketio = SocketIO(reactor, chat, door, metrics, config.max_frame)
-        self.pollers = Pollers(chat, door.deadlines, connections(config))
-        self.api = Api(self._routes(config), chat, door, metrics, probes.UNLIMITED)
-        self.http = LimitedSite(self.api, door, metrics, config.max_frame)
-        self.setup = SetupFactory(self.administration, door, metrics)
+        self.socketio = SocketIO(reactor, chat, admission, metrics, config.max_frame)
+        self.pollers = Pollers(chat, admission.deadlines, connections(config))
+        self.api = Api(self._routes(config), chat, admission, metrics, probes.UNLIMITED)
+        self.http = LimitedSite(self.api, admission, metrics, config.max_frame)
+        self.setup = SetupFactory(self.administration, admission, metrics)
         self.counts = self._counts(config)
 
     def draining(self) -> tuple[Draining, ...]:
@@ -57,7 +66,7 @@ class Ways:
 
     def _routes(self, config: Config) -> list[Route]:
         """What the HTTP port serves."""
-        administered = self._door.rights.administered
+        administered = self._admission.rights.administered
         return [
             upgrade(self.websockets),
             *messages.routes(self._chat, self.pollers),
@@ -70,14 +79,16 @@ class Ways:
         ]
 
     def _counts(self, config: Config) -> LimitedSite:
-        door = metrics_door(config, self._door)
-        api = Api(self._probes.open_routes(), self._chat, door, self._metrics, probes.UNLIMITED)
-        return LimitedSite(api, door, self._metrics, config.max_frame)
+        admission = metrics_admission(config, self._admission)
+        api = Api(
+            self._probes.open_routes(), self._chat, admission, self._metrics, probes.UNLIMITED
+        )
+        return LimitedSite(api, admission, self._metrics, config.max_frame)
 
     def renew(self, config: Config) -> None:
         """Apply another configuration, which the access rules follow already."""
-        self.counts.door.gate = metrics_gate(config)
-        self.counts.door.access_log = self._door.access_log
+        self.counts.admission.origin_policy = metrics_origin_policy(config)
+        self.counts.admission.access_log = self._admission.access_log
         set_connections(self.pollers.leases, config)
         self._chat.max_text = config.max_text
         self.administration.max_rooms = config.max_rooms

@@ -82,9 +82,9 @@ class ChatctlTests(ServingTests):
         """By its cursor, until the room is gone."""
         node = await self.node()
         tail = Deferred.fromCoroutine(self.ctl(node, "tail", "-f", "-n", "0", "lobby", code=4))
-        await until(lambda: node.service.door.connections.total == 1)
+        await until(lambda: node.service.admission.connections.total == 1)
         await node.post("/rooms/lobby/messages?username=ann", {"text": "live"})
-        await until(lambda: node.service.door.connections.total == 1)
+        await until(lambda: node.service.admission.connections.total == 1)
         await node.service.chat.directory.delete("lobby")
         self.assertIn("ann: live", await tail)
 

@@ -112,7 +112,7 @@ class DrainTests(ServingTests):
     async def test_waiting_polls_are_answered_at_once(self) -> None:
         node = await self.serve()
         cursor = (await node.get("/rooms/lobby")).json["cursor"]
-        total = node.service.door.connections
+        total = node.service.admission.connections
         polls = [
             await node.ask("GET", f"{path}after={cursor}&wait=60")
             for path in ("/rooms/lobby/messages?", "/poll?roomname=lobby&")
@@ -147,7 +147,7 @@ class DrainTests(ServingTests):
         node.service.broker.resume()
         self.assertIn(b"event: refused", (await waiting[0].answer()).body)
         self.assertEqual((await waiting[1].answer()).status, 503)
-        self.assertEqual(node.service.door.connections.total, 0)
+        self.assertEqual(node.service.admission.connections.total, 0)
         self.assertEqual(node.service.chat.presence.members("cold").count, 0)
         await stopped
 

@@ -152,7 +152,7 @@ class EventTests(ServingTests):
             self.assertEqual((answer.status, answer.code), (400, "bad_request"), query)
         answer = await node.get(EVENTS, last_event_id="x")
         self.assertEqual((answer.status, answer.code), (400, "bad_request"))
-        self.assertEqual(node.service.door.connections.total, 0)
+        self.assertEqual(node.service.admission.connections.total, 0)
 
     async def test_a_gap(self) -> None:
         node = await self.serve()
@@ -209,7 +209,7 @@ class EventTests(ServingTests):
         for http in waiting:
             http.raw.abort()
         await until(lambda: node.service.ways.api.in_hand == 0)
-        self.assertEqual(node.service.door.connections.total, 0)
+        self.assertEqual(node.service.admission.connections.total, 0)
         node.service.broker.resume()
         answer = await node.get("/rooms/cold")
         self.assertEqual((answer.status, answer.json["count"]), (200, 0))

@@ -40,7 +40,7 @@ class FloodTests(ServingTests):
     async def test_others_are_served_before_a_flood_is(self) -> None:
         node = await self.serve("--rate=100/s")
         ann = await node.chat("ann", "lobby")
-        served = node.service.door.turns
+        served = node.service.admission.turns
         sockets = await self.flood(node, said(type="leave", room="lobby") * 20_000)
         await until(lambda: bool(served._ready) or any(x.waiting for x in served._lanes.values()))
         for n in range(5):
@@ -110,7 +110,7 @@ class FloodTests(ServingTests):
         ann.raw.transport.resumeProducing()
         for _ in range(400):
             await ann.find("joined")
-        self.assertEqual(node.service.door.unread.total, 0)
+        self.assertEqual(node.service.admission.unread.total, 0)
 
     async def test_what_was_not_taken_is_gone_with_the_connection(self) -> None:
         node = await self.serve("--rate=1000/s")
@@ -120,11 +120,11 @@ class FloodTests(ServingTests):
         deaf = await node.raw("http")
         deaf.transport.pauseProducing()
         deaf.send(b"GET /rooms/lobby/messages?last=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        await until(lambda: node.service.door.unread.total > 0)
-        server: Any = next(iter(node.service.door.unread._held))
+        await until(lambda: node.service.admission.unread.total > 0)
+        server: Any = next(iter(node.service.admission.unread._held))
         self.assertGreater(len(server.dataBuffer) + server._tempDataLen, 0)
         deaf.abort()
-        await until(lambda: node.service.door.unread.total == 0)
+        await until(lambda: node.service.admission.unread.total == 0)
         self.assertEqual((len(server.dataBuffer), server._tempDataBuffer), (0, []))
 
     async def test_while_a_join_waits_for_its_reader_no_other_is_taken_up(self) -> None:

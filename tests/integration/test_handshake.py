@@ -185,7 +185,7 @@ class OpeningTests(ServingTests):
                 socket = await shake(node, port, head(path, *more))
                 code = "forbidden" if status == 403 else "bad_request"
                 self.assertEqual((socket.status, socket.answer.code), (status, code), (port, more))
-        self.assertEqual(node.service.door.connections.total, 0)
+        self.assertEqual(node.service.admission.connections.total, 0)
 
 
 class ClosingTests(ServingTests):

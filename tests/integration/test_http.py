@@ -378,7 +378,7 @@ class ConnectionTests(ServingTests):
 
     async def test_sockets_streams_and_waiting_polls_count(self) -> None:
         node = await self.serve("--max-connections-per-address", "3")
-        total = node.service.door.connections
+        total = node.service.admission.connections
         cursor = (await node.get("/rooms/lobby")).json["cursor"]
         socket = await node.chat("ann")
         stream = await node.events("/rooms/lobby/events")
@@ -406,10 +406,10 @@ class ConnectionTests(ServingTests):
         cursor = (await node.get("/rooms/lobby")).json["cursor"]
         for path in ("/messages?wait=60&after=", "/events?after="):
             http = await node.ask("GET", f"/rooms/lobby{path}{cursor}")
-            await until(lambda: node.service.door.connections.total == 1)
+            await until(lambda: node.service.admission.connections.total == 1)
             await self.refused(node)
             http.raw.abort()
-            await until(lambda: node.service.door.connections.total == 0)
+            await until(lambda: node.service.admission.connections.total == 0)
 
 
 class UnavailableTests(ServingTests):

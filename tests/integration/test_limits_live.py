@@ -513,7 +513,7 @@ class ConnectionTests(LimitsTests):
         start = (await node.get("/rooms/lobby")).json["cursor"]
         path = f"/rooms/lobby/messages?after={start}&wait=60"
         poll = await node.ask("GET", path)
-        counted = node.service.door.connections
+        counted = node.service.admission.connections
         await until(lambda: counted.total == 3)
         await self.full(node)
         for end in (socket.raw.abort, stream.close, poll.raw.abort):
@@ -526,7 +526,7 @@ class ConnectionTests(LimitsTests):
     async def silent(self, node: Node, port: str) -> list[Raw]:
         """As many connections that ask for nothing as there may be."""
         raws = [await node.raw(port) for _ in range(30)]
-        await until(lambda: node.service.door.sockets.total == 30)
+        await until(lambda: node.service.admission.sockets.total == 30)
         return raws
 
     async def test_connections_that_ask_for_nothing(self) -> None:
@@ -536,7 +536,7 @@ class ConnectionTests(LimitsTests):
         for raw in [await node.raw("websocket") for _ in range(3)]:
             self.assertEqual(await raw.rest(), b"")
         raws.pop().abort()
-        await until(lambda: node.service.door.sockets.total == 29)
+        await until(lambda: node.service.admission.sockets.total == 29)
         self.assertEqual((await node.websocket("/")).status, 101)
 
     async def test_probes_are_answered_whatever_the_limits(self) -> None:
@@ -553,9 +553,9 @@ class ConnectionTests(LimitsTests):
         self.assertEqual((await node.websocket("/ws", "http")).status, 503)
         stream = await node.get("/rooms/lobby/events", accept="text/event-stream")
         self.assertIn(b"event: refused", stream.body)
-        self.assertEqual(node.service.door.sockets.total, 30)
+        self.assertEqual(node.service.admission.sockets.total, 30)
         raws.pop().abort()
-        await until(lambda: node.service.door.sockets.total == 29)
+        await until(lambda: node.service.admission.sockets.total == 29)
         self.assertEqual((await node.get("/rooms/lobby")).status, 200)
 
     async def test_what_is_beyond_the_limits_is_bounded_too(self) -> None:
@@ -575,16 +575,16 @@ class ConnectionTests(LimitsTests):
         node = await self.serve("--max-connections-per-address", "5")
         for port in ("http", "websocket"):
             socket = await node.websocket("/ws", port)
-            self.assertEqual((socket.status, node.service.door.sockets.total), (101, 1))
+            self.assertEqual((socket.status, node.service.admission.sockets.total), (101, 1))
             socket.raw.abort()
-            await until(lambda: node.service.door.sockets.total == 0)
+            await until(lambda: node.service.admission.sockets.total == 0)
 
     async def test_a_trusted_proxy_opens_as_many_as_it_likes(self) -> None:
         node = await self.serve(
             "--max-connections-per-address", "1", "--trusted-proxy", "127.0.0.1"
         )
         raws = [await node.raw("http") for _ in range(40)]
-        await until(lambda: node.service.door.sockets.total == 40)
+        await until(lambda: node.service.admission.sockets.total == 40)
         self.assertFalse(any(raw.lost for raw in raws))
 
     async def test_per_address(self) -> None:
@@ -650,7 +650,7 @@ class TimeTests(LimitsTests):
         node = await self.serve()
         start = (await node.get("/rooms/lobby")).json["cursor"]
         http = await node.ask("GET", f"/rooms/lobby/messages?after={start}&wait=60")
-        await until(lambda: node.service.door.connections.total == 1)
+        await until(lambda: node.service.admission.connections.total == 1)
         node.clock.advance(59)
         await node.post("/rooms/lobby/messages?username=ann", {"text": "at last"})
         self.assertEqual((await http.answer()).json["messages"][0]["text"], "at last")
@@ -766,7 +766,7 @@ class DeafTests(LimitsTests):
         await self.keep_little(node, raw)
         number = 1200
         raw.send(b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n" * number)
-        deaf: Iterable[Any] = node.service.door.unread._held
+        deaf: Iterable[Any] = node.service.admission.unread._held
         await until(lambda: any(transport.protocol.paused for transport in deaf))
         self.assertLess(buffered(), UNREAD)
         raw.transport.resumeProducing()

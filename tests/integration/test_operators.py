@@ -144,7 +144,7 @@ class RightTests(OperatorTests):
 
     async def test_who_guesses_is_slowed_down(self) -> None:
         node = await self.node()
-        node.service.door.rights.clock = Clock()  # nothing is forgiven meanwhile
+        node.service.admission.rights.clock = Clock()  # nothing is forgiven meanwhile
         guesses = [f"Bearer {number}" for number in range(45)]
         statuses = [(await node.get(STATE, authorization=guess)).status for guess in guesses]
         self.assertEqual(set(statuses), {401, 429})

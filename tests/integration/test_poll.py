@@ -27,7 +27,7 @@ def texts(answer: Answer) -> list[str]:
 
 async def waiting(node: Node, path: str, *before: HTTP, **headers: str) -> HTTP:
     """A poll that has come as far as to wait."""
-    connections = node.service.door.connections
+    connections = node.service.admission.connections
     there = connections.total
     http = await node.ask("GET", path, None, **headers)
     await until(lambda: connections.total == there + 1)
@@ -217,7 +217,7 @@ class WaitTests(ServingTests):
             poll = await waiting(node, f"{MESSAGES}?after={cursor}&wait={wait}")
             node.clock.advance(seconds - 2)
             await node.get("/healthz")
-            self.assertEqual(node.service.door.connections.total, 1, wait)
+            self.assertEqual(node.service.admission.connections.total, 1, wait)
             node.clock.advance(2)
             answer = await poll.answer()
             self.assertEqual((texts(answer), answer.json["cursor"]), ([], cursor), wait)

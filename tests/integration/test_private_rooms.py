@@ -45,12 +45,12 @@ class PrivateRoomTests(GuardedTests):
             await session.connect(token=shown)
             await session.ask("join", {"room": "den"})
         start = (await node.get("/rooms/den", **bearing(shown))).json["cursor"]
-        before = node.service.door.connections.total
+        before = node.service.admission.connections.total
         polls = [
             await node.ask("GET", f"{path}&wait=60&after={start}", None, **bearing(shown))
             for path in ("/rooms/den/messages?limit=9", "/poll?roomname=den")
         ]
-        await until(lambda: node.service.door.connections.total == before + 2)
+        await until(lambda: node.service.admission.connections.total == before + 2)
         return Everywhere(self, socket, old, stream, sessions, polls)
 
 

@@ -295,7 +295,7 @@ class HalfCloseTests(ServingTests):
         path = f"/rooms/lobby/messages?after={start}&wait=60"
         raw.send(head(path, "Host: localhost", method="GET"))
         raw.end()
-        await until(lambda: node.service.door.connections.total == 1)
+        await until(lambda: node.service.admission.connections.total == 1)
         await node.post(SAY, {"text": "at last"})
         answer = await HTTP(raw, "GET").answer()
         self.assertEqual(answer.json["messages"][0]["text"], "at last")

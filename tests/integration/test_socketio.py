@@ -199,7 +199,7 @@ class BoundTests(SocketIOTests):
     async def test_sessions_per_address(self) -> None:
         """Whatever carries them; an upgrade needs a connection of its own for a moment."""
         node = await self.serve("--max-connections-per-address", "3")
-        count = node.service.door.connections
+        count = node.service.admission.connections
         clients = [await kind.open(node) for kind in (*CLIENTS, PollingClient)]
         for transport in ("polling", "websocket"):
             if transport == "polling":
@@ -295,7 +295,7 @@ class BoundTests(SocketIOTests):
         client = await self.connected(PollingClient, node, "ann")
         asked = [f'42{n}["message",{{"room":"{"x" * 99}","text":"x"}}]' for n in range(900)]
         post = await node.ask("POST", client.path, "\x1e".join(asked))
-        held = node.service.door.unread
+        held = node.service.admission.unread
         await until(lambda: held.total > 30 * KB)
         await pause(0.05)
         self.assertLess(held.total, 64 * KB)
@@ -310,12 +310,12 @@ class BoundTests(SocketIOTests):
         client = await self.connected(PollingClient, node, "ann", "lobby")
         asked = [f'42{n}["message",{{"room":"{"x" * 99}","text":"x"}}]' for n in range(900)]
         post = await node.ask("POST", client.path, "\x1e".join(asked))
-        await until(lambda: node.service.door.unread.total > 30 * KB)
+        await until(lambda: node.service.admission.unread.total > 30 * KB)
         for _ in range(2):
             node.clock.advance(26)
             await pause()
         self.assertEqual((await post.answer()).json["code"], 1)
-        self.assertEqual(node.service.door.unread.total, 0)
+        self.assertEqual(node.service.admission.unread.total, 0)
         self.assertEqual(node.service.chat.presence.local(), {})
 
     async def test_messages_wait_in_the_room(self) -> None:
@@ -325,7 +325,7 @@ class BoundTests(SocketIOTests):
         ben = await node.chat("ben")
         for n in range(60):
             await ben.say("lobby", f"{n:02}" * 4000)
-        self.assertLess(node.service.door.unread.total, KB)
+        self.assertLess(node.service.admission.unread.total, KB)
         seen: list[str] = []
         while len(seen) < 60:
             answer = await client.poll()

@@ -79,7 +79,7 @@ class HandshakeTests(SuiteTests):
                 self.assertEqual(answer.status, 400, target)
         answer = await node.get("/socket.io/?EIO=4&transport=polling&sid=%ff")
         self.assertEqual(answer.json, {"code": 3, "message": "The parameter sid is not UTF-8."})
-        self.assertEqual(node.service.door.connections.total, 0)
+        self.assertEqual(node.service.admission.connections.total, 0)
 
     async def test_takes_any_subprotocol(self) -> None:
         node = await self.serve()
@@ -94,7 +94,7 @@ class HandshakeTests(SuiteTests):
             self.refused(await node.get(f"/socket.io/{query.format('polling')}"), code)
             refused = await socket(node, f"/socket.io/{query.format('websocket')}")
             self.refused(refused.answer, code)
-        self.assertEqual(node.service.door.connections.total, 0)
+        self.assertEqual(node.service.admission.connections.total, 0)
 
     async def test_fails_with_an_invalid_request_method(self) -> None:
         node = await self.serve()
@@ -102,7 +102,7 @@ class HandshakeTests(SuiteTests):
             self.refused(await node.request(method, path("polling"), b""), 2)
         head = await node.request("HEAD", path("polling"))
         self.assertEqual(head.status, 400)
-        self.assertEqual(node.service.door.connections.total, 0)
+        self.assertEqual(node.service.admission.connections.total, 0)
 
     async def test_fails_with_another_transport_than_it_comes_by(self) -> None:
         node = await self.serve()
@@ -201,7 +201,7 @@ class HeartbeatTests(SuiteTests):
         for _ in range(2):
             node.clock.advance(26)
             await node.get("/healthz")
-        await until(lambda: node.service.door.connections.total == 0)
+        await until(lambda: node.service.admission.connections.total == 0)
         await self.ended(polling)
         with self.assertRaises(ConnectionError):
             await carried.closed()
@@ -233,7 +233,7 @@ class CloseTests(SuiteTests):
         carried = await SocketClient.open(node)
         await carried.send("1")
         self.assertEqual((await carried.closed()).code, 1000)
-        await until(lambda: node.service.door.connections.total == 0)
+        await until(lambda: node.service.admission.connections.total == 0)
 
 
 class UpgradeTests(SuiteTests):
@@ -255,7 +255,7 @@ class UpgradeTests(SuiteTests):
         said = [await carried.packet(), await carried.packet()]
         self.assertTrue(any("posted before" in packet for packet in said), said)
         self.assertTrue(any(packet.startswith("431[") for packet in said), said)
-        self.assertEqual(node.service.door.connections.total, 1)
+        self.assertEqual(node.service.admission.connections.total, 1)
         self.assertEqual(node.service.chat.presence.members("lobby").names, ["ann"])
         await carried.emit("message", {"room": "lobby", "text": "hello"})
         self.assertEqual((await carried.find("message"))["text"], "hello")
@@ -306,7 +306,7 @@ class UpgradeTests(SuiteTests):
                 node.clock.advance(11)
             await carried.closed()
             self.assertEqual((await client.ask("join", {"room": "lobby"}))["type"], "joined")
-            self.assertEqual(node.service.door.connections.total, 1)
+            self.assertEqual(node.service.admission.connections.total, 1)
         self.assertEqual(await (await client.upgrade()).ask("typing", {"room": "lobby"}), None)
 
     async def test_an_upgrade_ends_with_the_session(self) -> None:
@@ -315,7 +315,7 @@ class UpgradeTests(SuiteTests):
         carried = await client.probe()
         await client.send("1")
         await carried.closed()
-        await until(lambda: node.service.door.connections.total == 0)
+        await until(lambda: node.service.admission.connections.total == 0)
 
     async def test_nothing_is_upgraded_that_is_not_there(self) -> None:
         node = await self.serve()

@@ -211,7 +211,7 @@ class StrangerTests(SynchronousTestCase):
         transport.protocol.connectionLost(Failure(ConnectionDone()))
         self.clock.advance(100)
         self.assertEqual(self.flushLoggedErrors(), [])
-        self.assertEqual(self.service.door.connections.total, 0)
+        self.assertEqual(self.service.admission.connections.total, 0)
         self.assertEqual(self.service.chat.presence.local(), {})
         return bytes(transport.value())
 

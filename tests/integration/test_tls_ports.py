@@ -106,7 +106,7 @@ class EveryPortTests(TLSTests):
         start = (await (await self.ask(node, "GET", "/rooms/lobby")).answer()).json["cursor"]
         path = f"/rooms/lobby/messages?after={start}&wait=60"
         waiting = await self.ask(node, "GET", path)
-        await until(lambda: node.service.door.connections.total == 2)
+        await until(lambda: node.service.admission.connections.total == 2)
         said = await self.ask(node, "POST", "/rooms/lobby/messages?username=ann", {"text": "x"})
         self.assertEqual((await said.answer()).status, 201)
         self.assertEqual((await stream.message()).data["text"], "x")

@@ -181,19 +181,19 @@ class ExpiryTests(LiveTests):
             if path.startswith("/poll"):
                 path += f"&after={start}"
             http = await node.ask("GET", path, None, **bearing(token(node, lives=30)))
-            await until(lambda: node.service.door.connections.total == 1)
+            await until(lambda: node.service.admission.connections.total == 1)
             await pause(0.02)
             node.clock.advance(31)
             answer = await http.answer()
             self.assertEqual((answer.status, answer.code), (401, "unauthorized"))
-            self.assertEqual(node.service.door.connections.total, 0)
+            self.assertEqual(node.service.admission.connections.total, 0)
 
     async def test_a_waiting_poll_still_gets_what_comes_before(self) -> None:
         node = await self.guarded()
         start = (await node.get("/rooms/hall/messages", **bearing(token(node)))).json["cursor"]
         path = f"/rooms/hall/messages?after={start}&wait=60"
         http = await node.ask("GET", path, None, **bearing(token(node, lives=30)))
-        await until(lambda: node.service.door.connections.total == 1)
+        await until(lambda: node.service.admission.connections.total == 1)
         node.clock.advance(20)
         await node.post("/rooms/hall/messages", {"text": "x"}, **bearing(token(node)))
         self.assertEqual(len((await http.answer()).json["messages"]), 1)
@@ -202,7 +202,7 @@ class ExpiryTests(LiveTests):
 class KeyChangeTests(LiveTests):
     async def change(self, node: Node, content: bytes) -> None:
         """SIGHUP itself is in ``test_reload``."""
-        tokens = node.service.door.rights.tokens
+        tokens = node.service.admission.rights.tokens
         assert tokens is not None
         with open(tokens.path, "wb") as file:
             file.write(content)
@@ -219,14 +219,14 @@ class KeyChangeTests(LiveTests):
         cursor = (await node.get("/rooms/hall/messages", **bearing(old))).json["cursor"]
         path = f"/rooms/hall/messages?after={cursor}&wait=60"
         polls = [await node.ask("GET", path, None, **bearing(old)) for _ in range(2)]
-        await until(lambda: len(node.service.door.standing) == 5)
+        await until(lambda: len(node.service.admission.standing) == 5)
         await self.change(node, KEY.raw_value)
         await socket.say("hall", "nobody is dropped by a file that says the same")
         self.assertEqual([(await poll.answer()).status for poll in polls], [200, 200])
         cursor = (await node.get("/rooms/hall/messages", **bearing(old))).json["cursor"]
         path = f"/rooms/hall/messages?after={cursor}&wait=60"
         poll = await node.ask("GET", path, None, **bearing(old))
-        await until(lambda: len(node.service.door.standing) == 4)
+        await until(lambda: len(node.service.admission.standing) == 4)
         await self.change(node, OTHER_KEY.raw_value)
         self.assertEqual((await socket.closed()).code, 4401)
         self.assertEqual((await legacy.closed()).code, 4401)
@@ -235,7 +235,7 @@ class KeyChangeTests(LiveTests):
         with self.assertRaises(EOFError):
             while True:
                 await stream.next()
-        self.assertEqual(len(node.service.door.standing), 0)
+        self.assertEqual(len(node.service.admission.standing), 0)
         self.assertEqual((await node.get("/rooms/hall", **bearing(old))).status, 401)
 
     async def test_a_renewed_socket_goes_on(self) -> None:
@@ -258,7 +258,7 @@ class KeyChangeTests(LiveTests):
 
     async def test_a_bad_file_is_logged_and_changes_nothing(self) -> None:
         node = await self.guarded()
-        tokens = node.service.door.rights.tokens
+        tokens = node.service.admission.rights.tokens
         assert tokens is not None
         with open(tokens.path, "wb"):
             pass

@@ -647,4 +647,4 @@ class LimitTests(ServingTests):
         for _ in range(3):
             self.assertEqual((await node.websocket("/?username=a%20%20b")).status, 400)
         self.assertEqual((await node.websocket()).status, 101)
-        self.assertEqual(node.service.door.connections.total, 1)
+        self.assertEqual(node.service.admission.connections.total, 1)

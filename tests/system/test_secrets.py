@@ -215,11 +215,11 @@ class ReprTests(SecretTests):
         self.clean(str(config))
         service = ChatService(Clock(), evolve(config, websocket=(), http=(), setup=()))
         shown = token()
-        assert service.door.rights.tokens is not None
-        identity = service.door.rights.tokens.verify(shown, 0.0)
+        assert service.admission.rights.tokens is not None
+        identity = service.admission.rights.tokens.verify(shown, 0.0)
         for value in (
-            service.door,
-            service.door.rights.tokens,
+            service.admission,
+            service.admission.rights.tokens,
             service.broker,
             identity,
             service.chat,

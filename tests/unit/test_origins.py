@@ -24,22 +24,22 @@ def request(**headers: str) -> Headers:
     return named.get
 
 
-class GateTests(SynchronousTestCase):
+class PolicyTests(SynchronousTestCase):
     def passes(
-        self, gate: OriginPolicy, secure: bool = False, peer: str = "192.0.2.9", **h: Any
+        self, policy: OriginPolicy, secure: bool = False, peer: str = "192.0.2.9", **h: Any
     ) -> None:
-        gate.check(peer, secure, request(**h))
+        policy.check(peer, secure, request(**h))
 
     def refused(
-        self, gate: OriginPolicy, secure: bool = False, peer: str = "192.0.2.9", **h: Any
+        self, policy: OriginPolicy, secure: bool = False, peer: str = "192.0.2.9", **h: Any
     ) -> str:
-        error = self.assertRaises(ChatError, gate.check, peer, secure, request(**h))
+        error = self.assertRaises(ChatError, policy.check, peer, secure, request(**h))
         self.assertIs(error.code, Code.FORBIDDEN, h)
         self.assertNotIn("\n", error.text)
         return str(error.text)
 
 
-class SameOriginTests(GateTests):
+class SameOriginTests(PolicyTests):
     """Without --origin: the Origin's host and port equal the Host header's."""
 
     def test_no_origin_is_no_browser(self) -> None:
@@ -113,12 +113,12 @@ class SameOriginTests(GateTests):
             self.assertNotIn("script", self.refused(OriginPolicy(), origin=origin, host="h"))
 
 
-class ListedOriginTests(GateTests):
+class ListedOriginTests(PolicyTests):
     def test_listed(self) -> None:
-        gate = OriginPolicy(origins=("https://app.example", "http://localhost:3000"))
-        self.passes(gate, origin="https://app.example", host="chat.example.org")
-        self.passes(gate, origin="http://localhost:3000", host="chat.example.org")
-        self.passes(gate, origin="http://chat.example.org", host="chat.example.org")
+        policy = OriginPolicy(origins=("https://app.example", "http://localhost:3000"))
+        self.passes(policy, origin="https://app.example", host="chat.example.org")
+        self.passes(policy, origin="http://localhost:3000", host="chat.example.org")
+        self.passes(policy, origin="http://chat.example.org", host="chat.example.org")
         for origin in (
             "http://app.example",
             "https://app.example:8443",
@@ -126,26 +126,26 @@ class ListedOriginTests(GateTests):
             "http://localhost",
             "null",
         ):
-            self.refused(gate, origin=origin, host="chat.example.org")
+            self.refused(policy, origin=origin, host="chat.example.org")
 
     def test_any(self) -> None:
-        gate = OriginPolicy(origins=("*",))
+        policy = OriginPolicy(origins=("*",))
         for origin in ("https://evil.example", "null", "", "what"):
-            self.passes(gate, origin=origin, host="chat.example.org")
+            self.passes(policy, origin=origin, host="chat.example.org")
 
     def test_an_app_of_its_own_scheme(self) -> None:
-        gate = OriginPolicy(origins=("capacitor://localhost",))
-        self.passes(gate, origin="capacitor://localhost", host="chat.example.org")
-        self.refused(gate, origin="ionic://localhost", host="chat.example.org")
+        policy = OriginPolicy(origins=("capacitor://localhost",))
+        self.passes(policy, origin="capacitor://localhost", host="chat.example.org")
+        self.refused(policy, origin="ionic://localhost", host="chat.example.org")
 
 
-class HostTests(GateTests):
+class HostTests(PolicyTests):
     """Against DNS rebinding: a name of the attacker's that points here."""
 
     def test_only_loopback_is_listened_on(self) -> None:
-        gate = OriginPolicy(loopback_only=True)
+        policy = OriginPolicy(loopback_only=True)
         for host in ("localhost", "LOCALHOST:8081", "127.0.0.1:8081", "[::1]:8081", "192.0.2.1"):
-            self.passes(gate, host=host)
+            self.passes(policy, host=host)
         for host in (
             "evil.example",
             "evil.example:8081",
@@ -161,8 +161,8 @@ class HostTests(GateTests):
             "é",
             "user@localhost",
         ):
-            self.refused(gate, host=host)
-        self.passes(gate)
+            self.refused(policy, host=host)
+        self.passes(policy)
 
     def test_the_text_names_the_option(self) -> None:
         text = self.refused(OriginPolicy(loopback_only=True), host="Chat.example.org:81")
@@ -173,38 +173,38 @@ class HostTests(GateTests):
         self.passes(OriginPolicy(), host="whatever.example")
 
     def test_listed(self) -> None:
-        gate = OriginPolicy(hosts=("Chat.Example.org", "::1"), loopback_only=True)
+        policy = OriginPolicy(hosts=("Chat.Example.org", "::1"), loopback_only=True)
         for host in ("chat.example.org", "chat.example.org:8081", "chat.example.org.", "[::1]:1"):
-            self.passes(gate, host=host)
+            self.passes(policy, host=host)
         for host in ("localhost", "127.0.0.1", "example.org", "a.chat.example.org"):
-            self.refused(gate, host=host)
+            self.refused(policy, host=host)
         self.refused(OriginPolicy(hosts=("a.example",)), host="b.example")
 
     def test_any(self) -> None:
         self.passes(OriginPolicy(hosts=("*",), loopback_only=True), host="whatever.example")
 
     def test_the_hosts_of_origins_are_accepted(self) -> None:
-        gate = OriginPolicy(origins=("https://chat.example.org",), loopback_only=True)
-        self.passes(gate, host="chat.example.org", origin="https://chat.example.org")
-        self.passes(gate, host="localhost:8081")
-        self.refused(gate, host="evil.example")
+        policy = OriginPolicy(origins=("https://chat.example.org",), loopback_only=True)
+        self.passes(policy, host="chat.example.org", origin="https://chat.example.org")
+        self.passes(policy, host="localhost:8081")
+        self.refused(policy, host="evil.example")
 
     def test_any_origin_is_not_any_host(self) -> None:
         self.refused(OriginPolicy(origins=("*",), loopback_only=True), host="evil.example")
 
     def test_refused_before_the_origin_is_looked_at(self) -> None:
-        gate = OriginPolicy(loopback_only=True)
-        text = self.refused(gate, host="evil.example", origin="http://evil.example")
+        policy = OriginPolicy(loopback_only=True)
+        text = self.refused(policy, host="evil.example", origin="http://evil.example")
         self.assertIn("--host", text)
 
 
-class ProxyTests(GateTests):
-    def caller(self, gate: OriginPolicy, peer: str | None, **headers: str) -> Caller:
-        return gate.check(peer, False, request(**headers))
+class ProxyTests(PolicyTests):
+    def caller(self, policy: OriginPolicy, peer: str | None, **headers: str) -> Caller:
+        return policy.check(peer, False, request(**headers))
 
     def address(self, peer: str | None, forwarded: str, **more: Any) -> str:
-        gate = OriginPolicy(proxies=evolve(PROXIES, **more))
-        return self.caller(gate, peer, x_forwarded_for=forwarded).address
+        policy = OriginPolicy(proxies=evolve(PROXIES, **more))
+        return self.caller(policy, peer, x_forwarded_for=forwarded).address
 
     def test_strangers_are_not_believed(self) -> None:
         lies: dict[str, Any] = {
@@ -293,16 +293,16 @@ class ProxyTests(GateTests):
             self.assertEqual(got.scheme, scheme)
 
     def test_the_forwarded_host_is_the_one_checked(self) -> None:
-        gate = OriginPolicy(proxies=PROXIES, hosts=("chat.example.org",))
-        self.caller(gate, "10.0.0.1", host="backend", x_forwarded_host="chat.example.org")
-        self.refused(gate, peer="10.0.0.1", host="chat.example.org", x_forwarded_host="backend")
+        policy = OriginPolicy(proxies=PROXIES, hosts=("chat.example.org",))
+        self.caller(policy, "10.0.0.1", host="backend", x_forwarded_host="chat.example.org")
+        self.refused(policy, peer="10.0.0.1", host="chat.example.org", x_forwarded_host="backend")
 
     @given(st.text(max_size=50), st.text(max_size=50), st.text(max_size=50), st.text(max_size=50))
     def test_any_header_is_answered(self, host: str, origin: str, forwarded: str, to: str) -> None:
-        gate = OriginPolicy(proxies=PROXIES, loopback_only=True)
+        policy = OriginPolicy(proxies=PROXIES, loopback_only=True)
         headers = request(host=host, origin=origin, x_forwarded_for=forwarded, x_forwarded_host=to)
-        self.assertRaises(ChatError, gate.check, "10.0.0.1", False, headers)
-        gate.cors_headers(origin)
+        self.assertRaises(ChatError, policy.check, "10.0.0.1", False, headers)
+        policy.cors_headers(origin)
 
 
 class CorsTests(SynchronousTestCase):
@@ -321,9 +321,9 @@ class CorsTests(SynchronousTestCase):
         self.assertIn("Retry-After", headers["Access-Control-Expose-Headers"])
 
     def test_answers_vary_even_where_nothing_is_allowed(self) -> None:
-        gate = OriginPolicy(origins=(self.LISTED,))
+        policy = OriginPolicy(origins=(self.LISTED,))
         for origin in (None, "http://chat.example.org", "null", "what"):
-            self.assertEqual(gate.cors_headers(origin), {"Vary": "Origin"})
+            self.assertEqual(policy.cors_headers(origin), {"Vary": "Origin"})
 
     def test_any_origin_without_credentials(self) -> None:
         for origin in (None, "https://evil.example", "null"):
@@ -336,8 +336,8 @@ class CorsTests(SynchronousTestCase):
         self.assertEqual(headers["Access-Control-Allow-Origin"], "*")
 
     def test_preflight(self) -> None:
-        gate = OriginPolicy(origins=(self.LISTED,))
-        headers = gate.preflight_headers(self.LISTED, ["GET", "POST"])
+        policy = OriginPolicy(origins=(self.LISTED,))
+        headers = policy.preflight_headers(self.LISTED, ["GET", "POST"])
         self.assertEqual(headers["Access-Control-Allow-Methods"], "GET, POST")
         for name in ("Authorization", "Content-Type", "Idempotency-Key"):
             self.assertIn(name, headers["Access-Control-Allow-Headers"])

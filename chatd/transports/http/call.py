@@ -39,8 +39,8 @@ class Call:
     """One request, and who sent it."""
 
     request: Request
-    door: Admission
-    #: Set once the gate has let the request in.
+    admission: Admission
+    #: Set once the request was admitted.
     caller: Caller = field(init=False)
     #: The client has hung up: there is nobody left to answer.
     gone: bool = field(default=False, init=False)
@@ -67,11 +67,11 @@ class Call:
 
     def note(self, code: str, why: str) -> None:
         """Count, and log, that the request is refused with ``code``."""
-        request, gate = self.request, self.door.gate
+        request, policy = self.request, self.admission.origin_policy
         request.refusal = code
-        if not request.address:  # the gate did not let it in
+        if not request.address:  # it was not admitted
             peer = getattr(request.getClientAddress(), "host", None)
-            request.address = gate.proxies.caller(peer, request.isSecure(), self.header).address
+            request.address = policy.proxies.caller(peer, request.isSecure(), self.header).address
         request.site.metrics.refusals.add(code, request.address, request.what, why, request.asker)
 
     def query(self, name: str) -> str | None:
@@ -96,7 +96,7 @@ class Call:
 
     def identify(self, legacy: bool = False, named: object = None) -> Identity:
         """Who the caller is; ``named`` is who the body says it is. See `Rights.identify`."""
-        identity = self.door.rights.identify(self.token, self.query("username"), legacy, named)
+        identity = self.admission.rights.identify(self.token, self.query("username"), legacy, named)
         self.request.asker = identity.user
         return identity.at(self.caller.address)
 

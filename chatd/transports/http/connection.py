@@ -98,14 +98,14 @@ class HTTPConnection(HTTPChannel):
     def connectionMade(self) -> None:
         tune(self.transport)
         super().connectionMade()
-        self._due = ReadingDeadline(self.transport, self.site.door.deadlines, self._late)
+        self._due = ReadingDeadline(self.transport, self.site.admission.deadlines, self._late)
         self._due.set(REQUEST)
-        self._release = self.site.door.open(self.transport)
+        self._release = self.site.admission.open(self.transport)
         if self._release is None:
             self.too_many = True
             self._release = self.site.overflow.admit(self.transport)
         give_up = partial(self.site.give_up, self.transport)
-        self.line = Line(self.site.door.turns, self.transport, give_up)
+        self.line = Line(self.site.admission.turns, self.transport, give_up)
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:
         if self.too_many:
@@ -125,7 +125,7 @@ class HTTPConnection(HTTPChannel):
         self._state = Phase.CLOSING
         self._due.cancel()
         self.hand_over()  # to nobody
-        self.site.door.unread.release(self.transport)
+        self.site.admission.unread.release(self.transport)
         super().connectionLost(reason)
         self.line.leave()
         forget_unsent(self.transport)
@@ -227,11 +227,11 @@ class HTTPConnection(HTTPChannel):
         self._end_if_all_is_said()
 
     def pauseProducing(self) -> None:
-        self.site.door.unread.hold(self.transport, self.holds)
+        self.site.admission.unread.hold(self.transport, self.holds)
         super().pauseProducing()
 
     def resumeProducing(self) -> None:
-        self.site.door.unread.release(self.transport)
+        self.site.admission.unread.release(self.transport)
         super().resumeProducing()
         if self.paused and self._state is not Phase.CLOSING:
             self.paused = False
@@ -275,7 +275,7 @@ class HTTPConnection(HTTPChannel):
             return
         if not any(request.startedWriting for request in self.requests):
             origin = self._origin.decode("latin-1") if self._origin is not None else None
-            cors = self.site.door.gate.cors_headers(origin)
+            cors = self.site.admission.origin_policy.cors_headers(origin)
             said = refusal(status, code, text, cors)
             self.transport.write(said)
             self.site.refused(self.transport, status, code, text, len(said))

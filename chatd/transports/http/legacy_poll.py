@@ -97,7 +97,7 @@ def _set(call: Call, cookie: str, value: str) -> None:
     over https only. Without a Path the cookie follows the URL, also under a proxy's prefix.
     """
     secure = call.caller.scheme == "https"
-    listed = _CREDENTIALS in call.door.gate.cors_headers(call.header("origin"))
+    listed = _CREDENTIALS in call.admission.origin_policy.cors_headers(call.header("origin"))
     site = "none" if secure and listed else "lax"
     call.request.addCookie(cookie, value, secure=secure, httpOnly=True, sameSite=site)
 

@@ -28,7 +28,7 @@ async def held_poll(
     """
     wait, address = wait_of(call), call.caller.address
     poller = identity.user and (wait or not isinstance(start, Last | Since))
-    release = call.door.connections.admit(address) if wait else lambda: None
+    release = call.admission.connections.admit(address) if wait else lambda: None
     try:
         if poller:
             pollers.seen(identity, name, address)
@@ -57,7 +57,7 @@ async def _while_proved(call: Call, identity: Identity, work: Coroutine[Any, Any
         ended.append(why)
         doing.cancel()
 
-    held = call.door.standing.hold(identity, end)
+    held = call.admission.standing.hold(identity, end)
     try:
         return await doing
     except CancelledError:

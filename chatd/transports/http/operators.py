@@ -17,7 +17,7 @@ def routes(overview: Overview) -> list[Route]:
     """The route of this module."""
 
     async def state(call: Call) -> Reply:
-        call.door.rights.check_admin(call.token, call.caller.address)
+        call.admission.rights.check_admin(call.token, call.caller.address)
         after, part = call.query("after") or "", call.query("part") or ""
         if max(len(after), len(part)) > NAME:
             raise bad_request(f"A room's name has at most {NAME} characters.")

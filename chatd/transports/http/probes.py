@@ -48,7 +48,7 @@ class Probes:
     async def metrics(self, call: Call) -> Reply:
         """Prometheus text, for this machine's own programs and for the admin key."""
         local = call.caller.direct
-        call.door.rights.check_metrics(local, call.token, call.caller.address)
+        call.admission.rights.check_metrics(local, call.token, call.caller.address)
         return await self.open_metrics(call)
 
     async def open_metrics(self, call: Call) -> Reply:

@@ -12,4 +12,4 @@ def admit_publish(call: Call, identity: Identity) -> None:
     rate_limited."""
     if not identity.user:
         raise ChatError(Code.UNAUTHORIZED, "Say who you are: add ?username=YOU.")
-    call.door.check_rate(identity, call.caller.address)
+    call.admission.check_rate(identity, call.caller.address)

@@ -39,7 +39,7 @@ class RoomRoutes:
     async def show(self, call: Call, room: str) -> Reply:
         """GET a room, for anyone who may join it, and for administrators."""
         name = room_name(room)
-        if call.door.rights.administers(call.token, call.caller.address):
+        if call.admission.rights.administers(call.token, call.caller.address):
             attached = await self._chat.rooms.open(self._directory.get(name))
             entry = self._directory.get(name)
         else:
@@ -121,7 +121,7 @@ class RoomRoutes:
 
 def _check_admin(call: Call) -> None:
     """See `Rights.check_admin`."""
-    call.door.rights.check_admin(call.token, call.caller.address)
+    call.admission.rights.check_admin(call.token, call.caller.address)
 
 
 class _RoomPages:

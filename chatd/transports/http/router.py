@@ -45,14 +45,14 @@ class Api(Resource):
         self,
         routes: list[Route],
         chat: Chat,
-        door: Admission,
+        admission: Admission,
         metrics: Metrics,
         unlimited: frozenset[str],
     ) -> None:
         super().__init__()
         self.serve(routes)
         self._chat = chat
-        self._door = door
+        self._admission = admission
         self._metrics = metrics
         self._unlimited = unlimited
         #: Requests that are being done, and answers that are not yet written.
@@ -74,8 +74,8 @@ class Api(Resource):
         self.in_hand, self.leaving = self.in_hand + 1, self.leaving + 1
         request.notifyFinish().addBoth(self._left)
         request.trace = trace_of(header(request, "traceparent"))
-        request.began = self._door.clock.seconds()
-        call = Call(request, self._door)
+        request.began = self._admission.clock.seconds()
+        call = Call(request, self._admission)
         doing = Deferred.fromCoroutine(self._handle(call))
         doing.addErrback(self._failed, call)
         doing.addCallback(self._answer, call)
@@ -88,12 +88,12 @@ class Api(Resource):
         method = request.method.decode("latin-1")
         known = self._looked_at(request) if method in ("GET", "HEAD") else None
         public, linked = (known.public, known.linked) if known is not None else (False, False)
-        call.caller = self._door.gate.check(peer, secure, call.header, public, linked)
+        call.caller = self._admission.origin_policy.check(peer, secure, call.header, public, linked)
         request.address = call.caller.address
         address, probe = call.caller.address, request.path.decode("latin-1") in self._unlimited
         await request.channel.line.turn(address, self._kind(call.caller) if probe else Work.REQUEST)
         if not probe:
-            release = self._door.requests.admit(address)
+            release = self._admission.requests.admit(address)
             request.notifyFinish().addBoth(lambda _: release())
         route, names = self._find(request)
         if method == "OPTIONS":
@@ -111,7 +111,7 @@ class Api(Resource):
 
     def _kind(self, caller: Caller) -> Work:
         """As what a probe counts: one that a trusted proxy sends for itself has no limit."""
-        own = self._door.gate.proxies.trusts(caller.address)
+        own = self._admission.origin_policy.proxies.trusts(caller.address)
         return Work.OWN_PROBE if own else Work.PROBE
 
     def _check_body(self, call: Call, taken: bool) -> None:
@@ -142,7 +142,7 @@ class Api(Resource):
 
     def _options(self, request: Request, route: Route) -> Reply:
         origin = header(request, "origin")
-        headers = self._door.gate.preflight_headers(origin, route.allow)
+        headers = self._admission.origin_policy.preflight_headers(origin, route.allow)
         return Reply(204, headers={"Allow": ", ".join(route.allow), **headers})
 
     def _failed(self, failure: Failure, call: Call) -> Reply | None:
@@ -180,7 +180,7 @@ class Api(Resource):
             return
         request = call.request
         self._metrics.requests.labels(str(reply.status)).inc()
-        begin(request, reply.status, reply.type, self._door, reply.headers)
+        begin(request, reply.status, reply.type, self._admission, reply.headers)
         if reply.status in (204, 304):  # no body, and no length of one (RFC 9110, section 8.6)
             request.responseHeaders.removeHeader(b"content-type")
             request.finish()
@@ -191,7 +191,7 @@ class Api(Resource):
         answer(request, body)
 
 
-def begin(request: Request, status: int, type: str, door: Admission, headers: Headers) -> None:
+def begin(request: Request, status: int, type: str, admission: Admission, headers: Headers) -> None:
     """Set the status and the headers every answer has; ``headers`` win."""
     request.setResponseCode(status, HTTPStatus(status).phrase.encode("ascii"))
     request.setHeader(b"Content-Type", type.encode("ascii"))
@@ -199,7 +199,7 @@ def begin(request: Request, status: int, type: str, door: Admission, headers: He
     request.setHeader(b"X-Content-Type-Options", b"nosniff")
     if status >= HTTPStatus.BAD_REQUEST or header(request, "traceparent") is not None:
         request.setHeader(b"X-Request-Id", request_id(request.trace).encode("ascii"))
-    own = door.gate.cors_headers(header(request, "origin"))
+    own = admission.origin_policy.cors_headers(header(request, "origin"))
     if headers.get("Access-Control-Allow-Origin") == "*":
         own.pop("Access-Control-Allow-Credentials", None)  # they do not go together
     for name, value in own.items():

@@ -26,9 +26,11 @@ class LimitedSite(Site):
     displayTracebacks = False
     noisy = False
 
-    def __init__(self, root: IResource, door: Admission, metrics: Metrics, max_body: int) -> None:
+    def __init__(
+        self, root: IResource, admission: Admission, metrics: Metrics, max_body: int
+    ) -> None:
         super().__init__(root, LimitedRequest)
-        self.door = door
+        self.admission = admission
         self.metrics = metrics
         self.max_body = max_body
         self.overflow = Overflow()
@@ -41,10 +43,10 @@ class LimitedSite(Site):
 
     def log(self, request: Any) -> None:
         """A request has been answered."""
-        if self.door.access_log is not None:
-            seconds = self.door.clock.seconds() - request.began if request.began else 0.0
+        if self.admission.access_log is not None:
+            seconds = self.admission.clock.seconds() - request.began if request.began else 0.0
             peer = getattr(request.getClientAddress(), "host", UNIX)
-            self.door.access_log.write(
+            self.admission.access_log.write(
                 Access(
                     request.address or peer,
                     request.asker,
@@ -62,8 +64,8 @@ class LimitedSite(Site):
         address = getattr(transport.getPeer(), "host", UNIX)
         self.metrics.refusals.add(code.word, address, "no request", why)
         self.metrics.requests.labels(str(status)).inc()
-        if self.door.access_log is not None:
-            self.door.access_log.write(Access(address, "", "-", status, size, 0.0, code.word))
+        if self.admission.access_log is not None:
+            self.admission.access_log.write(Access(address, "", "-", status, size, 0.0, code.word))
 
     def give_up(self, transport: Any) -> None:
         """Cut off a client that was over its allowance for too long."""

@@ -41,7 +41,7 @@ def _start(call: Call) -> Start:
 def _begin(call: Call) -> None:
     """Send the head of a stream, which proxies must not buffer."""
     headers = {"X-Accel-Buffering": "no"}
-    begin(call.request, 200, f"{EVENTS}; charset=utf-8", call.door, headers)
+    begin(call.request, 200, f"{EVENTS}; charset=utf-8", call.admission, headers)
 
 
 def _event_source(call: Call) -> bool:
@@ -84,7 +84,7 @@ class EventStreams:
             _begin(call)
             call.request.finish()
             return None
-        release = call.door.connections.admit(call.caller.address)
+        release = call.admission.connections.admit(call.caller.address)
         stream = EventStream(call, identity, self._chat)
         try:
             joined = await call.with_client(stream.session.join(name, start))
@@ -143,7 +143,7 @@ class EventStream:
         self.session = Session(chat, identity, lambda room: self)
         self._call = call
         self._request: Request = call.request
-        self._deadlines = call.door.deadlines
+        self._deadlines = call.admission.deadlines
         self._next_comment: Deadline | None = None
         self._held: Held | None = None
 
@@ -163,7 +163,7 @@ class EventStream:
             joined.subscription.gap()
         self._keep_alive()
         self._request.when_client_ends(self.end)
-        self._held = self._call.door.standing.hold(self.identity, lambda _: self.end())
+        self._held = self._call.admission.standing.hold(self.identity, lambda _: self.end())
         joined.subscription.resume()
         if _event_source(self._call):
             self._tell_position(joined)

@@ -77,9 +77,9 @@ class SetupProtocol(Protocol):
         self.factory.protocols.add(self)
         self.factory.metrics.connections.labels("setup").inc()
         self.transport.registerProducer(self, True)
-        self._idle = self.factory.door.deadlines.after(IDLE, self.transport.abortConnection)
+        self._idle = self.factory.admission.deadlines.after(IDLE, self.transport.abortConnection)
         self._address = getattr(self.transport.getPeer(), "host", UNIX)
-        turns = self.factory.door.turns
+        turns = self.factory.admission.turns
         self._place = turns.place(self._address, self._next, lambda: self._give_up(too_fast()))
         try:
             self._release = self.factory.connections.admit(self._address)
@@ -230,7 +230,7 @@ class SetupProtocol(Protocol):
     def _stay(self, seconds: float) -> None:
         """Abort the connection in ``seconds``, instead of when it would have been."""
         if self._idle is not None:
-            self._idle.move(self.factory.door.clock.seconds() + seconds)
+            self._idle.move(self.factory.admission.clock.seconds() + seconds)
 
     def _count(self, error: ChatError) -> None:
         refusals = self.factory.metrics.refusals
@@ -238,7 +238,7 @@ class SetupProtocol(Protocol):
         self._log_access(error.code.http or 0, error.code.word)
 
     def _log_access(self, status: int, code: str) -> None:
-        log = self.factory.door.access_log
+        log = self.factory.admission.access_log
         if log is not None:
             log.write(Access(self._address, "", "SETUP", status, 0, 0.0, code))
 
@@ -266,12 +266,14 @@ class SetupFactory(Factory):
 
     noisy = False
 
-    def __init__(self, administration: Administration, door: Admission, metrics: Metrics) -> None:
-        self.door = door
+    def __init__(
+        self, administration: Administration, admission: Admission, metrics: Metrics
+    ) -> None:
+        self.admission = admission
         self.metrics = metrics
         self.connections = Connections(MAX_CONNECTIONS, MAX_PER_ADDRESS)
         self.protocols: set[SetupProtocol] = set()
-        self.operations = SetupOperations(administration, door.rights)
+        self.operations = SetupOperations(administration, admission.rights)
 
     def buildProtocol(self, addr: IAddress | None) -> SetupProtocol:
         return SetupProtocol(self)

@@ -48,10 +48,10 @@ class PollingLink:
     def __init__(self, factory: Serving, address: str, release: Callable[[], None]) -> None:
         self.factory = factory
         self._address = address
-        door = factory.door
-        self.outlet = PollOutlet(door.clock, door.unread, self, self._on_writable)
+        admission = factory.admission
+        self.outlet = PollOutlet(admission.clock, admission.unread, self, self._on_writable)
         self.state = PollingState.OPEN
-        self._deadlines = door.deadlines
+        self._deadlines = admission.deadlines
         self._release = release
         self._due: Deadline = self._deadlines.after(PING_EVERY, self._beat)
         self._under_way = 0

@@ -38,9 +38,9 @@ class SocketIO:
     """The Socket.IO transport of one node."""
 
     def __init__(
-        self, reactor: Any, chat: Chat, door: Admission, metrics: Metrics, max_frame: int
+        self, reactor: Any, chat: Chat, admission: Admission, metrics: Metrics, max_frame: int
     ) -> None:
-        self._sockets = EngineFactory(reactor, chat, door, metrics, max_frame)
+        self._sockets = EngineFactory(reactor, chat, admission, metrics, max_frame)
         self._sessions = self._sockets.sessions
         self._resource = WebSocketResource(self._sockets)
 
@@ -128,7 +128,7 @@ class SocketIO:
     def _open(self, call: Call) -> PollingLink:
         """Begin a session, which counts as one connection until it ends."""
         credentials = Credentials(call.caller.address, call.token, call.query("username"))
-        release = call.door.connections.admit(call.caller.address)
+        release = call.admission.connections.admit(call.caller.address)
         polling = PollingLink(self._sockets, call.caller.address, release)
         polling.session = self._sessions.add(self._sockets, polling, credentials)
         polling.session.open("websocket")

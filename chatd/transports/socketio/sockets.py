@@ -74,9 +74,14 @@ class EngineFactory(WebSocketFactory):
     kind = "socketio_websocket"
 
     def __init__(
-        self, reactor: IReactorTime, chat: Chat, door: Admission, metrics: Metrics, max_frame: int
+        self,
+        reactor: IReactorTime,
+        chat: Chat,
+        admission: Admission,
+        metrics: Metrics,
+        max_frame: int,
     ) -> None:
-        super().__init__(reactor, chat, door, metrics, self._carry, max_frame)
+        super().__init__(reactor, chat, admission, metrics, self._carry, max_frame)
         self.sessions = Sessions()
 
     def _carry(self, connection: EngineSocket, legacy: bool) -> Dialect:
@@ -152,7 +157,7 @@ class ProbeDialect:
             self._connection.sendClose(CLOSE_BAD_REQUEST, "the session is taken over already")
             return
         self._session.probe = self
-        deadlines = self._connection.factory.door.deadlines
+        deadlines = self._connection.factory.admission.deadlines
         self._due = deadlines.after(UPGRADE_WITHIN, self.give_up)
 
     def received(self, payload: bytes, binary: bool) -> None:

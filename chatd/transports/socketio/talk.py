@@ -79,7 +79,7 @@ class Talk(RequestDialect):
         self._await_connect()
 
     def _await_connect(self) -> None:
-        self._due = self._door.deadlines.after(CONNECT_WITHIN, self._never_connected)
+        self._due = self._admission.deadlines.after(CONNECT_WITHIN, self._never_connected)
 
     def _never_connected(self) -> None:
         self.connection.sendClose(CLOSE_BAD_REQUEST, "not connected to the namespace /")
@@ -121,7 +121,7 @@ class Talk(RequestDialect):
         if packet.namespace == MAIN and self._connected:
             raise BadPacket("You are connected already.")
         try:
-            self._others.check(self._door.clock.seconds())
+            self._others.check(self._admission.clock.seconds())
             if packet.namespace != MAIN:
                 raise bad_request("Invalid namespace")
             self._identify(packet.data or {})
@@ -140,7 +140,7 @@ class Talk(RequestDialect):
         if not isinstance(token, str | None):
             raise bad_request("Give the token as a string.")
         token = before.token if token is None else token
-        rights, named = self._door.rights, auth.get("username")
+        rights, named = self._admission.rights, auth.get("username")
         identity = rights.identify_or_guest(token, before.username, named=named)
         self.identity = identity.at(before.address)
         self.begin(self.identity)

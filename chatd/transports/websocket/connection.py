@@ -67,14 +67,14 @@ class WebSocketConnection(Frames):
     def connectionMade(self) -> None:
         tune(self.transport)
         self.maxFramePayloadSize = self.maxMessagePayloadSize = self.factory.max_frame
-        door = self.factory.door
+        admission = self.factory.admission
         self.outlet = Writer(
-            self.transport, self._writable, self._blocked, self.consumeData, door.unread
+            self.transport, self._writable, self._blocked, self.consumeData, admission.unread
         )
         self.logged = Logged(peer := getattr(self.transport.getPeer(), "host", UNIX))
-        self.place = door.turns.place(peer, self.go, self._give_up)
+        self.place = admission.turns.place(peer, self.go, self._give_up)
         self._shake_hands()
-        self._close_socket = self.factory.door.open(self.transport)
+        self._close_socket = self.factory.admission.open(self.transport)
         if self._close_socket is None:
             self.note(too_many())
             self.transport.abortConnection()
@@ -82,7 +82,9 @@ class WebSocketConnection(Frames):
 
     def _shake_hands(self) -> None:
         """Begin an opening or a closing handshake, which may take `HANDSHAKE` seconds."""
-        self._due = self.factory.door.deadlines.after(HANDSHAKE, self.transport.abortConnection)
+        self._due = self.factory.admission.deadlines.after(
+            HANDSHAKE, self.transport.abortConnection
+        )
 
     def _writable(self) -> None:
         if self.state == self.STATE_OPEN:
@@ -108,18 +110,20 @@ class WebSocketConnection(Frames):
     def admit(self, request: ConnectionRequest) -> str | None:
         query = self.http_request_uri.partition("?")[2]
         self.query = Pairs.parse(query.encode("latin-1", "replace"))
-        door = self.factory.door
+        admission = self.factory.admission
         headers = request.headers
         secure = bool(self.transport_details.is_secure)
         peer = getattr(self.transport.getPeer(), "host", None)
-        self.logged.begin(self.http_request_path, headers.get("traceparent"), door)
-        self.logged.address = door.gate.proxies.caller(peer, secure, headers.get).address
-        caller = door.gate.check(peer, secure, headers.get)
+        self.logged.begin(self.http_request_path, headers.get("traceparent"), admission)
+        self.logged.address = admission.origin_policy.proxies.caller(
+            peer, secure, headers.get
+        ).address
+        caller = admission.origin_policy.check(peer, secure, headers.get)
         self.place.moved(caller.address)
         self.factory.chat.check_draining()
         self.token = shown_token(headers.get("authorization"), self.parameter("token"))
         subprotocol = self.negotiate(request.protocols)
-        self._release = door.connections.admit(caller.address)
+        self._release = admission.connections.admit(caller.address)
         return subprotocol
 
     def negotiate(self, protocols: list[str]) -> str | None:
@@ -128,7 +132,7 @@ class WebSocketConnection(Frames):
         legacy = not protocols
         if not legacy and SUBPROTOCOL not in protocols:
             raise bad_request(f"The only subprotocol here is {SUBPROTOCOL}.")
-        rights, username = self.factory.door.rights, self.parameter("username")
+        rights, username = self.factory.admission.rights, self.parameter("username")
         identity = rights.identify_or_guest(self.token, username, legacy)
         self.identity = identity.at(self.logged.address)
         self.dialect = self.factory.dialect(self, legacy)
@@ -144,7 +148,7 @@ class WebSocketConnection(Frames):
 
     def refused(self, error: ChatError) -> None:
         self.note(error)
-        self.logged.refused(self.factory.door, error)
+        self.logged.refused(self.factory.admission, error)
 
     def note(self, error: ChatError) -> None:
         """See `chatd.transports.dialect.ClientLink`."""
@@ -155,7 +159,7 @@ class WebSocketConnection(Frames):
     # -- an open connection ------------------------------------------------------------------------
 
     def onOpen(self) -> None:
-        deadlines = self.factory.door.deadlines
+        deadlines = self.factory.admission.deadlines
         self._due.cancel()
         self._heartbeat = Heartbeat(
             deadlines, self.transport, self.outlet, self.ping, self.transport.abortConnection
@@ -238,7 +242,7 @@ class WebSocketConnection(Frames):
             self._heartbeat.stop()
             self._heartbeat = None
             self.factory.lost(self)
-            self.logged.ended(self.factory.door, self.identity.user)
+            self.logged.ended(self.factory.admission, self.identity.user)
             self.dialect.closed()
 
 
@@ -253,13 +257,13 @@ class WebSocketFactory(WebSocketServerFactory):
         self,
         reactor: IReactorTime,
         chat: Chat,
-        door: Admission,
+        admission: Admission,
         metrics: Metrics,
         dialect: Callable[[WebSocketConnection, bool], Dialect],
         max_frame: int,
     ) -> None:
         super().__init__(reactor=reactor, server="chatd")
-        self.chat, self.door, self.metrics, self.dialect = chat, door, metrics, dialect
+        self.chat, self.admission, self.metrics, self.dialect = chat, admission, metrics, dialect
         self.connections: set[WebSocketConnection] = set()
         self.setProtocolOptions(
             failByDrop=False,

@@ -94,11 +94,13 @@ class Legacy(BaseDialect):
         self._bad = 0
 
     async def _message(self, frame: dict[str, Any]) -> None:
-        self._publishes.check(self._door.clock.seconds())
+        self._publishes.check(self._admission.clock.seconds())
         identity = self.session.identity
-        if self._door.rights.tokens is None and frame.get("username") is not None:
+        if self._admission.rights.tokens is None and frame.get("username") is not None:
             url = self.connection.parameter("username")
-            identity = self._door.rights.identify(None, url, legacy=True, named=frame["username"])
+            identity = self._admission.rights.identify(
+                None, url, legacy=True, named=frame["username"]
+            )
         name = room_name(frame.get("roomname"), legacy=True)
         chat = self.session.chat
         publication = chat.publication(identity, name, frame.get("message"))

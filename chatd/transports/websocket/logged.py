@@ -24,10 +24,10 @@ class Logged:
     trace: str = ""
     began: float = 0.0
 
-    def begin(self, path: str, traceparent: str | None, door: Admission) -> None:
+    def begin(self, path: str, traceparent: str | None, admission: Admission) -> None:
         """Its request is here."""
         self.path, self.trace = path, trace_of(traceparent)
-        self.began = door.clock.seconds()
+        self.began = admission.clock.seconds()
 
     @contextmanager
     def traced(self) -> Iterator[None]:
@@ -38,19 +38,19 @@ class Logged:
         finally:
             TRACE.reset(before)
 
-    def refused(self, door: Admission, error: ChatError) -> None:
+    def refused(self, admission: Admission, error: ChatError) -> None:
         """The handshake was refused with ``error``."""
-        self._write(door, error.code.http, error.code.word)
+        self._write(admission, error.code.http, error.code.word)
 
-    def ended(self, door: Admission, user: str) -> None:
+    def ended(self, admission: Admission, user: str) -> None:
         """The connection, which was ``user``'s, is over."""
         self.user = user
-        self._write(door, HTTPStatus.SWITCHING_PROTOCOLS, "")
+        self._write(admission, HTTPStatus.SWITCHING_PROTOCOLS, "")
 
-    def _write(self, door: Admission, status: int, code: str) -> None:
-        if door.access_log is not None:
-            seconds = door.clock.seconds() - self.began if self.began else 0.0
+    def _write(self, admission: Admission, status: int, code: str) -> None:
+        if admission.access_log is not None:
+            seconds = admission.clock.seconds() - self.began if self.began else 0.0
             what, id = f"WEBSOCKET {self.path}", request_id(self.trace)
-            door.access_log.write(
+            admission.access_log.write(
                 Access(self.address, self.user, what, status, 0, seconds, code, id)
             )
