@@ -1,10 +1,8 @@
-"""What a RabbitMQ user must be allowed, for chatd to run."""
+"""A RabbitMQ user who is allowed nothing; tests/integration/test_permissions has those who are."""
 
 from __future__ import annotations
 
 import json
-import re
-from pathlib import Path
 
 import pytest
 from twisted.internet import reactor
@@ -12,10 +10,8 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
 from chatd.amqp.url import BrokerURL
-from chatd.brokers.interfaces import Stream
 from chatd.brokers.rabbitmq.broker import AMQPBroker
 from tests.support.amqp_neighbour import Neighbours
-from tests.support.recording import body, ids
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.rabbitmq
@@ -34,24 +30,6 @@ class PermissionTests(Neighbours):
             self.node.eval, f'rabbit_auth_backend_internal:delete_user({name}, <<"test">>)'
         )
         return BrokerURL.parse(self.url.replace("guest:guest", "limited:pw"))
-
-    async def test_the_permissions_of_the_manual_suffice(self) -> None:
-        manual = (Path(__file__).parents[2] / "docs" / "rabbitmq.rst").read_text()
-        patterns = re.findall(r"'(\^\(.*?)'", manual)
-        self.assertEqual(len(patterns), 3)
-        broker = AMQPBroker(reactor, self.user(*patterns))
-        broker.startService()
-        self.addCleanup(broker.stopService)
-        await until(lambda: broker.ready)
-        stream, heard = Stream("lobby", "e9"), list[bytes]()
-        broker.listen(heard.append)
-        broker.broadcast(b"x")
-        await broker.create(stream)
-        self.assertEqual(await broker.end(stream), -1)
-        await broker.append(stream, body("m1"), "m1", 0)
-        self.assertEqual(ids(await broker.read(stream, 0, 10)), ["m1"])
-        await broker.delete(stream)
-        await until(lambda: heard)
 
     async def test_without_permissions_it_is_said(self) -> None:
         said: list[str] = []
