@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Any
 from unittest import mock
@@ -65,7 +66,8 @@ def torture(seed: int, keep: Sequence[int] | None) -> list[Event]:
             drawn.stopping = drawn.broken == 16
 
         with mock.patch.object(asyncio, "sleep", no_time):
-            asyncio.run(drawn.run())
+            with ThreadPoolExecutor(1) as alone:  # a browser of other tests may have its loop here
+                alone.submit(asyncio.run, drawn.run()).result()
     return recorder.events
 
 
