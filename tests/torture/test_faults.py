@@ -65,9 +65,9 @@ def torture(seed: int, keep: Sequence[int] | None) -> list[Event]:
         async def no_time(seconds: float) -> None:
             drawn.stopping = drawn.broken == 16
 
-        with mock.patch.object(asyncio, "sleep", no_time):
-            with ThreadPoolExecutor(1) as alone:  # a browser of other tests may have its loop here
-                alone.submit(asyncio.run, drawn.run()).result()
+        # a browser of other tests may have its loop in this thread
+        with mock.patch.object(asyncio, "sleep", no_time), ThreadPoolExecutor(1) as alone:
+            alone.submit(asyncio.run, drawn.run()).result()
     return recorder.events
 
 
