@@ -28,3 +28,9 @@ class Hosts:
         unless another connection has gone on already."""
         if host == self.present:
             self.present = (host + 1) % self.count
+
+    def meet(self) -> None:
+        """Nodes of ours on different hosts do not reach each other, and each of them calls this:
+        the first host is the present one, for there they meet; on it the next is, for the others
+        may be unable to reach it. If each went to its next, they would stay apart."""
+        self.present = 0 if self.present else 1 % self.count

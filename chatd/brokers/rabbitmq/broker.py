@@ -93,7 +93,7 @@ class AMQPBroker(MultiService):
         self._handlers: list[Callable[[bytes], None]] = []
         #: The channel and the queue on which broadcasts are received.
         self._presence: tuple[Channel, str] | None = None
-        hosts = Hosts(len(url.hosts))
+        self._hosts = hosts = Hosts(len(url.hosts))
         self._connections = [
             BrokerConnection(reactor, url, name, opened, lost, hosts)
             for name, opened, lost in (
@@ -254,6 +254,7 @@ class AMQPBroker(MultiService):
         self._publishing.broadcast(payload)
 
     def reconnect(self, why: str) -> None:
+        self._hosts.meet()
         for connection in self._connections:
             if connection.client is not None:
                 connection.client.fail(why)
