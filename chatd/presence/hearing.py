@@ -6,6 +6,9 @@ with its own name to the directory (`chatd.directory.readiness`), which reaches 
 reach a majority of the broker's nodes; a node that shows up there and is not heard is on the other
 side of a split. The nodes on the smaller side then reconnect, to another address of the broker if
 there is one, until all are on the same side.
+
+A split may also be one-way: a node hears all, and is heard by nobody. So each sign of life says
+whom its node hears, and who is left out by more than half of the others reconnects.
 """
 
 from __future__ import annotations
@@ -41,6 +44,8 @@ class Hearing:
     _checked: float = field(init=False)
     #: Nodes that appended a probe and were not heard since, and when they did.
     _unheard: dict[str, float] = field(factory=dict, init=False)
+    #: Nodes that are heard and do not hear this one, and since when they say so.
+    _unheard_by: dict[str, float] = field(factory=dict, init=False)
     _tried: float = field(default=float("-inf"), init=False)
     _patience: float = field(default=AGAIN, init=False)
 
@@ -58,6 +63,13 @@ class Hearing:
         if node != self.node:
             self._unheard.setdefault(node, self.clock.seconds())
 
+    def told(self, node: str, hears: Collection[str]) -> None:
+        """A sign of life of ``node`` has come, by which it ``hears`` these."""
+        if self.node in hears:
+            self._unheard_by.pop(node, None)
+        else:
+            self._unheard_by.setdefault(node, self.clock.seconds())
+
     def check(self, peers: Collection[str]) -> None:
         """To be called about every second. ``peers`` are the other nodes that are not dropped."""
         now = self.clock.seconds()
@@ -65,20 +77,29 @@ class Hearing:
         self._checked = now
         if stood_still or not self.broker.ready:
             self._self_heard = now  # nothing could come back
+            self._unheard_by.clear()
         self._unheard = {node: at for node, at in self._unheard.items() if now - at < STALE}
         if now - self._tried < self._patience:
             return
-        deaf = now - self._self_heard > DEAF
-        if deaf or self._on_the_smaller_side(peers, now):
+        why = self._trouble(peers, now)
+        if why is not None:
             fresh = now - self._tried > FORGOTTEN
             self._patience = AGAIN if fresh else min(SLOWEST, 2 * self._patience)
             self._tried = self._self_heard = now
             self._unheard.clear()
-            self.broker.reconnect(
-                "what this node broadcasts does not come back"
-                if deaf
-                else "other nodes are not heard, and they are more"
-            )
+            self._unheard_by.clear()
+            self.broker.reconnect(why)
+
+    def _trouble(self, peers: Collection[str], now: float) -> str | None:
+        if now - self._self_heard > DEAF:
+            return "what this node broadcasts does not come back"
+        if self._on_the_smaller_side(peers, now):
+            return "other nodes are not heard, and they are more"
+        self._unheard_by = {node: at for node, at in self._unheard_by.items() if node in peers}
+        unheard_by = [node for node, at in self._unheard_by.items() if now - at > DEAF]
+        if 2 * len(unheard_by) > len(peers):
+            return "most other nodes do not hear this one"
+        return None
 
     def _on_the_smaller_side(self, peers: Collection[str], now: float) -> bool:
         missing = [node for node, at in self._unheard.items() if now - at >= UNHEARD]

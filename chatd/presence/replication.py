@@ -29,6 +29,8 @@ BEAT, SILENCE = 5.0, 20.0
 MISSED, LOOK = 8.0, 1.0
 #: Seconds between requests for a snapshot of the same node, at first and at most.
 ASK_AGAIN, ASK_SLOWLY = 1.0, 8.0
+#: Nodes that a sign of life names as heard, at most.
+HEARS = 100
 #: Other nodes that are kept track of.
 PEERS = 1000
 
@@ -133,7 +135,8 @@ class PresenceReplication:
 
     def _tick(self) -> None:
         self._beat = self._clock.callLater(BEAT, self._tick)
-        self._sender.send("beat", vitals=self.vitals().payload())
+        hears = [name for name, peer in self._peers.items() if not peer.missed]
+        self._sender.send("beat", vitals=self.vitals().payload(), hears=hears[:HEARS])
         now = self._clock.seconds()
         for node, peer in list(self._peers.items()):
             if not self._broker.ready:
@@ -191,6 +194,9 @@ class PresenceReplication:
         peer.heard, peer.missed = self._clock.seconds(), False
         if kind == "beat":
             peer.vitals = Vitals.read(heard.get("vitals"))
+            hears = heard.get("hears")
+            if isinstance(hears, list) and len(hears) < HEARS:  # else it need not name this one
+                self._hearing.told(node, hears)
         if kind == "snapshot":
             self._take_part(node, peer, number, heard)
         elif kind == "changes" and peer.number == number - 1:

@@ -73,6 +73,24 @@ class HearingTests(TestCase):
         self.wait(2)
         self.assertEqual(len(self.broker.reasons), 1)
 
+    def test_who_hears_all_and_is_heard_by_few_moves(self) -> None:
+        self.hearing.told("a", ["c", "d"])
+        self.hearing.told("c", ["a", "b", "d"])
+        self.wait(DEAF + 1, "a", "c", "d")
+        self.assertEqual(self.broker.reasons, [], "one of three does not hear it")
+        self.hearing.told("d", ["a", "c"])
+        self.wait(DEAF, "a", "c", "d")
+        self.assertEqual(self.broker.reasons, [], "it may have just come")
+        self.wait(1, "a", "c", "d")
+        self.assertEqual(self.broker.reasons, ["most other nodes do not hear this one"])
+
+    def test_who_is_heard_again_stays(self) -> None:
+        self.hearing.told("a", [])
+        self.wait(DEAF, "a")
+        self.hearing.told("a", ["b"])
+        self.wait(DEAF + 1, "a")
+        self.assertEqual(self.broker.reasons, [])
+
     def test_the_larger_side_stays(self) -> None:
         self.hearing.shown("a")
         self.wait(STALE + 10, "c")
