@@ -24,8 +24,8 @@ from chatd.brokers.interfaces import IBroker
 #: within which another node must be heard after its probe.
 DEAF, UNHEARD = 11.0, 6.0
 #: Seconds between two reconnections, at first and at most; seconds without one after which the
-#: back-off begins anew.
-AGAIN, SLOWEST, FORGOTTEN = 12.0, 96.0, 300.0
+#: back-off begins anew. A split that ends is to be over for us soon after.
+AGAIN, SLOWEST, FORGOTTEN = 12.0, 20.0, 300.0
 #: Seconds for which a probe counts.
 STALE = 60.0
 #: Seconds between two checks from which on this process must have been suspended in between.
