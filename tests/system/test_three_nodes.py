@@ -90,12 +90,12 @@ class ReadingOnlyTests(TestCase):
             )
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(240)
 class TornApartTests(TestCase):
     """One node is cut off from the others, under three chatd nodes. The last class here, for
     afterwards the RabbitMQ nodes are no longer one broker until they are restarted."""
 
-    timeout = 170
+    timeout = 230
 
     async def test_once_the_network_is_whole_all_agree_who_is_there(self) -> None:
         site = Partition(cluster)
