@@ -6,6 +6,9 @@ import random
 
 from attrs import define, field
 
+#: The share of moves that may lead back, lest nodes go round one after the other for ever.
+STRAYING = 0.3
+
 
 @define(eq=False)
 class Hosts:
@@ -18,6 +21,8 @@ class Hosts:
 
     count: int
     present: int = field()
+    #: Where it was when the nodes were to meet last.
+    _tried: int | None = field(default=None, init=False)
 
     @present.default
     def _anywhere(self) -> int:
@@ -29,8 +34,16 @@ class Hosts:
         if host == self.present:
             self.present = (host + 1) % self.count
 
-    def meet(self) -> None:
-        """Nodes of ours on different hosts do not reach each other, and each of them calls this:
-        the first host is the present one, for there they meet; on it the next is, for the others
-        may be unable to reach it. If each went to its next, they would stay apart."""
-        self.present = 0 if self.present else 1 % self.count
+    def meet(self, again: bool) -> bool:
+        """Nodes of ours on different hosts do not reach each other. Where the others are is not
+        known, so the first host is the present one, for all go there; if that was tried and did not
+        help, ``again``, mostly one that was not tried just before. Returns whether to leave the
+        present host for it: who is on the first one waits there at first, if there are others."""
+        before = self.present
+        others = [host for host in range(self.count) if host != before]
+        untried = [host for host in others if host != self._tried]
+        self._tried = before
+        if random.random() < STRAYING:
+            untried = others
+        self.present = random.choice(untried or others or [before]) if again else 0
+        return self.present != before or not others

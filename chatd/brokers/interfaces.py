@@ -215,9 +215,10 @@ class IBroker(Interface):
     def broadcast(payload: bytes) -> None:
         """Send ``payload`` to the listeners of all nodes, this one included; best effort."""
 
-    def reconnect(why: str) -> None:
+    def reconnect(why: str, again: bool) -> None:
         """Connect anew, to another address of the broker if there is one, because broadcasts do not
-        reach all nodes. Does nothing if the broker has no connections."""
+        reach all nodes. The first time all nodes go to the same address; ``again`` if that did not
+        help, a short time ago. Does nothing if the broker has no connections."""
 
     def listen(handler: Callable[[bytes], None]) -> None:
         """Call ``handler`` with each payload that any node broadcasts."""

@@ -18,7 +18,7 @@ class LocalFanout:
         self._clock = clock
         self._handlers: list[Callable[[bytes], None]] = []
 
-    def reconnect(self, why: str) -> None:
+    def reconnect(self, why: str, again: bool) -> None:
         """Does nothing: there is no connection."""
 
     def listen(self, handler: Callable[[bytes], None]) -> None:

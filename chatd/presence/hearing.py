@@ -1,19 +1,20 @@
 """Detecting a split of the fan-out between nodes: it can split, or lose a queue, silently.
 
-There are two signs. A node receives its own broadcasts, too; if they stop coming, the broker does
-not route them to the queue that the node listens on. And a node that misses another appends a probe
-with its own name to the directory (`chatd.directory.readiness`), which reaches every node that can
-reach a majority of the broker's nodes; a node that shows up there and is not heard is on the other
-side of a split. The nodes on the smaller side then reconnect, to another address of the broker if
-there is one, until all are on the same side.
+There are three signs. A node receives its own broadcasts, too; if they stop coming, the broker does
+not route them to the queue that the node listens on. A node that misses another appends a probe with
+its own name to the directory (`chatd.directory.readiness`), which reaches every node that can reach
+a majority of the broker's nodes; a node that shows up there and is not heard is on the other side of
+a split. And each sign of life says whom its node hears: who is left out by more than half of the
+others is heard by few, although it may hear all.
 
-A split may also be one-way: a node hears all, and is heard by nobody. So each sign of life says
-whom its node hears, and who is left out by more than half of the others reconnects.
+Such a node, and those on the smaller side, reconnect to another host of the broker, if there is one
+(`chatd.amqp.hosts`), until all are on the same side; those on the larger side stay, and go on
+showing themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
@@ -39,11 +40,15 @@ class Hearing:
     node: str
     broker: IBroker
     clock: IReactorTime
+    #: Appends a probe of this node to the directory.
+    probe: Callable[[], None]
     #: When our own broadcast last came, or the broker was away (the clock's seconds).
     _self_heard: float = field(init=False)
     _checked: float = field(init=False)
-    #: Nodes that appended a probe and were not heard since, and when they did.
-    _unheard: dict[str, float] = field(factory=dict, init=False)
+    #: Nodes that appended a probe and were not heard since: when they first did, and when last.
+    _unheard: dict[str, tuple[float, float]] = field(factory=dict, init=False)
+    #: When this node last showed itself to one that it does not hear.
+    _probed: float = field(default=float("-inf"), init=False)
     #: Nodes that are heard and do not hear this one, and since when they say so.
     _unheard_by: dict[str, float] = field(factory=dict, init=False)
     _tried: float = field(default=float("-inf"), init=False)
@@ -61,7 +66,8 @@ class Hearing:
     def shown(self, node: str) -> None:
         """A probe of ``node`` was read from the directory."""
         if node != self.node:
-            self._unheard.setdefault(node, self.clock.seconds())
+            now = self.clock.seconds()
+            self._unheard[node] = (self._unheard.get(node, (now, now))[0], now)
 
     def told(self, node: str, hears: Collection[str]) -> None:
         """A sign of life of ``node`` has come, by which it ``hears`` these."""
@@ -78,17 +84,23 @@ class Hearing:
         if stood_still or not self.broker.ready:
             self._self_heard = now  # nothing could come back
             self._unheard_by.clear()
-        self._unheard = {node: at for node, at in self._unheard.items() if now - at < STALE}
+        self._unheard = {
+            node: (first, last)
+            for node, (first, last) in self._unheard.items()
+            if now - last < STALE
+        }
         if now - self._tried < self._patience:
             return
         why = self._trouble(peers, now)
         if why is not None:
-            fresh = now - self._tried > FORGOTTEN
-            self._patience = AGAIN if fresh else min(SLOWEST, 2 * self._patience)
+            again = now - self._tried <= FORGOTTEN
+            self._patience = min(SLOWEST, 2 * self._patience) if again else AGAIN
             self._tried = self._self_heard = now
-            self._unheard.clear()
             self._unheard_by.clear()
-            self.broker.reconnect(why)
+            self.broker.reconnect(why, again)
+        elif self._missing(now) and now - self._probed > SLOWEST:
+            self._probed = now
+            self.probe()  # it is for the others to move, as long as they know
 
     def _trouble(self, peers: Collection[str], now: float) -> str | None:
         if now - self._self_heard > DEAF:
@@ -101,8 +113,11 @@ class Hearing:
             return "most other nodes do not hear this one"
         return None
 
+    def _missing(self, now: float) -> list[str]:
+        return [node for node, (first, _) in self._unheard.items() if now - first >= UNHEARD]
+
     def _on_the_smaller_side(self, peers: Collection[str], now: float) -> bool:
-        missing = [node for node, at in self._unheard.items() if now - at >= UNHEARD]
+        missing = self._missing(now)
         if not missing:
             return False
         here = [self.node, *(peer for peer in peers if peer not in missing)]

@@ -84,7 +84,7 @@ class PresenceReplication:
         self._new = Once()
         self._peers: dict[str, _Peer] = {}
         self._sender = PresenceSender(presence, broker, clock)
-        self._hearing = Hearing(presence.node, broker, clock)
+        self._hearing = Hearing(presence.node, broker, clock, lambda: self.on_silent())
         self._beat: IDelayedCall | None = None
         self._looking: IDelayedCall | None = None
         #: Called when a node is missed, so that a probe shows it in the directory that this one

@@ -126,7 +126,7 @@ class SimulatedBroker(Service):
         self.back.flow()
         self.connect()
 
-    def reconnect(self, why: str) -> None:
+    def reconnect(self, why: str, again: bool) -> None:
         self.disconnect(delivered=True)
         self._clock.callLater(RECONNECT, self.connect)
 

@@ -19,29 +19,34 @@ def test_whatever_hosts_they_are_on_they_go_to_one() -> None:
     assert hosts.present == 0
 
 
-def test_nodes_that_are_all_apart_meet() -> None:
-    """Each moves as long as there are more nodes of ours elsewhere than on its own host."""
+def test_nodes_that_are_apart_meet_on_the_first() -> None:
     nodes = [Hosts(3, present=host) for host in range(3)]
-    for _ in range(2):
-        where = [node.present for node in nodes]
-        for node in nodes:
-            if 2 * where.count(node.present) < len(nodes):
-                node.meet()
+    assert [node.meet(again=False) for node in nodes] == [False, True, True]
     assert {node.present for node in nodes} == {0}
+
+
+def test_who_met_nobody_goes_to_any_other() -> None:
+    found = set()
+    for _ in range(100):
+        hosts = Hosts(3, present=0)
+        assert hosts.meet(again=True)
+        found.add(hosts.present)
+    assert found == {1, 2}
 
 
 def test_connections_that_end_because_of_a_meeting_stay_there() -> None:
     hosts = Hosts(3, present=2)
-    hosts.meet()
+    hosts.meet(again=False)
     hosts.leave(2)
     hosts.leave(2)
     assert hosts.present == 0
 
 
-def test_one_host_is_the_meeting_place() -> None:
-    hosts = Hosts(1)
-    hosts.meet()
-    assert hosts.present == 0
+def test_an_only_host_is_connected_to_anew() -> None:
+    for again in (False, True):
+        hosts = Hosts(1)
+        assert hosts.meet(again)
+        assert hosts.present == 0
 
 
 def test_nodes_begin_on_different_hosts() -> None:

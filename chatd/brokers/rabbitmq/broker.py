@@ -253,10 +253,10 @@ class AMQPBroker(MultiService):
     def broadcast(self, payload: bytes) -> None:
         self._publishing.broadcast(payload)
 
-    def reconnect(self, why: str) -> None:
-        self._hosts.meet()
+    def reconnect(self, why: str, again: bool) -> None:
+        moving = self._hosts.meet(again)
         for connection in self._connections:
-            if connection.client is not None:
+            if moving and connection.client is not None:
                 connection.client.fail(why)
 
     def listen(self, handler: Callable[[bytes], None]) -> None:
