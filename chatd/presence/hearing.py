@@ -1,11 +1,11 @@
 """Detecting a split of the fan-out between nodes: it can split, or lose a queue, silently.
 
 There are three signs. A node receives its own broadcasts, too; if they stop coming, the broker does
-not route them to the queue that the node listens on. A node that misses another appends a probe with
-its own name to the directory (`chatd.directory.readiness`), which reaches every node that can reach
-a majority of the broker's nodes; a node that shows up there and is not heard is on the other side of
-a split. And each sign of life says whom its node hears: who is left out by more than half of the
-others is heard by few, although it may hear all.
+not route them to the queue that the node listens on. A node that misses another appends a probe
+with its own name to the directory (`chatd.directory.readiness`), which reaches every node that can
+reach a majority of the broker's nodes; a node that shows up there and is not heard is on the other
+side of a split. And each sign of life says whom its node hears: who is left out by more than half
+of the others is heard by few, although it may hear all.
 
 Such a node, and those on the smaller side, reconnect to another host of the broker, if there is one
 (`chatd.amqp.hosts`), until all are on the same side; those on the larger side stay, and go on
