@@ -6,7 +6,7 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, cached_property
 from hashlib import sha256
 
 import brotli
@@ -40,14 +40,19 @@ class File:
     """One file, in every coding that makes it shorter."""
 
     def __init__(self, content: bytes, type: str, headers: Mapping[str, str]) -> None:
-        digest = sha256(content).hexdigest()[:20]
+        self._digest = sha256(content).hexdigest()[:20]
         self._type = type
         self._headers = headers
-        self._plain = _Variant("identity", content, f'"{digest}"')
-        #: In the order of preference.
-        self._variants = [
+        self._plain = _Variant("identity", content, f'"{self._digest}"')
+
+    @cached_property
+    def _variants(self) -> list[_Variant]:
+        """In the order of preference. Made when first asked for: all files at once would be a fifth
+        of a start, and one costs some milliseconds."""
+        content = self._plain.content
+        return [
             *(
-                _Variant(coding, short, f'"{digest}-{coding}"')
+                _Variant(coding, short, f'"{self._digest}-{coding}"')
                 for coding, short in _coded(content)
                 if len(short) < len(content)
             ),
