@@ -20,6 +20,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import weakref
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 from tests.support.closing import Closing
+from tests.support.forked import Forked, Nursery
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Seconds that a start or a stop may take on a busy machine.
@@ -36,6 +38,8 @@ PATIENCE = 45.0
 _TWISTD = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
 _open = build_opener(ProxyHandler({})).open
 _chosen: set[int] = set()
+_nursery: Nursery | None = None
+_making = threading.Lock()
 
 
 class DaemonError(Exception):
@@ -84,7 +88,18 @@ def spawn(
         )
 
 
-def _dispose(running: list[subprocess.Popen[bytes]], folder: Path) -> None:
+def _fork(
+    arguments: list[str], folder: Path, log: Path, descriptors: int | None
+) -> subprocess.Popen[bytes] | Forked:
+    """Run ``twistd ARGUMENTS`` in a fork of a process that has imported it; see `Nursery.fork`."""
+    global _nursery
+    with _making:
+        if _nursery is None:
+            _nursery = Nursery(ROOT)
+    return _nursery.fork(arguments, folder, log, descriptors)
+
+
+def _dispose(running: list[subprocess.Popen[bytes] | Forked], folder: Path) -> None:
     for process in running:
         if process.poll() is None:
             process.kill()
@@ -96,7 +111,8 @@ class Daemon(Closing):
     """chatd on free ports of 127.0.0.1 with a folder of its own, ready when constructed.
 
     ``options`` go on its command line. ``broker`` is the ``--broker`` URL, by default SQLite in
-    the daemon's folder. ``env`` is added to the environment; it may open ``descriptors`` files.
+    the daemon's folder. ``env`` is added to the environment, and then it starts from nothing
+    instead of being forked; else it may open ``descriptors`` files.
     Raises `DaemonError` if it is not ready within `PATIENCE`.
     """
 
@@ -107,16 +123,16 @@ class Daemon(Closing):
         env: Mapping[str, str] | None = None,
         descriptors: int | None = None,
     ) -> None:
-        self._limit = [] if descriptors is None else ["prlimit", f"--nofile={descriptors}", "--"]
+        self._descriptors = descriptors
         self.folder = Path(tempfile.mkdtemp(prefix="chatd-test-"))
         self.http = ("127.0.0.1", free_port())
         self.websocket = ("127.0.0.1", free_port())
         self.setup = ("127.0.0.1", free_port())
         self.broker = broker or f"sqlite:{self.folder / 'chatd.sqlite'}"
         self.options = options
-        self.env = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(env or {})}
+        self.env = env
         self._log = self.folder / "chatd.log"
-        self._running: list[subprocess.Popen[bytes]] = []
+        self._running: list[subprocess.Popen[bytes] | Forked] = []
         self.close = weakref.finalize(self, _dispose, self._running, self.folder)
         try:
             self.start()
@@ -150,14 +166,11 @@ class Daemon(Closing):
         """Start it (again) on the same ports and folder and wait until ``/readyz`` says 200."""
         if self._running:
             raise DaemonError("It is running already.")
-        command = [sys.executable, "-c", _TWISTD, "--nodaemon", "--pidfile=", "chatd"]
-        command += ["--broker", self.broker]
+        arguments = ["--nodaemon", "--pidfile=", "chatd", "--broker", self.broker]
         for port in ("websocket", "http", "setup"):
             host, number = getattr(self, port)
-            command += [f"--{port}", f"tcp:{number}:interface={host}"]
-        process = spawn(
-            *self._limit, *command, *self.options, folder=self.folder, log=self._log, env=self.env
-        )
+            arguments += [f"--{port}", f"tcp:{number}:interface={host}"]
+        process = self._launch([*arguments, *self.options])
         self._running.append(process)
         deadline = time.monotonic() + PATIENCE
         while not self._ready():
@@ -165,6 +178,13 @@ class Daemon(Closing):
                 self.kill()
                 raise DaemonError(f"chatd did not become ready. Its log:\n{self.log()}")
             time.sleep(0.05)
+
+    def _launch(self, arguments: list[str]) -> subprocess.Popen[bytes] | Forked:
+        if not self.env:
+            return _fork(arguments, self.folder, self._log, self._descriptors)
+        env = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **self.env}
+        command = [sys.executable, "-c", _TWISTD, *arguments]
+        return spawn(*command, folder=self.folder, log=self._log, env=env)
 
     def _ready(self) -> bool:
         """Whether it counts as started."""
