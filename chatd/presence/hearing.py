@@ -8,8 +8,9 @@ side of a split. And each sign of life says whom its node hears: who is left out
 of the others is heard by few, although it may hear all.
 
 Such a node, and those on the smaller side, reconnect to another host of the broker, if there is one
-(`chatd.amqp.hosts`), until all are on the same side; those on the larger side stay, and go on
-showing themselves.
+(`chatd.amqp.hosts`), until all are on the same side; those on the larger side stay. Who misses
+another, or is not heard by one, goes on showing itself, and who goes on missing one that does so
+moves to where all meet, too: a lost direction has no smaller side.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Hearing:
     #: When our own broadcast last came, or the broker was away (the clock's seconds).
     _self_heard: float = field(init=False)
     _checked: float = field(init=False)
-    #: Nodes that appended a probe and were not heard since: when they first did, and when last.
+    #: Nodes that appended a probe and were not heard since: when they did first, and when last.
     _unheard: dict[str, tuple[float, float]] = field(factory=dict, init=False)
     #: When this node last showed itself to one that it does not hear.
     _probed: float = field(default=float("-inf"), init=False)
@@ -84,37 +85,55 @@ class Hearing:
         if stood_still or not self.broker.ready:
             self._self_heard = now  # nothing could come back
             self._unheard_by.clear()
+        self._forget(peers, now)
+        self._show(now)
+        if now - self._tried < self._patience:
+            return
+        again = now - self._tried <= FORGOTTEN
+        if why := self._must_move(peers, now):
+            self._reconnect(why, now, again)
+        elif self._misses_for_long():
+            # where it is should do, but it does not: who is alone goes where all meet
+            self._reconnect("a node is not heard that goes on showing itself", now, again=False)
+
+    def _forget(self, peers: Collection[str], now: float) -> None:
         self._unheard = {
             node: (first, last)
             for node, (first, last) in self._unheard.items()
             if now - last < STALE
         }
-        if now - self._tried < self._patience:
-            return
-        why = self._trouble(peers, now)
-        if why is not None:
-            again = now - self._tried <= FORGOTTEN
-            self._patience = min(SLOWEST, 2 * self._patience) if again else AGAIN
-            self._tried = self._self_heard = now
-            self._unheard_by.clear()
-            self.broker.reconnect(why, again)
-        elif self._missing(now) and now - self._probed > SLOWEST:
-            self._probed = now
-            self.probe()  # it is for the others to move, as long as they know
+        self._unheard_by = {node: at for node, at in self._unheard_by.items() if node in peers}
 
-    def _trouble(self, peers: Collection[str], now: float) -> str | None:
+    def _show(self, now: float) -> None:
+        """Let those know who may be the ones to move, whatever this node does."""
+        if now - self._probed > SLOWEST and (self._missing(now) or self._left_out_by(now)):
+            self._probed = now
+            self.probe()
+
+    def _reconnect(self, why: str, now: float, again: bool) -> None:
+        often = now - self._tried <= FORGOTTEN
+        self._patience = min(SLOWEST, 2 * self._patience) if often else AGAIN
+        self._tried = self._self_heard = now
+        self._unheard_by.clear()
+        self.broker.reconnect(why, again)
+
+    def _must_move(self, peers: Collection[str], now: float) -> str | None:
         if now - self._self_heard > DEAF:
             return "what this node broadcasts does not come back"
         if self._on_the_smaller_side(peers, now):
             return "other nodes are not heard, and they are more"
-        self._unheard_by = {node: at for node, at in self._unheard_by.items() if node in peers}
-        unheard_by = [node for node, at in self._unheard_by.items() if now - at > DEAF]
-        if 2 * len(unheard_by) > len(peers):
+        if 2 * len(self._left_out_by(now)) > len(peers):
             return "most other nodes do not hear this one"
         return None
 
     def _missing(self, now: float) -> list[str]:
         return [node for node, (first, _) in self._unheard.items() if now - first >= UNHEARD]
+
+    def _misses_for_long(self) -> bool:
+        return any(last - first > SLOWEST for first, last in self._unheard.values())
+
+    def _left_out_by(self, now: float) -> list[str]:
+        return [node for node, at in self._unheard_by.items() if now - at > DEAF]
 
     def _on_the_smaller_side(self, peers: Collection[str], now: float) -> bool:
         missing = self._missing(now)

@@ -107,6 +107,26 @@ class HearingTests(TestCase):
         self.wait(600, "c")
         self.assertLess(len(self.probes), 6, "a node that died does not come back")
 
+    def test_who_is_not_heard_by_one_goes_on_showing_itself(self) -> None:
+        self.hearing.told("a", ["c"])
+        self.hearing.told("c", ["a", "b"])
+        self.wait(DEAF + 2 * SLOWEST + 3, "a", "c")
+        self.assertEqual(len(self.probes), 3)
+        self.hearing.told("a", ["b", "c"])
+        self.wait(60, "a", "c")
+        self.assertEqual(len(self.probes), 3)
+
+    def test_who_goes_on_missing_one_that_shows_itself_moves(self) -> None:
+        """By the number of nodes it need not: it hears all others, and is heard by all."""
+        self.hearing.shown("a")
+        self.wait(SLOWEST, "c", "d")
+        self.hearing.shown("a")
+        self.wait(5, "c", "d")
+        self.assertEqual(self.broker.reasons, [], "it may be on its way")
+        self.hearing.shown("a")
+        self.wait(1, "c", "d")
+        self.assertEqual(self.broker.reasons, ["a node is not heard that goes on showing itself"])
+
     def test_of_two_exactly_one_moves(self) -> None:
         moved = []
         for name, other in (("a", "b"), ("b", "a")):
