@@ -128,6 +128,18 @@ def content_key(user: str, id: str) -> int:
     return hash((user, id))
 
 
+def own_message(room: str, cursor: Cursor, body: bytes, content: Content, time: int) -> Message:
+    """What `read_message` makes of the ``body`` that `Content.record` wrote for ``time``."""
+    shown = _shown(room, cursor, body)
+    return Message(cursor, content.id, content.user, content.text, time, shown)
+
+
+def _shown(room: str, cursor: Cursor, body: bytes) -> bytes:
+    """The message object of the protocol; ``body`` is as `Content.record` writes it."""
+    # room names and cursors need no escapes in JSON
+    return f'{{"type":"message","room":"{room}","cursor":"{cursor}",'.encode() + body[1:]
+
+
 class BadRecord(Exception):
     """The record is not a message; the text says why."""
 
@@ -146,11 +158,9 @@ def read_message(room: str, cursor: Cursor, body: bytes) -> Message:
         raise BadRecord(e.text) from None
     if dated and not FIRST <= time <= LAST:
         raise BadRecord("Its time is in no year that can be written.")
-    # room names and cursors need no escapes in JSON
-    head = f'{{"type":"message","room":"{room}","cursor":"{cursor}",'.encode()
     if not _is_as_written(body, value, id, user, text):
         body = Content(user, id, text, data).record(time)
-    return Message(cursor, id, user, text, time, head + body[1:], dated)
+    return Message(cursor, id, user, text, time, _shown(room, cursor, body), dated)
 
 
 #: The fields and the punctuation that `Content.record` writes for a message without ``data``.

@@ -13,7 +13,7 @@ from chatd.brokers.interfaces import IFollower, IFollowing, Record, Stream, Unav
 from chatd.protocol.messages import WINDOW, Message
 from chatd.rooms.cache import RECENT_MESSAGES, RecentMessages
 from chatd.rooms.context import RoomContext
-from chatd.rooms.records import RecordReader
+from chatd.rooms.records import OwnRecords, RecordReader
 from chatd.rooms.stream_tail import StreamTail, TailRecord
 from chatd.timing.singleflight import Waiters
 
@@ -60,9 +60,12 @@ class FollowedRoom(Protocol):
 
 @implementer(IFollower)
 class RoomFollower:
-    """Follows ``stream`` for ``room`` between `attach` and `detach`."""
+    """Follows ``stream`` for ``room`` between `attach` and `detach`. ``own`` is what this node
+    publishes there."""
 
-    def __init__(self, stream: Stream, node: RoomContext, room: FollowedRoom) -> None:
+    def __init__(
+        self, stream: Stream, node: RoomContext, room: FollowedRoom, own: OwnRecords
+    ) -> None:
         self.stream = stream
         self.state = RoomState.DETACHED
         #: The offset of the newest record read.
@@ -70,7 +73,7 @@ class RoomFollower:
         self.recent = RecentMessages(node.budget, node.retention.size)
         self._node = node
         self._room = room
-        self._reader = RecordReader(stream, node.dating, node.metrics)
+        self._reader = RecordReader(stream, node.dating, node.metrics, own)
         self._following: IFollowing | None = None
         #: Since when it has not been level: the clock's seconds.
         self._since = 0.0

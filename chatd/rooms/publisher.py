@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import NoReturn
 
-from twisted.internet.defer import Deferred, DeferredLock, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import DeferredLock
 
-from chatd.brokers.interfaces import IBroker, NotStored, Stream
-from chatd.brokers.read_back import Counts, ReadBack
+from chatd.brokers.interfaces import NotStored, Stream
+from chatd.brokers.read_back import ReadBack
 from chatd.protocol.messages import Content, content_key
+from chatd.rooms.context import RoomContext
 from chatd.rooms.deduplication import DeduplicationWindow
+from chatd.rooms.records import OwnRecords
 from chatd.timing.singleflight import SingleFlight
-from chatd.timing.wall import WallClock
 
 #: Concurrent publishes to one room.
 PENDING = 10_000
@@ -31,32 +31,27 @@ class RoomPublisher:
     message is sent when the previous one is published or has failed, so that a message that must be
     sent again is not overtaken. Different senders do not wait for each other.
 
-    ``age`` is the retention in seconds, after which ids are forgotten. ``refresh`` makes the
-    follower read again; see `IFollowing.refresh`.
+    ``own`` is told what is written. ``refresh`` makes the follower read again; see
+    `IFollowing.refresh`. Ids are forgotten with the messages, by the retention.
     """
 
-    def __init__(
-        self,
-        broker: IBroker,
-        clock: IReactorTime,
-        wall: WallClock,
-        counts: Counts,
-        age: int,
-        refresh: Callable[[], None],
-    ) -> None:
-        self._broker = broker
-        self._clock = clock
-        self._wall = wall
-        self._age = age
+    def __init__(self, node: RoomContext, own: OwnRecords, refresh: Callable[[], None]) -> None:
+        self._broker = node.broker
+        self._clock = node.clock
+        self._wall = node.wall
+        self._age = node.retention.age  # seconds
+        self._own = own
         self._window = self._new_window()
-        self._read_back: ReadBack[int, None] = ReadBack(broker, clock, counts, refresh)
+        self._read_back: ReadBack[int, None] = ReadBack(
+            node.broker, node.clock, node.counts, refresh
+        )
         self._under_way: SingleFlight[int, bool] = SingleFlight()
         self._lines: dict[Hashable, DeferredLock] = {}
-        self._pending = 0
+        self._in_line = 0
 
     def __len__(self) -> int:
-        """The number of publishes under way."""
-        return self._pending
+        """The number of publishes under way, whether anybody still waits for them or not."""
+        return len(self._read_back) + self._in_line
 
     def _new_window(self) -> DeduplicationWindow:
         return DeduplicationWindow(self._age * 1000)
@@ -79,39 +74,38 @@ class RoomPublisher:
         self._window = self._new_window()
         self._read_back.lost()
 
-    def publish(
+    async def publish(
         self, stream: Stream, content: Content, sender: Hashable | None = None
-    ) -> Deferred[bool]:
-        """Store a message. What one ``sender`` publishes stays in order. Fires with True when the
-        message has been read back, with False if the room has it already.
+    ) -> bool:
+        """Store a message. What one ``sender`` publishes stays in order. True when the message has
+        been read back, False if the room has it already.
 
-        Fails as `chatd.brokers.read_back.ReadBack.append` does, after `PATIENCE` at the latest.
+        Raises as `chatd.brokers.read_back.ReadBack.append` fails, after `PATIENCE` at the latest.
         """
         key = content_key(content.user, content.id)
-        if not content.fresh and self._window.knows(key, self._wall.oldest(self._age)):
-            return succeed(False)
-        return self._under_way.run(key, lambda: self._publish(stream, key, content, sender))
+        if content.fresh:  # nobody else can wait for it
+            return await self._publish(stream, key, content, sender)
+        if self._window.knows(key, self._wall.oldest(self._age)):
+            return False
+        return await self._under_way.run(key, lambda: self._publish(stream, key, content, sender))
 
     async def _publish(
         self, stream: Stream, key: int, content: Content, sender: Hashable | None
     ) -> bool:
-        if self._pending >= PENDING:
+        if len(self) >= PENDING:
             raise NotStored("too many messages to the room are under way")
-        self._pending += 1
-        try:
-            until = self._clock.seconds() + PATIENCE
-            if sender is None or self._broker.exact:
-                await self._append(stream, key, content, until)
-            else:
-                await self._append_in_line(sender, stream, key, content, until)
-        finally:
-            self._pending -= 1
+        until = self._clock.seconds() + PATIENCE
+        if sender is None or self._broker.exact:
+            await self._append(stream, key, content, until)
+        else:
+            await self._append_in_line(sender, stream, key, content, until)
         return True
 
     async def _append(self, stream: Stream, key: int, content: Content, until: float) -> None:
         time = self._wall.milliseconds()
         body = content.record(time)
-        await self._read_back.append(stream, key, body, content.id, time, until)
+        with self._own.expected(body, content, time):
+            await self._read_back.append(stream, key, body, content.id, time, until)
 
     async def _append_in_line(
         self, sender: Hashable, stream: Stream, key: int, content: Content, until: float
@@ -122,7 +116,11 @@ class RoomPublisher:
         turn = line.acquire()
         if not turn.called:
             turn.addTimeout(until - self._clock.seconds(), self._clock, _too_late)
-        await turn
+        self._in_line += 1
+        try:
+            await turn
+        finally:
+            self._in_line -= 1
         try:
             if self._clock.seconds() >= until:
                 _too_late()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from twisted.logger import Logger
 
 from chatd.brokers.interfaces import Record, Stream
 from chatd.protocol.cursors import Cursor
-from chatd.protocol.messages import BadRecord, Message, read_message
+from chatd.protocol.messages import BadRecord, Content, Message, own_message, read_message
 from chatd.rooms.dating import Dating
 from chatd.telemetry.metrics import Metrics
 from chatd.telemetry.once import Once
@@ -21,14 +22,41 @@ def message_of(stream: Stream, record: Record) -> Message:
     return read_message(stream.room, Cursor(stream.life, record.offset), record.body)
 
 
+class OwnRecords:
+    """What this node has written to a room and not read back yet. A record with the same bytes says
+    the same, so it need not be parsed."""
+
+    def __init__(self) -> None:
+        self._written: dict[bytes, tuple[Content, int]] = {}
+
+    @contextmanager
+    def expected(self, body: bytes, content: Content, time: int) -> Iterator[None]:
+        """``body`` is what `Content.record` wrote for ``time``, and may come inside the ``with``
+        block."""
+        self._written[body] = content, time
+        try:
+            yield
+        finally:
+            self._written.pop(body, None)
+
+    def message_of(self, stream: Stream, record: Record) -> Message | None:
+        """The message of a record of ``stream``, if it is one of these."""
+        known = self._written.get(record.body)
+        if known is None or record.fault:
+            return None
+        cursor = Cursor(stream.life, record.offset)
+        return own_message(stream.room, cursor, record.body, *known)
+
+
 class RecordReader:
     """Parses the records of one room as they come. A record that is no message is skipped and
     counted; each reason is logged once, because other programs can write any number of them."""
 
     _log = Logger()
 
-    def __init__(self, stream: Stream, dating: Dating, metrics: Metrics) -> None:
+    def __init__(self, stream: Stream, dating: Dating, metrics: Metrics, own: OwnRecords) -> None:
         self._dating = dating
+        self._own = own
         self._metrics = metrics
         self._new = Once()
         self.begin(stream)
@@ -58,7 +86,7 @@ class RecordReader:
 
     def _read(self, record: Record) -> Message | None:
         try:
-            return message_of(self._stream, record)
+            return self._own.message_of(self._stream, record) or message_of(self._stream, record)
         except BadRecord as e:
             self._metrics.bad_records.labels("fault" if record.fault else "format").inc()
             if self._new(str(e)):

@@ -25,6 +25,7 @@ from chatd.rooms.follower import RoomFollower, RoomState
 from chatd.rooms.history import PAGE_BYTES, PAGE_MESSAGES, HistoryPage
 from chatd.rooms.interfaces import ISubscriber
 from chatd.rooms.publisher import RoomPublisher
+from chatd.rooms.records import OwnRecords
 from chatd.rooms.subscription import Subscription, SubscriptionState
 from chatd.timing.turn_queue import WaitingInTurns
 
@@ -44,15 +45,9 @@ class Room:
         self.node = node
         self._gone = gone
         self._audience = Audience(node.fan_out, self._count)
-        self._follower = RoomFollower(stream, node, self)
-        self._publisher = RoomPublisher(
-            node.broker,
-            node.clock,
-            node.wall,
-            node.counts,
-            node.retention.age,
-            self._follower.refresh,
-        )
+        own = OwnRecords()
+        self._follower = RoomFollower(stream, node, self, own)
+        self._publisher = RoomPublisher(node, own, self._follower.refresh)
         self._stranded = WaitingReaders(node.clock, node.turns)
         self._holders = 0
         self._busy_until = 0.0

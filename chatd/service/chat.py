@@ -63,8 +63,10 @@ class Chat:
     async def room(self, identity: Identity, name: str) -> Room:
         """The room called ``name``, attached. Raises as `entry`, or `ChatError` unavailable."""
         entry = self.entry(identity, name)
-        room = self.rooms.get(entry) or await self.rooms.open(entry)
-        self.entry(identity, name)  # again: the room or the right may be gone by now
+        room = self.rooms.get(entry)
+        if room is None:
+            room = await self.rooms.open(entry)
+            self.entry(identity, name)  # again: the room or the right may be gone by now
         return room
 
     # -- publishing --------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from unittest import mock
 
+from attrs import astuple
 from hypothesis import example, given
 from hypothesis import strategies as st
 from precis_i18n.unicode import UnicodeData
@@ -19,7 +20,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.json import dump, load_object
-from chatd.protocol.messages import CONTENT_BYTES, BadRecord, Content, check_content, read_message
+from chatd.protocol.messages import (
+    CONTENT_BYTES,
+    BadRecord,
+    Content,
+    check_content,
+    own_message,
+    read_message,
+)
 from chatd.protocol.names import message_id, room_name, user_name
 from chatd.protocol.timestamps import FIRST, LAST, format_time, parse_time
 
@@ -316,8 +324,11 @@ class ContentTests(SynchronousTestCase):
     def test_round_trip(
         self, room: str, user: str, id: str, text: str, data: dict[str, Any] | None, time: int
     ) -> None:
-        record = Content(user, id, text, data).record(time)
+        content = Content(user, id, text, data)
+        record = content.record(time)
         message = read_message(room, Cursor("e1", 7), record)
+        own = own_message(room, Cursor("e1", 7), record, content, time)
+        self.assertEqual(astuple(own), astuple(message), "its writer shows it otherwise")
         shown: dict[str, Any] = {
             "type": "message",
             "room": room,

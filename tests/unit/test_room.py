@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 from unittest import mock
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from chatd.access.identity import Identity
-from chatd.brokers.interfaces import Record, Retention, Unavailable
+from chatd.brokers.interfaces import NotStored, Record, Retention, Unavailable
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.messages import WINDOW, Content
@@ -19,7 +19,7 @@ from chatd.rooms import history
 from chatd.rooms.cache import RECENT_BYTES, weight
 from chatd.rooms.follower import TAIL, RoomFollower, RoomState
 from chatd.rooms.publisher import PATIENCE
-from chatd.rooms.records import message_of
+from chatd.rooms.records import OwnRecords, message_of
 from chatd.rooms.registry import SWEEP
 from chatd.rooms.room import IDLE
 from chatd.rooms.start_position import After, Last, Since
@@ -115,6 +115,31 @@ class PublishTests(RoomCase):
         self.assertEqual((frame["code"], frame["id"]), ("unavailable", "k"))
         self.assertNotIn("stored", frame)
         self.assertFalse(len(room._publisher))
+
+    def test_who_does_not_wait_for_a_publish_any_more_holds_its_place(self) -> None:
+        """A client that posts and leaves, again and again, is bounded like all others."""
+        room = self.world.room()
+        with (
+            mock.patch.object(room._follower, "records"),
+            mock.patch("chatd.rooms.publisher.PENDING", 2),
+        ):
+            for content in (Content("ann", "a", "a", fresh=True), Content("ann", "b", "b")):
+                left = Deferred.fromCoroutine(room.publish(content))
+                left.cancel()
+                self.failureResultOf(left, CancelledError)
+            refused = self.world.begin(room.publish(Content("ann", "c", "c", fresh=True)))
+            refused[0].trap(NotStored)
+            self.world.advance(PATIENCE + 1)
+        self.assertFalse(len(room._publisher))
+
+    def test_a_neighbour_with_our_message_in_other_words(self) -> None:
+        """Only a record with the very bytes that we wrote says what we said."""
+        bob, room = self.join(), self.world.room()
+        ours = self.world.begin(room.publish(Content("ann", "k", "ours")))
+        theirs = Content("ann", "k", "theirs").record(int(self.world.clock.seconds() * 1000))
+        room._follower.records([Record(0, theirs)])
+        self.assertEqual(ours, [True], "the room has a message with this id")
+        self.assertEqual(bob.texts, ["theirs"])
 
     def test_what_only_a_vanished_stream_held_is_not(self) -> None:
         room = self.world.room()
@@ -750,7 +775,7 @@ class TailTests(TestCase):
         world = World()
         room = mock.Mock()
         room.seen.return_value = False
-        follower = RoomFollower(world.stream(), world.sites[0].rooms.node, room)
+        follower = RoomFollower(world.stream(), world.sites[0].rooms.node, room, OwnRecords())
         records = [
             Record(n, Content("ann", f"m{n}", "x" * 16_000).record(world.now)) for n in range(200)
         ]
