@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support import rabbit_run
+from tests.support.rabbit import start_shared_node
+
 
 @pytest.fixture(autouse=True)
 def _folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,6 +51,12 @@ SLOW = (
     "test_disk",
     "test_broker_amqp",
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where several processes run the tests, let them have one RabbitMQ node."""
+    if config.getoption("dist", "no") != "no":
+        rabbit_run.serve(start_shared_node)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -42,8 +42,9 @@ class PermissionTests(TestCase):
 
     def grant(self, user: str) -> None:
         """Add ``user`` to the node, and give it the permissions that the page gives it."""
-        self.node.ctl("add_user", user, "password")
-        self.addCleanup(self.node.ctl, "delete_user", user)
+        users = "rabbit_auth_backend_internal"
+        self.node.eval(f'{users}:add_user(<<"{user}">>, <<"password">>, <<"test">>)')
+        self.addCleanup(self.node.eval, f'{users}:delete_user(<<"{user}">>, <<"test">>)')
         given = 0
         for name, *rest in commands():
             if name.startswith("set_") and rest[:3] == ["-p", "chatd", user]:

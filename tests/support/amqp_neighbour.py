@@ -12,18 +12,20 @@ from twisted.trial.unittest import TestCase
 from chatd.amqp.url import BrokerURL
 from chatd.brokers.interfaces import Retention, Stream
 from chatd.brokers.rabbitmq.broker import AMQPBroker
-from tests.support.rabbit import shared_node
+from tests.support.rabbit import own_node, shared_node
 from tests.support.recording import Recorder
 from tests.support.waiting import until
 
 
 class Neighbours(TestCase):
-    """Helper: ``broker`` has made ``stream``; ``other`` is the other program's channel."""
+    """Helper: ``broker`` has made ``stream``; ``other`` is the other program's channel. With
+    ``alone`` they are on `own_node`."""
 
     timeout = 60
+    alone = False
 
     def setUp(self) -> Any:
-        self.node = shared_node()
+        self.node = own_node() if self.alone else shared_node()
         self.vhost = self.node.vhost()
         self.addCleanup(self.node.drop_vhost, self.vhost)
         return Deferred.fromCoroutine(self.prepare())

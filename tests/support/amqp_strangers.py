@@ -10,17 +10,20 @@ import pika
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
-from tests.support.rabbit import shared_node
+from tests.support import rabbit
 from tests.support.serving import Answer, Node, PreparedTests
 
 ADMIN = "Bearer the-admin-key-of-these-tests"
 
 
 class Strangers(PreparedTests):
-    """Helper: a node with the rooms ``lobby`` and ``hp``, and a channel of another program."""
+    """Helper: a node with the rooms ``lobby`` and ``hp``, and a channel of another program. With
+    ``alone`` they are on `rabbit.own_node`."""
+
+    alone = False
 
     async def prepare(self) -> None:
-        self.rabbit = shared_node()
+        self.rabbit = rabbit.own_node() if self.alone else rabbit.shared_node()
         self.vhost = self.rabbit.vhost()
         self.addCleanup(self.rabbit.drop_vhost, self.vhost)
         self.url = self.rabbit.url(self.vhost)

@@ -10,21 +10,28 @@ Nodes of one test process share one epmd on a port of its own, so runs beside ea
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
+from functools import cache
+from typing import Any
 from urllib.parse import quote
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
+from tests.support import rabbit_boot, rabbit_run
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.rabbit_home import PATIENCE, free_port, home
 
 _SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 _CTL = "/usr/lib/rabbitmq/bin/rabbitmqctl"
+
+#: Of virtual hosts.
+_numbers = itertools.count(1)
 
 
 class Node:
@@ -47,7 +54,6 @@ class Node:
         self.config = config
         self.certificates: Certificates | None = None
         self.process: subprocess.Popen[bytes] | None = None
-        self._vhosts = (f"test{n}" for n in itertools.count(1))
         if tls:
             self.tls_port = free_port()
             self.certificates = make_certificates(self.folder)
@@ -72,6 +78,7 @@ class Node:
         inside = self.home.inside(self.folder)
         return {
             **self.home.env,
+            **({} if self.home.chroot else rabbit_boot.ENV),
             "RABBITMQ_NODENAME": self.name,
             "RABBITMQ_DIST_PORT": str(self.dist_port),
             "RABBITMQ_MNESIA_BASE": f"{inside}/data",
@@ -85,6 +92,10 @@ class Node:
                 "-kernel inet_dist_use_interface {127,0,0,1} -kernel net_ticktime 8"
             ),
         }
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For other processes: they can use the node, and neither start nor end it."""
+        return {**self.__dict__, "process": None}
 
     def start(self, wait: bool = True) -> Node:
         """Start the node; with ``wait`` return when it serves clients."""
@@ -194,7 +205,7 @@ class Node:
 
     def vhost(self) -> str:
         """A new virtual host in which ``guest`` may do everything."""
-        name = next(self._vhosts)
+        name = f"test{os.getpid()}-{next(_numbers)}"
         self.eval(
             f'V = <<"{name}">>, rabbit_vhost:add(V, <<"test">>), rabbit_auth_backend_internal:'
             'set_permissions(<<"guest">>, V, <<".*">>, <<".*">>, <<".*">>, <<"test">>)'
@@ -250,13 +261,25 @@ _OF_USER = (
 )
 
 
-_shared: Node | None = None
+@cache
+def start_shared_node() -> Node:
+    """What `shared_node` is, where this process is the one that starts it."""
+    return Node(tls="mutual").start()
 
 
+@cache
 def shared_node() -> Node:
-    """The node that tests share, each with its own `Node.vhost`; started when first asked for. It
-    listens for TLS, too, and demands a certificate there."""
-    global _shared
-    if _shared is None:
-        _shared = Node(tls="mutual").start()
-    return _shared
+    """The node that the tests of all processes of this run share, each with its own `Node.vhost`;
+    started when first asked for. It listens for TLS, too, and demands a certificate there.
+
+    A test that changes more than its virtual host, that raises an alarm for example, takes
+    `own_node`."""
+    shared: Node = rabbit_run.ask() or start_shared_node()
+    return shared
+
+
+@cache
+def own_node() -> Node:
+    """The node that the tests of this process share and may do anything to, as long as it serves
+    afterwards; started when first asked for."""
+    return Node().start()

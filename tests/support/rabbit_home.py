@@ -12,6 +12,7 @@ import socket
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 #: Seconds for a node to start, or a tool to end; some four are usual on a small machine.
 PATIENCE = 90.0
@@ -55,6 +56,10 @@ class Home:
         self.processes: list[subprocess.Popen[bytes]] = []
         atexit.register(self.close)
         self.spawn(["epmd", "-port", str(self.epmd_port), "-address", "127.0.0.1"], os.devnull)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For other processes: where everything is."""
+        return {n: self.__dict__[n] for n in ("root", "chroot", "folder", "epmd_port")}
 
     def inside(self, path: Path) -> str:
         """``path`` as the installation sees it."""

@@ -196,23 +196,3 @@ class NeighbourTests(Neighbours):
         await until(lambda: not self.broker.ready)
         await until(lambda: self.broker.ready)
         self.other.exchange_declare("chatd.events", "topic", passive=True)
-
-    # -- alarms ------------------------------------------------------------------------------------
-
-    async def test_blocked(self) -> None:
-        follower = await self.followed(self.stream)
-        await self.broker.append(self.stream, body("m0"), "m0", 0)
-        self.node.alarm(True)
-        self.addCleanup(self.node.alarm, False)
-        blocked = self.broker.append(self.stream, body("m1"), "m1", 0)
-        await until(lambda: not self.broker.ready)
-        with self.assertRaises(Unavailable):
-            await self.broker.append(self.stream, body("m2"), "m2", 0)
-        # readers go on
-        self.assertEqual(ids(await self.broker.read(self.stream, 0, 10))[0], "m0")
-        self.assertEqual(follower.calls.count("interrupted"), 0)
-        self.node.alarm(False)
-        await blocked
-        await until(lambda: self.broker.ready)
-        await self.broker.append(self.stream, body("m3"), "m3", 0)
-        await until(lambda: follower.ids == ["m0", "m1", "m3"])

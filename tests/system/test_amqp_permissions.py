@@ -19,8 +19,8 @@ pytestmark = pytest.mark.rabbitmq
 
 class PermissionTests(Neighbours):
     def user(self, *patterns: str) -> BrokerURL:
-        """A user ``limited`` who may configure, write and read what matches the patterns."""
-        name, patterns_ = '<<"limited">>', ", ".join(f"<<{json.dumps(p)}>>" for p in patterns)
+        """A user ``powerless`` who may configure, write and read what matches the patterns."""
+        name, patterns_ = '<<"powerless">>', ", ".join(f"<<{json.dumps(p)}>>" for p in patterns)
         self.node.eval(
             f'rabbit_auth_backend_internal:add_user({name}, <<"pw">>, <<"test">>),'
             f'rabbit_auth_backend_internal:set_permissions({name}, <<"{self.vhost}">>,'
@@ -29,7 +29,7 @@ class PermissionTests(Neighbours):
         self.addCleanup(
             self.node.eval, f'rabbit_auth_backend_internal:delete_user({name}, <<"test">>)'
         )
-        return BrokerURL.parse(self.url.replace("guest:guest", "limited:pw"))
+        return BrokerURL.parse(self.url.replace("guest:guest", "powerless:pw"))
 
     async def test_without_permissions_it_is_said(self) -> None:
         said: list[str] = []

@@ -166,57 +166,6 @@ class MakingTests(Strangers):
         self.assertEqual(len(self.lines(words)), 1)
 
 
-class SizeTests(Strangers):
-    """``max_message_size`` below what chatd allows."""
-
-    async def start(self, url: str = "") -> Node:
-        self.size(2000)
-        return await super().start(url)
-
-    def size(self, most: int) -> None:
-        self._limit(most)
-        self.addCleanup(self._limit, 128 * 1024 * 1024)
-
-    def _limit(self, most: int) -> None:
-        # 3.10 looks at the first, 4.0 at the second; both when a channel opens
-        self.rabbit.eval(
-            f"application:set_env(rabbit, max_message_size, {most}),"
-            f" persistent_term:put(max_message_size, {most})"
-        )
-
-    async def test_too_large_for_the_broker_is_too_large_at_once(self) -> None:
-        await self.say("hp", "warm")
-        work = []
-        for n in range(57):
-            work.append(self.say("lobby", f"text {n}", id=f"i{n}"))
-            if n % 5 == 0:
-                work.append(self.say("hp", "x" * 5000, id=f"big{n}"))
-        answers = await together(*work)
-        small = [a for a in answers if "id" in a.json and not a.json["id"].startswith("big")]
-        self.assertEqual({a.status for a in small}, {201})
-        self.assertEqual(len(small), 57)
-        self.assertEqual([a.status for a in answers if a not in small], [413] * 12)
-        for answer in answers:
-            if answer.status != 201:
-                self.assertEqual((answer.status, answer.code), (413, "too_large"))
-                self.assertTrue(answer.json["id"].startswith("big"))
-                self.assertIn("2000", answer.json["text"])
-        self.assertEqual(self.lines("onnection to the broker lost"), [])
-
-    async def test_a_limit_that_chatd_did_not_know(self) -> None:
-        """Another one, set while it runs: the first message above it closes the channel."""
-        channels = self.node.service.broker._publishing.channels
-        channels._refusals.largest = None
-        answers = await together(
-            *[self.say("lobby", f"text {n}") for n in range(5)],
-            self.say("hp", "x" * 5000),
-            *[self.say("lobby", f"text {n}") for n in range(5)],
-        )
-        self.assertEqual([a.status for a in answers], [201] * 5 + [413] + [201] * 5)
-        self.assertEqual((await self.say("hp", "x" * 5000)).status, 413)
-        self.assertEqual(self.lines("onnection to the broker lost"), [])
-
-
 class TopicTests(Strangers):
     """One room that chatd itself may not write to."""
 
@@ -242,27 +191,3 @@ class TopicTests(Strangers):
             self.assertIn("id", answer.json)
         self.assertEqual(len(self.lines("access to topic")), 1)
         self.assertEqual(self.lines("onnection to the broker lost"), [])
-
-
-class AlarmTests(Strangers):
-    """Memory runs short while a message is under way."""
-
-    async def test_the_words_say_what_is_known(self) -> None:
-        await self.say("hp", "before")
-        self.rabbit.alarm(True)
-        self.addCleanup(self.rabbit.alarm, False)
-        first = await self.say("hp", "under way")
-        self.assertEqual((first.status, first.code), (503, "unavailable"))
-        self.assertIn("id", first.json)
-        self.assertNotIn("stored", first.json)
-        self.assertIn("low on memory", first.json["text"])
-        second = await self.say("hp", "refused")
-        self.assertEqual((second.status, second.json["stored"]), (503, False))
-        self.assertIn("low on memory", second.json["text"])
-        self.assertIn("id", second.json)
-        self.rabbit.alarm(False)
-        await until(lambda: self.node.service.broker.ready)
-        for text, answer in (("under way", first), ("refused", second)):
-            again = await self.say("hp", text, id=answer.json["id"])
-            self.assertIn(again.status, (200, 201))
-        self.assertEqual(await self.texts("hp"), ["before", "under way", "refused"])

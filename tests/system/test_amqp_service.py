@@ -20,7 +20,7 @@ from chatd.amqp.client import Client
 from chatd.amqp.service import BrokerConnection, backoff
 from chatd.amqp.url import BadURL, BrokerURL
 from tests.support.certificates import make_certificates
-from tests.support.rabbit import shared_node
+from tests.support.rabbit import Node, shared_node
 from tests.support.rabbit_home import free_port
 from tests.support.waiting import until
 
@@ -77,12 +77,17 @@ class ConnectionTests(Connecting):
 
     async def test_connects_and_says_goodbye(self) -> None:
         node = shared_node()
-        before = node.log().count("unexpectedly")
-        connection = self.connect(node.url())
+        vhost = node.vhost()
+        self.addCleanup(node.drop_vhost, vhost)
+        ours = (
+            "[P || P <- rabbit_networking:connections(),"
+            f' rabbit_networking:connection_info(P, [vhost]) =:= [{{vhost, <<"{vhost}">>}}]]'
+        )
+        connection = self.connect(node.url(vhost))
         await until(lambda: connection.client)
         self.assertEqual(self.opened, [connection.client])
         known = node.eval(
-            "[binary_to_list(V) || P <- rabbit_networking:connections(),"
+            f"[binary_to_list(V) || P <- {ours},"
             " {_, Properties} <- rabbit_networking:connection_info(P, [client_properties]),"
             " {_, longstr, V} <- Properties]"
         )
@@ -90,8 +95,15 @@ class ConnectionTests(Connecting):
         await connection.stopService()
         self.assertIsNone(connection.client)
         self.assertEqual((len(self.lost), self.said), (1, []))
-        await until(lambda: node.eval("length(rabbit_networking:connections())") == "0")
-        self.assertEqual(node.log().count("unexpectedly"), before)
+        await until(lambda: node.eval(f"length({ours})") == "0")
+        await until(lambda: self._closing(node, vhost))
+        # a colon, and "client unexpectedly closed TCP connection", would follow
+        self.assertRegex(self._closing(node, vhost), r"\)$")
+
+    def _closing(self, node: Node, vhost: str) -> str:
+        """What the node logged about the end of the first connection to a virtual host."""
+        log = "".join(file.read_text() for file in (node.folder / "log").glob("*.log"))
+        return next((ln for ln in log.splitlines() if "closing" in ln and vhost in ln), "")
 
     async def test_comes_back(self) -> None:
         connection = self.connect(shared_node().url())

@@ -11,6 +11,7 @@ the signal of its end would go astray.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from urllib.error import URLError
@@ -273,8 +274,10 @@ class OneNodeTests(TestCase):
             self.assertNotIn("Traceback", daemon.log())
 
     def _delete_streams(self) -> None:
-        names = self.rabbit.ctl("list_queues", "--silent", "name").split()
-        rooms = [name for name in names if name.startswith(f"chatd.room.{self.room}.")]
+        names = self.rabbit.eval(
+            "[binary_to_list(element(4, amqqueue:get_name(Q))) || Q <- rabbit_amqqueue:list()]"
+        )
+        rooms = re.findall(rf'"(chatd\.room\.{self.room}\.\w+)"', names)
         self.assertEqual(len(rooms), 1)
         connection = pika.BlockingConnection(pika.URLParameters(self.rabbit.url()))
         connection.channel().queue_delete(rooms[0])

@@ -1,8 +1,8 @@
-"""The harness itself: nodes that keep data, freeze, speak TLS, and never outlive the tests."""
+"""The harness itself: nodes that are apart, speak TLS, and never outlive the tests. What becomes of
+those that die or freeze: `tests.system.test_whole_node`."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import signal
@@ -10,49 +10,18 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pika
 import pytest
-from pika.adapters.blocking_connection import BlockingChannel
 from twisted.trial.unittest import TestCase
 
-from tests.support.rabbit import Node, shared_node
+from tests.support import rabbit_run
+from tests.support.daemon import ROOT
+from tests.support.rabbit import shared_node
+from tests.support.rabbit_channel import STREAM, channel_to, read_one
 from tests.support.rabbit_home import free_port
 
 pytestmark = pytest.mark.rabbitmq
-
-_STREAM = {"x-queue-type": "stream"}
-
-
-@contextlib.contextmanager
-def _channel(url: str) -> Iterator[BlockingChannel]:
-    connection = pika.BlockingConnection(pika.URLParameters(url))
-    try:
-        channel = connection.channel()
-        channel.confirm_delivery()
-        yield channel
-    finally:
-        connection.close()
-
-
-def _read_one(url: str, queue: str) -> bytes:
-    """Read a stream's first record; a node that starts has its streams a moment after its ports."""
-    while True:
-        try:
-            with _channel(url) as channel:
-                return _first(channel, queue)
-        except pika.exceptions.ChannelClosedByBroker as error:
-            if "home node" not in error.reply_text:
-                raise
-
-
-def _first(channel: BlockingChannel, queue: str) -> bytes:
-    channel.basic_qos(prefetch_count=1)
-    for _, _, body in channel.consume(queue, arguments={"x-stream-offset": "first"}):
-        return bytes(body)
-    raise AssertionError("the stream ended")
 
 
 class SharedNodeTests(TestCase):
@@ -61,16 +30,39 @@ class SharedNodeTests(TestCase):
     def test_there_is_one(self) -> None:
         self.assertIs(shared_node(), shared_node())
 
+    def test_other_processes_are_told_of_it(self) -> None:
+        self.patch(os, "environ", dict(os.environ))
+        rabbit_run.serve(shared_node)
+        script = "from tests.support.rabbit import shared_node as s; print(s().url(s().vhost()))"
+        command = [sys.executable, "-c", script]
+        told = subprocess.run(
+            command, cwd=ROOT, env=os.environ, stdout=subprocess.PIPE, text=True, check=True
+        )
+        with channel_to(told.stdout.strip()) as channel:
+            self.assertTrue(channel.is_open)
+        start, _, vhost = told.stdout.strip().rpartition("/")
+        self.assertEqual(f"{start}/%2F", shared_node().url())
+        shared_node().drop_vhost(vhost)
+
+    def test_one_that_does_not_start_is_told_too(self) -> None:
+        def start() -> None:
+            raise RuntimeError("no disk")
+
+        self.patch(os, "environ", dict(os.environ))
+        rabbit_run.serve(start)
+        with self.assertRaisesRegex(RuntimeError, "no disk"):
+            rabbit_run.ask()
+
     def test_vhosts_are_new_and_apart(self) -> None:
         node = shared_node()
         one, other = node.vhost(), node.vhost()
         self.addCleanup(node.drop_vhost, one)
         self.addCleanup(node.drop_vhost, other)
-        with _channel(node.url(one)) as channel:
-            channel.queue_declare("s", durable=True, arguments=_STREAM)
+        with channel_to(node.url(one)) as channel:
+            channel.queue_declare("s", durable=True, arguments=STREAM)
             channel.basic_publish("", "s", b"kept")
-        self.assertEqual(_read_one(node.url(one), "s"), b"kept")
-        with _channel(node.url(other)) as channel:
+        self.assertEqual(read_one(node.url(one), "s"), b"kept")
+        with channel_to(node.url(other)) as channel:
             with self.assertRaises(pika.exceptions.ChannelClosedByBroker) as caught:
                 channel.queue_declare("s", passive=True)
             self.assertEqual(caught.exception.reply_code, 404)
@@ -83,9 +75,15 @@ class SharedNodeTests(TestCase):
     def test_ctl(self) -> None:
         node = shared_node()
         vhost = node.vhost()
-        self.assertIn(vhost, node.ctl("list_vhosts", "--silent"))
+        self.addCleanup(node.drop_vhost, vhost)
+        self.assertIn(vhost, node.ctl("list_vhosts", "--silent").split())
+
+    def test_dropped_vhosts_are_gone(self) -> None:
+        node = shared_node()
+        vhost = node.vhost()
+        self.assertEqual(node.eval(f'rabbit_vhost:exists(<<"{vhost}">>)'), "true")
         node.drop_vhost(vhost)
-        self.assertNotIn(vhost, node.ctl("list_vhosts", "--silent").split())
+        self.assertEqual(node.eval(f'rabbit_vhost:exists(<<"{vhost}">>)'), "false")
 
     def test_mutual_tls(self) -> None:
         node = shared_node()
@@ -109,56 +107,6 @@ class SharedNodeTests(TestCase):
             client.recv(1)
 
 
-class NodeTests(TestCase):
-    """What may be done to a node of one's own."""
-
-    node: Node
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.node = Node().start()
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        cls.node.close()
-
-    def test_what_was_confirmed_survives_kill_and_start_on_the_same_ports(self) -> None:
-        with _channel(self.node.url()) as channel:
-            channel.queue_declare("s", durable=True, arguments=_STREAM)
-            channel.basic_publish("", "s", b"kept")
-        self.node.kill()
-        with self.assertRaises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", self.node.port)).close()
-        self.node.start()
-        self.assertEqual(_read_one(self.node.url(), "s"), b"kept")
-
-    def test_a_frozen_node_accepts_and_says_nothing_until_it_thaws(self) -> None:
-        with socket.create_connection(("127.0.0.1", self.node.port)) as client:
-            self.node.freeze()
-            try:
-                client.sendall(b"AMQP\0\0\x09\x01")
-                client.settimeout(0.3)
-                with self.assertRaises(TimeoutError):
-                    client.recv(1)
-            finally:
-                self.node.thaw()
-            client.settimeout(10)
-            self.assertEqual(client.recv(1), b"\1")
-
-    def test_an_alarm_blocks_publishers(self) -> None:
-        blocked: list[object] = []
-        connection = pika.BlockingConnection(pika.URLParameters(self.node.url()))
-        self.addCleanup(connection.close)
-        connection.add_on_connection_blocked_callback(lambda *args: blocked.append(args))
-        channel = connection.channel()
-        self.node.alarm(True)
-        self.addCleanup(self.node.alarm, False)
-        while not blocked:
-            # The broker says so when something is published after it has heard of the alarm.
-            channel.basic_publish("", "nowhere", b"")
-            connection.process_data_events(0.1)
-
-
 class LeakTests(TestCase):
     """However the test process ends, nothing of RabbitMQ is left running."""
 
@@ -176,7 +124,7 @@ class LeakTests(TestCase):
         )
         child = subprocess.Popen(
             [sys.executable, "-c", script],
-            cwd=Path(__file__).parents[2],
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
