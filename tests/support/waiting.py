@@ -11,18 +11,20 @@ from twisted.internet.interfaces import IReactorTime
 
 T = TypeVar("T")
 
-#: Seconds between two looks at the condition.
-_PAUSE = 0.002
+#: Seconds between two looks at the condition: a share of the time waited so far, so that what comes
+#: soon is seen soon, and what takes long does not cost the processor that it is waiting for.
+_SHORTEST, _LONGEST, _SHARE = 0.002, 0.05, 0.05
 
 
 async def until(condition: Callable[[], object], timeout: float = 15.0) -> None:
     """Return once ``condition()`` is true; AssertionError after ``timeout`` seconds."""
     clock = IReactorTime(reactor)
-    deadline = clock.seconds() + timeout
+    began = clock.seconds()
     while not condition():
-        if clock.seconds() > deadline:
+        waited = clock.seconds() - began
+        if waited > timeout:
             raise AssertionError(f"not within {timeout} s: {_said(condition)}")
-        await pause(_PAUSE)
+        await pause(min(max(_SHORTEST, waited * _SHARE), _LONGEST))
 
 
 async def until_of(subject: T, condition: Callable[[T], object], timeout: float = 15.0) -> None:
