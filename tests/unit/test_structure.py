@@ -7,7 +7,8 @@ import importlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -90,6 +91,7 @@ def _imported(source: str) -> set[str]:
     return names
 
 
+@cache
 def _sources() -> dict[str, Path]:
     """Every module of chatd by its dotted name without ``chatd.``; the package itself is ``""``."""
     found = {}
@@ -99,7 +101,7 @@ def _sources() -> dict[str, Path]:
     return found
 
 
-def _own(names: set[str], modules: dict[str, Path]) -> set[str]:
+def _own(names: Set[str], modules: dict[str, Path]) -> set[str]:
     """The modules of chatd among ``names``, the imported object's name cut off."""
     own = set()
     for name in names:
@@ -117,12 +119,15 @@ def _folder(module: str) -> str:
     return folder
 
 
-def _modules() -> Iterator[tuple[str, Path, set[str], set[str]]]:
+@cache
+def _modules() -> Sequence[tuple[str, Path, Set[str], Set[str]]]:
     """Of each module: its name, file, what it imports of chatd, and all that it imports."""
     modules = _sources()
+    read = []
     for module, path in sorted(modules.items()):
         imported = _imported(path.read_text())
-        yield module, path, _own(imported, modules) - {module}, imported
+        read.append((module, path, _own(imported, modules) - {module}, imported))
+    return read
 
 
 class ImportTests(TestCase):
