@@ -26,6 +26,8 @@ from chatd.telemetry.refusals import Refusals
 
 #: Media type of `Metrics.text` (Prometheus text exposition format 0.0.4).
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+#: Read once: the metadata of a package is a file, parsed as an email.
+TWISTED = version("twisted")
 #: Upper bounds of the latency histograms' buckets, in seconds.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -86,7 +88,7 @@ class Metrics:
             ["version", "python", "twisted"],
             registry=registry,
         )
-        build.labels(__version__, platform.python_version(), version("twisted")).set(1)
+        build.labels(__version__, platform.python_version(), TWISTED).set(1)
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         """A gauge whose value is ``read()`` at each scrape."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
+from functools import cache
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
@@ -60,13 +61,12 @@ class Offer:
 
 
 def routes(offer: Offer) -> list[Route]:
-    """The pages and their files, read once: whatever lies in ``chatd.web`` has its path here.
+    """The pages and their files: whatever lies in ``chatd.web`` has its path here.
 
     A page, which is served at the path of its folder, names its files by a path with their version,
     where they may be kept for ever.
     """
-    found = {path: (content, type) for path, content, type in _files(files("chatd.web"), "/")}
-    version = _version(found)
+    found, version = _found()
     made = []
     for path, (content, type) in found.items():
         if not offer.administered and path.startswith(OPERATORS):
@@ -93,6 +93,14 @@ def _routes(path: str, content: bytes, type: str, version: str) -> list[Route]:
         Route(path, {"GET": get}, public=public, linked=True),
         Route(f"/files/{{version}}{path}", {"GET": get_version}, public=public, linked=True),
     ]
+
+
+@cache
+def _found() -> tuple[Mapping[str, tuple[bytes, str]], str]:
+    """Content and media type of what is served, by path, and the version of it all. Read once in a
+    process: what an upgrade puts there is for the program that comes with it."""
+    found = {path: (content, type) for path, content, type in _files(files("chatd.web"), "/")}
+    return found, _version(found)
 
 
 def _version(found: Mapping[str, tuple[bytes, str]]) -> str:
