@@ -10,7 +10,7 @@ of the others is heard by few, although it may hear all.
 Such a node, and those on the smaller side, reconnect to another host of the broker, if there is one
 (`chatd.amqp.hosts`), until all are on the same side; those on the larger side stay. Who misses
 another, or is not heard by one, goes on showing itself, and who goes on missing one that does so
-moves to where all meet, too: a lost direction has no smaller side.
+or is named by others moves to where all meet, too: a lost direction has no smaller side.
 """
 
 from __future__ import annotations
@@ -30,8 +30,13 @@ DEAF, UNHEARD = 11.0, 6.0
 AGAIN, SLOWEST, FORGOTTEN = 12.0, 20.0, 300.0
 #: Seconds for which a probe counts.
 STALE = 60.0
+#: Nodes that are kept track of here.
+MOST = 1000
 #: Seconds between two checks from which on this process must have been suspended in between.
 STOOD_STILL = 5.0
+
+#: Two times, in the clock's seconds.
+Span = tuple[float, float]
 
 
 @define(eq=False)
@@ -47,7 +52,10 @@ class Hearing:
     _self_heard: float = field(init=False)
     _checked: float = field(init=False)
     #: Nodes that appended a probe and were not heard since: when they did first, and when last.
-    _unheard: dict[str, tuple[float, float]] = field(factory=dict, init=False)
+    _unheard: dict[str, Span] = field(factory=dict, init=False)
+    #: Nodes that others say they hear, and this one does not: when they said so first, and last.
+    #: They may have just died.
+    _named: dict[str, Span] = field(factory=dict, init=False)
     #: When this node last showed itself to one that it does not hear.
     _probed: float = field(default=float("-inf"), init=False)
     #: Nodes that are heard and do not hear this one, and since when they say so.
@@ -63,12 +71,20 @@ class Hearing:
         if node == self.node:
             self._self_heard = self.clock.seconds()
         self._unheard.pop(node, None)
+        self._named.pop(node, None)
 
     def shown(self, node: str) -> None:
         """A probe of ``node`` was read from the directory."""
-        if node != self.node:
+        self._note(node, self._unheard)
+
+    def named(self, node: str) -> None:
+        """Another node says that it hears ``node``, which this one does not."""
+        self._note(node, self._named)
+
+    def _note(self, node: str, spans: dict[str, Span]) -> None:
+        if node != self.node and (node in spans or len(spans) < MOST):
             now = self.clock.seconds()
-            self._unheard[node] = (self._unheard.get(node, (now, now))[0], now)
+            spans[node] = (spans.get(node, (now, now))[0], now)
 
     def told(self, node: str, hears: Collection[str]) -> None:
         """A sign of life of ``node`` has come, by which it ``hears`` these."""
@@ -94,14 +110,12 @@ class Hearing:
             self._reconnect(why, now, again)
         elif self._misses_for_long():
             # where it is should do, but it does not: who is alone goes where all meet
-            self._reconnect("a node is not heard that goes on showing itself", now, again=False)
+            self._reconnect("a node that lives is not heard", now, again=False)
 
     def _forget(self, peers: Collection[str], now: float) -> None:
-        self._unheard = {
-            node: (first, last)
-            for node, (first, last) in self._unheard.items()
-            if now - last < STALE
-        }
+        for spans in (self._unheard, self._named):
+            for node in [node for node, (_, last) in spans.items() if now - last >= STALE]:
+                del spans[node]
         self._unheard_by = {node: at for node, at in self._unheard_by.items() if node in peers}
 
     def _show(self, now: float) -> None:
@@ -130,7 +144,8 @@ class Hearing:
         return [node for node, (first, _) in self._unheard.items() if now - first >= UNHEARD]
 
     def _misses_for_long(self) -> bool:
-        return any(last - first > SLOWEST for first, last in self._unheard.values())
+        spans = (*self._unheard.values(), *self._named.values())
+        return any(last - first > SLOWEST for first, last in spans)
 
     def _left_out_by(self, now: float) -> list[str]:
         return [node for node, at in self._unheard_by.items() if now - at > DEAF]

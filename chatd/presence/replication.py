@@ -166,7 +166,7 @@ class PresenceReplication:
         self._broker.announce(event, room, dump({"event": event, "room": room, "user": user}))
 
     def shown(self, node: str) -> None:
-        """``node`` appended a probe to the directory; see `chatd.presence.hearing`."""
+        """``node`` appended a probe to the directory."""
         self._hearing.shown(node)
 
     # -- receiving ---------------------------------------------------------------------------------
@@ -194,9 +194,7 @@ class PresenceReplication:
         peer.heard, peer.missed = self._clock.seconds(), False
         if kind == "beat":
             peer.vitals = Vitals.read(heard.get("vitals"))
-            hears = heard.get("hears")
-            if isinstance(hears, list) and len(hears) < HEARS:  # else it need not name this one
-                self._hearing.told(node, hears)
+            self._compare(node, heard.get("hears"))
         if kind == "snapshot":
             self._take_part(node, peer, number, heard)
         elif kind == "changes" and peer.number == number - 1:
@@ -211,6 +209,17 @@ class PresenceReplication:
         coming = number == peer.coming[0] and peer.heard - peer.came < ASK_AGAIN
         if number != peer.number and not coming:
             self._ask(node, peer)
+
+    def _compare(self, node: str, hears: object) -> None:
+        """``node`` says whom it hears: is this one among them, and are there others?"""
+        if not isinstance(hears, list):
+            return
+        if len(hears) < HEARS:  # else it need not name this one
+            self._hearing.told(node, hears)
+        for name in map(node_name, hears[:HEARS]):
+            peer = self._peers.get(name)
+            if peer is None or peer.missed:
+                self._hearing.named(name)
 
     def _take(self, node: str, room: str, user: str, here: bool, quiet: bool) -> None:
         was = self._presence.here(room, user)

@@ -91,7 +91,7 @@ class Partition:
         end = monotonic() + patience
         while not right(lists := [await deferToThread(_members, one) for one in self.daemons]):
             if monotonic() > end:
-                assert not must, lists
+                assert not must, "\n\n".join([str(lists), *(one.log() for one in self.daemons)])
                 return
             await pause(0.2)
 

@@ -10,6 +10,7 @@ from twisted.trial.unittest import TestCase
 
 from chatd.brokers.interfaces import IBroker
 from chatd.presence.hearing import AGAIN, DEAF, SLOWEST, STALE, UNHEARD, Hearing
+from chatd.presence.replication import BEAT, MISSED
 
 
 @define
@@ -125,7 +126,23 @@ class HearingTests(TestCase):
         self.assertEqual(self.broker.reasons, [], "it may be on its way")
         self.hearing.shown("a")
         self.wait(1, "c", "d")
-        self.assertEqual(self.broker.reasons, ["a node is not heard that goes on showing itself"])
+        self.assertEqual(self.broker.reasons, ["a node that lives is not heard"])
+
+    def test_whom_others_go_on_to_hear_lives(self) -> None:
+        """Even where the directory brings nothing here."""
+        for _ in range(6):
+            self.hearing.named("a")
+            self.wait(5, "c", "d")
+        self.assertEqual(self.broker.reasons, ["a node that lives is not heard"])
+
+    def test_who_dies_is_named_by_others_for_a_while(self) -> None:
+        for name in ("a", "c"):
+            self.hearing.named(name)
+        self.wait(MISSED + BEAT, "d")
+        for name in ("a", "c"):
+            self.hearing.named(name)
+        self.wait(120, "d")
+        self.assertEqual(self.broker.reasons, [])
 
     def test_of_two_exactly_one_moves(self) -> None:
         moved = []

@@ -78,6 +78,8 @@ class Node:
             self.heard[name] = self.site.clock.seconds()
             self.missed.discard(name)
             self.hearing.told(name, hears)
+            for other in hears - (self.heard.keys() - self.missed):
+                self.hearing.named(other)
 
 
 class Site:

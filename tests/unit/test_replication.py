@@ -272,6 +272,25 @@ class LossTests(ReplicationCase):
         self.world.advance(3 * BEAT)
         self.all_see("ann", "bob", "dan")
 
+    def test_whom_only_others_hear_is_missed(self) -> None:
+        """One way between two nodes is lost, to those on either end of it only."""
+        deaf, others = self.world.sites[1], self.world.sites
+        receive = deaf.replication.received
+
+        def deafened(payload: bytes) -> None:
+            if json.loads(payload)["node"] != others[0].presence.node:
+                receive(payload)
+
+        with (
+            mock.patch.object(deaf.broker, "_handlers", [deafened]),
+            mock.patch.object(MemoryBroker, "reconnect") as reconnect,
+        ):
+            for _ in range(60):
+                self.world.advance(1)
+        self.assertEqual(
+            reconnect.call_args_list[0].args, ("a node that lives is not heard", False)
+        )
+
     def test_a_part_of_a_snapshot_is_lost(self) -> None:
         for n in range(3000):
             self.enter(0, f"somebody-with-a-long-name-{n}")
