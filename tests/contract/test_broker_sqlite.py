@@ -720,5 +720,5 @@ class KillTests(_Made, TestCase):
             stored = ids(await broker.read(Stream("lobby", "e1"), 0, 1_000_000))
             await broker.stopService()
             self.assertEqual(len(stored), len(set(stored)))
-            self.assertEqual([id for id in acknowledged if id not in set(stored)], [])
+            self.assertEqual(set(acknowledged) - set(stored), set())
             self.assertGreaterEqual(len(acknowledged), 200 * (round + 1))

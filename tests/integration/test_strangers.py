@@ -216,7 +216,7 @@ class StrangerTests(SynchronousTestCase):
         return bytes(transport.value())
 
     CUTS = st.lists(st.integers(0, 5000), max_size=4)
-    EVERY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    EVERY = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
     @EVERY
     @given(FRAMES, CUTS)

@@ -16,7 +16,8 @@ class Socketed(Reader):
         super().__init__(world, identity, encoding)
         self.space: int | None = None
         self.broken = False
-        self.received = b""
+        #: What has come of a line that is not complete.
+        self.begun = b""
         self.kept = b""
         self.asked = 0
         self.send = self._send
@@ -34,8 +35,8 @@ class Socketed(Reader):
         return taken
 
     def _receive(self, data: bytes) -> None:
-        self.received += data
-        self.frames = [json.loads(line) for line in self.received.split(b"\n")[:-1]]
+        *lines, self.begun = (self.begun + data).split(b"\n")
+        self.frames += [json.loads(line) for line in lines]
 
     def keep(self, rest: bytes) -> None:
         self.kept += rest

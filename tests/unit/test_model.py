@@ -7,6 +7,7 @@ away. A reader may miss a message only where it was told of a gap, and only if i
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 import hypothesis.strategies as st
@@ -85,6 +86,7 @@ class RoomMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.world = World(nodes=2, retention=Retention(age=AGE), reader=Prompt)
         self.log: list[Record] = []
+        self.offsets: defaultdict[str, list[int]] = defaultdict(list)
         self.away = [False, False]
         self.everyone: list[Person] = []
         self.numbers = iter(range(10**9))
@@ -102,8 +104,9 @@ class RoomMachine(RuleBasedStateMachine):
         """What a reader makes of one more record."""
         first = None
         if id is not None:
-            window = range(max(0, len(self.log) - WINDOW), len(self.log))
-            first = next((o for o in window if self.log[o].id == id), None)
+            oldest = len(self.log) - WINDOW
+            first = next((o for o in self.offsets[id] if o >= oldest), None)
+            self.offsets[id].append(len(self.log))
         self.log.append(Record(id, self.world.now, first))
 
     def messages(self, start: int, stop: int | None = None) -> list[int]:

@@ -177,9 +177,8 @@ class NameTests(SynchronousTestCase):
 
     def test_nobody_is_invisible(self) -> None:
         """No code point that is not seen, wherever it stands; joiners only where they show."""
-        ignorable = [
-            c for c in map(chr, range(0x110000)) if UnicodeData().default_ignorable(ord(c))
-        ]
+        unicode = UnicodeData()
+        ignorable = [chr(n) for n in range(0x110000) if unicode.default_ignorable(n)]
         self.assertGreater(len(ignorable), 4000)
         for c in ignorable:
             for name in (c, f"ann{c}", f"a{c}n"):
