@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 from attrs import define, field
 
@@ -21,6 +22,8 @@ class Hosts:
 
     count: int
     present: int = field()
+    #: How many connections there are to each host.
+    _connections: Counter[int] = field(factory=Counter, init=False)
     #: Where it was when the nodes were to meet last.
     _tried: int | None = field(default=None, init=False)
 
@@ -28,22 +31,35 @@ class Hosts:
     def _anywhere(self) -> int:
         return random.randrange(self.count)
 
-    def leave(self, host: int) -> None:
-        """``host`` could not be reached, or a connection to it ended: the next is the present one,
-        unless another connection has gone on already."""
+    def connected(self, host: int) -> None:
+        """There is a connection to ``host``."""
+        self._connections[host] += 1
+
+    def ended(self, host: int) -> None:
+        """A connection to ``host`` ended. If it was the last one there, the next host is the present
+        one, unless another connection has gone on already: else the others would be left behind."""
+        self._connections[host] -= 1
+        if not self._connections[host]:
+            self.unreachable(host)
+
+    def unreachable(self, host: int) -> None:
+        """``host`` could not be connected to: the next is the present one, unless another
+        connection has gone on already."""
         if host == self.present:
             self.present = (host + 1) % self.count
 
-    def meet(self, again: bool) -> bool:
+    def meet(self, again: bool) -> None:
         """Nodes of ours on different hosts do not reach each other. Where the others are is not
-        known, so the first host is the present one, for all go there; if that was tried and did not
-        help, ``again``, mostly one that was not tried just before. Returns whether to leave the
-        present host for it: who is on the first one waits there at first, if there are others."""
-        before = self.present
-        others = [host for host in range(self.count) if host != before]
+        known, so the first host is the present one, for all go there, and who is there waits; if
+        that was tried and did not help, ``again``, mostly one that was not tried just before."""
+        others = [host for host in range(self.count) if host != self.present]
         untried = [host for host in others if host != self._tried]
-        self._tried = before
+        self._tried = self.present
         if random.random() < STRAYING:
             untried = others
-        self.present = random.choice(untried or others or [before]) if again else 0
-        return self.present != before or not others
+        self.present = random.choice(untried or others or [0]) if again else 0
+
+    def must_leave(self, host: int) -> bool:
+        """Whether a connection to ``host`` is to end when nodes are to meet: if they do so elsewhere,
+        or if there is no other host, and a new connection may do better."""
+        return host != self.present or self.count == 1

@@ -77,14 +77,16 @@ class _Endpoint:
         try:
             client, gone = await self._connection.establish(self._endpoints[host])
         except BaseException:
-            self._hosts.leave(host)
+            self._hosts.unreachable(host)
             raise
+        self._hosts.connected(host)
+        self._connection.host = host
         # the service gets a stand-in for the client, which is the transport's protocol already
         session: Any = protocolFactory.buildProtocol(cast(IAddress, None))
         session.makeConnection(client.transport)
 
         def left(reason: Reason) -> None:
-            self._hosts.leave(host)
+            self._hosts.ended(host)
             session.connectionLost(Failure(ConnectionLost(reason)))
 
         gone.addCallback(left)
@@ -116,6 +118,8 @@ class BrokerConnection(MultiService):
     ) -> None:
         super().__init__()
         self.client: Client | None = None
+        #: The number of the host that ``client`` is connected to.
+        self.host = 0
         self._reactor = reactor
         self._url = url
         self._hosts = hosts or Hosts(len(url.hosts))
@@ -150,6 +154,11 @@ class BrokerConnection(MultiService):
         if not self.running:
             return succeed(None)
         return self._goodbye().addCallback(lambda _: super(BrokerConnection, self).stopService())
+
+    def move(self, why: str) -> None:
+        """Connect to the present host, because of ``why``; see `Hosts.must_leave`."""
+        if self.client is not None and self._hosts.must_leave(self.host):
+            self.client.fail(why)
 
     def _goodbye(self) -> Deferred[Any]:
         client, self.client = self.client, None

@@ -46,7 +46,9 @@ class Node:
         self.site.clock.callLater(random.uniform(0, LOOK), self.look)
 
     def reconnect(self, why: str, again: bool) -> None:
-        if self.hosts.meet(again):
+        before = self.hosts.present
+        self.hosts.meet(again)
+        if self.hosts.must_leave(before):
             self.ready = False
             self.site.clock.callLater(random.uniform(0.3, 2), self.connected)
 

@@ -254,10 +254,9 @@ class AMQPBroker(MultiService):
         self._publishing.broadcast(payload)
 
     def reconnect(self, why: str, again: bool) -> None:
-        moving = self._hosts.meet(again)
+        self._hosts.meet(again)
         for connection in self._connections:
-            if moving and connection.client is not None:
-                connection.client.fail(why)
+            connection.move(why)
 
     def listen(self, handler: Callable[[bytes], None]) -> None:
         self._handlers.append(handler)
