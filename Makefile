@@ -41,11 +41,11 @@ test-rabbitmq4: .venv/.develop  ## run the broker's tests on RabbitMQ 4.0, set u
 
 test-leader-kills: .venv/.develop  ## kill the leaders of streams under load: make test-leader-kills KILLS=20
 	@.ci/system $(PACKAGES)
-	TEST_OF_CHATD_KILLS=$(or $(KILLS),20) pytest --capture=no tests/system/test_three_nodes.py::LeaderKillTests
+	TEST_OF_CHATD_KILLS=$(or $(KILLS),20) TEST_OF_CHATD_FAULTS=0 pytest --capture=no tests/system/test_three_nodes.py::LeaderTests
 
 test-reading-only: .venv/.develop  ## kill and freeze leaders; a node only reads: make test-reading-only FAULTS=20
 	@.ci/system $(PACKAGES)
-	TEST_OF_CHATD_FAULTS=$(or $(FAULTS),20) pytest --capture=no tests/system/test_three_nodes.py::ReadingOnlyTests
+	TEST_OF_CHATD_KILLS=0 TEST_OF_CHATD_FAULTS=$(or $(FAULTS),20) pytest --capture=no tests/system/test_three_nodes.py::LeaderTests
 
 torture: .venv/.develop  ## break things for hours: make torture TORTURE="--broker cluster --seconds 3600"
 	@.ci/system $(PACKAGES)

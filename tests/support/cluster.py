@@ -45,13 +45,14 @@ class Cluster:
         """As `Node.drop_vhost`."""
         self.nodes[0].drop_vhost(name)
 
-    def leader(self, room: str) -> Node:
+    def leader(self, vhost: str, room: str) -> Node:
         """The node that leads the stream of a room."""
         for node in self.nodes:
             if node.process is None or node.process.poll() is not None:
                 continue
             found = node.eval(
-                "[atom_to_list(node(amqqueue:get_pid(Q))) || Q <- rabbit_amqqueue:list(), "
+                "[atom_to_list(node(amqqueue:get_pid(Q))) || "
+                f'Q <- rabbit_amqqueue:list(<<"{vhost}">>), '
                 f'binary:match(element(4, amqqueue:get_name(Q)), <<"chatd.room.{room}.">>)'
                 " =/= nomatch, is_pid(amqqueue:get_pid(Q))]"
             )

@@ -131,22 +131,22 @@ class LeaderKills:
 
     async def kill_one(self) -> None:
         """Kill the leader of some room, start it again, and wait until all writers went on."""
-        victim = await deferToThread(self.cluster.leader, random.choice(ROOMS))
+        victim = await deferToThread(self.cluster.leader, self.vhost, random.choice(ROOMS))
         self._rest(0.02)
-        await self._more()
+        await self.more()
         victim.kill()
         self.kills += 1
         self._rest(self.calm)
         await pause(random.uniform(0, 3))
         victim.start(wait=False)
         await victim.ready()
-        await self._more()
+        await self.more()
 
     def _rest(self, seconds: float) -> None:
         for writer in self.writers:
             writer.rest = seconds
 
-    async def _more(self) -> None:
+    async def more(self) -> None:
         """Wait until every writer has some more acknowledgements."""
         goals = [(writer, len(writer.acked) + 2 * BURST) for writer in self.writers]
         await until(lambda: all(len(w.acked) >= n or w.ended for w, n in goals), 90)

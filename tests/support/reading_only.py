@@ -59,7 +59,7 @@ class ReadingOnly:
     async def fault(self, freeze: bool) -> None:
         """Kill or freeze the leader of some room, publish to all rooms until all readers are
         level, and bring the node back."""
-        victim = await deferToThread(self.cluster.leader, random.choice(ROOMS))
+        victim = await deferToThread(self.cluster.leader, self.vhost, random.choice(ROOMS))
         (victim.freeze if freeze else victim.kill)()
         began = monotonic()
         publishing: list[Deferred[float]] = [

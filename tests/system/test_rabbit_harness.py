@@ -1,8 +1,9 @@
-"""The harness itself: nodes that are apart, speak TLS, and never outlive the tests. What becomes of
-those that die or freeze: `tests.system.test_whole_node`."""
+"""The harness itself: nodes that are shared, speak TLS, and never outlive the tests. Those that
+freeze: `tests.system.test_whole_node`; that die and come back: `tests.system.test_failures`."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -10,18 +11,41 @@ import socket
 import ssl
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pika
 import pytest
+from pika.adapters.blocking_connection import BlockingChannel
 from twisted.trial.unittest import TestCase
 
 from tests.support import rabbit_run
 from tests.support.daemon import ROOT
 from tests.support.rabbit import shared_node
-from tests.support.rabbit_channel import STREAM, channel_to, read_one
 from tests.support.rabbit_home import free_port
 
 pytestmark = pytest.mark.rabbitmq
+
+
+_STREAM = {"x-queue-type": "stream"}
+
+
+@contextlib.contextmanager
+def _channel(url: str) -> Iterator[BlockingChannel]:
+    connection = pika.BlockingConnection(pika.URLParameters(url))
+    try:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        yield channel
+    finally:
+        connection.close()
+
+
+def _first(channel: BlockingChannel, queue: str) -> bytes:
+    """A stream's first record."""
+    channel.basic_qos(prefetch_count=1)
+    for _, _, body in channel.consume(queue, arguments={"x-stream-offset": "first"}):
+        return bytes(body)
+    raise AssertionError("the stream ended")
 
 
 class SharedNodeTests(TestCase):
@@ -38,7 +62,7 @@ class SharedNodeTests(TestCase):
         told = subprocess.run(
             command, cwd=ROOT, env=os.environ, stdout=subprocess.PIPE, text=True, check=True
         )
-        with channel_to(told.stdout.strip()) as channel:
+        with _channel(told.stdout.strip()) as channel:
             self.assertTrue(channel.is_open)
         start, _, vhost = told.stdout.strip().rpartition("/")
         self.assertEqual(f"{start}/%2F", shared_node().url())
@@ -58,11 +82,12 @@ class SharedNodeTests(TestCase):
         one, other = node.vhost(), node.vhost()
         self.addCleanup(node.drop_vhost, one)
         self.addCleanup(node.drop_vhost, other)
-        with channel_to(node.url(one)) as channel:
-            channel.queue_declare("s", durable=True, arguments=STREAM)
+        with _channel(node.url(one)) as channel:
+            channel.queue_declare("s", durable=True, arguments=_STREAM)
             channel.basic_publish("", "s", b"kept")
-        self.assertEqual(read_one(node.url(one), "s"), b"kept")
-        with channel_to(node.url(other)) as channel:
+        with _channel(node.url(one)) as channel:
+            self.assertEqual(_first(channel, "s"), b"kept")
+        with _channel(node.url(other)) as channel:
             with self.assertRaises(pika.exceptions.ChannelClosedByBroker) as caught:
                 channel.queue_declare("s", passive=True)
             self.assertEqual(caught.exception.reply_code, 404)

@@ -1,5 +1,5 @@
-"""What concerns a RabbitMQ node as a whole, on one that no other file uses: it dies, freezes, is
-short of memory, and allows no large messages."""
+"""What concerns a RabbitMQ node as a whole, on one that no other file uses: it freezes, is short
+of memory, and allows no large messages. It dies in `tests.system.test_failures`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from chatd.brokers.interfaces import Unavailable
 from tests.support.amqp_neighbour import Neighbours
 from tests.support.amqp_strangers import Strangers
 from tests.support.rabbit import own_node
-from tests.support.rabbit_channel import STREAM, channel_to, read_one
 from tests.support.recording import body, ids
 from tests.support.serving import Node, together
 from tests.support.waiting import until
@@ -26,16 +25,6 @@ class NodeTests(TestCase):
 
     def setUp(self) -> None:
         self.node = own_node()
-
-    def test_what_was_confirmed_survives_kill_and_start_on_the_same_ports(self) -> None:
-        with channel_to(self.node.url()) as channel:
-            channel.queue_declare("s", durable=True, arguments=STREAM)
-            channel.basic_publish("", "s", b"kept")
-        self.node.kill()
-        with self.assertRaises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", self.node.port)).close()
-        self.node.start()
-        self.assertEqual(read_one(self.node.url(), "s"), b"kept")
 
     def test_a_frozen_node_accepts_and_says_nothing_until_it_thaws(self) -> None:
         with socket.create_connection(("127.0.0.1", self.node.port)) as client:
