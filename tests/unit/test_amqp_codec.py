@@ -49,10 +49,11 @@ _leaves = (
     | st.text()
     | st.binary()
 )
+_keys = st.text(max_size=60)
 _values = st.recursive(
     _leaves,
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=60), inner),
-    max_leaves=20,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_keys, inner, max_size=4),
+    max_leaves=8,
 )
 
 
@@ -102,7 +103,7 @@ class TableTests(SynchronousTestCase):
             with self.subTest(letter=letter):
                 self.assertEqual(one(letter, data), value)
 
-    @given(st.dictionaries(st.text(max_size=60), _values, max_size=5))
+    @given(st.dictionaries(_keys, _values, max_size=4))
     def test_round_trip(self, value: dict[str, Any]) -> None:
         self.assertEqual(read_table(table(value)), value)
 
