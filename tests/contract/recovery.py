@@ -18,9 +18,11 @@ from chatd.protocol.messages import content_key
 from chatd.protocol.timestamps import format_time, parse_time
 from chatd.rooms.subscription import SubscriptionState
 from tests.support.engine import PollingClient, SocketClient
+from tests.support.http_client import EventStream
 from tests.support.publishing import publish
-from tests.support.serving import EventStream, Node, ServingTests, WebSocket, together
-from tests.support.waiting import pause, until
+from tests.support.serving import Node, ServingTests
+from tests.support.waiting import pause, together, until
+from tests.support.ws_client import WebSocket
 
 GAP = "GAP"
 #: What a start says: ``after``, ``last`` or ``since``, or nothing.

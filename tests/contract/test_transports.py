@@ -10,7 +10,10 @@ from urllib.parse import quote, urlencode
 
 from chatd.rooms.read_queue import ReadQueue
 from tests.support.engine import PollingClient, SocketClient
-from tests.support.serving import EventStream, Node, ServingTests, WebSocket, together
+from tests.support.http_client import EventStream
+from tests.support.serving import Node, ServingTests
+from tests.support.waiting import together
+from tests.support.ws_client import WebSocket
 
 
 class Reader(Protocol):

@@ -96,7 +96,7 @@ class HTTPTests(GuardedTests):
         if head.status < 400 or ask.method == "HEAD":
             http.raw.abort()
             return head.status
-        answer = json.loads(await http._body(head))
+        answer = json.loads(await http.body(head))
         self.assertNotIn(shown or "a secret", answer["text"])
         return head.status, answer["code"]
 

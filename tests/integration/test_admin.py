@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from tests.support.serving import Answer, Node, ServingTests
+from tests.support.http_client import Answer
+from tests.support.serving import Node, ServingTests
 from tests.support.tokens import Issuer
 
 

@@ -7,8 +7,9 @@ from twisted.internet.error import ConnectError
 
 from chatd.service.lifecycle import DRAIN, FAREWELL
 from chatd.transports.come_back import AT_ONCE, COME_BACK, spread
-from tests.support.serving import Closed, Node, ServingTests, WebSocket, together
-from tests.support.waiting import until
+from tests.support.serving import Node, ServingTests
+from tests.support.waiting import together, until
+from tests.support.ws_client import Closed, WebSocket
 
 SAY = "/rooms/lobby/messages?username=ann"
 

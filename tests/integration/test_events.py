@@ -6,7 +6,8 @@ import gc
 import json
 import re
 
-from tests.support.serving import EventStream, Node, ServingTests
+from tests.support.http_client import EventStream
+from tests.support.serving import Node, ServingTests
 from tests.support.tokens import Issuer
 from tests.support.waiting import until, until_of
 

@@ -14,8 +14,9 @@ from twisted.logger import LogEvent, globalLogPublisher
 
 from chatd.net.accepting import A_TURN
 from chatd.telemetry.log import FORMATS, OFTEN, Log, Output
-from tests.support.serving import Node, ServingTests, WebSocket
+from tests.support.serving import Node, ServingTests
 from tests.support.waiting import pause, until
+from tests.support.ws_client import WebSocket
 
 reactor: Any = _reactor
 

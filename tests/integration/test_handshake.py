@@ -6,8 +6,10 @@ import base64
 import hashlib
 from http import HTTPStatus
 
-from tests.support.serving import CLOSE, HTTP, Answer, Node, ServingTests, WebSocket, welcome
+from tests.support.http_client import HTTP, Answer
+from tests.support.serving import Node, ServingTests
 from tests.support.waiting import until
+from tests.support.ws_client import CLOSE, WebSocket, welcome
 
 PLACES = (("websocket", "/"), ("http", "/ws"))
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="

@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
-from tests.support.serving import Answer, Node, ServingTests
+from tests.support.http_client import Answer
+from tests.support.serving import Node, ServingTests
 from tests.support.tokens import Issuer
 from tests.support.waiting import until
 

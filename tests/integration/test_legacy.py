@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.support.serving import BINARY, Closed, Node, ServingTests, WebSocket
+from tests.support.serving import Node, ServingTests
 from tests.support.tokens import Issuer
 from tests.support.waiting import until
+from tests.support.ws_client import BINARY, Closed, WebSocket
 
 
 async def open_legacy(node: Node, query: str, port: str = "websocket") -> WebSocket:

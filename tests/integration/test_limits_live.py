@@ -16,8 +16,10 @@ from chatd.transports.setup.protocol import IDLE as SETUP_IDLE
 from chatd.transports.setup.protocol import MAX_PER_ADDRESS, SetupProtocol
 from chatd.transports.websocket.frames import PIECES
 from tests.support.guarded import ADMIN_KEY, SETUP_SECRET, GuardedTests, bearing, token
+from tests.support.http_client import HTTP, Answer
 from tests.support.kernel import buffered, connections
-from tests.support.serving import HTTP, PATIENCE, Answer, Node, Raw
+from tests.support.raw import PATIENCE, Raw
+from tests.support.serving import Node
 from tests.support.tokens import Issuer
 from tests.support.waiting import pause, until
 

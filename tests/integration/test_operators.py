@@ -9,7 +9,8 @@ from urllib.parse import quote
 from twisted.internet.task import Clock
 
 from chatd.protocol.messages import Content
-from tests.support.serving import Answer, Node, ServingTests
+from tests.support.http_client import Answer
+from tests.support.serving import Node, ServingTests
 from tests.support.tokens import Issuer
 from tests.support.waiting import until
 

@@ -10,8 +10,9 @@ from twisted.logger import capturedLogs, formatEvent
 
 from chatd.access.origins import TOLD
 from tests.support.guarded import ADMIN_KEY, GuardedTests, bearing
+from tests.support.http_client import Answer
 from tests.support.routes import ADMINISTRATION, CLIENT, PAGES, Ask, reading, writing
-from tests.support.serving import Answer, Node
+from tests.support.serving import Node
 
 LISTED = "https://chat.example.org"
 ROUTES = [*PAGES, *reading("lobby"), *writing("lobby"), *ADMINISTRATION]
@@ -26,7 +27,7 @@ class OriginLiveTests(GuardedTests):
         if head.status < 400 or ask.method == "HEAD":
             http.raw.abort()
             return head
-        return Answer(head.status, head.headers, await http._body(head))
+        return Answer(head.status, head.headers, await http.body(head))
 
     def origins(self, node: Node, port: str = "http") -> Mapping[str, int]:
         """Origins, and the status of a request to ``port`` from each, by default."""

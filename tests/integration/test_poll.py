@@ -7,7 +7,8 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from chatd.transports.http.messages import _page
-from tests.support.serving import HTTP, Answer, Node, ServingTests
+from tests.support.http_client import HTTP, Answer
+from tests.support.serving import Node, ServingTests
 from tests.support.tokens import Issuer
 from tests.support.waiting import until
 

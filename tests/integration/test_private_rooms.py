@@ -9,8 +9,10 @@ from chatd import tap
 from chatd.brokers.memory.broker import MemoryBroker
 from tests.support.engine import CLIENTS
 from tests.support.guarded import ADMIN_KEY, SETUP_SECRET, GuardedTests, bearing, token
-from tests.support.serving import EventStream, Node, WebSocket
+from tests.support.http_client import EventStream
+from tests.support.serving import Node
 from tests.support.waiting import until
+from tests.support.ws_client import WebSocket
 
 REMOVE = {"op": "remove_member", "roomname": "den", "username": "mia"}
 

@@ -35,8 +35,10 @@ from twisted.python.failure import Failure
 
 from tests.support.daemon import ROOT
 from tests.support.examples import blocks, fitting
-from tests.support.serving import PATIENCE, Closed, Node, ServingTests, WebSocket
+from tests.support.raw import PATIENCE
+from tests.support.serving import Node, ServingTests
 from tests.support.tokens import SECRET, Issuer
+from tests.support.ws_client import Closed, WebSocket
 
 reactor: Any = _reactor
 

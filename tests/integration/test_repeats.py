@@ -13,7 +13,8 @@ from chatd.protocol.cursors import Cursor
 from chatd.protocol.messages import WINDOW, Content
 from chatd.rooms.repeats import SEARCHES, WAITING, Repeats
 from tests.support.publishing import publish
-from tests.support.serving import Node, ServingTests, together
+from tests.support.serving import Node, ServingTests
+from tests.support.waiting import together
 
 #: More than a room remembers ids of, and more than one page of a search.
 MANY = WINDOW + 100

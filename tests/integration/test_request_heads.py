@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 from chatd.transports.http.connection import Phase
 from tests.support.guarded import GuardedTests, bearing, token
-from tests.support.serving import HTTP, Answer, Node, ServingTests
+from tests.support.http_client import HTTP, Answer
+from tests.support.serving import Node, ServingTests
 from tests.support.waiting import until
 
 FORM = "application/x-www-form-urlencoded"

@@ -10,15 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from tests.support.serving import (
-    BINARY,
-    CLOSE,
-    PING,
-    PONG,
-    TEXT,
-    Node,
-    ServingTests,
-)
+from tests.support.serving import Node, ServingTests
+from tests.support.ws_client import BINARY, CLOSE, PING, PONG, TEXT
 
 PLACES = (("websocket", "/?username=ann"), ("http", "/ws?username=ann"))
 CONTINUATION = 0

@@ -14,7 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatd.transports.setup import json_splitter
 from chatd.transports.setup.json_splitter import MAX_OBJECT, NotAnObject, Splitter
 from tests.support.pieces import JSONISH, cut
-from tests.support.serving import Node, Raw, ServingTests
+from tests.support.raw import Raw
+from tests.support.serving import Node, ServingTests
 from tests.support.waiting import until
 
 ORIGINAL = b'{"roomname":"harry_potter","status":"status","op":"create_room"}'

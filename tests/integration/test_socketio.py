@@ -10,8 +10,8 @@ from twisted.internet.defer import Deferred
 
 from tests.support.engine import CLIENTS, PollingClient, SocketClient, path
 from tests.support.guarded import ADMIN_KEY, OTHER_KEY, GuardedTests, bearing, token
-from tests.support.serving import Node, together
-from tests.support.waiting import pause, until, until_of
+from tests.support.serving import Node
+from tests.support.waiting import pause, together, until, until_of
 
 KB = 1024
 #: Bytes of answers that one client may have held for it.

@@ -12,8 +12,10 @@ import json
 from typing import Any
 
 from tests.support.engine import CLIENTS, PollingClient, SocketClient, path
-from tests.support.serving import Answer, Node, ServingTests, WebSocket, together
-from tests.support.waiting import until
+from tests.support.http_client import Answer
+from tests.support.serving import Node, ServingTests
+from tests.support.waiting import together, until
+from tests.support.ws_client import WebSocket
 
 QUERIES = {
     "no EIO": ("?transport={}", 5),

@@ -19,10 +19,13 @@ from twisted.logger import LogEvent, globalLogPublisher
 
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.guarded import GuardedTests
+from tests.support.http_client import HTTP, EventStream
 from tests.support.kernel import buffered, connections
-from tests.support.serving import HTTP, EventStream, Node, Raw, WebSocket, welcome
+from tests.support.raw import Raw
+from tests.support.serving import Node
 from tests.support.tls import Lax
 from tests.support.waiting import pause, until
+from tests.support.ws_client import WebSocket, welcome
 
 reactor: Any = _reactor
 UPGRADE = {"Sec-WebSocket-Protocol": "chatd.v1"}

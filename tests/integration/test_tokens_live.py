@@ -8,8 +8,9 @@ from typing import Any
 from joserfc import jwt
 
 from tests.support.guarded import KEY, OTHER_KEY, GuardedTests, bearing, token
-from tests.support.serving import CLOSE, Node, WebSocket, welcome
+from tests.support.serving import Node
 from tests.support.waiting import pause, until
+from tests.support.ws_client import CLOSE, WebSocket, welcome
 
 
 class LiveTests(GuardedTests):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.support.serving import BINARY, CLOSE, PING, PONG, Node, ServingTests, WebSocket, welcome
+from tests.support.serving import Node, ServingTests
 from tests.support.waiting import pause, until
+from tests.support.ws_client import BINARY, CLOSE, PING, PONG, WebSocket, welcome
 
 MESSAGE = {"type": "message", "room": "lobby", "text": "x"}
 

@@ -11,7 +11,8 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from zope.interface import implementer
 
 from tests.support import rabbit
-from tests.support.serving import Answer, Node, PreparedTests
+from tests.support.http_client import Answer
+from tests.support.serving import Node, PreparedTests
 
 ADMIN = "Bearer the-admin-key-of-these-tests"
 

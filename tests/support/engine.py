@@ -14,7 +14,9 @@ from abc import ABC, abstractmethod
 from typing import Any
 from urllib.parse import urlencode
 
-from tests.support.serving import Answer, Clients, Closed, WebSocket
+from tests.support.clients import Clients
+from tests.support.http_client import Answer
+from tests.support.ws_client import Closed, WebSocket
 
 PATH = "/socket.io/"
 SEPARATOR = "\x1e"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.tcp import Server
 
-from tests.support.serving import reactor
+from tests.support.raw import reactor
 
 
 def connections() -> list[Server]:

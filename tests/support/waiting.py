@@ -1,12 +1,13 @@
-"""Waiting for a condition, with a bound: what tests use where others would sleep."""
+"""Waiting for a condition, with a bound: what tests use where others would sleep; and for several
+things at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
 
 T = TypeVar("T")
@@ -37,6 +38,12 @@ async def pause(seconds: float = 0.0) -> None:
     turned: Deferred[None] = Deferred()
     IReactorTime(reactor).callLater(seconds, turned.callback, None)
     await turned
+
+
+def together(*work: Coroutine[Any, Any, Any]) -> Deferred[list[Any]]:
+    """Do all of ``work`` at the same time; the results in order."""
+    doing = [Deferred.fromCoroutine(one) for one in work]
+    return gatherResults(doing, consumeErrors=True)
 
 
 def _said(condition: Callable[[], object]) -> str:

@@ -11,8 +11,9 @@ from twisted.internet.defer import Deferred
 
 from chatd.brokers.interfaces import NotStored, Stream
 from tests.support.amqp_strangers import ADMIN, Strangers
-from tests.support.serving import Answer, Node, together
-from tests.support.waiting import pause, until
+from tests.support.http_client import Answer
+from tests.support.serving import Node
+from tests.support.waiting import pause, together, until
 
 pytestmark = pytest.mark.rabbitmq
 

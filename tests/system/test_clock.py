@@ -19,22 +19,17 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from chatd.protocol.timestamps import parse_time
-from tests.support import serving
+from tests.support import raw
+from tests.support.clients import Clients
 from tests.support.daemon import Daemon
+from tests.support.http_client import EventStream
 from tests.support.proxy import Relay
 from tests.support.rabbit import shared_node
-from tests.support.serving import (
-    PING,
-    Clients,
-    Closed,
-    EventStream,
-    WebSocket,
-    reactor,
-    together,
-)
+from tests.support.raw import reactor
 from tests.support.time_of_day import TimeOfDay
 from tests.support.tokens import Issuer
-from tests.support.waiting import pause
+from tests.support.waiting import pause, together
+from tests.support.ws_client import PING, Closed, WebSocket
 
 HOUR = 3600
 MESSAGES = "/rooms/lobby/messages"
@@ -174,7 +169,7 @@ class SetTests(TestCase):
     timeout = 220
 
     def setUp(self) -> None:
-        self.patch(serving, "PATIENCE", PATIENCE)  # pings come every 25 s
+        self.patch(raw, "PATIENCE", PATIENCE)  # pings come every 25 s
         self.rabbit = shared_node()
         self.vhost = self.rabbit.vhost()
         self.addCleanup(self.rabbit.drop_vhost, self.vhost)

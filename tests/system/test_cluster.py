@@ -12,16 +12,12 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from chatd.protocol.timestamps import format_time
 from tests.support.daemon import Daemon
+from tests.support.http_client import EventStream
 from tests.support.rabbit import shared_node
-from tests.support.serving import (
-    EventStream,
-    Node,
-    PreparedTests,
-    WebSocket,
-    together,
-)
+from tests.support.serving import Node, PreparedTests
 from tests.support.talk import Talker, Writer
-from tests.support.waiting import pause, until
+from tests.support.waiting import pause, together, until
+from tests.support.ws_client import WebSocket
 
 pytestmark = pytest.mark.rabbitmq
 

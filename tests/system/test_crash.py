@@ -11,9 +11,11 @@ from twisted.internet.error import ConnectError
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
+from tests.support.clients import Clients
 from tests.support.daemon import Daemon
-from tests.support.serving import Clients, Closed, WebSocket, reactor, together
-from tests.support.waiting import until
+from tests.support.raw import reactor
+from tests.support.waiting import together, until
+from tests.support.ws_client import Closed, WebSocket
 
 #: Acknowledgements after which the process is killed, and publishes under way on each socket.
 ENOUGH = 400

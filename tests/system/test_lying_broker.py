@@ -12,8 +12,9 @@ import pytest
 from tests.support.amqp_liar import Liar
 from tests.support.lying_broker import Lie
 from tests.support.rabbit import shared_node
-from tests.support.serving import Node, PreparedTests, WebSocket
+from tests.support.serving import Node, PreparedTests
 from tests.support.waiting import until, until_of
+from tests.support.ws_client import WebSocket
 
 pytestmark = pytest.mark.rabbitmq
 

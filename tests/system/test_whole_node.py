@@ -14,8 +14,8 @@ from tests.support.amqp_neighbour import Neighbours
 from tests.support.amqp_strangers import Strangers
 from tests.support.rabbit import own_node
 from tests.support.recording import body, ids
-from tests.support.serving import Node, together
-from tests.support.waiting import until
+from tests.support.serving import Node
+from tests.support.waiting import together, until
 
 pytestmark = pytest.mark.rabbitmq
 

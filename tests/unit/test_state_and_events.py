@@ -14,8 +14,11 @@ from typing import Any
 from attrs import define, field
 
 from chatd.rooms.subscription import SubscriptionState as Place
-from tests.support.serving import EventStream, Node, Raw, ServingTests, WebSocket, together
-from tests.support.waiting import pause
+from tests.support.http_client import EventStream
+from tests.support.raw import Raw
+from tests.support.serving import Node, ServingTests
+from tests.support.waiting import pause, together
+from tests.support.ws_client import WebSocket
 
 ACTIONS = 120
 USERS = [f"user{n}" for n in range(8)]
