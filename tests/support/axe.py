@@ -63,3 +63,8 @@ def devices(page: Page) -> Iterator[str]:
         session.send("Emulation.setTouchEmulationEnabled", {"enabled": touched})
         yield name
     session.detach()
+    # what Playwright had set went with it, which it sets again for another size only
+    size = page.viewport_size
+    assert size is not None
+    page.set_viewport_size({**size, "height": size["height"] + 1})
+    page.set_viewport_size(size)

@@ -11,11 +11,15 @@ from playwright.sync_api import (
     Browser,
     BrowserContext,
     ConsoleMessage,
+    Error,
     Locator,
     Page,
+    WebSocket,
     expect,
     sync_playwright,
 )
+
+from tests.support.windows import Windows
 
 #: Milliseconds that anything on a page may take on a busy machine.
 PATIENCE = 30_000
@@ -73,32 +77,56 @@ class Person:
     """Someone with a browser window of their own, at ``url``."""
 
     def __init__(
-        self, browser: Browser, url: str, script: str = "", clock: bool = False, **context: Any
+        self,
+        windows: Windows,
+        url: str,
+        script: str = "",
+        clock: bool = False,
+        fresh: bool = False,
+        **context: Any,
     ) -> None:
         """``script`` runs before the page's own; ``context`` is Playwright's, such as viewport.
 
-        With ``clock`` the test may turn the page's clock on, ``page.clock.run_for``.
+        With ``clock`` the test may turn the page's clock on, ``page.clock.run_for``. A ``fresh``
+        window is one that nobody has used, nor will: a test may do to it what cannot be undone.
         """
-        self.context: BrowserContext = browser.new_context(**context)
-        self.context.set_default_timeout(PATIENCE)
+        self._windows = windows
+        self._made: dict[str, Any] = {"script": script, **context}
+        self._fresh = fresh or clock
         #: What went wrong in the page: errors on its console, exceptions nobody caught.
         self.complaints: list[str] = []
         #: The addresses of the WebSockets it has opened.
         self.sockets: list[str] = []
+        self.page: Page = self._page(clock)
+        self.context: BrowserContext = self.page.context
+        self.context.set_default_timeout(PATIENCE)
+        self._go(url)
+
+    def _page(self, clock: bool) -> Page:
+        """An empty page in a window of the kind asked for."""
+        if not self._fresh:
+            return self._windows.take(**self._made)
+        window = self._windows.new(**self._made)
         if clock:
-            self.context.clock.install()
-        if script:
-            self.context.add_init_script(script)
-        self.page: Page
-        self.open(url)
+            window.clock.install()
+        return window.new_page()
 
     def open(self, url: str) -> None:
-        """Go to ``url`` in a new window."""
+        """Go to ``url`` in a new page of the same window."""
         self.page = self.context.new_page()
+        self._go(url)
+
+    def _go(self, url: str) -> None:
         self.page.on("console", self._console)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("websocket", lambda socket: self.sockets.append(socket.url))
+        self.page.on("pageerror", self._error)
+        self.page.on("websocket", self._socket)
         self.page.goto(url)
+
+    def _error(self, error: Error) -> None:
+        self.complaints.append(str(error))
+
+    def _socket(self, socket: WebSocket) -> None:
+        self.sockets.append(socket.url)
 
     def _console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"} and not any(s in message.text for s in _NETWORK):
@@ -144,8 +172,14 @@ class Person:
         expect(self.page.locator("body")).to_have_attribute("data-transport", name)
 
     def leave(self) -> None:
-        """Close the window; whatever the page complained of fails the test."""
-        self.context.close()
+        """Leave the window; whatever the page complained of fails the test."""
+        self.page.remove_listener("console", self._console)
+        self.page.remove_listener("pageerror", self._error)
+        self.page.remove_listener("websocket", self._socket)
+        if self._fresh:
+            self.context.close()
+        else:
+            self._windows.hand_back(self.page, **self._made)
         assert self.complaints == []
 
 

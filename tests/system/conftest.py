@@ -12,13 +12,20 @@ from tests.support.browser import Person, Visit, chromium
 from tests.support.daemon import Daemon
 from tests.support.proxy import Relay
 from tests.support.tokens import Issuer
+from tests.support.windows import Windows
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """A Chromium; every `Person` has cookies and storage of their own in it."""
+    """A Chromium."""
     with chromium() as browser:
         yield browser
+
+
+@pytest.fixture(scope="session")
+def windows(browser: Browser) -> Windows:
+    """What every `Person` has one of."""
+    return Windows(browser)
 
 
 @pytest.fixture(scope="session")
@@ -61,12 +68,12 @@ def front(daemon: Daemon) -> tuple[str, int]:
 
 
 @pytest.fixture
-def visit(browser: Browser, front: tuple[str, int]) -> Iterator[Visit]:
+def visit(windows: Windows, front: tuple[str, int]) -> Iterator[Visit]:
     """Opens the chat page for one more person; they all leave at the end."""
     people: list[Person] = []
 
     def visit(path: str = "/", at: tuple[str, int] = front, **more: Any) -> Person:
-        person = Person(browser, f"http://{at[0]}:{at[1]}{path}", **more)
+        person = Person(windows, f"http://{at[0]}:{at[1]}{path}", **more)
         people.append(person)
         return person
 

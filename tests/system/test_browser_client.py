@@ -10,12 +10,13 @@ from textwrap import dedent
 
 import pytest
 from attrs import frozen
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.support.browser import NO_EVENTSOURCE, NO_WEBSOCKET, Person, Visit
 from tests.support.daemon import ROOT, Daemon
 from tests.support.site import site
 from tests.support.tokens import Issuer
+from tests.support.windows import Windows
 
 pytestmark = pytest.mark.browser
 
@@ -61,11 +62,11 @@ class TestCrossOrigin:
     """A page of another origin may use chatd exactly if ``--origin`` names it."""
 
     @pytest.mark.parametrize(("transport", "script"), SCRIPTS.items(), ids=list(SCRIPTS))
-    def test_allowed(self, browser: Browser, allowed: Allowed, transport: str, script: str) -> None:
+    def test_allowed(self, windows: Windows, allowed: Allowed, transport: str, script: str) -> None:
         daemon = allowed.daemon
         room = daemon.create_room(transport)
         (allowed.folder / f"{room}.html").write_text(page(daemon.url(), daemon.url(), room))
-        ann = Person(browser, f"{allowed.origin}/{room}.html", script=script)
+        ann = Person(windows, f"{allowed.origin}/{room}.html", script=script)
         expect(ann.page.locator("#state")).to_have_text(f"online {transport}")
         ann.say("from afar")
         expect(ann.page.locator("#log li")).to_have_text(["ann: from afar"])
@@ -73,7 +74,7 @@ class TestCrossOrigin:
 
     @pytest.mark.parametrize("copied", [False, True], ids=["from chatd", "own copy"])
     def test_refused(
-        self, browser: Browser, allowed: Allowed, tmp_path: Path, copied: bool
+        self, windows: Windows, allowed: Allowed, tmp_path: Path, copied: bool
     ) -> None:
         """The page is told what to do, on its console and by the state; so is the server's log."""
         daemon = allowed.daemon
@@ -84,7 +85,7 @@ class TestCrossOrigin:
                 "const room = await", "globalThis.chat = chat; const room = await"
             )
             (tmp_path / "app.html").write_text(shown)
-            ann = Person(browser, f"{origin}/app.html")
+            ann = Person(windows, f"{origin}/app.html")
             ann.page.wait_for_function("globalThis.chat?.state.error?.code === 'forbidden'")
             advice = f"--origin {origin}"
             assert advice in ann.page.evaluate("chat.state.error.message")
@@ -109,9 +110,9 @@ class TestLoading:
       return chat.state.transport;
     }"""
 
-    def test_at_the_first_look_back(self, browser: Browser) -> None:
+    def test_at_the_first_look_back(self, windows: Windows) -> None:
         with Daemon() as daemon:
-            ann = Person(browser, daemon.url("/healthz"))
+            ann = Person(windows, daemon.url("/healthz"), fresh=True)
             asked: list[str] = []
             ann.page.on("request", lambda request: asked.append(request.url))
             assert ann.page.evaluate(self.JOIN, {}) == "websocket"
@@ -124,10 +125,10 @@ class TestLoading:
             assert late in asked
             ann.leave()
 
-    def test_a_failure_is_a_try(self, browser: Browser) -> None:
+    def test_a_failure_is_a_try(self, windows: Windows) -> None:
         """Both a file and one that it imports in turn may be had later only."""
         with Daemon() as daemon:
-            ann = Person(browser, daemon.url("/healthz"))
+            ann = Person(windows, daemon.url("/healthz"), fresh=True)
             for name in ("http", "reader"):
                 address = f"**/links/{name}.js"
                 ann.page.route(address, lambda route: route.abort(), times=1)
@@ -221,7 +222,7 @@ class TestTokens:
         people = {}
         for transport, script in SCRIPTS.items():
             room = guarded.create_room(f"renewed-{transport}")
-            ann = people[transport] = visit("/healthz", at=guarded.http, script=script)
+            ann = people[transport] = visit("/healthz", at=guarded.http, script=script, fresh=True)
             ann.page.expose_function("token", lambda: issuer.token("ann", time.time() + 4))
             ann.page.evaluate(RENEWING, room)
             assert ann.page.evaluate("chat.state.transport") == transport

@@ -7,11 +7,12 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from tests.support.browser import Person
 from tests.support.daemon import ROOT, Daemon
 from tests.support.site import site
+from tests.support.windows import Windows
 
 pytestmark = pytest.mark.browser
 
@@ -80,7 +81,7 @@ def recipe(framework: str) -> str:
 
 
 @pytest.mark.parametrize("framework", sorted(APPS))
-def test_a_recipe(browser: Browser, tmp_path: Path, framework: str) -> None:
+def test_a_recipe(windows: Windows, tmp_path: Path, framework: str) -> None:
     with site(tmp_path) as origin, Daemon("--origin", origin) as daemon:
         (tmp_path / "recipe.js").write_text(recipe(framework))
         (tmp_path / "app.js").write_text(
@@ -104,7 +105,7 @@ def test_a_recipe(browser: Browser, tmp_path: Path, framework: str) -> None:
         ]
         environment = {"NODE_PATH": str(NODE_MODULES), "PATH": "/usr/bin:/bin:/usr/local/bin"}
         subprocess.run([str(c) for c in command], cwd=tmp_path, env=environment, check=True)
-        ann = Person(browser, f"{origin}/index.html")
+        ann = Person(windows, f"{origin}/index.html")
         said = ann.page.locator("li")
         for number in range(1, 4):
             ann.page.get_by_role("button", name="Say").click()
