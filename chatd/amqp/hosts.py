@@ -36,8 +36,8 @@ class Hosts:
         self._connections[host] += 1
 
     def ended(self, host: int) -> None:
-        """A connection to ``host`` ended. If it was the last one there, the next host is the present
-        one, unless another connection has gone on already: else the others would be left behind."""
+        """A connection to ``host`` ended. If it was the last one there, the next host is the
+        present one, unless another connection has gone on already."""
         self._connections[host] -= 1
         if not self._connections[host]:
             self.unreachable(host)
@@ -60,6 +60,6 @@ class Hosts:
         self.present = random.choice(untried or others or [0]) if again else 0
 
     def must_leave(self, host: int) -> bool:
-        """Whether a connection to ``host`` is to end when nodes are to meet: if they do so elsewhere,
-        or if there is no other host, and a new connection may do better."""
+        """Whether a connection to ``host`` is to end when nodes are to meet: if they do so
+        elsewhere, or if there is no other host, and a new connection may do better."""
         return host != self.present or self.count == 1

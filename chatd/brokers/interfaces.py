@@ -217,8 +217,9 @@ class IBroker(Interface):
 
     def reconnect(why: str, again: bool) -> None:
         """Connect anew, to another address of the broker if there is one, because broadcasts do not
-        reach all nodes. The first time all nodes go to the same address; ``again`` if that did not
-        help, a short time ago. Does nothing if the broker has no connections."""
+        reach all nodes. The first time all nodes go to the same address, and those who are there
+        listen anew; ``again`` if that did not help, a short time ago. Does nothing if the broker
+        has no connections."""
 
     def listen(handler: Callable[[bytes], None]) -> None:
         """Call ``handler`` with each payload that any node broadcasts."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast
+from unittest import mock
 
 import pytest
 from twisted.internet import reactor
@@ -23,6 +25,14 @@ from tests.support.recording import body
 from tests.support.waiting import pause, until
 
 pytestmark = pytest.mark.rabbitmq
+
+
+#: Erlang: unbind all queues from the presence exchange of a virtual host; name all queues there.
+_UNBIND = (
+    'X = rabbit_misc:r(<<"{}">>, exchange, <<"chatd.presence">>), '
+    '[rabbit_binding:remove(B, <<"test">>) || B <- rabbit_binding:list_for_source(X)]'
+)
+_QUEUES = '[rabbit_misc:rs(amqqueue:get_name(Q)) || Q <- rabbit_amqqueue:list(<<"{}">>)]'
 
 
 class _Tunnel(ProxyServer):
@@ -133,6 +143,31 @@ class AMQPBrokerSuite(broker_suite.BrokerSuite):
         for stream in streams:
             await self.fill(other, stream, 0, 3)
         await until(lambda: all(r.ids == ["m0", "m1", "m2"] for r in recorders))
+
+    async def test_broadcasts_whose_binding_is_lost_come_again_on_a_new_queue(self) -> None:
+        """Where nodes meet, who is there already keeps its connections."""
+        port = self.node.port
+        url = f"amqp://guest:guest@127.0.0.1:{port},127.0.0.1:{port}/{self.vhost}"
+        with mock.patch("random.randrange", return_value=0):
+            broker = AMQPBroker(reactor, BrokerURL.parse(url))
+        broker.startService()
+        self.addCleanup(broker.stopService)
+        await until(lambda: broker.ready)
+        heard: list[bytes] = []
+        broker.listen(heard.append)
+        self.node.eval(_UNBIND.format(self.vhost))
+        broker.broadcast(b"lost")
+        broker.reconnect("for the test", False)
+        while b"here again" not in heard:
+            broker.broadcast(b"here again")
+            await pause(0.1)
+        self.assertNotIn(b"lost", heard)
+        self.assertEqual(broker.figures()["broker_reconnects_total"][1], 0)
+        await until(lambda: len(self.queues()) == 1)  # the old one is deleted
+
+    def queues(self) -> list[str]:
+        """The names of the presence queues."""
+        return re.findall("amq.gen-[^']*", self.node.eval(_QUEUES.format(self.vhost)))
 
     async def test_how_many_records_there_are(self) -> None:
         """Asked for several streams at a time; one that is gone says nothing of those after it."""

@@ -24,6 +24,7 @@ HEARD_BY_NOBODY: Ways = frozenset({(1, 0), (2, 0), (1, 2), (2, 1)})
 IN_A_RING: Ways = frozenset({(0, 1), (1, 2), (2, 0)})
 IN_A_CHAIN: Ways = frozenset({(0, 1), (1, 0), (1, 2), (2, 1)})
 ALL_BUT_ONE: Ways = frozenset({(0, 1), (1, 0), (0, 2), (2, 0), (1, 2)})
+EVERYWHERE: Ways = frozenset((one, other) for one in range(3) for other in range(3))
 ONE_WAY = (HEARD_BY_NOBODY, IN_A_RING, IN_A_CHAIN, ALL_BUT_ONE)
 
 
@@ -46,6 +47,7 @@ class Node:
         self.site.clock.callLater(random.uniform(0, LOOK), self.look)
 
     def reconnect(self, why: str, again: bool) -> None:
+        self.site.forgotten = {pair for pair in self.site.forgotten if pair[1] is not self}
         before = self.hosts.present
         self.hosts.meet(again)
         if self.hosts.must_leave(before):
@@ -90,6 +92,8 @@ class Site:
 
     def __init__(self, ways: Ways, nodes: int, tried: bool) -> None:
         self.clock, self.ways = Clock(), ways
+        #: Hosts, and nodes whose queues they have forgotten.
+        self.forgotten: set[tuple[int, Node]] = set()
         self.clock.advance(1e6)
         where = random.sample(range(3), 3)
         self.nodes = [Node(f"n{i}", self, Hosts(3, present=where[i % 3])) for i in range(nodes)]
@@ -100,6 +104,8 @@ class Site:
 
     def reaches(self, one: Node, other: Node) -> bool:
         way = one.hosts.present, other.hosts.present
+        if (one.hosts.present, other) in self.forgotten:
+            return False
         return one.ready and other.ready and (way[0] == way[1] or way in self.ways)
 
     def broadcast(self, sender: Node, hears: set[str]) -> None:
@@ -139,3 +145,15 @@ def test_however_often_it_did_not_help_they_meet(ways: Ways) -> None:
     for seed in range(20):
         random.seed(seed)
         Site(ways, 3, tried=True).seconds_until_whole()
+
+
+@pytest.mark.parametrize("host", [0, 1, 2])
+def test_a_queue_that_a_host_has_forgotten(host: int) -> None:
+    """No node need move, or all may be on one host already: one listens anew."""
+    for seed in range(20):
+        random.seed(seed)
+        site = Site(EVERYWHERE, 3, tried=False)
+        [there, other, _] = sorted(site.nodes, key=lambda node: node.hosts.present != host)
+        site.forgotten = {(host, other)}
+        assert not site.reaches(there, other)
+        assert site.seconds_until_whole() <= 60

@@ -14,13 +14,10 @@ from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
-from txamqp.client import Closed
 from zope.interface import implementer
 
-from chatd.amqp.channel import Channel, Reason
+from chatd.amqp.channel import Reason
 from chatd.amqp.client import Client
-from chatd.amqp.deliveries import Delivery
 from chatd.amqp.hosts import Hosts
 from chatd.amqp.service import BrokerConnection
 from chatd.amqp.url import BadURL, BrokerURL
@@ -37,11 +34,12 @@ from chatd.brokers.interfaces import (
     Unavailable,
 )
 from chatd.brokers.rabbitmq.bindings import Bindings
+from chatd.brokers.rabbitmq.broadcasts import Broadcasts
 from chatd.brokers.rabbitmq.channel_pool import ChannelPool
 from chatd.brokers.rabbitmq.counts import StreamCounts
 from chatd.brokers.rabbitmq.follower import RabbitMQFollowing
 from chatd.brokers.rabbitmq.liveness import AT_ONCE, Liveness
-from chatd.brokers.rabbitmq.names import PRESENCE, declare_exchanges
+from chatd.brokers.rabbitmq.names import declare_exchanges
 from chatd.brokers.rabbitmq.publisher import StreamPublisher
 from chatd.brokers.rabbitmq.queues import StreamQueues
 from chatd.brokers.rabbitmq.reader import StreamReader
@@ -59,7 +57,6 @@ class AMQPBroker(MultiService):
 
     exact = False
     restored = False
-    _log = Logger()
 
     def __init__(
         self,
@@ -90,9 +87,7 @@ class AMQPBroker(MultiService):
             self._counts.of,
             lambda: self._followings,
         )
-        self._handlers: list[Callable[[bytes], None]] = []
-        #: The channel and the queue on which broadcasts are received.
-        self._presence: tuple[Channel, str] | None = None
+        self._broadcasts = Broadcasts()
         self._hosts = hosts = Hosts(len(url.hosts))
         self._connections = [
             BrokerConnection(reactor, url, name, opened, lost, hosts)
@@ -142,14 +137,11 @@ class AMQPBroker(MultiService):
 
     def _bind_again(self) -> None:
         self._bindings.restore([following.stream for following in self._followings])
-        if self._presence is not None:
-            channel, queue = self._presence
-            binding = channel.queue_bind(queue=queue, exchange=PRESENCE)
-            binding.addErrback(lambda failure: failure.trap(Closed))  # the connection ends, too
+        self._broadcasts.bind_again()
 
     async def _connected(self, client: Client) -> None:
         await declare_exchanges(client)
-        await self._listen(client)
+        await self._broadcasts.connected(client)
         for pool in self._pools:
             pool.connected(client)
         self.channels = SharedChannels(client)
@@ -158,7 +150,8 @@ class AMQPBroker(MultiService):
         self._bind_again()
 
     def _lost(self, reason: Reason) -> None:
-        self.channels = self._presence = None
+        self.channels = None
+        self._broadcasts.lost()
         for pool in self._pools:
             pool.lost()
         self.leader_changed()  # a node may be down
@@ -257,27 +250,7 @@ class AMQPBroker(MultiService):
         self._hosts.meet(again)
         for connection in self._connections:
             connection.move(why)
+        self._broadcasts.renew(why)  # if that did not move
 
     def listen(self, handler: Callable[[bytes], None]) -> None:
-        self._handlers.append(handler)
-
-    async def _listen(self, client: Client) -> None:
-        """Receive broadcasts on a queue that is deleted with this connection."""
-
-        def deleted(*_: object) -> None:
-            client.fail("the presence queue is gone")
-
-        channel = await client.open_channel()
-        channel.on_close = deleted
-        declared = await channel.queue_declare(queue="", exclusive=True, auto_delete=True)
-        await channel.queue_bind(queue=declared.queue, exchange=PRESENCE)
-        await client.consume(channel, declared.queue, "chatd-presence", self._heard, deleted, {})
-        self._presence = (channel, declared.queue)
-
-    def _heard(self, batch: Sequence[Delivery]) -> None:
-        for delivery in batch:
-            for handler in self._handlers:
-                try:
-                    handler(delivery.body)
-                except Exception:
-                    self._log.failure("A listener failed")
+        self._broadcasts.handlers.append(handler)

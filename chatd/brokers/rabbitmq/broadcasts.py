@@ -1,0 +1,87 @@
+"""What nodes tell each other over the exchange `PRESENCE`, received on a queue of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import count
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from txamqp.client import Closed
+
+from chatd.amqp.channel import Channel
+from chatd.amqp.client import Client
+from chatd.amqp.deliveries import Delivery
+from chatd.brokers.rabbitmq.names import PRESENCE
+
+
+@frozen
+class _Queue:
+    """The queue ``name``, received on a ``channel`` of ``client``."""
+
+    client: Client
+    channel: Channel
+    name: str
+
+
+@define(eq=False)
+class Broadcasts:
+    """Hands what is broadcast to ``handlers``, between `connected` and `lost`."""
+
+    handlers: list[Callable[[bytes], None]] = field(factory=list)
+    _queue: _Queue | None = field(default=None, init=False)
+    _renewing: bool = field(default=False, init=False)
+    _tags: count[int] = field(factory=count, init=False)
+
+    _log = Logger()
+
+    async def connected(self, client: Client) -> None:
+        """Receive broadcasts on a queue that is deleted with this connection."""
+
+        def deleted(*_: object) -> None:
+            client.fail("the presence queue is gone")
+
+        channel = await client.open_channel()
+        channel.on_close = deleted
+        declared = await channel.queue_declare(queue="", exclusive=True, auto_delete=True)
+        await channel.queue_bind(queue=declared.queue, exchange=PRESENCE)
+        tag = f"chatd-presence-{next(self._tags)}"
+        await client.consume(channel, declared.queue, tag, self._heard, deleted, {})
+        self._queue = _Queue(client, channel, declared.queue)
+
+    def lost(self) -> None:
+        """The connection has ended."""
+        self._queue = None
+
+    def bind_again(self) -> None:
+        """The exchange may have been deleted, and made again."""
+        if self._queue is not None:
+            binding = self._queue.channel.queue_bind(queue=self._queue.name, exchange=PRESENCE)
+            binding.addErrback(lambda failure: failure.trap(Closed))  # the connection ends, too
+
+    def renew(self, why: str) -> None:
+        """Receive on a new queue. A node of RabbitMQ that took another one for dead has forgotten
+        the bindings of the queues there, and is not told of them again when it finds that the other
+        lives; of a new one, all nodes are told."""
+        if self._queue is not None and not self._renewing:
+            self._log.info("Listening on a new queue: {why}", why=why)
+            self._renewing = True
+            renewed = Deferred.fromCoroutine(self._replace(self._queue))
+            renewed.addErrback(lambda failure: failure.trap(Closed))
+            renewed.addBoth(self._renewed)
+
+    async def _replace(self, old: _Queue) -> None:
+        await self.connected(old.client)
+        await old.client.close_channel(old.channel)
+
+    def _renewed(self, _: object) -> None:
+        self._renewing = False
+
+    def _heard(self, batch: Sequence[Delivery]) -> None:
+        for delivery in batch:
+            for handler in self.handlers:
+                try:
+                    handler(delivery.body)
+                except Exception:
+                    self._log.failure("A listener failed")
