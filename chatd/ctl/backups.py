@@ -10,7 +10,6 @@ from pathlib import Path
 
 import click
 
-from chatd.brokers import registry
 from chatd.ctl.api import Failed
 from chatd.ctl.setting import Setting, pass_setting
 from chatd.errors import StartError
@@ -100,6 +99,9 @@ def restore(setting: Setting, file: Path, database: Path, yes: bool) -> None:
 
     At its next start chatd notices, and begins a new life of every room.
     """
+    # brings Twisted, for which no other command is to wait
+    from chatd.brokers import registry
+
     _check_ours(file)
     try:
         registry.preflight(f"sqlite:{database}")
