@@ -117,6 +117,16 @@ function over(transports) {
       await until(() => texts.length === 1);
       assert.deepEqual(texts, ['c']);
       assert.equal(room.gap, true);
+      const gaps = [];
+      room.on('gap', ({ cursor }) => gaps.push(cursor));
+      setting.server.cut();
+      for (const text of ['d', 'e', 'f']) setting.server.publish('bob', text);
+      setting.server.kept = 5;
+      await until(() => texts.length === 2);
+      assert.deepEqual(texts, ['c', 'f']);
+      // its end, where that is known; never its beginning
+      assert.ok([null, 'e:4'].includes(gaps[0]), `${gaps}`);
+      assert.equal(gaps.length, 1);
     });
 
     it('tells the right promise what the server refuses', async () => {

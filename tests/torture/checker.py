@@ -179,6 +179,8 @@ def readers_miss_nothing(log: Log, events: Sequence[Event]) -> list[str]:
             if event["after"] is not None and not event["gap"] and reader in at:
                 faults += _step(log, reader, at[reader], ((event["room"], epoch), offset), False)
             at[reader] = ((event["room"], epoch), offset)
+        elif event["e"] == "gap" and event["cursor"] is None:
+            at.pop(reader, None)  # it ends at the next message
         elif event["e"] == "gap":
             epoch, offset = split(event["cursor"])
             at[reader] = ((event["room"], epoch), offset)
@@ -220,6 +222,9 @@ def gaps_are_true(log: Log, publishes: Publishes, kept: Kept, events: Sequence[E
         if event["e"] not in ("attach", "gap", "message"):
             continue
         reader, room = (event["reader"], event["room"]), event["room"]
+        if event["e"] == "gap" and event["cursor"] is None:
+            at.pop(reader, None)
+            continue
         shown = event["message"] if event["e"] == "message" else event
         epoch, offset = split(shown["cursor"])
         before, at[reader] = at.get(reader), ((room, epoch), offset)

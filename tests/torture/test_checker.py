@@ -167,6 +167,14 @@ class DoctoredTests(Doctored):
         self.the("message", 4)["message"] = message(0, "m4", epoch="e2")
         self.fails("another life")
 
+    def test_another_life_after_a_gap_without_an_end(self) -> None:
+        """A poll only tells that there was one."""
+        there = self.events.index(self.the("message", 4))
+        self.events[there]["message"] = message(0, "m4", epoch="e2")
+        gap = {k: v for k, v in self.events[there].items() if k != "message"}
+        self.events.insert(there, gap | {"e": "gap", "cursor": None})
+        self.assertNotIn("another life", " ".join(check(self.events)))
+
     def test_a_gap_over_what_is_kept(self) -> None:
         self.keep(age=10.0)
         self.the("attach", 1).update(cursor="e1:3", gap=True)

@@ -126,7 +126,7 @@ export class Seat {
       this.#isBack = this.hasEntered;
       this.#listen();
     }
-    if (frame.gap) this.#gapped(this.cursor);
+    if (frame.gap) this.#gapped(frame.cursor ?? null); // where it ends, not where we were
     this.#present(frame);
     if (!again) this.#become('joined');
     this.hasEntered = true;
