@@ -36,8 +36,8 @@ SCROLL = """async () => {
   }
   return {texts: [...seen], most};
 }"""
-SCROLL_UP = SCROLL % (-400, ".reverse()")
-SCROLL_DOWN = SCROLL % (400, "")
+SCROLL_UP = SCROLL % (-1000, ".reverse()")
+SCROLL_DOWN = SCROLL % (1000, "")
 
 
 def publish(daemon: Daemon, room: str, count: int, first: int = 0) -> None:

@@ -123,8 +123,9 @@ def test_it_is_the_same_release_and_the_same_files(app: Path) -> None:
 
 
 def test_its_types_are_those_of_its_files(tmp_path: Path) -> None:
-    """``npm run types`` makes them anew."""
-    run(BIN / "tsc", "-p", ROOT / "types/tsconfig.json", "--outDir", tmp_path, folder=ROOT)
+    """``npm run types`` makes them anew; whether the files fit together is for ``make check``."""
+    made_so = ("-p", ROOT / "types/tsconfig.json", "--noCheck", "--outDir", tmp_path)
+    run(BIN / "tsc", *made_so, folder=ROOT)
     made = {p.relative_to(tmp_path): p.read_text() for p in tmp_path.rglob("*.d.ts")}
     kept = {p.relative_to(ROOT / "types"): p.read_text() for p in (ROOT / "types").rglob("*.d.ts")}
     assert made == kept
