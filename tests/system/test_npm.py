@@ -95,10 +95,10 @@ def run(*command: str | Path, folder: Path) -> str:
 def app(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An application that has installed the packed client."""
     app = tmp_path_factory.mktemp("app")
-    packed = json.loads(run("npm", "pack", ROOT, "--json", "--silent", folder=app))
     (app / "package.json").write_text('{"type":"module","private":true}')
-    options = ["--offline", "--no-audit", "--no-fund", "--silent"]
-    run("npm", "install", *options, app / packed[0]["filename"], folder=app)
+    # a folder is packed as it would be for the registry, and installed from that, not linked to
+    options = ["--install-links", "--offline", "--no-audit", "--no-fund", "--silent"]
+    run("npm", "install", *options, ROOT, folder=app)
     shutil.copytree(BIN.parent / "ws", app / "node_modules/ws")
     for name, script in (("talk.js", TALK), ("ws.js", WITH_WS), ("typed.ts", TYPED)):
         (app / name).write_text(script)
