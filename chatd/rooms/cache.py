@@ -51,9 +51,11 @@ class RecentMessages:
         self, offset: int, oldest: int, limit: int, size: int = RECENT_BYTES
     ) -> Sequence[Message] | None:
         """Up to ``limit`` messages after ``offset``, and no further one once they have ``size``
-        bytes; None if some of the room's messages after ``offset`` are not cached.
+        bytes; None if some of the room's messages after ``offset`` are not cached, or the first one
+        has expired.
 
-        Messages from before the time ``oldest`` (milliseconds) have expired and are dropped.
+        Messages from before the time ``oldest`` (milliseconds) have expired. Times need not ascend,
+        for other programs set their own; what lies after a gap of expired ones is not taken.
         """
         self.expire(oldest)
         if offset < self.floor:
@@ -64,21 +66,24 @@ class RecentMessages:
         for message in islice(self._messages, start, None):
             if len(taken) == limit or size <= 0:
                 break
-            if not message.expired(oldest):  # times need not ascend: other programs set their own
-                taken.append(message)
-                size -= len(message.json)
+            if message.expired(oldest):
+                return taken or None
+            taken.append(message)
+            size -= len(message.json)
         return taken
 
     def earlier(
         self, before: int, oldest: int, limit: int, size: int
     ) -> tuple[Sequence[Message], bool] | None:
         """The newest messages before the offset ``before``, in order, bounded as in `after`; and
-        whether there are older ones. None if some of them are not cached."""
+        whether there are older ones. None if some of them are not cached, or have expired."""
         self.expire(oldest)
         taken: list[Message] = []
         for message in reversed(self._messages):
-            if message.offset >= before or message.expired(oldest):
+            if message.offset >= before:
                 continue
+            if message.expired(oldest):
+                return None
             if len(taken) == limit or size <= 0:
                 return taken[::-1], True
             taken.append(message)

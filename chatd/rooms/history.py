@@ -48,8 +48,9 @@ class HistoryPage:
 
 @frozen
 class Earlier:
-    """The ``count`` messages with ``after < offset <= upto``, which lie before an offset.
-    ``more``: older ones are kept; ``gap``: none are left, and there had been some."""
+    """The ``count`` messages with ``after < offset <= upto``, which lie before an offset, without a
+    gap between them. ``more``: older ones are kept; ``gap``: there had been some right before that
+    offset that are not."""
 
     after: int
     upto: int
@@ -177,9 +178,9 @@ class History:
             next_one = looking.take(outline)
             if next_one is not None:
                 older = await self._blocks.portion(stream, next_one, upto, asker)
-                return looking.found(more=older.sure, gap=False)
+                return looking.found(more=older.sure, gap=looking.lost)
         none = not looking.count and before > 0
-        gone = none and (looking.expired or await self.first(stream, asker) > 0)
+        gone = looking.lost or (none and await self.first(stream, asker) > 0)
         return looking.found(more=False, gap=gone)
 
     async def _backwards(
@@ -227,15 +228,16 @@ class _Filling:
         for message in islice(messages, start, None):
             if message.offset > self.upto:
                 break
-            if not self.left or self._bytes <= 0:
-                return True
+            expired = message.expired(self.oldest)  # though the broker has not removed it yet
+            if not self.left or self._bytes <= 0 or (expired and self.taken):
+                return True  # the next page begins with the gap
             self.end = message.offset
-            if not message.expired(self.oldest):
+            if expired:
+                self.lost = True
+            else:
                 self.taken.append(message)
                 self.left -= 1
                 self._bytes -= len(message.json)
-            elif not self.taken:
-                self.lost = True  # expired, though the broker has not removed it yet
         return False
 
     def done(self) -> HistoryPage:
@@ -246,7 +248,8 @@ class _Filling:
 @define
 class _Looking:
     """The messages up to the offset ``upto``, looked at from the newest back; as many as there are
-    ``left``, and ``size`` bytes of them, are wanted. ``expired``: some have expired."""
+    ``left``, and ``size`` bytes of them, are wanted. ``lost``: the newest have expired; ``whole``:
+    some before those that were taken have."""
 
     upto: int
     oldest: int
@@ -254,23 +257,34 @@ class _Looking:
     size: int
     after: int = field(init=False)
     count: int = 0
-    expired: bool = False
+    lost: bool = False
+    whole: bool = False
 
     def __attrs_post_init__(self) -> None:
         self.after = self.upto
 
     def take(self, outline: Outline) -> int | None:
         """Add messages of a block; the offset of the first one that does not belong any more."""
-        shown = outline.visible(self.oldest, self.upto + 1)
-        self.expired = self.expired or len(shown) < len(outline.shown(self.upto + 1))
-        for i in reversed(shown):
-            if not self.left or self.size <= 0:
+        visible = frozenset(outline.visible(self.oldest, self.upto + 1))
+        for i in reversed(outline.shown(self.upto + 1)):
+            if i not in visible:
+                self._skip(outline.offset(i))
+                continue
+            if not self.left or self.size <= 0 or self.whole:
                 return outline.offset(i)
             self.after = outline.offset(i) - 1
             self.left -= 1
             self.size -= outline.size(i)
             self.count += 1
         return None
+
+    def _skip(self, offset: int) -> None:
+        """The message at ``offset`` has expired."""
+        if self.count:
+            self.whole = True
+        else:
+            self.lost = True
+            self.after = self.upto = offset - 1
 
     def found(self, more: bool, gap: bool) -> Earlier:
         """What was found."""

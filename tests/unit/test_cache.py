@@ -84,11 +84,14 @@ class RecentTests(TestCase):
         self.assertEqual(earlier(15, 1), ([12], True))
         self.assertIsNone(earlier(15, 2))  # whether there are older ones is not known here
 
-    def test_expired_messages_are_dropped_wherever_they_are(self) -> None:
+    def test_nothing_is_taken_from_both_sides_of_what_has_expired(self) -> None:
         for n, time in enumerate([1000, 3000, 1500, 4000]):
             self.recent.extend([message(n, time)])
         self.assertIsNone(self.recent.after(-1, 1001, 100))
-        self.assertEqual(offsets(self.recent.after(0, 2000, 100)), [1, 3])
+        self.assertEqual(offsets(self.recent.after(0, 2000, 100)), [1])
+        self.assertIsNone(self.recent.after(1, 2000, 100), "there is a gap to be told of")
+        self.assertEqual(offsets(self.recent.after(2, 2000, 100)), [3])
+        self.assertIsNone(self.recent.earlier(4, 2000, 100, 10_000))
         self.assertEqual(self.budget.used, self.recent.size)
 
     def test_the_last_so_many(self) -> None:

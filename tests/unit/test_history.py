@@ -172,9 +172,10 @@ class ArchiveTests(TestCase):
         # out of order, so that the broker, which trims from the start, still has them
         self.world.store("lobby", "expired", time=old)
         self.world.store("lobby", "new", time=self.world.now)
-        page = self.page(-1)
-        self.assertEqual(self.texts(page), ["kept", "new"])
-        self.assertEqual(self.texts(self.page(0)), ["new"])
+        first = self.page(-1)
+        self.assertEqual((self.texts(first), first.end, first.gap), (["kept"], 0, False))
+        then = self.page(first.end)
+        self.assertEqual((self.texts(then), then.end, then.gap), (["new"], 2, True))
 
     def test_expired_since_it_was_cached(self) -> None:
         self.make(retention=Retention(age=100))
@@ -317,7 +318,13 @@ class ArchiveTests(TestCase):
         self.world.store("lobby", "kept", time=self.world.now)
         self.world.store("lobby", "expired", time=self.world.now - 150_000)
         self.world.store("lobby", "new", time=self.world.now)
-        self.assertEqual(self.back(3, 1), ["kept", "new"])
+        for limit in (1, 10):
+            newer = self.earlier(3, limit)
+            self.assertEqual(([m.text for m in newer.messages], newer.more), (["new"], True))
+            self.assertFalse(newer.gap)
+            older = self.earlier(2, limit)
+            self.assertEqual(([m.text for m in older.messages], older.more), (["kept"], False))
+            self.assertTrue(older.gap)
         self.world.advance(90)
         self.world.store("lobby", "newest", time=self.world.now)
         self.world.advance(20)
@@ -356,8 +363,10 @@ class ArchiveTests(TestCase):
         self.world.advance(101)
         oldest = self.world.now - 100_000
         after = self.world.do(self.history.before_time(self.stream, 0, 2, oldest))
-        self.assertEqual(self.texts(self.page(after)), ["early", "new"])
-        self.assertFalse(self.page(after).gap)
+        page = self.page(after)
+        self.assertEqual((self.texts(page), page.gap), (["early"], False))
+        page = self.page(page.end)
+        self.assertEqual((self.texts(page), page.gap), (["new"], True))
 
     # -- sharing
 

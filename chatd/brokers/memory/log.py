@@ -15,11 +15,10 @@ from chatd.brokers.interfaces import IFollower, IFollowing, Record, Retention, S
 
 @frozen
 class LogEntry:
-    """A record with its ``time``, and the largest time up to it (``latest``), which ascends even
-    where times do not. Both are in milliseconds since the epoch."""
+    """A record, and the largest time up to it (milliseconds since the epoch), which ascends even
+    where times do not."""
 
     record: Record
-    time: int
     latest: int
 
 
@@ -43,7 +42,7 @@ class Log:
         self.last += 2 if skipped else 1
         self.appended += 1
         latest = max(time, self.entries[-1].latest) if self.entries else time
-        self.entries.append(LogEntry(Record(self.last, body), time, latest))
+        self.entries.append(LogEntry(Record(self.last, body), latest))
         self.size += len(body)
 
     def trim_size(self) -> None:
@@ -77,13 +76,11 @@ class Log:
         return bisect_left(self.entries, time, key=lambda e: e.latest)
 
     def since(self, start: int, stop: int | None, now: int) -> list[Record]:
-        """The records with ``start <= offset``, and ``offset < stop`` if that is given, that have
-        not expired at ``now``."""
+        """The records with ``start <= offset``, and ``offset < stop`` if that is given, from the
+        first one on that has not expired at ``now``."""
         self.trim_age(now)
-        oldest = now - self.retention.age * 1000 if self.retention is not None else None
         first, end = self.at_offset(start), None if stop is None else self.at_offset(stop)
-        entries = self.entries[first:end]
-        return [e.record for e in entries if oldest is None or e.time >= oldest]
+        return [entry.record for entry in self.entries[first:end]]
 
 
 class FollowingState(Enum):

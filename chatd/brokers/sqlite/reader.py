@@ -41,8 +41,8 @@ class _Row:
 # One row for a page: for each row the interpreter's lock is released and taken again, which takes
 # milliseconds beside a busy reactor thread.
 _LISTING = """
-    SELECT json_group_array(key), json_group_array(time), json_group_array(size) FROM (
-        SELECT key, time, length(body) AS size FROM record
+    SELECT json_group_array(key), json_group_array(size) FROM (
+        SELECT key, length(body) AS size FROM record
         WHERE key >= ? AND key < ? ORDER BY key LIMIT ?)
 """
 _BODIES = """
@@ -60,7 +60,7 @@ class Reader:
     """Reads the database ``path``. Methods raise `NoSuchStream` or `sqlite3.Error`.
 
     ``cutoff`` is the time (milliseconds since the epoch) before which records have expired; those
-    that are not removed yet are hidden.
+    that are not removed yet are hidden, up to the first one that has not.
     """
 
     def __init__(self, path: str) -> None:
@@ -76,7 +76,7 @@ class Reader:
             row = self._row(stream)
             floor = self._floor(row, cutoff)
             begin = max(floor, self._tail(row, tail) if start is None else start)
-            records, place = self._records(row, begin, row.next, cutoff)
+            records, place = self._records(row, begin, row.next)
             end, lost = row.next - 1, start is not None and start < floor
             return RecordPage(records, place, end, place >= row.next, lost)
 
@@ -87,7 +87,7 @@ class Reader:
             begin, end = max(start, self._floor(row, cutoff)), min(stop, row.next)
             records: list[Record] = []
             while begin < end:
-                more, begin = self._records(row, begin, end, cutoff)
+                more, begin = self._records(row, begin, end)
                 records += more
             return records
 
@@ -143,18 +143,17 @@ class Reader:
             raise NoSuchStream(stream.name)
         return _Row(row[0] << OFFSET_BITS, *row[1:])
 
-    def _records(self, row: _Row, start: int, stop: int, cutoff: int) -> tuple[list[Record], int]:
+    def _records(self, row: _Row, start: int, stop: int) -> tuple[list[Record], int]:
         """A page of records with ``start <= offset < stop``, and the offset to continue at."""
         rows = self._db.execute(_LISTING, (row.base + start, row.base + stop, PAGE_RECORDS))
-        keys, times, sizes = map(json.loads, rows.fetchone())
+        keys, sizes = map(json.loads, rows.fetchone())
         if not keys:
             return [], max(start, stop)
         count = _within(sizes, PAGE_BYTES)
         bodies = self._db.execute(_BODIES, (keys[0], keys[count - 1])).fetchone()[0]
         records, place = [], 0
-        for key, time, size in zip(keys[:count], times, sizes, strict=False):
-            if time >= cutoff:
-                records.append(Record(key - row.base, bodies[place : place + size]))
+        for key, size in zip(keys[:count], sizes, strict=False):
+            records.append(Record(key - row.base, bodies[place : place + size]))
             place += size
         complete = count == len(keys) < PAGE_RECORDS
         return records, max(start, stop) if complete else keys[count - 1] - row.base + 1
