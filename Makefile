@@ -57,9 +57,10 @@ simulate: .venv/.develop  ## whole nodes in simulated time, seed by seed: make s
 fuzz: .venv/.fuzz  ## feed every parser millions of inputs: make fuzz SECONDS=3600
 	python -m tests.fuzz --seconds $(or $(SECONDS),3600) $(FUZZ)
 
-# Of the tests that need no other process, where tracing costs least. The floor is in pyproject.toml.
-coverage: .venv/.develop  ## which lines no test in one process runs; fails below the floor
-	pytest $(PARALLEL) -m "not rabbitmq" --cov chatd --cov-report term:skip-covered tests/unit tests/contract tests/integration
+# The models' thousands of steps run no other lines than the other tests do.
+coverage: .venv/.develop  ## which lines of the domain no unit test runs; fails below the floor
+	@pytest --numprocesses 2 --dist loadfile --hypothesis-profile traced --cov --cov-report=$(or $(REPORT),term:skip-covered) \
+		--ignore tests/unit/test_model.py --ignore tests/unit/test_state_and_events.py tests/unit
 
 soak: .venv/.develop  ## clients come and go: make soak SOAK="--clients 2000 --seconds 1800"
 	python -m tests.torture.soak $(SOAK)
@@ -73,7 +74,7 @@ newest: .ci/venv .cache/js/.installed  ## run the suite on the newest releases o
 	@.ci/newest
 	PATH=$(CURDIR)/.cache/newest/bin:$$PATH pytest $(PARALLEL) $(TESTS)
 
-check: .venv/.develop .cache/js/.installed  ## ruff, mypy, types of the browser's side, documents, changelog fragments
+check: .venv/.develop .cache/js/.installed  ## ruff, mypy, types of the browser's side, documents, changelog fragments, coverage
 	ruff check .
 	ruff format --check .
 	mypy
@@ -81,6 +82,7 @@ check: .venv/.develop .cache/js/.installed  ## ruff, mypy, types of the browser'
 	@towncrier build --draft --version next >/dev/null
 	@for text in $(TEXTS); do docutils --halt=warning --writer=null $$text || exit 1; done
 	sphinx-build -q -W -b dummy -t written docs .cache/docs-check
+	@$(MAKE) coverage REPORT=xml:.cache/coverage.xml
 
 docs: .venv/.develop  ## build the documents, Python API included, into .cache/docs; takes a minute
 	sphinx-build -q -W --keep-going -a docs .cache/docs

@@ -33,6 +33,8 @@ def _folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # The same examples in every run of a gate: what one finds by luck must not stop another's change.
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50)
 settings.register_profile("developer", deadline=None, max_examples=50)
+# Where lines are traced, which takes three times as long, few examples run them all.
+settings.register_profile("traced", settings.get_profile("ci"), max_examples=5)
 # mutmut runs each test many times in one process.
 settings.register_profile(
     "mutants",
