@@ -21,8 +21,16 @@ from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey
 from twisted.trial.unittest import TestCase
 
 from chatd.access.identity import Identity
-from chatd.access.rights import may_enter
-from chatd.access.tokens import TOKEN_CHARACTERS, TOKEN_ROOMS, Secret, TokenKeys, bearer
+from chatd.access.jwk import GOOD_SECRET_BYTES
+from chatd.access.rights import check_entry, may_enter
+from chatd.access.tokens import (
+    TOKEN_CHARACTERS,
+    TOKEN_ROOMS,
+    Secret,
+    TokenKeys,
+    bearer,
+    shown_token,
+)
 from chatd.brokers.interfaces import Stream
 from chatd.directory.projection import RoomEntry
 from chatd.errors import StartError
@@ -152,8 +160,9 @@ class JWKSTests(KeyTests):
         self.assertEqual(keys.verify(sign(one, "RS256", {"kid": "1"}), NOW).user, "ann")
         self.assertEqual(keys.verify(sign(two, "RS256", {"kid": "2"}), NOW).user, "ann")
         self.refused(keys, sign(two, "RS256", {"kid": "1"}))
-        self.refused(keys, sign(two, "RS256", {"kid": "3"}))
-        self.assertIn("kid", self.refused(keys, sign(two, "RS256")))
+        self.assertIn("alg and kid", self.refused(keys, sign(two, "RS256", {"kid": "3"})))
+        self.assertIn("alg and kid", self.refused(keys, sign(EC, "ES256")))
+        self.assertIn("must name its key", self.refused(keys, sign(two, "RS256")))
 
     def test_one_key_needs_no_kid(self) -> None:
         keys = self.jwks(EC.as_dict(private=False, kid="1"))
@@ -277,6 +286,8 @@ class KeyFileTests(KeyTests):
         self.assertEqual(keys.verify(sign(short, "HS256"), NOW).user, "ann")
         self.assertIn("32", keys.weakness() or "")
         self.assertIsNone(self.keys(SECRET.raw_value).weakness())
+        self.assertIsNone(self.keys("s" * GOOD_SECRET_BYTES).weakness())
+        self.assertIsNotNone(self.keys("s" * (GOOD_SECRET_BYTES - 1)).weakness())
         self.assertIsNone(self.keys(RSA.as_pem()).weakness())
 
     def test_whether_a_token_would_still_pass(self) -> None:
@@ -402,6 +413,7 @@ class ClaimTests(KeyTests):
         for wrong in wrongs:
             self.bad('"rooms"', rooms=wrong)
         self.assertEqual(self.identity(rooms=["jose\u0301*"]).rooms, ("josé*",))
+        self.assertEqual(self.identity(rooms=["r"] * TOKEN_ROOMS).rooms, ("r",) * TOKEN_ROOMS)
 
     def test_payloads_that_are_no_claims(self) -> None:
         for payload in (b"[]", b"5", b"x", b"\xff", b"", b"[" * 5000):
@@ -500,6 +512,12 @@ class IdentityTests(TestCase):
         ):
             entry = RoomEntry(Stream("a", "0"), private, {"ann"} if member else set())
             self.assertEqual(may_enter(caller, entry), allowed, (caller, private))
+            if allowed:
+                check_entry(caller, entry)
+            else:
+                error = self.assertRaises(ChatError, check_entry, caller, entry)
+                self.assertEqual((error.code, error.room), (Code.FORBIDDEN, "a"))
+                self.assertIn("may not enter", error.text)
 
 
 class SecretTests(FileTests):
@@ -551,3 +569,10 @@ class BearerTests(TestCase):
             (None, None),
         ):
             self.assertEqual(bearer(header), token, header)
+
+    def test_the_header_goes_before_the_url(self) -> None:
+        self.assertEqual(shown_token("Bearer abc", "def"), "abc")
+        self.assertEqual(shown_token("Bearer abc", None), "abc")
+        self.assertEqual(shown_token("Basic abc", "def"), "def")
+        self.assertEqual(shown_token(None, "def"), "def")
+        self.assertIsNone(shown_token(None, None))
