@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chatd.access.turns import QueuePlace
+from chatd.transports.websocket.common_frame import common_frame
 from chatd.transports.websocket.handshake import OpeningHandshake, has_frame_head
 from chatd.transports.writer import Writer
 
@@ -26,9 +27,24 @@ class InTurn(OpeningHandshake):
 
     def processData(self) -> bool:
         """Take up what has come of one frame; whether there may be more."""
-        if self.current_frame is None and has_frame_head(self.data) and not self._may():
-            return False
+        if self.current_frame is None and has_frame_head(self.data):
+            if not self._may():
+                return False
+            if self._take_common():
+                return len(self.data) > 0
         return bool(super().processData())
+
+    def _take_common(self) -> bool:
+        """Take up the next frame if it is a `common_frame`."""
+        if self.inside_message or self.state != self.STATE_OPEN:
+            return False
+        found = common_frame(self.data, self.maxFramePayloadSize)
+        if found is None:
+            return False
+        text, end = found
+        self.data = self.data[end:]
+        self.onMessage(text, False)
+        return True
 
     def _may(self) -> bool:
         if self.outlet.stops > self._in_line:
