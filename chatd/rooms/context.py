@@ -11,6 +11,7 @@ from chatd.rooms.cache import CacheBudget
 from chatd.rooms.dating import Dating
 from chatd.rooms.history import History
 from chatd.telemetry.metrics import Metrics
+from chatd.timing.gathering import Gathering
 from chatd.timing.turn_queue import TurnQueue
 from chatd.timing.wall import WallClock
 
@@ -43,6 +44,8 @@ class RoomContext:
     fan_out: TurnQueue = field(
         init=False, default=Factory(lambda self: TurnQueue(self.clock, 1), True)
     )
+    #: Open while several publishes are acknowledged, one after the other.
+    answers: Gathering = field(factory=Gathering, init=False)
 
     def oldest(self) -> int:
         """The time (milliseconds since the epoch) before which messages have expired."""

@@ -158,7 +158,8 @@ class RoomFollower:
             return
         if self._truncated:
             self._resume_after(batch[0].offset - 1)
-        messages = [message for message in self._read(batch) if message is not None]
+        with self._node.answers:
+            messages = [message for message in self._read(batch) if message is not None]
         self.head = batch[-1].offset
         self.recent.extend(messages)
         oldest = self._node.oldest()

@@ -24,6 +24,7 @@ from chatd.rooms.repeats import Repeats
 from chatd.rooms.room import Room
 from chatd.rooms.start_position import After, Now, Start, StartPosition, find
 from chatd.service.reading import ANSWER_BYTES, FIRST_BYTES, Answer, LookedBack, Reading
+from chatd.timing.gathering import Gathering
 
 
 @frozen
@@ -45,6 +46,11 @@ class Chat:
     max_text: int = 16 * 1024
     draining: bool = False
     _repeats: Repeats = field(factory=Repeats, init=False)
+
+    @property
+    def answers(self) -> Gathering:
+        """What is open while several publishes are acknowledged, one after the other."""
+        return self.rooms.node.answers
 
     def check_draining(self) -> None:
         """Raise `ChatError` unavailable while the node drains."""

@@ -1,7 +1,8 @@
 """The sending side of a connection, with backpressure.
 
 There are two ways to write. An answer (`Writer.write`) is always accepted; if the client does not
-read its answers, chatd stops reading its requests. A batch of messages (`Writer.offer`) is refused
+read its answers, chatd stops reading its requests. Answers of one `Gathering` leave in one write. A
+batch of messages (`Writer.offer`) is refused
 while the transport still holds unsent bytes; the subscription reads it again later.
 
 On plain TCP a write goes straight to the socket. ``transport.write`` would cost four times as much:
@@ -21,6 +22,7 @@ from zope.interface import implementer
 
 from chatd.access.unread import Unread
 from chatd.net.tcp import forget_unsent, unsent
+from chatd.timing.gathering import Gathering
 
 #: Bytes of unsent answers above which chatd stops reading from the client.
 HELD = 32 * 1024
@@ -34,7 +36,7 @@ class Writer:
 
     ``on_writable`` is called when the transport becomes `writable` again, ``on_blocked`` when its
     socket takes no more, ``resumed`` when reading from the client resumes. ``unread`` is the node's
-    budget for bytes that clients have not read.
+    budget for bytes that clients have not read, ``answers`` is what gathers its answers.
     """
 
     def __init__(
@@ -44,12 +46,16 @@ class Writer:
         on_blocked: Callable[[], None],
         resumed: Callable[[], None],
         unread: Unread,
+        answers: Gathering,
     ) -> None:
         self._transport = transport
         self._on_writable = on_writable
         self._on_blocked = on_blocked
         self._resumed = resumed
         self._unread = unread
+        self._answers = answers
+        #: Answers that wait for the end of what `answers` gathers.
+        self._gathered = b""
         self._waiting: deque[Deferred[None]] = deque()
         self._held = 0
         #: How many callers of `stop_reading` have not called `start_reading` yet.
@@ -70,6 +76,20 @@ class Writer:
         """Write an answer, after everything written before it."""
         if self._closed:
             return
+        if self._answers.open:
+            if not self._gathered:
+                self._answers.add(self._flush)
+            self._gathered += data
+        else:
+            self._write(data)
+
+    def _flush(self) -> None:
+        """Write the answers that were gathered."""
+        gathered, self._gathered = self._gathered, b""
+        if gathered and not self._closed:
+            self._write(gathered)
+
+    def _write(self, data: bytes) -> None:
         if self.writable:
             self._send(data)
         else:
@@ -98,6 +118,7 @@ class Writer:
     def offer(self, data: bytes) -> bool:
         """Write messages if the transport is `writable`; otherwise return False and write
         nothing."""
+        self._flush()
         if not self.writable or self._closed:
             return False
         self._send(data)
@@ -129,12 +150,14 @@ class Writer:
 
     def close(self) -> None:
         """Ignore all further writes, and let `ready` return."""
+        self._flush()
         self._closed = True
         self._let_go()
 
     def lost(self) -> None:
         """To be called from ``connectionLost``."""
         self._lost = True
+        self._gathered = b""
         self._unread.release(self._transport)
         self.close()
         forget_unsent(self._transport)

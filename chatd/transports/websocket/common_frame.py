@@ -1,5 +1,5 @@
-"""The frame that nearly every message comes in, read without Autobahn: whole, masked, a text, without
-extensions (RFC 6455, section 5.2).
+"""The frame that nearly every message comes in, read without Autobahn: whole, masked, a text,
+without extensions (RFC 6455, section 5.2).
 
 Autobahn prepares each frame for all that it might be: pieces, compression, a validator that
 remembers. For a whole frame that is over a quarter of what a message costs from socket to

@@ -68,8 +68,9 @@ class WebSocketConnection(Frames):
         tune(self.transport)
         self.maxFramePayloadSize = self.maxMessagePayloadSize = self.factory.max_frame
         admission = self.factory.admission
+        unread, answers = admission.unread, self.factory.chat.answers
         self.outlet = Writer(
-            self.transport, self._writable, self._blocked, self.consumeData, admission.unread
+            self.transport, self._writable, self._blocked, self.consumeData, unread, answers
         )
         self.logged = Logged(peer := getattr(self.transport.getPeer(), "host", UNIX))
         self.place = admission.turns.place(peer, self.go, self._give_up)
