@@ -38,6 +38,11 @@ def load_object(raw: bytes | str) -> dict[str, Any]:
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
+def quoted(text: str) -> str:
+    """``text`` as a JSON string, as `dump` writes it."""
+    return _encoder.encode(text)
+
+
 def dump(value: Any) -> bytes:
     """Write ``value`` as compact JSON in UTF-8. Raises ValueError for NaN, infinities and lone
     surrogates."""

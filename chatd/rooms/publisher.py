@@ -104,8 +104,11 @@ class RoomPublisher:
     async def _append(self, stream: Stream, key: int, content: Content, until: float) -> None:
         time = self._wall.milliseconds()
         body = content.record(time)
-        with self._own.expected(body, content, time):
+        self._own.expect(body, content, time)
+        try:
             await self._read_back.append(stream, key, body, content.id, time, until)
+        finally:
+            self._own.forget(body)
 
     async def _append_in_line(
         self, sender: Hashable, stream: Stream, key: int, content: Content, until: float

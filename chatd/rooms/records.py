@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from twisted.logger import Logger
 
@@ -29,15 +28,13 @@ class OwnRecords:
     def __init__(self) -> None:
         self._written: dict[bytes, tuple[Content, int]] = {}
 
-    @contextmanager
-    def expected(self, body: bytes, content: Content, time: int) -> Iterator[None]:
-        """``body`` is what `Content.record` wrote for ``time``, and may come inside the ``with``
-        block."""
+    def expect(self, body: bytes, content: Content, time: int) -> None:
+        """``body`` is what `Content.record` wrote for ``time``, and may come until `forget`."""
         self._written[body] = content, time
-        try:
-            yield
-        finally:
-            self._written.pop(body, None)
+
+    def forget(self, body: bytes) -> None:
+        """``body`` was read back, or is given up."""
+        self._written.pop(body, None)
 
     def message_of(self, stream: Stream, record: Record) -> Message | None:
         """The message of a record of ``stream``, if it is one of these."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 
@@ -23,7 +24,7 @@ def _elapsed() -> Callable[[], float]:
     """A clock that cannot be set. It includes the time for which the machine was suspended, where
     the system has such a clock (clock_gettime(2), CLOCK_BOOTTIME)."""
     boot = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic if boot is None else lambda: time.clock_gettime(boot)
+    return time.monotonic if boot is None else partial(time.clock_gettime, boot)
 
 
 class _Steady:

@@ -171,8 +171,7 @@ class WebSocketConnection(Frames):
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         if self.state == self.STATE_OPEN:
-            with self.logged.traced():
-                self.dialect.received(payload, isBinary)
+            self.logged.traced(self.dialect.received, payload, isBinary)
 
     def sendCloseFrame(
         self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False

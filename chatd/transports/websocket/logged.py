@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from http import HTTPStatus
 
 from attrs import define
@@ -29,12 +28,11 @@ class Logged:
         self.path, self.trace = path, trace_of(traceparent)
         self.began = admission.clock.seconds()
 
-    @contextmanager
-    def traced(self) -> Iterator[None]:
-        """Do what the client asks under its trace."""
+    def traced(self, call: Callable[[bytes, bool], None], payload: bytes, binary: bool) -> None:
+        """Make a ``call`` that serves the client, with what it sent, under its trace."""
         before = TRACE.set(self.trace)
         try:
-            yield
+            call(payload, binary)
         finally:
             TRACE.reset(before)
 
