@@ -37,9 +37,13 @@ class DeduplicationWindow:
         #: How many of the keys end in the same 12 bits, by these; empty while there are few keys.
         self._counts = array("H")
 
+    def may_know(self, key: int) -> bool:
+        """A first look, which costs little: False if there surely is no record with ``key``."""
+        return not self._counts or bool(self._counts[key % _COUNTS])
+
     def knows(self, key: int, oldest: int) -> bool:
         """Whether there is a record with ``key`` from ``oldest`` (milliseconds) or later."""
-        if self._counts and not self._counts[key % _COUNTS]:
+        if not self.may_know(key):
             return False
         keys, times, find, mark = self._keys, self._times, self._marks.find, key & 0xFF
         at = find(mark)

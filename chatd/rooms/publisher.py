@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
-from twisted.internet.defer import DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
 
 from chatd.brokers.interfaces import NotStored, Stream
 from chatd.brokers.read_back import ReadBack
@@ -14,6 +14,8 @@ from chatd.rooms.context import RoomContext
 from chatd.rooms.deduplication import DeduplicationWindow
 from chatd.rooms.records import OwnRecords
 from chatd.timing.singleflight import SingleFlight
+
+T = TypeVar("T")
 
 #: Concurrent publishes to one room.
 PENDING = 10_000
@@ -42,7 +44,7 @@ class RoomPublisher:
         self._age = node.retention.age  # seconds
         self._own = own
         self._window = self._new_window()
-        self._read_back: ReadBack[int, None] = ReadBack(
+        self._read_back: ReadBack[int, bool] = ReadBack(
             node.broker, node.clock, node.counts, refresh
         )
         self._under_way: SingleFlight[int, bool] = SingleFlight()
@@ -61,7 +63,7 @@ class RoomPublisher:
         Returns whether it repeats an earlier one."""
         repeated = self._window.repeats(key, time)
         if key is not None:
-            self._read_back.brought(key, None)
+            self._read_back.brought(key, True)
         return repeated
 
     def caught_up(self) -> None:
@@ -74,45 +76,46 @@ class RoomPublisher:
         self._window = self._new_window()
         self._read_back.lost()
 
-    async def publish(
+    def publish(
         self, stream: Stream, content: Content, sender: Hashable | None = None
-    ) -> bool:
+    ) -> Deferred[bool]:
         """Store a message. What one ``sender`` publishes stays in order. True when the message has
         been read back, False if the room has it already.
 
-        Raises as `chatd.brokers.read_back.ReadBack.append` fails, after `PATIENCE` at the latest.
+        Fails as `chatd.brokers.read_back.ReadBack.append` does, after `PATIENCE` at the latest.
         """
         key = content_key(content.user, content.id)
         if content.fresh:  # nobody else can wait for it
-            return await self._publish(stream, key, content, sender)
-        if self._window.knows(key, self._wall.oldest(self._age)):
-            return False
-        return await self._under_way.run(key, lambda: self._publish(stream, key, content, sender))
+            return self._publish(stream, key, content, sender)
+        if self._window.may_know(key) and self._window.knows(key, self._wall.oldest(self._age)):
+            return succeed(False)
+        return self._under_way.share(key, lambda: self._publish(stream, key, content, sender))
 
-    async def _publish(
+    def _publish(
         self, stream: Stream, key: int, content: Content, sender: Hashable | None
-    ) -> bool:
+    ) -> Deferred[bool]:
         if len(self) >= PENDING:
-            raise NotStored("too many messages to the room are under way")
+            return fail(NotStored("too many messages to the room are under way"))
         until = self._clock.seconds() + PATIENCE
         if sender is None or self._broker.exact:
-            await self._append(stream, key, content, until)
-        else:
-            await self._append_in_line(sender, stream, key, content, until)
-        return True
+            return self._append(stream, key, content, until)
+        return Deferred.fromCoroutine(self._append_in_line(sender, stream, key, content, until))
 
-    async def _append(self, stream: Stream, key: int, content: Content, until: float) -> None:
+    def _append(self, stream: Stream, key: int, content: Content, until: float) -> Deferred[bool]:
         time = self._wall.milliseconds()
         body = content.record(time)
         self._own.expect(body, content, time)
-        try:
-            await self._read_back.append(stream, key, body, content.id, time, until)
-        finally:
+
+        def done(result: T) -> T:
             self._own.forget(body)
+            return result
+
+        appended = self._read_back.append(stream, key, body, content.id, time, until)
+        return appended.addBoth(done)
 
     async def _append_in_line(
         self, sender: Hashable, stream: Stream, key: int, content: Content, until: float
-    ) -> None:
+    ) -> bool:
         """Append after all that ``sender`` published before; `NotStored` if that takes longer than
         ``until``."""
         line = self._lines.setdefault(sender, DeferredLock())
@@ -127,7 +130,7 @@ class RoomPublisher:
         try:
             if self._clock.seconds() >= until:
                 _too_late()
-            await self._append(stream, key, content, until)
+            return await self._append(stream, key, content, until)
         finally:
             line.release()
             if not line.locked:

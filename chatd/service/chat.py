@@ -98,7 +98,8 @@ class Chat:
 
         Raises `ChatError`; unavailable names the message's id, and says if nothing was stored.
         """
-        name, key = publication.room, publication.content.id
+        name, content, after = publication.room, publication.content, publication.after
+        key, asker = content.id, identity.network
         try:
             room = await self.room(identity, name)
         except ChatError as e:
@@ -106,22 +107,15 @@ class Chat:
                 raise e.before_storing().about(name, key) from None
             raise
         try:
-            return Receipt(key, await self._store(identity, room, publication, sender))
+            if after is not None and await self._repeats.stored(room, content, after, asker):
+                return Receipt(key, new=False)
+            return Receipt(key, await room.publish(content, sender))
         except Unavailable as e:
             raise unavailable(e).about(name, key) from None
         except NoSuchStream:
             raise unavailable(NotStored("the room begins anew")).about(name, key) from None
         except TooLarge as e:
             raise ChatError(Code.TOO_LARGE, f"{e}.", room=name, id=key) from None
-
-    async def _store(
-        self, identity: Identity, room: Room, publication: Publication, sender: Hashable | None
-    ) -> bool:
-        """Publish to ``room``; whether the message is new."""
-        content, after = publication.content, publication.after
-        if after is not None and await self._repeats.stored(room, content, after, identity.network):
-            return False
-        return await room.publish(content, sender)
 
     # -- reading -----------------------------------------------------------------------------------
 

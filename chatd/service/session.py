@@ -103,14 +103,14 @@ class Session:
             subscription, subscription.cursor, self.chat.presence.members(name), place.gap
         )
 
-    async def publish(self, publication: Publication) -> Receipt:
+    def publish(self, publication: Publication) -> Coroutine[Any, Any, Receipt]:
         """Publish to a room, joined or not, after a join of it that is under way."""
         if publication.room in self._turns:
-            return await self._in_turn(publication.room, lambda: self._publish(publication))
-        return await self._publish(publication)
+            return self._in_turn(publication.room, lambda: self._publish(publication))
+        return self._publish(publication)
 
-    async def _publish(self, publication: Publication) -> Receipt:
-        return await self.chat.publish(self.identity, publication, self)
+    def _publish(self, publication: Publication) -> Coroutine[Any, Any, Receipt]:
+        return self.chat.publish(self.identity, publication, self)
 
     async def leave_in_turn(self, name: str) -> None:
         """Leave ``name`` after all earlier requests about it."""

@@ -52,6 +52,10 @@ class SingleFlight(Generic[K, V]):
 
     def run(self, key: K, work: Callable[[], Coroutine[Any, Any, V]]) -> Deferred[V]:
         """The outcome of the work under way for ``key``, or else of ``work()``, started now."""
+        return self.share(key, lambda: Deferred.fromCoroutine(work()))
+
+    def share(self, key: K, work: Callable[[], Deferred[V]]) -> Deferred[V]:
+        """As `run`, of work that is no coroutine."""
         waiters = self._running.get(key)
         if waiters is not None:
             return waiters.wait()
@@ -62,5 +66,5 @@ class SingleFlight(Generic[K, V]):
             del self._running[key]
             waiters.fire(result)
 
-        Deferred.fromCoroutine(work()).addBoth(done)
+        work().addBoth(done)
         return waiter
