@@ -63,8 +63,8 @@ class Bucket:
         ``now`` is any clock in seconds. A clock set back adds nothing and takes nothing.
         """
         if now > self._looked:
-            gained = (now - self._looked) * self.rate.per_second
-            self._level = min(self.rate.burst, self._level + gained)
+            level = self._level + (now - self._looked) * self.rate.per_second
+            self._level = level if level < self.rate.burst else self.rate.burst
         self._looked = now
         return 0.0 if self._level >= 1.0 else (1.0 - self._level) / self.rate.per_second
 

@@ -160,6 +160,11 @@ class FairQueue:
     #: The addresses with queued connections that may be served.
     _ready: _Waiting[_Lane] = field(factory=_Waiting, init=False)
     _pumping: IDelayedCall | None = field(default=None, init=False)
+    #: The address that was looked at last: what comes together comes from one.
+    _newest: tuple[tuple[str, Work] | None, _Lane] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._newest = None, _Lane(self.rate.bucket())
 
     def place(
         self, address: str, go: Callable[[], None], give_up: Callable[[], None]
@@ -173,14 +178,18 @@ class FairQueue:
         """A place for a connection from ``address`` that begins with a TLS handshake."""
         return QueuePlace(self, (network_of(address), Work.HANDSHAKE), go, give_up)
 
-    def _lane(self, key: tuple[str, Work]) -> _Lane:
+    def _lane(self, key: tuple[str, Work], now: float) -> _Lane:
+        if key is self._newest[0]:
+            self._newest[1].used = now
+            return self._newest[1]
         lane = self._lanes.pop(key, None)
         if lane is None:
             rate = BOUNDLESS if key[1] is Work.OWN_PROBE else self.rate
             lane = _Lane(rate.bucket())
         self._lanes[key] = lane  # the one used longest ago stands first
-        lane.used = self.clock.seconds()
-        self._forget(lane.used - self.rate.burst / self.rate.per_second)
+        self._newest = key, lane
+        lane.used = now
+        self._forget(now - self.rate.burst / self.rate.per_second)
         return lane
 
     def _forget(self, until: float) -> None:
@@ -196,13 +205,15 @@ class FairQueue:
         """Whether ``place`` need not queue: nobody does, and its allowance is not used up."""
         if self._ready:
             return False
-        lane = self._lane(place._key)
-        return not lane.waiting and lane.bucket.take(self.clock.seconds()) == 0.0
+        now = self.clock.seconds()
+        lane = self._lane(place._key, now)
+        return not lane.waiting and lane.bucket.take(now) == 0.0
 
     def _queue(self, place: QueuePlace) -> None:
-        lane = self._lane(place._key)
+        now = self.clock.seconds()
+        lane = self._lane(place._key, now)
         place.queued = True
-        lane.waiting.join(place, _is_there(place._seldom, self.clock.seconds()))
+        lane.waiting.join(place, _is_there(place._seldom, now))
         if not lane.known:
             lane.known = True
             self._come_forward(lane)

@@ -145,10 +145,12 @@ class ReadBack(Generic[K, V]):
         )
 
     def _slower(self, seconds: float, append: _Append[V]) -> float:
+        if append.attempts == 1:
+            return seconds
         return min(LONGEST, seconds * 2.0 ** min(append.attempts - 1, 8))
 
     def _confirmed(self, _: None, append: _Append[V], attempt: int) -> None:
-        if attempt == append.attempts:
+        if attempt == append.attempts and not append.done.called:
             append.hint = Hint.CONFIRMED
             append.due = self.clock.seconds() + self._slower(SHOWN, append)
 

@@ -18,10 +18,14 @@ _decoder = json.JSONDecoder(parse_constant=_no_constant)
 def load(raw: bytes | str) -> Any:
     """Parse one JSON value in UTF-8, without NaN and infinities. Raises ValueError for anything
     else, deep nesting and integers of thousands of digits included."""
+    text = (raw if isinstance(raw, str) else raw.decode("utf-8")).strip(" \t\n\r")
     try:
-        return _decoder.decode(raw if isinstance(raw, str) else raw.decode("utf-8"))
+        value, end = _decoder.raw_decode(text)
     except RecursionError:
         raise ValueError("It is nested too deep.") from None
+    if end != len(text):
+        raise ValueError("It is more than one value.")
+    return value
 
 
 def load_object(raw: bytes | str) -> dict[str, Any]:

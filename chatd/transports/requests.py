@@ -100,8 +100,10 @@ class RequestDialect(BaseDialect):
     async def _message(self, frame: dict[str, Any], answer: Answer) -> None:
         self._publishes.check(self._admission.clock.seconds())
         name = room_name(frame.get("room"))
-        said = (frame.get(part) for part in ("text", "data", "id", "after"))
-        publication = self.session.chat.publication(self.session.identity, name, *said)
+        get, identity = frame.get, self.session.identity
+        publication = self.session.chat.publication(
+            identity, name, get("text"), get("data"), get("id"), get("after")
+        )
         receipt = await self.session.publish(publication)
         answer({"type": "ack", "room": name, "id": receipt.id})
 
