@@ -50,7 +50,8 @@ DESKTOP = {"viewport": {"width": 1280, "height": 800}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 #: Three hundred people, in the list of the page, whoever the server says is there from now on.
 PEOPLE = """async () => {
-  const { People } = await import('/page/people.js');
+  const module = document.querySelector('link[href$="/page/people.js"]').href;
+  const { People } = await import(module);
   const names = Array.from({ length: 300 }, (_, i) => `person-${i}`);
   new People().show(names, 300, 'ann');
   People.prototype.show = () => {};
