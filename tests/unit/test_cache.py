@@ -12,6 +12,7 @@ from twisted.trial.unittest import TestCase
 
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.messages import WINDOW, Message
+from chatd.protocol.timestamps import FIRST
 from chatd.rooms.cache import RECENT_BYTES, RECENT_MESSAGES, CacheBudget, RecentMessages, weight
 from chatd.rooms.deduplication import DeduplicationWindow
 
@@ -177,6 +178,13 @@ class WindowTests(TestCase):
             self.assertFalse(window.repeats(7, 3 * AGE + 1))
             self.assertTrue(window.knows(7, 3 * AGE + 1))
             self.assertFalse(window.knows(7, 3 * AGE + 2))
+
+    def test_times_from_before_1970(self) -> None:
+        """As records of other programs may have."""
+        window = DeduplicationWindow(AGE)
+        self.assertFalse(window.repeats(7, FIRST))
+        self.assertTrue(window.repeats(7, FIRST + AGE))
+        self.assertFalse(window.repeats(7, FIRST + 2 * AGE + 1))
 
     def test_what_is_no_message_takes_a_place(self) -> None:
         window = DeduplicationWindow(AGE)

@@ -8,7 +8,7 @@ import re
 import time
 import unicodedata
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from unittest import mock
 
 from attrs import astuple
@@ -22,9 +22,11 @@ from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.json import dump, load_object
 from chatd.protocol.messages import (
     CONTENT_BYTES,
+    DATA_DEPTH,
     BadRecord,
     Content,
     check_content,
+    content_key,
     own_message,
     read_message,
 )
@@ -377,16 +379,102 @@ class ContentTests(SynchronousTestCase):
             self.assertTrue(str(fault))
 
     def test_depth(self) -> None:
-        def nested(levels: int) -> dict[str, Any]:
-            value: dict[str, Any] = {}
-            for n in range(levels - 1):
-                value = {"a": [value] if n % 2 and levels > n + 2 else value}
-            return value
+        """Exactly as deep as may be, of objects, of lists and of both in turn; one level more is
+        too deep. Many beside each other are not."""
 
-        self.assertIsNotNone(checked(check_content, "", nested(60), 10))
-        self.assertIsNone(checked(check_content, "", nested(200), 10))
-        flat = {"a": [[n] for n in range(1000)]}
-        self.assertIsNotNone(checked(check_content, "", flat, 10))
+        def nested(levels: int, kind: Callable[[int], bool]) -> dict[str, Any]:
+            value: Any = {} if kind(levels) or levels == 1 else []
+            for level in range(levels - 1, 0, -1):
+                value = {"a": value} if kind(level) or level == 1 else [value]
+            return cast(dict[str, Any], value)
+
+        for kind in (lambda n: True, lambda n: False, lambda n: n % 2 == 0):
+            deep = nested(DATA_DEPTH, kind)
+            self.assertEqual(check_content("", deep, 10), ("", deep))
+            error = self.assertRaises(
+                ChatError, check_content, "", nested(DATA_DEPTH + 1, kind), 10
+            )
+            self.assertIs(error.code, Code.BAD_REQUEST)
+            self.assertIn(str(DATA_DEPTH), error.text)
+        flats: list[dict[str, Any]] = [
+            {"a": [[n] for n in range(1000)]},
+            {str(n): {} for n in range(1000)},
+        ]
+        for flat in flats:
+            self.assertIsNotNone(checked(check_content, "", flat, 10))
+
+    def test_sizes(self) -> None:
+        """In bytes of UTF-8: of the text, and of text and data together, as JSON."""
+        room = CONTENT_BYTES - len('{"a":""}')
+        for text, data, most, fits in (
+            ("", None, 0, True),
+            ("abc", None, 3, True),
+            ("abcd", None, 3, False),
+            ("äß", None, 4, True),
+            ("äß", None, 3, False),
+            ("a" * CONTENT_BYTES, None, CONTENT_BYTES, True),
+            ("a", {"a": "b" * (room - 1)}, 10, True),
+            ("a", {"a": "b" * room}, 10, False),
+            ("", {"a": "b" * room}, 10, True),
+            ("", {"a": "ä" * (room // 2 + 1)}, 10, False),
+            ("a" * (CONTENT_BYTES + 1), None, CONTENT_BYTES + 1, False),
+        ):
+            if fits:
+                self.assertEqual(check_content(text, data, most), (text, data))
+                continue
+            error = self.assertRaises(ChatError, check_content, text, data, most)
+            self.assertIs(error.code, Code.TOO_LARGE)
+            limit = most if len(text.encode()) > most else CONTENT_BYTES
+            self.assertIn(f"at most {limit} bytes", error.text)
+
+    def test_what_no_message_carries(self) -> None:
+        for text, data in (
+            (None, None),
+            (b"a", None),
+            ("a", []),
+            ("a", "b"),
+            ("\ud800", None),
+            ("a", {"a": float("nan")}),
+            ("a", {"a": "\ud800"}),
+        ):
+            error = self.assertRaises(ChatError, check_content, text, data, 10)
+            self.assertIs(error.code, Code.BAD_REQUEST)
+            self.assertIsInstance(error.text, str)
+
+    def test_another_time(self) -> None:
+        """A message is shown with the time it is given, which is that of its record or not."""
+        hour = 3_600_000
+        body = Content("ann", "k", "A", {"a": 1}).record(hour)
+        message = read_message("lobby", Cursor("e", 0), body)
+        self.assertIs(message.at(hour), message)
+        self.assertEqual((message.claim, message.time, message.dated), (hour, hour, True))
+        moved = message.at(0)
+        self.assertEqual((moved.claim, moved.time, moved.dated), (None, 0, False))
+        self.assertEqual(
+            json.loads(moved.json),
+            {**json.loads(message.json), "time": "1970-01-01T00:00:00.000Z"},
+        )
+        self.assertEqual((moved.cursor, moved.key, moved.text), (message.cursor, message.key, "A"))
+        undated = read_message("lobby", Cursor("e", 0), b'{"id":"k","user":"ann","text":"A"}')
+        self.assertIsNone(undated.claim)
+        self.assertEqual(undated.at(0).time, 0)
+        self.assertIn(b'"time":"1970-01-01T00:00:00.000Z"', undated.at(0).json)
+
+    def test_expiry(self) -> None:
+        """By the time in the record, up to the millisecond; without one not at all."""
+        body = Content("ann", "k", "A").record(1000)
+        message = read_message("lobby", Cursor("e", 0), body)
+        self.assertEqual([message.expired(at) for at in (999, 1000, 1001)], [False, False, True])
+        self.assertFalse(message.at(5).expired(1001))
+
+    def test_what_is_the_same_message(self) -> None:
+        def key(user: str, id: str) -> int:
+            content = Content(user, id, "A")
+            return read_message("lobby", Cursor("e", 0), content.record(0)).key
+
+        self.assertEqual(key("ann", "k"), key("ann", "k"))
+        self.assertEqual(key("ann", "k"), content_key("ann", "k"))
+        self.assertEqual(len({key(*pair) for pair in ("ab", "aa", "ba", "bb")}), 4)
 
 
 class ErrorTests(SynchronousTestCase):

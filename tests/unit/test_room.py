@@ -329,6 +329,22 @@ class SameForAllTests(RoomCase):
         self.assertEqual(len(logged), 1)
         self.assertEqual(logged[0]["room"], "lobby")
 
+    def test_a_record_with_a_fault_is_no_message_whatever_it_says(self) -> None:
+        """Not even one with the very bytes that this node is publishing."""
+        bob, room = self.join(), self.world.room()
+        mine, theirs = Content("ann", "k", "mine"), Content("ann", "l", "theirs")
+        doing = self.world.begin(room.publish(mine))
+        now = int(self.world.clock.seconds() * 1000)
+        faulty = [Record(n, one.record(now), "in pieces") for n, one in enumerate((mine, theirs))]
+        with capturedLogs() as events:
+            room._follower.records(faulty)
+        self.assertEqual((doing, bob.texts), ([], []))
+        said = [event["why"] for event in events if event.get("room") == "lobby"]
+        self.assertEqual(said, ["in pieces"])
+        self.assertIn(
+            b'chatd_bad_records_total{reason="fault"} 2.0', self.world.sites[0].metrics.text()
+        )
+
     def test_a_crowd_is_encoded_for_once(self) -> None:
         readers = [self.join(f"r{n}") for n in range(50)]
         before = LINES.encoded
