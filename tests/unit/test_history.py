@@ -202,6 +202,14 @@ class ArchiveTests(TestCase):
                 expected = 1 if distance <= WINDOW else 2
                 self.assertEqual(texts.count(first), expected, (skip, distance))
 
+    def test_a_repetition_of_what_has_expired_is_none(self) -> None:
+        self.make(retention=Retention(age=100))
+        for text, again in (("a", 100_000), ("b", 100_001)):
+            for time in (self.world.now, self.world.now + again):
+                self.world.store("lobby", text, time=time)
+        page = self.world.do(self.history.page(self.stream, -1, self.upto, 0))
+        self.assertEqual(self.texts(page), ["a", "b", "b"])
+
     def test_judged_alike_from_wherever_reading_begins(self) -> None:
         self.make(skip=2)
         for n in range(0, 2400, 6):

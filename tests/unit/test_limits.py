@@ -49,6 +49,15 @@ class BucketTests(SynchronousTestCase):
         self.assertEqual(bucket.take(10.0), 1.0)
         self.assertEqual(bucket.take(11.0), 0.0)
 
+    def test_exactly_what_there_is(self) -> None:
+        """To the last token, and none from what is less than one."""
+        bucket = Rate(1, burst=3).bucket()
+        self.assertEqual([bucket.take(5.0) for _ in range(4)], [0.0, 0.0, 0.0, 1.0])
+        self.assertEqual(bucket.take(5.75), 0.25)
+        self.assertEqual(bucket.take(6.0), 0.0)
+        bucket.spend(2.0)
+        self.assertEqual(bucket.wait(6.0), 3.0)
+
     def test_check(self) -> None:
         bucket = Rate(0.25).bucket()
         bucket.check(0.0)
@@ -91,6 +100,18 @@ class BucketsTests(SynchronousTestCase):
         for n in range(100):
             buckets.take(-1, 2.0 + n / 1000)
         self.assertEqual(len(buckets), 1)
+
+    def test_not_before_they_are_full(self) -> None:
+        """Whatever the rate: else coming back would fill them."""
+        for per_second in (0.1, 1, 10):
+            buckets = Buckets(Rate(per_second, burst=1))
+            buckets.take("ann", 0.0)
+            almost = 0.9 / per_second
+            for n in range(5):
+                buckets.take(n, almost)
+            self.assertGreater(buckets.wait("ann", almost), 0.0, per_second)
+            buckets.take("other", 2.1 / per_second)
+            self.assertLess(len(buckets), 7)
 
     def test_what_is_in_use_is_not(self) -> None:
         buckets = Buckets(Rate(1))

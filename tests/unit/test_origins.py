@@ -8,11 +8,12 @@ from typing import Any
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.access.hosts import host_name, normalise_origin
-from chatd.access.origins import OriginPolicy
-from chatd.access.proxies import HOPS, UNIX, Caller, Headers, Proxies
+from chatd.access.origins import TOLD, OriginPolicy
+from chatd.access.proxies import ENTRY, HOPS, UNIX, Caller, Headers, Proxies
 from chatd.protocol.errors import ChatError, Code
 
 PROXIES = Proxies((ip_network("10.0.0.0/8"), ip_network("2001:db8:f::/48")))
@@ -111,6 +112,49 @@ class SameOriginTests(PolicyTests):
     def test_what_a_stranger_wrote_is_not_said_again(self) -> None:
         for origin in ("http://<script>", "http://a\r\nb", "x" * 1000):
             self.assertNotIn("script", self.refused(OriginPolicy(), origin=origin, host="h"))
+
+
+class SiteTests(PolicyTests):
+    """What pages make browsers ask for without an Origin (Fetch Metadata)."""
+
+    def test_pages_of_other_sites(self) -> None:
+        for said in ("cross-site", "same-site", "Cross-Site", "none, cross-site", " same-site "):
+            for policy in (OriginPolicy(), OriginPolicy(("*",)), OriginPolicy(hosts=("*",))):
+                text = self.refused(policy, host="a", sec_fetch_site=said)
+                self.assertIn("another site", text)
+
+    def test_its_own_pages_and_people(self) -> None:
+        for said in ("same-origin", "none", ""):
+            self.passes(OriginPolicy(), host="a", sec_fetch_site=said)
+
+    def test_an_origin_goes_before(self) -> None:
+        policy = OriginPolicy(("https://b.example",))
+        self.passes(policy, host="a", origin="https://b.example", sec_fetch_site="cross-site")
+        self.refused(policy, host="a", origin="https://c.example", sec_fetch_site="same-origin")
+
+    def test_what_any_page_may_have_or_lead_to(self) -> None:
+        """What is public is for any page; what is linked is not for the scripts of any."""
+        policy, peer = OriginPolicy(hosts=("a",)), "192.0.2.9"
+        foreign = request(host="a", sec_fetch_site="cross-site")
+        script = request(host="a", sec_fetch_site="cross-site", origin="https://c.example")
+        elsewhere = request(host="b", sec_fetch_site="cross-site")
+        for public, linked in ((True, False), (False, True), (True, True)):
+            policy.check(peer, False, foreign, public=public, linked=linked)
+            for headers in [elsewhere] if public else [elsewhere, script]:
+                error = self.assertRaises(
+                    ChatError, policy.check, peer, False, headers, public, linked
+                )
+                self.assertIs(error.code, Code.FORBIDDEN)
+        policy.check(peer, False, script, public=True)
+
+    def test_refused_origins_are_logged_once_each_and_not_without_bound(self) -> None:
+        policy = OriginPolicy()
+        with capturedLogs() as events:
+            for n in range(TOLD + 10):
+                for _ in range(2):
+                    self.refused(policy, host="a", origin=f"https://b{n}.example")
+        told = [event["origin"] for event in events if "origin" in event]
+        self.assertEqual(told, [f"https://b{n}.example" for n in range(TOLD)])
 
 
 class ListedOriginTests(PolicyTests):
@@ -271,6 +315,45 @@ class ProxyTests(PolicyTests):
         self.assertEqual(self.address(None, "", unix=True), UNIX)
         self.assertEqual(self.address("192.0.2.9", "1.2.3.4", unix=True), "192.0.2.9")
 
+    def test_names_are_no_proxies(self) -> None:
+        for name in ("proxy.example", "", "10.0.0", "10.0.0.1 "):
+            self.assertFalse(PROXIES.trusts(name), name)
+        self.assertFalse(Proxies(unix=True).trusts("10.0.0.1"))
+
+    def test_an_entry_too_long_for_an_address_is_none(self) -> None:
+        address = "198.51.100.7"
+        self.assertEqual(self.address("10.0.0.1", address.rjust(ENTRY)), address)
+        self.assertEqual(self.address("10.0.0.1", address.rjust(ENTRY + 1)), "10.0.0.1")
+
+    def test_what_a_bare_connection_counts_for(self) -> None:
+        """Its address, however it is written; nothing if it may be of many clients."""
+        for peer, source in (
+            ("192.0.2.9", "192.0.2.9"),
+            ("::ffff:192.0.2.9", "192.0.2.9"),
+            ("::FFFF:10.0.0.1", None),
+            ("10.0.0.1", None),
+            (None, UNIX),
+        ):
+            self.assertEqual(PROXIES.source(peer), source, peer)
+        self.assertIsNone(evolve(PROXIES, unix=True).source(None))
+
+    def test_a_program_of_this_machine(self) -> None:
+        """From loopback or a Unix socket, and for nobody else: not with any header that a proxy
+        adds, whether the proxy is trusted or not."""
+        for peer in ("127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1", None):
+            for proxies in (Proxies(), PROXIES, Proxies((ip_network("127.0.0.0/8"),), unix=True)):
+                caller = proxies.caller(peer, False, request(host="localhost", accept="*/*"))
+                self.assertTrue(caller.direct, peer)
+                for name in (
+                    *("forwarded", "via", "x-real-ip", "x-forwarded-for", "x-forwarded-host"),
+                    *("x-forwarded-proto", "x-forwarded-port", "x-forwarded-server"),
+                ):
+                    for value in ("", "127.0.0.1"):
+                        headers = {"host": "localhost", name: value}
+                        self.assertFalse(proxies.caller(peer, False, headers.get).direct, name)
+        for peer in ("192.0.2.9", "10.0.0.1", "2001:db8:f::1", "::ffff:192.0.2.9"):
+            self.assertFalse(PROXIES.caller(peer, False, request()).direct, peer)
+
     def test_what_the_nearest_proxy_said_counts(self) -> None:
         """Apache appends to what the client sent; the client's own words stand on the left."""
         got = self.caller(
@@ -354,6 +437,8 @@ class ValueTests(SynchronousTestCase):
             ("http://chat.example.org:443", "http://chat.example.org:443"),
             ("http://chat.example.org:80", "http://chat.example.org"),
             ("http://[::1]:3000", "http://[::1]:3000"),
+            ("http://a:1", "http://a:1"),
+            ("http://a:65535", "http://a:65535"),
             ("http://[0:0:0::1]", "http://[::1]"),
             ("https://bücher.example", "https://xn--bcher-kva.example"),
             ("https://STRAẞE.example", "https://xn--strae-oqa.example"),
@@ -374,6 +459,7 @@ class ValueTests(SynchronousTestCase):
             "https://*.example.org",
             "https://a:b@chat.example.org",
             "https://chat.example.org:0",
+            "https://chat.example.org:65536",
             "https://chat.example.org:99999",
             "https://chat.example.org:https",
             "https://chat example",

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from precis_i18n.unicode import UnicodeData
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.protocol.cursors import Cursor
+from chatd.protocol.cursors import Cursor, epoch
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.json import dump, load_object
 from chatd.protocol.messages import (
@@ -236,6 +236,14 @@ class CursorTests(SynchronousTestCase):
             None,
         ):
             self.assertIsNone(checked(Cursor.parse, value), value)
+
+    def test_epochs(self) -> None:
+        for value in ("a", "0", "aZ09", "a" * 32):
+            self.assertEqual(epoch(value), value)
+        for wrong in ("", "a" * 33, "a:", "a-b", "ä", "١", "a\n", " a", None, 7, b"a"):
+            error = self.assertRaises(ChatError, epoch, wrong)
+            self.assertIs(error.code, Code.BAD_REQUEST)
+            self.assertIn("32", error.text)
 
 
 class TimeTests(SynchronousTestCase):
@@ -499,3 +507,19 @@ class ErrorTests(SynchronousTestCase):
         self.assertEqual(error.frame(), bare)
         self.assertEqual(error.about("r", "k").frame(), {**bare, "room": "r", "id": "k"})
         self.assertEqual(error.line(), "forbidden: why")
+
+    def test_what_it_is_about_stays_until_it_is_said_anew(self) -> None:
+        error = ChatError(Code.UNAVAILABLE, "why", room="r", id="k", retry=5)
+        for about, room, id in (
+            (error.about(), "r", "k"),
+            (error.about("s"), "s", "k"),
+            (error.about(id="l"), "r", "l"),
+            (error.about("s", "l"), "s", "l"),
+            (error.before_storing(), "r", "k"),
+        ):
+            self.assertIs(about.code, Code.UNAVAILABLE)
+            self.assertEqual((about.room, about.id), (room, id))
+            self.assertEqual((about.text, about.retry), ("why", 5))
+        self.assertNotIn("stored", error.frame())
+        self.assertIs(error.before_storing().frame()["stored"], False)
+        self.assertIs(error.before_storing().about("s").stored, False)

@@ -426,6 +426,7 @@ class ShapeTests(KeyTests):
 
     def test_size(self) -> None:
         self.assertIn("longer", self.refused(self.keys(SECRET.raw_value), "a" * 8193))
+        self.assertIn("three base64url", self.refused(self.keys(SECRET.raw_value), "a" * 8192))
         long = sign(SECRET, "HS256", rooms=["r" * 100] * 70)
         self.assertGreater(len(long), TOKEN_CHARACTERS)
         self.refused(self.keys(SECRET.raw_value), long)
