@@ -56,6 +56,7 @@ TABLES = {
     "read_back": ["read_back.py"],
     "amqp": ["amqp.py"],
     "amqp_rooms": ["amqp_rooms.py", "--rooms", "5000"],
+    "cores": ["cores.py"],
 }
 
 
