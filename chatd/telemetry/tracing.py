@@ -21,7 +21,8 @@ def trace_of(header: str | None) -> str:
     """The ``traceparent`` of a request: its own ``header`` if that is valid, else a new one."""
     if header is not None and _TRACEPARENT.fullmatch(header):
         return header
-    return f"00-{token_hex(16)}-{token_hex(8)}-00"
+    made = token_hex(24)
+    return f"00-{made[:32]}-{made[32:]}-00"
 
 
 def request_id(trace: str) -> str:

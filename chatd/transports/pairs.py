@@ -42,6 +42,8 @@ class Pairs:
         """The value of ``name``, None if there is none. Raises `ChatError` bad_request if it is not
         UTF-8."""
         value = self._values.get(name)
-        if value is not None and any("\ud800" <= c <= "\udfff" for c in value):
+        if value is None or value.isascii():
+            return value
+        if any("\ud800" <= c <= "\udfff" for c in value):
             raise bad_request(f"The parameter {name} is not UTF-8.")
         return value

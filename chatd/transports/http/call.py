@@ -46,18 +46,21 @@ class Call:
     gone: bool = field(default=False, init=False)
     #: See `Route`; set once the route is found.
     refusal: Refusal | None = field(default=None, init=False)
+    #: What is given up with the client.
+    _doing: Deferred[Any] | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.request.notifyFinish().addErrback(self._hung_up)
 
     def _hung_up(self, _: Failure) -> None:
         self.gone = True
+        if self._doing is not None:
+            self._doing.cancel()
 
-    async def with_client(self, work: Coroutine[Any, Any, T]) -> T:
+    def with_client(self, work: Coroutine[Any, Any, T]) -> Deferred[T]:
         """Do ``work``, and give it up if the client hangs up first."""
-        doing = Deferred.fromCoroutine(work)
-        self.request.notifyFinish().addErrback(lambda _: doing.cancel())
-        return await doing
+        self._doing = doing = Deferred.fromCoroutine(work)
+        return doing
 
     @property
     def too_many(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 
 from chatd.access.identity import Identity
 from chatd.protocol.errors import ChatError
@@ -50,7 +50,7 @@ def listing(messages: Sequence[Message]) -> bytes:
 async def _while_proved(call: Call, identity: Identity, work: Coroutine[Any, Any, T]) -> T:
     """Do ``work``. It is cancelled when the client disconnects; and when the token of ``identity``
     expires or its key is withdrawn, which raises `ChatError`."""
-    doing = Deferred.fromCoroutine(call.with_client(work))
+    doing = call.with_client(work)
     ended: list[ChatError] = []
 
     def end(why: ChatError) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.python.failure import Failure
@@ -83,6 +83,14 @@ class LimitedRequest(Request):
         return f"{self.method.decode('latin-1')} {self.path.decode('latin-1')}"
 
     @property
+    def headers(self) -> dict[str, str]:
+        """All headers by name, in lower case, each as `header` gives it: for who asks for many."""
+        return {
+            name.decode("latin-1").lower(): _joined(values)
+            for name, values in self.requestHeaders.getAllRawHeaders()
+        }
+
+    @property
     def query(self) -> Pairs:
         """The parameters of the URL. Raises `ChatError` bad_request if there are too many."""
         if self._query is None:
@@ -147,4 +155,8 @@ class LimitedRequest(Request):
 def header(request: LimitedRequest, name: str) -> str | None:
     """A request header, decoded; several of one name joined by commas."""
     values = request.requestHeaders.getRawHeaders(name.encode("ascii"))
-    return ", ".join(value.decode("latin-1") for value in values) if values else None
+    return _joined(values) if values else None
+
+
+def _joined(values: Sequence[bytes]) -> str:
+    return b", ".join(values).decode("latin-1")

@@ -85,17 +85,24 @@ class Api(Resource):
         request = call.request
         TRACE.set(request.trace)  # of this coroutine and what it calls
         peer, secure = getattr(request.getClientAddress(), "host", None), request.isSecure()
-        method = request.method.decode("latin-1")
-        known = self._looked_at(request) if method in ("GET", "HEAD") else None
-        public, linked = (known.public, known.linked) if known is not None else (False, False)
-        call.caller = self._admission.origin_policy.check(peer, secure, call.header, public, linked)
+        method, path = request.method.decode("latin-1"), _path(request)
+        found = self._routes.find(path)
+        # what a page of another origin may lead to, or even read, if that is asked for
+        linked = found is not None and found[0].linked and method in ("GET", "HEAD")
+        public = linked and found is not None and found[0].public
+        policy, headers = self._admission.origin_policy, request.headers.get
+        call.caller = policy.check(peer, secure, headers, public, linked)
+        del headers  # not for as long as a poll waits
         request.address = call.caller.address
         address, probe = call.caller.address, request.path.decode("latin-1") in self._unlimited
         await request.channel.line.turn(address, self._kind(call.caller) if probe else Work.REQUEST)
         if not probe:
             release = self._admission.requests.admit(address)
             request.notifyFinish().addBoth(lambda _: release())
-        route, names = self._find(request)
+        _check_path(path)
+        if found is None:
+            raise _NotFound
+        route, names = found
         if method == "OPTIONS":
             return self._options(request, route)
         handler = route.methods.get("GET" if method == "HEAD" else method, route.others)
@@ -123,22 +130,6 @@ class Api(Resource):
             request.body.discard()
         elif (call.header("content-encoding") or "identity").strip().lower() != "identity":
             raise NotSupported("Send the body as it is, without a Content-Encoding.")
-
-    def _looked_at(self, request: Request) -> Route | None:
-        """What a page of another origin may lead to, or even read, if that is asked for."""
-        segments = [unquote_to_bytes(one).decode("utf-8", "replace") for one in request.postpath]
-        found = self._routes.find(segments)
-        return found[0] if found is not None and found[0].linked else None
-
-    def _find(self, request: Request) -> tuple[Route, list[str]]:
-        try:
-            segments = [unquote_to_bytes(one).decode("utf-8") for one in request.postpath]
-        except UnicodeDecodeError:
-            raise bad_request("The path is not UTF-8.") from None
-        found = self._routes.find(segments)
-        if found is None:
-            raise _NotFound
-        return found
 
     def _options(self, request: Request, route: Route) -> Reply:
         origin = header(request, "origin")
@@ -209,6 +200,18 @@ def begin(request: Request, status: int, type: str, admission: Admission, header
             request.responseHeaders.addRawHeader(name, value)
         else:
             request.setHeader(name.encode("ascii"), value.encode("latin-1"))
+
+
+def _path(request: Request) -> list[str]:
+    """The segments of a request's path; bytes that are not UTF-8 are lone surrogates in them."""
+    return [unquote_to_bytes(one).decode("utf-8", "surrogateescape") for one in request.postpath]
+
+
+def _check_path(path: list[str]) -> None:
+    """Raise `ChatError` bad_request for a path that was not UTF-8."""
+    for segment in path:
+        if not segment.isascii() and any("\udc80" <= c <= "\udcff" for c in segment):
+            raise bad_request("The path is not UTF-8.")
 
 
 class _NotFound(Exception):
