@@ -36,10 +36,13 @@ class Reply:
 
 @define(eq=False)
 class Call:
-    """One request, and who sent it."""
+    """One request, and who sent it. ``left`` is called when it is over, answered or not."""
 
     request: Request
     admission: Admission
+    _left: Callable[[], None]
+    #: Called at the same time, if set.
+    release: Callable[[], None] | None = field(default=None, init=False)
     #: Set once the request was admitted.
     caller: Caller = field(init=False)
     #: The client has hung up: there is nobody left to answer.
@@ -50,7 +53,12 @@ class Call:
     _doing: Deferred[Any] | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.request.notifyFinish().addErrback(self._hung_up)
+        self.request.notifyFinish().addErrback(self._hung_up).addCallback(self._over)
+
+    def _over(self, _: None) -> None:
+        self._left()
+        if self.release is not None:
+            self.release()
 
     def _hung_up(self, _: Failure) -> None:
         self.gone = True

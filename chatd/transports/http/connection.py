@@ -152,8 +152,11 @@ class HTTPConnection(HTTPChannel):
         if self._state is Phase.CLOSING:
             return
         self.line.arrived()
-        self._begin()
+        if begins := self._state is Phase.RESTING:
+            self._state = Phase.RECEIVING
         super().dataReceived(data)
+        if begins and self._state in (Phase.RECEIVING, Phase.READING_ON):
+            self._due.set(REQUEST)  # most requests come in one piece, and need no deadline
 
     def _begin(self) -> None:
         if self._state is Phase.RESTING:

@@ -67,15 +67,14 @@ class Api(Resource):
     def drain(self, others: int) -> None:
         """New requests are refused because of ``chat.draining``; nothing else is to be done."""
 
-    def _left(self, _: object) -> None:
+    def _left(self) -> None:
         self.leaving -= 1
 
     def render(self, request: Request) -> int:
         self.in_hand, self.leaving = self.in_hand + 1, self.leaving + 1
-        request.notifyFinish().addBoth(self._left)
         request.trace = trace_of(header(request, "traceparent"))
         request.began = self._admission.clock.seconds()
-        call = Call(request, self._admission)
+        call = Call(request, self._admission, self._left)
         doing = Deferred.fromCoroutine(self._handle(call))
         doing.addErrback(self._failed, call)
         doing.addCallback(self._answer, call)
@@ -97,8 +96,7 @@ class Api(Resource):
         address, probe = call.caller.address, request.path.decode("latin-1") in self._unlimited
         await request.channel.line.turn(address, self._kind(call.caller) if probe else Work.REQUEST)
         if not probe:
-            release = self._admission.requests.admit(address)
-            request.notifyFinish().addBoth(lambda _: release())
+            call.release = self._admission.requests.admit(address)
         _check_path(path)
         if found is None:
             raise _NotFound
