@@ -14,7 +14,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.brokers.sqlite.lock import Lock
-from tests.support.daemon import _TWISTD, PATIENCE, ROOT, free_port
+from tests.support.daemon import PATIENCE, ROOT, TWISTD, free_port
 
 
 class PreflightTests(SynchronousTestCase):
@@ -36,7 +36,7 @@ class PreflightTests(SynchronousTestCase):
         own = ["--pidfile=chatd.pid", "--logfile=chatd.log", "chatd"]
         ports = ["--setup=off", "--websocket=off"]
         return subprocess.run(
-            [sys.executable, "-c", _TWISTD, *how, *own, *ports, *options],
+            [sys.executable, "-c", TWISTD, *how, *own, *ports, *options],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,

@@ -35,7 +35,8 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Seconds that a start or a stop may take on a busy machine.
 PATIENCE = 45.0
 
-_TWISTD = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
+#: What the script ``twistd`` runs.
+TWISTD = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
 _open = build_opener(ProxyHandler({})).open
 _chosen: set[int] = set()
 _nursery: Nursery | None = None
@@ -183,7 +184,7 @@ class Daemon(Closing):
         if not self.env:
             return _fork(arguments, self.folder, self._log, self._descriptors)
         env = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **self.env}
-        command = [sys.executable, "-c", _TWISTD, *arguments]
+        command = [sys.executable, "-c", TWISTD, *arguments]
         return spawn(*command, folder=self.folder, log=self._log, env=env)
 
     def _ready(self) -> bool:

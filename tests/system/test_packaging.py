@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from urllib.request import ProxyHandler, build_opener
 import pytest
 
 import chatd
-from tests.support.daemon import ROOT, free_port, spawn
+from tests.support.daemon import ROOT, TWISTD, free_port, spawn
 
 #: What a checkout has that a build may need.
 SOURCES = ("chatd", "twisted", "setup.cfg", "pyproject.toml", "README.rst", "LICENSE")
@@ -39,9 +40,12 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an empty virtual environment."""
+    """The interpreter of a virtual environment, with the libraries of these tests. (That the wheel
+    asks for all it needs is shown by `tests.system.test_readme`, in an empty one.)"""
     folder = tmp_path_factory.mktemp("venv")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    [packages] = folder.glob("lib/python*/site-packages")
+    (packages / "libraries.pth").write_text(sysconfig.get_path("purelib"))
     return folder / "bin" / "python"
 
 
@@ -52,8 +56,11 @@ def twistd(tree: Path, python: Path, tmp_path_factory: pytest.TempPathFactory) -
     wheels = tmp_path_factory.mktemp("wheels")
     _pip(python, "wheel", "--no-deps", "--wheel-dir", str(wheels), str(tree))
     [wheel] = wheels.glob("chatd-*.whl")
-    _pip(python, "install", "--no-compile", str(wheel))
-    return python.parent / "twistd"
+    _pip(python, "install", "--no-compile", "--no-deps", str(wheel))
+    script = python.parent / "twistd"
+    script.write_text(f"#!{python}\n{TWISTD}\n")
+    script.chmod(0o755)
+    return script
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 from unittest import TestCase
 
 from tests.support.asking import ask
-from tests.support.daemon import _TWISTD, ROOT, free_port, spawn
+from tests.support.daemon import ROOT, TWISTD, free_port, spawn
 
 KEY = "0123456789abcdef"
 
@@ -30,7 +30,7 @@ class ProcessTests(TestCase):
         user = [] if os.getuid() == 0 else ["--map-root-user"]
         process = spawn(
             *["unshare", *user, "--pid", "--fork", "--kill-child", "--mount-proc"],
-            *[sys.executable, "-c", _TWISTD, "-n", *twistd, "chatd", "--setup=off"],
+            *[sys.executable, "-c", TWISTD, "-n", *twistd, "chatd", "--setup=off"],
             *["--websocket=off", f"--http=tcp:{port}:interface=127.0.0.1", *options],
             folder=self.folder,
             log=self.log,

@@ -23,7 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatd.config.options import Options
 from chatd.config.settings import Config
 from chatd.tap import ChatService
-from tests.support.daemon import _TWISTD, PATIENCE, ROOT, Daemon, free_port, spawn
+from tests.support.daemon import PATIENCE, ROOT, TWISTD, Daemon, free_port, spawn
 
 KEY = "token-key-0123456789abcdef0123456789abcdef"
 ADMIN = "admin-key-0123456789"
@@ -176,7 +176,7 @@ class DaemonTests(SecretTests):
             else:
                 options += ["--config", self.file("chatd.toml", f'broker = "{url}"\n')]
             log = self.folder / f"{way}.log"
-            command = [sys.executable, "-c", _TWISTD, "--nodaemon", "--pidfile=", "chatd", *options]
+            command = [sys.executable, "-c", TWISTD, "--nodaemon", "--pidfile=", "chatd", *options]
             process = spawn(*command, folder=self.folder, log=log, env=env)
             self.addCleanup(_end, process)
             self.wait(lambda: log.exists() and str(where) in log.read_text(), log.read_text)

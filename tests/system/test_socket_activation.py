@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemon import _TWISTD, PATIENCE, ROOT, free_port, spawn
+from tests.support.daemon import PATIENCE, ROOT, TWISTD, free_port, spawn
 
-CHATD = (sys.executable, "-c", _TWISTD, "--nodaemon", "chatd", "--broker=memory:")
+CHATD = (sys.executable, "-c", TWISTD, "--nodaemon", "chatd", "--broker=memory:")
 OFF = ("--websocket=off", "--setup=off")
 Process = subprocess.Popen[bytes]
 
