@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.access.limits import Connections, network_of
-from chatd.access.rate_limit import Bucket, Buckets, Rate
+from chatd.access.rate_limit import Bucket, Buckets, Rate, too_fast
 from chatd.protocol.errors import ChatError, Code
 from chatd.timing.timer_wheel import Deadline, TimerWheel
 
@@ -57,6 +57,11 @@ class BucketTests(SynchronousTestCase):
         self.assertEqual(bucket.take(6.0), 0.0)
         bucket.spend(2.0)
         self.assertEqual(bucket.wait(6.0), 3.0)
+        bucket = Rate(1, burst=2.5).bucket()
+        for _ in range(2):
+            bucket.check(0.0)
+        self.assertEqual(self.assertRaises(ChatError, bucket.check, 0.0).retry, 1)
+        self.assertEqual(bucket.take(0.0), 0.5)
 
     def test_check(self) -> None:
         bucket = Rate(0.25).bucket()
@@ -82,6 +87,14 @@ class BucketTests(SynchronousTestCase):
             while not bucket.take(now) and taken < 100_000:
                 taken += 1
             self.assertLessEqual(taken, bucket.rate.burst + per_second * now + 1e-6)
+
+
+class TooFastTests(SynchronousTestCase):
+    def test_who_is_given_up_may_come_back(self) -> None:
+        error = too_fast()
+        self.assertIs(error.code, Code.RATE_LIMITED)
+        self.assertEqual(error.retry, 1)
+        self.assertIn("come back later", error.text)
 
 
 class BucketsTests(SynchronousTestCase):

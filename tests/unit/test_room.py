@@ -456,6 +456,42 @@ class ExpiryTests(RoomCase):
         self.assertEqual(late.texts, ["c"])
 
 
+class AttachTests(RoomCase):
+    """A room that is read from its stream's end, with more of the stream before that or none."""
+
+    def test_where_the_newest_begin(self) -> None:
+        """As many as there are, and fewer."""
+        for n, texts in ((1, ["three"]), (2, ["two", "three"]), (3, ["one", "two", "three"])):
+            self.make()
+            self.world.store("lobby", "one", "two", "three")
+            self.assertEqual(self.world.join("lobby", "bob", Last(n)).texts, texts, n)
+
+    def test_what_is_gone_before_it_is_a_gap_to_whom_it_concerns(self) -> None:
+        for offset, gap in ((2, True), (3, True), (4, False), (5, False), (6, False)):
+            self.make()
+            self.world.store("lobby", *(f"m{n}" for n in range(8)))
+            self.world.broker.truncate(self.world.stream(), 5)
+            reader = self.join("bob", offset)
+            self.assertEqual(
+                [t for t in reader.texts if t != "GAP"], ["m5", "m6", "m7"][max(0, offset - 4) :]
+            )
+            assert reader.joined is not None
+            self.assertEqual(reader.joined.gap or "GAP" in reader.texts, gap, offset)
+
+    def test_how_long_it_has_not_been_level(self) -> None:
+        self.join()
+        follower = self.world.room()._follower
+        self.world.advance(5)
+        self.assertEqual((follower.state, follower.lag), (RoomState.LEVEL, 0.0))
+        follower.interrupted()
+        self.assertEqual((follower.state, follower.known), (RoomState.AWAY, True))
+        self.world.advance(5)
+        follower.interrupted()
+        self.assertEqual(follower.lag, 5.0)
+        follower.caught_up(follower.head)
+        self.assertEqual((follower.state, follower.lag), (RoomState.LEVEL, 0.0))
+
+
 class InterruptionTests(RoomCase):
     def test_a_broker_restart_is_not_noticed_by_readers(self) -> None:
         self.make(nodes=2)
