@@ -123,6 +123,22 @@ class ArchiveTests(TestCase):
             self.assertFalse(self.page(after).gap, after)
         self.assertEqual(self.everything(), [f"m{n}" for n in range(2 * BLOCK)])
 
+    def test_after_the_oldest_kept_is_no_gap_where_offsets_skip(self) -> None:
+        """At the edges of blocks above all, where a block does not begin at its first offset."""
+        for skip in (2, 3, 5):
+            self.make(skip=skip)
+            self.fill(2 * BLOCK)
+            there = [
+                r.offset for r in self.world.do(self.world.broker.read(self.stream, 0, self.upto))
+            ]
+            edge = next(n for n, offset in enumerate(there) if offset >= BLOCK)
+            for n in range(edge - 2, edge + 2):
+                self.world.broker.truncate(self.stream, there[n])
+                self.world.advance(CACHE_SECONDS + 1)
+                page = self.page(there[n], limit=1)
+                self.assertEqual((self.texts(page), page.gap), ([f"m{n + 1}"], False), (skip, n))
+                self.assertTrue(self.page(there[n - 1] - 1, limit=1).gap, (skip, n))
+
     # -- what is gone
 
     def test_truncated_before_the_cursor_is_no_gap(self) -> None:

@@ -475,6 +475,8 @@ class ValueTests(SynchronousTestCase):
             ("::1", "::1"),
             ("[0:0::1]", "::1"),
             ("bücher.example", "xn--bcher-kva.example"),
+            ("BÜCHER.Example", "xn--bcher-kva.example"),
+            (".".join(["a" * 62] * 4)[:253], ".".join(["a" * 62] * 4)[:253]),
             ("my_host", "my_host"),
         ):
             self.assertEqual(host_name(value), normal)

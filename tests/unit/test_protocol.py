@@ -124,6 +124,12 @@ class NameTests(SynchronousTestCase):
             self.assertFalse(UnicodeData().default_ignorable(ord(c)) and c not in JOINERS)
         self.assertFalse("  " in name or name != name.strip(" "))
 
+    def test_what_to_give_is_said(self) -> None:
+        for check, what in ((room_name, "the room name"), (user_name, "the user name")):
+            for value in (None, "", 5):
+                error = self.assertRaises(ChatError, check, value)
+                self.assertEqual(error.text, f"Give {what} as a string.")
+
     @given(NAMES)
     def test_valid_names_stay(self, name: str) -> None:
         self.assertEqual(user_name(name), name)

@@ -168,6 +168,10 @@ class JWKSTests(KeyTests):
         keys = self.jwks(EC.as_dict(private=False, kid="1"))
         self.assertEqual(keys.verify(sign(EC, "ES256"), NOW).user, "ann")
 
+    def test_space_around_it(self) -> None:
+        keys = self.keys("\n " + json.dumps({"keys": [EC.as_dict(private=False)]}) + "\n ")
+        self.assertEqual(keys.verify(sign(EC, "ES256"), NOW).user, "ann")
+
     def test_one_key_alone_in_the_file(self) -> None:
         keys = self.keys(json.dumps(EC.as_dict(private=False)))
         self.assertEqual(keys.verify(sign(EC, "ES256", {"kid": "any"}), NOW).user, "ann")

@@ -75,6 +75,16 @@ class TurnsTests(SynchronousTestCase):
         self.client("1.1.1.1", "a").send(AT_ONCE)
         self.assertEqual(self.done, ["a"] * AT_ONCE)
 
+    def test_who_asks_for_more_waits_however_often_it_asks(self) -> None:
+        """And is not done any more once it has left, nor keeps a place."""
+        place = self.client("1.1.1.1", "a").place
+        place.arrived()
+        self.assertEqual([place.take() for _ in range(AT_ONCE)], [True] * AT_ONCE)
+        self.assertEqual([place.take() for _ in range(5)], [False] * 5)
+        self.assertTrue(place.queued)
+        place.leave()
+        self.assertFalse(place.queued)
+
     def test_a_turn_of_the_reactor_is_bounded(self) -> None:
         flood = self.client("1.1.1.1", "f")
         flood.send(1000)
