@@ -110,6 +110,7 @@ class Hearing:
             self._reconnect(why, now, again)
         elif self._misses_for_long():
             # where it is should do, but it does not: who is alone goes where all meet
+            self._miss_anew(now)
             self._reconnect("a node that lives is not heard", now, again=False)
 
     def _forget(self, peers: Collection[str], now: float) -> None:
@@ -146,6 +147,11 @@ class Hearing:
     def _misses_for_long(self) -> bool:
         spans = (*self._unheard.values(), *self._named.values())
         return any(last - first > SLOWEST for first, last in spans)
+
+    def _miss_anew(self, now: float) -> None:
+        """Who goes on living shows it once more, for as long; the others may have died since."""
+        for spans in (self._unheard, self._named):
+            spans.update({node: (now, last) for node, (_, last) in spans.items()})
 
     def _left_out_by(self, now: float) -> list[str]:
         return [node for node, at in self._unheard_by.items() if now - at > DEAF]

@@ -144,6 +144,17 @@ class HearingTests(TestCase):
         self.wait(120, "d")
         self.assertEqual(self.broker.reasons, [])
 
+    def test_who_died_when_it_had_been_missed_for_long(self) -> None:
+        """One attempt to hear it was right; no others are."""
+        for show in (self.hearing.named, self.hearing.shown):
+            self.broker.reasons.clear()
+            for _ in range(6):
+                show("a")
+                self.wait(5, "c", "d")
+            self.assertEqual(len(self.broker.reasons), 1)
+            self.wait(200, "c", "d")
+            self.assertEqual(len(self.broker.reasons), 1)
+
     def test_of_two_exactly_one_moves(self) -> None:
         moved = []
         for name, other in (("a", "b"), ("b", "a")):
