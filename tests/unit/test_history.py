@@ -267,6 +267,23 @@ class ArchiveTests(TestCase):
         self.world.advance(CACHE_SECONDS + 1)
         self.assertEqual(self.last(1000), BLOCK + 4)
 
+    def test_the_last_where_offsets_skip(self) -> None:
+        self.make(skip=3)
+        count = 3 * BLOCK
+        self.fill(count)
+        for n in (1, BLOCK, BLOCK + 70, 2 * BLOCK + 10):
+            page = self.page(self.last(n), limit=1)
+            self.assertEqual((self.texts(page), page.gap), ([f"m{count - n}"], False), n)
+
+    def test_the_last_before_a_head_that_was_known_to_be_further_on(self) -> None:
+        """As when what is asked for one reader was read for another."""
+        self.fill(10)
+        self.page(-1)
+        for upto in (8, 5, 0):
+            self.assertEqual(
+                self.world.do(self.history.before_last(self.stream, 1, upto, 0)), upto - 1
+            )
+
     def test_the_last_of_a_stream_with_repetitions(self) -> None:
         self.fill(10)
         self.fill(10)
@@ -364,6 +381,31 @@ class ArchiveTests(TestCase):
         found = self.earlier(20, size=50_000)
         self.assertTrue(found.more)
         self.assertEqual([m.offset for m in found.messages], [15, 16, 17, 18, 19])
+
+    def test_nothing_before_it(self) -> None:
+        """A gap only if there was something."""
+        self.world.foreign("lobby", b"junk", b"junk", b"junk")
+        self.fill(3)
+        found = self.earlier(3)
+        self.assertEqual((found.messages, found.more, found.gap), ([], False, False))
+        for removed in (1, 2, 3):
+            self.world.broker.truncate(self.stream, removed)
+            self.world.advance(CACHE_SECONDS + 1)
+            self.assertTrue(self.earlier(removed).gap, removed)
+
+    def test_before_a_time_where_times_do_not_ascend(self) -> None:
+        """What was stored at or after a time counts if its own time is, too: records whose times
+        lie before it are passed over, through blocks of them."""
+        start, upto = self.world.now, 2 * BLOCK + 9
+        broker = self.world.broker
+        early = Content("ann", "early", "x").record(start + 20_000)
+        broker.store(self.stream, early, start)
+        for n in range(1, upto + 1):
+            claim = start + (10_000 if n in (BLOCK + 3, upto) else 1)
+            broker.store(self.stream, Content("ann", str(n), "x").record(claim), start + 10_000)
+        self.world.turn()
+        before = self.history.before_time(self.stream, start + 5000, upto, 0)
+        self.assertEqual(self.world.do(before), BLOCK + 2)
 
     def test_before_a_time(self) -> None:
         start = self.world.now
