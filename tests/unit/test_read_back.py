@@ -196,6 +196,11 @@ class OrderTests(ReadBackCase):
         self.world.advance(MENDED)
         self.assertEqual(self.bob.texts, ["quick", "slow"])
 
+    def test_who_sends_without_a_connection_waits_for_nobody(self) -> None:
+        self.first(Lie.CONFIRM_ONLY)
+        slow, quick = self.say("slow"), self.say("quick")
+        self.assertEqual((slow, [r.id for r in quick]), ([], ["quick"]))
+
     def test_who_never_gets_a_turn_is_told_that_nothing_was_stored(self) -> None:
         sender = object()
         self.first(Lie.CONFIRM_ONLY, 1000)
