@@ -35,11 +35,12 @@ class Hosts:
         """There is a connection to ``host``."""
         self._connections[host] += 1
 
-    def ended(self, host: int) -> None:
-        """A connection to ``host`` ended. If it was the last one there, the next host is the
-        present one, unless another connection has gone on already."""
+    def ended(self, host: int, soon: bool) -> None:
+        """A connection to ``host`` ended, ``soon`` after it began or not. If it was the last one
+        there, or did not last, the next host is the present one, unless another connection has gone
+        on already: a host may take connections and serve only some of them."""
         self._connections[host] -= 1
-        if not self._connections[host]:
+        if soon or not self._connections[host]:
             self.unreachable(host)
 
     def unreachable(self, host: int) -> None:

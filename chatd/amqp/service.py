@@ -86,7 +86,7 @@ class _Endpoint:
         session.makeConnection(client.transport)
 
         def left(reason: Reason) -> None:
-            self._hosts.ended(host)
+            self._hosts.ended(host, soon=not self._connection.proved)
             session.connectionLost(Failure(ConnectionLost(reason)))
 
         gone.addCallback(left)
@@ -154,6 +154,11 @@ class BrokerConnection(MultiService):
         if not self.running:
             return succeed(None)
         return self._goodbye().addCallback(lambda _: super(BrokerConnection, self).stopService())
+
+    @property
+    def proved(self) -> bool:
+        """Whether the newest connection that ended had lasted for a while."""
+        return self._short == 0
 
     def move(self, why: str) -> None:
         """Connect to the present host, because of ``why``; see `Hosts.must_leave`."""

@@ -17,6 +17,7 @@ from zope.interface import implementer
 from chatd.amqp import service
 from chatd.amqp.channel import Reason
 from chatd.amqp.client import Client
+from chatd.amqp.hosts import Hosts
 from chatd.amqp.service import BrokerConnection, backoff
 from chatd.amqp.url import BadURL, BrokerURL
 from tests.support.certificates import make_certificates
@@ -50,12 +51,12 @@ class Connecting(TestCase):
         self.addCleanup(made.cleanup)
         return Path(made.name)
 
-    def connect(self, url: str) -> BrokerConnection:
+    def connect(self, url: str, hosts: Hosts | None = None) -> BrokerConnection:
         async def opened(client: Client) -> None:
             self.opened.append(client)
 
         connection = BrokerConnection(
-            reactor, BrokerURL.parse(url), "test", opened, self.lost.append
+            reactor, BrokerURL.parse(url), "test", opened, self.lost.append, hosts
         )
         connection.startService()
         self.addCleanup(connection.stopService)
@@ -155,6 +156,22 @@ class ConnectionTests(Connecting):
         for _ in range(3):
             connection = self.connect(f"amqp://guest:guest@127.0.0.1:{dead},127.0.0.1:{node.port}/")
             await until(lambda: connection.client)
+
+    async def test_a_host_that_fails_one_connection_and_keeps_another(self) -> None:
+        """One that lasted is made again where the other is; one that did not is made elsewhere."""
+        self.patch(service, "backoff", lambda failures: 0.0)
+        port = shared_node().port
+        url = f"amqp://guest:guest@127.0.0.1:{port},127.0.0.1:{port}/"
+        hosts = Hosts(2, present=0)
+        stays, goes = self.connect(url, hosts), self.connect(url, hosts)
+        for proved, host in ((0.0, 0), (60.0, 1)):
+            self.patch(service, "PROVED", proved)
+            await until(lambda: stays.client and goes.client)
+            before = goes.client
+            assert before is not None
+            before.fail("what this host does to each")
+            await until(lambda: goes.client not in (None, before))
+            self.assertEqual((stays.host, goes.host), (0, host))
 
     async def test_a_host_that_never_answers(self) -> None:
         self.patch(service, "HANDSHAKE", 0.05)

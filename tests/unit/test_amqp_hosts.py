@@ -15,24 +15,34 @@ def connected(count: int, *to: int) -> Hosts:
 
 def test_connections_that_end_go_on_to_one_host() -> None:
     hosts = connected(3, 1, 1)
-    hosts.ended(1)
-    hosts.ended(1)
+    hosts.ended(1, soon=False)
+    hosts.ended(1, soon=False)
     assert hosts.present == 2
 
 
 def test_where_one_connection_is_left_the_other_comes_back() -> None:
     """On different hosts they would be on different sides of a split."""
     hosts = connected(3, 1, 1)
-    hosts.ended(1)
+    hosts.ended(1, soon=False)
     assert hosts.present == 1
     hosts.unreachable(1)
     assert hosts.present == 2, "it has to connect to some host"
 
 
+def test_where_a_connection_does_not_last_it_is_not_made_again_and_again() -> None:
+    """The other one may: RabbitMQ may serve publishers, and fail whoever consumes."""
+    hosts = connected(3, 1, 1)
+    hosts.ended(1, soon=False)
+    assert hosts.present == 1
+    hosts.connected(1)
+    hosts.ended(1, soon=True)
+    assert hosts.present == 2
+
+
 def test_whatever_hosts_they_are_on_they_go_to_one() -> None:
     hosts = connected(3, 1, 2)
-    hosts.ended(2)
-    hosts.ended(1)
+    hosts.ended(2, soon=False)
+    hosts.ended(1, soon=False)
     assert hosts.present == 0
 
 
@@ -48,7 +58,7 @@ def test_only_the_connection_that_is_elsewhere_leaves() -> None:
     hosts = connected(3, 2, 0)
     hosts.meet(again=False)
     assert (hosts.must_leave(2), hosts.must_leave(0)) == (True, False)
-    hosts.ended(2)
+    hosts.ended(2, soon=False)
     assert hosts.present == 0
 
 
@@ -65,8 +75,8 @@ def test_who_met_nobody_goes_to_any_other() -> None:
 def test_connections_that_end_because_of_a_meeting_stay_there() -> None:
     hosts = connected(3, 2, 2)
     hosts.meet(again=False)
-    hosts.ended(2)
-    hosts.ended(2)
+    hosts.ended(2, soon=False)
+    hosts.ended(2, soon=False)
     assert hosts.present == 0
 
 
@@ -75,7 +85,7 @@ def test_an_only_host_is_connected_to_anew() -> None:
         hosts = connected(1, 0)
         hosts.meet(again)
         assert hosts.must_leave(0)
-        hosts.ended(0)
+        hosts.ended(0, soon=False)
         assert hosts.present == 0
 
 
