@@ -8,13 +8,15 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.brokers.interfaces import Retention
+from chatd.brokers.interfaces import Retention, Stream
 from chatd.protocol.messages import WINDOW
 from chatd.protocol.timestamps import format_time
-from chatd.rooms.dating import AHEAD, FOLLOWING, Dates
+from chatd.rooms.dating import AHEAD, FOLLOWING, Dates, Dating
 from chatd.rooms.start_position import Last
+from chatd.timing.wall import WallClock
 from tests.support.world import World
 
 DAY = 24 * 3600 * 1000
@@ -46,6 +48,32 @@ class RuleTests(SynchronousTestCase):
         # a pause is no fault
         later = one + 5 * AHEAD
         self.assertEqual(times(one, later, later), [one, later, later])
+
+    def test_exactly_at_the_limits(self) -> None:
+        one = NOW - DAY
+        # an hour ahead of the one before it, whatever comes
+        self.assertEqual(times(one, one + AHEAD, one - 1), [one, one + AHEAD, one - 1])
+        self.assertEqual(times(one, one + AHEAD + 1, one - 1), [one, one, one - 1])
+        # an hour ahead of the one after it
+        for late, shown in ((0, one + 2 * AHEAD), (1, one)):
+            found = times(one, one + 2 * AHEAD + late, one + AHEAD)
+            self.assertEqual(found, [one, shown, one + AHEAD])
+        # the one after it may be as old as retention allows, and is no sign if it is older
+        self.assertEqual(times(one, one + 2 * AHEAD, one - AGE)[1], one)
+        self.assertEqual(times(one, one + 2 * AHEAD, one - AGE - 1)[1], one + 2 * AHEAD)
+        # so many records are searched for one with a time
+        for between, shown in ((FOLLOWING - 1, one), (FOLLOWING, one + 2 * AHEAD)):
+            found = times(one, one + 2 * AHEAD, *[None] * between, one)
+            self.assertEqual(found[1], shown, between)
+
+    def test_by_the_retention(self) -> None:
+        clock = Clock()
+        clock.advance(NOW // 1000)
+        dating = Dating(WallClock(clock), Retention(age=7200))
+        for earlier, shown in ((7_200_000, NOW - 7_200_000), (7_200_001, NOW)):
+            dates = dating.dates(Stream("lobby", "1", created=CREATED))
+            self.assertEqual(dates.resolve([NOW], dating.now), [NOW])
+            self.assertEqual(dates.resolve([NOW - earlier], dating.now), [shown])
 
     def test_ahead_of_now(self) -> None:
         one = NOW - DAY
