@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
 
 from attrs import define, field
 
@@ -18,10 +19,14 @@ class Hosts:
     The connections of a node share it, so that they end up on the same host: where a broker is
     split, a node that publishes on one side and reads on the other would be on neither. It begins
     anywhere, so that nodes spread over the hosts.
+
+    ``follow`` are called when there is a connection to some host: those who are elsewhere than on
+    the present one are to go there.
     """
 
     count: int
     present: int = field()
+    follow: list[Callable[[], None]] = field(factory=list, init=False)
     #: How many connections there are to each host.
     _connections: Counter[int] = field(factory=Counter, init=False)
     #: Where it was when the nodes were to meet last.
@@ -34,6 +39,8 @@ class Hosts:
     def connected(self, host: int) -> None:
         """There is a connection to ``host``."""
         self._connections[host] += 1
+        for follow in self.follow:
+            follow()
 
     def ended(self, host: int, soon: bool) -> None:
         """A connection to ``host`` ended, ``soon`` after it began or not. If it was the last one

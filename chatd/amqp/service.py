@@ -79,7 +79,6 @@ class _Endpoint:
         except BaseException:
             self._hosts.unreachable(host)
             raise
-        self._hosts.connected(host)
         self._connection.host = host
         # the service gets a stand-in for the client, which is the transport's protocol already
         session: Any = protocolFactory.buildProtocol(cast(IAddress, None))
@@ -90,6 +89,7 @@ class _Endpoint:
             session.connectionLost(Failure(ConnectionLost(reason)))
 
         gone.addCallback(left)
+        self._hosts.connected(host)
         return session
 
 
@@ -123,6 +123,7 @@ class BrokerConnection(MultiService):
         self._reactor = reactor
         self._url = url
         self._hosts = hosts or Hosts(len(url.hosts))
+        self._hosts.follow.append(self._follow)
         self._properties = {"product": "chatd", "platform": "Twisted", "connection_name": name}
         self._opened = opened
         self._lost = lost
@@ -164,6 +165,10 @@ class BrokerConnection(MultiService):
         """Connect to the present host, because of ``why``; see `Hosts.must_leave`."""
         if self.client is not None and self._hosts.must_leave(self.host):
             self.client.fail(why)
+
+    def _follow(self) -> None:
+        if self.client is not None and self.host != self._hosts.present:
+            self.client.fail("the node's other connection has gone to another host")
 
     def _goodbye(self) -> Deferred[Any]:
         client, self.client = self.client, None

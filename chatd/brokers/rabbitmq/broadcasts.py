@@ -64,7 +64,7 @@ class Broadcasts:
         """Receive on a new queue. A node of RabbitMQ that took another one for dead has forgotten
         the bindings of the queues there, and is not told of them again when it finds that the other
         lives; of a new one, all nodes are told."""
-        if self._queue is not None and not self._renewing:
+        if self._queue is not None and not self._queue.client.closed and not self._renewing:
             self._log.info("Listening on a new queue: {why}", why=why)
             self._renewing = True
             renewed = Deferred.fromCoroutine(self._replace(self._queue))
