@@ -13,10 +13,13 @@ const tell = (kind, data) => console.log(JSON.stringify([kind, data ?? null]));
 const options = { WebSocket, minReconnectionDelay: 50, maxReconnectionDelay: 500 };
 const socket = new ReconnectingWebSocket(url, 'chatd.v1', options);
 let after;
-socket.onopen = () => socket.send(JSON.stringify({ type: 'join', room: 'lobby', after }));
+const join = () => socket.send(JSON.stringify({ type: 'join', room: 'lobby', after }));
+socket.onopen = join;
 socket.onclose = ({ code }) => tell('close', code);
 socket.onmessage = ({ data }) => {
   const frame = JSON.parse(data);
   if (frame.cursor) after = frame.cursor;
   tell(frame.type, frame);
+  // a node that has just started may not have its broker yet
+  if (frame.code === 'unavailable') setTimeout(join, 100);
 };
