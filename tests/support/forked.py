@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application.service import IServiceMaker
-from twisted.internet import epollreactor  # noqa: F401  # that twistd would import
 from twisted.plugin import getPlugins
 from twisted.scripts.twistd import run
 
@@ -146,6 +145,7 @@ def _import() -> None:
     """All that a daemon imports, but for the reactor, which belongs to one process."""
     for module in pkgutil.walk_packages(chatd.__path__, "chatd."):
         import_module(module.name)
+    import_module("twisted.internet.epollreactor")  # the kind of reactor that twistd installs
     list(getPlugins(IServiceMaker))
     assert "twisted.internet.reactor" not in sys.modules
 
