@@ -17,7 +17,8 @@ from twisted.trial.unittest import TestCase
 
 from chatd.ctl.main import cli
 from chatd.ctl.top import rows
-from tests.support.daemon import ROOT, free_port
+from tests.support.daemon import ROOT
+from tests.support.rabbit_home import free_port
 from tests.support.serving import Node, ServingTests
 from tests.support.tokens import SECRET
 from tests.support.waiting import until

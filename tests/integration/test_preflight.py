@@ -14,7 +14,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.brokers.sqlite.lock import Lock
-from tests.support.daemon import PATIENCE, ROOT, TWISTD, free_port
+from tests.support.daemon import PATIENCE, ROOT, TWISTD
+from tests.support.rabbit_home import free_port
 
 
 class PreflightTests(SynchronousTestCase):

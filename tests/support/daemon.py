@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 import signal
 import socket
@@ -30,6 +29,7 @@ from urllib.request import ProxyHandler, build_opener
 
 from tests.support.closing import Closing
 from tests.support.forked import Forked, Nursery
+from tests.support.rabbit_home import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Seconds that a start or a stop may take on a busy machine.
@@ -38,32 +38,12 @@ PATIENCE = 45.0
 #: What the script ``twistd`` runs.
 TWISTD = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
 _open = build_opener(ProxyHandler({})).open
-_chosen: set[int] = set()
 _nursery: Nursery | None = None
 _making = threading.Lock()
 
 
 class DaemonError(Exception):
     """The daemon did not start or stop as it should; the text ends with its log."""
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nothing listens on.
-
-    Taken below the range the kernel hands out to outgoing connections, so that it is still free
-    when a daemon that was killed is started on it again.
-    """
-    while True:
-        port = random.randrange(20000, 32000)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        if port not in _chosen:
-            _chosen.add(port)
-            return port
 
 
 def spawn(

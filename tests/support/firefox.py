@@ -24,7 +24,8 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
-from tests.support.daemon import PATIENCE, free_port, spawn
+from tests.support.daemon import PATIENCE, spawn
+from tests.support.rabbit_home import free_port
 
 #: Nothing but this machine is spoken to: all else goes to a proxy that is not there.
 PREFERENCES = """

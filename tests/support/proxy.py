@@ -18,7 +18,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.support.closing import Closing
-from tests.support.daemon import PATIENCE, ROOT, DaemonError, free_port, spawn
+from tests.support.daemon import PATIENCE, ROOT, DaemonError, spawn
+from tests.support.rabbit_home import free_port
 
 #: Where the files of ``etc/`` look for chatd.
 TARGET = "127.0.0.1:8081"

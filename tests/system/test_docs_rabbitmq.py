@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemon import ROOT, free_port
+from tests.support.daemon import ROOT
 from tests.support.examples import Block, Mark, blocks, run
 from tests.support.rabbit import shared_node
+from tests.support.rabbit_home import free_port
 from tests.support.terminal import Terminal
 
 HERE = Mark("run by", "tests/system/test_docs_rabbitmq.py")

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.daemon import PATIENCE, ROOT, Daemon, free_port
+from tests.support.daemon import PATIENCE, ROOT, Daemon
+from tests.support.rabbit_home import free_port
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ from urllib.request import ProxyHandler, build_opener
 import pytest
 
 import chatd
-from tests.support.daemon import ROOT, TWISTD, free_port, spawn
+from tests.support.daemon import ROOT, TWISTD, spawn
+from tests.support.rabbit_home import free_port
 
 #: What a checkout has that a build may need.
 SOURCES = ("chatd", "twisted", "setup.cfg", "pyproject.toml", "README.rst", "LICENSE")

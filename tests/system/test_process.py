@@ -12,7 +12,8 @@ from pathlib import Path
 from unittest import TestCase
 
 from tests.support.asking import ask
-from tests.support.daemon import ROOT, TWISTD, free_port, spawn
+from tests.support.daemon import ROOT, TWISTD, spawn
+from tests.support.rabbit_home import free_port
 
 KEY = "0123456789abcdef"
 

@@ -17,7 +17,8 @@ from joserfc.jwk import OctKey
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.certificates import make_certificates
-from tests.support.daemon import PATIENCE, Daemon, free_port
+from tests.support.daemon import PATIENCE, Daemon
+from tests.support.rabbit_home import free_port
 
 _open = build_opener(ProxyHandler({})).open
 ONE, TWO = (OctKey.import_key(f"secret number {n}, of 32 bytes or more") for n in (1, 2))

@@ -23,7 +23,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatd.config.options import Options
 from chatd.config.settings import Config
 from chatd.tap import ChatService
-from tests.support.daemon import PATIENCE, ROOT, TWISTD, Daemon, free_port, spawn
+from tests.support.daemon import PATIENCE, ROOT, TWISTD, Daemon, spawn
+from tests.support.rabbit_home import free_port
 
 KEY = "token-key-0123456789abcdef0123456789abcdef"
 ADMIN = "admin-key-0123456789"

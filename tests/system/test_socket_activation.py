@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemon import PATIENCE, ROOT, TWISTD, free_port, spawn
+from tests.support.daemon import PATIENCE, ROOT, TWISTD, spawn
+from tests.support.rabbit_home import free_port
 
 CHATD = (sys.executable, "-c", TWISTD, "--nodaemon", "chatd", "--broker=memory:")
 OFF = ("--websocket=off", "--setup=off")

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Route
 
-from tests.support.daemon import PATIENCE, ROOT, Daemon, free_port, spawn
+from tests.support.daemon import PATIENCE, ROOT, Daemon, spawn
 from tests.support.listeners import MODULES, Script, say, wait_for
+from tests.support.rabbit_home import free_port
 
 pytestmark = pytest.mark.browser
 
