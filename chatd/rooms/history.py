@@ -248,7 +248,7 @@ class _Filling:
 @define
 class _Looking:
     """The messages up to the offset ``upto``, looked at from the newest back; as many as there are
-    ``left``, and ``size`` bytes of them, are wanted. ``lost``: the newest have expired; ``whole``:
+    ``left``, and ``size`` bytes of them, are wanted. ``lost``: the newest have expired; ``ended``:
     some before those that were taken have."""
 
     upto: int
@@ -258,7 +258,7 @@ class _Looking:
     after: int = field(init=False)
     count: int = 0
     lost: bool = False
-    whole: bool = False
+    ended: bool = False
 
     def __attrs_post_init__(self) -> None:
         self.after = self.upto
@@ -270,7 +270,7 @@ class _Looking:
             if i not in visible:
                 self._skip(outline.offset(i))
                 continue
-            if not self.left or self.size <= 0 or self.whole:
+            if not self.left or self.size <= 0 or self.ended:
                 return outline.offset(i)
             self.after = outline.offset(i) - 1
             self.left -= 1
@@ -281,7 +281,7 @@ class _Looking:
     def _skip(self, offset: int) -> None:
         """The message at ``offset`` has expired."""
         if self.count:
-            self.whole = True
+            self.ended = True
         else:
             self.lost = True
             self.after = self.upto = offset - 1
