@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from chatd.brokers.interfaces import IBroker
 from chatd.presence.board import PresenceBoard
-from chatd.presence.hearing import Hearing
+from chatd.presence.hearing import STOOD_STILL, Hearing
 from chatd.presence.payloads import NAME, Vitals, node_name, whole_number
 from chatd.presence.sender import PresenceSender
 from chatd.protocol.errors import ChatError
@@ -25,6 +25,9 @@ from chatd.telemetry.once import Once
 
 #: Seconds between signs of life, and of silence after which a node is dropped.
 BEAT, SILENCE = 5.0, 20.0
+#: Seconds that each node has to be heard, at least, once any can be again: they come back one after
+#: the other. No more than lie between two new connections (`chatd.presence.hearing`), mostly.
+LISTEN = 12.0
 #: Seconds of silence after which a node counts as missed, and between checks for that.
 MISSED, LOOK = 8.0, 1.0
 #: Seconds between requests for a snapshot of the same node, at first and at most.
@@ -39,6 +42,7 @@ PEERS = 1000
 class _Peer:
     """Another node. Times are the clock's seconds."""
 
+    #: When it was last heard; later by the time in which it could not be.
     heard: float
     missed: bool = False
     vitals: Vitals = field(factory=Vitals)
@@ -87,6 +91,7 @@ class PresenceReplication:
         self._hearing = Hearing(presence.node, broker, clock, lambda: self.on_silent())
         self._beat: IDelayedCall | None = None
         self._looking: IDelayedCall | None = None
+        self._looked = clock.seconds()
         #: Called when a node is missed, so that a probe shows it in the directory that this one
         #: lives.
         self.on_silent: Callable[[], None] = lambda: None
@@ -137,22 +142,28 @@ class PresenceReplication:
         self._beat = self._clock.callLater(BEAT, self._tick)
         hears = [name for name, peer in self._peers.items() if not peer.missed]
         self._sender.send("beat", vitals=self.vitals().payload(), hears=hears[:HEARS])
-        now = self._clock.seconds()
-        for node, peer in list(self._peers.items()):
-            if not self._broker.ready:
-                peer.heard = now  # nothing can be heard while the broker is away
-            elif now - peer.heard > SILENCE:
-                self._drop(node)
 
     def _look(self) -> None:
-        """Notice nodes that are missed, and whether this one is."""
+        """Notice nodes that are missed, or have died, and whether this one is missed."""
         self._looking = self._clock.callLater(LOOK, self._look)
         now = self._clock.seconds()
-        for peer in self._peers.values():
-            if now - peer.heard > MISSED and not peer.missed:
+        passed, self._looked = now - self._looked, now
+        if not self._broker.ready or passed > STOOD_STILL:
+            self._excuse(passed, now)
+        for node, peer in list(self._peers.items()):
+            if now - peer.heard > SILENCE:
+                self._drop(node)
+            elif now - peer.heard > MISSED and not peer.missed:
                 peer.missed = True
                 self.on_silent()
         self._hearing.check(self._peers)
+
+    def _excuse(self, passed: float, now: float) -> None:
+        """Nothing could be heard for the seconds that have ``passed``; they are no silence. That of
+        before counts on, lest who connects anew time and again never notice who has died."""
+        for peer in self._peers.values():
+            silent = min(now - peer.heard - passed, SILENCE - LISTEN)
+            peer.heard = now - max(0.0, silent)
 
     def _announce(self, room: str, user: str, here: bool, node: str) -> None:
         """Publish an application event: on the node where it happened, or on the first of the

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from chatd.amqp.hosts import Hosts
 from chatd.brokers.interfaces import IBroker
 from chatd.presence.hearing import Hearing
-from chatd.presence.replication import BEAT, LOOK, MISSED, SILENCE
+from chatd.presence.replication import BEAT, LISTEN, LOOK, MISSED, SILENCE
 
 #: Which host's broadcasts reach which other host, of three; each reaches itself.
 Ways = frozenset[tuple[int, int]]
@@ -60,17 +60,18 @@ class Node:
 
     def beat(self) -> None:
         self.site.clock.callLater(BEAT, self.beat)
-        now = self.site.clock.seconds()
         if self.ready:
             self.site.broadcast(self, self.heard.keys() - self.missed)
-        for name, at in list(self.heard.items()):
-            if now - at > SILENCE:
-                del self.heard[name]
-                self.missed.discard(name)
 
     def look(self) -> None:
         self.site.clock.callLater(LOOK, self.look)
         now = self.site.clock.seconds()
+        for name, at in list(self.heard.items()):
+            if not self.ready:
+                self.heard[name] = min(now, max(at + LOOK, now - (SILENCE - LISTEN)))
+            elif now - at > SILENCE:
+                del self.heard[name]
+                self.missed.discard(name)
         for name in {n for n, at in self.heard.items() if now - at > MISSED} - self.missed:
             self.missed.add(name)
             self.site.probe(self.name)

@@ -205,6 +205,45 @@ class DeathTests(ReplicationCase):
         self.world.advance(60)
         self.all_see("bob")
 
+    def test_nobody_is_missed_while_all_stand_still(self) -> None:
+        """A machine sleeps, or what it runs on is moved."""
+        for n in range(3):
+            self.enter(n, f"u{n}")
+        self.world.advance(1)
+        self.world.clock.advance(60)
+        self.world.advance(1)
+        self.all_see("u0", "u1", "u2")
+        self.assertNotIn("left", [event for event, _ in self.events()])
+
+    def test_who_dies_is_missed_by_a_node_that_connects_anew_time_and_again(self) -> None:
+        self.enter(2, "ann")
+        self.world.advance(1)
+        self.world.sites.pop().die()
+        [anew, _] = self.world.sites
+        for _ in range(3):
+            self.world.advance(14)
+            anew.broker.interrupt()
+            self.world.advance(BEAT + 1)
+            anew.broker.resume()
+        self.all_see()
+
+    def test_all_who_lost_the_broker_are_waited_for(self) -> None:
+        """It served nobody for a while before the connections were lost."""
+        [early, late, _] = self.world.sites
+        self.enter(1, "bob")
+        self.world.advance(1)
+        with mock.patch.object(MemoryBroker, "broadcast"):
+            self.world.advance(15)
+        for site in (early, late):
+            site.broker.interrupt()
+        self.world.advance(2)
+        early.broker.resume()
+        self.world.advance(5)
+        late.broker.resume()
+        self.world.advance(BEAT)
+        self.all_see("bob")
+        self.assertNotIn(("left", "bob"), self.events())
+
 
 class LossTests(ReplicationCase):
     def lossy(self, lost: Callable[[dict[str, Any]], bool]) -> AbstractContextManager[Any]:
