@@ -137,7 +137,9 @@ class QueuePlace:
 
     def moved(self, address: str, what: Work = Work.REQUEST) -> None:
         """Count further work as of the kind ``what`` and for the client at ``address``."""
-        self._key = network_of(address), what
+        key = network_of(address), what
+        if key != self._key:  # the same tuple is found sooner
+            self._key = key
 
     def leave(self) -> None:
         """The connection has ended."""

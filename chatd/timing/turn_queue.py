@@ -4,6 +4,7 @@ between."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -42,26 +43,40 @@ class TurnQueue:
                 self._log.failure("A call in its turn failed; the others go on.")
 
 
+class Waiter(Protocol):
+    """One who waits: a Deferred, or something smaller."""
+
+    def callback(self, result: Any, /) -> None:
+        """Something has happened."""
+
+
 class WaitingInTurns:
-    """Deferreds that fire with None when something has happened: the first `WOKEN` at once, as many
-    more in each turn of ``turns``. Each may be cancelled on its own."""
+    """Those who are told when something has happened: the first `WOKEN` at once, as many more in
+    each turn of ``turns``."""
+
+    _log = Logger()
 
     def __init__(self, turns: TurnQueue) -> None:
         self._turns = turns
-        self._waiting: dict[Deferred[None], None] = {}
+        self._waiting: dict[Waiter, None] = {}
         #: Those for whom something has happened.
-        self._due: dict[Deferred[None], None] = {}
+        self._due: dict[Waiter, None] = {}
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._due)
 
     def wait(self) -> Deferred[None]:
-        """A Deferred for what happens next."""
-        waiter: Deferred[None] = Deferred(self._leave)
-        self._waiting[waiter] = None
+        """A Deferred for what happens next, which may be cancelled."""
+        waiter: Deferred[None] = Deferred(self.leave)
+        self.join(waiter)
         return waiter
 
-    def _leave(self, waiter: Deferred[None]) -> None:
+    def join(self, waiter: Waiter) -> None:
+        """Tell ``waiter`` of what happens next, once."""
+        self._waiting[waiter] = None
+
+    def leave(self, waiter: Waiter) -> None:
+        """Do not tell ``waiter`` any more. May be called at any time."""
         self._waiting.pop(waiter, None)
         self._due.pop(waiter, None)
 
@@ -77,6 +92,9 @@ class WaitingInTurns:
         for waiter in list(self._due)[:WOKEN]:
             if waiter in self._due:  # the one before it may have cancelled it
                 del self._due[waiter]
-                waiter.callback(None)
+                try:
+                    waiter.callback(None)
+                except Exception:
+                    self._log.failure("One who waited failed; the others go on.")
         if self._due:
             self._turns.add(self._turn)

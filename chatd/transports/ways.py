@@ -24,6 +24,7 @@ from chatd.transports.http.router import Api
 from chatd.transports.http.site import LimitedSite
 from chatd.transports.http.sse import EventStreams
 from chatd.transports.http.upgrade import upgrade
+from chatd.transports.http.waiting_poll import UsualPolls
 from chatd.transports.setup.protocol import SetupFactory
 from chatd.transports.socketio.routes import SocketIO
 from chatd.transports.websocket.connection import WebSocketFactory
@@ -57,12 +58,13 @@ class Ways:
         self.pollers = Pollers(chat, admission.deadlines, connections(config))
         self.api = Api(self._routes(config), chat, admission, metrics, probes.UNLIMITED)
         self.http = LimitedSite(self.api, admission, metrics, config.max_frame)
+        self.polls = self.http.polls = UsualPolls(chat, admission, metrics, self.pollers)
         self.setup = SetupFactory(self.administration, admission, metrics)
         self.counts = self._counts(config)
 
     def draining(self) -> tuple[Draining, ...]:
         """What there is to drain."""
-        return (self.websockets, self.streams, self.socketio, self.api, self.setup)
+        return (self.websockets, self.streams, self.socketio, self.api, self.polls, self.setup)
 
     def _routes(self, config: Config) -> list[Route]:
         """What the HTTP port serves."""

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 from chatd.rooms.read_queue import ReadQueue
 from tests.support.engine import PollingClient, SocketClient
 from tests.support.http_client import EventStream
+from tests.support.kept import Kept
 from tests.support.serving import Node, ServingTests
 from tests.support.waiting import together
 from tests.support.ws_client import WebSocket
@@ -241,6 +242,10 @@ class OneOrderTests(ServingTests):
         self.assertEqual([m["text"] for m in await read(SocketReader(ann), 1)], ["mine"])
 
 
+class KeptOneOrderTests(Kept, OneOrderTests):
+    """On connections that are kept: polls go past twisted.web."""
+
+
 class EachTests(ServingTests):
     """What every way to read keeps, one after the other."""
 
@@ -329,6 +334,10 @@ class EachTests(ServingTests):
         await together(write(), come())
         for reader in opened:
             self.assertEqual([int(m["text"]) for m in await read(reader, 300)], list(range(300)))
+
+
+class KeptEachTests(Kept, EachTests):
+    """On connections that are kept: polls go past twisted.web."""
 
 
 class OnSQLite(ServingTests):

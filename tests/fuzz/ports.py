@@ -53,6 +53,14 @@ class _Reactor(MemoryReactorClock):
         return port
 
 
+def connected(factory: Any) -> _Transport:
+    """The server's end of a new connection."""
+    client = IPv4Address("TCP", "127.0.0.1", 50000)
+    transport = _Transport(factory.buildProtocol(client))
+    transport.protocol.makeConnection(transport)
+    return transport
+
+
 class FuzzedNode:
     """A node; made anew after `LIFE` connections."""
 
@@ -67,9 +75,7 @@ class FuzzedNode:
         if self._left == 0:
             self._begin()
         self._left -= 1
-        client = IPv4Address("TCP", "127.0.0.1", 50000)
-        transport = _Transport(self._factories[port].buildProtocol(client))
-        transport.protocol.makeConnection(transport)
+        transport = connected(self._factories[port])
         half = len(data) // 2
         for piece in (before, data[:half], data[half:]):
             if piece and not transport.disconnected:

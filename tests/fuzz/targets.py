@@ -20,14 +20,14 @@ from chatd.protocol.publication import Publication
 from chatd.protocol.timestamps import parse_time
 from chatd.transports.pairs import Pairs
 from chatd.transports.setup.json_splitter import NotAnObject, Splitter
-from tests.fuzz import amqp, keys, nodes, socketio
+from tests.fuzz import amqp, keys, nodes, polls, socketio
 from tests.fuzz.database import damaged
 from tests.fuzz.database import seed as damage
 from tests.fuzz.ports import CHAT, LEGACY, FuzzedNode, frames
 from tests.fuzz.target import Target
 
 HTTP, WEBSOCKET, SETUP = 8081, 9000, 8082
-_NODE = FuzzedNode()
+_NODE, _COMPARED = FuzzedNode(), polls.ComparedNode()
 _WORDS = (
     b'"',
     b"{",
@@ -118,6 +118,7 @@ TARGETS: dict[str, Target] = {
         ),
         (b"\r\n", b"\r\n\r\n", b"Content-Length: ", b"%00", b"%ff", b"Expect: 100-continue\r\n"),
     ),
+    "polls": Target(lambda data: _COMPARED.compare(data, data), (), polls.SEEDS, polls.WORDS),
     "websocket": Target(
         partial(_websocket, CHAT),
         (),

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from tests.support.http_client import Answer
+from tests.support.kept import Kept
 from tests.support.serving import Node, ServingTests
 from tests.support.tokens import Issuer
 from tests.support.waiting import until
@@ -411,6 +412,10 @@ class ConnectionTests(ServingTests):
             await self.refused(node)
             http.raw.abort()
             await until(lambda: node.service.admission.connections.total == 0)
+
+
+class KeptConnectionTests(Kept, ConnectionTests):
+    """On connections that are kept: polls go past twisted.web."""
 
 
 class UnavailableTests(ServingTests):

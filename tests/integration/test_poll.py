@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import quote, urlencode
 
-from chatd.transports.http.messages import _page
+from chatd.transports.http.messages import page
 from tests.support.http_client import HTTP, Answer
+from tests.support.kept import Kept
 from tests.support.serving import Node, ServingTests
 from tests.support.tokens import Issuer
 from tests.support.waiting import until
@@ -187,6 +189,10 @@ class ReadTests(ServingTests):
             self.assertEqual((answer.json["gap"], texts(answer)), (gap, ["young"]), query)
 
 
+class KeptReadTests(Kept, ReadTests):
+    """On connections that are kept."""
+
+
 class WaitTests(ServingTests):
     async def test_the_next_message_ends_it(self) -> None:
         node = await self.serve()
@@ -198,16 +204,24 @@ class WaitTests(ServingTests):
             self.assertEqual((texts(answer), answer.json["gap"]), (["x"], False))
             self.assertEqual(answer.body, answers[0].body)
 
+    async def test_its_date_is_that_of_the_answer(self) -> None:
+        node = await self.serve()
+        cursor = (await node.get(MESSAGES)).json["cursor"]
+        poll = await waiting(node, f"{MESSAGES}?after={cursor}&wait=30")
+        with patch("chatd.transports.http.heading.http_date", return_value="later"):
+            await say(node, "x")
+            self.assertEqual((await poll.answer()).header("date"), "later")
+
     async def test_those_who_wait_at_the_same_cursor_share_an_answer(self) -> None:
         node = await self.serve()
         cursor = (await node.get("/rooms/lobby")).json["cursor"]
         path = f"{MESSAGES}?after={cursor}&wait=30"
         polls = [await waiting(node, path) for _ in range(3)]
-        made = _page.cache_info().misses
+        made = page.cache_info().misses
         await say(node, "x")
         answers = [await poll.answer() for poll in polls]
         self.assertEqual([texts(answer) for answer in answers], [["x"]] * 3)
-        self.assertEqual(_page.cache_info().misses - made, 1)
+        self.assertEqual(page.cache_info().misses - made, 1)
 
     async def test_the_time_ends_it(self) -> None:
         """With no messages, and the cursor as it was."""
@@ -270,6 +284,10 @@ class WaitTests(ServingTests):
         self.assertEqual((answer.status, answer.code), (401, "unauthorized"))
 
 
+class KeptWaitTests(Kept, WaitTests):
+    """On connections that are kept: polls go past twisted.web."""
+
+
 class PresenceTests(ServingTests):
     async def members(self, node: Node) -> list[str]:
         found = (await node.get("/rooms/lobby")).json
@@ -328,6 +346,10 @@ class PresenceTests(ServingTests):
         await node.get("/rooms/nowhere/messages?username=ann")
         for room in ("den", "nowhere"):
             self.assertEqual(node.service.chat.presence.members(room).count, 0)
+
+
+class KeptPresenceTests(Kept, PresenceTests):
+    """On connections that are kept: polls go past twisted.web."""
 
 
 class Poller:

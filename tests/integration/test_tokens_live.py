@@ -8,6 +8,7 @@ from typing import Any
 from joserfc import jwt
 
 from tests.support.guarded import KEY, OTHER_KEY, GuardedTests, bearing, token
+from tests.support.kept import Kept
 from tests.support.serving import Node
 from tests.support.waiting import pause, until
 from tests.support.ws_client import CLOSE, WebSocket, welcome
@@ -200,6 +201,10 @@ class ExpiryTests(LiveTests):
         self.assertEqual(len((await http.answer()).json["messages"]), 1)
 
 
+class KeptExpiryTests(Kept, ExpiryTests):
+    """On connections that are kept: polls go past twisted.web."""
+
+
 class KeyChangeTests(LiveTests):
     async def change(self, node: Node, content: bytes) -> None:
         """SIGHUP itself is in ``test_reload``."""
@@ -265,3 +270,7 @@ class KeyChangeTests(LiveTests):
             pass
         node.service.reloader.reload()
         self.assertEqual((await node.get("/rooms/hall", **bearing(token(node)))).status, 200)
+
+
+class KeptKeyChangeTests(Kept, KeyChangeTests):
+    """On connections that are kept: polls go past twisted.web."""

@@ -21,6 +21,8 @@ class Clients:
     def __init__(self, ports: dict[str, int]) -> None:
         self.ports = ports
         self._made: list[Raw] = []
+        #: Connections on which other requests may follow; None if each request has its own.
+        self.kept: list[Raw] | None = None
 
     def port(self, name: str) -> int:
         """The number of a port."""
@@ -70,8 +72,18 @@ class Clients:
         /,
         **headers: str,
     ) -> Answer:
-        """One HTTP request on a connection of its own."""
-        return await (await self.ask(method, path, body, **headers)).answer()
+        """One HTTP request, on a connection of its own unless some are kept."""
+        again = bool(self.kept)
+        http = await self.ask(method, path, body, **headers)
+        try:
+            answer = await http.answer()
+        except ConnectionError:
+            if not again:
+                raise
+            return await self.request(method, path, body, **headers)  # it was closed meanwhile
+        if self.kept is not None and method == "GET" and answer.status == 200:
+            self.kept.append(http.raw)
+        return answer
 
     async def ask(
         self,
@@ -82,8 +94,10 @@ class Clients:
         **headers: str,
     ) -> HTTP:
         """Send an HTTP request and wait for nothing."""
-        raw = await self.raw("http")
-        shown = {"Host": f"127.0.0.1:{self.ports['http']}", "Connection": "close"}
+        kept = self.kept if method == "GET" else None
+        raw = kept.pop() if kept else await self.raw("http")
+        shown = {"Host": f"127.0.0.1:{self.ports['http']}"}
+        shown["Connection"] = "close" if kept is None else "keep-alive"
         if isinstance(body, Mapping):
             shown["Content-Type"] = "application/json"
             body = json.dumps(body)

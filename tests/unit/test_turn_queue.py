@@ -90,3 +90,17 @@ class WaitingTests(SynchronousTestCase):
         first.addCallback(lambda _: second.cancel())
         self.waiting.wake()
         self.failureResultOf(second, CancelledError)
+
+    def test_one_that_fails_is_logged_and_the_others_are_woken(self) -> None:
+        class Broken:
+            def callback(self, result: None, /) -> None:
+                raise ValueError
+
+        self.wait(1)
+        self.waiting.join(Broken())
+        self.wait(WOKEN)
+        self.waiting.wake()
+        self.clock.advance(0)
+        self.assertEqual(len(self.woken), WOKEN + 1)
+        self.assertEqual(len(self.waiting), 0)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)

@@ -28,9 +28,11 @@ class ReadingDeadline:
 
     def set(self, seconds: float) -> None:
         """Replace the deadline by one in ``seconds``."""
-        self.cancel()
         self._acknowledged = acknowledged(self.transport)
-        self._due = self._deadlines.after(seconds, self._late)
+        if self._due is not None and self._due.active:
+            self._due.move(self._deadlines.clock.seconds() + seconds)
+        else:
+            self._due = self._deadlines.after(seconds, self._late)
 
     def cancel(self) -> None:
         """Have no deadline."""

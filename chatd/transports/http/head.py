@@ -52,6 +52,19 @@ def origin_form(target: bytes, headers: Headers) -> bytes:
     return rest if rest.startswith(b"/") else b"/" + rest
 
 
+def joined(headers: Headers) -> dict[str, str]:
+    """All headers by name, in lower case."""
+    return {
+        name.decode("latin-1").lower(): one_value(values)
+        for name, values in headers.getAllRawHeaders()
+    }
+
+
+def one_value(values: Sequence[bytes]) -> str:
+    """The values of one header, decoded and joined by commas."""
+    return b", ".join(values).decode("latin-1")
+
+
 def segments(path: bytes) -> list[bytes]:
     """Split ``path`` at slashes, still percent-encoded; beyond the limit the last part is not
     split."""

@@ -26,6 +26,12 @@ class Line:
         self._place.moved(address, what)
         await self.next()
 
+    def at_once(self, address: str) -> bool:
+        """Whether a request of the client at ``address`` may be done now. If not, it waits for its
+        turn, and `turn` goes on waiting."""
+        self._place.moved(address)
+        return self._place.take()
+
     async def next(self) -> None:
         """Wait until one more piece of work for the same client may be done."""
         if not self._place.take():

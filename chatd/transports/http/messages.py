@@ -56,7 +56,7 @@ class Messages:
         found = await held_poll(self._pollers, call, identity, name, start, limit_of(call, start))
         rest = found.rest
         if rest is None:
-            return Reply(200, _page(name, tuple(found.messages), found.cursor, found.gap))
+            return Reply(200, page(name, tuple(found.messages), found.cursor, found.gap))
         begun = _begun(name, found.messages)
         return Reply(200, MessagePages(begun, rest, lambda: _ended(rest.cursor, found.gap)))
 
@@ -98,7 +98,7 @@ class Messages:
 
 
 @lru_cache(maxsize=ANSWERS)
-def _page(name: str, messages: tuple[Message, ...], cursor: Cursor, gap: bool) -> bytes:
+def page(name: str, messages: tuple[Message, ...], cursor: Cursor, gap: bool) -> bytes:
     """A whole answer. Encoded once for all who wait at the same cursor: they get the same messages
     of the room's cache."""
     return _begun(name, messages) + _ended(cursor, gap)

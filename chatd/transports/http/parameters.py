@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import re
+from typing import Protocol
 
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import bad_request
 from chatd.rooms.start_position import After, Last, Now, Start, check_last, since
-from chatd.transports.http.call import Call
 
 LIMIT = 100
 MAX_LIMIT = 1000
 #: Seconds that a poll waits, at most.
 MAX_WAIT = 60.0
 
+
+class Asking(Protocol):
+    """Whatever has the parameters of a URL."""
+
+    def query(self, name: str) -> str | None:
+        """The value of one, decoded. Raises `ChatError` bad_request if it is not UTF-8."""
+
+
 _STARTS = ("after", "last", "since")
 _WHOLE = re.compile(r"[0-9]{1,100}", re.ASCII)
 _DECIMAL = re.compile(r"[0-9]{1,100}(\.[0-9]{1,100})?", re.ASCII)
 
 
-def before_of(call: Call) -> Cursor | None:
+def before_of(call: Asking) -> Cursor | None:
     """``before``, which excludes ``after``, ``last``, ``since`` and ``wait``. Raises `ChatError`
     bad_request."""
     before = call.query("before")
@@ -30,7 +38,7 @@ def before_of(call: Call) -> Cursor | None:
     return Cursor.parse(before)
 
 
-def start_of(call: Call) -> Start:
+def start_of(call: Asking) -> Start:
     """``after``, ``last`` or ``since``, at most one of them. Raises `ChatError` bad_request."""
     given = {name: value for name in _STARTS if (value := call.query(name)) is not None}
     if len(given) > 1:
@@ -45,7 +53,7 @@ def start_of(call: Call) -> Start:
     return Now()
 
 
-def limit_of(call: Call, start: Start | None = None) -> int:
+def limit_of(call: Asking, start: Start | None = None) -> int:
     """``limit``, cut to `MAX_LIMIT`; ``last`` sets it."""
     limit = call.query("limit")
     size = min(_whole("limit", limit), MAX_LIMIT) if limit is not None else LIMIT
@@ -54,7 +62,7 @@ def limit_of(call: Call, start: Start | None = None) -> int:
     return size
 
 
-def wait_of(call: Call) -> float:
+def wait_of(call: Asking) -> float:
     """``wait`` in seconds, cut to `MAX_WAIT`."""
     wait = call.query("wait")
     if wait is None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from twisted.python.failure import Failure
-from twisted.web.http import _MalformedChunkedDataError, datetimeToString
+from twisted.web.http import _MalformedChunkedDataError
 from twisted.web.server import Request
 
 from chatd.protocol.errors import Code
 from chatd.transports.http.body import Body
-from chatd.transports.http.head import BadHead, origin_form, segments
+from chatd.transports.http.head import BadHead, joined, one_value, origin_form, segments
 from chatd.transports.pairs import Pairs
 
 #: Pieces of a body, at most: a chunk costs as much as hundreds of other bytes.
@@ -66,8 +66,6 @@ class LimitedRequest(Request):
         self.prepath: list[bytes] = []
         self.postpath = segments(self.path)
         self.site = self.channel.site
-        self.setHeader(b"Server", b"chatd")  # without a version, which would help attackers only
-        self.setHeader(b"Date", datetimeToString())
         self.render(self.site.resource)
 
     def handed_over(self) -> None:
@@ -85,10 +83,7 @@ class LimitedRequest(Request):
     @property
     def headers(self) -> dict[str, str]:
         """All headers by name, in lower case, each as `header` gives it: for who asks for many."""
-        return {
-            name.decode("latin-1").lower(): _joined(values)
-            for name, values in self.requestHeaders.getAllRawHeaders()
-        }
+        return joined(self.requestHeaders)
 
     @property
     def query(self) -> Pairs:
@@ -155,8 +150,4 @@ class LimitedRequest(Request):
 def header(request: LimitedRequest, name: str) -> str | None:
     """A request header, decoded; several of one name joined by commas."""
     values = request.requestHeaders.getRawHeaders(name.encode("ascii"))
-    return _joined(values) if values else None
-
-
-def _joined(values: Sequence[bytes]) -> str:
-    return b", ".join(values).decode("latin-1")
+    return one_value(values) if values else None

@@ -6,6 +6,7 @@ themselves. They begin when the head is here; only `Call.body` waits for the res
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from http import HTTPStatus
 from urllib.parse import unquote_to_bytes
@@ -28,6 +29,7 @@ from chatd.telemetry.tracing import TRACE, request_id, trace_of
 from chatd.transports.http.answer import answer
 from chatd.transports.http.body import NotSupported, too_large
 from chatd.transports.http.call import Call, Reply, Route
+from chatd.transports.http.heading import common_headers
 from chatd.transports.http.paths import PathTree
 from chatd.transports.http.request import LimitedRequest as Request
 from chatd.transports.http.request import header
@@ -73,7 +75,7 @@ class Api(Resource):
     def render(self, request: Request) -> int:
         self.in_hand, self.leaving = self.in_hand + 1, self.leaving + 1
         request.trace = trace_of(header(request, "traceparent"))
-        request.began = self._admission.clock.seconds()
+        request.began = request.began or self._admission.clock.seconds()
         call = Call(request, self._admission, self._left)
         doing = Deferred.fromCoroutine(self._handle(call))
         doing.addErrback(self._failed, call)
@@ -183,9 +185,8 @@ class Api(Resource):
 def begin(request: Request, status: int, type: str, admission: Admission, headers: Headers) -> None:
     """Set the status and the headers every answer has; ``headers`` win."""
     request.setResponseCode(status, HTTPStatus(status).phrase.encode("ascii"))
-    request.setHeader(b"Content-Type", type.encode("ascii"))
-    request.setHeader(b"Cache-Control", b"no-store, no-transform")
-    request.setHeader(b"X-Content-Type-Options", b"nosniff")
+    for name, value in common_headers(type, int(time.time())).items():
+        request.setHeader(name.encode("ascii"), value.encode("ascii"))
     if status >= HTTPStatus.BAD_REQUEST or header(request, "traceparent") is not None:
         request.setHeader(b"X-Request-Id", request_id(request.trace).encode("ascii"))
     own = admission.origin_policy.cors_headers(header(request, "origin"))

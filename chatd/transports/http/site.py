@@ -17,7 +17,9 @@ from chatd.telemetry.metrics import Metrics
 from chatd.telemetry.tracing import request_id
 from chatd.transports.http.connection import HTTPConnection
 from chatd.transports.http.overflow import Overflow
+from chatd.transports.http.poll_connection import PollConnection
 from chatd.transports.http.request import LimitedRequest
+from chatd.transports.http.waiting_poll import UsualPolls
 
 
 class LimitedSite(Site):
@@ -34,9 +36,11 @@ class LimitedSite(Site):
         self.metrics = metrics
         self.max_body = max_body
         self.overflow = Overflow()
+        #: What answers usual polls, if anything does.
+        self.polls: UsualPolls | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        channel = HTTPConnection()
+        channel = HTTPConnection() if self.polls is None else PollConnection(self.polls)
         channel.factory = channel.site = self
         channel.requestFactory = self.requestFactory
         return channel
