@@ -19,7 +19,7 @@ def at_hand(room: Room, cursor: Cursor, limit: int) -> Answer | None:
     if not messages:
         return Answer((), cursor, gap=False)
     end = messages[-1].offset
-    if len(messages) < limit:
+    if len(messages) < limit and end < room.head:
         more = room.recent_after(end, 1)
         if more is None or more:
             return None

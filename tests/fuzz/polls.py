@@ -88,8 +88,7 @@ class ComparedNode(FuzzedNode):
             self._left -= 1
             sent = self._filled(request)
             for end in ends:
-                if not end.disconnecting:
-                    end.protocol.dataReceived(sent)
+                end.protocol.dataReceived(sent)
             self._reactor.advance(PASSES)
             self._say()
         for end in ends:

@@ -80,3 +80,8 @@ class DifferenceTests(TestCase):
         answered = self.node.compare(*[_USUAL % b"NOW"] * 2)
         self.assertEqual(answered.count(b'"text":"news"'), 2)
         self.assertEqual(self.node.taken - before, 4)
+
+    def test_nothing_follows_the_last_request(self) -> None:
+        last = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        answered = self.node.compare(last, _USUAL % b"BEFORE")
+        self.assertEqual(answered.count(b"HTTP/1.1"), 1)

@@ -39,7 +39,7 @@ class PollConnection(HTTPConnection):
     def _rests(self) -> bool:
         """Whether what comes now begins a request, and is not to be kept for later."""
         waits = self._buffer or self._busyReceiving or self.paused
-        return self._state is Phase.RESTING and not waits
+        return self._state is Phase.RESTING and self.persistent and not waits
 
     def begin(self, poll: object) -> None:
         """Answer ``poll`` next. What else comes is kept, as during a request of twisted.web's."""

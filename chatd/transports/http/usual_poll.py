@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote_to_bytes
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 from twisted.web.http_headers import Headers
 
 from chatd.access.admission import Admission
@@ -22,7 +22,6 @@ from chatd.access.tokens import TokenKeys, shown_token
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError
 from chatd.protocol.names import room_name
-from chatd.rooms.start_position import After
 from chatd.transports.http.head import BadHead, check_host, joined
 from chatd.transports.http.parameters import before_of, limit_of, start_of, wait_of
 from chatd.transports.pairs import Pairs
@@ -97,81 +96,86 @@ def judge(data: bytes, peer: str | None, secure: bool, admission: Admission) -> 
     ``secure`` are as in `OriginPolicy.check`."""
     if len(data) > MOST or not data.endswith(b"\r\n\r\n"):
         return None
-    first, _, block = data[:-4].partition(b"\r\n")
-    line = _LINE.fullmatch(first)
-    headers = _headers(block) if line is not None else None
-    if line is None or headers is None:
-        return None
-    try:
-        return _judged(data, line, headers, peer, secure, admission)
-    except (ChatError, UnicodeDecodeError):
-        return None
-
-
-def _judged(
-    data: bytes,
-    line: re.Match[bytes],
-    headers: dict[str, str],
-    peer: str | None,
-    secure: bool,
-    admission: Admission,
-) -> UsualPoll | None:
-    path, room, query = line.groups()
-    after = _AFTER.search(query)
-    if after is None or Pairs.parse(query[: after.start()]).get("after") is not None:
-        return None  # or the cursor that counts is an earlier one
+    line, _, block = data[:-4].partition(b"\r\n")
     policy, rights = admission.origin_policy, admission.rights
-    caller, asked = policy.check(peer, secure, headers.get), _Query(Pairs.parse(query))
-    token = shown_token(headers.get("authorization"), asked.query("token"))
-    identity = rights.identify(token, asked.query("username")).at(caller.address)
-    name = room_name(unquote_to_bytes(room).decode("utf-8"))
-    start = start_of(asked)
-    limit, wait = limit_of(asked, start), wait_of(asked)
-    if not isinstance(start, After) or before_of(asked) is not None or wait < WAIT or not limit:
+    try:
+        asked, headers = _Asked.parse(line), _headers(block)
+        caller = policy.check(peer, secure, headers.get)
+        token = shown_token(headers.get("authorization"), asked.query("token"))
+        identity = rights.identify(token, asked.query("username")).at(caller.address)
+    except (_Unusual, BadHead, ChatError, UnicodeDecodeError):
         return None
-    begin, end = (line.start(3) + at for at in after.span(1))
+    begin, end = asked.place
+    cors = policy.cors_headers(headers.get("origin"))
     return UsualPoll(
         data[:begin],
         data[end:],
-        path.decode("ascii"),
-        name,
+        asked.what,
+        asked.name,
         identity,
-        limit,
-        wait,
+        asked.limit,
+        asked.wait,
         caller.address,
-        tuple(policy.cors_headers(headers.get("origin")).items()),
+        tuple(cors.items()),
         policy,
         rights.tokens,
     )
 
 
-@frozen
-class _Query:
-    """The parameters, for `chatd.transports.http.parameters`."""
+class _Unusual(Exception):
+    """The request is not a usual poll."""
 
+
+@define
+class _Asked:
+    """What the first line of a usual poll asks for. ``place`` is where its cursor begins and
+    ends."""
+
+    what: str
+    place: tuple[int, int]
     _pairs: Pairs
+    name: str = ""
+    limit: int = 0
+    wait: float = 0.0
+
+    @classmethod
+    def parse(cls, line: bytes) -> _Asked:
+        """Read the line. Raises `_Unusual`, `ChatError` or UnicodeDecodeError."""
+        match = _LINE.fullmatch(line)
+        after = _AFTER.search(match[3]) if match is not None else None
+        if match is None or after is None:
+            raise _Unusual
+        path, room, query = match.groups()
+        if Pairs.parse(query[: after.start()]).get("after") is not None:
+            raise _Unusual  # the first one counts
+        place = match.start(3) + after.start(1), match.start(3) + after.end(1)
+        asked = cls(path.decode("ascii"), place, Pairs.parse(query))
+        start = start_of(asked)
+        asked.limit, asked.wait = limit_of(asked, start), wait_of(asked)
+        if before_of(asked) is not None or asked.wait < WAIT or not asked.limit:
+            raise _Unusual
+        asked.name = room_name(unquote_to_bytes(room).decode("utf-8"))
+        return asked
 
     def query(self, name: str) -> str | None:
+        """See `chatd.transports.http.parameters.Asking`."""
         return self._pairs.get(name)
 
 
-def _headers(block: bytes) -> dict[str, str] | None:
-    """The headers in the lines of ``block`` by name, in lower case; None unless all are well formed
-    and plain."""
+def _headers(block: bytes) -> dict[str, str]:
+    """The headers in the lines of ``block`` by name, in lower case. Raises `_Unusual` or `BadHead`
+    unless all are well formed and plain."""
     lines, headers = block.split(b"\r\n"), Headers()
     if len(lines) > LINES:
-        return None
+        raise _Unusual
     for line in lines:
         name, colon, value = line.partition(b":")
         value = value.strip(b" \t")
         well_formed = colon and _TOKEN.fullmatch(name) and _PRINTED.fullmatch(value)
         if not well_formed or not _plain(name.lower(), value.lower()):
-            return None
+            raise _Unusual
         headers.addRawHeader(name, value)
-    try:
-        check_host(headers, b"HTTP/1.1")
-    except BadHead:
-        return None
+    check_host(headers, b"HTTP/1.1")
     return joined(headers)
 
 

@@ -121,9 +121,8 @@ class WaitingPoll:
 
     def begin(self) -> bool:
         """See `UsualPolls.take`."""
-        polls, usual = self._polls, self._usual
+        polls = self._polls
         try:
-            self._room = polls.chat.rooms.get(polls.chat.entry(usual.identity, usual.name))
             answer = self._look()
             if answer is None or not self._admitted():
                 return False
@@ -153,8 +152,10 @@ class WaitingPoll:
     def _look(self) -> Answer | None:
         """What there is, none for what takes more than a look. Raises `ChatError` if its room, or
         the right to it, is gone."""
-        room, usual = self._room, self._usual
-        if room is None or self._polls.chat.entry(usual.identity, usual.name).stream != room.stream:
+        chat, usual = self._polls.chat, self._usual
+        entry = chat.entry(usual.identity, usual.name)
+        room = self._room = self._room or chat.rooms.get(entry)
+        if room is None or room.stream != entry.stream:
             return None
         answer = at_hand(room, self._cursor, usual.limit)
         if answer is None or sum(len(message.json) for message in answer.messages) > MOST:
