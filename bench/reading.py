@@ -78,11 +78,11 @@ class Readers:
         self.poller.register(one, select.EPOLLIN)
 
     def settle(self) -> None:
-        """Read until nothing comes for half a second."""
-        last = time.monotonic()
+        """Read until nothing comes for half a second, in which the server does nothing."""
+        last, used = time.monotonic(), self.server.cpu()
         while time.monotonic() < last + 0.5:
-            if self.read(b"\0"):
-                last = time.monotonic()
+            if self.read(b"\0") or self.server.cpu() > used:
+                last, used = time.monotonic(), self.server.cpu()
             time.sleep(0.002)
 
     def read(self, mark: bytes) -> int:
