@@ -20,6 +20,7 @@ from twisted.logger import LogEvent, globalLogPublisher
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.guarded import GuardedTests
 from tests.support.http_client import HTTP, EventStream
+from tests.support.kept import taken
 from tests.support.kernel import buffered, connections
 from tests.support.raw import Raw
 from tests.support.serving import Node
@@ -116,6 +117,18 @@ class EveryPortTests(TLSTests):
         self.assertEqual((await waiting.answer()).json["messages"][0]["text"], "x")
         poll = await (await self.ask(node, "GET", "/poll?roomname=lobby&username=ann")).answer()
         self.assertIn("; Secure", poll.header("set-cookie") or "")
+
+    async def test_polls_on_a_connection_that_is_kept(self) -> None:
+        node = await self.tls()
+        raw, sent = await self.dial(node, "http"), "GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        start = (await (await self.ask(node, "GET", "/rooms/lobby")).answer()).json["cursor"]
+        for text in ("x" * 10_000, "y"):
+            raw.send(sent.format(f"/rooms/lobby/messages?after={start}&wait=60").encode())
+            await until(lambda: node.service.ways.polls.in_hand == 1)
+            await self.ask(node, "POST", "/rooms/lobby/messages?username=ann", {"text": text})
+            answer = await HTTP(raw, "GET").answer()
+            self.assertEqual([m["text"] for m in answer.json["messages"]], [text])
+            start = answer.json["cursor"]
 
     async def test_set_up(self) -> None:
         node = await self.tls()
@@ -266,6 +279,11 @@ class UnixSocketTests(GuardedTests):
         head = await http.head()
         body = json.loads(await raw.take(int(head.header("content-length") or 0)))
         self.assertEqual([m["text"] for m in body["messages"]], ["hello", "hello"])
+        past_twisted_web, first = taken(node), body["messages"][0]["cursor"]
+        path = f"/rooms/lobby/messages?after={first}&wait=9"
+        raw.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        [message] = (await HTTP(raw, "GET").answer()).json["messages"]
+        self.assertEqual((message["text"], past_twisted_web), ("hello", [True]))
         raw = await self.dial(node, folder / "http")
         raw.send(b"GET /rooms/lobby/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         self.assertEqual((await HTTP(raw, "GET").head()).status, 200)
