@@ -260,6 +260,22 @@ class RuleTests(UsualTests):
             self.assertEqual((await self.answer(raw)).status, 200 if lives else 401)
         self.assertEqual(counted, [True, True, False])
 
+    async def test_a_token_for_a_service_that_this_is_not_any_more(self) -> None:
+        path, config = "/rooms/hall/messages", self.file('audience = ["chat"]\n')
+        node = self.node = await self.guarded(f"--config={config}")
+        shown = bearing(token(node, aud="chat"))
+        self.cursor = (await node.get(path, **shown)).json["cursor"]
+        counted, raw = taken(node), await node.raw("http")
+        for audience, status in (("chat", 200), ("talk", 401), ("chat", 200)):
+            await node.post(path, {"text": "x"}, **shown)
+            with open(config, "w") as file:
+                file.write(f'audience = ["{audience}"]\n')
+            node.service.reloader.reload()
+            lines = [f"{name}: {value}" for name, value in shown.items()]
+            raw.send(request(f"{path}?after={self.cursor}&wait=9", *lines))
+            self.assertEqual((await self.answer(raw)).status, status, audience)
+        self.assertEqual(counted, [True, False, True])
+
     async def test_another_token_on_the_same_connection(self) -> None:
         node = self.node = await self.guarded()
         path, mia = "/rooms/den/messages", token(node, "mia")

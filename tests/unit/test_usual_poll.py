@@ -66,6 +66,7 @@ class ReadTests(TestCase):
         found = judged(request(), rules)
         assert found is not None
         for data in (
+            request(room=b"tall"),
             request() * 2,
             request()[:-1],
             request(b"after=&wait=30&username=ann"),
