@@ -181,10 +181,18 @@ class OneConnectionTests(UsualTests):
             self.assertEqual(len(texts(await HTTP(raw, "GET").answer())), 3)
 
     async def test_a_node_that_goes_down(self) -> None:
-        """It answers who waits, at once and with nothing."""
+        """It answers who waits, at once and with nothing, and refuses who asks now."""
         await self.begin()
         raws = [await self.poll("&username=ann") for _ in range(40)]
+        raw = await self.poll("&username=ben")
+        await self.say("x")
+        await self.answer(raw)
+        for one in raws:
+            await HTTP(one, "GET").answer()
+            await self.poll("&username=ann", raw=one)
         stopped = self.node.drain()
+        raw.send(request(self.path("&username=ben")))
+        self.assertEqual((await self.answer(raw)).status, 503)
         for raw in raws:
             answer = await HTTP(raw, "GET").answer()
             self.assertEqual((texts(answer), answer.json["cursor"]), ([], self.cursor))
@@ -299,6 +307,20 @@ class RuleTests(UsualTests):
         await self.say("x")
         for raw in (first, second):
             self.assertEqual(texts(await HTTP(raw, "GET").answer()), ["x"])
+        self.assertEqual(self.counts(), [0] * 5)
+
+    async def test_a_connection_too_many(self) -> None:
+        await self.begin("--max-connections-per-address=1")
+        await self.say("x")
+        sockets = self.node.service.admission.sockets
+        await until(lambda: sockets.total == 0)
+        for _ in range(sockets.per_address):
+            await self.node.raw("http")
+        await until(lambda: sockets.total == sockets.per_address)
+        raw = await self.node.raw("http")
+        raw.send(request(self.path()))
+        answer = await self.answer(raw)
+        self.assertEqual((answer.status, answer.header("connection")), (503, "close"))
 
     async def test_too_many_requests_wait_for_their_turn(self) -> None:
         await self.begin()
@@ -314,6 +336,7 @@ class RuleTests(UsualTests):
         for raw in raws:
             self.assertEqual(texts(await HTTP(raw, "GET").answer()), ["x"])
         self.assertEqual(set(self.taken), {True, False})
+        self.assertEqual(self.counts(), [0] * 5)
 
     async def test_the_access_log_and_the_metrics(self) -> None:
         path = self.mktemp()

@@ -94,6 +94,10 @@ class ReadTests(TestCase):
         assert found is not None
         self.assertEqual((found.address, found.identity.network), ("192.0.2.7", "192.0.2.7"))
 
+    def test_the_shortest_wait(self) -> None:
+        self.assertIsNotNone(judged(request(b"after=e1:7&wait=1")))
+        self.assertIsNone(judged(request(b"after=e1:7&wait=0.99")))
+
     def test_leaves_other_queries(self) -> None:
         for query in (
             b"wait=30",
