@@ -201,11 +201,33 @@ class OneConnectionTests(UsualTests):
 
     async def test_an_answer_in_pieces_is_twisted_webs(self) -> None:
         await self.begin()
-        await self.say(*["x" * 15_000] * 8)
         raw = await self.node.raw("http")
-        raw.send(request(self.path()))
-        self.assertEqual(len(texts(await self.answer(raw))), 8)
-        self.assertEqual(self.taken, [False])
+        for size, count, taken in ((15_000, 3, True), (16_000, 3, False), (15_000, 8, False)):
+            await self.say(*["x" * size] * count)
+            raw.send(request(self.path()))
+            self.assertEqual(len(texts(await self.answer(raw))), count)
+            self.assertEqual(self.taken[-1], taken, (size, count))
+
+    async def test_news_of_others(self) -> None:
+        """Whoever is woken, and has nothing to be told, goes on waiting."""
+        await self.begin()
+        await self.node.service.chat.directory.add_member("lobby", "ann")
+        raw = await self.poll("&username=ann")
+        await self.node.service.chat.directory.set_private("lobby", True)
+        await pause(0.01)
+        self.assertEqual(self.counts()[:4], [1] * 4)
+        await self.node.service.chat.directory.set_private("lobby", False)
+        await self.say("x")
+        self.assertEqual(texts(await self.answer(raw)), ["x"])
+
+    async def test_nobody_is_not_counted(self) -> None:
+        await self.begin()
+        raw = await self.poll()
+        presence = self.node.service.chat.presence
+        self.assertEqual(presence.members("lobby").count, 0)
+        await self.say("x")
+        await self.answer(raw)
+        self.assertEqual(presence.members("lobby").count, 0)
 
     async def test_many_messages_at_once_while_it_waits(self) -> None:
         """More than are answered without twisted.web: it answers, as of when the poll came."""
