@@ -43,6 +43,7 @@ class Recorder:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.got: list[Record] = []
+        self._ids: list[str] = []
         self.ends: list[int] = []
         self.may_call = False
         self.following: IFollowing | None = None
@@ -50,7 +51,8 @@ class Recorder:
 
     @property
     def ids(self) -> list[str]:
-        return ids(self.got)
+        self._ids += ids(self.got[len(self._ids) :])  # who waits for one asks again and again
+        return list(self._ids)
 
     def records(self, batch: Sequence[Record]) -> None:
         assert batch, "an empty batch"
