@@ -81,6 +81,19 @@ class DifferenceTests(TestCase):
         self.assertEqual(answered.count(b'"text":"news"'), 2)
         self.assertEqual(self.node.taken - before, 4)
 
+    def test_what_looks_like_a_poll_and_is_a_part_of_another_request(self) -> None:
+        host = b"Host: localhost\r\n"
+        probe = b"GET /healthz HTTP/1.1\r\n%s\r\n" % host
+        for first, answers in (
+            (b"POST /poll HTTP/1.1\r\n%sContent-Length: 9999\r\n\r\n" % host, 0),
+            (b"GET /healthz HTTP/1.1\r\nX-Long: ", 1),
+            (b"GET /healthz HTTP/1.1\r\n" + host, 1),
+            (probe + b"POST ", 2),
+        ):
+            answered = self.node.compare(first, _USUAL % b"BEFORE")
+            self.assertEqual(answered.count(b"HTTP/1.1 "), answers, first)
+            self.assertNotIn(b"news", answered)
+
     def test_nothing_follows_the_last_request(self) -> None:
         last = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         answered = self.node.compare(last, _USUAL % b"BEFORE")

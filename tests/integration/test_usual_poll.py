@@ -115,6 +115,20 @@ class OneConnectionTests(UsualTests):
             self.assertEqual((await HTTP(raw, "GET").answer()).status, 200)
         self.assertEqual(self.counts(), [0] * 5)
 
+    async def test_the_next_poll_comes_while_it_waits(self) -> None:
+        """And could be answered at once."""
+        await self.begin()
+        before = self.cursor
+        await self.say("x")
+        self.cursor = (await self.node.get(MESSAGES)).json["cursor"]
+        raw = await self.poll()
+        raw.send(request(f"{MESSAGES}?after={before}&wait=30"))
+        await pause(0.01)
+        self.assertEqual(raw.received, b"")
+        await self.say("y")
+        self.assertEqual(texts(await HTTP(raw, "GET").answer()), ["y"])
+        self.assertEqual(texts(await HTTP(raw, "GET").answer()), ["x", "y"])
+
     async def test_pipelined_polls(self) -> None:
         await self.begin()
         await self.say("x")
@@ -202,11 +216,11 @@ class OneConnectionTests(UsualTests):
     async def test_an_answer_in_pieces_is_twisted_webs(self) -> None:
         await self.begin()
         raw = await self.node.raw("http")
-        for size, count, taken in ((15_000, 3, True), (16_000, 3, False), (15_000, 8, False)):
+        for size, count, past in ((15_000, 3, True), (16_000, 3, False), (15_000, 8, False)):
             await self.say(*["x" * size] * count)
             raw.send(request(self.path()))
             self.assertEqual(len(texts(await self.answer(raw))), count)
-            self.assertEqual(self.taken[-1], taken, (size, count))
+            self.assertEqual(self.taken[-1], past, (size, count))
 
     async def test_news_of_others(self) -> None:
         """Whoever is woken, and has nothing to be told, goes on waiting."""
@@ -239,6 +253,17 @@ class OneConnectionTests(UsualTests):
         room.news.wake()
         self.assertEqual(len(texts(await self.answer(raw))), 8)
         self.assertEqual(self.counts(), [0] * 5)
+
+    async def test_what_came_meanwhile_follows_what_twisted_web_takes_over(self) -> None:
+        await self.begin()
+        raw = await self.poll()
+        raw.send(request("/healthz"))
+        raw.send(request("/rooms/lobby")[:9])
+        await pause(0.01)
+        await self.node.service.chat.directory.delete("lobby")
+        raw.send(request("/rooms/lobby")[9:])
+        for status in (404, 200, 404):
+            self.assertEqual((await HTTP(raw, "GET").answer()).status, status)
 
     async def test_a_fault_of_ours_is_logged_and_twisted_web_answers(self) -> None:
         await self.begin()
