@@ -62,6 +62,7 @@ UNCOUNTED = Counts(lambda: None, lambda: None)
 class _Append(Generic[V]):
     """An append under way. ``until``, ``sent`` and ``due`` are in the clock's seconds."""
 
+    stream: Stream
     body: bytes
     message_id: str
     time: int
@@ -76,7 +77,8 @@ class _Append(Generic[V]):
 
 @define(eq=False)
 class ReadBack(Generic[K, V]):
-    """The appends under way to one stream, by a key that the owner finds in each record.
+    """The appends under way to one stream, by a key that the owner finds in each record. Between two
+    streams of a room lies a call of `lost`.
 
     ``refresh`` makes the stream's follower read again after its last record. The owner calls
     `brought` for each record read, `caught_up` when its follower has caught up, and `lost` when the
@@ -90,7 +92,6 @@ class ReadBack(Generic[K, V]):
     _under_way: dict[K, _Append[V]] = field(factory=dict, init=False)
     _looked_for: dict[K, _Append[V]] = field(factory=dict, init=False)
     _ticking: IDelayedCall | None = field(default=None, init=False)
-    _stream: Stream | None = field(default=None, init=False)
 
     _log = Logger()
 
@@ -108,9 +109,8 @@ class ReadBack(Generic[K, V]):
         """
         if key in self._under_way:
             return fail(NotStored("the record is under way already"))
-        self._stream = stream
         done: Deferred[V] = Deferred()
-        append = self._under_way[key] = _Append(body, message_id, time, until, done)
+        append = self._under_way[key] = _Append(stream, body, message_id, time, until, done)
         self._send(key, append)
         if self._ticking is None:
             self._tick_later()
@@ -132,12 +132,13 @@ class ReadBack(Generic[K, V]):
     # -- sending -----------------------------------------------------------------------------------
 
     def _send(self, key: K, append: _Append[V]) -> None:
-        assert self._stream is not None
         append.attempts += 1
         append.hint = Hint.NONE
         append.sent = self.clock.seconds()
         append.due = append.sent + self._slower(CONFIRM, append)
-        self.broker.append(self._stream, append.body, append.message_id, append.time).addCallbacks(
+        self.broker.append(
+            append.stream, append.body, append.message_id, append.time
+        ).addCallbacks(
             self._confirmed,
             self._refused,
             callbackArgs=(append, append.attempts),
@@ -207,16 +208,17 @@ class ReadBack(Generic[K, V]):
         """The follower has read everything in the stream: what is missing was not stored."""
         looked_for, self._looked_for = self._looked_for, {}
         missing = {k: a for k, a in looked_for.items() if self._under_way.get(k) is a}
-        if missing and self._stream is not None:
+        if missing:
+            stream = next(iter(missing.values())).stream
             newest = max(append.sent for append in missing.values())
             self._log.warn(
                 "{stream}: {number} records sent are not there; sending them again",
-                stream=self._stream.name,
+                stream=stream.name,
                 number=len(missing),
             )
             for append in missing.values():
                 append.due = self.clock.seconds() + LONGEST  # not before they are sent again
-            distrusted = self.broker.distrust(self._stream, newest)
+            distrusted = self.broker.distrust(stream, newest)
             distrusted.addCallback(lambda _: self._send_again(missing))
 
     def _send_again(self, missing: dict[K, _Append[V]]) -> None:

@@ -72,7 +72,7 @@ class RoomPublisher:
 
     def forget(self) -> None:
         """Forget all ids, because following begins anew. Publishes under way fail with
-        `Unavailable`: they may be lost with the stream."""
+        `Unavailable`: they may be lost with the stream. Those in line are not begun."""
         self._window = self._new_window()
         self._read_back.lost()
 
@@ -117,8 +117,8 @@ class RoomPublisher:
         self, sender: Hashable, stream: Stream, key: int, content: Content, until: float
     ) -> bool:
         """Append after all that ``sender`` published before; `NotStored` if that takes longer than
-        ``until``."""
-        line = self._lines.setdefault(sender, DeferredLock())
+        ``until``, or the room has been forgotten meanwhile: ``stream`` may be the one it had."""
+        line, window = self._lines.setdefault(sender, DeferredLock()), self._window
         turn = line.acquire()
         if not turn.called:
             turn.addTimeout(until - self._clock.seconds(), self._clock, _too_late)
@@ -130,6 +130,8 @@ class RoomPublisher:
         try:
             if self._clock.seconds() >= until:
                 _too_late()
+            if self._window is not window:
+                raise NotStored("the room begins anew")
             return await self._append(stream, key, content, until)
         finally:
             line.release()

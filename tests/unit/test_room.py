@@ -755,6 +755,33 @@ class LateForTheOldLifeTests(TestCase):
         self.assertEqual(world.join("lobby", "bob", Last(5)).texts, ["kept"])
 
 
+    def test_what_waited_in_line_does_not_lead_others_to_the_old_stream(self) -> None:
+        """The room has another life on this node, too, and somebody speaks in it meanwhile."""
+        world = World(nodes=2, broker=LyingBroker)
+        broker, chat = world.broker, world.sites[0].chat
+        world.room()
+        assert isinstance(broker, LyingBroker)
+        broker.lie = lambda stream, number, channel: Lie.DROP
+        waiting = [
+            world.begin(publish(chat, "ann", "lobby", text, text, sender="ann's connection"))
+            for text in ("one", "two", "three", "four")
+        ]
+        other = world.sites[1]
+        world.room(node=1)
+        world.do(other.broker.delete(world.stream()))
+        world.turn()
+        new = other.directory.get("lobby").stream
+        self.assertEqual(world.stream(), new)
+        spoken = world.begin(publish(chat, "bob", "lobby", "kept", "kept"))
+        broker.lie = lambda stream, number, channel: Lie.NONE
+        world.advance(PATIENCE)
+        self.assertEqual([receipt.id for receipt in spoken], ["kept"])
+        for outcome in waiting:
+            self.assertIs(outcome[0].value.code, Code.UNAVAILABLE)
+        self.assertEqual(world.stream(), new)
+        self.assertEqual(world.join("lobby", "bob", Last(5)).texts, ["kept"])
+
+
 class DeletedTests(RoomCase):
     def test_members_are_told_and_nothing_is_left_behind(self) -> None:
         bob, stalled = self.join("bob"), self.join("stalled")
