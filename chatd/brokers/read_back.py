@@ -77,8 +77,8 @@ class _Append(Generic[V]):
 
 @define(eq=False)
 class ReadBack(Generic[K, V]):
-    """The appends under way to one stream, by a key that the owner finds in each record. Between two
-    streams of a room lies a call of `lost`.
+    """The appends under way to one stream, by a key that the owner finds in each record. Between
+    two streams of a room lies a call of `lost`.
 
     ``refresh`` makes the stream's follower read again after its last record. The owner calls
     `brought` for each record read, `caught_up` when its follower has caught up, and `lost` when the
@@ -136,9 +136,7 @@ class ReadBack(Generic[K, V]):
         append.hint = Hint.NONE
         append.sent = self.clock.seconds()
         append.due = append.sent + self._slower(CONFIRM, append)
-        self.broker.append(
-            append.stream, append.body, append.message_id, append.time
-        ).addCallbacks(
+        self.broker.append(append.stream, append.body, append.message_id, append.time).addCallbacks(
             self._confirmed,
             self._refused,
             callbackArgs=(append, append.attempts),

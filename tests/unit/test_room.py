@@ -754,7 +754,6 @@ class LateForTheOldLifeTests(TestCase):
         self.assertEqual(world.stream(), new)
         self.assertEqual(world.join("lobby", "bob", Last(5)).texts, ["kept"])
 
-
     def test_what_waited_in_line_does_not_lead_others_to_the_old_stream(self) -> None:
         """The room has another life on this node, too, and somebody speaks in it meanwhile."""
         world = World(nodes=2, broker=LyingBroker)
