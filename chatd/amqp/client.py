@@ -26,6 +26,7 @@ from chatd.amqp.delegate import Delegate
 from chatd.amqp.deliveries import Consumer, Deliveries, Delivery
 from chatd.amqp.frames import FRAME_MAX, FrameReader
 from chatd.amqp.methods import MethodReader
+from chatd.amqp.outgoing import Outgoing
 from chatd.amqp.pulse import Congestion, Heartbeats
 from chatd.amqp.spec import SPEC
 
@@ -58,7 +59,8 @@ class Client(AMQClient):
         #: The broker's product and version, once it has greeted us.
         self.server = ""
         self.publishers: dict[int, ConfirmChannel] = {}
-        self.deliveries = Deliveries(self.send)
+        self._outgoing = Outgoing(clock)
+        self.deliveries = Deliveries(self.send, clock)
         self.frame_max = FRAME_MAX
         self.channel_max = 0
         self.tuned = False
@@ -129,7 +131,7 @@ class Client(AMQClient):
         channel.on_close = closed
         await channel.confirm_select()
         publisher = ConfirmChannel(
-            self.clock, channel.id, self.send, self.frame_max, limit, timeout
+            self.clock, channel.id, self._publish, self.frame_max, limit, timeout
         )
         self.publishers[channel.id] = publisher
         return publisher
@@ -188,7 +190,13 @@ class Client(AMQClient):
         """Write encoded frames."""
         if not self.closed:
             self._pulse.sent = True
-            self.transport.write(data)
+            self._outgoing.write(data)
+
+    def _publish(self, data: bytes, alone: bool) -> None:
+        """Write the frames of a publish: at once if it is ``alone``, else together with others."""
+        if not self.closed:
+            self._pulse.sent = True
+            (self._outgoing.write if alone else self._outgoing.gather)(data)
 
     async def leave(self) -> None:
         """Close the connection after the server's close-ok."""
@@ -202,13 +210,20 @@ class Client(AMQClient):
         if self._ended is None:
             self._log.warn("AMQP connection ended: {why}", why=why)
             self._ended = Reason(0, why)
-            self._frames.stopped = True
+            self._stop()
             self.transport.abortConnection()
+
+    def _stop(self) -> None:
+        """Read no more frames, and write none that wait."""
+        self._frames.stopped = True
+        self._outgoing.end()
+        self.deliveries.end()
 
     # -- the wire ----------------------------------------------------------------------------------
 
     def connectionMade(self) -> None:
         self.transport.registerProducer(self.congestion, True)
+        self._outgoing.begin(self.transport)
         super().connectionMade()
 
     def send_init_string(self) -> None:
@@ -288,7 +303,7 @@ class Client(AMQClient):
     def do_close(self, reason: object) -> None:
         if self._ended is None:
             self._ended = reason_of(reason)
-        self._frames.stopped = True
+        self._stop()
         self._pulse.stop()
         # copies, because those who are told may open or close channels
         for publisher in list(self.publishers.values()):

@@ -4,6 +4,7 @@ them (https://www.rabbitmq.com/confirms.html)."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import takewhile
 from struct import Struct
 
@@ -19,6 +20,11 @@ _CONTENT = Struct("!BHIHHQ")
 _END = bytes([FRAME_END])
 #: Bytes of bodies that may wait for confirms on one channel.
 MOST_BYTES = 64 * 1024 * 1024
+#: Addresses that are kept encoded.
+ADDRESSES = 1024
+#: Publishes without a confirm up to which the newest counts as alone: one whose sender waits for
+#: it, and the one before, which may be stored already.
+FEW = 2
 
 
 class Unroutable(Exception):
@@ -54,6 +60,7 @@ def pack_publish(
     return b"".join(parts)
 
 
+@lru_cache(maxsize=ADDRESSES)
 def pack_address(exchange: str, key: str, mandatory: bool) -> bytes:
     """Encode the method's payload of a basic.publish, which many messages share."""
     to, by = exchange.encode(), key.encode()
@@ -76,14 +83,15 @@ class ConfirmChannel:
     """A channel in confirm mode.
 
     At most ``limit`` publishes and `MOST_BYTES` of bodies may wait for their confirms, each for
-    ``timeout`` seconds. ``write`` sends bytes. After `close` every publish fails with `NotSent`.
+    ``timeout`` seconds. ``write`` sends bytes, and is told whether they are alone or may wait a
+    moment for others. After `close` every publish fails with `NotSent`.
     """
 
     def __init__(
         self,
         clock: IReactorTime,
         channel: int,
-        write: Callable[[bytes], object],
+        write: Callable[[bytes, bool], object],
         frame_max: int,
         limit: int = 10_000,
         timeout: float = 10.0,
@@ -126,7 +134,8 @@ class ConfirmChannel:
         deadline = self._clock.seconds() + self._timeout
         self._pending[self._last] = _Unconfirmed(done, deadline, key, id, len(body))
         self._bytes += len(body)
-        self._write(pack_publish(self.channel, address, properties, body, self._frame_max))
+        frames = pack_publish(self.channel, address, properties, body, self._frame_max)
+        self._write(frames, len(self._pending) <= FEW)
         return done
 
     def acked(self, tag: int, multiple: bool) -> None:
@@ -150,7 +159,7 @@ class ConfirmChannel:
                 return
 
     def _settle(self, tag: int, multiple: bool) -> list[_Unconfirmed]:
-        if not multiple:
+        if not multiple or tag == next(iter(self._pending), None):
             return self._take([tag] if tag in self._pending else [])
         return self._take(list(takewhile(lambda number: number <= tag, self._pending)))
 

@@ -3,7 +3,8 @@
 txAMQP runs a chain of Deferreds for every frame, about 150 µs a message. Here a delivery that is
 complete in the buffer is cut out in one step; one that comes in pieces is put together frame by
 frame. After each read a consumer gets its deliveries in one call, and each channel is acknowledged
-with one ``basic.ack(multiple)``.
+with one ``basic.ack(multiple)``; a channel with `Deliveries.slack` only after so many of them, or a
+moment later.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from struct import error as StructError
 from typing import Any, NamedTuple
 
 from attrs import define, field
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from chatd.amqp.codec import ProtocolError, decode_properties
@@ -22,6 +24,9 @@ from chatd.amqp.codec import ProtocolError, decode_properties
 MAX_BODY = 1024 * 1024
 #: Bytes of properties that are decoded, at most: it takes a microsecond for every few bytes.
 MAX_PROPERTIES = 16 * 1024
+
+#: Seconds that deliveries wait for their acknowledgement, at most, where that may wait.
+ACKNOWLEDGED = 1.0
 
 METHOD, HEADER, BODY, HEARTBEAT, FRAME_END = 1, 2, 3, 8, 206
 DELIVER = b"\0\x3c\0\x3c"
@@ -117,15 +122,22 @@ def _stream_offset(raw: bytes) -> int:
 
 
 class Deliveries:
-    """The consumers of a connection, and their deliveries. ``write`` sends bytes."""
+    """The consumers of a connection, and their deliveries. ``write`` sends bytes; without
+    ``clock`` acknowledgements that wait do so until `acknowledge`."""
 
     _log = Logger()
 
-    def __init__(self, write: Callable[[bytes], object]) -> None:
+    def __init__(self, write: Callable[[bytes], object], clock: IReactorTime | None = None) -> None:
         self._write = write
+        self._clock = clock
+        self._timer: IDelayedCall | None = None
         self._consumers: dict[bytes, Consumer] = {}
         self._partial: dict[int, _Partial] = {}
+        #: By channel: the newest delivery that is not acknowledged, the newest one that is, and how
+        #: many may wait.
         self._acks: dict[int, int] = {}
+        self._acked: dict[int, int] = {}
+        self._slack: dict[int, int] = {}
         self._waiting: list[Consumer] = []
         self._closing: set[int] = set()
 
@@ -144,6 +156,12 @@ class Deliveries:
     def open_channel(self, channel: int) -> None:
         """Acknowledge deliveries on ``channel`` from now on."""
         self._closing.discard(channel)
+        self._acked[channel] = 0
+
+    def slacken(self, channel: int, slack: int) -> None:
+        """Let up to ``slack`` deliveries on ``channel`` wait for their acknowledgement, for
+        `ACKNOWLEDGED` seconds at most."""
+        self._slack[channel] = slack
 
     def close_channel(self, channel: int) -> None:
         """Forget all consumers of a channel that is closing or closed. Deliveries that still come
@@ -153,7 +171,8 @@ class Deliveries:
         for consumer in [c for c in self._consumers.values() if c.channel == channel]:
             self.remove(consumer.tag)
         self._partial.pop(channel, None)
-        self._acks.pop(channel, None)
+        for known in (self._acks, self._acked, self._slack):
+            known.pop(channel, None)
 
     def expects(self, channel: int) -> bool:
         """Whether a delivery on this channel still lacks frames."""
@@ -222,18 +241,15 @@ class Deliveries:
             consumer.batch.append(Delivery(offset, body, raw, key))
 
     def flush(self) -> None:
-        """Acknowledge all deliveries taken, then pass them to their consumers. In this order, since
-        consumers run synchronously: they delay the next read, so no credit is needed for that."""
+        """Acknowledge deliveries taken, as far as that may not wait, then pass them to their
+        consumers. In this order, since consumers run synchronously: they delay the next read, so no
+        credit is needed for that."""
         if self._acks:
-            acks, self._acks = self._acks, {}
-            self._write(
-                b"".join(
-                    [
-                        _ACK.pack(METHOD, channel, 13, 60, 80, tag, 1, FRAME_END)
-                        for channel, tag in acks.items()
-                    ]
-                )
-            )
+            acked, slack = self._acked.get, self._slack.get
+            due = [c for c, tag in self._acks.items() if tag - acked(c, 0) > slack(c, 0)]
+            self._acknowledge(due)
+            if self._acks and self._timer is None and self._clock is not None:
+                self._timer = self._clock.callLater(ACKNOWLEDGED, self._late)
         waiting, self._waiting = self._waiting, []
         for consumer in waiting:
             batch, consumer.batch = consumer.batch, []
@@ -243,3 +259,25 @@ class Deliveries:
                 consumer.handler(batch)
             except Exception:
                 self._log.failure("A consumer failed; its deliveries are lost")
+
+    def acknowledge(self) -> None:
+        """Acknowledge all deliveries taken."""
+        self._acknowledge(list(self._acks))
+
+    def _late(self) -> None:
+        self._timer = None
+        self.acknowledge()
+
+    def end(self) -> None:
+        """The connection is over."""
+        timer, self._timer, self._clock = self._timer, None, None
+        if timer is not None:
+            timer.cancel()
+
+    def _acknowledge(self, channels: Sequence[int]) -> None:
+        frames = []
+        for channel in channels:
+            tag = self._acked[channel] = self._acks.pop(channel)
+            frames.append(_ACK.pack(METHOD, channel, 13, 60, 80, tag, 1, FRAME_END))
+        if frames:
+            self._write(b"".join(frames))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatd.amqp.codec import ProtocolError
-from chatd.amqp.deliveries import MAX_BODY, Delivery, stream_offset
+from chatd.amqp.deliveries import ACKNOWLEDGED, MAX_BODY, Delivery, stream_offset
 from chatd.amqp.frames import FRAME_MAX, LARGEST
 from tests.support.amqp_server import Consuming, content, delivery, frame, method_frame
 
@@ -23,6 +23,40 @@ class DeliveryTests(Consuming):
         self.assertEqual(
             self.server.heard(), [(1, "basic.ack", {"delivery_tag": 5, "multiple": True})]
         )
+
+    def test_acknowledgements_that_may_wait(self) -> None:
+        """They wait for so many deliveries, for a second, or until they are asked for."""
+        client = self.server.client
+        client.deliveries.slacken(1, 3)
+        clock, end = self.server.clock, ACKNOWLEDGED
+
+        def deliver(*tags: int) -> list[int]:
+            self.server.send(*[f for n in tags for f in delivery(1, "c", n, b"x", 100 + n)])
+            return [args["delivery_tag"] for _, _, args in self.server.heard()]
+
+        self.assertEqual([deliver(1), deliver(2, 3), len(self.batches)], [[], [], 2])
+        self.assertEqual(deliver(4), [4])
+        self.assertEqual([deliver(5), deliver(6, 7)], [[], []])
+        self.server.clock.advance(end)
+        self.assertEqual([args["delivery_tag"] for _, _, args in self.server.heard()], [7])
+        self.assertEqual([*clock.getDelayedCalls(), *deliver(8, 9)], [])
+        client.deliveries.acknowledge()
+        self.assertEqual([args["delivery_tag"] for _, _, args in self.server.heard()], [9])
+        self.server.clock.advance(end)
+        self.assertEqual([self.server.heard(), clock.getDelayedCalls()], [[], []])
+        self.assertEqual(deliver(10), [])
+        self.server.lose()
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_a_channel_of_the_same_number_begins_anew(self) -> None:
+        self.server.client.deliveries.slacken(1, 3)
+        self.server.send(*[f for n in range(1, 4) for f in delivery(1, "c", n, b"x", n)])
+        self.server.client.deliveries.close_channel(1)
+        self.server.client.deliveries.open_channel(1)
+        self.consume(self.channel, "d", self.batches.append)
+        self.server.send(*delivery(1, "d", 1, b"x", 7))
+        [(_, _, args)] = self.server.heard()
+        self.assertEqual(args["delivery_tag"], 1, "it has no slack, and nothing was taken")
 
     def test_bodies_are_bytes_and_exact(self) -> None:
         for n, body in enumerate(("zwölf".encode(), b"\xff\xfe\xce", b"", b"\xce" * 9, b"\0")):

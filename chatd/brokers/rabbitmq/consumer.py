@@ -133,6 +133,7 @@ class StreamConsumer:
         closed = self._state is ConsumerState.CLOSED
         if closed or self._channel is None or self._channel.closed:
             return
+        self._client.deliveries.acknowledge()
         self._round += 1
         self._since = 0
         asking = self._channel.basic_qos(prefetch_count=self._prefetch)
@@ -155,7 +156,6 @@ class StreamConsumer:
                 self._owner.silent()
 
     def _deliver(self, batch: Sequence[Delivery]) -> None:
-        # the acknowledgement of this batch has just been written
         self._since += len(batch)
         if self._state is ConsumerState.SILENT:
             self._state = ConsumerState.DELIVERING

@@ -6,7 +6,7 @@ because the broker stops reading from publishers while it is short of memory or 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.interfaces import IReactorTime
@@ -86,19 +86,16 @@ class StreamPublisher:
         """As `IBroker.append`. Rooms are reached by the exchange, the directory by its queue."""
         properties = publish_properties(message_id, time)
         exchange, key = (MESSAGES, stream.room) if stream.room else ("", stream.name)
+        record = (stream, exchange, key, properties, body, message_id)
+        return self._publish(*record).addErrback(self._once_more, *record)
 
-        def publish() -> Deferred[None]:
-            return self._publish(stream, exchange, key, properties, body, message_id)
-
-        return publish().addErrback(self._once_more, stream, publish)
-
-    def _once_more(
-        self, failure: Failure, stream: Stream, publish: Callable[[], Deferred[None]]
-    ) -> Deferred[None]:
-        """Publish again after binding the stream: the record could not be routed."""
-        failure.trap(Unroutable)
+    def _once_more(self, failure: Failure, stream: Stream, *record: Any) -> Deferred[None]:
+        """Publish again after binding the stream, if the record could not be routed."""
+        if not failure.check(Unroutable):
+            return _refused(failure)
         restored = self._restore(stream).addErrback(_not_restored)
-        return restored.addCallback(lambda _: publish()).addErrback(_not_routed)
+        again = restored.addCallback(lambda _: self._publish(stream, *record))
+        return again.addErrback(_not_routed)
 
     async def fence(self, stream: Stream, done: Callable[[], bool]) -> bool:
         """Append up to `FENCES` fences (see `chatd.brokers.rabbitmq.consumer`) to the stream, each
@@ -107,7 +104,8 @@ class StreamPublisher:
         for n in range(FENCES):
             sent = self._clock.seconds()
             try:
-                await self._publish(stream, "", stream.name, FENCE, b"", "")
+                fence = self._publish(stream, "", stream.name, FENCE, b"", "")
+                await fence.addErrback(_refused)
             except Unroutable:
                 raise NoSuchStream(stream.name) from None
             until = self._clock.seconds() + FENCE_SHOWN * 2.0**n
@@ -141,7 +139,7 @@ class StreamPublisher:
         except (NotStored, TooLarge) as e:
             return fail(e)
         address = pack_address(exchange, key, True)
-        return publisher.publish(address, key, properties, body, id).addErrback(_refused)
+        return publisher.publish(address, key, properties, body, id)
 
     def announce(self, event: str, room: str, body: bytes) -> None:
         """As `IBroker.announce`."""
@@ -160,12 +158,11 @@ class StreamPublisher:
             )
 
 
-def _refused(failure: Failure) -> None:
-    if failure.check(Unroutable):
+def _refused(failure: Failure) -> NoReturn:
+    if not failure.check(NotConfirmed):
         failure.raiseException()
     if failure.check(NotSent):
         raise NotStored(str(failure.value)) from None
-    failure.trap(NotConfirmed)
     raise Unavailable(str(failure.value)) from None
 
 
@@ -177,4 +174,4 @@ def _not_restored(failure: Failure) -> NoReturn:
 def _not_routed(failure: Failure) -> NoReturn:
     if failure.check(Unroutable):
         raise NotStored("RabbitMQ has nowhere to put it, though the stream was bound") from None
-    failure.raiseException()
+    _refused(failure)

@@ -17,6 +17,9 @@ from chatd.brokers.rabbitmq.consumer import PREFETCH, StreamConsumer
 
 #: Consumers on one channel, and on one for consumers that had an error.
 SHARED, APART = 200, 8
+#: Deliveries on a channel that wait for their acknowledgement: so few that no consumer runs out of
+#: its prefetch.
+SLACK = PREFETCH // 4
 
 
 class SharedChannel:
@@ -38,6 +41,7 @@ class SharedChannel:
         channel = await self._channels.client.open_channel()
         channel.on_close = self._closed
         await channel.basic_qos(prefetch_count=PREFETCH)
+        self._channels.client.deliveries.slacken(channel.id, SLACK)
         self._channel = channel
         for consumer in list(self.members):
             self._begin(consumer, channel)
