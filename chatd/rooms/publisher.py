@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Hashable
-from typing import NoReturn, TypeVar
+from contextvars import copy_context
+from typing import TypeVar
 
-from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 
 from chatd.brokers.interfaces import NotStored, Stream
 from chatd.brokers.read_back import ReadBack
@@ -48,7 +50,8 @@ class RoomPublisher:
             node.broker, node.clock, node.counts, refresh
         )
         self._under_way: SingleFlight[int, bool] = SingleFlight()
-        self._lines: dict[Hashable, DeferredLock] = {}
+        #: Who has a publish under way, and those of the same sender that wait for it.
+        self._lines: dict[Hashable, deque[Deferred[None]]] = {}
         self._in_line = 0
 
     def __len__(self) -> int:
@@ -99,45 +102,58 @@ class RoomPublisher:
         until = self._clock.seconds() + PATIENCE
         if sender is None or self._broker.exact:
             return self._append(stream, key, content, until)
-        return Deferred.fromCoroutine(self._append_in_line(sender, stream, key, content, until))
+        return self._append_in_line(sender, stream, key, content, until)
 
     def _append(self, stream: Stream, key: int, content: Content, until: float) -> Deferred[bool]:
         time = self._wall.milliseconds()
         body = content.record(time)
         self._own.expect(body, content, time)
-
-        def done(result: T) -> T:
-            self._own.forget(body)
-            return result
-
         appended = self._read_back.append(stream, key, body, content.id, time, until)
-        return appended.addBoth(done)
+        return appended.addBoth(self._done, body)
 
-    async def _append_in_line(
+    def _done(self, result: T, body: bytes) -> T:
+        self._own.forget(body)
+        return result
+
+    def _append_in_line(
         self, sender: Hashable, stream: Stream, key: int, content: Content, until: float
-    ) -> bool:
+    ) -> Deferred[bool]:
         """Append after all that ``sender`` published before; `NotStored` if that takes longer than
-        ``until``, or the room has been forgotten meanwhile: ``stream`` may be the one it had."""
-        line, window = self._lines.setdefault(sender, DeferredLock()), self._window
-        turn = line.acquire()
-        if not turn.called:
-            turn.addTimeout(until - self._clock.seconds(), self._clock, _too_late)
+        ``until``, or the room has been forgotten meanwhile: ``stream`` may be the one it had. No
+        timer is needed for that: whoever stands before it has an earlier end."""
+        line, window = self._lines.get(sender), self._window
+        if line is None:
+            self._lines[sender] = deque()
+            return self._append(stream, key, content, until).addBoth(self._next, sender)
+        turn: Deferred[None] = Deferred(line.remove)
+        line.append(turn)
         self._in_line += 1
-        try:
-            await turn
-        finally:
-            self._in_line -= 1
-        try:
-            if self._clock.seconds() >= until:
-                _too_late()
-            if self._window is not window:
-                raise NotStored("the room begins anew")
-            return await self._append(stream, key, content, until)
-        finally:
-            line.release()
-            if not line.locked:
-                self._lines.pop(sender, None)
+        context = copy_context()  # the request's, whose trace is in it
 
+        def begin(_: None) -> Deferred[bool]:
+            if self._window is window:
+                appended = context.run(self._in_turn, stream, key, content, until)
+            else:
+                appended = fail(NotStored("the room begins anew"))
+            return appended.addBoth(self._next, sender)
 
-def _too_late(*_: object) -> NoReturn:
-    raise NotStored("the messages before it are still under way")
+        left: Deferred[None] = turn.addBoth(self._leave_line)
+        return left.addCallback(begin)
+
+    def _leave_line(self, result: T) -> T:
+        self._in_line -= 1
+        return result
+
+    def _in_turn(self, stream: Stream, key: int, content: Content, until: float) -> Deferred[bool]:
+        if self._clock.seconds() < until:
+            return self._append(stream, key, content, until)
+        return fail(NotStored("the messages before it are still under way"))
+
+    def _next(self, result: T, sender: Hashable) -> T:
+        """It is the next one's turn."""
+        line = self._lines[sender]
+        if line:
+            line.popleft().callback(None)
+        else:
+            del self._lines[sender]
+        return result

@@ -10,8 +10,9 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from chatd.brokers.interfaces import NoSuchStream, NotStored, Stream, Unavailable
 from chatd.presence.board import News
@@ -253,26 +254,30 @@ class Room:
 
     # -- publishing --------------------------------------------------------------------------------
 
-    async def publish(self, content: Content, sender: Hashable | None = None) -> bool:
+    def publish(self, content: Content, sender: Hashable | None = None) -> Deferred[bool]:
         """Store a message. What one ``sender`` publishes stays in order.
 
         True when the stream has brought the message back, False if it had the message already.
-        Raises `Unavailable` (`NotStored` where nothing was stored) or `NoSuchStream`. The room must
-        have been attached.
+        Fails with `Unavailable` (`NotStored` where nothing was stored) or `NoSuchStream`. The room
+        must have been attached.
         """
         if not self.known:
-            raise NotStored("the room's stream cannot be read")
+            return fail(NotStored("the room's stream cannot be read"))
         stream, began = self.stream, self.node.clock.seconds()
-        try:
-            new = await self._publisher.publish(stream, content, sender)
-        except NoSuchStream:
-            # it may be an old one: the room may have begun a new life while this waited
-            if self.stream == stream:
-                self._gone(self)
-            raise
+        return self._publisher.publish(stream, content, sender).addCallbacks(
+            self._published, self._not_published, (content, began), errbackArgs=(stream,)
+        )
+
+    def _published(self, new: bool, content: Content, began: float) -> bool:
         if new:
             metrics = self.node.metrics
             metrics.published.inc()
             metrics.published_bytes.inc(len(content.text))
             metrics.publish_seconds.observe(self.node.clock.seconds() - began)
         return new
+
+    def _not_published(self, failure: Failure, stream: Stream) -> Failure:
+        # the stream may be an old one: the room may have begun a new life while this waited
+        if failure.check(NoSuchStream) and self.stream == stream:
+            self._gone(self)
+        return failure

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from attrs import define, field, frozen
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from chatd.access.identity import Identity
 from chatd.access.rights import check_entry
@@ -90,32 +92,38 @@ class Chat:
         user, most = identity.user, self.max_text
         return Publication.parse(room, user, text, data, id, after, max_text=most)
 
-    async def publish(
+    def publish(
         self, identity: Identity, publication: Publication, sender: Hashable | None = None
-    ) -> Receipt:
-        """Publish a message; it is stored when this returns. What one ``sender`` publishes to a
-        room is stored in the order of the calls.
+    ) -> Deferred[Receipt]:
+        """Publish a message; it is stored when this fires. What one ``sender`` publishes to a room
+        is stored in the order of the calls.
 
-        Raises `ChatError`; unavailable names the message's id, and says if nothing was stored.
+        Fails with `ChatError`; unavailable names the message's id, and says if nothing was stored.
         """
-        name, content, after = publication.room, publication.content, publication.after
-        key, asker = content.id, identity.network
         try:
-            room = await self.room(identity, name)
+            room = self.rooms.get(self.entry(identity, publication.room))
         except ChatError as e:
-            if e.code is Code.UNAVAILABLE:
-                raise e.before_storing().about(name, key) from None
-            raise
+            return fail(_before_storing(e, publication))
+        if room is None or publication.after is not None:
+            stored = Deferred.fromCoroutine(self._look_and_publish(identity, publication, sender))
+        else:
+            stored = room.publish(publication.content, sender)
+        told = (publication,)
+        return stored.addCallbacks(_receipt, _not_stored, told, errbackArgs=told)
+
+    async def _look_and_publish(
+        self, identity: Identity, publication: Publication, sender: Hashable | None
+    ) -> bool:
+        """As `Room.publish`, where the room is to be attached first, or searched for a repeat."""
+        content, after = publication.content, publication.after
         try:
-            if after is not None and await self._repeats.stored(room, content, after, asker):
-                return Receipt(key, new=False)
-            return Receipt(key, await room.publish(content, sender))
-        except Unavailable as e:
-            raise unavailable(e).about(name, key) from None
-        except NoSuchStream:
-            raise unavailable(NotStored("the room begins anew")).about(name, key) from None
-        except TooLarge as e:
-            raise ChatError(Code.TOO_LARGE, f"{e}.", room=name, id=key) from None
+            room = await self.room(identity, publication.room)
+        except ChatError as e:
+            raise _before_storing(e, publication) from None
+        stored, network = self._repeats.stored, identity.network
+        if after is not None and await stored(room, content, after, network):
+            return False
+        return await room.publish(content, sender)
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -191,3 +199,26 @@ class Chat:
             return Answer(messages, cursor, gap)
         rest = Reading(lambda: self.room(identity, name), stream, end, upto, left, identity.network)
         return Answer(messages, cursor, gap, rest)
+
+
+def _receipt(new: bool, publication: Publication) -> Receipt:
+    return Receipt(publication.content.id, new)
+
+
+def _before_storing(error: ChatError, publication: Publication) -> ChatError:
+    """The answer to a publish that has failed with ``error`` before anything was done."""
+    if error.code is not Code.UNAVAILABLE:
+        return error
+    return error.before_storing().about(publication.room, publication.content.id)
+
+
+def _not_stored(failure: Failure, publication: Publication) -> Failure:
+    """Raise the answer to a publish that has failed with an error of the broker's."""
+    error, name, key = failure.value, publication.room, publication.content.id
+    if isinstance(error, Unavailable):
+        raise unavailable(error).about(name, key) from None
+    if isinstance(error, NoSuchStream):
+        raise unavailable(NotStored("the room begins anew")).about(name, key) from None
+    if isinstance(error, TooLarge):
+        raise ChatError(Code.TOO_LARGE, f"{error}.", room=name, id=key) from None
+    return failure

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from attrs import define, field, frozen
-from twisted.internet.defer import DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock
 
 from chatd.access.identity import Identity
 from chatd.brokers.interfaces import Unavailable
@@ -64,7 +64,7 @@ class Session:
             raise bad_request(f"At most {MAX_ROOMS} rooms a connection; leave one first.")
         return await self._in_turn(name, lambda: self._join(name, start, ready))
 
-    async def _in_turn(self, name: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def _in_turn(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
         """Do ``work`` after all earlier requests about the same room."""
         turn = self._turns.setdefault(name, DeferredLock())
         await turn.acquire()
@@ -103,13 +103,14 @@ class Session:
             subscription, subscription.cursor, self.chat.presence.members(name), place.gap
         )
 
-    def publish(self, publication: Publication) -> Coroutine[Any, Any, Receipt]:
+    def publish(self, publication: Publication) -> Deferred[Receipt]:
         """Publish to a room, joined or not, after a join of it that is under way."""
         if publication.room in self._turns:
-            return self._in_turn(publication.room, lambda: self._publish(publication))
+            publishing = self._in_turn(publication.room, lambda: self._publish(publication))
+            return Deferred.fromCoroutine(publishing)
         return self._publish(publication)
 
-    def _publish(self, publication: Publication) -> Coroutine[Any, Any, Receipt]:
+    def _publish(self, publication: Publication) -> Deferred[Receipt]:
         return self.chat.publish(self.identity, publication, self)
 
     async def leave_in_turn(self, name: str) -> None:

@@ -8,10 +8,12 @@ from unittest import mock
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from chatd.brokers.interfaces import DIRECTORY, NotStored
+from chatd.brokers.interfaces import DIRECTORY, NotStored, Stream
 from chatd.brokers.read_back import CONFIRM, SHOWN
 from chatd.protocol.errors import ChatError
 from chatd.rooms.publisher import PATIENCE
+from chatd.telemetry.tracing import TRACE
+from chatd.transports.websocket.connection import UNDER_WAY
 from tests.support.lying_broker import LATE, Lie, LyingBroker
 from tests.support.publishing import publish
 from tests.support.world import World
@@ -38,6 +40,11 @@ class ReadBackCase(TestCase):
         outcome = self.world.begin(publish(chat, user, "lobby", text, text, sender))
         self.world.turn()
         return outcome
+
+    def refused(self, outcome: list[Any]) -> dict[str, Any]:
+        error = outcome[0].value
+        assert isinstance(error, ChatError)
+        return error.frame()
 
     def count(self, name: str) -> float:
         value = self.world.sites[0].metrics.registry.get_sample_value(f"chatd_{name}_total")
@@ -132,11 +139,6 @@ class HealTests(ReadBackCase):
 
 
 class RefusalTests(ReadBackCase):
-    def refused(self, outcome: list[Any]) -> dict[str, Any]:
-        error = outcome[0].value
-        assert isinstance(error, ChatError)
-        return error.frame()
-
     def test_never_stored(self) -> None:
         self.first(Lie.CONFIRM_ONLY, 1000)
         outcome = self.say("hello")
@@ -173,6 +175,56 @@ class RefusalTests(ReadBackCase):
         self.assertFalse(len(publisher._read_back))
         self.assertFalse(len(publisher))
         self.assertLessEqual(len(self.world.clock.getDelayedCalls()), before)
+
+
+class LineTests(ReadBackCase):
+    """One sender's publishes, of which the next is sent when the one before is stored."""
+
+    def test_who_waits_for_one_that_never_comes_is_answered_in_time(self) -> None:
+        self.broker.lie = lambda stream, number, channel: Lie.DROP
+        early = [self.say(text, sender=self) for text in ("a", "b")]
+        self.world.advance(PATIENCE / 2)
+        late = self.say("c", sender=self)
+        self.world.advance(PATIENCE / 2 + 0.25)
+        first, second = [self.refused(outcome) for outcome in early]
+        self.assertNotIn("stored", first)
+        self.assertIs(second["stored"], False)
+        self.assertEqual(late, [])
+        self.world.advance(PATIENCE / 2)
+        self.assertNotIn("stored", self.refused(late))
+        self.assertFalse(self.world.room()._publisher._lines)
+
+    def test_many_that_fail_one_after_the_other(self) -> None:
+        self.first(Lie.DROP)
+        outcomes = [self.say("first", sender=self)]
+        failing = mock.patch.object(
+            self.broker, "append", side_effect=lambda *_: _failed(NotStored("it is full"))
+        )
+        with failing:
+            outcomes += [self.say(str(n), sender=self) for n in range(UNDER_WAY)]
+            self.world.advance(PATIENCE + 1)
+        self.assertEqual({self.refused(outcome)["code"] for outcome in outcomes}, {"unavailable"})
+        self.assertFalse(len(self.world.room()._publisher))
+
+    def test_each_record_has_the_trace_of_its_own_request(self) -> None:
+        traces: list[tuple[str, bytes]] = []
+        append = self.broker.append
+
+        def traced(stream: Stream, body: bytes, id: str, time: int) -> Deferred[None]:
+            traces.append((TRACE.get(), id.encode()))
+            return append(stream, body, id, time)
+
+        self.first(Lie.STORE_LATE)
+        with mock.patch.object(self.broker, "append", traced):
+            for text in ("a", "b", "c"):
+                before = TRACE.set(f"trace of {text}")
+                self.say(text, sender=self)
+                TRACE.reset(before)
+            self.world.advance(LATE + MENDED)
+        self.assertEqual(self.bob.texts, ["a", "b", "c"])
+        for trace, id in traces:
+            self.assertIn(trace, (f"trace of {id.decode()}", ""))
+        self.assertEqual([(f"trace of {t}", t.encode()) in traces for t in "abc"], [True] * 3)
 
 
 class OrderTests(ReadBackCase):

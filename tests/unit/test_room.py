@@ -124,7 +124,7 @@ class PublishTests(RoomCase):
             mock.patch("chatd.rooms.publisher.PENDING", 2),
         ):
             for content in (Content("ann", "a", "a", fresh=True), Content("ann", "b", "b")):
-                left = Deferred.fromCoroutine(room.publish(content))
+                left = room.publish(content)
                 left.cancel()
                 self.failureResultOf(left, CancelledError)
             refused = self.world.begin(room.publish(Content("ann", "c", "c", fresh=True)))
