@@ -55,6 +55,7 @@ PARTS: dict[str, Part] = {
 TABLES = {
     "read_back": ["read_back.py"],
     "amqp": ["amqp.py"],
+    "amqp_floor": ["amqp_floor.py"],
     "amqp_rooms": ["amqp_rooms.py", "--rooms", "5000"],
     "cores": ["cores.py"],
 }

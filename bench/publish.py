@@ -77,9 +77,7 @@ async def round_of(domain: Domain, count: int, together: int) -> float:
     before = time.process_time()
     for _ in range(count // together):
         publishes: list[Deferred[Any]] = [
-            Deferred.fromCoroutine(
-                domain.chat.publish(ann, domain.chat.publication(ann, ROOM, TEXT))
-            )
+            domain.chat.publish(ann, domain.chat.publication(ann, ROOM, TEXT))
             for _ in range(together)
         ]
         await gatherResults(publishes)
