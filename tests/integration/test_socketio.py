@@ -10,6 +10,8 @@ from twisted.internet.defer import Deferred
 
 from tests.support.engine import CLIENTS, PollingClient, SocketClient, path
 from tests.support.guarded import ADMIN_KEY, OTHER_KEY, GuardedTests, bearing, token
+from tests.support.http_client import HTTP, Answer
+from tests.support.raw import head_of
 from tests.support.serving import Node
 from tests.support.waiting import pause, together, until, until_of
 
@@ -377,6 +379,26 @@ class DrainTests(SocketIOTests):
         self.assertEqual((await carried.find("bye"))["reason"], "restart")
         self.assertEqual((await carried.closed()).code, 1012)
         del idle
+        await stopped
+
+    async def test_who_is_between_two_polls_is_told_by_the_next(self) -> None:
+        """That is all that is answered still, to those who are connected."""
+        node = await self.serve()
+        ann = await self.connected(PollingClient, node, "ann", "lobby")
+        connections = [await node.raw("http") for _ in range(3)]
+        stopped = node.drain()
+
+        async def ask(method: str, at: str) -> Answer:
+            raw, head = connections.pop(), {"Host": "localhost", "Content-Length": "0"}
+            raw.send(head_of(f"{method} {at} HTTP/1.1", head))
+            return await HTTP(raw, method).answer()
+
+        for refused in (ask("POST", ann.path), ask("GET", path("polling"))):
+            answer = await refused
+            self.assertEqual((answer.status, answer.json["code"]), (503, "unavailable"))
+        bye, close = (await ask("GET", ann.path)).body.decode().split("\x1e")[-2:]
+        name, frame = json.loads(bye[2:])
+        self.assertEqual((name, frame["reason"], close), ("bye", "restart", "1"))
         await stopped
 
     async def test_publishes_in_hand_are_acknowledged(self) -> None:

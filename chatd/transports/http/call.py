@@ -130,7 +130,8 @@ class Route:
 
     ``refusal`` is how GET says what else would be 429 or 503; None from it means as everywhere.
     What is ``linked`` any page may lead to, of whatever origin, and what is ``public`` it may read.
-    ``others`` answers what has no method here, which else is 405.
+    ``others`` answers what has no method here, which else is 405. While the node drains, handlers
+    of a route that ``drains`` see for themselves to what is refused.
     """
 
     path: str
@@ -139,6 +140,7 @@ class Route:
     public: bool = False
     linked: bool = False
     others: Handler | None = None
+    drains: bool = False
 
     @property
     def allow(self) -> list[str]:

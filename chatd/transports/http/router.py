@@ -110,7 +110,8 @@ class Api(Resource):
             return _error(405, f"Use {' or '.join(route.methods)}.", Allow=", ".join(route.allow))
         call.refusal = route.refusal if method == "GET" else None
         if route.path not in self._unlimited:
-            self._chat.check_draining()
+            if not route.drains:
+                self._chat.check_draining()
             if call.too_many:
                 raise too_many()
         self._check_body(call, taken=method in ("POST", "PUT"))

@@ -190,12 +190,12 @@ class PollingLink:
         return self._under_way > 0
 
     def drain(self, retry: int) -> None:
-        """Send the client away once what is under way was answered; no other poll is accepted."""
+        """Send the client away once what is under way was answered: by its next poll, if none waits
+        for an answer now."""
         self._retry = retry
-        if not self._under_way:
-            if self.goes_on:
-                self.session.talk.drain(retry)
-            self.end()
+        if not self._under_way and self.goes_on:
+            self.session.talk.drain(retry)
+            self.sendClose()
 
     # -- its end -----------------------------------------------------------------------------------
 

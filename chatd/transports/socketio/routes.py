@@ -40,6 +40,7 @@ class SocketIO:
     def __init__(
         self, reactor: Any, chat: Chat, admission: Admission, metrics: Metrics, max_frame: int
     ) -> None:
+        self._check_draining = chat.check_draining
         self._sockets = EngineFactory(reactor, chat, admission, metrics, max_frame)
         self._sessions = self._sockets.sessions
         self._resource = WebSocketResource(self._sockets)
@@ -49,10 +50,11 @@ class SocketIO:
         self._sockets.set_max_frame(max_frame)
 
     def routes(self) -> list[Route]:
-        """The routes of this transport."""
+        """The routes of this transport. A session that polls learns from its last poll that the
+        node drains; all else is refused then."""
         methods = {"GET": self._said(self._get), "POST": self._said(self._post)}
         others = self._said(self._other)
-        return [Route(path, methods, others=others) for path in PATHS]
+        return [Route(path, methods, others=others, drains=True) for path in PATHS]
 
     @property
     def in_hand(self) -> int:
@@ -112,6 +114,8 @@ class SocketIO:
         return polling
 
     async def _get(self, call: Call) -> Reply | None:
+        if wants_websocket(call) or call.query("sid") is None:
+            self._check_draining()
         if wants_websocket(call):
             self._upgrade(call)
             return None
@@ -143,6 +147,7 @@ class SocketIO:
         hand_over(call, self._resource)
 
     async def _post(self, call: Call) -> Reply:
+        self._check_draining()
         polling = self._polling(call)
 
         async def packets() -> list[EnginePacket]:
