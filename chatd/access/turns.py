@@ -137,6 +137,10 @@ class QueuePlace:
         self._turns._queue(self)
         return False
 
+    def give_back(self) -> None:
+        """What `take` has just allowed was not done: the next one is allowed in its place."""
+        self._granted = True
+
     def moved(self, address: str, what: Work = Work.REQUEST) -> None:
         """Count further work as of the kind ``what`` and for the client at ``address``."""
         key = network_of(address), what

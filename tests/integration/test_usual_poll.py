@@ -382,8 +382,38 @@ class RuleTests(UsualTests):
             await pause(0.02)
         for raw in raws:
             self.assertEqual(texts(await HTTP(raw, "GET").answer()), ["x"])
-        self.assertEqual(set(self.taken), {True, False})
+        self.assertEqual(self.taken, [True] * 12)
         self.assertEqual(self.counts(), [0] * 5)
+
+    async def queue(self, *options: str, seconds: float = 20) -> list[Raw]:
+        """A poll that waits for news, and two that wait for their turn, as long as that."""
+        await self.begin(*options)
+        [lane] = self.node.service.admission.turns._lanes.values()
+        lane.bucket = Rate(1 / seconds, burst=1).bucket()
+        raws = [await self.poll("&username=ann") for _ in range(3)]
+        self.assertEqual(self.counts(), [3, 1, 1, 1, 1])
+        return raws
+
+    async def test_who_hangs_up_while_it_waits_for_its_turn(self) -> None:
+        raws = await self.queue()
+        for raw in raws:
+            raw.abort()
+        await until(lambda: self.counts() == [0] * 5)
+
+    async def test_one_too_many_when_its_turn_has_come(self) -> None:
+        """It is refused at once: twisted.web has the turn that it had."""
+        raws = await self.queue("--max-connections-per-address=1")
+        self.node.clock.advance(21)
+        self.assertEqual((await self.answer(raws[1])).status, 503)
+
+    async def test_a_node_that_goes_down_while_one_waits_for_its_turn(self) -> None:
+        first, *raws = await self.queue(seconds=5)
+        stopped = self.node.drain()
+        self.assertEqual((await HTTP(first, "GET").answer()).status, 200)
+        self.node.clock.advance(6)
+        answer = await HTTP(raws[0], "GET").answer()
+        self.assertEqual((texts(answer), answer.json["cursor"]), ([], self.cursor))
+        await stopped
 
     async def test_the_access_log_and_the_metrics(self) -> None:
         path = self.mktemp()

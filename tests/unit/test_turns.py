@@ -201,6 +201,16 @@ class TurnsTests(SynchronousTestCase):
         self.assertEqual(allowance(Rate(0.1)).per_second, AT_LEAST)
         self.assertEqual(allowance(Rate(5000)).per_second, 5000 * PER_PUBLISH)
 
+    def test_a_turn_that_is_given_back(self) -> None:
+        """Whoever is next on the connection has it; no other request does."""
+        turns = FairQueue(self.clock, Rate(1, burst=1))
+        place = turns.place("192.0.2.1", lambda: None, lambda: None)
+        place.arrived()
+        self.assertTrue(place.take())
+        place.give_back()
+        self.assertTrue(place.take())
+        self.assertFalse(place.take())
+
 
 class Cut:
     """A transport that remembers that it was cut."""

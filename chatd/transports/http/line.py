@@ -19,7 +19,7 @@ class Line:
         peer = getattr(transport.getPeer(), "host", UNIX)
         self._place = turns.place(peer, self._go, give_up)
         self._waiting: Deferred[None] | None = None
-        self.arrived = self._place.arrived
+        self.arrived, self.give_back = self._place.arrived, self._place.give_back
 
     async def turn(self, address: str, what: Work) -> None:
         """Wait until a request of the client at ``address`` may be done; see `QueuePlace.moved`."""
@@ -27,16 +27,19 @@ class Line:
         await self.next()
 
     def at_once(self, address: str) -> bool:
-        """Whether a request of the client at ``address`` may be done now. If not, it waits for its
-        turn, and `turn` goes on waiting."""
+        """Whether a request of the client at ``address`` may be done now; if not, see `queued`."""
         self._place.moved(address)
         return self._place.take()
 
     async def next(self) -> None:
         """Wait until one more piece of work for the same client may be done."""
         if not self._place.take():
-            self._waiting = Deferred()
-            await self._waiting
+            await self.queued()
+
+    def queued(self) -> Deferred[None]:
+        """A Deferred for the turn of what may not be done yet."""
+        self._waiting = Deferred()
+        return self._waiting
 
     def _go(self) -> None:
         waiting, self._waiting = self._waiting, None

@@ -121,33 +121,48 @@ class WaitingPoll:
 
     def begin(self) -> bool:
         """See `UsualPolls.take`."""
-        polls = self._polls
         try:
             answer = self._look()
-            if answer is None or not self._admitted():
-                return False
-            self._seen()
         except ChatError:
-            self._release()
             return False
-        self._began = polls.admission.clock.seconds()
-        polls.in_hand += 1
-        self._connection.begin(self)
-        if answer.messages:
-            self._answer(answer)
-        else:
-            self._wait()
+        line = self._connection.line
+        if answer is None:
+            return False
+        if not line.at_once(self._usual.address):
+            self._taken()
+            line.queued().addCallbacks(self._turn, lambda _: None)
+            return True
+        if not self._admitted():
+            return False
+        self._taken()
+        self._proceed(answer, bool(answer.messages))
         return True
 
+    def _taken(self) -> None:
+        """It goes past twisted.web."""
+        self._began = self._polls.admission.clock.seconds()
+        self._polls.in_hand += 1
+        self._connection.begin(self)
+
+    def _turn(self, _: None) -> None:
+        """Its turn has come, for which it had to wait."""
+        if self._admitted():
+            self._go_on(self._polls.chat.draining)
+        else:
+            self._hand_back()
+
     def _admitted(self) -> bool:
-        """Whether it may be answered now. Raises `ChatError` if there are too many."""
+        """Whether it may be answered; a named poller is present from now on."""
         admission, address = self._polls.admission, self._usual.address
-        self._counted = (admission.requests.admit(address),)
-        self._counted += (admission.connections.admit(address),)
-        if self._connection.line.at_once(address):
-            return True
-        self._release()
-        return False
+        try:
+            self._counted = (admission.requests.admit(address),)
+            self._counted += (admission.connections.admit(address),)
+            self._seen()
+        except ChatError:
+            self._uncount()
+            self._connection.line.give_back()  # to twisted.web
+            return False
+        return True
 
     def _look(self) -> Answer | None:
         """What there is, none for what takes more than a look. Raises `ChatError` if its room, or
@@ -167,14 +182,12 @@ class WaitingPoll:
         if usual.identity.user:
             self._polls.pollers.seen(usual.identity, usual.name, usual.address)
 
-    def _wait(self) -> None:
-        polls, usual = self._polls, self._usual
-        self._due = polls.deadlines.after(usual.wait, self._late)
-        if usual.identity.expires is not None:
-            self._held = polls.admission.standing.hold(usual.identity, self._withdrawn)
-        self._listen()
-
     def _listen(self) -> None:
+        polls, usual = self._polls, self._usual
+        if self._due is None:
+            self._due = polls.deadlines.after(usual.wait, self._late)
+            if usual.identity.expires is not None:
+                self._held = polls.admission.standing.hold(usual.identity, self._withdrawn)
         if self._room is not None:
             self._room.news.join(self)
 
@@ -191,7 +204,7 @@ class WaitingPoll:
         """Answer if there are messages, or ``whatever`` there is; else go on waiting."""
         try:
             answer = self._look()
-            done = answer is not None and (whatever or answer.messages)
+            done = answer is not None and (whatever or bool(answer.messages))
             if done:
                 self._seen()
         except ChatError:
@@ -201,7 +214,11 @@ class WaitingPoll:
             answer = None
         if answer is None:
             self._hand_back()
-        elif done:
+        else:
+            self._proceed(answer, done)
+
+    def _proceed(self, answer: Answer, done: bool) -> None:
+        if done:
             self._answer(answer)
         else:
             self._listen()
@@ -237,10 +254,12 @@ class WaitingPoll:
             self._due.cancel()
         if self._held is not None:
             self._held.release()
+        self._uncount()
+        self._polls.in_hand -= 1
+
+    def _uncount(self) -> None:
         for release in self._counted:
             release()
-        if self._began:
-            self._polls.in_hand -= 1
 
 
 @lru_cache(maxsize=ANSWERS)
