@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
@@ -73,8 +72,7 @@ class ComparedNode(FuzzedNode):
 
     def _say(self) -> None:
         chat, ann = self._ways.api._chat, Identity("ann")
-        publication = chat.publication(ann, "lobby", "news")
-        saying = Deferred.fromCoroutine(chat.publish(ann, publication))
+        saying = chat.publish(ann, chat.publication(ann, "lobby", "news"))
         self._reactor.advance(PASSES)
         assert saying.called
 
