@@ -20,9 +20,6 @@ AGREE = 100.0
 #: Seconds in which a silent node is dropped, and some more; and for what has no bound of its own.
 FELT, PATIENCE = 25.0, 60.0
 
-_CUT = "erlang:set_cookie('{0}', wrong), erlang:disconnect_node('{0}')"
-_MEND = "erlang:set_cookie('{0}', erlang:get_cookie())"
-
 
 @define(eq=False)
 class Partition:
@@ -61,8 +58,8 @@ class Partition:
         for number, node in enumerate((lonely, *others)):
             await self._move(f"node{number}", node)
         for other in others:
-            lonely.eval(_CUT.format(other.name))
-            other.eval(_CUT.format(lonely.name))
+            lonely.shun(other)
+            other.shun(lonely)
         names = self._names
         await self._until(lambda lists: any(one != names for one in lists), FELT, False)
 
@@ -74,8 +71,8 @@ class Partition:
         """Make the network whole."""
         *others, lonely = self.cluster.nodes
         for other in others:
-            lonely.eval(_MEND.format(other.name))
-            other.eval(_MEND.format(lonely.name))
+            lonely.meet(other)
+            other.meet(lonely)
         lonely.eval(f"net_adm:ping('{others[0].name}')")
 
     async def agree(self, patience: float) -> None:

@@ -216,6 +216,16 @@ class Node:
         """Delete a virtual host with all its queues; its connections are closed."""
         self.eval(f'rabbit_vhost:delete(<<"{name}">>, <<"test">>)')
 
+    def shun(self, other: Node) -> None:
+        """Neither speak to ``other`` nor let it speak to us, as if there was no network."""
+        self.eval(
+            f"erlang:set_cookie('{other.name}', wrong), erlang:disconnect_node('{other.name}')"
+        )
+
+    def meet(self, other: Node) -> None:
+        """Speak to ``other`` again."""
+        self.eval(f"erlang:set_cookie('{other.name}', erlang:get_cookie())")
+
     def add_user(self, name: str) -> None:
         """A new user in ``/`` who may do everything, and whose password is its name."""
         self.eval(

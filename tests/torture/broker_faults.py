@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from random import Random
 from typing import ClassVar
 
@@ -62,6 +63,31 @@ class BrokerIsFrozen(Fault):
         rabbit.freeze()
         await for_a_while(chance, 12, rabbit.thaw)
         return rabbit.name
+
+
+class BrokersAreTornApart(Fault):
+    """One is cut off from the others; with the network whole again it is restarted, for RabbitMQ
+    does not bring both sides together by itself."""
+
+    name = "brokers are torn apart"
+    brokers = 3
+
+    async def happen(self, site: Site, chance: Random, room: str) -> str:
+        lonely = chance.choice(site.rabbits)
+        others = [one for one in site.rabbits if one is not lonely]
+
+        def mend() -> None:
+            lonely.kill()
+            for other in others:
+                with suppress(RuntimeError):  # it is down itself, and forgets
+                    other.meet(lonely)
+            start(lonely)
+
+        for other in others:
+            await asyncio.to_thread(other.shun, lonely)
+            await asyncio.to_thread(lonely.shun, other)
+        await for_a_while(chance, 20, mend)
+        return lonely.name
 
 
 class MemoryAlarm(Fault):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
+from contextlib import suppress
 from random import Random
 
 from tests.torture.faults import Fault, for_a_while, some_node
@@ -51,6 +53,25 @@ class NodeIsFrozen(Fault):
         pid = node.daemon.pid
         os.kill(pid, signal.SIGSTOP)
         await for_a_while(chance, 8, lambda: os.kill(pid, signal.SIGCONT))
+        return node.name
+
+
+class DescriptorsRunOut(Fault):
+    """As many files are open as may be."""
+
+    name = "descriptors run out"
+
+    async def happen(self, site: Site, chance: Random, room: str) -> str:
+        node = some_node(site, chance)
+        pid, files = node.daemon.pid, resource.RLIMIT_NOFILE
+        soft, hard = resource.prlimit(pid, files)
+        resource.prlimit(pid, files, (len(os.listdir(f"/proc/{pid}/fd")), hard))
+
+        def mend() -> None:
+            with suppress(ProcessLookupError):  # it has ended meanwhile
+                resource.prlimit(pid, files, (soft, hard))
+
+        await for_a_while(chance, 8, mend)
         return node.name
 
 
