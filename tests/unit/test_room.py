@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from chatd.access.identity import Identity
-from chatd.brokers.interfaces import NotStored, Record, Retention, Unavailable
+from chatd.brokers.interfaces import NotStored, Record, Retention, Stream, Unavailable
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.messages import WINDOW, Content
@@ -728,57 +728,59 @@ class NewLifeTests(RoomCase):
 
 
 class LateForTheOldLifeTests(TestCase):
+    """Two nodes; on the first, publishes of one connection wait in line, for they are not stored,
+    when the second finds that the room's stream is gone, and gives it another."""
+
+    def setUp(self) -> None:
+        self.world = World(nodes=2, broker=LyingBroker)
+        broker = self.world.broker
+        assert isinstance(broker, LyingBroker)
+        self.broker = broker
+        self.world.room()
+        self.broker.lie = lambda stream, number, channel: Lie.DROP
+
+    def say_in_line(self, *texts: str) -> list[list[Any]]:
+        return [self.say(text, sender="ann's connection") for text in texts]
+
+    def say(self, text: str, sender: object = None) -> list[Any]:
+        chat = self.world.sites[0].chat
+        return self.world.begin(publish(chat, "ann", "lobby", text, text, sender))
+
+    def begin_anew(self) -> Stream:
+        """The new stream, as the second node has it."""
+        other = self.world.sites[1]
+        self.world.room(node=1)
+        self.world.do(other.broker.delete(self.world.stream()))
+        self.world.turn()
+        return other.directory.get("lobby").stream
+
+    def kept(self, new: Stream, waiting: list[list[Any]]) -> None:
+        """The room's stream is ``new``, with what was said there."""
+        for outcome in waiting:
+            self.assertIs(outcome[0].value.code, Code.UNAVAILABLE)
+        self.assertEqual(self.world.stream(), new)
+        self.assertEqual(self.world.join("lobby", "bob", Last(5)).texts, ["kept"])
+
     def test_what_waited_in_line_does_not_end_the_new_life(self) -> None:
         """It is sent to the stream that the room had; that this one is gone is no news."""
-        world = World(nodes=2, broker=LyingBroker)
-        broker, chat = world.broker, world.sites[0].chat
-        world.room()
-        assert isinstance(broker, LyingBroker)
-        broker.lie = lambda stream, number, channel: Lie.DROP
-        waiting = [
-            world.begin(publish(chat, "ann", "lobby", text, text, sender="ann's connection"))
-            for text in ("one", "two")
-        ]
-        broker.lie = lambda stream, number, channel: Lie.NONE
-        broker.interrupt()
-        other = world.sites[1]
-        world.room(node=1)
-        world.do(other.broker.delete(world.stream()))
-        world.turn()
-        self.assertTrue(world.say("lobby", "kept", node=1))
-        new = other.directory.get("lobby").stream
-        broker.resume()
-        world.advance(1)
-        for outcome in waiting:
-            self.assertIs(outcome[0].value.code, Code.UNAVAILABLE)
-        self.assertEqual(world.stream(), new)
-        self.assertEqual(world.join("lobby", "bob", Last(5)).texts, ["kept"])
+        waiting = self.say_in_line("one", "two")
+        self.broker.lie = lambda stream, number, channel: Lie.NONE
+        self.broker.interrupt()
+        new = self.begin_anew()
+        self.assertTrue(self.world.say("lobby", "kept", node=1))
+        self.broker.resume()
+        self.world.advance(1)
+        self.kept(new, waiting)
 
     def test_what_waited_in_line_does_not_lead_others_to_the_old_stream(self) -> None:
-        """The room has another life on this node, too, and somebody speaks in it meanwhile."""
-        world = World(nodes=2, broker=LyingBroker)
-        broker, chat = world.broker, world.sites[0].chat
-        world.room()
-        assert isinstance(broker, LyingBroker)
-        broker.lie = lambda stream, number, channel: Lie.DROP
-        waiting = [
-            world.begin(publish(chat, "ann", "lobby", text, text, sender="ann's connection"))
-            for text in ("one", "two", "three", "four")
-        ]
-        other = world.sites[1]
-        world.room(node=1)
-        world.do(other.broker.delete(world.stream()))
-        world.turn()
-        new = other.directory.get("lobby").stream
-        self.assertEqual(world.stream(), new)
-        spoken = world.begin(publish(chat, "bob", "lobby", "kept", "kept"))
-        broker.lie = lambda stream, number, channel: Lie.NONE
-        world.advance(PATIENCE)
+        """Somebody speaks on the first node, too, before all that is settled."""
+        waiting = self.say_in_line("one", "two", "three", "four")
+        new = self.begin_anew()
+        spoken = self.say("kept")
+        self.broker.lie = lambda stream, number, channel: Lie.NONE
+        self.world.advance(PATIENCE)
         self.assertEqual([receipt.id for receipt in spoken], ["kept"])
-        for outcome in waiting:
-            self.assertIs(outcome[0].value.code, Code.UNAVAILABLE)
-        self.assertEqual(world.stream(), new)
-        self.assertEqual(world.join("lobby", "bob", Last(5)).texts, ["kept"])
+        self.kept(new, waiting)
 
 
 class DeletedTests(RoomCase):
