@@ -30,6 +30,7 @@ from twisted.internet.tcp import Server
 from twisted.trial.unittest import TestCase
 
 from chatd.config.options import Options
+from chatd.service.lifecycle import FAREWELL
 from chatd.tap import ChatService
 from tests.support.clients import Clients
 from tests.support.raw import reactor
@@ -110,7 +111,10 @@ class Node(Clients):
     async def stop(self) -> None:
         """Close all clients, then the node."""
         await self.hang_up()
-        await self.drain()
+        stopped = self.drain()
+        await until(lambda: self.service.chat.draining)
+        self.clock.advance(FAREWELL)  # nobody is left to read the goodbye
+        await stopped
         await until(lambda: not self.connections())
 
     def connections(self) -> list[Server]:

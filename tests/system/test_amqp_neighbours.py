@@ -152,7 +152,9 @@ class NeighbourTests(Neighbours):
         follower = await self.followed(self.stream)
         self.other.queue_delete(self.stream.name)
         await until(lambda: "gone" in follower.calls)
-        self.assertEqual(follower.calls, ["caught_up", "gone"])
+        # where we ask for the queue before RabbitMQ tells that it is gone, our channel is closed
+        calls = [call for call in follower.calls if call != "interrupted"]
+        self.assertEqual(calls, ["caught_up", "gone"])
 
     async def test_the_name_given_to_a_new_stream(self) -> None:
         self.patch(amqp_publish, "FENCE_SHOWN", 0.02)
