@@ -14,7 +14,7 @@ PACKAGING := setup.cfg pyproject.toml .ci/venv .ci/python
 TEXTS := $(wildcard *.rst) docs/chatctl.rst
 # Most of the time goes into waiting for other processes, so there are more of pytest's than cores; a
 # file stays in one process.
-PARALLEL := --numprocesses 5 --dist loadfile --no-loadscope-reorder
+PARALLEL := --numprocesses 6 --dist loadfile --no-loadscope-reorder
 # What npm brings for tests and checks of the browser's side: types (TypeScript checks, it builds
 # nothing), accessibility, clients that others wrote, bundlers and frameworks that ours is used with. Installed in one go, for npm removes what it
 # was not told of. eventsource <5: the last for Node.js 20.
