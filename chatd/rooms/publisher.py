@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Hashable
-from contextvars import copy_context
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -15,6 +13,7 @@ from chatd.protocol.messages import Content, content_key
 from chatd.rooms.context import RoomContext
 from chatd.rooms.deduplication import DeduplicationWindow
 from chatd.rooms.records import OwnRecords
+from chatd.timing.lines import Lines
 from chatd.timing.singleflight import SingleFlight
 
 T = TypeVar("T")
@@ -50,13 +49,12 @@ class RoomPublisher:
             node.broker, node.clock, node.counts, refresh
         )
         self._under_way: SingleFlight[int, bool] = SingleFlight()
-        #: Who has a publish under way, and those of the same sender that wait for it.
-        self._lines: dict[Hashable, deque[Deferred[None]]] = {}
-        self._in_line = 0
+        #: What waits for an earlier publish of the same sender.
+        self._lines: Lines[Hashable, bool] = Lines()
 
     def __len__(self) -> int:
         """The number of publishes under way, whether anybody still waits for them or not."""
-        return len(self._read_back) + self._in_line
+        return len(self._read_back) + len(self._lines)
 
     def _new_window(self) -> DeduplicationWindow:
         return DeduplicationWindow(self._age * 1000)
@@ -121,39 +119,13 @@ class RoomPublisher:
         """Append after all that ``sender`` published before; `NotStored` if that takes longer than
         ``until``, or the room has been forgotten meanwhile: ``stream`` may be the one it had. No
         timer is needed for that: whoever stands before it has an earlier end."""
-        line, window = self._lines.get(sender), self._window
-        if line is None:
-            self._lines[sender] = deque()
-            return self._append(stream, key, content, until).addBoth(self._next, sender)
-        turn: Deferred[None] = Deferred(line.remove)
-        line.append(turn)
-        self._in_line += 1
-        context = copy_context()  # the request's, whose trace is in it
+        window = self._window
 
-        def begin(_: None) -> Deferred[bool]:
-            if self._window is window:
-                appended = context.run(self._in_turn, stream, key, content, until)
-            else:
-                appended = fail(NotStored("the room begins anew"))
-            return appended.addBoth(self._next, sender)
-
-        left: Deferred[None] = turn.addBoth(self._leave_line)
-        return left.addCallback(begin)
-
-    def _leave_line(self, result: T) -> T:
-        self._in_line -= 1
-        return result
-
-    def _in_turn(self, stream: Stream, key: int, content: Content, until: float) -> Deferred[bool]:
-        if self._clock.seconds() < until:
+        def append() -> Deferred[bool]:
+            if self._window is not window:
+                return fail(NotStored("the room begins anew"))
+            if self._clock.seconds() >= until:
+                return fail(NotStored("the messages before it are still under way"))
             return self._append(stream, key, content, until)
-        return fail(NotStored("the messages before it are still under way"))
 
-    def _next(self, result: T, sender: Hashable) -> T:
-        """It is the next one's turn."""
-        line = self._lines[sender]
-        if line:
-            line.popleft().callback(None)
-        else:
-            del self._lines[sender]
-        return result
+        return self._lines.run(sender, append)
