@@ -13,8 +13,8 @@ from chatd.protocol.messages import Content, content_key
 from chatd.rooms.context import RoomContext
 from chatd.rooms.deduplication import DeduplicationWindow
 from chatd.rooms.records import OwnRecords
-from chatd.timing.lines import Lines
 from chatd.timing.singleflight import SingleFlight
+from chatd.timing.slots import Lines
 
 T = TypeVar("T")
 

@@ -32,6 +32,7 @@ class ReadQueue:
 
     clock: IReactorTime
     _running: int = field(default=0, init=False)
+    _going_on: bool = field(default=False, init=False)
     #: Who waits, by who asks; whose turn it is stands first.
     _waiting: OrderedDict[str, deque[Deferred[None]]] = field(factory=OrderedDict, init=False)
 
@@ -63,6 +64,10 @@ class ReadQueue:
             raise
 
     def _go_on(self) -> None:
+        """Let the next ones read: in a loop, so that any number of reads may fail at once."""
+        if self._going_on:
+            return  # the loop in which this read began goes on
+        self._going_on = True
         while self._waiting and self._running < READS:
             asker, lane = self._waiting.popitem(last=False)
             waiter = lane.popleft()
@@ -70,6 +75,7 @@ class ReadQueue:
                 self._waiting[asker] = lane  # behind the others
             self._running += 1
             waiter.callback(None)
+        self._going_on = False
 
 
 def _late(result: object, timeout: float) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
-from twisted.internet.defer import DeferredSemaphore
-
 from chatd.brokers.interfaces import NotStored, Unavailable
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.messages import Content
 from chatd.rooms.room import Room
 from chatd.rooms.start_position import After, find
+from chatd.timing.slots import Slots
 
 #: Concurrent searches on a node; each may read a whole stream.
 SEARCHES = 2
@@ -25,7 +24,7 @@ class Repeats:
     1)."""
 
     def __init__(self) -> None:
-        self._turn = DeferredSemaphore(SEARCHES)
+        self._turn = Slots(SEARCHES)
         self._waiting: Counter[str] = Counter()
 
     async def stored(self, room: Room, content: Content, after: Cursor, asker: str) -> bool:

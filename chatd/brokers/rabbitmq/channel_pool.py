@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -17,6 +17,7 @@ from txamqp.client import Closed
 from chatd.amqp.channel import Channel, reason_of
 from chatd.amqp.client import Client
 from chatd.brokers.interfaces import Unavailable
+from chatd.timing.slots import Slots
 
 T = TypeVar("T")
 #: Seconds that a task may take, waiting for a channel included.
@@ -32,7 +33,7 @@ class ChannelPool:
         self._clock = clock
         self._size = size
         self._waiting = waiting
-        self._turns = DeferredSemaphore(size)
+        self._turns = Slots(size)
         self._client: Client | None = None
         self._free: list[Channel] = []
         self._running: dict[Deferred[Any], None] = {}
@@ -67,7 +68,7 @@ class ChannelPool:
     async def _run(self, task: Callable[[Client, Channel], Awaitable[T]]) -> T:
         if self._client is None:
             raise Unavailable("RabbitMQ is not connected")
-        if len(self._turns.waiting) >= self._waiting:
+        if len(self._turns) >= self._waiting:
             raise Unavailable("too many requests wait for RabbitMQ")
         await self._turns.acquire()
         try:

@@ -1,17 +1,48 @@
-"""Work in line: in order, each key by itself, however long the line is."""
+"""Work waits for its turn: in order, each key by itself, however many wait."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.timing.lines import Lines
+from chatd.timing.slots import Lines, Slots
 
 #: More than Python's stack is deep.
 MANY = 5000
+
+
+class SlotsTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.slots = Slots(2)
+
+    def test_as_many_as_there_are(self) -> None:
+        first, second, third = (self.slots.acquire() for _ in range(3))
+        self.assertTrue(first.called and second.called)
+        self.assertEqual((third.called, len(self.slots)), (False, 1))
+        self.slots.release()
+        self.assertEqual((third.called, len(self.slots)), (True, 0))
+
+    def test_who_leaves_takes_none(self) -> None:
+        for _ in range(2):
+            self.slots.acquire()
+        leaving, staying = self.slots.acquire(), self.slots.acquire()
+        leaving.cancel()
+        self.failureResultOf(leaving, CancelledError)
+        self.slots.release()
+        self.assertTrue(staying.called)
+
+    def test_many_who_are_done_at_once(self) -> None:
+        for _ in range(2):
+            self.slots.acquire()
+        for _ in range(MANY):
+            self.slots.acquire().addCallback(lambda _: self.slots.release())
+        self.slots.release()
+        self.assertEqual(len(self.slots), 0)
+        self.slots.release()
+        self.assertTrue(self.slots.idle)
 
 
 class LinesTests(SynchronousTestCase):

@@ -1,0 +1,60 @@
+"""Tasks that wait for a channel, when the connection to RabbitMQ is lost."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatd.amqp.client import Client
+from chatd.brokers.interfaces import Unavailable
+from chatd.brokers.rabbitmq.channel_pool import ChannelPool
+
+#: More than Python's stack holds, if each ends inside the other.
+MANY = 2000
+
+
+async def opened() -> SimpleNamespace:
+    return SimpleNamespace(closed=False)
+
+
+async def closed(channel: object) -> None:
+    """The channel is closed."""
+
+
+def connection() -> Client:
+    return cast(Client, SimpleNamespace(ended=False, open_channel=opened, close_channel=closed))
+
+
+class ChannelPoolTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.pool = ChannelPool(Clock(), 1)
+        self.pool.connected(connection())
+
+    async def never(self, client: Client, channel: Any) -> None:
+        await Deferred()
+
+    async def at_once(self, client: Client, channel: Any) -> str:
+        return await succeed("done")
+
+    def test_the_connection_is_lost_while_many_wait(self) -> None:
+        tasks = [self.pool.run(self.never) for _ in range(MANY)]
+        self.pool.lost()
+        for task in tasks:
+            self.failureResultOf(task, Unavailable)
+        self.pool.connected(connection())
+        self.assertEqual(self.successResultOf(self.pool.run(self.at_once)), "done")
+
+    def test_many_tasks_that_end_at_once(self) -> None:
+        first: Deferred[None] = Deferred()
+
+        async def waiting(client: Client, channel: Any) -> None:
+            await first
+
+        self.pool.run(waiting)
+        tasks = [self.pool.run(self.at_once) for _ in range(MANY)]
+        first.callback(None)
+        self.assertEqual({self.successResultOf(task) for task in tasks}, {"done"})
