@@ -91,37 +91,47 @@ class ChatService(MultiService):
         clock = NodeClock(reactor)
         self._wall = wall = WallClock(clock, time_of_day)
         self.metrics = metrics = Metrics(wall.milliseconds)
-        self.admission = admission = make_admission(config, clock, wall, TimerWheel(clock))
+        self.admission = make_admission(config, clock, wall, TimerWheel(clock))
+        self._make_domain(reactor, clock)
+        overview = Overview(self.status, config.broker.partition(":")[0], metrics, wall)
+        self.ways = Ways(reactor, config, self.chat, self.admission, metrics, overview)
+        self.settings = Settings(config, read_again or (lambda: config), [self._renew])
+        for part in self._tree(reactor, clock):
+            part.setServiceParent(self)
+
+    def _make_domain(self, reactor: Any, clock: NodeClock) -> None:
+        """The rooms and all that they rest on, and what is known of them from outside."""
+        config, wall, metrics = self._config, self._wall, self.metrics
         retention = Retention(config.retain, config.retain_bytes)
         self.broker = broker_at(reactor, wall, config.broker, retention)
         name, most = fresh_name(), config.max_text
         domain = compose(clock, self.broker, name, metrics, retention, wall=wall, max_text=most)
         self.chat = domain.chat
         self.node = NodeService(clock, domain, config.rooms, config.restored)
-        self.status = status = NodeStatus(self.node, self.broker, admission.connections)
-        metrics.registry.register(Census(status))
-        overview = Overview(status, config.broker.partition(":")[0], metrics, wall)
-        self.ways = ways = Ways(reactor, config, self.chat, admission, metrics, overview)
-        certificates = Certificates(admission.turns.handshake)
-        self.settings = Settings(config, read_again or (lambda: config), [self._renew])
-        reopen = [log.output.reopen] if log is not None else []
+        self.status = NodeStatus(self.node, self.broker, self.admission.connections)
+        metrics.registry.register(Census(self.status))
+
+    def _tree(self, reactor: Any, clock: NodeClock) -> tuple[IService, ...]:
+        """The parts, in the order in which they start."""
+        config, status, ways = self._config, self.status, self.ways
+        certificates = Certificates(self.admission.turns.handshake)
+        reopen = [self._log_to.output.reopen] if self._log_to is not None else []
         sources = (*reopen, certificates.reload, self.settings.reload)
         self.reloader = Reloader(reactor, sources)
         manager = ServiceManager.of(os.environ)
         self.supervision = Supervision(clock, manager, lambda: status.ready, status.line)
-        for part in (
+        return (
             self.broker,
             self.node,
             self.reloader,
             self.supervision,
-            LoopLag(clock, metrics.loop_lag.observe),
+            LoopLag(clock, self.metrics.loop_lag.observe),
             Announcement(clock, explanation.start(config), lambda: status.ready, STOP),
             *ports(reactor, "websocket", config.websocket, ways.websockets, certificates),
             *ports(reactor, "http", config.http, ways.http, certificates),
             *ports(reactor, "setup", config.setup, ways.setup, certificates),
             *ports(reactor, "metrics", config.metrics, ways.counts, certificates),
-        ):
-            part.setServiceParent(self)
+        )
 
     def setServiceParent(self, parent: Any) -> None:
         """Have the application that this becomes a part of log as the settings say."""

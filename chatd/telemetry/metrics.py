@@ -40,55 +40,70 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
+        self._of_messages()
+        self._of_records()
+        self._of_clients(now)
+        self._of_the_process()
 
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"chatd_{name}", text, labels, registry=registry)
-
-        def histogram(name: str, text: str) -> Histogram:
-            return Histogram(f"chatd_{name}", text, registry=registry, buckets=BUCKETS)
-
-        self.published = counter("messages_published", "Messages stored by this node.")
-        self.published_bytes = counter("published_bytes", "Bytes of texts stored by this node.")
-        self.publish_seconds = histogram(
+    def _of_messages(self) -> None:
+        self.published = self._counter("messages_published", "Messages stored by this node.")
+        self.published_bytes = self._counter(
+            "published_bytes", "Bytes of texts stored by this node."
+        )
+        self.publish_seconds = self._histogram(
             "publish_duration_seconds", "From a publish to its acknowledgement."
         )
-        self.delivered = counter("messages_delivered", "Messages handed to live subscribers.")
-        self.delivered_bytes = counter(
+        self.delivered = self._counter("messages_delivered", "Messages handed to live subscribers.")
+        self.delivered_bytes = self._counter(
             "delivered_bytes", "Bytes of message objects handed to live subscribers."
         )
-        self.delivery_seconds = histogram(
+        self.delivery_seconds = self._histogram(
             "delivery_latency_seconds", "From a message's time to its fan-out on this node."
         )
-        self.catch_up_reads = counter(
+        self.catch_up_reads = self._counter(
             "catch_up_reads", "Pages read from the broker for subscribers that were behind."
         )
-        self.gaps = counter("gaps", "Times that a subscriber was told that messages are gone.")
-        self.false_confirms = counter(
+        self.gaps = self._counter(
+            "gaps", "Times that a subscriber was told that messages are gone."
+        )
+
+    def _of_records(self) -> None:
+        self.false_confirms = self._counter(
             "false_confirms",
             "Records that the broker confirmed and did not store, appended again.",
         )
-        self.resent = counter("unconfirmed_resent", "Records without a confirm, appended again.")
-        self.bad_records = counter(
+        self.resent = self._counter(
+            "unconfirmed_resent", "Records without a confirm, appended again."
+        )
+        self.bad_records = self._counter(
             "bad_records", "Records skipped: no chat message (format, fault).", "reason"
         )
-        self.bad_events = counter(
+        self.bad_events = self._counter(
             "bad_events", "Directory records and presence payloads skipped: from no chatd node."
         )
-        self.refusals = Refusals(counter("errors", "Requests refused.", "code"), now)
-        self.requests = counter("http_requests", "HTTP requests answered.", "status")
+
+    def _of_clients(self, now: Callable[[], int]) -> None:
+        self.refusals = Refusals(self._counter("errors", "Requests refused.", "code"), now)
+        self.requests = self._counter("http_requests", "HTTP requests answered.", "status")
         self.connections = Gauge(
-            "chatd_connections", "Clients connected.", ["transport"], registry=registry
+            "chatd_connections", "Clients connected.", ["transport"], registry=self.registry
         )
-        self.loop_lag = histogram(
+
+    def _of_the_process(self) -> None:
+        self.loop_lag = self._histogram(
             "event_loop_lag_seconds", "How late the reactor makes a call that is due."
         )
+        versions = {"version": __version__, "python": platform.python_version(), "twisted": TWISTED}
         build = Gauge(
-            "chatd_build_info",
-            "Versions; always 1.",
-            ["version", "python", "twisted"],
-            registry=registry,
+            "chatd_build_info", "Versions; always 1.", list(versions), registry=self.registry
         )
-        build.labels(__version__, platform.python_version(), TWISTED).set(1)
+        build.labels(**versions).set(1)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"chatd_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str) -> Histogram:
+        return Histogram(f"chatd_{name}", text, registry=self.registry, buckets=BUCKETS)
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         """A gauge whose value is ``read()`` at each scrape."""
