@@ -27,8 +27,8 @@ from chatd.transports.http.upgrade import upgrade
 from chatd.transports.http.waiting_poll import UsualPolls
 from chatd.transports.setup.protocol import SetupFactory
 from chatd.transports.socketio.routes import SocketIO
-from chatd.transports.websocket.connection import WebSocketFactory
 from chatd.transports.websocket.dialects import dialect
+from chatd.transports.websocket.factory import WebSocketFactory
 
 
 class Ways:

@@ -7,152 +7,30 @@ each have a `MemoryBroker.peer` on the same streams, which can be interrupted on
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from chatd.brokers.interfaces import (
-    DIRECTORY,
     Extent,
     IBroker,
     IFollower,
     IFollowing,
-    NoSuchStream,
     NotStored,
     Record,
     Retention,
     Stream,
-    Unavailable,
 )
 from chatd.brokers.local_fanout import LocalFanout
 from chatd.brokers.memory.log import FollowingState, Log, MemoryFollowing
+from chatd.brokers.memory.world import World
 from chatd.timing.wall import WallClock
 
 T = TypeVar("T")
-
-#: Events that `MemoryBroker.announced` keeps.
-ANNOUNCED = 1000
-
-
-class _World:
-    """The streams, and the brokers (one for each node) that share them."""
-
-    def __init__(
-        self, wall: WallClock, clock: IReactorTime, retention: Retention, skip: int
-    ) -> None:
-        self.clock = clock
-        self._wall = wall
-        self.nodes: list[MemoryBroker] = []
-        self.announced: deque[tuple[str, str, bytes]] = deque(maxlen=ANNOUNCED)
-        self._retention = retention
-        self._skip = skip
-        self._logs: dict[str, Log] = {}
-        self._changed: dict[Stream, None] = {}  # an ordered set
-        self._work: list[tuple[MemoryBroker, Callable[[], Any], Deferred[Any]]] = []
-        self._turn: IDelayedCall | None = None
-
-    def submit(self, node: MemoryBroker, work: Callable[[], T]) -> Deferred[T]:
-        """Do ``work`` for ``node`` at the end of this turn."""
-        done: Deferred[T] = Deferred()
-        self._work.append((node, work, done))
-        self.wake()
-        return done
-
-    def withdraw(self, node: MemoryBroker, stored: bool) -> None:
-        """Fail the work of ``node``, which goes away; with ``stored``, do it all the same."""
-        mine = [entry for entry in self._work if entry[0] is node]
-        self._work = [entry for entry in self._work if entry[0] is not node]
-        if stored:
-            for _, work, done in mine:
-                _do(work, done)
-        for _, _, done in mine:
-            done.errback(Unavailable("the broker went away"))
-        if not any(other.ready for other in self.nodes):
-            self._cancel_turn()
-
-    def wake(self, *changed: Stream) -> None:
-        """Feed the followers of the ``changed`` streams at the end of this turn."""
-        self._changed.update(dict.fromkeys(changed))
-        if self._turn is None and any(node.ready for node in self.nodes):
-            self._turn = self.clock.callLater(0, self.flush)
-
-    def flush(self) -> None:
-        """End the turn: do the work, then feed followers, then fire the Deferreds."""
-        self._cancel_turn()
-        work, self._work = self._work, []
-        told = [_do(do, done) for _, do, done in work]
-        changed, self._changed = self._changed, {}
-        now = self._now()
-        for stream in changed:
-            log = self._logs.get(stream.name)
-            for node in self.nodes:
-                node.advance(stream, log, now)
-            if log is not None:
-                log.trim_size()
-        for tell in told:
-            tell()
-
-    def _cancel_turn(self) -> None:
-        if self._turn is not None and self._turn.active():
-            self._turn.cancel()
-        self._turn = None
-
-    # -- the work itself
-
-    def log(self, stream: Stream) -> Log:
-        log = self._logs.get(stream.name)
-        if log is None:
-            raise NoSuchStream(stream.name)
-        return log
-
-    def append(self, stream: Stream, body: bytes, time: int) -> None:
-        self.log(stream).append(body, time)
-        self._changed[stream] = None
-
-    def create(self, stream: Stream) -> None:
-        if stream.name not in self._logs:
-            exempt = stream == DIRECTORY
-            self._logs[stream.name] = Log(None if exempt else self._retention, self._skip)
-
-    def delete(self, stream: Stream) -> None:
-        log = self._logs.pop(stream.name, None)
-        if log is not None:
-            log.deleted = True
-            self._changed[stream] = None
-
-    def read(self, stream: Stream, start: int, stop: int) -> list[Record]:
-        return self.log(stream).since(start, stop, self._now())
-
-    def locate(self, stream: Stream, time: int) -> int:
-        log = self.log(stream)
-        log.trim_age(self._now())
-        place = log.at_time(time)
-        return log.entries[place].record.offset if place < len(log.entries) else log.last + 1
-
-    def extent(self, stream: Stream) -> Extent | None:
-        log = self._logs.get(stream.name)
-        if log is None:
-            return None
-        entries = log.entries
-        return Extent(len(entries), log.size, entries[-1].latest if entries else 0)
-
-    def _now(self) -> int:
-        """The time (milliseconds since the epoch) from which retention counts back."""
-        age = self._retention.age
-        return self._wall.oldest(age) + age * 1000
-
-
-def _do(work: Callable[[], Any], done: Deferred[Any]) -> Callable[[], None]:
-    try:
-        return partial(done.callback, work())
-    except NoSuchStream as e:
-        return partial(done.errback, e)
 
 
 @implementer(IBroker, IService)
@@ -172,11 +50,11 @@ class MemoryBroker(LocalFanout, Service):
         clock: IReactorTime,
         retention: Retention | None = None,
         skip: int = 0,
-        world: _World | None = None,
+        world: World | None = None,
         wall: WallClock | None = None,
     ) -> None:
         super().__init__(clock)
-        self._world = world or _World(
+        self._world = world or World(
             wall or WallClock(clock), clock, retention or Retention(), skip
         )
         self._world.nodes.append(self)
@@ -278,7 +156,11 @@ class MemoryBroker(LocalFanout, Service):
         if self.ready:
             for node in self._world.nodes:
                 if node.ready:
-                    LocalFanout.broadcast(node, payload)
+                    node.hear(payload)
+
+    def hear(self, payload: bytes) -> None:
+        """Pass what a node has broadcast to who listens here."""
+        super().broadcast(payload)
 
     # -- followers
 

@@ -9,7 +9,7 @@ from autobahn.twisted.resource import WebSocketResource
 
 from chatd.protocol.errors import bad_request
 from chatd.transports.http.call import Call, Reply, Route
-from chatd.transports.websocket.connection import WebSocketFactory
+from chatd.transports.websocket.factory import WebSocketFactory
 from chatd.transports.websocket.handshake import (
     NO_UPGRADE,
     UPGRADE_REQUIRED,

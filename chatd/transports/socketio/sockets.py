@@ -19,7 +19,8 @@ from chatd.transports.socketio.polling import PollingLink
 from chatd.transports.socketio.session import EngineSession
 from chatd.transports.socketio.sessions import Sessions
 from chatd.transports.socketio.talk import Credentials
-from chatd.transports.websocket.connection import WebSocketConnection, WebSocketFactory
+from chatd.transports.websocket.connection import WebSocketConnection
+from chatd.transports.websocket.factory import WebSocketFactory
 from chatd.transports.websocket.interfaces import Dialect
 
 #: Seconds within which an upgrade must be complete, as on stock servers.

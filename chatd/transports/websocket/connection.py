@@ -1,4 +1,4 @@
-"""WebSocket (RFC 6455) by Autobahn: handshakes, limits, and what all dialects share.
+"""A WebSocket connection (RFC 6455) by Autobahn: handshakes, limits, and what all dialects share.
 
 A connection speaks `chatd.transports.websocket.chat_v1` if it asks for that subprotocol, and the
 original's `chatd.transports.websocket.legacy` if it asks for none.
@@ -9,15 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from autobahn.twisted.websocket import WebSocketServerFactory
 from autobahn.websocket.types import ConnectionRequest
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from chatd.access.admission import Admission
 from chatd.access.limits import too_many
 from chatd.access.proxies import UNIX
 from chatd.access.rate_limit import too_fast
@@ -26,16 +23,13 @@ from chatd.access.tokens import shown_token
 from chatd.net.tcp import tune
 from chatd.protocol.errors import ChatError, bad_request
 from chatd.protocol.json import dump
-from chatd.service.chat import Chat
-from chatd.telemetry.metrics import Metrics
 from chatd.timing.timer_wheel import Deadline
-from chatd.transports.come_back import come_back, spread
 from chatd.transports.encodings import text_frame
 from chatd.transports.pairs import Pairs
 from chatd.transports.websocket.close_codes import POLICY, RESTART
 from chatd.transports.websocket.frames import Frames
 from chatd.transports.websocket.heartbeat import Heartbeat
-from chatd.transports.websocket.interfaces import Dialect
+from chatd.transports.websocket.interfaces import Dialect, Home
 from chatd.transports.websocket.logged import Logged
 from chatd.transports.writer import Writer
 
@@ -49,7 +43,7 @@ HANDSHAKE, HANDSHAKE_BYTES = 10, 16 * 1024
 class WebSocketConnection(Frames):
     """One WebSocket connection."""
 
-    factory: WebSocketFactory
+    factory: Home
     query: Pairs
     http_request_uri: str
     token: str | None
@@ -244,73 +238,3 @@ class WebSocketConnection(Frames):
             self.factory.lost(self)
             self.logged.ended(self.factory.admission, self.identity.user)
             self.dialect.closed()
-
-
-class WebSocketFactory(WebSocketServerFactory):
-    """Makes connections, and knows the open ones. ``dialect`` makes what one of them speaks;
-    ``kind`` is what they are counted as."""
-
-    protocol, noisy = WebSocketConnection, False
-    kind = "websocket"
-
-    def __init__(
-        self,
-        reactor: IReactorTime,
-        chat: Chat,
-        admission: Admission,
-        metrics: Metrics,
-        dialect: Callable[[WebSocketConnection, bool], Dialect],
-        max_frame: int,
-    ) -> None:
-        super().__init__(reactor=reactor, server="chatd")
-        self.chat, self.admission, self.metrics, self.dialect = chat, admission, metrics, dialect
-        self.connections: set[WebSocketConnection] = set()
-        self.setProtocolOptions(
-            failByDrop=False,
-            echoCloseCodeReason=True,
-            # Autobahn's own timers are not on our clock
-            openHandshakeTimeout=0,
-            closeHandshakeTimeout=0,
-            webStatus=False,
-            autoPingInterval=0,
-        )
-        self.protocol = self._with_options(self.protocol)
-        self.set_max_frame(max_frame)
-
-    def _with_options(self, protocol: type[WebSocketConnection]) -> type[WebSocketConnection]:
-        """``protocol`` with the options of this factory as its own. Autobahn would copy them to
-        each connection, all thirty, and format the list for a log line that is not logged: half of
-        the time that a handshake takes."""
-        options = {name: getattr(self, name) for name in protocol.CONFIG_ATTRS}
-        options = {k: staticmethod(v) if callable(v) else v for k, v in options.items()}
-        return type(protocol.__name__, (protocol,), {**options, "CONFIG_ATTRS": ()})
-
-    def set_max_frame(self, max_frame: int) -> None:
-        """Who connects from now on may send frames, and messages, of so many bytes."""
-        self.max_frame = max_frame
-
-    def opened(self, connection: WebSocketConnection) -> None:
-        """A connection is open."""
-        self.connections.add(connection)
-        self.metrics.connections.labels(self.kind).inc()
-
-    def lost(self, connection: WebSocketConnection) -> None:
-        """An open connection is gone."""
-        self.connections.discard(connection)
-        self.metrics.connections.labels(self.kind).dec()
-
-    @property
-    def in_hand(self) -> int:
-        """How many connections wait for an answer."""
-        return sum(connection.is_busy for connection in self.connections)
-
-    @property
-    def leaving(self) -> int:
-        """How many connections are open."""
-        return len(self.connections)
-
-    def drain(self, others: int) -> None:
-        """Send every client away, to come back at a time of its own."""
-        within = spread(len(self.connections), others)
-        for connection in list(self.connections):
-            connection.drain(come_back(within=within))

@@ -1,8 +1,13 @@
-"""What a WebSocket connection tells the dialect that is spoken over it."""
+"""What a WebSocket connection tells the dialect that is spoken over it, and whoever made it."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from chatd.access.admission import Admission
+from chatd.service.chat import Chat
+from chatd.telemetry.metrics import Metrics
 
 
 class Dialect(Protocol):
@@ -25,3 +30,21 @@ class Dialect(Protocol):
 
     def closed(self) -> None:
         """The connection is gone."""
+
+
+class Home(Protocol):
+    """What made a connection, and is told when it is open and when it is gone."""
+
+    chat: Chat
+    admission: Admission
+    metrics: Metrics
+    #: Makes what a connection speaks: the original's dialect, if so told.
+    dialect: Callable[[Any, bool], Dialect]
+    #: Bytes of a frame, and of a message, at most.
+    max_frame: int
+
+    def opened(self, connection: Any) -> None:
+        """A connection is open."""
+
+    def lost(self, connection: Any) -> None:
+        """An open connection is gone."""

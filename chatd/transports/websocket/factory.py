@@ -1,0 +1,85 @@
+"""The WebSocket connections of a port: how they are made, and which are open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from autobahn.twisted.websocket import WebSocketServerFactory
+from twisted.internet.interfaces import IReactorTime
+
+from chatd.access.admission import Admission
+from chatd.service.chat import Chat
+from chatd.telemetry.metrics import Metrics
+from chatd.transports.come_back import come_back, spread
+from chatd.transports.websocket.connection import WebSocketConnection
+from chatd.transports.websocket.interfaces import Dialect
+
+
+class WebSocketFactory(WebSocketServerFactory):
+    """Makes connections, and knows the open ones. ``dialect`` makes what one of them speaks;
+    ``kind`` is what they are counted as."""
+
+    protocol, noisy = WebSocketConnection, False
+    kind = "websocket"
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        chat: Chat,
+        admission: Admission,
+        metrics: Metrics,
+        dialect: Callable[[WebSocketConnection, bool], Dialect],
+        max_frame: int,
+    ) -> None:
+        super().__init__(reactor=reactor, server="chatd")
+        self.chat, self.admission, self.metrics, self.dialect = chat, admission, metrics, dialect
+        self.connections: set[WebSocketConnection] = set()
+        self.setProtocolOptions(
+            failByDrop=False,
+            echoCloseCodeReason=True,
+            # Autobahn's own timers are not on our clock
+            openHandshakeTimeout=0,
+            closeHandshakeTimeout=0,
+            webStatus=False,
+            autoPingInterval=0,
+        )
+        self.protocol = self._with_options(self.protocol)
+        self.set_max_frame(max_frame)
+
+    def _with_options(self, protocol: type[WebSocketConnection]) -> type[WebSocketConnection]:
+        """``protocol`` with the options of this factory as its own. Autobahn would copy them to
+        each connection, all thirty, and format the list for a log line that is not logged: half of
+        the time that a handshake takes."""
+        options = {name: getattr(self, name) for name in protocol.CONFIG_ATTRS}
+        options = {k: staticmethod(v) if callable(v) else v for k, v in options.items()}
+        return type(protocol.__name__, (protocol,), {**options, "CONFIG_ATTRS": ()})
+
+    def set_max_frame(self, max_frame: int) -> None:
+        """Who connects from now on may send frames, and messages, of so many bytes."""
+        self.max_frame = max_frame
+
+    def opened(self, connection: WebSocketConnection) -> None:
+        """A connection is open."""
+        self.connections.add(connection)
+        self.metrics.connections.labels(self.kind).inc()
+
+    def lost(self, connection: WebSocketConnection) -> None:
+        """An open connection is gone."""
+        self.connections.discard(connection)
+        self.metrics.connections.labels(self.kind).dec()
+
+    @property
+    def in_hand(self) -> int:
+        """How many connections wait for an answer."""
+        return sum(connection.is_busy for connection in self.connections)
+
+    @property
+    def leaving(self) -> int:
+        """How many connections are open."""
+        return len(self.connections)
+
+    def drain(self, others: int) -> None:
+        """Send every client away, to come back at a time of its own."""
+        within = spread(len(self.connections), others)
+        for connection in list(self.connections):
+            connection.drain(come_back(within=within))
