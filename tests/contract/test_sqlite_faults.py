@@ -1,0 +1,120 @@
+"""A disk that is full, broken or slow, and more work than waits."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from twisted.internet.defer import DeferredList
+from twisted.python.failure import Failure
+
+from chatd.brokers.interfaces import Unavailable
+from chatd.brokers.sqlite import broker as sqlite
+from chatd.brokers.sqlite import threads as sqlite_threads
+from chatd.brokers.sqlite.broker import WAITING_READS
+from tests.support.recording import Recorder, ids, named
+from tests.support.sqlite import FilledTests, limited_files
+from tests.support.waiting import until
+
+
+class FaultTests(FilledTests):
+    async def test_a_full_disk_refuses_and_recovers(self) -> None:
+        await self.filled()
+        follower = Recorder()
+        following = self.broker.follow(self.stream, None, follower)
+        follower.may_call = True
+        await until(lambda: follower.ends)
+        with limited_files(os.path.getsize(f"{self.path}-wal")):
+            outcome = await DeferredList(
+                [self.append(f"x{n}") for n in range(3)], consumeErrors=True
+            )
+            for ok, failure in outcome:
+                self.assertFalse(ok)
+                self.assertTrue(isinstance(failure, Failure) and failure.check(Unavailable))
+            self.assertIs(self.broker.ready, False)
+            self.assertEqual(ids(await self.broker.read(self.stream, 0, 10)), named(0, 1, 2))
+        self.broker._watch()
+        await until(lambda: self.broker.ready)
+        await self.append("m3")
+        self.assertEqual(ids(await self.broker.read(self.stream, 0, 10)), named(0, 1, 2, 3))
+        self.assertEqual(follower.ids, named(0, 1, 2, 3))
+        self.check_sizes()
+        following.stop()
+
+    async def test_a_file_that_cannot_be_read_makes_reads_unavailable(self) -> None:
+        await self.filled()
+        await self.broker.stopService()
+        size = os.path.getsize(self.path)
+        self.broker.startService()
+        with open(self.path, "r+b") as file:  # pages, but for the first, overwritten on the disk
+            file.seek(4096)
+            file.write(b"\xff" * (size - 4096))
+        with self.assertRaises(Unavailable):
+            await self.broker.read(self.stream, 0, 10)
+        with self.assertRaises(Unavailable):
+            await self.append("m3")
+        await self.broker.sweep()
+
+    async def test_too_much_waiting_is_refused(self) -> None:
+        await self.filled(0)
+        self.patch(sqlite_threads, "WAITING_RECORDS", 10)
+        outcome = await DeferredList([self.append(f"m{n}") for n in range(15)], consumeErrors=True)
+        self.assertEqual([ok for ok, _ in outcome], [True] * 10 + [False] * 5)
+        await self.append("m15")
+
+    async def test_too_many_bytes_waiting_are_refused(self) -> None:
+        await self.filled(0)
+        self.patch(sqlite_threads, "WAITING_BYTES", 1000)
+        appended = [self.append(f"m{n}", "x" * 600) for n in range(4)]
+        outcome = await DeferredList(appended, consumeErrors=True)
+        self.assertEqual([ok for ok, _ in outcome], [True, True, False, False])
+        await self.append("m15")
+
+    async def test_too_many_reads_are_refused(self) -> None:
+        await self.filled()
+        reads = [self.broker.end(self.stream) for _ in range(WAITING_READS + 1)]
+        outcome = await DeferredList(reads, consumeErrors=True)
+        self.assertEqual(sum(ok for ok, _ in outcome), WAITING_READS)
+        self.assertEqual(await self.broker.end(self.stream), 2)
+
+    async def test_a_disk_that_does_not_answer_reads(self) -> None:
+        await self.filled()
+        held, opened = threading.Event(), self.broker._open
+        self.addCleanup(held.set)
+        opened.reading.post(held.wait)
+        self.patch(sqlite, "READ_SECONDS", 0.01)
+        follower = Recorder()
+        follower.following = self.broker.follow(self.stream, None, follower)
+        follower.may_call = True
+        with self.assertRaises(Unavailable):
+            await self.broker.end(self.stream)
+        await until(lambda: follower.calls)
+        self.assertEqual(follower.calls, ["interrupted"])
+        self.patch(sqlite, "READ_SECONDS", 10.0)
+        held.set()
+        self.assertEqual(await self.broker.end(self.stream), 2)
+        self.broker._watch()
+        await until(lambda: follower.ends)
+        self.assertEqual(follower.calls, ["interrupted", "records", "caught_up"])
+
+    async def test_a_disk_that_does_not_answer(self) -> None:
+        await self.filled()
+        held, opened = threading.Event(), self.broker._open
+        self.addCleanup(held.set)
+        opened.writing.post(held.wait)
+        first = self.append("m3")
+        await until(lambda: opened.commits._began is not None)
+        second = self.append("m4")
+        self.patch(sqlite_threads, "PATIENCE", 0.0)
+        self.broker._watch()
+        for answer in (first, second):
+            self.failureResultOf(answer, Unavailable)
+        self.failureResultOf(self.append("m5"), Unavailable)
+        self.assertIs(self.broker.ready, False)
+        held.set()
+        await until(lambda: self.broker.ready)
+        await self.append("m6")
+        self.assertEqual(
+            ids(await self.broker.read(self.stream, 0, 10)), [*named(0, 1, 2), "m3", "m6"]
+        )
+        self.assertEqual(len(self.flushLoggedErrors()), 0)
