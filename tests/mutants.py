@@ -3,6 +3,7 @@
     python -m tests.mutants                         # all of TESTS
     python -m tests.mutants rooms.history rooms.blocks
     python -m tests.mutants --quick rooms           # only by tests of less than 0.1 s
+    python -m tests.mutants --by room,model rooms.room
 
 mutmut makes the mutants (``[mutmut]`` in setup.cfg) into ``mutants/``. The tests are collected and
 run once, which tells the tests that reach a function; each mutant of it is then tried by these in a
@@ -21,6 +22,7 @@ import difflib
 import functools
 import inspect
 import os
+import shutil
 import signal
 import sys
 import time
@@ -38,13 +40,15 @@ TESTS = {
     "access": ("limits", "origins", "protocol", "rights", "room_names", "tokens", "turns"),
     "protocol": ("protocol", "room_names"),
     "rooms": (
-        *("audience", "cache", "dating", "fanout", "history", "read_back", "room"),
-        "subscription",
+        *("at_hand", "audience", "cache", "catch_up", "dating", "fanout", "faults", "history"),
+        *("model", "read_back", "reading", "repeats", "room", "start_position", "subscription"),
     ),
 }
 QUICK = 0.1
 #: Where mutmut writes to.
 MADE = "mutants"
+#: What tells mutmut that it makes mutants, and this program that it has.
+MAKING = "mutant_generation"
 #: Words from which on a text is taken for prose.
 WORDS = 4
 
@@ -198,12 +202,14 @@ def _is_argument(difference: Iterable[str]) -> bool:
     )
 
 
-def _make() -> None:
-    """Write the mutants, and what they need, to ``mutants/``."""
+def _make(modules: list[str]) -> None:
+    """Write the mutants of ``modules``, and what they need, to ``mutants/``."""
     from mutmut import __main__ as mutmut
 
-    Path(MADE).mkdir(exist_ok=True)
-    os.environ["MUTANT_UNDER_TEST"] = "mutant_generation"
+    shutil.rmtree(MADE, ignore_errors=True)
+    Path(MADE).mkdir()
+    os.environ["MUTANT_UNDER_TEST"] = MAKING
+    mutmut.config().only_mutate = [f"chatd/{module.replace('.', '/')}.py" for module in modules]
     mutmut.copy_src_dir()
     mutmut.copy_also_copy_files()
     mutmut.create_mutants(1)
@@ -214,9 +220,17 @@ def main() -> int:
     parser.add_argument("modules", nargs="*", default=list(TESTS), metavar="FOLDER[.MODULE]")
     parser.add_argument("--quick", action="store_true", help=f"only by tests of < {QUICK} s")
     parser.add_argument("--all", action="store_true", help="try those of arguments, too")
+    parser.add_argument(
+        "--by", type=lambda text: text.split(","), metavar="TEST,TEST", help="only by these tests"
+    )
     options = parser.parse_args()
-    if Path.cwd().name != MADE:
-        _make()
+    modules = [
+        f"{path.parent.name}.{path.stem}"
+        for path in sorted(Path("chatd").glob("*/*.py"))
+        if {path.parent.name, f"{path.parent.name}.{path.stem}"} & set(options.modules)
+    ]
+    if os.environ.get("MUTANT_UNDER_TEST") != MAKING:
+        _make(modules)
         os.chdir(MADE)  # where chatd and tests are now imported from
         os.execv(sys.executable, [sys.executable, "-m", "tests.mutants", *sys.argv[1:]])
     os.environ["MUTANT_UNDER_TEST"] = ""  # for Hypothesis's profile in conftest.py
@@ -225,15 +239,10 @@ def main() -> int:
 
     trampoline = Trampoline()
     replaced.wrap_in_trampoline = trampoline.wrap
-    modules = [
-        f"{path.parent.name}.{path.stem}"
-        for path in sorted(Path("chatd").glob("*/*.py"))
-        if {path.parent.name, f"{path.parent.name}.{path.stem}"} & set(options.modules)
-    ]
-    names = sorted({name for module in modules for name in TESTS[module.partition(".")[0]]})
     trial = Trial(trampoline, modules, QUICK if options.quick else 1e9, options.all)
-    files = [f"tests/unit/test_{name}.py" for name in names]
-    files += ["tests/torture/test_simulation.py"]
+    names = sorted({name for module in modules for name in TESTS[module.partition(".")[0]]})
+    files = [f"tests/unit/test_{name}.py" for name in (options.by or names)]
+    files += [] if options.by else ["tests/torture/test_simulation.py"]
     off = ["-p", "no:xdist", "-p", "no:cacheprovider", "-o", "timeout=0", "-q", "--rootdir=."]
     return pytest.main([*off, *files], plugins=[trial])
 

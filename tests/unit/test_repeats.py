@@ -1,0 +1,169 @@
+"""Whether a message sent again lies after its cursor, and what it may cost to look."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest import mock
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatd.brokers.interfaces import NotStored, Unavailable
+from chatd.protocol.cursors import Cursor
+from chatd.protocol.messages import Content
+from chatd.rooms import repeats
+from chatd.rooms.history import HistoryPage
+from chatd.rooms.read_queue import ReadQueue
+from chatd.rooms.repeats import SEARCHES, WAITING, Repeats
+from tests.support.world import World
+
+#: Messages of a page, here.
+PAGE = 10
+#: More than two pages.
+MANY = 2 * PAGE + 5
+
+
+class RepeatsCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.world = World()
+        self.room = self.world.room()
+        self.repeats = Repeats()
+        self.patch(repeats, "PAGE", PAGE)
+
+    def fill(self, cached: bool = False) -> None:
+        """Messages of ann's with ids from "m0" on, one at each offset."""
+        self.world.store("lobby", *(f"m{n}" for n in range(MANY)), user="ann")
+        if not cached:
+            self.room.recent.forget()
+
+    def begin(
+        self, id: str, after: int = -1, user: str = "ann", life: str | None = None
+    ) -> list[Any]:
+        """Look for a message; what is found."""
+        cursor = Cursor(self.world.stream().life if life is None else life, after)
+        content = Content(user, id, "again")
+        return self.world.begin(self.repeats.stored(self.room, content, cursor, "192.0.2.7"))
+
+    def found(self, id: str, after: int = -1, user: str = "ann", life: str | None = None) -> bool:
+        outcome = self.begin(id, after, user, life)
+        self.world.turn()
+        self.assertIsInstance(outcome[0], bool)
+        return bool(outcome[0])
+
+    def refused(self, outcome: list[Any]) -> None:
+        self.assertIsInstance(outcome[0], Failure)
+        outcome[0].trap(NotStored)
+
+
+class SearchTests(RepeatsCase):
+    def test_on_any_page(self) -> None:
+        self.fill()
+        for n in (0, 1, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE, MANY - 1):
+            self.assertTrue(self.found(f"m{n}"), n)
+        self.assertFalse(self.found("other"))
+
+    def test_only_after_the_cursor(self) -> None:
+        for cached in (True, False):
+            self.setUp()
+            self.fill(cached)
+            self.assertTrue(self.found("m3", after=2))
+            self.assertFalse(self.found("m3", after=3))
+            self.assertFalse(self.found("m3", after=MANY - 1))
+
+    def test_only_this_users_with_this_id(self) -> None:
+        self.fill()
+        self.assertFalse(self.found("m3", user="bob"))
+        self.assertFalse(self.found("m"))
+
+    def test_among_all_that_is_kept_where_the_cursor_is_of_another_life(self) -> None:
+        self.fill()
+        self.world.broker.truncate(self.world.stream(), 10)
+        self.assertTrue(self.found("m10", after=MANY, life="other"))
+        self.assertFalse(self.found("m9", after=-1, life="other"))
+
+    def test_nothing_is_read_that_is_at_hand(self) -> None:
+        self.fill(cached=True)
+        with mock.patch.object(self.world.broker, "read", side_effect=AssertionError):
+            self.assertFalse(self.found("other"))
+
+    def test_reads_are_counted_to_who_asks(self) -> None:
+        self.fill()
+        with mock.patch.object(ReadQueue, "run", autospec=True, side_effect=ReadQueue.run) as run:
+            self.assertFalse(self.found("other"))
+            self.assertFalse(self.found("other", life="other"))
+        self.assertEqual({call.args[1] for call in run.call_args_list}, {"192.0.2.7"})
+
+    def test_a_room_that_begins_a_new_life_meanwhile_is_not_searched_on(self) -> None:
+        """Its offsets are others; what it holds now, the room knows by itself."""
+        self.fill(cached=True)
+        before, page = self.world.stream(), self.room.page
+        asked: list[int] = []
+
+        async def begins_anew(at: int, limit: int, asker: str) -> HistoryPage:
+            asked.append(at)
+            found = await page(at, limit, asker)
+            self.world.do(self.world.broker.delete(before))
+            self.world.turn()
+            self.fill(cached=True)
+            self.world.store("lobby", "other", user="ann")
+            return found
+
+        with mock.patch.object(self.room, "page", begins_anew):
+            outcome = self.begin("other", after=0)
+        self.assertNotEqual(self.world.stream(), before)
+        self.assertEqual(outcome, [False])
+        self.assertEqual(asked, [0])
+
+
+class BoundsTests(RepeatsCase):
+    """Each search may read a whole stream."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.fill()
+        self.reads: list[Deferred[Any]] = []
+        held = mock.patch.object(self.world.broker, "read", side_effect=self._read)
+        held.start()
+        self.addCleanup(held.stop)
+
+    def _read(self, *_: Any) -> Deferred[Any]:
+        self.reads.append(Deferred())
+        return self.reads[-1]
+
+    def fail_reads(self) -> None:
+        reads, self.reads = self.reads, []
+        for read in reads:
+            read.errback(Unavailable("away"))
+        self.world.turn()
+
+    def test_so_many_at_once_on_a_node(self) -> None:
+        pages = mock.Mock(side_effect=self.room.page)
+        with mock.patch.object(self.room, "page", pages):
+            outcomes = [self.begin("x", user=f"user{n}") for n in range(SEARCHES + 3)]
+            self.world.turn()
+            self.assertEqual(pages.call_count, SEARCHES)
+            self.fail_reads()
+            self.assertEqual(pages.call_count, 2 * SEARCHES, "the next have their turn")
+            while self.reads:
+                self.fail_reads()
+        for outcome in outcomes:
+            self.refused(outcome)
+
+    def test_so_many_waiting_of_one_user(self) -> None:
+        outcomes = [self.begin("x") for _ in range(WAITING)]
+        self.world.turn()
+        self.assertEqual(outcomes, [[]] * WAITING)
+        self.refused(self.begin("x"))
+        self.assertEqual(self.begin("x", user="bob"), [], "another user's")
+        self.fail_reads()
+        outcomes += [self.begin("x") for _ in range(SEARCHES)]
+        self.assertEqual(outcomes.count([]), WAITING, "as many again as have ended")
+        self.refused(self.begin("x"))
+        while self.reads:
+            self.fail_reads()
+        for outcome in outcomes:
+            self.refused(outcome)
+        again = [self.begin("x") for _ in range(WAITING)]
+        self.assertEqual(again, [[]] * WAITING, "none waits any more")
+        self.refused(self.begin("x"))
