@@ -41,7 +41,17 @@ TESTS = {
     "protocol": ("protocol", "room_names"),
     "rooms": (
         *("at_hand", "audience", "cache", "catch_up", "dating", "fanout", "faults", "history"),
-        *("model", "read_back", "reading", "repeats", "room", "start_position", "subscription"),
+        *(
+            "look_back",
+            "model",
+            "read_back",
+            "read_queue",
+            "reading",
+            "registry",
+            "repeats",
+            "room",
+        ),
+        *("room_counts", "start_position", "subscription"),
     ),
 }
 QUICK = 0.1

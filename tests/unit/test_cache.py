@@ -13,7 +13,14 @@ from twisted.trial.unittest import TestCase
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.messages import WINDOW, Message
 from chatd.protocol.timestamps import FIRST
-from chatd.rooms.cache import RECENT_BYTES, RECENT_MESSAGES, CacheBudget, RecentMessages, weight
+from chatd.rooms.cache import (
+    MINUTE,
+    RECENT_BYTES,
+    RECENT_MESSAGES,
+    CacheBudget,
+    RecentMessages,
+    weight,
+)
 from chatd.rooms.deduplication import DeduplicationWindow
 
 
@@ -115,6 +122,65 @@ class RecentTests(TestCase):
         self.assertEqual(self.recent.before_time(9000, 0), 3)
         self.recent.expire(500)
         self.assertIsNone(self.recent.before_time(0, 0))  # the first one may be older
+
+    def test_where_only_the_very_first_is_not_here(self) -> None:
+        """It lies at the offset 0, so that the floor is 0: there is something before it."""
+        for first in (0, 1):
+            self.recent.clear(first - 1)
+            self.fill(*range(first, 4))
+            known = first == 0
+            self.assertEqual(self.recent.earlier(4, 0, 9, 10_000) is not None, known)
+            self.assertEqual(self.recent.before_last(9, 0), -1 if known else None)
+            self.assertEqual(self.recent.before_time(0, 0), -1 if known else None)
+            self.assertEqual(self.recent.after(-1, 0, 9) is not None, known)
+
+    def test_where_nothing_is_here(self) -> None:
+        for floor in (-1, 0, 7):
+            self.recent.clear(floor)
+            new = floor < 0  # the room has no messages yet
+            self.assertEqual(self.recent.before_time(0, 0), floor if new else None)
+            self.assertEqual(self.recent.before_last(1, 0), floor if new else None)
+            earlier = self.recent.earlier(floor + 1, 0, 9, 10_000)
+            self.assertEqual(earlier, ([], False) if new else None)
+            self.assertEqual(self.recent.after(floor, 0, 9), [])
+            self.assertIsNone(self.recent.newest)
+
+    def test_what_was_forgotten_is_not_said_to_be_gone(self) -> None:
+        self.fill(0, 1, 4)
+        for _ in range(2):
+            self.recent.forget()
+            self.assertEqual((len(self.recent), self.recent.size, self.budget.used), (0, 0, 0))
+            self.assertIsNone(self.recent.after(3, 0, 9))
+            self.assertEqual(self.recent.after(4, 0, 9), [])
+        self.fill(5)
+        self.assertEqual(offsets(self.recent.after(4, 0, 9)), [5])
+
+    def test_how_many_come_in_a_minute(self) -> None:
+        now = 10 * MINUTE
+        self.assertEqual(self.recent.rate(now), 0)
+        for n, time in enumerate([now - MINUTE - 1, now - MINUTE, now - 1000, now]):
+            self.recent.extend([message(n, time)])
+        self.assertEqual(self.recent.rate(now), 3)
+        self.recent.clear(-1)
+        self.recent.extend([message(0, now - 1000), message(1, now)])
+        self.assertEqual(self.recent.rate(now), 2, "there are no others")
+
+    def test_how_many_come_in_a_minute_of_which_only_a_part_is_here(self) -> None:
+        now = 10 * MINUTE
+        for floor in (0, 7):
+            self.recent.clear(floor)
+            self.recent.extend([message(floor + n, now - 1000 * (10 - n)) for n in range(1, 6)])
+            self.assertEqual(self.recent.rate(now), 5 * MINUTE / 9000)
+            self.recent.clear(floor)
+            self.recent.extend([message(floor + 1, now)])
+            self.assertEqual(self.recent.rate(now), MINUTE, "all in the same millisecond")
+            self.assertEqual(self.recent.rate(now - 10), MINUTE, "by a clock that is behind")
+
+    def test_the_room_that_is_alone_keeps_what_it_has_however_much(self) -> None:
+        budget = CacheBudget(limit=SMALL)
+        recent = RecentMessages(budget)
+        recent.extend([message(n) for n in range(4)])
+        self.assertEqual(len(recent), 4)
 
     def test_all_rooms_together_are_bounded_and_the_quiet_forget_first(self) -> None:
         budget = CacheBudget(limit=10 * SMALL)

@@ -295,6 +295,16 @@ class MissedPresenceTests(SubscriptionCase):
         self.world.advance(2)
         self.assertEqual(bob.present, {"bob"})
 
+    def test_of_all_from_the_first_one_missed(self) -> None:
+        bob = self.join("bob")
+        self.world.advance(2)
+        bob.stall()
+        for user in ("ann", "cid", "dan"):
+            self.join(user)
+            self.world.advance(2)
+        bob.read_on()
+        self.assertEqual(bob.frames[-1]["joined"], ["ann", "cid", "dan"])
+
     def test_the_number_alone_above_the_limit(self) -> None:
         self.world = World(limit=2)
         bob = self.join("bob")

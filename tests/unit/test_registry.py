@@ -1,0 +1,270 @@
+"""The rooms of a node: which are attached and for how long, and what the directory changes."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest import mock
+
+from twisted.internet.defer import Deferred, fail
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatd.access.identity import Identity
+from chatd.brokers.interfaces import DIRECTORY, Stream, Unavailable
+from chatd.directory.projection import RoomEntry
+from chatd.presence.board import News
+from chatd.protocol.errors import Code
+from chatd.rooms.follower import RoomState
+from chatd.rooms.registry import AGAIN, SWEEP
+from chatd.rooms.room import IDLE, Room
+from tests.support.world import World
+
+#: cid came to where ann was.
+CAME = News.of(2, frozenset({"ann"}), frozenset({"ann"}), frozenset({"ann", "cid"}), True)
+
+
+class RegistryCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.world = World()
+        self.site = self.world.sites[0]
+        self.rooms = self.site.rooms
+
+    def entry(self, room: str = "lobby") -> RoomEntry:
+        return self.site.directory.get(room)
+
+    def create(self, room: str) -> Room:
+        self.world.do(self.site.directory.create(room))
+        return self.world.room(room)
+
+    def metric(self, name: str) -> float | None:
+        return self.site.metrics.registry.get_sample_value(f"chatd_{name}")
+
+    def polling(self, room: Room) -> list[Any]:
+        """One who waits for something to happen in ``room``."""
+        return self.world.begin(room.news.wait())
+
+
+class AttachedTests(RegistryCase):
+    def test_a_room_is_made_at_its_first_use(self) -> None:
+        self.assertIsNone(self.rooms.attached(self.entry()))
+        self.assertIsNone(self.rooms.get(self.entry()))
+        self.assertEqual(list(self.rooms), [])
+        room = self.world.room()
+        self.assertIs(self.rooms.attached(self.entry()), room)
+        self.assertIs(self.rooms.get(self.entry()), room)
+        self.assertIs(self.world.room(), room)
+        self.assertEqual(list(self.rooms), [room])
+
+    def test_at_hand_is_only_one_that_has_all_there_is(self) -> None:
+        room = self.world.room()
+        self.world.broker.interrupt()
+        self.assertIsNone(self.rooms.get(self.entry()))
+        self.assertIs(self.rooms.attached(self.entry()), room)
+        self.world.broker.resume()
+        self.world.turn()
+        self.assertIs(self.rooms.get(self.entry()), room)
+
+    def test_counted(self) -> None:
+        self.create("other")
+        figures = [self.metric(name) for name in ("rooms", "rooms_attached", "recent_bytes")]
+        self.assertEqual(figures, [2, 1, 0])
+        self.world.room()
+        self.world.store("lobby", "one")
+        self.assertEqual(self.metric("rooms_attached"), 2)
+        self.assertEqual(self.metric("recent_bytes"), self.site.budget.used)
+        self.assertGreater(self.site.budget.used, 0)
+
+    def test_one_that_cannot_be_attached(self) -> None:
+        with mock.patch.object(self.world.broker, "follow"):
+            error = self.world.error(self.site.chat.room(Identity("somebody"), "lobby"), within=60)
+        self.assertIs(error.code, Code.UNAVAILABLE)
+        self.assertEqual(error.frame()["room"], "lobby")
+
+    def test_a_node_that_stops_follows_nothing(self) -> None:
+        rooms = [self.world.room(), self.create("other")]
+        self.rooms.stop()
+        self.assertEqual({room.state for room in rooms}, {RoomState.DETACHED})
+        self.assertEqual(list(self.rooms), [])
+        self.rooms.stop()
+        self.site.replication.stop()
+        self.site.directory.stop()
+        self.world.advance(2 * SWEEP)
+        self.assertEqual(self.world.clock.getDelayedCalls(), [])
+
+
+class SweepTests(RegistryCase):
+    """Rooms that nobody uses are let go, sooner or later."""
+
+    def kept(self, seconds: float, room: str = "lobby") -> bool:
+        """Whether a room is still attached after ``seconds``."""
+        self.world.advance(seconds)
+        return self.rooms.attached(self.entry(room)) is not None
+
+    def test_for_how_long_one_is_kept(self) -> None:
+        self.world.room()
+        self.assertTrue(self.kept(IDLE - 1))
+        self.assertFalse(self.kept(SWEEP + 1))
+
+    def test_each_use_counts(self) -> None:
+        self.world.room()
+        for _ in range(5):
+            self.assertTrue(self.kept(IDLE - 1))
+            self.rooms.get(self.entry())
+        self.assertFalse(self.kept(IDLE + SWEEP))
+
+    def test_only_those_that_are_not_used(self) -> None:
+        self.create("other")
+        bob = self.world.join("lobby", "bob")
+        self.assertTrue(self.kept(IDLE + 2 * SWEEP))
+        self.assertFalse(self.kept(0, "other"))
+        bob.session.close()
+        self.assertFalse(self.kept(IDLE + 2 * SWEEP))
+
+    def test_who_waits_for_messages_uses_it(self) -> None:
+        room = self.world.room()
+        waiting = room.news.wait()
+        self.assertTrue(self.kept(IDLE + 2 * SWEEP))
+        waiting.addErrback(lambda _: None).cancel()
+        self.assertFalse(self.kept(SWEEP))
+
+    def test_who_reads_a_page_uses_it(self) -> None:
+        self.world.store("lobby", "one")
+        room = self.world.room()
+        room.recent.forget()
+        reading: Deferred[Any] = Deferred()
+        self.patch(self.site.history, "page", lambda *_: reading)
+        page = self.world.begin(room.page(-1))
+        self.assertTrue(self.kept(IDLE + 2 * SWEEP))
+        reading.callback("the page")
+        self.assertEqual(page, ["the page"])
+        self.assertFalse(self.kept(SWEEP))
+
+
+class PassedOnTests(RegistryCase):
+    """What is not stored: who came and went, who is typing; and who must look again."""
+
+    def test_to_the_room_that_it_is_about(self) -> None:
+        self.create("other")
+        ann = self.world.join("lobby", "ann")
+        bob = self.world.join("other", "bob")
+        self.rooms.show_typing("lobby", "cid")
+        self.rooms.show("lobby", CAME)
+        typing, presence = ann.frames
+        self.assertEqual(typing, {"type": "typing", "room": "lobby", "user": "cid"})
+        self.assertEqual((presence["joined"], presence["count"]), (["cid"], 2))
+        self.assertEqual(bob.frames, [])
+
+    def test_to_nobody_where_nobody_is(self) -> None:
+        for room in ("lobby", "no such room"):
+            self.rooms.show_typing(room, "cid")
+            self.rooms.show(room, CAME)
+        self.assertEqual(list(self.rooms), [])
+
+    def test_all_who_wait_are_woken(self) -> None:
+        waiting = [self.polling(self.world.room()), self.polling(self.create("other"))]
+        self.rooms.wake()
+        self.assertEqual(waiting, [[None], [None]])
+
+
+class ChangedTests(RegistryCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.ann, self.bob = (self.world.join("lobby", user) for user in ("ann", "bob"))
+        self.room = self.world.room()
+
+    def test_a_room_that_becomes_private_is_left_by_those_who_may_not_stay(self) -> None:
+        directory = self.site.directory
+        self.world.do(directory.add_member("lobby", "ann"))
+        waiting = self.polling(self.room)
+        self.world.do(directory.set_private("lobby", True))
+        self.assertIsNone(self.ann.error)
+        assert self.bob.error is not None
+        self.assertIs(self.bob.error.code, Code.FORBIDDEN)
+        self.assertEqual(self.bob.error.frame()["room"], "lobby")
+        self.assertEqual(waiting, [None], "whoever polls must look again")
+        self.world.store("lobby", "one")
+        self.assertEqual((self.ann.texts, self.bob.texts), (["one"], []))
+
+    def test_a_room_that_is_deleted_is_left_by_all(self) -> None:
+        waiting = self.polling(self.room)
+        self.world.do(self.site.directory.delete("lobby"))
+        for reader in (self.ann, self.bob):
+            assert reader.error is not None
+            self.assertIs(reader.error.code, Code.UNKNOWN_ROOM)
+            self.assertEqual(reader.error.frame()["room"], "lobby")
+        self.assertEqual(waiting, [None])
+        self.assertIs(self.room.state, RoomState.DETACHED)
+
+    def test_other_rooms_are_left_alone(self) -> None:
+        self.create("other")
+        self.world.do(self.site.directory.set_private("other", True))
+        self.world.do(self.site.directory.delete("other"))
+        self.world.store("lobby", "one")
+        self.assertEqual((self.ann.texts, self.bob.texts), (["one"], ["one"]))
+        self.assertEqual(list(self.rooms), [self.room])
+
+
+class VanishedTests(RegistryCase):
+    """The room's stream is gone, and cannot be given another at once."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.bob = self.world.join("lobby", "bob")
+        self.room = self.world.room()
+        self.old = self.world.stream()
+        self.asked = 0
+        append = self.world.broker.append
+        self.away = True
+
+        def refuse(stream: Stream, *more: Any) -> Deferred[None]:
+            if self.away and stream == DIRECTORY:
+                self.asked += 1
+                return fail(Unavailable("away"))
+            return append(stream, *more)
+
+        self.patch(self.world.broker, "append", refuse)
+        self.world.do(self.world.broker.delete(self.old))
+        self.world.turn()
+
+    def test_tried_again_and_again(self) -> None:
+        for tries in (1, 2, 3):
+            self.assertEqual((self.asked, self.world.stream()), (tries, self.old))
+            self.world.advance(AGAIN)
+        self.away = False
+        self.world.advance(AGAIN)
+        self.assertNotEqual(self.world.stream(), self.old)
+        self.assertIs(self.room.state, RoomState.LEVEL)
+        self.world.say("lobby", "hello")
+        self.assertEqual(self.bob.texts, ["GAP", "hello"])
+
+    def test_not_again_for_a_room_that_nobody_uses_any_more(self) -> None:
+        """It is found missing once more by whoever uses it next."""
+        self.bob.session.close()
+        self.world.advance(IDLE + 2 * SWEEP)
+        asked = self.asked
+        self.world.advance(10 * AGAIN)
+        self.assertEqual(self.asked, asked)
+        self.away = False
+        self.assertEqual(self.world.stream(), self.old)
+        self.world.begin(self.site.chat.room(Identity("bob"), "lobby"))
+        self.world.advance(1)
+        self.assertNotEqual(self.world.stream(), self.old)
+
+    def test_the_next_one_too(self) -> None:
+        """A life that was given up is no longer waited for."""
+        self.away = False
+        for _ in range(3):
+            old = self.world.stream()
+            self.world.advance(AGAIN)
+            self.world.do(self.world.broker.delete(self.world.stream()))
+            self.world.advance(AGAIN)
+            self.assertNotEqual(self.world.stream(), old)
+        self.assertIs(self.room.state, RoomState.LEVEL)
+
+    def test_a_new_stream_that_is_not_followed_at_once(self) -> None:
+        self.away = False
+        with mock.patch.object(self.world.broker, "follow"):
+            self.world.advance(60)
+        self.assertIsNot(self.room.state, RoomState.LEVEL)
+        self.room.detach()
+        self.world.advance(60)
+        self.assertIs(self.room.state, RoomState.LEVEL)
