@@ -37,21 +37,14 @@ from _pytest.runner import runtestprotocol
 
 #: The unit tests of each folder.
 TESTS = {
-    "access": ("limits", "origins", "protocol", "rights", "room_names", "tokens", "turns"),
+    "access": (
+        *("limits", "origins", "protocol", "rights", "room_names", "tokens", "turns", "unread"),
+    ),
     "protocol": ("protocol", "room_names"),
     "rooms": (
         *("at_hand", "audience", "cache", "catch_up", "dating", "fanout", "faults", "history"),
-        *(
-            "look_back",
-            "model",
-            "read_back",
-            "read_queue",
-            "reading",
-            "registry",
-            "repeats",
-            "room",
-        ),
-        *("room_counts", "start_position", "subscription"),
+        *("look_back", "model", "read_back", "read_queue", "reading", "registry", "repeats"),
+        *("room", "room_counts", "start_position", "subscription"),
     ),
 }
 QUICK = 0.1

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred, fail
+from unittest import mock
+
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.brokers.interfaces import Unavailable
-from chatd.rooms.read_queue import READS, ReadQueue
+from chatd.rooms.read_queue import PATIENCE, READS, ReadQueue, Slices
 
 #: More than Python's stack holds, if each begins inside the other.
 MANY = 2000
@@ -15,7 +17,8 @@ MANY = 2000
 
 class ReadQueueTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.queue = ReadQueue(Clock())
+        self.clock = Clock()
+        self.queue = ReadQueue(self.clock)
         self.reads: list[Deferred[str]] = []
         self.away = False
 
@@ -42,6 +45,44 @@ class ReadQueueTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(other), "other")
         self.assertNoResult(much[1])
 
+    def test_so_many_at_once(self) -> None:
+        asked = [self.ask() for _ in range(READS + 2)]
+        self.assertEqual(len(self.reads), READS)
+        self.reads[1].callback("one")
+        self.assertEqual(self.successResultOf(asked[1]), "one")
+        self.assertEqual(len(self.reads), READS + 1)
+        self.reads[0].errback(Unavailable("away"))
+        self.failureResultOf(asked[0], Unavailable)
+        self.assertEqual(len(self.reads), READS + 2)
+
+    def test_nobody_waits_for_ever(self) -> None:
+        for _ in range(READS):
+            self.ask()
+        early = self.ask()
+        self.clock.advance(PATIENCE - 1)
+        late = [self.ask(), self.ask("192.0.2.2")]
+        self.assertNoResult(early)
+        self.clock.advance(1)
+        self.failureResultOf(early, Unavailable)
+        for read in self.reads[:2]:
+            read.callback("")
+        for read in self.reads[READS:]:
+            read.callback("late")
+        self.assertEqual([self.successResultOf(one) for one in late], ["late", "late"])
+        self.clock.advance(2 * PATIENCE)
+        self.assertEqual(len(self.reads), READS + 2, "the one that was given up is not read")
+
+    def test_who_does_not_wait_any_more(self) -> None:
+        for _ in range(READS):
+            self.ask()
+        left, other = self.ask(), self.ask("192.0.2.2")
+        left.cancel()
+        self.failureResultOf(left, CancelledError)
+        self.reads[0].callback("")
+        self.reads[READS].callback("other")
+        self.assertEqual(self.successResultOf(other), "other")
+        self.assertEqual(len(self.reads), READS + 1)
+
     def test_the_broker_goes_while_many_wait(self) -> None:
         asked = [self.ask(f"192.0.2.{n % 200}") for n in range(MANY)]
         self.away = True
@@ -53,3 +94,24 @@ class ReadQueueTests(SynchronousTestCase):
         again = self.ask()
         self.reads[-1].callback("is back")
         self.assertEqual(self.successResultOf(again), "is back")
+
+
+class SlicesTests(SynchronousTestCase):
+    def test_one_in_each_turn_of_the_reactor(self) -> None:
+        clock = mock.Mock()
+        slices = Slices(clock)
+
+        def turn() -> None:
+            delay, call = clock.callLater.call_args.args
+            self.assertEqual(delay, 0)
+            call()
+
+        waiting = [Deferred.fromCoroutine(slices.next()) for _ in range(3)]
+        for number in range(3):
+            self.assertEqual(clock.callLater.call_count, number + 1)
+            self.assertEqual([bool(one.called) for one in waiting], [n < number for n in range(3)])
+            turn()
+        self.assertEqual(clock.callLater.call_count, 3)
+        again = Deferred.fromCoroutine(slices.next())
+        turn()
+        self.successResultOf(again)

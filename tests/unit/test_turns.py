@@ -1,23 +1,26 @@
-"""Whose request is next, and how much is held for who does not read."""
+"""Whose request is next, and what an address may use."""
 
 from __future__ import annotations
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from chatd.access import turns
 from chatd.access.rate_limit import Rate
 from chatd.access.turns import (
     AT_LEAST,
     AT_ONCE,
+    LOOK,
     PATIENCE,
     PER_PUBLISH,
+    TURN,
     UNIT,
     FairQueue,
     QueuePlace,
     Work,
+    _Waiting,
     allowance,
 )
-from chatd.access.unread import WORTH_TRIMMING, Unread
 
 
 class Reactor(Clock):
@@ -201,6 +204,115 @@ class TurnsTests(SynchronousTestCase):
         self.assertEqual(allowance(Rate(0.1)).per_second, AT_LEAST)
         self.assertEqual(allowance(Rate(5000)).per_second, 5000 * PER_PUBLISH)
 
+    def test_nobody_goes_past_those_who_wait(self) -> None:
+        """Not even a connection that asks for the first time, whatever its address."""
+        self.client("1.1.1.1", "f").send(AT_ONCE + 5)
+        for address in ("1.1.1.1", "2.2.2.2"):
+            self.client(address, "o").send(1)
+        self.assertNotIn("o", self.done)
+        for _ in range(5):
+            self.clock.advance(0)
+        self.assertEqual(self.done.count("o"), 2)
+
+    def test_nor_where_an_address_waits_for_its_allowance(self) -> None:
+        """Some of it is back, but others have waited for longer."""
+        self.cost = 0.0
+        flood = self.client("1.1.1.1", "f")
+        flood.send(5000)
+        self.clock.advance(0)
+        self.clock.advance(0)
+        self.clock.advance(0.004)
+        other, elsewhere = self.client("1.1.1.1", "o"), self.client("2.2.2.2", "e")
+        other.send(1)
+        elsewhere.send(1)
+        self.assertEqual((other.pending, elsewhere.pending), (1, 0))
+        self.clock.advance(LOOK)
+        self.clock.advance(0)
+        self.assertEqual(other.pending, 0)
+
+    def test_a_turn_lasts_as_long_as_it_may(self) -> None:
+        self.cost = TURN / 4
+        self.client("1.1.1.1", "f").send(AT_ONCE + 100)
+        for turn in range(1, 5):
+            self.clock.advance(0)
+            self.assertEqual(len(self.done), AT_ONCE + 4 * turn)
+
+    def test_one_that_takes_long_ends_the_turn(self) -> None:
+        self.cost = 10 * TURN
+        self.client("1.1.1.1", "f").send(AT_ONCE + 100)
+        for turn in range(1, 5):
+            self.clock.advance(0)
+            self.assertEqual(len(self.done), AT_ONCE + turn)
+
+    def test_nothing_is_to_be_called_when_nobody_waits(self) -> None:
+        self.client("1.1.1.1", "f").send(AT_ONCE + 3)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.clock.advance(0)
+        self.clock.advance(0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_an_address_is_looked_at_again_when_its_allowance_is_back(self) -> None:
+        """No sooner: each look costs a turn of the reactor."""
+        self.turns = FairQueue(self.clock, Rate(10, burst=AT_ONCE), timer=lambda: self.now)
+        self.client("1.1.1.1", "f").send(AT_ONCE + 1)
+        self.clock.advance(0)
+        [call] = self.clock.getDelayedCalls()
+        self.assertAlmostEqual(call.getTime(), 0.1)
+        self.clock.advance(0.1)
+        self.clock.advance(0)
+        self.assertEqual(len(self.done), AT_ONCE + 1)
+
+    def test_an_allowance_is_remembered_until_it_is_back(self) -> None:
+        """Whoever else comes meanwhile."""
+        self.cost = 0.0
+        first = self.client("1.1.1.1", "f")
+        for _ in range(20):
+            first.send(100)
+            for _ in range(100):
+                self.clock.advance(0)
+        self.assertEqual(len(self.done), 2000)
+        for n in range(100):
+            self.client(f"2.2.2.{n}", "o").send(1)
+        self.clock.advance(1.9)
+        again = self.client("1.1.1.1", "f")
+        self.client("2.2.2.2", "o").send(1)
+        again.send(3000)
+        for _ in range(3000):
+            self.clock.advance(0)
+        self.assertEqual(self.done.count("f"), 3900)
+
+    def test_the_addresses_that_are_remembered_are_bounded(self) -> None:
+        self.patch(turns, "ADDRESSES", 10)
+        for n in range(100):
+            self.client(f"1.1.1.{n}", "o").send(1)
+            self.assertLessEqual(len(self.turns._lanes), 11)
+        self.assertGreaterEqual(len(self.turns._lanes), 10)
+
+    def test_who_waits_is_not_forgotten(self) -> None:
+        """It would have a whole allowance again."""
+        self.patch(turns, "ADDRESSES", 10)
+        self.cost = 0.0
+        self.turns = FairQueue(self.clock, Rate(1, burst=20), timer=lambda: self.now)
+        floods = [self.client(f"1.1.1.{n}", f"f{n}") for n in range(20)]
+        for flood in [*floods, *floods]:
+            flood.send(50)
+            self.clock.advance(0)
+        self.assertEqual([flood.pending for flood in floods], [80] * 20)
+
+    def test_when_one_is_given_up(self) -> None:
+        self.turns = FairQueue(self.clock, Rate(1, burst=AT_ONCE), timer=lambda: self.now)
+        flood = self.client("1.1.1.1", "f")
+        flood.send(1000)
+        self.clock.advance(0)
+        for _ in range(int(PATIENCE) - 1):
+            self.clock.advance(1)
+            self.clock.advance(0)
+        self.assertFalse(flood.given_up)
+        self.clock.advance(1)
+        self.clock.advance(0)
+        self.assertTrue(flood.given_up)
+        self.assertFalse(flood.place.queued)
+
     def test_a_turn_that_is_given_back(self) -> None:
         """Whoever is next on the connection has it; no other request does."""
         turns = FairQueue(self.clock, Rate(1, burst=1))
@@ -212,44 +324,25 @@ class TurnsTests(SynchronousTestCase):
         self.assertFalse(place.take())
 
 
-class Cut:
-    """A transport that remembers that it was cut."""
+class OrderTests(SynchronousTestCase):
+    """Those that ask seldom go first, but at most every other time."""
 
-    cut = False
+    def order(self, *joins: tuple[str, bool]) -> str:
+        waiting: _Waiting[str] = _Waiting()
+        for one, seldom in joins:
+            waiting.join(one, seldom)
+        self.assertEqual(len(waiting), len(joins))
+        self.assertEqual(sorted(waiting), sorted(one for one, _ in joins))
+        order = "".join(waiting.next() for _ in joins)
+        self.assertFalse(waiting)
+        self.assertRaises(IndexError, waiting.next)
+        return order
 
-    def abortConnection(self) -> None:
-        self.cut = True
-
-
-class UnreadTests(SynchronousTestCase):
-    def test_who_has_taken_nothing_for_longest_is_cut(self) -> None:
-        unread = Unread(100, Clock())
-        first, second, third = Cut(), Cut(), Cut()
-        unread.hold(first, 40)
-        unread.hold(second, 40)
-        unread.hold(first, 50)
-        unread.hold(third, 40)
-        self.assertEqual([first.cut, second.cut, third.cut], [True, False, False])
-        self.assertEqual(unread.total, 80)
-        for one in (second, third, third):
-            unread.release(one)
-        self.assertEqual(unread.total, 0)
-
-    def test_memory_is_given_back_when_most_is_no_longer_held(self) -> None:
-        clock, trimmed = Clock(), []
-        unread = Unread(10 * WORTH_TRIMMING, clock, lambda: trimmed.append(clock.seconds()))
-        many = [Cut() for _ in range(16)]
-        for one in many:
-            unread.hold(one, WORTH_TRIMMING // 8)
-        for one in many[:8]:
-            unread.release(one)
-        clock.advance(10)
-        self.assertFalse(trimmed)
-        for one in many:
-            unread.release(one)
-        clock.advance(10)
-        self.assertEqual(len(trimmed), 1)
-        unread.hold(many[0], 100)
-        unread.release(many[0])
-        clock.advance(10)
-        self.assertEqual(len(trimmed), 1)  # not for every small answer
+    def test_of_both_kinds(self) -> None:
+        often, seldom = [(one, False) for one in "123"], [(one, True) for one in "abc"]
+        self.assertEqual(self.order(*often, *seldom), "a1b2c3")
+        self.assertEqual(self.order(*seldom, *often), "a1b2c3")
+        self.assertEqual(self.order(*often), "123")
+        self.assertEqual(self.order(*seldom), "abc")
+        self.assertEqual(self.order(*often, seldom[0]), "a123")
+        self.assertEqual(self.order(often[0], *seldom), "a1bc")
