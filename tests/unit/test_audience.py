@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 from twisted.trial.unittest import TestCase
 
-from chatd.protocol.messages import Content
+from chatd.protocol.messages import Content, Message
 from chatd.rooms import audience
+from chatd.rooms.start_position import Now
+from chatd.service.session import Session
 from tests.support.socketed import Socketed
-from tests.support.world import World
+from tests.support.world import Lines, Reader, World
 
 
-class GroupsTests(TestCase):
+class GroupsCase(TestCase):
+    #: Those who are there; three make a group.
+    number = 10
+
     def setUp(self) -> None:
         self.patch(audience, "GROUP", 3)
         self.world = World(reader=Socketed)
-        self.readers = [self.join(f"r{n}") for n in range(10)]
+        self.readers = [self.join(f"r{n}") for n in range(self.number)]
         self.said: list[str] = []
 
     def join(self, user: str) -> Socketed:
@@ -49,6 +54,8 @@ class GroupsTests(TestCase):
         self.world.turn()
         return seen
 
+
+class GroupsTests(GroupsCase):
     def test_one_group_in_each_turn(self) -> None:
         self.put()
         self.assertEqual(self.turns(), [3, 6, 9, 10])
@@ -149,3 +156,45 @@ class GroupsTests(TestCase):
             got = reader.texts
             self.assertEqual(got, self.said[len(self.said) - len(got) :])
             self.assertGreaterEqual(len(got), len(self.said) - began[reader] - 20)
+
+
+class TwoGroupsTests(GroupsCase):
+    number = 5
+
+    def delivered(self) -> float | None:
+        registry = self.world.sites[0].metrics.registry
+        return registry.get_sample_value("chatd_messages_delivered_total")
+
+    def test_each_in_a_turn_of_its_own(self) -> None:
+        self.put()
+        self.assertEqual(self.turns(), [3, 5])
+        self.assertEqual(self.delivered(), 5)
+
+    def test_of_several_batches_each_is_counted(self) -> None:
+        self.patch(audience, "BATCH_BYTES", 1000)
+        self.put(6, "x" * 400)
+        self.assertEqual(self.turns(), [3, 5])
+        self.assertEqual(self.delivered(), 30)
+
+    def test_those_who_write_in_another_way_have_groups_of_their_own(self) -> None:
+        """What is encoded for some is not sent to others."""
+
+        class Other(Lines):
+            def encode(self, messages: Sequence[Message]) -> bytes:
+                return super().encode(messages) * 2
+
+        def join(session: Session, ends: list[Reader], encoding: Lines) -> Reader:
+            joined = self.world.do(session.join("lobby", Now()))
+            assert joined is not None
+            ends[0].joined, ends[0].encoding = joined, encoding
+            joined.subscription.resume()
+            return ends[0]
+
+        other = Other()
+        twice = [join(*self.world.session(f"t{n}"), other) for n in range(2)]
+        self.put()
+        self.assertEqual(self.turns()[-1], 5)
+        self.world.turn()
+        for reader in twice:
+            self.assertEqual(reader.texts, self.said * 2)
+        self.assertEqual(other.encoded, 1)

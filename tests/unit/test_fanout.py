@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from random import Random
+from unittest import mock
 
 from twisted.trial.unittest import TestCase
 
+from chatd.presence.board import News
 from chatd.rooms.subscription import SubscriptionState
 from tests.support.socketed import Socketed
-from tests.support.world import World
+from tests.support.world import Lines, World
 
 
 class DirectSendTests(TestCase):
@@ -95,3 +97,36 @@ class DirectSendTests(TestCase):
             reader.empty()
             self.world.turn()
             self.assertEqual(reader.texts, self.said)
+
+
+class TellTests(TestCase):
+    """What is not stored: shown to who can take it now, encoded once."""
+
+    def setUp(self) -> None:
+        self.world = World()
+        self.encoding = Lines()
+        self.encode = mock.Mock(side_effect=self.encoding.event)
+        self.patch(self.encoding, "event", self.encode)
+        self.readers = [self.world.join("lobby", user) for user in ("ann", "bob", "cid")]
+        self.room = self.world.room()
+        for reader in self.readers:
+            reader.encoding = self.encoding
+
+    def test_to_all_but_one(self) -> None:
+        ann, _, cid = self.readers
+        cid.stall()
+        frame = {"type": "typing", "room": "lobby", "user": "ann"}
+        self.room.notify(frame, besides=ann.subscription)
+        cid.read_on()
+        self.assertEqual([reader.frames for reader in self.readers], [[], [frame], []])
+        self.room.notify(frame)
+        self.assertEqual(
+            [reader.frames for reader in self.readers], [[frame], [frame] * 2, [frame]]
+        )
+
+    def test_encoded_once(self) -> None:
+        self.room.notify({"type": "typing", "room": "lobby", "user": "ann"})
+        self.assertEqual(self.encode.call_count, 1)
+        self.room.presence(News.of(1, frozenset(), frozenset(), frozenset({"dan"}), True))
+        self.assertEqual(self.encode.call_count, 2)
+        self.assertEqual({reader.frames[-1]["type"] for reader in self.readers}, {"presence"})
