@@ -73,7 +73,18 @@ class RecentTests(TestCase):
     def test_an_answer_is_bounded_in_number_and_bytes(self) -> None:
         self.fill(*range(20))
         self.assertEqual(offsets(self.recent.after(-1, 0, 3)), [0, 1, 2])
-        self.assertEqual(offsets(self.recent.after(-1, 0, 100, size=250)), [0, 1, 2])
+        for size, count in ((200, 2), (201, 3), (250, 3), (300, 3)):
+            self.assertEqual(offsets(self.recent.after(-1, 0, 100, size)), [*range(count)])
+            found = self.recent.earlier(20, 0, 100, size)
+            assert found is not None
+            self.assertEqual(len(found[0]), count)
+
+    def test_what_expires_together_is_freed_together(self) -> None:
+        for n in range(4):
+            self.recent.extend([message(n, 1000 * n)])
+        self.recent.expire(2500)
+        self.assertEqual((len(self.recent), self.budget.used), (1, SMALL))
+        self.assertEqual(self.recent.size, SMALL)
 
     def test_looking_back(self) -> None:
         def earlier(before: int, limit: int, size: int = 10_000) -> tuple[list[int], bool] | None:
@@ -181,6 +192,15 @@ class RecentTests(TestCase):
         recent = RecentMessages(budget)
         recent.extend([message(n) for n in range(4)])
         self.assertEqual(len(recent), 4)
+
+    def test_two_rooms_may_have_as_much_as_there_is_and_no_more(self) -> None:
+        budget = CacheBudget(limit=8 * SMALL)
+        rooms = [RecentMessages(budget) for _ in range(2)]
+        for recent in rooms:
+            recent.extend([message(n) for n in range(4)])
+        self.assertEqual([len(recent) for recent in rooms], [4, 4])
+        rooms[1].extend([message(4)])
+        self.assertEqual([len(recent) for recent in rooms], [0, 5])
 
     def test_all_rooms_together_are_bounded_and_the_quiet_forget_first(self) -> None:
         budget = CacheBudget(limit=10 * SMALL)

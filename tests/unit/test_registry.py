@@ -16,7 +16,7 @@ from chatd.protocol.errors import Code
 from chatd.rooms.follower import RoomState
 from chatd.rooms.registry import AGAIN, SWEEP
 from chatd.rooms.room import IDLE, Room
-from tests.support.world import World
+from tests.support.world import Site, World
 
 #: cid came to where ann was.
 CAME = News.of(2, frozenset({"ann"}), frozenset({"ann"}), frozenset({"ann", "cid"}), True)
@@ -89,6 +89,9 @@ class AttachedTests(RegistryCase):
         self.site.directory.stop()
         self.world.advance(2 * SWEEP)
         self.assertEqual(self.world.clock.getDelayedCalls(), [])
+
+    def test_a_node_that_stops_before_it_has_started(self) -> None:
+        Site("late", self.world.broker.peer(), self.world.clock, self.world).rooms.stop()
 
 
 class SweepTests(RegistryCase):
@@ -194,6 +197,13 @@ class ChangedTests(RegistryCase):
         self.assertEqual(waiting, [None])
         self.assertIs(self.room.state, RoomState.DETACHED)
 
+    def test_the_stream_of_a_room_that_was_deleted_is_not_missed(self) -> None:
+        """As a publish may find that was under way."""
+        self.world.do(self.site.directory.delete("lobby"))
+        self.rooms.lost(self.room)
+        self.world.advance(AGAIN)
+        self.assertIsNone(self.site.directory.find("lobby"))
+
     def test_other_rooms_are_left_alone(self) -> None:
         self.create("other")
         self.world.do(self.site.directory.set_private("other", True))
@@ -227,6 +237,7 @@ class VanishedTests(RegistryCase):
 
     def test_tried_again_and_again(self) -> None:
         for tries in (1, 2, 3):
+            self.rooms.lost(self.room)  # it is known already
             self.assertEqual((self.asked, self.world.stream()), (tries, self.old))
             self.world.advance(AGAIN)
         self.away = False

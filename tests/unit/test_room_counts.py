@@ -53,6 +53,17 @@ class DeliveredTests(CountsCase):
         self.assertEqual(self.figure("messages_delivered_total"), 3)
 
 
+class BehindTests(CountsCase):
+    def test_who_is_not_at_the_head(self) -> None:
+        readers = [self.world.join("lobby", f"r{n}") for n in range(3)]
+        self.assertEqual((self.room.lagging, list(self.room.behind())), (0, []))
+        readers[1].stall()
+        self.world.store("lobby", "one")
+        self.assertEqual(self.room.lagging, 1)
+        self.assertEqual(list(self.room.behind()), [readers[1].subscription])
+        self.assertEqual([reader.subscription.behind for reader in readers], [0, 1, 0])
+
+
 class PublishedTests(CountsCase):
     COUNTERS = "messages_published_total", "published_bytes_total"
     SECONDS = "publish_duration_seconds_count", "publish_duration_seconds_sum"
