@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.application.service import Service
-from twisted.internet.interfaces import IDelayedCall
-
 from chatd.net.notification import ServiceManager
 from chatd.timing.clock import NodeClock
+from chatd.timing.onlooker import Onlooker
 
 #: Seconds between looks at the node.
 LOOK = 0.5
@@ -17,7 +15,7 @@ LOOK = 0.5
 PATIENCE = 30.0
 
 
-class Supervision(Service):
+class Supervision(Onlooker):
     """Tells ``manager`` how the node is. ``ready`` says whether it can serve, ``status`` in one
     line what it does."""
 
@@ -30,14 +28,13 @@ class Supervision(Service):
         ready: Callable[[], bool],
         status: Callable[[], str],
     ) -> None:
-        self._clock = clock
+        super().__init__(clock)
         self._manager = manager
         self._is_ready = ready
         self._status = status
         self._started = False
         self._said = ""
         self._since = self._fed = float("-inf")
-        self._next: IDelayedCall | None = None
 
     def startService(self) -> None:
         """Look at the node from now on, if somebody wants to know."""
@@ -46,19 +43,13 @@ class Supervision(Service):
             self._since = self._clock.seconds()
             self._look()
 
-    def stopService(self) -> None:
-        """The node has stopped."""
-        super().stopService()
-        if self._next is not None and self._next.active():
-            self._next.cancel()
-
     def going_down(self) -> None:
         """The node was told to stop, and drains."""
         self._manager.tell(STOPPING="1")
         self._say()
 
     def _look(self) -> None:
-        self._next = self._clock.callLater(LOOK, self._look)
+        self._look_in(LOOK)
         now = self._clock.seconds()
         if not self._started and (self._is_ready() or now - self._since >= PATIENCE):
             self._started = True

@@ -1,0 +1,29 @@
+"""Looking at something now and then, for as long as a service runs."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from twisted.application.service import Service
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+
+class Onlooker(Service):
+    """A service that looks, and says after each look when it looks again."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._next: IDelayedCall | None = None
+
+    @abstractmethod
+    def _look(self) -> None:
+        """Look, and call `_look_in` unless that was the last time."""
+
+    def _look_in(self, seconds: float) -> None:
+        self._next = self._clock.callLater(seconds, self._look)
+
+    def stopService(self) -> None:
+        """Look no more."""
+        super().stopService()
+        if self._next is not None and self._next.active():
+            self._next.cancel()
