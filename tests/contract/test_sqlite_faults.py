@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 
 from twisted.internet.defer import DeferredList
 from twisted.python.failure import Failure
@@ -79,9 +78,7 @@ class FaultTests(FilledTests):
 
     async def test_a_disk_that_does_not_answer_reads(self) -> None:
         await self.filled()
-        held, opened = threading.Event(), self.broker._open
-        self.addCleanup(held.set)
-        opened.reading.post(held.wait)
+        held = self.hold(self.broker._open.reading)
         self.patch(sqlite, "READ_SECONDS", 0.01)
         follower = Recorder()
         follower.following = self.broker.follow(self.stream, None, follower)
@@ -99,9 +96,8 @@ class FaultTests(FilledTests):
 
     async def test_a_disk_that_does_not_answer(self) -> None:
         await self.filled()
-        held, opened = threading.Event(), self.broker._open
-        self.addCleanup(held.set)
-        opened.writing.post(held.wait)
+        opened = self.broker._open
+        held = self.hold(opened.writing)
         first = self.append("m3")
         await until(lambda: opened.commits._began is not None)
         second = self.append("m4")

@@ -7,7 +7,6 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from unittest import mock
 
@@ -67,9 +66,8 @@ class FileTests(FilledTests):
 
     async def test_stopping_stores_what_gathers_behind_a_commit(self) -> None:
         await self.filled(0)
-        held, opened = threading.Event(), self.broker._open
-        self.addCleanup(held.set)
-        opened.writing.post(held.wait)
+        opened = self.broker._open
+        held = self.hold(opened.writing)
         first = self.append("m0")
         await until(lambda: opened.commits._began is not None)
         second = self.append("m1")
@@ -81,9 +79,7 @@ class FileTests(FilledTests):
 
     async def test_stopping_does_not_wait_for_a_disk_that_never_answers(self) -> None:
         await self.filled(0)
-        held, opened = threading.Event(), self.broker._open
-        self.addCleanup(held.set)
-        opened.writing.post(held.wait)
+        self.hold(self.broker._open.writing)
         waiting = [self.append(f"m{n}") for n in range(2)]
         with mock.patch("chatd.brokers.sqlite.broker.STOP_SECONDS", 0.05):
             await self.broker.stopService()

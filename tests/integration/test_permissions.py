@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pika
@@ -19,6 +18,7 @@ from twisted.trial.unittest import TestCase
 from chatd.amqp.url import BrokerURL
 from chatd.brokers.interfaces import DIRECTORY, Stream
 from chatd.brokers.rabbitmq.broker import AMQPBroker
+from tests.support.pika_client import pika_channel
 from tests.support.rabbit import shared_node
 from tests.support.waiting import until
 
@@ -52,17 +52,13 @@ class PermissionTests(TestCase):
                 given += 1
         self.assertGreater(given, 0)
 
-    @contextmanager
-    def channel(self, user: str, password: str = "password") -> Iterator[BlockingChannel]:
+    def channel(
+        self, user: str, password: str = "password"
+    ) -> AbstractContextManager[BlockingChannel]:
         login = pika.PlainCredentials(user, password)
-        where = pika.ConnectionParameters("127.0.0.1", self.node.port, self.vhost, login)
-        connection = pika.BlockingConnection(where)
-        try:
-            channel = connection.channel()
-            channel.confirm_delivery()
-            yield channel
-        finally:
-            connection.close()
+        return pika_channel(
+            pika.ConnectionParameters("127.0.0.1", self.node.port, self.vhost, login)
+        )
 
     def refused(self, user: str, method: str, **arguments: object) -> None:
         with self.channel(user) as channel:

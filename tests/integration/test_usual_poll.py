@@ -58,6 +58,17 @@ class UsualTests(GuardedTests):
             self.cursor = answer.json["cursor"]
         return answer
 
+    async def logged(self, path: str) -> dict[str, Any]:
+        """The one line of the access log at ``path`` that is about ann, once it is there."""
+
+        def lines() -> list[dict[str, Any]]:
+            with open(path) as file:
+                found = [json.loads(line) for line in file]
+            return [line for line in found if line["user"] == "ann"]
+
+        await until(lambda: len(lines()) == 1)
+        return lines()[0]
+
     def counts(self) -> list[int]:
         """All that a poll is counted as."""
         ways, admission = self.node.service.ways, self.node.service.admission
@@ -422,14 +433,7 @@ class RuleTests(UsualTests):
         self.node.clock.advance(7)
         await self.say("x")
         body = (await self.answer(raw)).body
-
-        def lines() -> list[dict[str, Any]]:
-            with open(path) as file:
-                found = [json.loads(line) for line in file]
-            return [line for line in found if line["user"] == "ann"]
-
-        await until(lambda: len(lines()) == 1)
-        [line] = lines()
+        line = await self.logged(path)
         self.assertRegex(line.pop("id"), "^[0-9a-f]{32}$")
         self.assertGreaterEqual(line.pop("seconds"), 7)
         line.pop("time")
@@ -446,13 +450,6 @@ class RuleTests(UsualTests):
         self.node.clock.advance(7)
         await self.node.service.chat.directory.delete("lobby")
         self.assertEqual((await self.answer(raw)).code, "unknown_room")
-
-        def lines() -> list[dict[str, Any]]:
-            with open(path) as file:
-                found = [json.loads(line) for line in file]
-            return [line for line in found if line["user"] == "ann"]
-
-        await until(lambda: len(lines()) == 1)
-        [line] = lines()
+        line = await self.logged(path)
         self.assertEqual((line["status"], line["code"]), (404, "unknown_room"))
         self.assertGreaterEqual(line["seconds"], 7)

@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import tempfile
+import threading
 from typing import Any
 
 from twisted.internet import reactor
@@ -15,6 +16,7 @@ from twisted.trial.unittest import TestCase
 from chatd.brokers.interfaces import Retention, Stream
 from chatd.brokers.sqlite.broker import SQLiteBroker
 from chatd.brokers.sqlite.schema import connect
+from chatd.brokers.sqlite.threads import WorkerThread
 from tests.support.recording import body, now
 
 
@@ -59,6 +61,13 @@ class FilledTests(SQLiteFiles, TestCase):
         made = body(id, text)
         appended: Deferred[None] = self.broker.append(self.stream, made, id, now())
         return appended
+
+    def hold(self, thread: WorkerThread) -> threading.Event:
+        """Keep a thread of the broker from answering until the event is set."""
+        held = threading.Event()
+        self.addCleanup(held.set)
+        thread.post(held.wait)
+        return held
 
     def check_sizes(self) -> None:
         db = connect(self.path)

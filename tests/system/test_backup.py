@@ -47,6 +47,15 @@ class Restoring(TestCase):
         self.assertEqual(status, 200, answer)
         return answer
 
+    def goes_on(self, cursor: str) -> None:
+        """New messages follow what was backed up; who was at ``cursor`` learns that there is a
+        gap."""
+        self.publish("five", "six", "seven")
+        answer = self.messages(f"after={cursor}")
+        self.assertTrue(answer["gap"])
+        texts = [message["text"] for message in answer["messages"]]
+        self.assertEqual(texts, ["one", "two", "five", "six", "seven"])
+
     def run_lines(self, lines: list[str], folder: Path) -> None:
         for line in lines:
             subprocess.run(["sh", "-c", line], cwd=folder, check=True, capture_output=True)
@@ -66,11 +75,7 @@ class SQLiteTests(Restoring):
         self.run_lines(commands("SQLite", 1), self.daemon.folder)
         self.daemon.start()
         self.wait()
-        self.publish("five", "six", "seven")
-        answer = self.messages(f"after={cursor}")
-        self.assertTrue(answer["gap"])
-        texts = [message["text"] for message in answer["messages"]]
-        self.assertEqual(texts, ["one", "two", "five", "six", "seven"])
+        self.goes_on(cursor)
 
 
 @pytest.mark.rabbitmq
@@ -109,8 +114,4 @@ class RabbitMQTests(Restoring):
         self.daemon.options = ("--restored",)
         self.daemon.start()
         self.wait()
-        self.publish("five", "six", "seven")
-        answer = self.messages(f"after={cursor}")
-        self.assertTrue(answer["gap"])
-        texts = [message["text"] for message in answer["messages"]]
-        self.assertEqual(texts, ["one", "two", "five", "six", "seven"])
+        self.goes_on(cursor)

@@ -3,7 +3,6 @@ freeze: `tests.system.test_whole_node`; that die and come back: `tests.system.te
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import signal
@@ -11,7 +10,7 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import pika
 import pytest
@@ -20,6 +19,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.support import rabbit_run
 from tests.support.daemon import ROOT
+from tests.support.pika_client import pika_channel
 from tests.support.rabbit import shared_node
 from tests.support.rabbit_home import free_port
 
@@ -29,15 +29,8 @@ pytestmark = pytest.mark.rabbitmq
 _STREAM = {"x-queue-type": "stream"}
 
 
-@contextlib.contextmanager
-def _channel(url: str) -> Iterator[BlockingChannel]:
-    connection = pika.BlockingConnection(pika.URLParameters(url))
-    try:
-        channel = connection.channel()
-        channel.confirm_delivery()
-        yield channel
-    finally:
-        connection.close()
+def _channel(url: str) -> AbstractContextManager[BlockingChannel]:
+    return pika_channel(pika.URLParameters(url))
 
 
 def _first(channel: BlockingChannel, queue: str) -> bytes:
