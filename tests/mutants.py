@@ -38,13 +38,15 @@ from _pytest.runner import runtestprotocol
 #: The unit tests of each folder.
 TESTS = {
     "access": (
-        *("limits", "origins", "protocol", "rights", "room_names", "tokens", "turns", "unread"),
+        *("limits", "origins", "protocol", "rights", "room_names", "token_files", "tokens"),
+        *("turns", "unread"),
     ),
     "protocol": ("protocol", "room_names"),
     "rooms": (
         *("at_hand", "audience", "cache", "catch_up", "dating", "fanout", "faults", "history"),
-        *("look_back", "model", "read_back", "read_queue", "reading", "registry", "repeats"),
-        *("room", "room_counts", "start_position", "subscription"),
+        *("history_back", "history_places", "history_sharing", "look_back", "model", "outline"),
+        *("read_back", "read_queue", "reading", "registry", "repeats", "room", "room_attaching"),
+        *("room_counts", "room_expiry", "room_lives", "start_position", "subscription"),
     ),
 }
 QUICK = 0.1
