@@ -105,7 +105,7 @@ class OneConnectionTests(UsualTests):
             answers = []
             for odd in ((), ("Expect: nothing",)):
                 await self.say("x")
-                with patch("chatd.transports.http.heading.datetimeToString", return_value=b"now"):
+                with patch("chatd.transports.http.heading.http_date", return_value="now"):
                     waiting_poll._whole.cache_clear()
                     raw = await self.node.raw("http")
                     raw.send(request(self.path("&limit=1"), *lines, *odd))
