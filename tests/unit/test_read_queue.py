@@ -106,12 +106,15 @@ class SlicesTests(SynchronousTestCase):
             self.assertEqual(delay, 0)
             call()
 
-        waiting = [Deferred.fromCoroutine(slices.next()) for _ in range(3)]
+        waiting = [Deferred.fromCoroutine(slices.next())]
+        self.assertEqual(clock.callLater.call_count, 1)
+        waiting += [Deferred.fromCoroutine(slices.next()) for _ in range(2)]
         for number in range(3):
             self.assertEqual(clock.callLater.call_count, number + 1)
             self.assertEqual([bool(one.called) for one in waiting], [n < number for n in range(3)])
             turn()
         self.assertEqual(clock.callLater.call_count, 3)
         again = Deferred.fromCoroutine(slices.next())
+        self.assertEqual(clock.callLater.call_count, 4)
         turn()
         self.successResultOf(again)

@@ -299,19 +299,50 @@ class TurnsTests(SynchronousTestCase):
             self.clock.advance(0)
         self.assertEqual([flood.pending for flood in floods], [80] * 20)
 
-    def test_when_one_is_given_up(self) -> None:
-        self.turns = FairQueue(self.clock, Rate(1, burst=AT_ONCE), timer=lambda: self.now)
-        flood = self.client("1.1.1.1", "f")
-        flood.send(1000)
-        self.clock.advance(0)
-        for _ in range(int(PATIENCE) - 1):
+    def test_among_many_who_asks_seldom_goes_first(self) -> None:
+        """An address among addresses, a connection among those of its address."""
+        self.cost = TURN
+        floods = [self.client(f"1.1.1.{n}", "f") for n in range(5)]
+        floods += [self.client("1.1.1.0", "f") for _ in range(3)]
+        for flood in floods:
+            flood.send(1000)
+        for _ in range(250):
+            self.clock.advance(0)
+        for address, most in (("2.2.2.2", 2), ("1.1.1.0", 12)):
+            other = self.client(address, address)
+            before = len(self.done)
+            other.send(1)
+            while other.pending:
+                self.clock.advance(0)
+            self.assertLess(self.done[before:].index(address), most)
+
+    def wait(self, seconds: int) -> None:
+        for _ in range(seconds):
             self.clock.advance(1)
             self.clock.advance(0)
-        self.assertFalse(flood.given_up)
-        self.clock.advance(1)
-        self.clock.advance(0)
-        self.assertTrue(flood.given_up)
-        self.assertFalse(flood.place.queued)
+
+    def test_when_one_is_given_up(self) -> None:
+        self.wait(100)
+        self.turns = FairQueue(self.clock, Rate(1, burst=AT_ONCE), timer=lambda: self.now)
+        flood = self.client("1.1.1.1", "f")
+        for _ in range(2):  # whoever comes back has as much patience again
+            flood.given_up = False
+            flood.send(1000)
+            self.clock.advance(0)
+            self.wait(int(PATIENCE) - 1)
+            self.assertFalse(flood.given_up)
+            self.wait(3)
+            self.assertTrue(flood.given_up)
+            self.assertFalse(flood.place.queued)
+
+    def test_who_catches_up_in_between_is_not_given_up(self) -> None:
+        self.turns = FairQueue(self.clock, Rate(1, burst=AT_ONCE), timer=lambda: self.now)
+        client = self.client("1.1.1.1", "c")
+        for _ in range(5):
+            client.send(AT_ONCE + 30)
+            self.wait(int(PATIENCE) - 1)
+            self.assertEqual(client.pending, 0)
+        self.assertFalse(client.given_up)
 
     def test_a_turn_that_is_given_back(self) -> None:
         """Whoever is next on the connection has it; no other request does."""
