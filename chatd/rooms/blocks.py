@@ -102,7 +102,7 @@ class Blocks:
 
     async def portion(self, stream: Stream, start: int, upto: int, asker: str) -> Portion:
         """The piece with the first record at or after the offset ``start``, from there on."""
-        index = max(start, 0) // BLOCK
+        index = start // BLOCK
         for _ in range(TRIES):
             outline = await self.outline(stream, index, upto, asker)
             i = outline.at(start)

@@ -185,6 +185,17 @@ class ForgottenTests(BlocksCase):
         self.assertEqual(self.reads, [(2, 4), (0, 4)])
         self.told()
 
+    def test_noticed_in_a_later_block(self) -> None:
+        """That one is read anew, from its beginning, and those by which it is judged."""
+        self.fill(BLOCK, start=3)
+        self.portion(BLOCK, BLOCK + 2)
+        self.reads.clear()
+        self.replace(BLOCK + 5)
+        self.assertEqual(self.texts(BLOCK, BLOCK + 4), [f"n{BLOCK + n}" for n in range(5)])
+        expected = [(BLOCK + 2, BLOCK + 4), (BLOCK, BLOCK + 4), (0, BLOCK - 1)]
+        self.assertEqual(self.reads, expected)
+        self.told()
+
     def test_noticed_when_a_piece_is_read_again(self) -> None:
         self.replace(3)
         self.assertEqual(self.texts(0, 2), ["m0", "m1", "m2"], "it was read a moment ago")
