@@ -181,7 +181,7 @@ class Person:
         if self._fresh:
             self.context.close()
         else:
-            self._windows.hand_back(self.page, **self._made)
+            self._windows.hand_back(self.context)
         assert self.complaints == []
 
 

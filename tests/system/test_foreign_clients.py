@@ -11,13 +11,13 @@ from itertools import count
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
 
 from tests.support import axe
 from tests.support.daemon import Daemon
 from tests.support.firefox import Firefox, Tab, firefox
 from tests.support.listeners import MODULES, Listener, Script, everywhere, say, wait_for
 from tests.support.proxy import Relay
+from tests.support.windows import Windows
 
 pytestmark = pytest.mark.browser
 
@@ -32,13 +32,13 @@ def fox() -> Iterator[Firefox]:
 
 
 @contextmanager
-def listening(browser: Browser, fox: Firefox, origin: str, events: str) -> Iterator[list[Listener]]:
+def listening(windows: Windows, fox: Firefox, origin: str, events: str) -> Iterator[list[Listener]]:
     """A listener of every kind, in pages of ``origin``, each of them closed at the end."""
-    page = browser.new_page()
+    page = windows.take("")
     page.goto(origin)
     tab = fox.open(origin)
     with ExitStack() as stack:
-        stack.callback(page.close)
+        stack.callback(windows.hand_back, page.context)
         listeners = everywhere(page, tab, events)
         for one in listeners:
             stack.callback(one.close)
@@ -54,12 +54,12 @@ def kinds(heard: list[tuple[str, Any]]) -> list[str]:
 
 
 def test_nothing_is_missed_by_who_is_cut_off_before_the_first_message(
-    browser: Browser, fox: Firefox
+    windows: Windows, fox: Firefox
 ) -> None:
     with Daemon() as daemon, Relay(daemon.http) as relay:
         say(daemon, "before")
         url = relay.url(EVENTS)
-        with listening(browser, fox, relay.url("/"), url) as listeners:
+        with listening(windows, fox, relay.url("/"), url) as listeners:
             wait_for(listeners, lambda heard: "open" in kinds(heard))
             relay.cut()
             wait_for(listeners, lambda heard: "error" in kinds(heard))
@@ -74,7 +74,7 @@ def test_nothing_is_missed_by_who_is_cut_off_before_the_first_message(
             assert kind != "message" or data["lastEventId"] == data["cursor"], name
 
 
-def test_a_refusal_for_now_is_not_the_end(browser: Browser, fox: Firefox) -> None:
+def test_a_refusal_for_now_is_not_the_end(windows: Windows, fox: Firefox) -> None:
     with Daemon("--max-connections", "4") as daemon, ExitStack() as stack:
         full = []
         for _ in range(4):
@@ -85,7 +85,7 @@ def test_a_refusal_for_now_is_not_the_end(browser: Browser, fox: Firefox) -> Non
             assert answer.status == 200
             full.append(answer)
         url = daemon.url(EVENTS)
-        with listening(browser, fox, daemon.url("/"), url) as listeners:
+        with listening(windows, fox, daemon.url("/"), url) as listeners:
             heard = wait_for(listeners, lambda heard: "refused" in kinds(heard))
             for told in heard.values():
                 [refusal, *_] = [data for kind, data in told if kind == "refused"]
