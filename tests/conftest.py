@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from tests.support import rabbit_run
 from tests.support.rabbit import start_shared_node
@@ -65,6 +67,29 @@ SLOW = (
     "test_disk",
     "test_broker_amqp",
 )
+
+#: Files that share a process, and with it what costs much to start: a Chromium with its windows and
+#: Playwright's driver. About the same work in each group.
+TOGETHER = (
+    ("test_accessibility", "test_page", "test_operators_page"),
+    ("test_browser", "test_foreign_clients", "test_conversation"),
+    ("test_proxies", "test_browser_client", "test_socketio", "test_recipes"),
+)
+
+
+class TogetherScheduling(LoadFileScheduling):
+    """A file stays in one process, and so do the files that are `TOGETHER`."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        name = Path(file).stem
+        return next((f"with {group[0]}" for group in TOGETHER if name in group), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    """Where files are distributed, distribute them so."""
+    return TogetherScheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_configure(config: pytest.Config) -> None:
