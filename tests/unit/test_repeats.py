@@ -98,10 +98,10 @@ class SearchTests(RepeatsCase):
         """Its offsets are others; what it holds now, the room knows by itself."""
         self.fill(cached=True)
         before, page = self.world.stream(), self.room.page
-        asked: list[int] = []
+        asked: list[tuple[int, str]] = []
 
         async def begins_anew(at: int, limit: int, asker: str) -> HistoryPage:
-            asked.append(at)
+            asked.append((at, asker))
             found = await page(at, limit, asker)
             self.world.do(self.world.broker.delete(before))
             self.world.turn()
@@ -113,7 +113,7 @@ class SearchTests(RepeatsCase):
             outcome = self.begin("other", after=0)
         self.assertNotEqual(self.world.stream(), before)
         self.assertEqual(outcome, [False])
-        self.assertEqual(asked, [0])
+        self.assertEqual(asked, [(0, "192.0.2.7")])
 
 
 class BoundsTests(RepeatsCase):

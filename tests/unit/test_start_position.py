@@ -141,7 +141,7 @@ class CostTests(FindCase):
 
     def test_what_is_asked_is_counted_to_who_asks(self) -> None:
         starts: tuple[Start, ...] = (Last(3), Since(self.start), self.after(3))
-        for start in (*starts, self.after(3, "other")):
+        for start in (*starts, self.after(3, "other"), self.after(MANY + 5)):
             self.make(cached=False)
             with mock.patch.object(
                 ReadQueue, "run", autospec=True, side_effect=ReadQueue.run
