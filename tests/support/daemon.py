@@ -69,15 +69,13 @@ def spawn(
         )
 
 
-def _fork(
-    arguments: list[str], folder: Path, log: Path, descriptors: int | None
-) -> subprocess.Popen[bytes] | Forked:
-    """Run ``twistd ARGUMENTS`` in a fork of a process that has imported it; see `Nursery.fork`."""
+def nursery() -> Nursery:
+    """The one of this process."""
     global _nursery
     with _making:
         if _nursery is None:
             _nursery = Nursery(ROOT)
-    return _nursery.fork(arguments, folder, log, descriptors)
+    return _nursery
 
 
 def _dispose(running: list[subprocess.Popen[bytes] | Forked], folder: Path) -> None:
@@ -162,7 +160,7 @@ class Daemon(Closing):
 
     def _launch(self, arguments: list[str]) -> subprocess.Popen[bytes] | Forked:
         if not self.env:
-            return _fork(arguments, self.folder, self._log, self._descriptors)
+            return nursery().fork(arguments, self.folder, self._log, self._descriptors)
         env = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **self.env}
         command = [sys.executable, "-c", TWISTD, *arguments]
         return spawn(*command, folder=self.folder, log=self._log, env=env)

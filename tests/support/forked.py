@@ -7,7 +7,6 @@ nothing does is tested by ``test_process``, ``test_packaging`` and others, which
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
 import os
@@ -28,8 +27,8 @@ from twisted.plugin import getPlugins
 from twisted.scripts.twistd import run
 
 import chatd
+from tests.support import forking
 
-_PR_SET_PDEATHSIG = 1  # prctl(2)
 _LARGEST = 1 << 20
 
 
@@ -86,10 +85,10 @@ class Nursery:
         self._socket = ours
         self._turn = threading.Lock()
 
-    def ask(self, **question: Any) -> int:
+    def ask(self, *descriptors: int, **question: Any) -> int:
         """What the process that forks answers."""
         with self._turn:
-            self._socket.send(json.dumps(question).encode())
+            socket.send_fds(self._socket, [json.dumps(question).encode()], descriptors)
             return int(json.loads(self._socket.recv(_LARGEST)))
 
     def fork(
@@ -106,10 +105,17 @@ class Nursery:
         )
         return Forked(self, pid)
 
+    def answer(self, listening: socket.socket) -> Forked:
+        """Let a process answer commands at ``listening``; see `tests.support.forked_command`."""
+        return Forked(self, self.ask(listening.fileno()))
+
 
 def _serve(asked: socket.socket) -> None:
     """Answer until nobody can ask any more; in each child return, once it is what is to run."""
-    while question := asked.recv(_LARGEST):
+    while True:
+        question, listening, _, _ = socket.recv_fds(asked, _LARGEST, 1)
+        if not question:
+            sys.exit()
         wanted = json.loads(question)
         if "bury" in wanted:
             _, status = os.waitpid(wanted["bury"], 0)
@@ -118,16 +124,21 @@ def _serve(asked: socket.socket) -> None:
             answer = os.fork()
             if not answer:
                 asked.close()
-                _become(**wanted)
+                if listening:
+                    arguments = forking.answer(socket.socket(fileno=listening[0]))
+                else:
+                    arguments = _become(**wanted)
+                sys.argv = ["twistd", *arguments]
                 return
+            for descriptor in listening:
+                os.close(descriptor)
         asked.send(json.dumps(answer).encode())
-    sys.exit()
 
 
 def _become(
     arguments: list[str], folder: str, log: str, descriptors: int | None, environ: dict[str, str]
-) -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+) -> list[str]:
+    forking.die_with_parent()
     os.setsid()
     os.chdir(folder)
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
@@ -138,7 +149,7 @@ def _become(
         resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
     os.environ.clear()
     os.environ.update(environ)
-    sys.argv = ["twistd", *arguments]
+    return arguments
 
 
 def _import() -> None:

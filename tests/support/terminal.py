@@ -72,7 +72,8 @@ class Terminal(Closing):
     """Runs commands in ``folder`` one after the other, in one shell.
 
     With ``ports`` it shares the machine with everyone, as what needs the tests' RabbitMQ must: in
-    commands each key then stands for its value. ``env`` is added to the environment.
+    commands each key then stands for its value. ``env`` is added to the environment. Commands are
+    looked for in ``programs`` first, if given.
     """
 
     def __init__(
@@ -80,8 +81,10 @@ class Terminal(Closing):
         folder: Path,
         ports: Mapping[str, int] | None = None,
         env: Mapping[str, str] | None = None,
+        programs: Path | None = None,
     ) -> None:
         self.folder = folder
+        self._programs = f"{programs}:" if programs else ""
         self._ports = dict(ports or {})
         self.log = folder / "background.log"
         for name in ("docs", "etc"):
@@ -106,7 +109,7 @@ class Terminal(Closing):
         self.run(_MACHINE)
 
     def _environment(self) -> dict[str, str]:
-        paths = f"{ROOT / '.venv/bin'}:{os.environ['PATH']}:/usr/sbin:/sbin"
+        paths = f"{self._programs}{ROOT / '.venv/bin'}:{os.environ['PATH']}:/usr/sbin:/sbin"
         return environment() | {"HOME": str(self.folder), "PATH": paths, "PYTHONUNBUFFERED": "1"}
 
     def run(self, command: str) -> tuple[str, int]:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.daemon import ROOT
 from tests.support.examples import Block, Mark, blocks, run
+from tests.support.forked_command import ForkedCommand
 from tests.support.rabbit import shared_node
 from tests.support.rabbit_home import free_port
 from tests.support.terminal import Terminal
@@ -33,7 +34,8 @@ def test_two_nodes_and_what_stomp_clients_send(tmp_path: Path) -> None:
         "CHATD_WEBSOCKET": "off",
         "CHATD_SETUP": "off",
     }
-    with Terminal(tmp_path, ports, env) as terminal:
+    programs = tmp_path / ".programs"
+    with ForkedCommand(programs), Terminal(tmp_path, ports, env, programs) as terminal:
         # the second needs what the first has made
         for page in ("nodes.rst", "moving-from-stomp.rst"):
             run(terminal, page, own(page))
