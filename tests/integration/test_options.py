@@ -16,6 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 import chatd
 from chatd.config.options import OPTIONS, Config, Options, is_loopback_only
 from chatd.config.parsers import mask_password
+from tests.support.daemon import ROOT
+from tests.support.forked_command import ForkedCommand
 
 #: twistd as it is, but for what it would run: the options of chatd and nothing of its services.
 HARNESS = """
@@ -365,12 +367,20 @@ class MeaningTests(OptionTests):
 class TwistdTests(OptionTests):
     """The same through twistd itself, in a process of its own."""
 
-    def twistd(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        root = str(Path(chatd.__file__).parent.parent)
+    def setUp(self) -> None:
+        super().setUp()
+        command = ForkedCommand(self.folder / ".programs")
+        self.addCleanup(command.close)
+        self.command = str(command.folder / "twistd")
+
+    def twistd(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.run_command([self.command, *arguments])
+
+    def run_command(self, command: list[str], **environ: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", HARNESS, *arguments],
+            command,
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": root, **environ},
+            env={**os.environ, **environ},
             capture_output=True,
             text=True,
             timeout=60,
@@ -391,7 +401,9 @@ class TwistdTests(OptionTests):
             self.assertRegex(done.stderr, r"\Achatd: [^\n]+\n\Z")
 
     def test_good_ones(self) -> None:
-        done = self.twistd("-n", "chatd", "--room", "a", CHATD_BROKER="amqp://u:hunter2@h/")
+        command = [sys.executable, "-c", HARNESS, "-n", "chatd", "--room", "a"]
+        environ = {"PYTHONPATH": str(ROOT), "CHATD_BROKER": "amqp://u:hunter2@h/"}
+        done = self.run_command(command, **environ)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertIn("rooms=('a',)", done.stdout)
         self.assertNotIn("hunter2", done.stdout)
