@@ -7,12 +7,15 @@ that each can fail.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from tests.torture.history import Event, of_kind
 from tests.torture.kept import Kept, Key, crossed, deletions, runs
 from tests.torture.log import Life, Log, Publishes, split
+
+#: Seconds within which it is noted that a room was deleted.
+NOTED = 1.0
 
 
 def check(events: Sequence[Event]) -> list[str]:
@@ -244,19 +247,26 @@ def gaps_are_true(log: Log, publishes: Publishes, kept: Kept, events: Sequence[E
 
 
 def heard_was_said(events: Sequence[Event]) -> list[str]:
-    """Who hears texts alone hears what was said in the room, and once where that is promised."""
+    """Who hears texts alone hears what was said in the room, and, where that is promised, once in
+    each life that the room has had since it was first said: who is not told where a life begins
+    hears in the new one what was not acknowledged in the old one, and was said again."""
     faults: list[str] = []
-    said, heard = set[tuple[str, str]](), set[tuple[str, str, str]]()
+    said = dict[tuple[str, str], float]()
+    heard = Counter[tuple[str, str, str]]()
+    ends = [(event["room"], event["t"]) for event in of_kind(events, "deleted")]
     for event in events:
         if event["e"] == "publish":
-            said.add((event["room"], f"text of {event['id']}"))
+            said.setdefault((event["room"], f"text of {event['id']}"), event["t"])
         elif event["e"] == "heard":
             reader, room, text = event["reader"], event["room"], event["text"]
             if (room, text) not in said:
                 faults.append(f"never said: {text!r} in {room}, to {reader}")
-            if event["once"] and (reader, room, text) in heard:
+                continue
+            heard[reader, room, text] += 1
+            since = said[room, text], event["t"] + NOTED
+            ended = sum(of == room and since[0] <= at <= since[1] for of, at in ends)
+            if event["once"] and heard[reader, room, text] > 1 + ended:
                 faults.append(f"again: {reader} heard {text!r}")
-            heard.add((reader, room, text))
     return faults
 
 

@@ -223,6 +223,21 @@ class DoctoredTests(Doctored):
         self.events += [{**heard, "text": "text of m1"}, {**heard, "text": "text of m1"}]
         self.fails("again: old")
 
+    def test_heard_again_in_a_new_life(self) -> None:
+        """Of its room, whose deletion this reader is not told of."""
+        heard = {"e": "heard", "room": "hall", "reader": "old", "once": True, "text": "text of m1"}
+        deleted = {"e": "deleted", "t": 60.5, "room": "hall"}
+        self.events += [{**heard, "t": 60.0}, deleted, {**heard, "t": 61.0}]
+        self.assertEqual(check(self.events), [])
+        self.events.append({**heard, "t": 62.0})
+        self.fails("again: old")
+
+    def test_heard_again_after_another_room_was_deleted(self) -> None:
+        heard = {"e": "heard", "room": "hall", "reader": "old", "once": True, "text": "text of m1"}
+        deleted = {"e": "deleted", "t": 60.5, "room": "other"}
+        self.events += [{**heard, "t": 60.0}, deleted, {**heard, "t": 61.0}]
+        self.fails("again: old")
+
     def test_leaked(self) -> None:
         self.events.append({"e": "stranger", "t": 60.0, "reader": "bob", "room": "hall"})
         self.fails("leaked")
