@@ -67,9 +67,9 @@ class TestCrossOrigin:
         room = daemon.create_room(transport)
         (allowed.folder / f"{room}.html").write_text(page(daemon.url(), daemon.url(), room))
         ann = Person(windows, f"{allowed.origin}/{room}.html", script=script)
-        expect(ann.page.locator("#state")).to_have_text(f"online {transport}")
-        ann.say("from afar")
+        ann.say("from afar")  # before the room is joined
         expect(ann.page.locator("#log li")).to_have_text(["ann: from afar"])
+        expect(ann.page.locator("#state")).to_have_text(f"online {transport}")
         ann.leave()
 
     @pytest.mark.parametrize("copied", [False, True], ids=["from chatd", "own copy"])
@@ -82,7 +82,7 @@ class TestCrossOrigin:
             own = "./" if copied else daemon.url()
             shutil.copytree(ROOT / "chatd/web", tmp_path, dirs_exist_ok=True)
             shown = page(own, daemon.url()).replace(
-                "const room = await", "globalThis.chat = chat; const room = await"
+                "const joining =", "globalThis.chat = chat; const joining ="
             )
             (tmp_path / "app.html").write_text(shown)
             ann = Person(windows, f"{origin}/app.html")
