@@ -155,8 +155,10 @@ class BoundsTests(SubscriptionCase):
     def test_and_in_number(self) -> None:
         bob = self.join(stalled=True)
         self.say(PAGE_MESSAGES + 1)
-        bob.read_on(most=1)
+        with mock.patch.object(Reader, "deliver", autospec=True, side_effect=Reader.deliver) as to:
+            bob.read_on(most=1)
         self.assertEqual(bob.texts, names(0, PAGE_MESSAGES))
+        self.assertEqual(to.call_args_list[0].args[2], PAGE_MESSAGES - 1)
 
     def test_a_burst_goes_in_batches_bounded_in_bytes(self) -> None:
         bob = self.join()
@@ -270,7 +272,8 @@ class GapTests(SubscriptionCase):
         bob.subscription.gap()
         self.assertEqual(bob.texts, [])
         bob.read_on()
-        self.assertEqual(bob.texts, ["GAP"])
+        cursor = str(bob.subscription.cursor)
+        self.assertEqual(bob.frames, [{"type": "gap", "room": "lobby", "cursor": cursor}])
 
 
 class MissedPresenceTests(SubscriptionCase):
@@ -304,6 +307,7 @@ class MissedPresenceTests(SubscriptionCase):
             self.world.advance(2)
         bob.read_on()
         self.assertEqual(bob.frames[-1]["joined"], ["ann", "cid", "dan"])
+        self.assertEqual(bob.frames[-1]["room"], "lobby")
 
     def test_the_number_alone_above_the_limit(self) -> None:
         self.world = World(limit=2)
