@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,10 +29,21 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+@pytest.fixture(scope="session")
+def _folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tests' folders are."""
+    return tmp_path_factory.mktemp("folders")
+
+
 @pytest.fixture(autouse=True)
-def _folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test runs in an empty folder, so that what it leaves behind is not left in the tree."""
-    monkeypatch.chdir(tmp_path)
+def _folder_of_its_own(_folders: Path) -> Iterator[None]:
+    """Each test runs in an empty folder, so that what it leaves behind is not left in the tree.
+    ``tmp_path`` would do, in 2 ms: it looks at the folders of all tests before."""
+    before, folder = os.getcwd(), tempfile.mkdtemp(dir=_folders)
+    os.chdir(folder)
+    yield
+    os.chdir(before)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 # The same examples in every run of a gate: what one finds by luck must not stop another's change.
