@@ -57,7 +57,8 @@ def search(first: int, steps: int) -> dict[int, list[str]]:
     """Run ``steps`` steps in schedules from the seed ``first`` on; what is wrong, by seed."""
     schedules = -(-steps // LENGTH)
     began, done, found = time.monotonic(), 0, dict[int, list[str]]()
-    with ProcessPoolExecutor() as pool:
+    # what is imported is not garbage: to look through it after each schedule took as long as that
+    with ProcessPoolExecutor(initializer=gc.freeze) as pool:
         for wrong in pool.map(batch, batches(first, schedules)):
             done = min(done + BATCH, schedules)
             found |= wrong
