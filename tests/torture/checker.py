@@ -78,7 +78,8 @@ def refused_are_not(log: Log, publishes: Publishes) -> list[str]:
 
 def in_real_time(log: Log, publishes: Publishes, events: Sequence[Event]) -> list[str]:
     """A publish that was acknowledged before another began stands before it; of one that lies in
-    two lives of its room, or may have, it is not known which was acknowledged."""
+    two lives of its room, or may have, it is not known which was acknowledged, unless all that was
+    acknowledged was sent since the last life began."""
     faults, deleted = [], deletions(events)
     for life in log.lives:
         earliest, of = float("inf"), None
@@ -89,7 +90,8 @@ def in_real_time(log: Log, publishes: Publishes, events: Sequence[Event]) -> lis
             if began is not None and earliest < began:
                 faults.append(f"swapped: {of} was acknowledged before {key} began, and is after it")
             at = publishes.stored.get(key, (float("inf"), ""))[0]
-            once = key not in publishes.again or at > deleted.get(key[0], -1.0)
+            here = publishes.sent.get(key, at) > deleted.get(key[0], -1.0)
+            once = key not in publishes.again or here
             if at < earliest and len(log.places[key]) == 1 and once:
                 earliest, of = at, key
     return faults

@@ -81,6 +81,8 @@ class Publishes:
     began: dict[Key, float] = field(factory=dict)
     #: The first time it was said to be stored, and by which node.
     stored: dict[Key, tuple[float, str]] = field(factory=dict)
+    #: When that was sent which was first said to be stored.
+    sent: dict[Key, float] = field(factory=dict)
     #: Sent more than once.
     again: set[Key] = field(factory=set)
     #: Sent, and refused each time as not stored.
@@ -92,11 +94,13 @@ class Publishes:
         all_of_them = cls()
         answers: dict[Key, set[str]] = defaultdict(set)
         attempts: dict[Key, int] = defaultdict(int)
+        newest: dict[Key, float] = {}
         for event in events:
             if event["e"] not in ("publish", "answer"):
                 continue
             key = (event["room"], event["user"], event["id"])
             if event["e"] == "publish":
+                newest[key] = event["t"]
                 if key in all_of_them.began:
                     all_of_them.again.add(key)
                 all_of_them.began.setdefault(key, event["t"])
@@ -106,6 +110,7 @@ class Publishes:
             attempts[key] -= 1
             if event["result"] == "stored":
                 all_of_them.stored.setdefault(key, (event["t"], event["node"]))
+                all_of_them.sent.setdefault(key, newest.get(key, float(event["t"])))
         all_of_them.refused = {
             key for key, said in answers.items() if said == {"refused"} and not attempts[key]
         }

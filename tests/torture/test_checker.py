@@ -137,6 +137,18 @@ class DoctoredTests(Doctored):
         listed[1]["id"], listed[2]["id"] = "m2", "m1"
         self.fails("swapped: ('hall', 'ann', 'm1')")
 
+    def test_acknowledged_for_a_life_that_had_just_ended(self) -> None:
+        """What was sent again before, and is late, may come anywhere in the new one."""
+        self.test_swapped()
+        sent = self.the("publish", 1)
+        again = {**sent, "t": sent["t"] + 0.1}
+        self.events += [again, {"e": "deleted", "t": sent["t"] + 0.5, "room": "hall"}]
+        self.events.sort(key=lambda event: float(event["t"]))
+        self.assertEqual(check(self.events), [])
+        again["t"] += 0.5  # then it was sent in the new one
+        self.events.sort(key=lambda event: float(event["t"]))
+        self.fails("swapped: ('hall', 'ann', 'm1')")
+
     def test_swapped_on_a_connection(self) -> None:
         self.test_swapped()
         for number in range(5):
