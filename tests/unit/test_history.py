@@ -44,7 +44,7 @@ class ArchiveTests(HistoryCase):
 
     def test_after_the_oldest_kept_is_no_gap_where_offsets_skip(self) -> None:
         """At the edges of blocks above all, where a block does not begin at its first offset."""
-        for skip in (2, 3, 5):
+        for skip in (2, 3, 5, BLOCK):
             self.make(skip=skip)
             self.fill(2 * BLOCK)
             there = [
@@ -74,6 +74,22 @@ class ArchiveTests(HistoryCase):
         for after in (-1, 5, BLOCK, 3 * BLOCK - 1, 3 * BLOCK + 8):
             page = self.page(after, limit=1)
             self.assertEqual((self.texts(page), page.gap), ([f"m{3 * BLOCK + 10}"], True), after)
+
+    def test_truncated_up_to_the_last_of_a_block(self) -> None:
+        self.fill(3 * BLOCK)
+        self.world.broker.truncate(self.stream, 2 * BLOCK - 1)
+        page = self.page(5, limit=2)
+        self.assertEqual(
+            (self.texts(page), page.gap), ([f"m{2 * BLOCK - 1}", f"m{2 * BLOCK}"], True)
+        )
+
+    def test_what_follows_a_gap_is_in_its_page_though_others_wrote_between(self) -> None:
+        self.fill(10)
+        self.world.foreign("lobby", *[b"junk"] * BLOCK)
+        self.fill(1, start=10)
+        self.world.broker.truncate(self.stream, 10)
+        page = self.page(0)
+        self.assertEqual((self.texts(page), page.gap), (["m10"], True))
 
     def test_truncated_between_a_block_that_is_kept_here_and_the_next(self) -> None:
         self.fill(4 * BLOCK)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from chatd.brokers.interfaces import Retention
 from chatd.rooms.blocks import CACHE_SECONDS
+from chatd.rooms.history import Earlier
 from chatd.rooms.outline import BLOCK
 from chatd.service.reading import LookedBack
 from tests.support.history import HistoryCase
@@ -11,7 +12,7 @@ from tests.support.history import HistoryCase
 
 class LookingBackTests(HistoryCase):
     def test_backwards_page_by_page(self) -> None:
-        for skip in (0, 3):
+        for skip in (0, 3, BLOCK):
             self.make(skip=skip)
             self.fill(2 * BLOCK + 7)
             for limit in (1000, 100, BLOCK, 7):
@@ -50,6 +51,16 @@ class LookingBackTests(HistoryCase):
             self.assertEqual(self.earlier(before), LookedBack([], False, True, None), before)
         self.assertEqual(self.earlier(0), LookedBack([], False, False, None))
 
+    def test_looking_back_to_a_block_that_was_known_before_it_was_removed(self) -> None:
+        self.fill(2 * BLOCK)
+        self.page(5, limit=1)  # now the first block is kept here, and the next is not
+        first = BLOCK + 20
+        self.world.broker.truncate(self.stream, first)
+        looking = self.history.earlier(self.stream, first + 10, self.upto, 0, 100, 1 << 20)
+        self.assertEqual(
+            self.world.do(looking), Earlier(first - 1, first + 9, 10, more=False, gap=False)
+        )
+
     def test_looking_back_over_what_has_expired(self) -> None:
         self.make(retention=Retention(age=100))
         self.world.store("lobby", "kept", time=self.world.now)
@@ -62,6 +73,9 @@ class LookingBackTests(HistoryCase):
             older = self.earlier(2, limit)
             self.assertEqual(([m.text for m in older.messages], older.more), (["kept"], False))
             self.assertTrue(older.gap)
+        oldest = self.world.now - 100_000
+        looking = self.history.earlier(self.stream, 2, self.upto, oldest, 10, 1 << 20)
+        self.assertEqual(self.world.do(looking), Earlier(-1, 0, 1, more=False, gap=True))
         self.world.advance(90)
         self.world.store("lobby", "newest", time=self.world.now)
         self.world.advance(20)

@@ -50,6 +50,20 @@ class PlaceTests(HistoryCase):
         self.fill(3, start=10)
         self.assertEqual(self.last(4), 8)
 
+    def test_the_last_after_what_has_expired_and_is_still_stored(self) -> None:
+        """It lies right before them, and is no gap: nobody asked for it."""
+        self.make(retention=Retention(age=100))
+        oldest = self.world.now - 100_000
+        self.world.broker.store(
+            self.stream, Content("ann", "old", "x").record(oldest - 1), self.world.now
+        )
+        self.fill(3)
+        after = self.world.do(self.history.before_last(self.stream, 10, self.upto, oldest))
+        page = self.page(after)
+        self.assertEqual((self.texts(page), page.gap), (["m0", "m1", "m2"], False))
+        page = self.page(after - 1)
+        self.assertTrue(page.gap)
+
     def test_before_a_time_where_times_do_not_ascend(self) -> None:
         """What was stored at or after a time counts if its own time is, too: records whose times
         lie before it are passed over, through blocks of them."""
@@ -160,6 +174,21 @@ class CostTests(HistoryCase):
         self.assertEqual(
             ([m.text for m in found.messages], found.more), (["m15", "m16", "m17"], False)
         )
+
+    def test_the_first_of_the_last_removed_since_it_was_known(self) -> None:
+        self.fill(20)
+        self.last(1)
+        self.world.broker.truncate(self.stream, 11)
+        self.world.advance(CACHE_SECONDS + 1)
+        self.assertEqual(self.last(10), 10)
+
+    def test_removed_since_it_was_known_though_the_block_before_is_kept_here(self) -> None:
+        self.fill(2 * BLOCK)
+        self.last(2 * BLOCK)
+        self.world.advance(CACHE_SECONDS + 1)
+        self.page(BLOCK - 10, limit=1)
+        self.world.broker.truncate(self.stream, BLOCK + 20)
+        self.assertEqual(self.last(BLOCK), BLOCK + 19)
 
     def test_a_broker_with_other_records_than_it_had(self) -> None:
         """As after the death of a leader that had confirmed what no replica holds."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.access.limits import Connections, network_of
+from chatd.access.limits import Connections, network_of, sockets_for
 from chatd.access.rate_limit import Bucket, Buckets, Rate, too_fast
 from chatd.protocol.errors import ChatError, Code
 from chatd.timing.timer_wheel import Deadline, TimerWheel
@@ -176,6 +176,24 @@ class ConnectionsTests(SynchronousTestCase):
         connections.admit("192.0.2.2")
         release()
         connections.admit("192.0.2.1")
+
+    def test_whoever_stands_for_many_counts_in_all_only(self) -> None:
+        connections = Connections(limit=2, per_address=1)
+        release = connections.admit(None)
+        connections.admit(None)
+        self.refused(connections, "192.0.2.1")
+        release()
+        connections.admit("192.0.2.1")
+
+    def test_bare_ones_are_more_than_what_clients_hold_open(self) -> None:
+        """As docs/security.rst says: 1.2 times as many and 100; of an address, twice and 20."""
+        for held, limit, per_address in (((7, 3), 108, 26), ((50_000, 200), 60_100, 420)):
+            sockets = sockets_for(*held)
+            self.assertEqual((sockets.limit, sockets.per_address), (limit, per_address))
+        sockets = sockets_for(7, 3)
+        for n in range(108):
+            sockets.admit(f"192.0.2.{n}")
+        self.refused(sockets, "198.51.100.1")
 
     def test_released_once(self) -> None:
         connections = Connections(limit=10, per_address=1)
