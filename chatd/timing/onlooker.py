@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 
 from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 
-class Onlooker(Service):
+class Onlooker(Service, ABC):
     """A service that looks, and says after each look when it looks again."""
 
     def __init__(self, clock: IReactorTime) -> None:

@@ -304,11 +304,19 @@ class LateForTheOldLifeTests(TestCase):
 
     def test_what_waited_in_line_does_not_lead_others_to_the_old_stream(self) -> None:
         """Somebody speaks on the first node, too, before all that is settled."""
+        old = self.world.stream()
         waiting = self.say_in_line("one", "two", "three", "four")
         new = self.begin_anew()
         spoken = self.say("kept")
-        self.broker.lie = lambda stream, number, channel: Lie.NONE
+        sent: list[Stream] = []
+
+        def note(stream: Stream, number: int, channel: int) -> Lie:
+            sent.append(stream)
+            return Lie.NONE
+
+        self.broker.lie = note
         self.world.advance(PATIENCE)
+        self.assertNotIn(old, sent)
         self.assertEqual([receipt.id for receipt in spoken], ["kept"])
         self.kept(new, waiting)
 
