@@ -68,11 +68,13 @@ class Record:
     """A record of a stream. Offsets ascend, and may skip.
 
     ``fault`` says why readers must skip the record, whatever its body; "" if they need not.
+    ``foreign``: another program wrote it, so its time is doubted sooner.
     """
 
     offset: int
     body: bytes
     fault: str = ""
+    foreign: bool = False
 
 
 @frozen

@@ -4,7 +4,7 @@ section 1)."""
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from attrs import evolve, field, frozen
 
@@ -73,12 +73,21 @@ def _deep(data: object) -> bool:
     return bool(layer)
 
 
+class Claim(NamedTuple):
+    """The ``time`` (milliseconds since the epoch) in a record, and whether the record is
+    ``foreign``: by another program."""
+
+    time: int
+    foreign: bool = False
+
+
 @frozen(eq=False)
 class Message:
     """One message of a room, as every transport shows it.
 
     ``time`` is in milliseconds since the epoch. ``json`` is the message object of the protocol,
-    encoded once for all readers. ``dated``: the record has this time.
+    encoded once for all readers. ``dated``: the record has this time. ``foreign``: another program
+    wrote the record.
     """
 
     cursor: Cursor
@@ -88,10 +97,11 @@ class Message:
     time: int
     json: bytes = field(repr=False)
     dated: bool = True
+    foreign: bool = False
 
     def at(self, time: int) -> Message:
         """The message as it is shown with ``time``: itself if the record has that time."""
-        if self.claim == time:
+        if self.dated and self.time == time:
             return self
         value = load_object(self.json)
         value["time"] = format_time(time)
@@ -103,9 +113,9 @@ class Message:
         return self.dated and self.time < oldest
 
     @property
-    def claim(self) -> int | None:
+    def claim(self) -> Claim | None:
         """The time in the record, None if it has none."""
-        return self.time if self.dated else None
+        return Claim(self.time, self.foreign) if self.dated else None
 
     @property
     def offset(self) -> int:
@@ -139,9 +149,9 @@ class BadRecord(Exception):
     """The record is not a message; the text says why."""
 
 
-def read_message(room: str, cursor: Cursor, body: bytes) -> Message:
-    """Parse the body of a record. A message without a time is not `Message.dated`, and must be
-    given one by `Message.at`. Raises `BadRecord`."""
+def read_message(room: str, cursor: Cursor, body: bytes, foreign: bool = False) -> Message:
+    """Parse the body of a record, ``foreign`` if another program wrote it. A message without a time
+    is not `Message.dated`, and must be given one by `Message.at`. Raises `BadRecord`."""
     try:
         value = load_object(body)
         id = message_id(value.get("id"))
@@ -155,7 +165,7 @@ def read_message(room: str, cursor: Cursor, body: bytes) -> Message:
         raise BadRecord("Its time is in no year that can be written.")
     if not _is_as_written(body, value, id, user, text):
         body = Content(user, id, text, data).record(time)
-    return Message(cursor, id, user, text, time, _shown(room, cursor, body), dated)
+    return Message(cursor, id, user, text, time, _shown(room, cursor, body), dated, foreign)
 
 
 #: The fields and the punctuation that `Content.record` writes for a message without ``data``.

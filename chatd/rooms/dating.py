@@ -4,8 +4,11 @@ Other programs give their records any time, or none. An implausible time is repl
 nearest dated record before it, else by that of the room's creation. All of this is in the stream,
 so every node shows the same time, also after a restart.
 
-A time is implausible if it is older than the retention before the previous dated record, or more
-than an hour ahead of the next one (of now, while there is no next one).
+A time is implausible if it is older than the retention before the previous dated record, or too far
+ahead: of the previous one, and of the next one too (of now, while there is no next one). Too far is
+more than an hour for other programs. For chatd's own records it is more than the retention: nodes
+whose clocks differ still show the same, as nothing depends on now, unless a room was silent for so
+long.
 """
 
 from __future__ import annotations
@@ -16,10 +19,10 @@ from itertools import islice
 from attrs import field, frozen
 
 from chatd.brokers.interfaces import Retention, Stream
-from chatd.protocol.messages import WINDOW
+from chatd.protocol.messages import WINDOW, Claim
 from chatd.timing.wall import WallClock
 
-#: Milliseconds that a record's time may be ahead of its neighbours'.
+#: Milliseconds that the time of another program's record may be ahead of its neighbours'.
 AHEAD = 3_600_000
 #: Records searched for the next one that has a time.
 FOLLOWING = 100
@@ -39,30 +42,32 @@ class Dates:
         self._latest = created
         self._since = 0
 
-    def resolve(self, claims: Sequence[int | None], now: int) -> list[int]:
+    def resolve(self, claims: Sequence[Claim | None], now: int) -> list[int]:
         """The times (milliseconds since the epoch) of the next records. ``claims`` are the times in
         their bodies, None where there is none; ``now`` is the time of day."""
         return [self._resolve(claims, i, now) for i in range(len(claims))]
 
-    def _resolve(self, claims: Sequence[int | None], place: int, now: int) -> int:
+    def _resolve(self, claims: Sequence[Claim | None], place: int, now: int) -> int:
         if self._since >= WINDOW:
             self._latest = self._created
         claim = claims[place]
         if claim is not None and self._plausible(claim, claims, place, now):
-            self._latest, self._since = claim, 0
+            self._latest, self._since = claim.time, 0
         else:
             self._since += 1
         return self._latest
 
-    def _plausible(self, claim: int, claims: Sequence[int | None], place: int, now: int) -> bool:
+    def _plausible(
+        self, claim: Claim, claims: Sequence[Claim | None], place: int, now: int
+    ) -> bool:
         oldest = self._latest - self._age
-        if claim < oldest:
+        if claim.time < oldest:
             return False
-        if claim <= self._latest + AHEAD:
+        if claim.time <= self._latest + (AHEAD if claim.foreign else self._age):
             return True
         after = islice(claims, place + 1, place + 1 + FOLLOWING)
-        following = next((c for c in after if c is not None and c >= oldest), now)
-        return claim <= min(following, now) + AHEAD
+        following = next((c.time for c in after if c is not None and c.time >= oldest), now)
+        return claim.time <= min(following, now) + AHEAD
 
 
 @frozen

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from attrs import define, field
 
-from chatd.protocol.messages import WINDOW, Message
+from chatd.protocol.messages import WINDOW, Claim, Message
 from chatd.rooms.dating import Dates, Dating
 from chatd.rooms.deduplication import DeduplicationWindow
 
@@ -36,8 +36,8 @@ class Outline:
     """The records of the block at ``index``, up to the offset ``known``, which grows.
 
     Of each record: its offset in the block, its deduplication key, the time that its body claims,
-    and its size: 21 bytes, and 8 for the time it is shown with, once `judge` has found which of
-    them are shown.
+    who wrote it, and its size: 22 bytes, and 8 for the time it is shown with, once `judge` has
+    found which of them are shown.
     """
 
     index: int
@@ -45,6 +45,7 @@ class Outline:
     _places: bytearray = field(factory=bytearray, init=False)
     _keys: array[int] = field(factory=lambda: array("q"), init=False)
     _claims: array[int] = field(factory=lambda: array("q"), init=False)
+    _foreign: bytearray = field(factory=bytearray, init=False)
     _sizes: array[int] = field(factory=lambda: array("I"), init=False)
     #: Where the pieces begin.
     _cuts: bytearray = field(factory=bytearray, init=False)
@@ -91,7 +92,8 @@ class Outline:
         self._filled += size
         self._places.append(place)
         self._keys.append(message.key if message is not None else _NONE)
-        self._claims.append(_NONE if claim is None else claim)
+        self._claims.append(_NONE if claim is None else claim.time)
+        self._foreign.append(claim is not None and claim.foreign)
         self._sizes.append(size)
 
     def fits(self, records: Sequence[Parsed]) -> bool:
@@ -111,9 +113,10 @@ class Outline:
         return self._times is not None
 
     @property
-    def _judgements(self) -> Iterator[tuple[int | None, int | None]]:
-        for key, claim in zip(self._keys, self._claims, strict=True):
-            yield (None if key == _NONE else key, None if claim == _NONE else claim)
+    def _judgements(self) -> Iterator[tuple[int | None, Claim | None]]:
+        for key, time, foreign in zip(self._keys, self._claims, self._foreign, strict=True):
+            claim = None if time == _NONE else Claim(time, bool(foreign))
+            yield (None if key == _NONE else key, claim)
 
     def judge(self, before: Sequence[Outline], dating: Dating, dates: Dates) -> None:
         """Find which records are no repeats, and their times. ``before`` are the outlines of the

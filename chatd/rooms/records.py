@@ -8,7 +8,7 @@ from twisted.logger import Logger
 
 from chatd.brokers.interfaces import Record, Stream
 from chatd.protocol.cursors import Cursor
-from chatd.protocol.messages import BadRecord, Content, Message, own_message, read_message
+from chatd.protocol.messages import BadRecord, Claim, Content, Message, own_message, read_message
 from chatd.rooms.dating import Dating
 from chatd.telemetry.metrics import Metrics
 from chatd.telemetry.once import Once
@@ -18,7 +18,8 @@ def message_of(stream: Stream, record: Record) -> Message:
     """Parse a record of ``stream``. Raises `BadRecord`."""
     if record.fault:
         raise BadRecord(record.fault)
-    return read_message(stream.room, Cursor(stream.life, record.offset), record.body)
+    cursor = Cursor(stream.life, record.offset)
+    return read_message(stream.room, cursor, record.body, record.foreign)
 
 
 class OwnRecords:
@@ -76,7 +77,7 @@ class RecordReader:
         """The message of each record, None for a record that is no message."""
         return [self._read(record) for record in batch]
 
-    def times(self, claims: Sequence[int | None]) -> list[int]:
+    def times(self, claims: Sequence[Claim | None]) -> list[int]:
         """The times that the next records are shown with, given those in their bodies; see
         `chatd.rooms.dating`."""
         return self._dates.resolve(claims, self._dating.now)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from attrs import define, field, frozen
 
 from chatd.brokers.interfaces import Record
-from chatd.protocol.messages import Message
+from chatd.protocol.messages import Claim, Message
 from chatd.rooms.cache import RECENT_BYTES, weight
 
 
@@ -19,7 +19,7 @@ class TailRecord:
 
     offset: int
     key: int | None
-    claim: int | None
+    claim: Claim | None
     message: Message | None
 
 
@@ -28,7 +28,7 @@ class StreamTail:
     """Takes records as they are parsed, so that no turn of the reactor has to do all of them.
     Messages that would not fit into the cache are not kept."""
 
-    _records: list[tuple[int, int | None, int | None]] = field(factory=list, init=False)
+    _records: list[tuple[int, int | None, Claim | None]] = field(factory=list, init=False)
     _messages: deque[Message] = field(factory=deque, init=False)
     _size: int = field(default=0, init=False)
 

@@ -29,6 +29,15 @@ class StreamSuite(BrokerCase):
         await broker.create(stream)
         self.assertEqual(ids(await self.all_of(broker, stream)), named(0, 1))
 
+    async def test_what_chatd_appends_is_not_foreign(self) -> None:
+        broker = await self.make_broker()
+        stream = await self.created(broker)
+        follower = await self.followed(broker, stream)
+        await self.fill(broker, stream, 0, 2)
+        await until(lambda: len(follower.got) == 2)
+        for record in [*follower.got, *await self.all_of(broker, stream)]:
+            self.assertFalse(record.foreign)
+
     async def test_opening_makes_nothing(self) -> None:
         broker = await self.make_broker()
         stream = await self.created(broker)

@@ -38,6 +38,7 @@ from chatd.rooms.subscription import Subscription, SubscriptionState
 from chatd.service.domain import compose
 from chatd.service.session import Joined, Session
 from chatd.telemetry.metrics import Metrics
+from chatd.timing.wall import WallClock
 from tests.support.publishing import publish
 
 T = TypeVar("T")
@@ -172,9 +173,11 @@ class Reader:
 
 
 class Site:
-    """One node, without transports."""
+    """One node, without transports. Its time of day is ``ahead`` (seconds) of the others'."""
 
-    def __init__(self, name: str, broker: MemoryBroker, clock: Clock, world: World) -> None:
+    def __init__(
+        self, name: str, broker: MemoryBroker, clock: Clock, world: World, ahead: float = 0
+    ) -> None:
         self.world = world
         self.broker = broker
         self.metrics = Metrics()
@@ -186,6 +189,7 @@ class Site:
             world.retention,
             presence_limit=world.limit,
             cache_bytes=world.budget,
+            wall=WallClock(clock, lambda: clock.seconds() + ahead),
         )
         self.chat, self.directory, self.rooms = domain.chat, domain.directory, domain.rooms
         self.presence, self.replication = domain.presence, domain.replication
@@ -241,9 +245,9 @@ class World:
     def broker(self) -> MemoryBroker:
         return self.sites[0].broker
 
-    def add_site(self) -> Site:
+    def add_site(self, ahead: float = 0) -> Site:
         """One more node, started."""
-        site = Site(f"node-{len(self.sites)}", self.broker.peer(), self.clock, self)
+        site = Site(f"node-{len(self.sites)}", self.broker.peer(), self.clock, self, ahead)
         self.sites.append(site)
         site.start()
         self.turn()
@@ -342,12 +346,20 @@ class World:
         self.turn()
         return receipt.new
 
-    def store(self, room: str, *texts: str, user: str = "raw", time: int | None = None) -> None:
-        """Put messages in the room's stream as another program would; ids are the texts."""
+    def store(
+        self,
+        room: str,
+        *texts: str,
+        user: str = "raw",
+        time: int | None = None,
+        foreign: bool = True,
+    ) -> None:
+        """Put messages in the room's stream as another program would, or as another node if they
+        are not ``foreign``; ids are the texts."""
         stream = self.stream(room)
         at = self.now if time is None else time
         for text in texts:
-            self.broker.store(stream, Content(user, text[:64], text).record(at), at)
+            self.broker.store(stream, Content(user, text[:64], text).record(at), at, foreign)
         self.turn()
 
     def foreign(self, room: str, *bodies: bytes) -> None:

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.brokers.interfaces import Retention, Stream
-from chatd.protocol.messages import WINDOW
+from chatd.protocol.messages import WINDOW, Claim
 from chatd.protocol.timestamps import format_time
 from chatd.rooms.dating import AHEAD, FOLLOWING, Dates, Dating
 from chatd.rooms.start_position import Last
@@ -25,8 +25,15 @@ AGE = 7 * DAY
 CREATED, NOW = 1_800_000_000_000, 1_800_000_000_000 + 30 * DAY
 
 
+def own(*claims: int, created: int = NOW) -> list[int]:
+    """The times that chatd's own records are shown with."""
+    return Dates(created, AGE).resolve([Claim(time) for time in claims], NOW)
+
+
 def times(*claims: int | None, now: int = NOW, created: int = CREATED) -> list[int]:
-    return Dates(created, AGE).resolve(claims, now)
+    """The times that other programs' records are shown with."""
+    foreign = [None if time is None else Claim(time, True) for time in claims]
+    return Dates(created, AGE).resolve(foreign, now)
 
 
 class RuleTests(SynchronousTestCase):
@@ -72,14 +79,32 @@ class RuleTests(SynchronousTestCase):
         dating = Dating(WallClock(clock), Retention(age=7200))
         for earlier, shown in ((7_200_000, NOW - 7_200_000), (7_200_001, NOW)):
             dates = dating.dates(Stream("lobby", "1", created=CREATED))
-            self.assertEqual(dates.resolve([NOW], dating.now), [NOW])
-            self.assertEqual(dates.resolve([NOW - earlier], dating.now), [shown])
+            self.assertEqual(dates.resolve([Claim(NOW)], dating.now), [NOW])
+            self.assertEqual(dates.resolve([Claim(NOW - earlier)], dating.now), [shown])
 
     def test_ahead_of_now(self) -> None:
         one = NOW - DAY
         self.assertEqual(times(one, NOW + 2 * AHEAD), [one, one])
         self.assertEqual(times(one, NOW + 100 * DAY, NOW + 100 * DAY, one), [one] * 4)
         self.assertEqual(times(one, NOW), [one, NOW])
+
+    def test_chatds_own(self) -> None:
+        """Its own records are doubted beyond the retention only, so that neither now nor what
+        follows decides; nor does one wrong clock spoil what others say later."""
+        for later in (2 * AHEAD, AGE):
+            self.assertEqual(own(NOW + later), [NOW + later])
+            self.assertEqual(own(NOW + later, NOW), [NOW + later, NOW])
+            # nor what other programs say later
+            mixed = [Claim(NOW + later), Claim(NOW, foreign=True)]
+            self.assertEqual(Dates(NOW, AGE).resolve(mixed, NOW), [NOW + later, NOW])
+        self.assertEqual(own(NOW + AGE + 1), [NOW])
+        self.assertEqual(own(NOW - AGE - 1, NOW - AGE), [NOW, NOW - AGE])
+        # in a room that was silent for longer what follows decides, or now
+        for following in ([NOW], []):
+            late = own(NOW, *following, created=NOW - 2 * AGE)
+            self.assertEqual(late, [NOW] * len(late))
+            wrong = own(NOW + 20 * DAY, *following)
+            self.assertEqual(wrong, [NOW] * len(wrong))
 
     def test_a_long_run_without_times(self) -> None:
         one = NOW - DAY
@@ -160,6 +185,26 @@ class RoomTests(SynchronousTestCase):
         self.world.advance(200)
         self.world.add_site()
         self.assertEqual(self.seen(2), expected)
+
+    def test_nodes_whose_clocks_differ(self) -> None:
+        """What is said at a node is shown with that node's time, by all and for good: whether
+        anything follows, and whatever their clocks say."""
+        for ahead in (-3 * 3600, 3 * 3600, 30):
+            self.world = World(nodes=2)
+            self.world.add_site(ahead)
+            live = [self.world.join("lobby", f"live{n}", node=n) for n in range(3)]
+            self.world.advance(24 * 3600)
+            said = []
+            for place, node in enumerate((0, 2, 0, 2, 1, 2)):
+                self.world.say("lobby", f"m{place}", id=f"m{place}", node=node)
+                now = self.world.now + (ahead * 1000 if node == 2 else 0)
+                said.append((f"m{place}", format_time(now)))
+                for reader in live:
+                    shown = [(m["id"], m["time"]) for m in reader.messages]
+                    self.assertEqual(shown, said, (ahead, reader.identity.user))
+                self.world.add_site(-ahead)
+                self.assertEqual(self.seen(len(self.world.sites) - 1), said, ahead)
+                self.world.advance(60)
 
     def test_from_the_broker_too(self) -> None:
         self.world.say("lobby", "hello", id="dated")

@@ -24,6 +24,7 @@ from chatd.protocol.messages import (
     CONTENT_BYTES,
     DATA_DEPTH,
     BadRecord,
+    Claim,
     Content,
     check_content,
     content_key,
@@ -461,7 +462,7 @@ class ContentTests(SynchronousTestCase):
         body = Content("ann", "k", "A", {"a": 1}).record(hour)
         message = read_message("lobby", Cursor("e", 0), body)
         self.assertIs(message.at(hour), message)
-        self.assertEqual((message.claim, message.time, message.dated), (hour, hour, True))
+        self.assertEqual((message.claim, message.time, message.dated), (Claim(hour), hour, True))
         moved = message.at(0)
         self.assertEqual((moved.claim, moved.time, moved.dated), (None, 0, False))
         self.assertEqual(

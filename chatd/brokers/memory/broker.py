@@ -97,9 +97,10 @@ class MemoryBroker(LocalFanout, Service):
         self._away = False
         self._world.wake(*self._followings)
 
-    def store(self, stream: Stream, body: bytes, time: int) -> None:
-        """Append a record as another program would, even while this broker is away."""
-        self._world.append(stream, body, time)
+    def store(self, stream: Stream, body: bytes, time: int, foreign: bool = True) -> None:
+        """Append a record as another program would, even while this broker is away; if not
+        ``foreign``, as another node would."""
+        self._world.append(stream, body, time, foreign)
         self._world.wake()
 
     def truncate(self, stream: Stream, before: int) -> None:

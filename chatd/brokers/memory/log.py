@@ -36,13 +36,13 @@ class Log:
     trimmed: int = -1
     deleted: bool = False
 
-    def append(self, body: bytes, time: int) -> None:
+    def append(self, body: bytes, time: int, foreign: bool = False) -> None:
         """Add a record. Call `trim_size` afterwards."""
         skipped = bool(self.skip and self.appended and self.appended % self.skip == 0)
         self.last += 2 if skipped else 1
         self.appended += 1
         latest = max(time, self.entries[-1].latest) if self.entries else time
-        self.entries.append(LogEntry(Record(self.last, body), latest))
+        self.entries.append(LogEntry(Record(self.last, body, foreign=foreign), latest))
         self.size += len(body)
 
     def trim_size(self) -> None:

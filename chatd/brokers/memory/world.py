@@ -113,8 +113,8 @@ class World:
             raise NoSuchStream(stream.name)
         return log
 
-    def append(self, stream: Stream, body: bytes, time: int) -> None:
-        self.log(stream).append(body, time)
+    def append(self, stream: Stream, body: bytes, time: int, foreign: bool = False) -> None:
+        self.log(stream).append(body, time, foreign)
         self._changed[stream] = None
 
     def create(self, stream: Stream) -> None:

@@ -60,12 +60,16 @@ def records(batch: Sequence[Delivery], stream: Stream) -> list[Record]:
     """
     key = (stream.room or stream.name).encode()
     return [
-        Record(one.offset, b"", _ELSEWHERE)
-        if one.key != key
-        else Record(one.offset, one.body if is_own(one) else normalised(one))
+        Record(one.offset, b"", _ELSEWHERE) if one.key != key else _record(one)
         for one in batch
         if one.body or not is_fence(one)
     ]
+
+
+def _record(delivery: Delivery) -> Record:
+    if is_own(delivery):
+        return Record(delivery.offset, delivery.body)
+    return Record(delivery.offset, normalised(delivery), foreign=True)
 
 
 def is_own(delivery: Delivery) -> bool:
