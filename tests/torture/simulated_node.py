@@ -19,6 +19,7 @@ from chatd.service.domain import compose
 from chatd.service.lifecycle import NodeService
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.clock import NodeClock
+from chatd.timing.wall import WallClock
 from tests.torture.simulated_broker import SimulatedBroker
 from tests.torture.simulated_network import (
     ProcessState,
@@ -32,7 +33,8 @@ USUAL, SLOW = 0.003, 0.3
 
 
 class SimulatedNode:
-    """Directory, rooms, presence and lifecycle of one node, behind a simulated broker."""
+    """Directory, rooms, presence and lifecycle of one node, behind a simulated broker. Its time of
+    day is ``ahead`` (seconds) of the true one."""
 
     def __init__(
         self,
@@ -43,6 +45,7 @@ class SimulatedNode:
         chance: Random,
         crashed: Any,
         retention: Retention,
+        ahead: float,
     ) -> None:
         self.name = name
         self.network = network
@@ -52,7 +55,8 @@ class SimulatedNode:
         self.process = SimulatedClock(time)
         out, back = Wire(network, self._delay, _now), self._wire()
         self.broker = SimulatedBroker(self.process, network, hub, out, back)
-        self.domain = compose(self.process, self.broker, name, Metrics(), retention)
+        wall = WallClock(self.process, lambda: self.process.seconds() + ahead)
+        self.domain = compose(self.process, self.broker, name, Metrics(), retention, wall=wall)
         self.chat = self.domain.chat
         self.service = NodeService(NodeClock(self.process), self.domain, ())
 

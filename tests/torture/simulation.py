@@ -41,6 +41,8 @@ LEVEL = 60
 #: Seconds within which all nodes show what one of them acknowledged, if nothing is broken.
 ELSEWHERE = 2
 APPENDS = tuple(AppendFault)
+#: Seconds by which a node's time of day may be wrong, where retention is longer than a schedule.
+CLOCKS = (0, 0, 0, 40, 3600, 3 * 3600, -3600, -3 * 3600)
 #: Steps that are `Administration`'s.
 ADMINISTERED = ("delete_room", "vanish", "member")
 
@@ -50,6 +52,7 @@ class Simulation:
 
     def __init__(self, seed: int) -> None:
         self.chance = Random(f"network-{seed}")
+        self.clocks = Random(f"clocks-{seed}")
         self.time = SimulatedTime()
         self.network = SimulatedClock(self.time)
         self.recorder = Recorder(now=self._now)
@@ -91,8 +94,18 @@ class Simulation:
         self._started += 1
         hub = self.hub.peer()
         chance = Random(self.chance.random())
+        default = Retention()
+        kept = self.retention or default
+        ahead = self.clocks.choice(CLOCKS) if kept.age == default.age else 0
         node = SimulatedNode(
-            name, self.time, self.network, hub, chance, self.crashed, self.retention or Retention()
+            name,
+            self.time,
+            self.network,
+            hub,
+            chance,
+            self.crashed,
+            kept,
+            ahead,
         )
         node.start()
         return node

@@ -10,6 +10,8 @@ import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.brokers.read_back import ReadBack
+from chatd.protocol.messages import Claim
+from chatd.rooms.dating import AHEAD, Dates
 from chatd.rooms.deduplication import DeduplicationWindow
 from chatd.rooms.subscription import Subscription
 from tests.torture.shrink import shortest
@@ -49,6 +51,13 @@ class FindingTests(SynchronousTestCase):
     def test_repeated_ids_that_are_not_known(self) -> None:
         with mock.patch.object(DeduplicationWindow, "repeats", return_value=False):
             self.finds("twice")
+
+    def test_times_by_each_nodes_own_clock(self) -> None:
+        def plausible(self: Dates, claim: Claim, claims: Any, place: int, now: int) -> bool:
+            return claim.time <= now + AHEAD
+
+        with mock.patch.object(Dates, "_plausible", plausible):
+            self.finds("differs")
 
     def test_the_shortest_schedule_of_what_fails(self) -> None:
         """A broker that stores a record twice, and a message to store: all else is left out."""
