@@ -6,9 +6,8 @@ so every node shows the same time, also after a restart.
 
 A time is implausible if it is older than the retention before the previous dated record, or too far
 ahead: of the previous one, and of the next one too (of now, while there is no next one). Too far is
-more than an hour for other programs. For chatd's own records it is more than the retention: nodes
-whose clocks differ still show the same, as nothing depends on now, unless a room was silent for so
-long.
+more than an hour for other programs, and more than the retention for chatd's own records: nodes
+whose clocks differ by less than that still show the same.
 """
 
 from __future__ import annotations
@@ -63,11 +62,12 @@ class Dates:
         oldest = self._latest - self._age
         if claim.time < oldest:
             return False
-        if claim.time <= self._latest + (AHEAD if claim.foreign else self._age):
+        ahead = AHEAD if claim.foreign else self._age
+        if claim.time <= self._latest + ahead:
             return True
         after = islice(claims, place + 1, place + 1 + FOLLOWING)
         following = next((c.time for c in after if c is not None and c.time >= oldest), now)
-        return claim.time <= min(following, now) + AHEAD
+        return claim.time <= min(following, now) + ahead
 
 
 @frozen
