@@ -14,11 +14,9 @@ class Cluster:
         self.nodes = [Node() for _ in range(size)]
         # found at their first start (https://www.rabbitmq.com/docs/cluster-formation), which takes
         # half of what joining with rabbitmqctl takes
-        peers = ["cluster_formation.peer_discovery_backend = classic_config"]
-        for number, node in enumerate(self.nodes, 1):
-            peers.append(f"cluster_formation.classic_config.nodes.{number} = {node.name}")
+        names = ", ".join(f"'{node.name}'" for node in self.nodes)
         for node in self.nodes:
-            node.config += "\n".join(peers)
+            node.config.append(f"{{cluster_nodes, {{[{names}], disc}}}}")
 
     def start(self) -> Cluster:
         """Start all nodes and return when they are one cluster."""

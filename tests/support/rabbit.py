@@ -37,12 +37,12 @@ _numbers = itertools.count(1)
 class Node:
     """One RabbitMQ node; its ports and data stay the same however often it is started.
 
-    Methods block, at most for seconds, except where a Deferred is returned. ``config`` is added to
-    the node's ``rabbitmq.conf``; ``plugins``, by commas, are enabled. With ``tls`` the node also
-    listens for TLS, and demands a certificate of the client's if ``tls`` is ``"mutual"``.
+    Methods block, at most for seconds, except where a Deferred is returned. ``plugins``, by commas,
+    are enabled. With ``tls`` the node also listens for TLS, and demands a certificate of the
+    client's if ``tls`` is ``"mutual"``. ``config`` is Erlang, what configures ``rabbit``.
     """
 
-    def __init__(self, config: str = "", tls: str = "", plugins: str = "") -> None:
+    def __init__(self, tls: str = "", plugins: str = "") -> None:
         self.plugins = plugins
         self.home = home()
         short = next(self.home.names)
@@ -51,7 +51,7 @@ class Node:
         self.folder.mkdir()
         self.port = free_port()
         self.dist_port = free_port()
-        self.config = config
+        self.config = ["{log, [{console, [{enabled, false}]}]}"]
         self.certificates: Certificates | None = None
         self.process: subprocess.Popen[bytes] | None = None
         if tls:
@@ -59,36 +59,42 @@ class Node:
             self.certificates = make_certificates(self.folder)
             self.config += self._tls_config(self.certificates, tls == "mutual")
 
-    def _tls_config(self, certificates: Certificates, mutual: bool) -> str:
+    def _tls_config(self, certificates: Certificates, mutual: bool) -> list[str]:
         inside = self.home.inside
-        return (
-            f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}\n"
-            f"ssl_options.cacertfile = {inside(certificates.authority)}\n"
-            f"ssl_options.certfile = {inside(certificates.server_certificate)}\n"
-            f"ssl_options.keyfile = {inside(certificates.server_key)}\n"
-            f"ssl_options.verify = {'verify_peer' if mutual else 'verify_none'}\n"
-            f"ssl_options.fail_if_no_peer_cert = {str(mutual).lower()}\n"
+        options = (
+            f'{{cacertfile, "{inside(certificates.authority)}"}}',
+            f'{{certfile, "{inside(certificates.server_certificate)}"}}',
+            f'{{keyfile, "{inside(certificates.server_key)}"}}',
+            f"{{verify, {'verify_peer' if mutual else 'verify_none'}}}",
+            f"{{fail_if_no_peer_cert, {str(mutual).lower()}}}",
         )
+        return [
+            f'{{ssl_listeners, [{{"127.0.0.1", {self.tls_port}}}]}}',
+            f"{{ssl_options, [{', '.join(options)}]}}",
+        ]
 
     def _write_files(self) -> dict[str, str]:
         (self.folder / "plugins").write_text(f"[{self.plugins}].\n")
-        (self.folder / "rabbitmq.conf").write_text(
-            f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlog.console = false\n{self.config}\n"
-        )
+        # not as rabbitmq.conf, for which RabbitMQ reads what might be in one, and so for long
+        terms = ",\n".join(self.config)
+        (self.folder / "node.config").write_text(f"[{{rabbit, [\n{terms}\n]}}].\n")
         inside = self.home.inside(self.folder)
         return {
             **self.home.env,
             **({} if self.home.chroot else rabbit_boot.ENV),
             "RABBITMQ_NODENAME": self.name,
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(self.dist_port),
             "RABBITMQ_MNESIA_BASE": f"{inside}/data",
             "RABBITMQ_LOG_BASE": f"{inside}/log",
             "RABBITMQ_ENABLED_PLUGINS_FILE": f"{inside}/plugins",
-            "RABBITMQ_CONFIG_FILE": f"{inside}/rabbitmq.conf",
+            "RABBITMQ_CONFIG_FILE": f"{inside}/none",
             "RABBITMQ_PID_FILE": f"{inside}/pid",
             # Makes the script exec the Erlang machine, so that our signals reach it.
             "RABBITMQ_ALLOW_INPUT": "1",
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                f"-config {inside}/node "
                 "-kernel inet_dist_use_interface {127,0,0,1} -kernel net_ticktime 8"
             ),
         }
