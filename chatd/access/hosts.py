@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 
 import idna
 from attrs import frozen
 
 #: The port that is meant where a URL of this scheme names none.
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+#: Hosts, and origins, that were read last and are kept: the same ones come again and again.
+HOSTS = 256
 
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#@\s]+)", re.ASCII)
 
@@ -18,6 +22,7 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]\s/?#@,]+)(?::([0-9]{1,5}))?", re.A
 _NAME = re.compile(r"[a-z0-9_*-]+(\.[a-z0-9_-]+)*\.?", re.ASCII)
 
 
+@lru_cache(maxsize=HOSTS)
 def split_host(value: str) -> tuple[str, int | None]:
     """``name[:port]`` in lower case; ValueError for anything else."""
     match = _HOST.fullmatch(value.strip().lower()) if len(value) <= 300 else None
@@ -56,6 +61,7 @@ class Origin:
     port: int | None
 
     @classmethod
+    @lru_cache(maxsize=HOSTS)
     def parse(cls, value: str) -> Origin:
         """Read ``scheme://host[:port]``; ValueError for anything else, ``null`` included."""
         match = _ORIGIN.fullmatch(value.strip().lower()) if len(value) <= 300 else None

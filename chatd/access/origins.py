@@ -61,19 +61,23 @@ class OriginPolicy:
         public: bool = False,
         linked: bool = False,
     ) -> Caller:
+        """Where a request came from, if it passes; see `Proxies.caller` and `judge`."""
+        caller = self.proxies.caller(peer, secure, headers)
+        self.judge(caller, headers, public, linked)
+        return caller
+
+    def judge(
+        self, caller: Caller, headers: Headers, public: bool = False, linked: bool = False
+    ) -> None:
         """Let a request pass or raise `ChatError` forbidden, with a text that says what to set.
 
-        ``peer`` is the transport's address (``None`` for a Unix socket), ``secure`` whether this
-        port itself speaks TLS, ``public`` whether any page may have what is asked for, ``linked``
-        whether any page may lead to it.
+        ``public``: any page may have what is asked for. ``linked``: any page may lead to it.
         """
-        caller = self.proxies.caller(peer, secure, headers)
         self._check_host(caller)
         if not public:
             self._check_origin(headers("origin"), caller)
         if not (public or linked):
             self._check_site(headers)
-        return caller
 
     def _check_host(self, caller: Caller) -> None:
         """A browser always sends a Host; a client without one was not led here by DNS."""

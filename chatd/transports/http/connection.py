@@ -181,7 +181,7 @@ class HTTPConnection(HTTPChannel):
     def allHeadersReceived(self) -> None:
         request = self.requests[-1]
         try:
-            check_host(request.requestHeaders, self._version)
+            check_host(request.requestHeaders.getRawHeaders(b"host", ()), self._version)
         except BadHead as error:
             self.refuse(400, Code.BAD_REQUEST, str(error))
             return

@@ -27,10 +27,9 @@ class BadHead(Exception):
     """The head of a request is malformed; the text says why."""
 
 
-def check_host(headers: Headers, version: bytes) -> None:
-    """Raise `BadHead` unless there is one well-formed Host (RFC 9112, section 3.2). HTTP/1.0 may
-    have none."""
-    hosts: Sequence[bytes] = headers.getRawHeaders(b"host") or ()
+def check_host(hosts: Sequence[bytes], version: bytes) -> None:
+    """Raise `BadHead` unless ``hosts``, the values of the Host headers, are one that is well-formed
+    (RFC 9112, section 3.2). HTTP/1.0 may have none."""
     if not hosts and version != b"HTTP/1.0":
         raise BadHead("A request names its Host.")
     if len(hosts) > 1:

@@ -10,11 +10,8 @@ from autobahn.twisted.resource import WebSocketResource
 from chatd.protocol.errors import bad_request
 from chatd.transports.http.call import Call, Reply, Route
 from chatd.transports.websocket.factory import WebSocketFactory
-from chatd.transports.websocket.handshake import (
-    NO_UPGRADE,
-    UPGRADE_REQUIRED,
-    asks_for_websocket,
-)
+from chatd.transports.websocket.handshake import NO_UPGRADE, UPGRADE_REQUIRED
+from chatd.transports.websocket.strict_head import asks_for_websocket
 
 
 def upgrade(factory: WebSocketFactory) -> Route:

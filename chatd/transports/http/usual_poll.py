@@ -175,7 +175,7 @@ def _headers(block: bytes) -> dict[str, str]:
         if not well_formed or not _plain(name.lower(), value.lower()):
             raise _Unusual
         headers.addRawHeader(name, value)
-    check_host(headers, b"HTTP/1.1")
+    check_host(headers.getRawHeaders(b"host", ()), b"HTTP/1.1")
     return joined(headers)
 
 

@@ -110,10 +110,10 @@ class WebSocketConnection(Frames):
         secure = bool(self.transport_details.is_secure)
         peer = getattr(self.transport.getPeer(), "host", None)
         self.logged.begin(self.http_request_path, headers.get("traceparent"), admission)
-        self.logged.address = admission.origin_policy.proxies.caller(
-            peer, secure, headers.get
-        ).address
-        caller = admission.origin_policy.check(peer, secure, headers.get)
+        policy = admission.origin_policy
+        caller = policy.proxies.caller(peer, secure, headers.get)
+        self.logged.address = caller.address
+        policy.judge(caller, headers.get)
         self.place.moved(caller.address)
         self.factory.chat.check_draining()
         self.token = shown_token(headers.get("authorization"), self.parameter("token"))

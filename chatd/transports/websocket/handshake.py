@@ -16,46 +16,13 @@ from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from chatd.protocol.errors import AGAIN, ChatError, Code, bad_request
 from chatd.protocol.json import dump
 from chatd.transports.http.head import BadHead
-from chatd.transports.websocket.strict_head import check_head
+from chatd.transports.websocket.strict_head import HandshakeHead
 
 #: What is answered 426 (RFC 9110, section 15.5.22).
 NO_UPGRADE = bad_request("This is a WebSocket: send Upgrade: websocket, over HTTP/1.1.")
 UPGRADE_REQUIRED = 426
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
-_EXTENSIONS = b"sec-websocket-extensions"
-
-
-def asks_for_websocket(version: str, upgrade: str | None) -> bool:
-    """Whether a request with this HTTP ``version`` and Upgrade header (a list) asks for WebSocket.
-    An Upgrade over HTTP/1.0 is ignored (RFC 9110, section 7.8)."""
-    offered = [protocol.strip().lower() for protocol in (upgrade or "").split(",")]
-    return version == "HTTP/1.1" and "websocket" in offered
-
-
-def plain_get(head: bytes) -> bool:
-    """Whether ``head`` is that of a GET in HTTP/1 that does not ask for WebSocket."""
-    first, *lines = head.decode("latin-1").split("\r\n")
-    method, _, version = first.partition(" ")[0], *first.rpartition(" ")[1:]
-    fields = [line.partition(":") for line in lines]
-    upgrade = [value for name, _, value in fields if name.strip().lower() == "upgrade"]
-    known = version in ("HTTP/1.0", "HTTP/1.1")
-    return method == "GET" and known and not asks_for_websocket(version, ",".join(upgrade))
-
-
-def with_one_extensions_line(head: bytes) -> bytes:
-    """``head`` with all Sec-WebSocket-Extensions in one line, which means the same (RFC 6455,
-    section 9.1); Autobahn does not accept several."""
-    lines = head.split(b"\r\n")
-    others = [line for line in lines if _field(line) != _EXTENSIONS]
-    if len(others) >= len(lines) - 1:
-        return head
-    offers = [line.partition(b":")[2].strip() for line in lines if _field(line) == _EXTENSIONS]
-    return b"\r\n".join([*others, b"Sec-WebSocket-Extensions: " + b", ".join(offers)])
-
-
-def _field(line: bytes) -> bytes:
-    return line.partition(b":")[0].strip().lower()
 
 
 def refusal(status: int, error: ChatError, more: Iterable[tuple[str, object]] = ()) -> bytes:
@@ -103,19 +70,22 @@ class OpeningHandshake(WebSocketServerProtocol):
 
     def processHandshake(self) -> None:
         """Look at what has come of the request."""
-        head, end, rest = self.data.partition(b"\r\n\r\n")
-        if end and plain_get(head):
+        text, end, rest = self.data.partition(b"\r\n\r\n")
+        if not end:
+            return
+        head = HandshakeHead.read(text)
+        if head.is_plain_get:
             self._refusal = NO_UPGRADE
             self.failHandshake(NO_UPGRADE.text, UPGRADE_REQUIRED)
             return
         try:
-            if end:
-                check_head(head)
+            head.check(text)
         except BadHead as error:
             self._refusal = bad_request(str(error))
             self.failHandshake(str(error))
             return
-        self.data = with_one_extensions_line(head) + end + rest
+        if (joined := head.with_one_extensions_line) is not None:
+            self.data = joined + end + rest
         super().processHandshake()
 
     def forget_request(self) -> None:

@@ -1,4 +1,4 @@
-"""The head of a handshake is judged as strictly on the WebSocket port as on the HTTP port.
+"""The head of a handshake, judged as strictly on the WebSocket port as on the HTTP port.
 
 Autobahn takes much of what RFC 9112 forbids, in which a proxy in front may see another request.
 """
@@ -6,26 +6,73 @@ Autobahn takes much of what RFC 9112 forbids, in which a proxy in front may see 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from twisted.web.http_headers import Headers
+from attrs import frozen
 
 from chatd.transports.http.head import BadHead, check_host
 
-_REQUEST = re.compile(rb"[!-~]+ [!-~]+ HTTP/[0-9]\.[0-9]")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00\r\n]*)")
+_HEAD = re.compile(
+    rb"[!-~]+ [!-~]+ HTTP/[0-9]\.[0-9]"
+    rb"(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00\r\n]*)*"
+)
+_EXTENSIONS = b"sec-websocket-extensions"
 
 
-def check_head(head: bytes) -> None:
-    """`BadHead` unless ``head``, without the empty line at its end, is well-formed, names one Host
-    and says of no body (RFC 9112, sections 2.2, 3.2, 5.1, 5.2 and 6.3)."""
-    request, *lines = head.split(b"\r\n")
-    fields = [_FIELD.fullmatch(line) for line in lines]
-    if not _REQUEST.fullmatch(request) or not all(fields):
-        raise BadHead("That is not an HTTP request.")
-    headers = Headers()
-    for field in filter(None, fields):
-        headers.addRawHeader(field[1], field[2].strip())
-    check_host(headers, request.rpartition(b" ")[2])
-    length = headers.getRawHeaders(b"content-length", [b"0"])
-    if headers.hasHeader(b"transfer-encoding") or set(length) != {b"0"}:
-        raise BadHead("A WebSocket's handshake has no body.")
+def asks_for_websocket(version: str, upgrade: str | None) -> bool:
+    """Whether a request with this HTTP ``version`` and Upgrade header (a list) asks for WebSocket.
+    An Upgrade over HTTP/1.0 is ignored (RFC 9110, section 7.8)."""
+    offered = [protocol.strip().lower() for protocol in (upgrade or "").split(",")]
+    return version == "HTTP/1.1" and "websocket" in offered
+
+
+@frozen
+class HandshakeHead:
+    """The head of a request, without the empty line at its end: the request line, and the name, in
+    lower case, and the value of each line below it, well-formed or not."""
+
+    request: bytes
+    lines: Sequence[bytes]
+    fields: Sequence[tuple[bytes, bytes]]
+
+    @classmethod
+    def read(cls, head: bytes) -> HandshakeHead:
+        """Take ``head`` apart."""
+        request, *lines = head.split(b"\r\n")
+        parts = [line.partition(b":") for line in lines]
+        return cls(request, lines, [(name.strip().lower(), value) for name, _, value in parts])
+
+    def values(self, name: bytes) -> list[bytes]:
+        """The values of the lines with this name (in lower case)."""
+        return [value.strip() for known, value in self.fields if known == name]
+
+    @property
+    def is_plain_get(self) -> bool:
+        """Whether it is a GET in HTTP/1 that does not ask for WebSocket."""
+        method, version = self.request.partition(b" ")[0], self.request.rpartition(b" ")[2]
+        if method != b"GET" or version not in (b"HTTP/1.0", b"HTTP/1.1"):
+            return False
+        upgrade = b",".join(self.values(b"upgrade")).decode("latin-1")
+        return not asks_for_websocket(version.decode(), upgrade)
+
+    def check(self, head: bytes) -> None:
+        """`BadHead` unless ``head``, which was read, is well-formed, names one Host and says of no
+        body (RFC 9112, sections 2.2, 3.2, 5.1, 5.2 and 6.3)."""
+        if not _HEAD.fullmatch(head):
+            raise BadHead("That is not an HTTP request.")
+        check_host(self.values(b"host"), self.request.rpartition(b" ")[2])
+        length = self.values(b"content-length")
+        if set(length) - {b"0"} or self.values(b"transfer-encoding"):
+            raise BadHead("A WebSocket's handshake has no body.")
+
+    @property
+    def with_one_extensions_line(self) -> bytes | None:
+        """The head with all Sec-WebSocket-Extensions in one line, which means the same (RFC 6455,
+        section 9.1); Autobahn does not accept several. None if it has no more than one."""
+        offers = self.values(_EXTENSIONS)
+        if len(offers) < 2:
+            return None
+        pairs = zip(self.lines, self.fields, strict=True)
+        others = [line for line, (name, _) in pairs if name != _EXTENSIONS]
+        joined = b"Sec-WebSocket-Extensions: " + b", ".join(offers)
+        return b"\r\n".join([self.request, *others, joined])
