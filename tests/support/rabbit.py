@@ -82,6 +82,8 @@ class Node:
         return {
             **self.home.env,
             **({} if self.home.chroot else rabbit_boot.ENV),
+            # one that is not there, unless some are enabled: all plugins would be looked at
+            **({} if self.plugins else {"RABBITMQ_PLUGINS_DIR": f"{inside}/none"}),
             "RABBITMQ_NODENAME": self.name,
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODE_PORT": str(self.port),

@@ -1,10 +1,11 @@
-"""What makes a RabbitMQ node start in 1.3 s of CPU instead of 3.4.
+"""What makes a RabbitMQ node start in 1.1 s of CPU instead of 3.4.
 
 RabbitMQ looks for its boot steps in *every* module of *every* application it depends on, XML and
 the compiler included. So it loads them all, one at a time, and each time the Erlang machine copies
 its table of functions. All that it finds is in ``rabbit`` itself. So Erlang is told beforehand that
 the other applications have no modules, which are then loaded once they are called, and loads all
-that a node needs at once: ``rabbit_modules`` names them. One that is missing there costs 2 ms.
+that a node needs at once, without a look into the folders of all plugins for each: it is named in
+``rabbit_modules``, where a module that is missing costs 2 ms.
 
 What a node starts to have an epmd is an Erlang machine too. Ours has one and may just tell its
 version.
@@ -14,14 +15,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-#: Applications in which there is no boot step; those that run before RabbitMQ begins last.
+#: Applications in which there is no boot step; those that run before RabbitMQ begins last. Those of
+#: which most is loaded first.
 _OTHERS = (
-    "amqp10_common, asn1, aten, compiler, credentials_obfuscation, crypto, cuttlefish, enough,"
-    " gen_batch_server, inets, jsx, mnesia, observer_cli, os_mon, osiris, public_key, ra,"
-    " rabbit_common, rabbitmq_prelaunch, ranch, recon, seshat, ssl, stdout_formatter,"
-    " syntax_tools, syslog, sysmon_handler, systemd, tools, xmerl"
+    "rabbit_common, compiler, ra, mnesia, ranch, rabbitmq_prelaunch, osiris, syslog, aten,"
+    " sysmon_handler, systemd, credentials_obfuscation, seshat, amqp10_common, syntax_tools,"
+    " gen_batch_server, crypto, enough, os_mon, ssl, public_key, cuttlefish, asn1, inets, jsx,"
+    " observer_cli, recon, stdout_formatter, tools, xmerl"
 )
-_RUNNING = "kernel, sasl, stdlib"
+_RUNNING = "stdlib, kernel, sasl"
 #: An Erlang list: what ``code:all_loaded()`` tells of a node that has served chatd for a while.
 _MODULES = Path(__file__).with_name("rabbit_modules")
 #: Erlang without a string in double quotes, which would not survive the way to it.
@@ -32,9 +34,11 @@ _PREPARE = (
     f"[ok = application:load(Bare(A)) || A <- [{_OTHERS}]],"
     "app_utils:load_applications([rabbit]),"
     f"ok = application_controller:change_application_data([Bare(A) || A <- [{_RUNNING}]], []),"
+    "Path = code:get_path(),"
+    f"code:set_path([code:lib_dir(A, ebin) || A <- [rabbit, {_RUNNING}, {_OTHERS}]]),"
     "{ok, Rabbit} = application:get_key(rabbit, modules),"
     f"{{ok, [Others]}} = file:consult('{_MODULES}'),"
-    "code:ensure_modules_loaded(Rabbit ++ Others),"
+    "code:ensure_modules_loaded(Rabbit ++ Others), code:set_path(Path),"
     "os:putenv(atom_to_list('ERL_AFLAGS'), atom_to_list('-version'))."
 )
 #: Environment variables of ``rabbitmq-server``.
