@@ -14,11 +14,18 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
 from tests.support import rabbit_run
+from tests.support.collecting import pass_over_cases_without_fixtures
 from tests.support.rabbit import start_shared_node
 
 # Until all tests are collected nothing is let go that is worth looking for, and what is there then
 # stays to the end: looked through in each collection, it took a fifth of the processor's time.
 gc.disable()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Take the short way to what there is."""
+    pass_over_cases_without_fixtures(session)
 
 
 def pytest_collection_finish() -> None:
