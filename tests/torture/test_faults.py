@@ -12,7 +12,6 @@ from unittest import mock
 
 import pytest
 
-from tests.torture import __main__ as program
 from tests.torture import schedule
 from tests.torture.checker import check
 from tests.torture.faults import FAULTS, Fault
@@ -83,6 +82,9 @@ def judged(events: list[Event]) -> list[str]:
 
 
 def test_a_failing_schedule_is_shrunk(capsys: pytest.CaptureFixture[str]) -> None:
+    # aiohttp comes with it, which no other process of the tests should have to load
+    from tests.torture import __main__ as program
+
     events = torture(7, None)
     culprits = [e["number"] for e in events if e["what"] == Lost.name and not e["begins"]]
     assert len(culprits) > 1

@@ -8,13 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from tests.torture.checker import check
 from tests.torture.history import Recorder
 from tests.torture.recovery import plot, recoveries, table
-from tests.torture.run import Run
 from tests.torture.site import Plan, Site
 
 SECONDS, SEED = 5.0, 3
 
 
 def test_a_short_run() -> None:
+    # aiohttp comes with it, which no other process of the tests should have to load
+    from tests.torture.run import Run
+
     recorder, rooms = Recorder(), ["hall"]
     site = Site.make(Plan(rooms=rooms))
     try:
