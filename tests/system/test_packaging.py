@@ -51,13 +51,10 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def twistd(tree: Path, python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``twistd`` of an environment that chatd's wheel was installed in. (An editable installation
-    is what ``make run`` makes: `tests.system.test_readme`.)"""
-    wheels = tmp_path_factory.mktemp("wheels")
-    _pip(python, "wheel", "--no-deps", "--wheel-dir", str(wheels), str(tree))
-    [wheel] = wheels.glob("chatd-*.whl")
-    _pip(python, "install", "--no-compile", "--no-deps", str(wheel))
+def twistd(tree: Path, python: Path) -> Path:
+    """``twistd`` of an environment that chatd's wheel, built for it, was installed in. (An editable
+    installation is what ``make run`` makes: `tests.system.test_readme`.)"""
+    _pip(python, "install", "--no-compile", "--no-deps", str(tree))
     script = python.parent / "twistd"
     script.write_text(f"#!{python}\n{TWISTD}\n")
     script.chmod(0o755)
