@@ -89,11 +89,12 @@ SLOW = (
 )
 
 #: Files that share a process, and with it what costs much to start: a Chromium with its windows and
-#: Playwright's driver. About the same work in each group.
+#: Playwright's driver, about the same work in each group; or a RabbitMQ node of their own.
 TOGETHER = (
     ("test_accessibility", "test_page", "test_operators_page"),
     ("test_browser", "test_foreign_clients", "test_conversation"),
     ("test_proxies", "test_browser_client", "test_socketio", "test_recipes"),
+    ("test_failures", "test_whole_node"),
 )
 
 

@@ -24,7 +24,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from tests.support.daemon import Daemon
-from tests.support.rabbit import Node
+from tests.support.rabbit import Node, own_node
 from tests.support.talk import Talker, Writer
 from tests.support.waiting import pause, until, until_of
 
@@ -142,7 +142,7 @@ class OneNodeTests(TestCase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.rabbit = Node().start()
+        cls.rabbit = own_node()
         cls.daemons = [
             Early("--rate", "100000/s", broker=f"{cls.rabbit.url()}?heartbeat=2") for _ in range(2)
         ]
@@ -151,7 +151,6 @@ class OneNodeTests(TestCase):
     def tearDownClass(cls) -> None:
         for daemon in cls.daemons:
             daemon.close()
-        cls.rabbit.close()
 
     def setUp(self) -> None:
         self.room = self._testMethodName

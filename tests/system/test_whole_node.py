@@ -1,5 +1,6 @@
-"""What concerns a RabbitMQ node as a whole, on one that no other file uses: it freezes, is short
-of memory, and allows no large messages. It dies in `tests.system.test_failures`."""
+"""What concerns a RabbitMQ node as a whole, on one that no other file uses but
+`tests.system.test_failures`, where it dies: it freezes, is short of memory, and allows no large
+messages."""
 
 from __future__ import annotations
 
