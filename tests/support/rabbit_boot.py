@@ -26,20 +26,23 @@ _OTHERS = (
 _RUNNING = "stdlib, kernel, sasl"
 #: An Erlang list: what ``code:all_loaded()`` tells of a node that has served chatd for a while.
 _MODULES = Path(__file__).with_name("rabbit_modules")
-#: Erlang without a string in double quotes, which would not survive the way to it.
+#: Erlang without a string in double quotes, which would not survive the way to it. Another RabbitMQ
+#: may have other applications; then nothing is prepared, and it starts as it always does.
 _PREPARE = (
-    "Bare = fun(A) ->"
+    "try Bare = fun(A) ->"
     " {ok, [{application, A, Keys}]} = file:consult(code:where_is_file(lists:concat([A, '.app']))),"
     " {application, A, lists:keyreplace(modules, 1, Keys, {modules, []})} end,"
-    f"[ok = application:load(Bare(A)) || A <- [{_OTHERS}]],"
+    f"Others = [Bare(A) || A <- [{_OTHERS}]],"
+    "[ok = application:load(Spec) || Spec <- Others],"
     "app_utils:load_applications([rabbit]),"
     f"ok = application_controller:change_application_data([Bare(A) || A <- [{_RUNNING}]], []),"
     "Path = code:get_path(),"
     f"code:set_path([code:lib_dir(A, ebin) || A <- [rabbit, {_RUNNING}, {_OTHERS}]]),"
     "{ok, Rabbit} = application:get_key(rabbit, modules),"
-    f"{{ok, [Others]}} = file:consult('{_MODULES}'),"
-    "code:ensure_modules_loaded(Rabbit ++ Others), code:set_path(Path),"
-    "os:putenv(atom_to_list('ERL_AFLAGS'), atom_to_list('-version'))."
+    f"{{ok, [More]}} = file:consult('{_MODULES}'),"
+    "code:ensure_modules_loaded(Rabbit ++ More), code:set_path(Path),"
+    "os:putenv(atom_to_list('ERL_AFLAGS'), atom_to_list('-version'))"
+    " catch error:_ -> ok end."
 )
 #: Environment variables of ``rabbitmq-server``.
 ENV = {"ERL_AFLAGS": f'-eval "{_PREPARE}"'}
