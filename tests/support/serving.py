@@ -113,7 +113,8 @@ class Node(Clients):
         await self.hang_up()
         stopped = self.drain()
         await until(lambda: self.service.chat.draining)
-        self.clock.advance(FAREWELL)  # nobody is left to read the goodbye
+        if self.service.status.node.running:  # it waits, and nobody is left to read the goodbye
+            self.clock.advance(FAREWELL)
         await stopped
         await until(lambda: not self.connections())
 
