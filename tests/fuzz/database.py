@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-import tempfile
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from chatd.brokers.interfaces import DIRECTORY, NoSuchStream, Retention, Stream
 from chatd.brokers.sqlite.batch import Append, Create
@@ -14,23 +14,22 @@ from chatd.brokers.sqlite.schema import prepare
 from chatd.brokers.sqlite.writer import SQLiteWriter
 from chatd.errors import StartError
 
-_FOLDER = Path(tempfile.mkdtemp(prefix="chatd-fuzz-"))
+#: Removed when the process ends.
+_FOLDER = TemporaryDirectory(prefix="chatd-fuzz-")
 _STREAM = Stream("hall", "e1")
 #: How a damaged file may be refused: at the start, or in the question, which says unavailable.
 REFUSED = (sqlite3.Error, StartError, NoSuchStream)
 
 
+@cache
 def _good() -> bytes:
-    path = str(_FOLDER / "good.sqlite")
+    path = f"{_FOLDER.name}/good.sqlite"
     prepare(path)
     writer = SQLiteWriter(path, Retention())
     writer.commit([Create(_STREAM), Create(DIRECTORY)])
     writer.commit([Append(_STREAM, b"a record %d" % n, 1_800_000_000_000) for n in range(300)])
     writer.close()
-    return (_FOLDER / "good.sqlite").read_bytes()
-
-
-_GOOD = _good()
+    return Path(path).read_bytes()
 
 
 def seed() -> bytes:
@@ -40,15 +39,15 @@ def seed() -> bytes:
 
 def damaged(data: bytes) -> None:
     """Damage a good file as ``data`` says, and use it."""
-    content = bytearray(_GOOD)
+    content, folder = bytearray(_good()), Path(_FOLDER.name)
     place = 0
     while place + 3 <= len(data):
         at = int.from_bytes(data[place : place + 2]) * 7 % len(content)
         put = data[place + 3 : place + 3 + data[place + 2] % 64]
         content[at : at + len(put)] = put
         place += 3 + len(put)
-    path = _FOLDER / "damaged.sqlite"
-    for left in _FOLDER.glob("damaged.sqlite*"):
+    path = folder / "damaged.sqlite"
+    for left in folder.glob("damaged.sqlite*"):
         left.unlink()
     path.write_bytes(content)
     try:
@@ -72,8 +71,3 @@ def damaged(data: bytes) -> None:
     finally:
         reader.close()
         writer.close()
-
-
-def clean_up() -> None:
-    """Remove the files."""
-    shutil.rmtree(_FOLDER, ignore_errors=True)

@@ -39,5 +39,9 @@ class TimeOfDay:
         return time.time() + self.ahead
 
     def close(self) -> None:
-        """Remove the file."""
+        """Remove the file, and what processes that were killed have left in shared memory."""
         self._folder.cleanup()
+        for left in Path("/dev/shm").glob("*faketime_s*_*"):
+            pid = left.name.rpartition("_")[2]
+            if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+                left.unlink(missing_ok=True)
