@@ -93,7 +93,8 @@ class RabbitMQTests(Restoring):
             elif line == "systemctl start rabbitmq-server":
                 self.rabbit.start()
             elif line.startswith("rabbitmqctl "):
-                self.rabbit.ctl(*line.split()[1:-1], f"{self.rabbit.folder}/definitions.json")
+                inside = self.rabbit.home.inside(self.rabbit.folder)
+                self.rabbit.ctl(*line.split()[1:-1], f"{inside}/definitions.json")
             else:
                 line = line.replace("/var/lib/rabbitmq", str(self.rabbit.folder))
                 self.run_lines([line.replace("mnesia", "data")], self.rabbit.folder)
