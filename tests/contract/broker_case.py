@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 from uuid import uuid4
@@ -11,11 +11,7 @@ from uuid import uuid4
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
-from chatd.brokers.interfaces import (
-    Record,
-    Retention,
-    Stream,
-)
+from chatd.brokers.interfaces import NoSuchStream, Record, Retention, Stream, Unavailable
 from tests.support.recording import Recorder, body, now
 from tests.support.waiting import until
 
@@ -65,6 +61,19 @@ class BrokerCase(TestCase, ABC):
         stream = self.stream()
         await broker.create(stream)
         return stream
+
+    async def assert_gone(self, broker: Any, ask: Callable[[], Deferred[Any]]) -> None:
+        """``ask()`` fails with `NoSuchStream`, now or once ``broker`` has come back: RabbitMQ may
+        end a connection over which a stream is read that is deleted."""
+        while True:
+            try:
+                await ask()
+            except NoSuchStream:
+                return
+            except Unavailable:
+                await until(lambda: broker.ready)
+            else:
+                self.fail("it is there")
 
     def append(self, broker: Any, stream: Stream, id: str, text: str = "hello") -> Deferred[None]:
         at = now()
