@@ -80,7 +80,7 @@ class Client(AMQClient):
 
     @property
     def ended(self) -> bool:
-        """Whether the connection has ended, or is just ending; ``closed`` is true a moment later."""
+        """Whether the connection has ended, or is ending; ``closed`` is true a moment later."""
         return self._ended is not None
 
     async def open_channel(self) -> Channel:
