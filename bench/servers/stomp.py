@@ -15,8 +15,9 @@ from tests.support.rabbit import Node
 
 def main(port: int) -> None:
     """Start a node, and wait."""
-    listen = f"web_stomp.tcp.ip = 127.0.0.1\nweb_stomp.tcp.port = {port}\n"
-    node = Node(f"{listen}web_stomp.tcp.backlog = 4096\n", plugins="rabbitmq_web_stomp")
+    listen = f'[{{ip, "127.0.0.1"}}, {{port, {port}}}, {{backlog, 4096}}]'
+    listens = f"{{rabbitmq_web_stomp, [{{tcp_config, {listen}}}]}}"
+    node = Node(plugins="rabbitmq_web_stomp", others=[listens])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:
         node.start()

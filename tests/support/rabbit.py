@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 from urllib.parse import quote
@@ -39,11 +40,13 @@ class Node:
 
     Methods block, at most for seconds, except where a Deferred is returned. ``plugins``, by commas,
     are enabled. With ``tls`` the node also listens for TLS, and demands a certificate of the
-    client's if ``tls`` is ``"mutual"``. ``config`` is Erlang, what configures ``rabbit``.
+    client's if ``tls`` is ``"mutual"``. ``config`` is Erlang, what configures ``rabbit``, and
+    ``others`` what configures other applications.
     """
 
-    def __init__(self, tls: str = "", plugins: str = "") -> None:
+    def __init__(self, tls: str = "", plugins: str = "", others: Sequence[str] = ()) -> None:
         self.plugins = plugins
+        self.others = others
         self.home = home()
         short = next(self.home.names)
         self.name = f"{short}@127.0.0.1"
@@ -76,8 +79,9 @@ class Node:
     def _write_files(self) -> dict[str, str]:
         (self.folder / "plugins").write_text(f"[{self.plugins}].\n")
         # not as rabbitmq.conf, for which RabbitMQ reads what might be in one, and so for long
-        terms = ",\n".join(self.config)
-        (self.folder / "node.config").write_text(f"[{{rabbit, [\n{terms}\n]}}].\n")
+        rabbit = ",\n".join(self.config)
+        terms = ",\n".join([f"{{rabbit, [\n{rabbit}\n]}}", *self.others])
+        (self.folder / "node.config").write_text(f"[{terms}].\n")
         inside = self.home.inside(self.folder)
         return {
             **self.home.env,
