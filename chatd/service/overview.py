@@ -11,7 +11,7 @@ from itertools import chain, islice
 from typing import Any
 
 from attrs import asdict, define, field, frozen
-from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.registry import Collector
 
 from chatd import __version__
 from chatd.directory.projection import RoomEntry
@@ -71,8 +71,8 @@ class Overview:
             ],
             "broker": self._broker(),
             "connections": _samples(self.metrics.connections, "transport"),
-            "published": _total(self.metrics.published),
-            "delivered": _total(self.metrics.delivered),
+            "published": self.metrics.published.value,
+            "delivered": self.metrics.delivered.value,
             "refused": _total(self.metrics.refusals.counter),
             "rooms": self._rooms(query),
             "readers": self._readers(),
@@ -139,7 +139,7 @@ class Overview:
         ]
 
 
-def _samples(metric: MetricWrapperBase, label: str) -> dict[str, float]:
+def _samples(metric: Collector, label: str) -> dict[str, float]:
     """The values of a metric by one of its labels."""
     return {
         sample.labels[label]: sample.value
@@ -149,7 +149,7 @@ def _samples(metric: MetricWrapperBase, label: str) -> dict[str, float]:
     }
 
 
-def _total(counter: MetricWrapperBase) -> float:
+def _total(counter: Collector) -> float:
     """The value of a counter, over all its labels."""
     return sum(
         sample.value

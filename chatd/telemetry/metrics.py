@@ -15,7 +15,6 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     PlatformCollector,
     ProcessCollector,
     generate_latest,
@@ -23,6 +22,7 @@ from prometheus_client import (
 
 from chatd import __version__
 from chatd.telemetry.refusals import Refusals
+from chatd.telemetry.tallies import Spread, Tally
 
 #: Media type of `Metrics.text` (Prometheus text exposition format 0.0.4).
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -46,18 +46,16 @@ class Metrics:
         self._of_the_process()
 
     def _of_messages(self) -> None:
-        self.published = self._counter("messages_published", "Messages stored by this node.")
-        self.published_bytes = self._counter(
-            "published_bytes", "Bytes of texts stored by this node."
-        )
-        self.publish_seconds = self._histogram(
+        self.published = self._tally("messages_published", "Messages stored by this node.")
+        self.published_bytes = self._tally("published_bytes", "Bytes of texts stored by this node.")
+        self.publish_seconds = self._spread(
             "publish_duration_seconds", "From a publish to its acknowledgement."
         )
-        self.delivered = self._counter("messages_delivered", "Messages handed to live subscribers.")
-        self.delivered_bytes = self._counter(
+        self.delivered = self._tally("messages_delivered", "Messages handed to live subscribers.")
+        self.delivered_bytes = self._tally(
             "delivered_bytes", "Bytes of message objects handed to live subscribers."
         )
-        self.delivery_seconds = self._histogram(
+        self.delivery_seconds = self._spread(
             "delivery_latency_seconds", "From a message's time to its fan-out on this node."
         )
         self.catch_up_reads = self._counter(
@@ -90,7 +88,7 @@ class Metrics:
         )
 
     def _of_the_process(self) -> None:
-        self.loop_lag = self._histogram(
+        self.loop_lag = self._spread(
             "event_loop_lag_seconds", "How late the reactor makes a call that is due."
         )
         versions = {"version": __version__, "python": platform.python_version(), "twisted": TWISTED}
@@ -102,8 +100,13 @@ class Metrics:
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"chatd_{name}", text, labels, registry=self.registry)
 
-    def _histogram(self, name: str, text: str) -> Histogram:
-        return Histogram(f"chatd_{name}", text, registry=self.registry, buckets=BUCKETS)
+    def _tally(self, name: str, text: str) -> Tally:
+        self.registry.register(tally := Tally(f"chatd_{name}", text))
+        return tally
+
+    def _spread(self, name: str, text: str) -> Spread:
+        self.registry.register(spread := Spread(f"chatd_{name}", text, BUCKETS))
+        return spread
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         """A gauge whose value is ``read()`` at each scrape."""
