@@ -33,6 +33,7 @@ class WallClock:
 
     def __init__(self, clock: IReactorTime, read: Callable[[], float] | None = None) -> None:
         self._clock = clock
+        self._steady = clock.seconds
         self._read = read or clock.seconds
         self._ahead = self._read() - clock.seconds()
         #: The time of day just before and just after each step forward.
@@ -40,7 +41,7 @@ class WallClock:
 
     def seconds(self) -> float:
         """Seconds since the epoch."""
-        now, steady = self._read(), self._clock.seconds()
+        now, steady = self._read(), self._steady()
         step, self._ahead = now - steady - self._ahead, now - steady
         if step > STEP:
             self._forward(now, step)
