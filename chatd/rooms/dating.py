@@ -12,7 +12,7 @@ whose clocks differ by less than that still show the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 from attrs import field, frozen
@@ -41,33 +41,29 @@ class Dates:
         self._latest = created
         self._since = 0
 
-    def resolve(self, claims: Sequence[Claim | None], now: int) -> list[int]:
+    def resolve(self, claims: Sequence[Claim | None], now: Callable[[], int]) -> list[int]:
         """The times (milliseconds since the epoch) of the next records. ``claims`` are the times in
-        their bodies, None where there is none; ``now`` is the time of day."""
+        their bodies, None where there is none; ``now()`` is the time of day."""
         return [self._resolve(claims, i, now) for i in range(len(claims))]
 
-    def _resolve(self, claims: Sequence[Claim | None], place: int, now: int) -> int:
+    def _resolve(self, claims: Sequence[Claim | None], place: int, now: Callable[[], int]) -> int:
         if self._since >= WINDOW:
             self._latest = self._created
         claim = claims[place]
-        if claim is not None and self._plausible(claim, claims, place, now):
-            self._latest, self._since = claim.time, 0
-        else:
-            self._since += 1
+        if claim is not None and claim.time >= (oldest := self._latest - self._age):
+            least = claim.time - (AHEAD if claim.foreign else self._age)
+            if least <= self._latest or least <= _next(claims, place, oldest, now()):
+                self._latest, self._since = claim.time, 0
+                return claim.time
+        self._since += 1
         return self._latest
 
-    def _plausible(
-        self, claim: Claim, claims: Sequence[Claim | None], place: int, now: int
-    ) -> bool:
-        oldest = self._latest - self._age
-        if claim.time < oldest:
-            return False
-        ahead = AHEAD if claim.foreign else self._age
-        if claim.time <= self._latest + ahead:
-            return True
-        after = islice(claims, place + 1, place + 1 + FOLLOWING)
-        following = next((c.time for c in after if c is not None and c.time >= oldest), now)
-        return claim.time <= min(following, now) + ahead
+
+def _next(claims: Sequence[Claim | None], place: int, oldest: int, now: int) -> int:
+    """The time of the next record after ``place`` that is not older than ``oldest``, but ``now`` at
+    most, and where there is none."""
+    after = islice(claims, place + 1, place + 1 + FOLLOWING)
+    return min(now, next((c.time for c in after if c is not None and c.time >= oldest), now))
 
 
 @frozen
@@ -77,7 +73,6 @@ class Dating:
     wall: WallClock
     retention: Retention = field(factory=Retention)
 
-    @property
     def now(self) -> int:
         """Milliseconds since the epoch."""
         return self.wall.milliseconds()

@@ -105,13 +105,13 @@ class Session:
 
     def publish(self, publication: Publication) -> Deferred[Receipt]:
         """Publish to a room, joined or not, after a join of it that is under way."""
-        if publication.room in self._turns:
-            publishing = self._in_turn(publication.room, lambda: self._publish(publication))
-            return Deferred.fromCoroutine(publishing)
-        return self._publish(publication)
-
-    def _publish(self, publication: Publication) -> Deferred[Receipt]:
-        return self.chat.publish(self.identity, publication, self)
+        if publication.room not in self._turns:
+            return self.chat.publish(self.identity, publication, self)
+        return Deferred.fromCoroutine(
+            self._in_turn(
+                publication.room, lambda: self.chat.publish(self.identity, publication, self)
+            )
+        )
 
     async def leave_in_turn(self, name: str) -> None:
         """Leave ``name`` after all earlier requests about it."""

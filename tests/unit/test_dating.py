@@ -27,13 +27,13 @@ CREATED, NOW = 1_800_000_000_000, 1_800_000_000_000 + 30 * DAY
 
 def own(*claims: int, created: int = NOW) -> list[int]:
     """The times that chatd's own records are shown with."""
-    return Dates(created, AGE).resolve([Claim(time) for time in claims], NOW)
+    return Dates(created, AGE).resolve([Claim(time) for time in claims], lambda: NOW)
 
 
 def times(*claims: int | None, now: int = NOW, created: int = CREATED) -> list[int]:
     """The times that other programs' records are shown with."""
     foreign = [None if time is None else Claim(time, True) for time in claims]
-    return Dates(created, AGE).resolve(foreign, now)
+    return Dates(created, AGE).resolve(foreign, lambda: now)
 
 
 class RuleTests(SynchronousTestCase):
@@ -96,7 +96,7 @@ class RuleTests(SynchronousTestCase):
             self.assertEqual(own(NOW + later, NOW), [NOW + later, NOW])
             # nor what other programs say later
             mixed = [Claim(NOW + later), Claim(NOW, foreign=True)]
-            self.assertEqual(Dates(NOW, AGE).resolve(mixed, NOW), [NOW + later, NOW])
+            self.assertEqual(Dates(NOW, AGE).resolve(mixed, lambda: NOW), [NOW + later, NOW])
         self.assertEqual(own(NOW + AGE + 1), [NOW])
         self.assertEqual(own(NOW - AGE - 1, NOW - AGE), [NOW, NOW - AGE])
         # in a room that was silent for longer, too

@@ -75,6 +75,13 @@ class Log:
         """The index in ``entries`` of the first one at or after ``time``."""
         return bisect_left(self.entries, time, key=lambda e: e.latest)
 
+    def newest(self, offset: int) -> list[Record]:
+        """The records at or after ``offset``, which are few: all have come lately."""
+        first = len(self.entries)
+        while first and self.entries[first - 1].record.offset >= offset:
+            first -= 1
+        return [entry.record for entry in self.entries[first:]]
+
     def since(self, start: int, stop: int | None, now: int) -> list[Record]:
         """The records with ``start <= offset``, and ``offset < stop`` if that is given, from the
         first one on that has not expired at ``now``."""
@@ -152,7 +159,7 @@ class MemoryFollowing:
         if self.state is FollowingState.STARTING:
             batch = log.since(self.position, None, now)
         else:
-            batch = [e.record for e in log.entries[log.at_offset(self.position) :]]
+            batch = log.newest(self.position)
         lost, self.position = self.position <= log.trimmed, log.last + 1
         if lost:
             self._tell(self.follower.truncated)
