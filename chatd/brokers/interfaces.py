@@ -33,7 +33,7 @@ class TooLarge(Exception):
     """The broker never takes so large a record; the text gives the limit."""
 
 
-@frozen
+@frozen(cache_hash=True)
 class Stream:
     """Identifies a stream: one life (``epoch``) of one room, or the directory.
 
@@ -47,15 +47,17 @@ class Stream:
     restored: str = ""
     #: When this life of the room began, in milliseconds since the epoch; 0 if unknown.
     created: int = field(default=0, eq=False)
+    #: The stream's name on the broker, such as ``chatd.room.lobby.3f09ab41c2d8``.
+    name: str = field(init=False, eq=False, repr=False)
+    #: The epoch in cursors.
+    life: str = field(init=False, eq=False, repr=False)
 
-    @property
-    def name(self) -> str:
-        """The stream's name on the broker, such as ``chatd.room.lobby.3f09ab41c2d8``."""
+    @name.default
+    def _name(self) -> str:
         return f"chatd.room.{self.room}.{self.epoch}" if self.room else "chatd.directory"
 
-    @property
-    def life(self) -> str:
-        """The epoch in cursors."""
+    @life.default
+    def _life(self) -> str:
         return self.restored or self.epoch
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from secrets import token_hex
 
 from attrs import frozen
 
@@ -37,7 +37,7 @@ class Publication:
     ) -> Publication:
         """Check what a client sent to ``room`` (a checked name); None for fields left out.
         ``max_text`` is in bytes. Raises `ChatError` bad_request or too_large."""
-        key = message_id(id) if id is not None else os.urandom(ID_BYTES).hex()
+        key = message_id(id) if id is not None else token_hex(ID_BYTES)
         checked, more = check_content(text, data, max_text)
         content = Content(user, key, checked, more, fresh=id is None)
         repeated = id is not None and after is not None

@@ -164,12 +164,12 @@ def _offset(message: Message) -> int:
 
 
 def _encode(encoding: IEncoding, messages: Sequence[Message]) -> list[Encoded]:
+    if len(messages) == 1:
+        return [(encoding.encode(messages), messages)]
     return [(encoding.encode(batch), batch) for batch in _batches(messages)]
 
 
 def _batches(messages: Sequence[Message]) -> list[Sequence[Message]]:
-    if len(messages) == 1:
-        return [messages]
     batches: list[Sequence[Message]] = []
     start = size = 0
     for i, message in enumerate(messages):

@@ -159,11 +159,11 @@ class RoomFollower:
         if self._truncated:
             self._resume_after(batch[0].offset - 1)
         with self._node.answers:
-            messages = [message for message in self._read(batch) if message is not None]
+            messages = self._read(batch)
         self.head = batch[-1].offset
         self.recent.extend(messages)
         oldest = self._node.oldest()
-        fresh = [m for m in messages if not m.expired(oldest)]
+        fresh = [m for m in messages if m.time >= oldest or not m.dated]
         if len(fresh) < len(messages):
             # some expired before they came: the broker was away, or this process stood still. What
             # is left is read from the cache
@@ -198,13 +198,15 @@ class RoomFollower:
         self.recent.clear(before)
         self._room.lost(before)
 
-    def _read(self, batch: Sequence[Record]) -> list[Message | None]:
-        """The message of each record; None for a repeat, and for a record that is no message."""
-        seen = self._room.seen
-        return [
-            None if (seen(one.key, one.time) if one is not None else seen(None, 0)) else one
-            for one in self._reader.read(batch)
-        ]
+    def _read(self, batch: Sequence[Record]) -> list[Message]:
+        """The messages of ``batch``, without repeats."""
+        seen, messages = self._room.seen, []
+        for message in self._reader.read(batch):
+            if message is None:
+                seen(None, 0)
+            elif not seen(message.key, message.time):
+                messages.append(message)
+        return messages
 
 
 def _late(result: object, timeout: float) -> None:
