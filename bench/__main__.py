@@ -48,6 +48,7 @@ PARTS: dict[str, Part] = {
     "reading": reading.figures,
     "standing": standing.figures,
     "rooms": many_rooms.figures,
+    "memory": apart("room_memory.py"),
     "neighbours": neighbours.figures,
     "durable": apart("durable.py"),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Hashable
 
 
@@ -11,13 +10,14 @@ class Once:
 
     def __init__(self, most: int = 100) -> None:
         self._most = most
-        self._seen: OrderedDict[Hashable, None] = OrderedDict()
+        #: The most recent one stands last.
+        self._seen: dict[Hashable, None] = {}
 
     def __call__(self, thing: Hashable) -> bool:
         """Whether ``thing`` is new."""
         new = thing not in self._seen
+        self._seen.pop(thing, None)
         self._seen[thing] = None
-        self._seen.move_to_end(thing)
         if len(self._seen) > self._most:
-            self._seen.popitem(last=False)
+            del self._seen[next(iter(self._seen))]
         return new

@@ -108,7 +108,7 @@ class SQLiteFollowing:
             self._read()
             return
         aside, self._aside = self._aside, []
-        self._state = _State.LIVE
+        self._state, self._reading = _State.LIVE, None
         self._tell(self.follower.caught_up, page.end)
         if self._state is _State.LIVE:
             self._hand_over(aside)
