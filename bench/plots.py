@@ -79,7 +79,7 @@ def _key(kinds: Sequence[str], left: int, step: int, height: int) -> list[str]:
 
 
 #: The height of a bar with the space below it, and where bars begin.
-ROW, NAMES = 22, 380
+ROW, NAMES = 22, 400
 
 
 def bars(title: str, rows: Sequence[tuple[str, float, float | None]]) -> str:
@@ -88,15 +88,15 @@ def bars(title: str, rows: Sequence[tuple[str, float, float | None]]) -> str:
     height = TOP + ROW * len(rows) + 10
     parts = _sheet(title, height, 20)
     for number, (name, value, goal) in enumerate(rows):
-        top, width = TOP + ROW * number, value / most * (WIDTH - NAMES - 60)
+        top, width = TOP + ROW * number, value / most * (WIDTH - NAMES - 20)
         parts.append(
             f'<text x="20" y="{top + 12}">{escape(name)}</text>'
             f'<rect x="{NAMES}" y="{top}" width="{width:.1f}" height="{ROW - 8}"'
             f' fill="{COLOURS[0]}"/>'
-            f'<text x="{NAMES + width + 5:.1f}" y="{top + 12}">{value:.2f}</text>'
+            f'<text x="{NAMES - 8}" y="{top + 12}" text-anchor="end">{value:.2f}</text>'
         )
         if goal is not None:
-            at = NAMES + goal / most * (WIDTH - NAMES - 60)
+            at = NAMES + goal / most * (WIDTH - NAMES - 20)
             parts.append(
                 f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{top - 4}" y2="{top + ROW - 4}"'
                 f' stroke="{COLOURS[1]}" stroke-width="2"/>'
@@ -104,6 +104,8 @@ def bars(title: str, rows: Sequence[tuple[str, float, float | None]]) -> str:
     return "\n".join([*parts, "</svg>\n"])
 
 
+#: What servers are called, where that is not what they are known as here.
+CALLED = {"chatd.v1": "chatd", "stock": "Socket.IO", "stomp": "Web STOMP"}
 #: Where rows of points begin, and the values that are marked on their axis, which is logarithmic.
 ROWS, MARKS = 200, (1, 2, 5, 10, 20, 50)
 
@@ -152,7 +154,7 @@ def _compared(title: str, figures: Sequence[dict[str, Any]]) -> str:
     for figure in figures:
         row, _, server = figure["name"].partition(": ")
         if server:
-            rows.setdefault(row, {})[server] = figure["ratio"]
+            rows.setdefault(row, {})[CALLED.get(server, server)] = figure["ratio"]
             goals |= {row: figure["goal"]} if figure["goal"] is not None else {}
     return rows_of_points(title, rows, goals)
 

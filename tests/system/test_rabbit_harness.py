@@ -20,7 +20,7 @@ from twisted.trial.unittest import TestCase
 from tests.support import rabbit_run
 from tests.support.daemon import ROOT
 from tests.support.pika_client import pika_channel
-from tests.support.rabbit import shared_node
+from tests.support.rabbit import Node, shared_node
 from tests.support.rabbit_home import free_port
 
 pytestmark = pytest.mark.rabbitmq
@@ -165,3 +165,15 @@ class LeakTests(TestCase):
     def test_ports_are_claimed_once(self) -> None:
         ports = {free_port() for _ in range(50)}
         self.assertEqual(len(ports), 50)
+
+
+class OtherApplicationsTests(TestCase):
+    """A node with plugins, such as the one that ``make bench`` compares chatd with."""
+
+    def test_are_configured(self) -> None:
+        port = free_port()
+        listens = f'{{tcp_config, [{{ip, "127.0.0.1"}}, {{port, {port}}}]}}'
+        node = Node(plugins="rabbitmq_web_stomp", others=[f"{{rabbitmq_web_stomp, [{listens}]}}"])
+        self.addCleanup(node.close)
+        node.start()
+        socket.create_connection(("127.0.0.1", port)).close()
