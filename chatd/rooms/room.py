@@ -261,9 +261,10 @@ class Room:
         Fails with `Unavailable` (`NotStored` where nothing was stored) or `NoSuchStream`. The room
         must have been attached.
         """
-        if not self.known:
+        follower = self._follower
+        if not follower.known:
             return fail(NotStored("the room's stream cannot be read"))
-        stream, began = self.stream, self.node.clock.seconds()
+        stream, began = follower.stream, self.node.clock.seconds()
         return self._publisher.publish(stream, content, sender).addCallbacks(
             self._published, self._not_published, (content, began), errbackArgs=(stream,)
         )

@@ -63,7 +63,8 @@ class World:
         """Do ``work`` for ``node`` at the end of this turn."""
         done: Deferred[T] = Deferred()
         self._work.append((node, work, done))
-        self.wake()
+        if self._turn is None:
+            self.wake()
         return done
 
     def withdraw(self, node: Node, stored: bool) -> None:
