@@ -50,20 +50,25 @@ class Dates:
         if self._since >= WINDOW:
             self._latest = self._created
         claim = claims[place]
-        if claim is not None and claim.time >= (oldest := self._latest - self._age):
-            least = claim.time - (AHEAD if claim.foreign else self._age)
-            if least <= self._latest or least <= _next(claims, place, oldest, now()):
-                self._latest, self._since = claim.time, 0
-                return claim.time
-        self._since += 1
+        if claim is not None and self._plausible(claim, claims, place, now):
+            self._latest, self._since = claim.time, 0
+        else:
+            self._since += 1
         return self._latest
 
-
-def _next(claims: Sequence[Claim | None], place: int, oldest: int, now: int) -> int:
-    """The time of the next record after ``place`` that is not older than ``oldest``, but ``now`` at
-    most, and where there is none."""
-    after = islice(claims, place + 1, place + 1 + FOLLOWING)
-    return min(now, next((c.time for c in after if c is not None and c.time >= oldest), now))
+    def _plausible(
+        self, claim: Claim, claims: Sequence[Claim | None], place: int, now: Callable[[], int]
+    ) -> bool:
+        oldest = self._latest - self._age
+        if claim.time < oldest:
+            return False
+        ahead = AHEAD if claim.foreign else self._age
+        if claim.time <= self._latest + ahead:
+            return True
+        today = now()
+        after = islice(claims, place + 1, place + 1 + FOLLOWING)
+        following = next((c.time for c in after if c is not None and c.time >= oldest), today)
+        return claim.time <= min(following, today) + ahead
 
 
 @frozen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -53,8 +54,10 @@ class FindingTests(SynchronousTestCase):
             self.finds("twice")
 
     def test_times_by_each_nodes_own_clock(self) -> None:
-        def plausible(self: Dates, claim: Claim, claims: Any, place: int, now: int) -> bool:
-            return claim.time <= now + AHEAD
+        def plausible(
+            self: Dates, claim: Claim, claims: Any, place: int, now: Callable[[], int]
+        ) -> bool:
+            return claim.time <= now() + AHEAD
 
         with mock.patch.object(Dates, "_plausible", plausible):
             self.finds("differs")
