@@ -72,7 +72,7 @@ class Bucket:
         """Take one token; 0.0 if there was one, else the seconds until there will be."""
         wait = self.wait(now)
         if not wait:
-            self._level -= 1.0
+            self.spend(1.0)
         return wait
 
     def spend(self, tokens: float) -> None:
@@ -81,10 +81,9 @@ class Bucket:
 
     def check(self, now: float) -> None:
         """Take one token, or raise `ChatError` rate_limited with the seconds until there is one."""
-        wait = self.wait(now)
+        wait = self.take(now)
         if wait > 0.0:
             raise self.rate.refusal(wait)
-        self._level -= 1.0
 
 
 @define(eq=False)

@@ -70,24 +70,24 @@ class _Waiting(Generic[T]):
     """Two queues. Those that ask seldom go first, but at most every other time, so that nobody
     waits for ever."""
 
-    seldom: deque[T] = field(factory=deque, init=False)
-    often: deque[T] = field(factory=deque, init=False)
+    _seldom: deque[T] = field(factory=deque, init=False)
+    _often: deque[T] = field(factory=deque, init=False)
     _was_seldom: bool = field(default=False, init=False)
 
-    def __bool__(self) -> bool:
-        return bool(self.seldom or self.often)
+    def __len__(self) -> int:
+        return len(self._seldom) + len(self._often)
 
     def __iter__(self) -> Iterator[T]:
-        yield from self.seldom
-        yield from self.often
+        yield from self._seldom
+        yield from self._often
 
     def join(self, one: T, seldom: bool) -> None:
-        (self.seldom if seldom else self.often).append(one)
+        (self._seldom if seldom else self._often).append(one)
 
     def next(self) -> T:
         """Remove and return whose turn it is. IndexError if nobody waits."""
-        self._was_seldom = bool(self.seldom) and not (self._was_seldom and self.often)
-        return (self.seldom if self._was_seldom else self.often).popleft()
+        self._was_seldom = bool(self._seldom) and not (self._was_seldom and self._often)
+        return (self._seldom if self._was_seldom else self._often).popleft()
 
 
 @define(eq=False)
@@ -211,13 +211,11 @@ class FairQueue:
 
     def _unhindered(self, place: QueuePlace) -> bool:
         """Whether ``place`` need not queue: nobody does, and its allowance is not used up."""
-        ready = self._ready
-        if ready.seldom or ready.often:
+        if self._ready:
             return False
         now = self.clock.seconds()
         lane = self._lane(place._key, now)
-        waiting = lane.waiting
-        return not (waiting.seldom or waiting.often) and lane.bucket.take(now) == 0.0
+        return not lane.waiting and lane.bucket.take(now) == 0.0
 
     def _queue(self, place: QueuePlace) -> None:
         now = self.clock.seconds()

@@ -16,7 +16,7 @@ from chatd.directory.lives import Lives
 from chatd.directory.projection import RoomEntry
 from chatd.directory.refusal import unavailable
 from chatd.directory.room_names import RoomNames
-from chatd.directory.stream import DirectoryState, DirectoryStream
+from chatd.directory.stream import DirectoryStream
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.json import dump
 from chatd.timing.singleflight import SingleFlight
@@ -72,10 +72,8 @@ class Directory:
 
     def get(self, name: str) -> RoomEntry:
         """The room called ``name`` (in NFC). Raises `ChatError` unknown_room."""
-        stream = self.stream
-        if stream.state is DirectoryState.LOADING:
-            raise unavailable()
-        entry = stream.projection.rooms.get(name)
+        self._check_loaded()
+        entry = self.stream.rooms.get(name)
         if entry is None:
             raise ChatError(
                 Code.UNKNOWN_ROOM, f"There is no room {name}; create it first.", room=name

@@ -92,7 +92,7 @@ class DirectoryStream:
         self._wall = wall
         self._skipped = skipped
         self._leftovers = leftovers
-        self.projection = Projection()
+        self._projection = Projection()
         self._read_back: ReadBack[str, bool] = ReadBack(broker, clock, counts, self._refresh)
         self._restoration = Restoration(broker, clock, wall)
         self._loading: Waiters[None] = Waiters()
@@ -114,7 +114,7 @@ class DirectoryStream:
     @property
     def rooms(self) -> dict[str, RoomEntry]:
         """The rooms by name, as far as events have been folded."""
-        return self.projection.rooms
+        return self._projection.rooms
 
     def start(self, restored: bool = False) -> None:
         """Follow the stream as soon as the broker can be reached. With ``restored``, first append
@@ -205,7 +205,7 @@ class DirectoryStream:
             )
 
     def _apply(self, event: dict[str, Any]) -> bool:
-        changes = self.projection.apply(event)
+        changes = self._projection.apply(event)
         if not changes and self.loaded and event["op"] == PROBE:
             self.on_probe(str(event.get("node")))
         for change in changes:
@@ -248,7 +248,7 @@ class DirectoryStream:
         self._read_back.lost()
         if was_level:
             self.on_level(False)
-        lost, self.projection = self.projection, Projection()
+        lost, self._projection = self._projection, Projection()
         for entry in lost.rooms.values():
             self.watchers.tell(DirectoryChange(ChangeKind.DELETED, entry, entry.stream))
         self._open()

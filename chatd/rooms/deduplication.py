@@ -45,7 +45,7 @@ class DeduplicationWindow:
 
     def knows(self, key: int, oldest: int) -> bool:
         """Whether there is a record with ``key`` from ``oldest`` (milliseconds) or later."""
-        if self._counts and not self._counts[key % _COUNTS]:
+        if not self.may_know(key):
             return False
         keys, times, find, mark = self._keys, self._times, self._marks.find, key & 0xFF
         at = find(mark)

@@ -163,7 +163,7 @@ class RoomFollower:
         self.head = batch[-1].offset
         self.recent.extend(messages)
         oldest = self._node.oldest()
-        fresh = [m for m in messages if m.time >= oldest or not m.dated]
+        fresh = [m for m in messages if not m.expired(oldest)]
         if len(fresh) < len(messages):
             # some expired before they came: the broker was away, or this process stood still. What
             # is left is read from the cache

@@ -66,9 +66,8 @@ class RecordReader:
 
     def read(self, batch: Sequence[Record]) -> list[Message | None]:
         """The message of each record as it is shown, None for a record that is no message."""
-        messages = [self._read(record) for record in batch]
-        claims = [message.claim if message else None for message in messages]
-        times = self._dates.resolve(claims, self._dating.now)
+        messages = self.parse(batch)
+        times = self.times([message.claim if message else None for message in messages])
         return [
             message.at(time) if message else None
             for message, time in zip(messages, times, strict=True)

@@ -15,8 +15,7 @@ class NodeClock:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        # the clock's own in place of the method, for it is read many times for each message
-        self.seconds = clock.seconds  # type: ignore[method-assign]
+        self.seconds = clock.seconds  # type: ignore[method-assign]  # read often: one call, not two
         self._calls: list[IDelayedCall] = []
         self._sweep_at = 100
         self._stopped = False

@@ -362,7 +362,7 @@ class OrderTests(SynchronousTestCase):
         waiting: _Waiting[str] = _Waiting()
         for one, seldom in joins:
             waiting.join(one, seldom)
-        self.assertEqual(len(list(waiting)), len(joins))
+        self.assertEqual(len(waiting), len(joins))
         self.assertEqual(sorted(waiting), sorted(one for one, _ in joins))
         order = "".join(waiting.next() for _ in joins)
         self.assertFalse(waiting)

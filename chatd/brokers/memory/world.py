@@ -63,8 +63,7 @@ class World:
         """Do ``work`` for ``node`` at the end of this turn."""
         done: Deferred[T] = Deferred()
         self._work.append((node, work, done))
-        if self._turn is None:
-            self.wake()
+        self.wake()
         return done
 
     def withdraw(self, node: Node, stored: bool) -> None:
