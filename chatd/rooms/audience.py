@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 
+from chatd.net.socket_group import SharedRing
 from chatd.protocol.messages import Message
 from chatd.rooms.fanout import LiveSubscriptions
 from chatd.rooms.interfaces import IEncoding
@@ -35,8 +36,14 @@ class Audience:
     many subscriptions they went.
     """
 
-    def __init__(self, turns: TurnQueue, count: Callable[[Sequence[Message], int], None]) -> None:
+    def __init__(
+        self,
+        turns: TurnQueue,
+        ring: SharedRing,
+        count: Callable[[Sequence[Message], int], None],
+    ) -> None:
         self._turns = turns
+        self._ring = ring
         self._count = count
         self._groups: list[LiveSubscriptions] = []
         self._group_of: dict[Subscription, LiveSubscriptions] = {}
@@ -71,7 +78,7 @@ class Audience:
         if group in self._missing:
             self._serve(group)
         if not group:  # there is none, or nobody in it took what it missed
-            self._groups.append(group := LiveSubscriptions(encoding))
+            self._groups.append(group := LiveSubscriptions(encoding, self._ring))
         return group
 
     def remove(self, subscription: Subscription) -> None:
@@ -89,6 +96,8 @@ class Audience:
         """Take all out, once they have all that was sent, and return them."""
         self.flush()
         live = list(self._group_of)
+        for group in self._groups:
+            group.clear()
         self._group_of, self._groups = {}, []
         return live
 

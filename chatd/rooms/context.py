@@ -7,6 +7,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from chatd.brokers.interfaces import IBroker, Retention
 from chatd.brokers.read_back import UNCOUNTED, Counts
+from chatd.net.socket_group import SharedRing
 from chatd.rooms.cache import CacheBudget
 from chatd.rooms.dating import Dating
 from chatd.rooms.history import History
@@ -44,6 +45,8 @@ class RoomContext:
     fan_out: TurnQueue = field(
         init=False, default=Factory(lambda self: TurnQueue(self.clock, 1), True)
     )
+    #: What large groups are sent to by.
+    ring: SharedRing = field(factory=SharedRing, init=False)
     #: Open while several publishes are acknowledged, one after the other.
     answers: Gathering = field(factory=Gathering, init=False)
 

@@ -54,13 +54,14 @@ class RoomRegistry:
         self._sweep = self.node.clock.callLater(SWEEP, self._sweep_idle)
 
     def stop(self) -> None:
-        """Detach all rooms."""
+        """Detach all rooms, and let go of all sockets."""
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
         for room in self._rooms.values():
             room.detach()
         self._rooms.clear()
+        self.node.ring.close()
 
     async def open(self, entry: RoomEntry) -> Room:
         """The room of ``entry``, attached. Raises `ChatError` unavailable."""

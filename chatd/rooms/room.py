@@ -45,7 +45,7 @@ class Room:
         self.news = WaitingInTurns(node.turns)
         self.node = node
         self._gone = gone
-        self._audience = Audience(node.fan_out, self._count)
+        self._audience = Audience(node.fan_out, node.ring, self._count)
         own = OwnRecords()
         self._follower = RoomFollower(stream, node, self, own)
         self._publisher = RoomPublisher(node, own, self._follower.refresh)

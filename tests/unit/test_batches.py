@@ -8,6 +8,7 @@ from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from chatd.net.socket_group import SharedRing
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.messages import Message
 from chatd.rooms import audience
@@ -24,7 +25,7 @@ class BatchesCase(SynchronousTestCase):
         self.waiting: list[Callable[[], None]] = []
         turns = mock.Mock()
         turns.add.side_effect = self.waiting.append
-        self.audience = Audience(turns, mock.Mock())
+        self.audience = Audience(turns, SharedRing(), mock.Mock())
         self.said = 0
 
     def join(self, count: int) -> list[list[int]]:
