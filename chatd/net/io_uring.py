@@ -17,6 +17,7 @@ import mmap
 import os
 import struct
 from array import array
+from socket import MSG_DONTWAIT
 
 #: Sends in one system call, a power of two.
 ENTRIES = 512
@@ -29,8 +30,6 @@ _REGISTER_FILES, _UNREGISTER_FILES, _REGISTER_FILES_UPDATE = 2, 3, 6
 _OFF_RINGS, _OFF_SQES = 0, 0x10000000
 _FEAT_SINGLE_MMAP = 1
 _OP_SEND, _SQE_FIXED_FILE = 26, 1
-#: MSG_NOSIGNAL and MSG_DONTWAIT of linux/socket.h.
-_SEND_FLAGS = 0x4000 | 0x40
 
 #: ``struct io_uring_params`` as words: the number of entries of both queues, flags, two words that
 #: are not used here, features, four more, and where the parts of each queue are, ten words each.
@@ -92,7 +91,7 @@ class Ring:
         data = ctypes.addressof(ctypes.c_char.from_buffer(self._data))
         for number in range(ENTRIES):
             struct.pack_into("=I", rings, sq[6] + number * 4, number)
-            sqe = (_OP_SEND, _SQE_FIXED_FILE, 0, 0, 0, data, 0, _SEND_FLAGS, number)
+            sqe = (_OP_SEND, _SQE_FIXED_FILE, 0, 0, 0, data, 0, MSG_DONTWAIT, number)
             _SQE.pack_into(sqes, number * _SQE_SIZE, *sqe)
         self._words = rings[: size // 4 * 4].cast("I")
         self._sq_tail, self._cq_head, self._cq_tail = sq[1] // 4, cq[0] // 4, cq[1] // 4

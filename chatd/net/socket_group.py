@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from chatd.net.io_uring import LARGEST, Ring
 
-#: Sockets in a group that is sent to by the ring; to fewer than half of these it is a loop again.
+#: Sockets in a group from which on the ring is used; for fewer a loop costs as little.
 LARGE = 32
 #: The most sockets that are in the ring's table; the kernel keeps some 16 bytes for each place.
 PLACES = 65536
@@ -101,11 +101,9 @@ class SocketGroup:
             place = self._places.pop()
             if index < len(self._places):
                 self._places[index] = place
-            if len(self._sends) < LARGE // 2:
-                self._leave()
 
     def clear(self) -> None:
-        """Take all out."""
+        """Take all out. Nobody is added after this."""
         self._leave()
         self._sends.clear()
 
@@ -132,7 +130,7 @@ class SocketGroup:
         """The ring, with all sockets in it, if there is one."""
         if self._ring is not None and self._ring.closed:
             self._shared.failed()
-            self._leave(for_good=True)
+            self._leave()
         elif self._ring is None and self._usable:
             self._ring = self._shared.get()
             self._usable = self._ring is not None
@@ -147,15 +145,15 @@ class SocketGroup:
         try:
             self._places.append(self._ring.add(_socket(send).fileno()))
         except OSError:
-            self._leave(for_good=True)
+            self._leave()
 
-    def _leave(self, for_good: bool = False) -> None:
-        """Take all sockets out of the ring."""
+    def _leave(self) -> None:
+        """Take all sockets out of the ring, for good."""
         for place in self._places:
             if self._ring is not None:
                 self._ring.remove(place)
         self._ring, self._places = None, array("i")
-        self._usable = not for_good
+        self._usable = False
 
 
 def _socket(send: Send) -> socket.socket:

@@ -3,7 +3,9 @@ leave."""
 
 from __future__ import annotations
 
+import os
 from array import array
+from pathlib import Path
 
 from chatd.net.io_uring import Ring
 from chatd.net.socket_group import LARGE
@@ -22,6 +24,12 @@ def has_ring() -> bool:
     except OSError:
         return False
     return True
+
+
+def open_rings() -> list[Path]:
+    """Those descriptors of this process that are a ring's."""
+    found = Path("/proc/self/fd").iterdir()
+    return [one for one in found if one.is_symlink() and "io_uring" in os.readlink(one)]
 
 
 class LargeRoomTests(ServingTests):
@@ -64,13 +72,30 @@ class LargeRoomTests(ServingTests):
         """The kernel lets go of a connection when the node does, though it sends by itself."""
         node, members, _ = await self.large()
         await members[0].say("lobby", "hello")
-        ends = {
-            end.transport.getPeer().port: end for end in node.service.ways.websockets.connections
-        }
-        gone, *others = members[3:]
-        ends[gone.raw.transport.getHost().port].transport.abortConnection()
-        await until(lambda: gone.raw.lost)
+        await self.cut_off(node, members[3])
         await members[0].say("lobby", "still here?")
-        for member in others:
+        for member in members[4:]:
             texts = [(await member.find("message"))["text"] for _ in range(2)]
             self.assertEqual(texts, ["hello", "still here?"])
+
+    async def test_so_it_is_after_the_room_has_lost_its_place(self) -> None:
+        node, members, _ = await self.large()
+        await members[0].say("lobby", "hello")
+        room = next(iter(node.service.chat.rooms))
+        room.lost(room.head)
+        await self.cut_off(node, members[3])
+
+    async def cut_off(self, node: Node, member: WebSocket) -> None:
+        """The node does, and the client sees it."""
+        port = member.raw.transport.getHost().port
+        ends = node.service.ways.websockets.connections
+        (end,) = (end for end in ends if end.transport.getPeer().port == port)
+        end.transport.abortConnection()
+        await until(lambda: member.raw.lost)
+
+    async def test_a_node_that_has_stopped_has_closed_its_ring(self) -> None:
+        node, members, _ = await self.large()
+        await members[0].say("lobby", "hello")
+        self.assertEqual(bool(open_rings()), has_ring())
+        await node.stop()
+        self.assertEqual(open_rings(), [])

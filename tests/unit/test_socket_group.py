@@ -180,12 +180,13 @@ class RingCase(GroupCase):
             Ring(1).close()
         except OSError as e:
             raise SkipTest(f"no io_uring on this machine: {e}") from None
-        self.entered = 0
+        self.entered = self.registered = 0
         self.syscall = io_uring._syscall
         self.patch(io_uring, "_syscall", self._count)
 
     def _count(self, number: int, *arguments: int) -> int:
         self.entered += number == io_uring._ENTER
+        self.registered += number == io_uring._REGISTER
         return int(self.syscall(number, *arguments))
 
     def entries(self, data: bytes) -> int:
@@ -255,7 +256,9 @@ class RingTests(EveryWay, RingCase):
         clients = self.fill(LARGE)
         self.send(b"a")
         clients += self.fill(2)
+        before = self.registered
         self.assertEqual(self.entries(b"b"), 0)
+        self.assertEqual(self.registered, before, "it is tried again with each message")
         self.assertEqual({client.read() for client in clients[:LARGE]}, {b"ab"})
         self.assertEqual({client.read() for client in clients[LARGE:]}, {b"b"})
         other = SocketGroup(self.shared)  # the places of the first are free again
