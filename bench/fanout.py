@@ -29,7 +29,8 @@ from bench.loads import Figure, Result, many_files, progress, running
 from bench.peers import FLOOR, OTHERS, Peer, chatd_on
 
 #: Times the C loop's CPU for each delivery to 1,000 receivers that `--check` lets pass. Measured is
-#: about 1.1, 1.25 without io_uring; a loop that looks at each connection takes 1.5, Autobahn as it comes 4.
+#: about 1.1, 1.25 without io_uring; a loop that looks at each connection takes 1.5, Autobahn as it
+#: comes 4.
 MOST = 2.0
 #: The most that fan-out should cost, in times of the C loop, by receivers and messages under way.
 GOALS = {(100, 1): 1.3, (1000, 1): 1.15, (5000, 1): 1.15, (1000, 16): 1.2, (5000, 16): 1.2}
