@@ -72,7 +72,7 @@ class Bucket:
         """Take one token; 0.0 if there was one, else the seconds until there will be."""
         wait = self.wait(now)
         if not wait:
-            self.spend(1.0)
+            self._level -= 1.0
         return wait
 
     def spend(self, tokens: float) -> None:

@@ -134,8 +134,11 @@ class Ring:
         """Send ``data``, at most `LARGEST` bytes, to the sockets at ``places``. Returns who did not
         take all of it, as an index of ``places``, and how many bytes each of these took. Closes
         the ring if the kernel does not even try all of them."""
-        self._load(data)
         size, short, first = len(data), [], 0
+        self._data[:size] = data
+        if self._size != size:
+            self._size = size
+            self._sqe_lens[:] = memoryview(array("i", [size]) * ENTRIES)
         while first < len(places):
             part = places[first : first + ENTRIES - self._sent % ENTRIES]
             results = self._submit(part)
@@ -146,12 +149,6 @@ class Ring:
                 self.close()
                 return short + [(index, 0) for index in range(first, len(places))]
         return short
-
-    def _load(self, data: bytes) -> None:
-        self._data[: len(data)] = data
-        if self._size != len(data):
-            self._size = len(data)
-            self._sqe_lens[:] = memoryview(array("i", [self._size]) * ENTRIES)
 
     def _submit(self, places: array[int]) -> list[int]:
         """Send to ``places``, whose entries follow one another in the queue. Returns how many bytes

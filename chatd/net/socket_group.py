@@ -110,7 +110,11 @@ class SocketGroup:
     def send(self, data: bytes) -> list[tuple[int, int]]:
         """Send ``data``. Returns the indexes of those who did not take all of it, and how many
         bytes each of these took."""
-        ring = self._joined() if len(self._sends) >= LARGE and len(data) <= LARGEST else None
+        if len(self._sends) < LARGE or len(data) > LARGEST:
+            return self._send_to_each(data)
+        ring = self._ring
+        if ring is None or ring.closed:
+            ring = self._join()
         return self._send_to_each(data) if ring is None else ring.send(self._places, data)
 
     def _send_to_each(self, data: bytes) -> list[tuple[int, int]]:
@@ -126,12 +130,12 @@ class SocketGroup:
             else:
                 return short
 
-    def _joined(self) -> Ring | None:
-        """The ring, with all sockets in it, if there is one."""
-        if self._ring is not None and self._ring.closed:
+    def _join(self) -> Ring | None:
+        """Put all sockets into the ring, if there is one to be had."""
+        if self._ring is not None:
             self._shared.failed()
             self._leave()
-        elif self._ring is None and self._usable:
+        elif self._usable:
             self._ring = self._shared.get()
             self._usable = self._ring is not None
             for send in self._sends:

@@ -53,9 +53,10 @@ class WritableSubscriptions:
 
     def send(self, data: bytes) -> None:
         """Write ``data`` to all; what a client does not take at once is kept for it."""
-        short = [(self._subscriptions[place], taken) for place, taken in self._sockets.send(data)]
-        for subscription, taken in short:  # each of which then leaves
-            subscription.subscriber.keep(data[taken:])
+        if short := self._sockets.send(data):
+            found = [(self._subscriptions[place], taken) for place, taken in short]
+            for subscription, taken in found:  # each of which then leaves
+                subscription.subscriber.keep(data[taken:])
 
 
 class LiveSubscriptions:

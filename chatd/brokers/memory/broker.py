@@ -165,7 +165,7 @@ class MemoryBroker(LocalFanout, Service):
 
     # -- followers
 
-    def advance(self, stream: Stream, log: Log | None, now: int) -> None:
+    def advance(self, stream: Stream, log: Log | None, now: Callable[[], int]) -> None:
         """Feed this node's followers of ``stream``."""
         for following in list(self._followings.get(stream, ())):
             if following.state is not FollowingState.STOPPED and self.ready:

@@ -130,11 +130,11 @@ class MemoryFollowing:
             self.state = FollowingState.STARTING
             self._tell(self.follower.interrupted)
 
-    def advance(self, log: Log | None, now: int) -> None:
-        """Pass all records from the position on. ``log`` is the stream, None if it does not
-        exist."""
+    def advance(self, log: Log | None, now: Callable[[], int]) -> None:
+        """Pass all records from the position on. ``log`` is the stream, None if it does not exist;
+        ``now`` is asked where records may have expired (milliseconds since the epoch)."""
         if self.log is None and log is not None:
-            self._attach(log, now)
+            self._attach(log, now())
         if self.log is None or self.log.deleted:
             self.stop()
             self._tell(self.follower.gone)
@@ -155,9 +155,9 @@ class MemoryFollowing:
         at_end = first >= len(log.entries)
         self.position = log.last + 1 if at_end else log.entries[first].record.offset
 
-    def _take(self, log: Log, now: int) -> list[Record]:
+    def _take(self, log: Log, now: Callable[[], int]) -> list[Record]:
         if self.state is FollowingState.STARTING:
-            batch = log.since(self.position, None, now)
+            batch = log.since(self.position, None, now())
         else:
             batch = log.newest(self.position)
         lost, self.position = self.position <= log.trimmed, log.last + 1

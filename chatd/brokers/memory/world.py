@@ -35,8 +35,9 @@ class Node(Protocol):
     def ready(self) -> bool:
         """Whether it is here."""
 
-    def advance(self, stream: Stream, log: Log | None, now: int) -> None:
-        """Feed its followers of ``stream`` from ``log``, None if there is no such stream."""
+    def advance(self, stream: Stream, log: Log | None, now: Callable[[], int]) -> None:
+        """Feed its followers of ``stream`` from ``log``, None if there is no such stream. ``now``
+        returns the time (milliseconds since the epoch) from which retention counts back."""
 
     def hear(self, payload: bytes) -> None:
         """Pass what a node has broadcast to who listens here."""
@@ -63,7 +64,7 @@ class World:
         """Do ``work`` for ``node`` at the end of this turn."""
         done: Deferred[T] = Deferred()
         self._work.append((node, work, done))
-        self.wake()
+        self._end_turn()
         return done
 
     def withdraw(self, node: Node, stored: bool) -> None:
@@ -81,7 +82,11 @@ class World:
     def wake(self, *changed: Stream) -> None:
         """Feed the followers of the ``changed`` streams at the end of this turn."""
         self._changed.update(dict.fromkeys(changed))
-        if self._turn is None and any(node.ready for node in self.nodes):
+        if any(node.ready for node in self.nodes):
+            self._end_turn()
+
+    def _end_turn(self) -> None:
+        if self._turn is None:
             self._turn = self.clock.callLater(0, self.flush)
 
     def flush(self) -> None:
@@ -90,11 +95,10 @@ class World:
         work, self._work = self._work, []
         told = [_do(do, done) for _, do, done in work]
         changed, self._changed = self._changed, {}
-        now = self._now()
         for stream in changed:
             log = self._logs.get(stream.name)
             for node in self.nodes:
-                node.advance(stream, log, now)
+                node.advance(stream, log, self._now)
             if log is not None:
                 log.trim_size()
         for tell in told:
