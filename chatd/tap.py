@@ -8,6 +8,7 @@ The only module that knows the reactor and every part. The tree is ::
     |- reload         SIGHUP
     |- announcement   what the log says of a start
     |- supervision    tells systemd
+    |- garbage        searches for it when memory has grown
     |- websocket:...  Autobahn, one service for each endpoint
     |- http:...       twisted.web: pages, long-poll, event streams, WebSocket at /ws, Socket.IO
     |- setup:...      raw TCP
@@ -42,6 +43,7 @@ from chatd.net.ports import ports
 from chatd.service.announcement import Announcement
 from chatd.service.census import Census
 from chatd.service.domain import compose, fresh_name
+from chatd.service.garbage import GarbageCollection
 from chatd.service.lifecycle import NodeService
 from chatd.service.overview import Overview
 from chatd.service.reload import Reloader
@@ -69,7 +71,9 @@ def makeService(options: Options) -> IService:
         raise SystemExit(run_check(steady(reactor), options))
     with refusing():
         preflight.check(options.config)
-        return ChatService(steady(reactor), options.config, time.time, options.read, options.log)
+        node = ChatService(steady(reactor), options.config, time.time, options.read, options.log)
+        GarbageCollection(steady(reactor)).setServiceParent(node)
+        return node
 
 
 class ChatService(MultiService):

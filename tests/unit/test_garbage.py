@@ -1,0 +1,92 @@
+"""When all objects are searched for garbage: when there is more, whatever has come and gone."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatd.config.options import Options
+from chatd.service import garbage
+from chatd.service.garbage import EVERY, NEVER, GarbageCollection
+from chatd.tap import makeService
+
+
+class Piece:
+    """Something that refers to itself."""
+
+    def __init__(self) -> None:
+        self.me = self
+
+
+class GarbageTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.patch(garbage, "PIECES", 50_000)
+        self.patch(garbage, "SHARE", 0.0)
+        self.clock = Clock()
+        self.searched = 0
+        gc.callbacks.append(self.count)
+        self.addCleanup(gc.callbacks.remove, self.count)
+        self.before = gc.get_threshold()
+        gc.collect()
+        self.service = GarbageCollection(self.clock)
+        self.service.startService()
+        self.addCleanup(gc.set_threshold, *self.before)
+        self.searched = 0
+
+    def count(self, phase: str, info: dict[str, Any]) -> None:
+        self.searched += phase == "start" and info["generation"] == 2
+
+    def old(self, count: int) -> list[Piece]:
+        """So many pieces that have survived the searches among the young."""
+        pieces = [Piece() for _ in range(count)]
+        gc.collect(1)
+        return pieces
+
+    def test_what_ended_is_found_once_there_is_much_of_it(self) -> None:
+        pieces = self.old(100)
+        gone = weakref.ref(pieces[0])
+        pieces.clear()
+        self.clock.advance(EVERY)
+        self.assertIsNotNone(gone())
+        self.assertEqual(self.searched, 0)
+        self.old(60_000).clear()
+        self.clock.advance(EVERY)
+        self.assertIsNone(gone())
+        self.assertEqual(self.searched, 1)
+        self.clock.advance(EVERY)
+        self.assertEqual(self.searched, 1, "there is no more than there was")
+
+    def test_what_comes_and_goes_is_no_reason(self) -> None:
+        kept: list[list[int]] = []
+        for _ in range(20):  # many survive searches among the young, and go later
+            kept = [[n] for n in range(10_000)]
+            gc.collect(1)
+            self.clock.advance(EVERY)
+        self.assertEqual((len(kept), self.searched), (10_000, 0))
+
+    def test_what_comes_is_compared_with_the_least_there_was(self) -> None:
+        kept = [[n] for n in range(30_000)]
+        self.clock.advance(EVERY)
+        self.clock.advance(EVERY)
+        self.assertEqual(self.searched, 1, "searched again, though nothing has come")
+        kept.clear()
+        self.clock.advance(EVERY)
+        kept += [[n] for n in range(30_000)]
+        self.clock.advance(EVERY)
+        self.assertEqual(self.searched, 2)
+
+    def test_python_does_it_again_after_the_end(self) -> None:
+        self.assertEqual(gc.get_threshold(), (*self.before[:2], NEVER))
+        self.service.stopService()
+        self.assertEqual(gc.get_threshold(), self.before)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_node_of_twistd_has_it(self) -> None:
+        options = Options({})
+        options.parseOptions(["--broker=memory:"])
+        node: Any = makeService(options)
+        self.assertIsInstance(node.getServiceNamed("garbage"), GarbageCollection)
