@@ -11,9 +11,9 @@ from chatd.timing.onlooker import Onlooker
 
 #: Seconds between two looks at how much memory is used.
 EVERY = 2.0
-#: Pieces of memory (of up to 512 bytes; a client has some 80) that may come until all objects are
-#: looked at, and the share of those there were, if that is more.
-PIECES, SHARE = 500_000, 0.5
+#: Pieces of memory (of up to 512 bytes; a client has some 100, a node that has just begun 300,000)
+#: that may come until all objects are searched, and the share of those there were, if that is more.
+PIECES, SHARE = 250_000, 0.5
 #: Collections of younger objects between two of all: as good as never.
 NEVER = 1_000_000_000
 
