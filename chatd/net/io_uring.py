@@ -104,25 +104,35 @@ class Ring:
     def close(self) -> None:
         """Let go of all sockets, and of the ring."""
         self.closed = True
-        _syscall(_REGISTER, self._fd, _UNREGISTER_FILES, 0, 0, 0, 0)  # closing alone takes longer
-        os.close(self._fd)
+        fd, self._fd = self._fd, -1
+        _syscall(_REGISTER, fd, _UNREGISTER_FILES, 0, 0, 0, 0)  # closing alone takes longer
+        os.close(fd)
         del self._words, self._sqe_fds, self._sqe_lens, self._cqe_numbers, self._cqe_results
 
     def add(self, descriptor: int) -> int:
-        """Put a socket into the table, and return its place. Raises OSError if it has none left."""
+        """Put a socket into the table, and return its place. Raises OSError if there is none."""
         if self._free:
             place = self._free.pop()
         elif self._used < self._places:
             place, self._used = self._used, self._used + 1
         else:
             raise OSError(errno.ENFILE, os.strerror(errno.ENFILE))
-        self._register(place, descriptor)
+        try:
+            self._register(place, descriptor)
+        except OSError:
+            self._free.append(place)
+            raise
         return place
 
     def remove(self, place: int) -> None:
-        """Take the socket at ``place`` out of the table."""
-        if not self.closed:
+        """Take the socket at ``place`` out of the table. Closes the ring if the kernel does not."""
+        if self.closed:
+            return
+        try:
             self._register(place, -1)
+        except OSError:
+            self.close()
+        else:
             self._free.append(place)
 
     def _register(self, place: int, descriptor: int) -> None:

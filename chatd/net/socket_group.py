@@ -40,13 +40,10 @@ class SharedRing:
         if self._opening is not None:
             opening, self._opening = self._opening, None
             self._ring = self._open(opening)
-        return self._ring
-
-    def failed(self) -> None:
-        """The ring has closed itself."""
-        if self._ring is not None:
+        if self._ring is not None and self._ring.closed:  # by itself
             self._log.warn("io_uring failed: large rooms are sent to socket by socket from now on")
             self._ring = None
+        return self._ring
 
     def close(self) -> None:
         """Let go of all sockets. There is no ring from now on."""
@@ -59,11 +56,10 @@ class SharedRing:
         without = "Large rooms are sent to socket by socket: "
         try:
             ring = opening(min(PLACES, resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
-            fault = tried(ring)
         except OSError as e:
             self._log.info(without + "no io_uring here ({why})", why=e)
             return None
-        if fault:
+        if fault := tried(ring):
             ring.close()
             self._log.warn(without + "io_uring of this kernel {fault}", fault=fault)
             return None
@@ -132,11 +128,11 @@ class SocketGroup:
 
     def _join(self) -> Ring | None:
         """Put all sockets into the ring, if there is one to be had."""
-        if self._ring is not None:
-            self._shared.failed()
+        ring = self._shared.get()
+        if self._ring is not None:  # which has closed itself
             self._leave()
         elif self._usable:
-            self._ring = self._shared.get()
+            self._ring = ring
             self._usable = self._ring is not None
             for send in self._sends:
                 self._enter(send)
@@ -173,17 +169,20 @@ def tried(ring: Ring) -> str | None:
     near, far = socket.socketpair()
     with near, far:
         near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        place = ring.add(near.fileno())
+        far.setblocking(False)
         try:
-            return _compared(lambda data: ring.send(array("i", [place]), data), far)
-        finally:
+            place = ring.add(near.fileno())
+            fault = _compared(lambda data: ring.send(array("i", [place]), data), far)
             ring.remove(place)
+        except OSError as e:
+            return f"fails ({e})"
+    return "fails" if ring.closed else fault
 
 
 def _compared(send: Callable[[bytes], list[tuple[int, int]]], far: socket.socket) -> str | None:
     data = bytes(range(256)) * (LARGEST // 256)
     taken = sum(size for _, size in send(data))
-    if not 0 < taken < LARGEST or far.recv(taken, socket.MSG_WAITALL) != data[:taken]:
+    if not 0 < taken < LARGEST or far.recv(taken) != data[:taken]:
         return "miscounts what a socket takes"
     if send(b"hello") or far.recv(5) != b"hello":
         return "does not send"

@@ -332,6 +332,50 @@ class FaultTests(RingCase):
             self.assertIn(fault, str(tried(ring)))
             ring.close()
 
+    def test_one_that_only_says_that_it_sends_is_found_out(self) -> None:
+        for said in ([(0, 100)], []):
+            ring = Ring(4)
+            self.patch(ring, "send", lambda places, data, said=said: said)
+            self.assertIsNotNone(tried(ring))
+            ring.close()
+
+    def test_one_that_cannot_register_is_found_out(self) -> None:
+        self.patch(io_uring, "_syscall", self._refuse_to_register)
+        ring = Ring(4)
+        self.assertIn("fails", str(tried(ring)))
+        ring.close()
+
+    def test_a_closed_one_does_not_reach_into_another(self) -> None:
+        ring = Ring(4)
+        ring.close()
+        other = Ring(4)  # with the number of the first
+        with self.assertRaises(OSError):
+            ring.add(0)
+        other.close()
+
+    def test_one_that_does_not_let_go_is_found_out(self) -> None:
+        ring = Ring(4)
+        registered = ring._register
+        self.patch(ring, "_register", lambda place, fd: registered(place if fd >= 0 else 99, fd))
+        self.assertEqual(tried(ring), "fails")
+        self.assertTrue(ring.closed)
+
+    def test_one_that_does_not_let_go_is_closed(self) -> None:
+        clients = self.fill(LARGE)
+        self.send(b"a")
+        self.patch(io_uring, "_syscall", self._refuse_to_register)
+        self.take_out(clients[0])
+        clients[0].ours.close()
+        self.assertEqual((clients[0].theirs.recv(9), clients[0].theirs.recv(9)), (b"a", b""))
+        self.add(self.client())
+        self.assertEqual(self.send(b"b"), {})
+        self.assertEqual({client.read() for client in clients[1:]}, {b"ab"})
+
+    def _refuse_to_register(self, number: int, *arguments: int) -> int:
+        if number == io_uring._REGISTER and arguments[1] == io_uring._REGISTER_FILES_UPDATE:
+            return -1
+        return int(self.syscall(number, *arguments))
+
     def test_who_was_found_out_is_not_used(self) -> None:
         self.patch(socket_group, "tried", lambda ring: "does not send")
         clients = self.fill(LARGE)
