@@ -107,7 +107,7 @@ def bars(title: str, rows: Sequence[tuple[str, float, float | None]]) -> str:
 #: What servers are called, where that is not what they are known as here.
 CALLED = {"chatd.v1": "chatd", "stock": "Socket.IO", "stomp": "Web STOMP"}
 #: Where rows of points begin, and the values that are marked on their axis, which is logarithmic.
-ROWS, MARKS = 200, (1, 2, 5, 10, 20, 50)
+ROWS, MARKS = 220, (1, 2, 5, 10, 20, 50)
 
 
 def rows_of_points(
@@ -117,7 +117,7 @@ def rows_of_points(
     row has a goal."""
     kinds = list(dict.fromkeys(kind for row in rows.values() for kind in row))
     values = [value for row in rows.values() for value in row.values()]
-    least, most = min([0.7, *values]), max([2.0, *values]) * 1.1
+    least, most = min([0.7, *values]) * 0.9, max([2.0, *values]) * 1.1
     height = TOP + ROW * len(rows) + BOTTOM
 
     def x(value: float) -> float:
