@@ -72,7 +72,8 @@ def makeService(options: Options) -> IService:
     with refusing():
         preflight.check(options.config)
         node = ChatService(steady(reactor), options.config, time.time, options.read, options.log)
-        GarbageCollection(steady(reactor)).setServiceParent(node)
+        clients = node.admission.connections
+        GarbageCollection(steady(reactor), lambda: clients.total).setServiceParent(node)
         return node
 
 

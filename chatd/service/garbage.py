@@ -1,9 +1,11 @@
-"""When Python looks for garbage: when memory has grown, and not by how much is said."""
+"""When Python looks for garbage: when memory has grown, and not by how much is said or how many
+come."""
 
 from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -11,9 +13,11 @@ from chatd.timing.onlooker import Onlooker
 
 #: Seconds between two looks at how much memory is used.
 EVERY = 2.0
-#: Pieces of memory (of up to 512 bytes; a client has some 100, a node that has just begun 300,000)
-#: that may come until all objects are searched, and the share of those there were, if that is more.
-PIECES, SHARE = 250_000, 0.5
+#: Pieces of memory (of up to 512 bytes; a node that has just begun has 300,000) that may come until
+#: all objects are searched, and the share of those there are, if that is more.
+PIECES, SHARE = 250_000, 1 / 3
+#: Pieces of a client that is there, for which nothing need be searched.
+CLIENT = 100
 #: Collections of younger objects between two of all: as good as never.
 NEVER = 1_000_000_000
 
@@ -29,12 +33,14 @@ class GarbageCollection(Onlooker):
     younger objects are searched as ever, which takes a millisecond.
 
     It is for a process that is one node alone, because that is all of the process's objects.
+    ``clients`` returns how many are there.
     """
 
     name = "garbage"
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, clients: Callable[[], int]) -> None:
         super().__init__(clock)
+        self._clients = clients
         self._before = gc.get_threshold()
         self._least = 0
 
@@ -43,7 +49,7 @@ class GarbageCollection(Onlooker):
         super().startService()
         self._before = gc.get_threshold()
         gc.set_threshold(*self._before[:2], NEVER)
-        self._least = sys.getallocatedblocks()
+        self._least = self._pieces()
         self._look_in(EVERY)
 
     def stopService(self) -> None:
@@ -51,10 +57,14 @@ class GarbageCollection(Onlooker):
         super().stopService()
         gc.set_threshold(*self._before)
 
+    def _pieces(self) -> int:
+        """Pieces of memory that are there, without those of clients who are."""
+        return sys.getallocatedblocks() - CLIENT * self._clients()
+
     def _look(self) -> None:
-        now = sys.getallocatedblocks()
-        if now - self._least > max(PIECES, self._least * SHARE):
+        now = self._pieces()
+        if now - self._least > max(PIECES, sys.getallocatedblocks() * SHARE):
             gc.collect()
-            now = self._least = sys.getallocatedblocks()
+            now = self._least = self._pieces()
         self._least = min(self._least, now)
         self._look_in(EVERY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from typing import Any
 
@@ -11,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.config.options import Options
 from chatd.service import garbage
-from chatd.service.garbage import EVERY, NEVER, GarbageCollection
+from chatd.service.garbage import CLIENT, EVERY, NEVER, GarbageCollection
 from chatd.tap import makeService
 
 
@@ -32,7 +33,8 @@ class GarbageTests(SynchronousTestCase):
         self.addCleanup(gc.callbacks.remove, self.count)
         self.before = gc.get_threshold()
         gc.collect()
-        self.service = GarbageCollection(self.clock)
+        self.clients = 0
+        self.service = GarbageCollection(self.clock, lambda: self.clients)
         self.service.startService()
         self.addCleanup(gc.set_threshold, *self.before)
         self.searched = 0
@@ -78,6 +80,23 @@ class GarbageTests(SynchronousTestCase):
         kept += [[n] for n in range(30_000)]
         self.clock.advance(EVERY)
         self.assertEqual(self.searched, 2)
+
+    def test_for_clients_who_are_there_nothing_is_searched(self) -> None:
+        before = sys.getallocatedblocks()
+        pieces = self.old(60_000)
+        self.clients = (sys.getallocatedblocks() - before) // CLIENT
+        self.clock.advance(EVERY)
+        self.assertEqual(self.searched, 0)
+        pieces.clear()
+        self.clients = 0
+        self.clock.advance(EVERY)
+        self.assertEqual(self.searched, 1)
+
+    def test_more_may_come_where_there_is_much(self) -> None:
+        self.patch(garbage, "SHARE", 1.0)
+        self.old(60_000).clear()
+        self.clock.advance(EVERY)
+        self.assertEqual(self.searched, 0)
 
     def test_python_does_it_again_after_the_end(self) -> None:
         self.assertEqual(gc.get_threshold(), (*self.before[:2], NEVER))
