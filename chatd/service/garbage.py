@@ -14,8 +14,9 @@ from chatd.timing.onlooker import Onlooker
 #: Seconds between two looks at how much memory is used.
 EVERY = 2.0
 #: Pieces of memory (of up to 512 bytes; a node that has just begun has 300,000) that may come until
-#: all objects are searched, and the share of those there are, if that is more.
-PIECES, SHARE = 250_000, 1 / 3
+#: all objects are searched, and the share of those there are, if that is more. It is what 5,000
+#: clients leave behind; they come back first.
+PIECES, SHARE = 500_000, 0.5
 #: Pieces of a client that is there, for which nothing need be searched.
 CLIENT = 100
 #: Collections of younger objects between two of all: as good as never.
