@@ -1,8 +1,17 @@
-"""Memory that was freed goes back to the system."""
+"""How much memory the process has; what was freed goes back to the system."""
 
 from __future__ import annotations
 
 import ctypes
+import os
+from pathlib import Path
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def resident() -> int:
+    """Bytes of the process that are in memory (proc(5), ``statm``)."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
 
 
 def trim() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import sys
+import mmap
 import weakref
 from typing import Any
 
@@ -15,17 +15,22 @@ from chatd.service import garbage
 from chatd.service.garbage import CLIENT, EVERY, NEVER, GarbageCollection
 from chatd.tap import makeService
 
+MB = 1024 * 1024
+FULL = b"x" * MB
+
 
 class Piece:
-    """Something that refers to itself."""
+    """A megabyte that refers to itself."""
 
     def __init__(self) -> None:
         self.me = self
+        self.memory = mmap.mmap(-1, MB)  # which comes from the system and goes back to it at once
+        self.memory.write(FULL)
 
 
 class GarbageTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.patch(garbage, "PIECES", 50_000)
+        self.patch(garbage, "BYTES", 20 * MB)
         self.patch(garbage, "SHARE", 0.0)
         self.clock = Clock()
         self.searched = 0
@@ -49,13 +54,13 @@ class GarbageTests(SynchronousTestCase):
         return pieces
 
     def test_what_ended_is_found_once_there_is_much_of_it(self) -> None:
-        pieces = self.old(100)
+        pieces = self.old(10)
         gone = weakref.ref(pieces[0])
         pieces.clear()
         self.clock.advance(EVERY)
         self.assertIsNotNone(gone())
         self.assertEqual(self.searched, 0)
-        self.old(60_000).clear()
+        self.old(20).clear()
         self.clock.advance(EVERY)
         self.assertIsNone(gone())
         self.assertEqual(self.searched, 1)
@@ -65,26 +70,32 @@ class GarbageTests(SynchronousTestCase):
     def test_what_comes_and_goes_is_no_reason(self) -> None:
         kept: list[list[int]] = []
         for _ in range(20):  # many survive searches among the young, and go later
-            kept = [[n] for n in range(10_000)]
+            kept = [[n] for n in range(20_000)]
             gc.collect(1)
             self.clock.advance(EVERY)
-        self.assertEqual((len(kept), self.searched), (10_000, 0))
+        self.assertEqual((len(kept), self.searched), (20_000, 0))
 
     def test_what_comes_is_compared_with_the_least_there_was(self) -> None:
-        kept = [[n] for n in range(30_000)]
+        kept = self.old(30)
         self.clock.advance(EVERY)
+        self.assertEqual(self.searched, 1)
         self.clock.advance(EVERY)
         self.assertEqual(self.searched, 1, "searched again, though nothing has come")
-        kept.clear()
+        self.free(kept)
         self.clock.advance(EVERY)
-        kept += [[n] for n in range(30_000)]
+        kept = self.old(30)
         self.clock.advance(EVERY)
-        self.assertEqual(self.searched, 2)
+        self.assertEqual((len(kept), self.searched), (30, 2))
+
+    def free(self, pieces: list[Piece]) -> None:
+        """Let go of them without a search."""
+        for piece in pieces:
+            piece.memory.close()
+        pieces.clear()
 
     def test_for_clients_who_are_there_nothing_is_searched(self) -> None:
-        before = sys.getallocatedblocks()
-        pieces = self.old(60_000)
-        self.clients = (sys.getallocatedblocks() - before) // CLIENT
+        pieces = self.old(30)
+        self.clients = 30 * MB // CLIENT
         self.clock.advance(EVERY)
         self.assertEqual(self.searched, 0)
         pieces.clear()
@@ -94,7 +105,7 @@ class GarbageTests(SynchronousTestCase):
 
     def test_more_may_come_where_there_is_much(self) -> None:
         self.patch(garbage, "SHARE", 1.0)
-        self.old(60_000).clear()
+        self.old(30).clear()
         self.clock.advance(EVERY)
         self.assertEqual(self.searched, 0)
 
