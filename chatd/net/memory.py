@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import ctypes
 import os
-from pathlib import Path
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def resident() -> int:
-    """Bytes of the process that are in memory (proc(5), ``statm``)."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
+class Resident:
+    """How much of this process is in memory (proc(5), ``statm``). The file stays open, so it can
+    be read when no other can be opened."""
+
+    def __init__(self) -> None:
+        self._file = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+
+    def bytes(self) -> int:
+        return int(os.pread(self._file, 100, 0).split()[1]) * _PAGE
+
+    def close(self) -> None:
+        os.close(self._file)
 
 
 def trim() -> None:

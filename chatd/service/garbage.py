@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 
-from chatd.net.memory import resident, trim
+from chatd.net.memory import Resident, trim
 from chatd.timing.onlooker import Onlooker
 
 #: Seconds between two looks at how much memory is used.
@@ -48,6 +48,7 @@ class GarbageCollection(Onlooker):
     def startService(self) -> None:
         """Take over from Python."""
         super().startService()
+        self._resident = Resident()
         self._before = gc.get_threshold()
         gc.set_threshold(*self._before[:2], NEVER)
         self._least = self._used()
@@ -57,14 +58,15 @@ class GarbageCollection(Onlooker):
         """Leave it to Python again."""
         super().stopService()
         gc.set_threshold(*self._before)
+        self._resident.close()
 
     def _used(self) -> int:
         """Bytes of memory, without those of clients who are there."""
-        return resident() - CLIENT * self._clients()
+        return self._resident.bytes() - CLIENT * self._clients()
 
     def _look(self) -> None:
         now = self._used()
-        if now - self._least > max(BYTES, resident() * SHARE):
+        if now - self._least > max(BYTES, self._resident.bytes() * SHARE):
             gc.collect()
             trim()
             now = self._least = self._used()
