@@ -113,8 +113,8 @@ async def each(work: Iterable[Any]) -> None:
 
 
 async def join(chat: Chat, member: Member, room: str) -> None:
-    session = Session(chat, member.identity, lambda _: member)
-    joined = await session.join(room, Now())
+    session = Session(chat, member.identity)
+    joined = await session.join(room, member, Now())
     assert joined is not None
     joined.subscription.resume()
 

@@ -13,7 +13,6 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -60,15 +59,11 @@ class Sink:
         raise error
 
 
-def _end(sink: Sink, room: str) -> Sink:
-    return sink
-
-
 async def join(domain: Domain, readers: int) -> None:
     """Have so many ``readers`` join the room."""
     for number in range(readers):
         sink = Sink(Identity(f"user{number}"))
-        await Session(domain.chat, sink.identity, partial(_end, sink)).join(ROOM, Now())
+        await Session(domain.chat, sink.identity).join(ROOM, sink, Now())
 
 
 async def round_of(domain: Domain, count: int, together: int) -> float:

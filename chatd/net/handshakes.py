@@ -64,10 +64,16 @@ class TransportInTurn(BufferingTLSTransport):
         come, self._come = self._come, b""
         super().dataReceived(come)
 
+    def _tlsShutdownFinished(self, reason: Failure | None) -> None:
+        super()._tlsShutdownFinished(reason)
+        if reason is not None:
+            reason.cleanFailure()  # its frames refer to the connection, and to themselves
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._place is not None:
             self._place.leave()
         super().connectionLost(reason)
+        self._producer = None  # which refers to this
 
 
 class FactoryInTurn(TLSMemoryBIOFactory):

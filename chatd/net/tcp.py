@@ -59,8 +59,7 @@ def unsent(transport: Connection) -> bool:
 
 
 def forget_unsent(transport: Any) -> None:
-    """Let go of what a connection that is lost has not sent. Protocol and transport refer to each
-    other, so the bytes would be kept until Python looks for such cycles, which may be minutes."""
+    """Let go of what a connection that is lost has not sent, whoever still refers to it."""
     plain = getattr(transport, "transport", transport)
     if isinstance(plain, Connection):
         plain.dataBuffer = b""

@@ -14,7 +14,7 @@ from chatd.timing.onlooker import Onlooker
 #: Seconds between two looks at how much memory is used.
 EVERY = 2.0
 #: Bytes of memory that may come until all objects are searched, and the share of what there is, if
-#: that is more. It is more than 5,000 clients leave behind, so they come back first.
+#: that is more.
 BYTES, SHARE = 64 * 1024 * 1024, 1 / 3
 #: Bytes of a client who is there, for whom nothing need be searched.
 CLIENT = 10 * 1024
@@ -25,10 +25,10 @@ NEVER = 1_000_000_000
 class GarbageCollection(Onlooker):
     """Decides when all objects are searched for cycles that nobody refers to.
 
-    What nobody refers to is freed at once. Only what refers to itself in a cycle has to be searched
-    for, as most of what a connection was when it has ended, with what it had sent of a request
-    that did not come to its end, up to 128 KB. Python does so each time that a quarter
-    more objects have survived two searches among the youngest (see the ``gc`` module), whether they
+    What nobody refers to is freed at once; only what refers to itself in a cycle has to be searched
+    for. What a connection was does not (``tests/integration/test_ended_connections.py``), but
+    faults and libraries may leave such cycles. Python searches all objects each time that a quarter
+    more have survived two searches among the youngest (see the ``gc`` module), whether they
     are still there or not, so by how many messages have come: with 20,000 clients every 50,000
     messages or so, and for 0.8 s, in which nobody is served. So that is left to this service. The
     younger objects are searched as ever, which takes a millisecond.

@@ -43,26 +43,27 @@ class Joined:
 
 @define(eq=False)
 class Session:
-    """The rooms of one connection. ``subscriber`` makes the connection's subscriber for a room."""
+    """The rooms of one connection."""
 
     chat: Chat
     identity: Identity
-    subscriber: Callable[[str], ISubscriber]
     joined: dict[str, Subscription] = field(factory=dict, init=False)
     _turns: dict[str, DeferredLock] = field(factory=dict, init=False)
     #: When the last typing event was shown, by room (the clock's seconds).
     _typed: dict[str, float] = field(factory=dict, init=False)
     _closed: bool = field(default=False, init=False)
 
-    async def join(self, name: str, start: Start, ready: Ready | None = None) -> Joined | None:
-        """Join the room ``name``, or move the cursor in it. ``ready`` is awaited just before, so
-        that the client can take the answer. None if the session was closed meanwhile. Raises
-        `ChatError`.
+    async def join(
+        self, name: str, subscriber: ISubscriber, start: Start, ready: Ready | None = None
+    ) -> Joined | None:
+        """Join the room ``name`` with ``subscriber``, or move the cursor in it. ``ready`` is
+        awaited just before, so that the client can take the answer. None if the session was closed
+        meanwhile. Raises `ChatError`.
         """
         rooms = self.joined.keys() | self._turns.keys()
         if name not in rooms and len(rooms) >= MAX_ROOMS:
             raise bad_request(f"At most {MAX_ROOMS} rooms a connection; leave one first.")
-        return await self._in_turn(name, lambda: self._join(name, start, ready))
+        return await self._in_turn(name, lambda: self._join(name, subscriber, start, ready))
 
     async def _in_turn(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
         """Do ``work`` after all earlier requests about the same room."""
@@ -78,7 +79,9 @@ class Session:
                 turn.release()
                 del self._turns[name]
 
-    async def _join(self, name: str, start: Start, ready: Ready | None) -> Joined | None:
+    async def _join(
+        self, name: str, subscriber: ISubscriber, start: Start, ready: Ready | None
+    ) -> Joined | None:
         room = await self.chat.room(self.identity, name)
         stream = room.stream
         try:
@@ -97,7 +100,7 @@ class Session:
             before.stop()
         else:
             self._enter(name)
-        subscription = room.subscribe(self.subscriber(name), place.offset)
+        subscription = room.subscribe(subscriber, place.offset)
         self.joined[name] = subscription
         return Joined(
             subscription, subscription.cursor, self.chat.presence.members(name), place.gap

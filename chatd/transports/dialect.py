@@ -131,7 +131,7 @@ class BaseDialect(ABC):
     def begin(self, identity: Identity) -> None:
         """Begin a session as ``identity``; no room is joined yet."""
         chat = self.connection.factory.chat
-        self.session = Session(chat, identity, lambda room: self.end(self, room))
+        self.session = Session(chat, identity)
 
     def writable(self) -> None:
         """See `chatd.transports.websocket.interfaces.Dialect`."""
@@ -143,8 +143,7 @@ class BaseDialect(ABC):
 
     def closed(self) -> None:
         """See `chatd.transports.websocket.interfaces.Dialect`."""
-        if self._held is not None:
-            self._held.release()
+        self._release()
         self.session.close()
 
     @abstractmethod
@@ -162,9 +161,13 @@ class BaseDialect(ABC):
 
     def _await_expiry(self) -> None:
         """Close the connection when the token expires or its key is withdrawn."""
-        if self._held is not None:
-            self._held.release()
+        self._release()
         self._held = self._admission.standing.hold(self.session.identity, self._expired)
+
+    def _release(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            held.release()
 
     def _expired(self, why: ChatError) -> None:
         self.connection.note(why)

@@ -77,7 +77,9 @@ class RequestDialect(BaseDialect):
     async def _join(self, frame: dict[str, Any], answer: Answer) -> None:
         self._others.check(self._admission.clock.seconds())
         name = room_name(frame.get("room"))
-        joined = await self.session.join(name, _start(frame), self.connection.outlet.ready)
+        joined = await self.session.join(
+            name, self.end(self, name), _start(frame), self.connection.outlet.ready
+        )
         if joined is None:
             return
         answer(

@@ -160,6 +160,7 @@ class Writer:
         self._gathered = b""
         self._unread.release(self._transport)
         self.close()
+        self._on_writable = self._on_blocked = self._resumed = _nothing
         forget_unsent(self._transport)
 
     def _let_go(self) -> None:
@@ -207,3 +208,7 @@ class Writer:
 
     def stopProducing(self) -> None:
         self.close()
+
+
+def _nothing() -> None:
+    """There is nobody to tell."""

@@ -6,7 +6,7 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from chatd.transports.http.connection import Phase
+from chatd.transports.http.phase import Phase
 from tests.support.guarded import GuardedTests, bearing, token
 from tests.support.http_client import HTTP, Answer
 from tests.support.serving import Node, ServingTests

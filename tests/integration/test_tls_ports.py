@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from typing import Any
 
 from OpenSSL import SSL
@@ -90,6 +92,20 @@ class TLSTests(GuardedTests):
 
 
 class EveryPortTests(TLSTests):
+    async def test_what_a_connection_was_is_free_when_it_has_ended(self) -> None:
+        node = await self.tls()
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        ann = await self.websocket(node, "/?username=ann", "websocket")
+        await ann.join("lobby")
+        [end] = node.connections()
+        tls: Any = end.protocol
+        parts = [weakref.ref(part) for part in (end, tls, tls.wrappedProtocol)]
+        del end, tls
+        ann.raw.abort()
+        await until(lambda: not [part for part in parts if part() is not None])
+
     async def test_websocket(self) -> None:
         node = await self.tls()
         for path, port in (("/?username=ann", "websocket"), ("/ws?username=ann", "http")):

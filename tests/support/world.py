@@ -307,25 +307,18 @@ class World:
         """The attached room of a node."""
         return self.do(self.sites[node].chat.room(Identity("somebody"), room))
 
-    def session(self, user: str, node: int = 0) -> tuple[Session, list[Reader]]:
-        """A connection of ``user``, and the list of its ends."""
-        ends: list[Reader] = []
+    def session(self, user: str, node: int = 0) -> tuple[Session, Reader]:
+        """A connection of ``user``, and a subscriber for it."""
         identity = Identity(user)
-
-        def end(room: str) -> Reader:
-            ends.append(self.reader(self, identity))
-            return ends[-1]
-
-        return Session(self.sites[node].chat, identity, end), ends
+        return Session(self.sites[node].chat, identity), self.reader(self, identity)
 
     def join(
         self, room: str, user: str, start: Start | None = None, node: int = 0, stalled: bool = False
     ) -> Reader:
         """A new connection of ``user`` that has joined ``room``."""
-        session, ends = self.session(user, node)
-        joined = self.do(session.join(room, start or Now()))
+        session, reader = self.session(user, node)
+        joined = self.do(session.join(room, reader, start or Now()))
         assert joined is not None
-        reader = ends[0]
         reader.joined = joined
         reader.writable = not stalled
         reader.session = session

@@ -45,11 +45,8 @@ class Line:
         self._lost = lost
         self.under_way = 0
         self.refused = False
-        self.session = Session(node.chat, Identity(user), self._end)
+        self.session = Session(node.chat, Identity(user))
         node.lines[self] = None
-
-    def _end(self, room: str) -> ISubscriber:
-        return _End(self, room)
 
     # -- the client's end --------------------------------------------------------------------------
 
@@ -140,7 +137,7 @@ class _End:
 async def join(line: Line, room: str, after: str | None) -> Frame:
     """Join a room; what follows is told after the answer."""
     start: Start = Now() if after is None else After(Cursor.parse(after))
-    joined = await line.session.join(room, start)
+    joined = await line.session.join(room, _End(line, room), start)
     if joined is None:
         return {"type": "closed"}
     line.node.process.callLater(0, joined.subscription.resume)

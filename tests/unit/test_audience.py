@@ -183,12 +183,12 @@ class TwoGroupsTests(GroupsCase):
             def encode(self, messages: Sequence[Message]) -> bytes:
                 return super().encode(messages) * 2
 
-        def join(session: Session, ends: list[Reader], encoding: Lines) -> Reader:
-            joined = self.world.do(session.join("lobby", Now()))
+        def join(session: Session, reader: Reader, encoding: Lines) -> Reader:
+            joined = self.world.do(session.join("lobby", reader, Now()))
             assert joined is not None
-            ends[0].joined, ends[0].encoding = joined, encoding
+            reader.joined, reader.encoding = joined, encoding
             joined.subscription.resume()
-            return ends[0]
+            return reader
 
         other = Other()
         twice = [join(*self.world.session(f"t{n}"), other) for n in range(2)]

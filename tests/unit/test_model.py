@@ -272,8 +272,8 @@ class RoomMachine(RuleBasedStateMachine):
                 assert all(self.lost(o) for o in self.messages(-1, start + 1))
 
     def _connect(self, person: Person, start: Start) -> bool:
-        session, ends = self.world.session(person.name, person.node)
-        outcome = self.world.begin(session.join("lobby", start))
+        session, reader = self.world.session(person.name, person.node)
+        outcome = self.world.begin(session.join("lobby", reader, start))
         self._wait(outcome)
         joined = outcome[0]
         if isinstance(joined, Failure):
@@ -282,7 +282,7 @@ class RoomMachine(RuleBasedStateMachine):
             session.close()
             return False
         assert joined is not None
-        person.reader, person.seen = ends[0], 0
+        person.reader, person.seen = reader, 0
         person.reader.joined = joined
         person.reader.session = session
         person.cursor = joined.cursor

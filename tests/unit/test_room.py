@@ -263,8 +263,8 @@ class SameForAllTests(RoomCase):
         room = self.world.room(node=0)
         with mock.patch.object(room._follower, "records") as records:  # it lags
             self.world.store("lobby", "one", "two")
-            session, _ = self.world.session("bob", node=0)
-            joining = self.world.begin(session.join("lobby", After(bob.cursor)))
+            session, reader = self.world.session("bob", node=0)
+            joining = self.world.begin(session.join("lobby", reader, After(bob.cursor)))
             self.world.turn()
             self.assertEqual(joining, [])
         room._follower.records(records.call_args.args[0])

@@ -104,11 +104,11 @@ class IdleTests(RoomCase):
 
     def test_a_room_in_which_a_place_is_sought_is_kept(self) -> None:
         self.world.store("lobby", *(f"m{n}" for n in range(2000)))
-        session, _ = self.world.session("bob")
+        session, reader = self.world.session("bob")
         reading = never()
         self.patch(history, "PATIENCE", 2 * IDLE + 2 * SWEEP)
         with mock.patch.object(self.world.broker, "read", return_value=reading):
-            joining = self.world.begin(session.join("lobby", self.after(5)))
+            joining = self.world.begin(session.join("lobby", reader, self.after(5)))
             self.world.advance(IDLE + 2 * SWEEP)
         reading.callback([])
         self.world.turn()

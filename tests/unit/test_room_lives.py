@@ -337,9 +337,9 @@ class DeletedTests(RoomCase):
         self.assertLessEqual(len(self.world.clock.getDelayedCalls()), len(calls))
 
     def test_deleted_while_it_is_being_attached(self) -> None:
-        session, _ = self.world.session("bob")
+        session, reader = self.world.session("bob")
         with mock.patch.object(self.world.broker, "follow"):
-            joining = self.world.begin(session.join("lobby", self.after(-1)))
+            joining = self.world.begin(session.join("lobby", reader, self.after(-1)))
             self.world.turn()
             self.assertEqual(joining, [])
             self.world.do(self.world.sites[0].directory.delete("lobby"))
@@ -349,9 +349,9 @@ class DeletedTests(RoomCase):
     def test_deleted_and_made_again_while_a_place_is_sought(self) -> None:
         self.world.store("lobby", *(f"m{n}" for n in range(2000)))
         old = self.world.room()
-        session, _ = self.world.session("bob")
+        session, reader = self.world.session("bob")
         with mock.patch.object(self.world.broker, "read", return_value=(reading := never())):
-            joining = self.world.begin(session.join("lobby", self.after(5)))
+            joining = self.world.begin(session.join("lobby", reader, self.after(5)))
             self.world.turn()
             self.assertEqual(joining, [])
             self.world.do(self.world.sites[0].directory.delete("lobby"))

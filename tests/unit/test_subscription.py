@@ -14,7 +14,7 @@ from chatd.rooms.cache import RECENT_MESSAGES
 from chatd.rooms.context import CATCH_UPS
 from chatd.rooms.history import PAGE_BYTES, PAGE_MESSAGES
 from chatd.rooms.read_queue import ReadQueue
-from chatd.rooms.start_position import After, Last, Now
+from chatd.rooms.start_position import After, Last, Now, Start
 from chatd.rooms.subscription import SubscriptionState
 from chatd.timing.turn_queue import TurnQueue
 from tests.support.world import Reader, World
@@ -375,11 +375,13 @@ class SessionTests(SubscriptionCase):
 
     def test_joining_again_moves_the_cursor(self) -> None:
         self.say(5)
-        session, ends = self.world.session("bob")
-        for start in (Now(), self.place(1), Last(1)):
-            joined = self.world.do(session.join("lobby", start))
+        session, _ = self.world.session("bob")
+        ends = [Reader(self.world, session.identity) for _ in range(3)]
+        starts: list[Start] = [Now(), self.place(1), Last(1)]
+        for end, start in zip(ends, starts, strict=True):
+            joined = self.world.do(session.join("lobby", end, start))
             assert joined is not None
-            ends[-1].joined = joined
+            end.joined = joined
             joined.subscription.resume()
         self.say(1)
         self.assertEqual([end.texts for end in ends], [[], names(2, 5), names(4, 6)])
@@ -387,11 +389,11 @@ class SessionTests(SubscriptionCase):
 
     def test_two_joins_crossing_are_answered_in_order(self) -> None:
         self.say(3 * RECENT_MESSAGES)
-        session, _ = self.world.session("bob")
+        session, reader = self.world.session("bob")
         answered: list[str] = []
 
         async def join(name: str, offset: int) -> None:
-            joined = await session.join("lobby", self.place(offset))
+            joined = await session.join("lobby", reader, self.place(offset))
             assert joined is not None
             answered.append(name)
             self.assertIs(
@@ -405,11 +407,11 @@ class SessionTests(SubscriptionCase):
 
     def test_a_leave_that_crosses_a_join_comes_after_it(self) -> None:
         self.say(3 * RECENT_MESSAGES)
-        session, _ = self.world.session("bob")
+        session, reader = self.world.session("bob")
         answered: list[str] = []
 
         async def join() -> None:
-            await session.join("lobby", self.place(3))
+            await session.join("lobby", reader, self.place(3))
             answered.append("joined")
 
         async def leave() -> None:
@@ -424,10 +426,9 @@ class SessionTests(SubscriptionCase):
 
     def test_the_connection_ends_while_a_join_is_under_way(self) -> None:
         self.say(3 * RECENT_MESSAGES)
-        session, ends = self.world.session("bob")
-        joining = self.world.begin(session.join("lobby", self.place(3)))
+        session, reader = self.world.session("bob")
+        joining = self.world.begin(session.join("lobby", reader, self.place(3)))
         session.close()
         self.world.turn()
         self.assertEqual(joining, [None])
-        self.assertEqual(ends, [])
         self.assertFalse(self.world.room().subscriptions)

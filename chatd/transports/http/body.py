@@ -119,11 +119,9 @@ class MediaType:
 
 @define(eq=False)
 class Body:
-    """The body as it is received. ``limit`` is in bytes. ``begin`` is called when the handler waits
-    for the body."""
+    """The body as it is received. ``limit`` is in bytes."""
 
     limit: int
-    begin: Callable[[], None]
     _pieces: list[bytes] = field(factory=list, init=False)
     _size: int = field(default=0, init=False)
     _complete: bool = field(default=False, init=False)
@@ -152,14 +150,16 @@ class Body:
         self._pieces.clear()
 
     def lost(self) -> None:
-        """The client has disconnected: cancel `whole`."""
+        """The client has disconnected: cancel `whole`, and keep nothing."""
+        self.discard()
         if self._waiting is not None:
             self._waiting.cancel()
 
-    async def whole(self) -> bytes:
-        """Wait for the whole body. Raises `ChatError` too_large."""
+    async def whole(self, missed: Callable[[], None]) -> bytes:
+        """Wait for the whole body; if there is more to come, ``missed`` is called first. Raises
+        `ChatError` too_large."""
         if not self._complete and self._size <= self.limit:
-            self.begin()
+            missed()
             self._waiting = Deferred()
             await self._waiting
         if self._size > self.limit:

@@ -56,6 +56,7 @@ class Call:
         self.request.notifyFinish().addErrback(self._hung_up).addCallback(self._over)
 
     def _over(self, _: None) -> None:
+        self._doing = None
         self._left()
         if self.release is not None:
             self.release()
@@ -68,7 +69,12 @@ class Call:
     def with_client(self, work: Coroutine[Any, Any, T]) -> Deferred[T]:
         """Do ``work``, and give it up if the client hangs up first."""
         self._doing = doing = Deferred.fromCoroutine(work)
-        return doing
+        return doing.addErrback(self._given_up)
+
+    def _given_up(self, failure: Failure) -> Failure:
+        if self.gone:
+            failure.cleanFailure()  # its frames refer to the connection, and to themselves
+        return failure
 
     @property
     def too_many(self) -> bool:
@@ -113,7 +119,8 @@ class Call:
 
     async def body(self) -> bytes:
         """The whole body, once it has come; its size is checked."""
-        return await self.request.body.whole()
+        request = self.request
+        return await request.body.whole(request.ask_for_body)
 
     def media_type(self) -> MediaType:
         """What the body is said to be."""

@@ -8,7 +8,6 @@ before the head was checked.
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum, auto
 from functools import partial
 from typing import Any
 
@@ -24,6 +23,7 @@ from chatd.protocol.errors import Code
 from chatd.transports.http.deadline import ReadingDeadline
 from chatd.transports.http.head import READ_ON, BadHead, RestOfHead, check_host, refusal
 from chatd.transports.http.line import Line
+from chatd.transports.http.phase import Phase
 
 #: Seconds within which a request must be complete, from its first byte, or from the connection's
 #: beginning.
@@ -42,21 +42,6 @@ HEADERS = 100
 HEAD_BYTES = 16 * 1024
 #: Digits of a Content-Length; Python refuses to read thousands.
 LENGTH_DIGITS = 18
-
-
-class Phase(Enum):
-    """What a connection is doing."""
-
-    #: Waiting for a request.
-    RESTING = auto()
-    #: Receiving a request. Once its head is complete, it is being handled, too.
-    RECEIVING = auto()
-    #: Reading the rest of a malformed head, which may have the Origin.
-    READING_ON = auto()
-    #: Answering a request. No deadline: waiting polls and event streams have their own.
-    ANSWERING = auto()
-    #: Closing; what is received is dropped.
-    CLOSING = auto()
 
 
 @implementer(IHalfCloseableProtocol)
@@ -121,14 +106,21 @@ class HTTPConnection(HTTPChannel):
         self._dataBuffer, ahead = [], self._dataBuffer
         return b"".join([*ahead, self.clearLineBuffer()])
 
+    def let_go(self) -> None:
+        """The connection is gone, or another protocol's. What refers back to this is let go of, so
+        that its memory is free at once."""
+        self._due.stop()
+        self.line.leave()
+        self.requests, self._transferDecoder = [], None
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._state = Phase.CLOSING
         self._due.cancel()
         self.hand_over()  # to nobody
         self.site.admission.unread.release(self.transport)
         super().connectionLost(reason)
-        self.line.leave()
         forget_unsent(self.transport)
+        self.let_go()
 
     # -- the client has no more to say (RFC 9112, section 9.6) -------------------------------------
 

@@ -40,6 +40,15 @@ class ReadingDeadline:
             self._due.cancel()
         self._due = None
 
+    def stop(self) -> None:
+        """Have no deadline any more: the connection is gone."""
+        self.cancel()
+        self._late = _nothing
+
     def read(self) -> int:
         """The number of bytes that the client has acknowledged since the deadline was set."""
         return acknowledged(self.transport) - self._acknowledged
+
+
+def _nothing() -> None:
+    """There is nothing to be late for."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from chatd.net.tcp import send_now
-from chatd.transports.http.connection import HTTPConnection, Phase
+from chatd.transports.http.connection import HTTPConnection
+from chatd.transports.http.phase import Phase
 from chatd.transports.http.usual_poll import BEGINNING, UsualPoll
 
 #: What ends a head.

@@ -46,7 +46,7 @@ class LimitedRequest(Request):
     def __init__(self, channel: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(channel, *args, **kwargs)
         #: The body as it comes in.
-        self.body = Body(channel.site.max_body, self._go_on)
+        self.body = Body(channel.site.max_body)
 
     def gotLength(self, length: int | None) -> None:
         """See `twisted.web.http.Request`: the head is here. ``length`` is None if it is not said
@@ -100,7 +100,8 @@ class LimitedRequest(Request):
             expected == b"100-continue" and self.clientproto == b"HTTP/1.1" and not self._continued
         )
 
-    def _go_on(self) -> None:
+    def ask_for_body(self) -> None:
+        """Ask for what is missing of the body, if the client waits to be asked."""
         if self.expects_continue:
             self._continued = True
             self.channel.send_continue()
@@ -126,6 +127,7 @@ class LimitedRequest(Request):
     def finish(self) -> None:
         self.body.discard()
         super().finish()
+        self._at_end = None
 
     # -- the client --------------------------------------------------------------------------------
 
@@ -145,6 +147,7 @@ class LimitedRequest(Request):
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
         self.body.lost()
+        self._at_end = None
 
 
 def header(request: LimitedRequest, name: str) -> str | None:

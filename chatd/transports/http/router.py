@@ -140,7 +140,8 @@ class Api(Resource):
     def _failed(self, failure: Failure, call: Call) -> Reply | None:
         error = failure.value
         if call.gone and isinstance(error, CancelledError):
-            return None  # given up with its client
+            failure.cleanFailure()  # given up with its client; see `Call.with_client`
+            return None
         if isinstance(error, _NotFound):
             return _error(404, "There is nothing at this path.")
         if isinstance(error, NotSupported):

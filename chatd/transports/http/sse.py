@@ -87,7 +87,7 @@ class EventStreams:
         release = call.admission.connections.admit(call.caller.address)
         stream = EventStream(call, identity, self._chat)
         try:
-            joined = await call.with_client(stream.session.join(name, start))
+            joined = await call.with_client(stream.session.join(name, stream, start))
             self._chat.check_draining()  # again: the drain may have begun while joining
         except BaseException:
             stream.session.close()
@@ -140,7 +140,7 @@ class EventStream:
     _writer: StreamWriter
 
     def __init__(self, call: Call, identity: Identity, chat: Chat) -> None:
-        self.session = Session(chat, identity, lambda room: self)
+        self.session = Session(chat, identity)
         self._call = call
         self._request: Request = call.request
         self._deadlines = call.admission.deadlines
@@ -200,6 +200,7 @@ class EventStream:
             self._next_comment.cancel()
         if self._held is not None:
             self._held.release()
+            self._held = None
         self.session.close()
 
     # -- ISubscriber -------------------------------------------------------------------------------

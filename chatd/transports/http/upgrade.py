@@ -45,3 +45,4 @@ def hand_over(call: Call, resource: WebSocketResource) -> None:
     request.content = BytesIO(channel.hand_over())
     resource.render(request)
     request.handed_over()
+    channel.let_go()

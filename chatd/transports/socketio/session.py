@@ -91,6 +91,11 @@ class EngineSession:
         """Nothing of it is needed any more."""
         self._forget(self)
 
+    def let_go(self) -> None:
+        """The WebSocket that carried it is gone. What refers back to this is let go of, so that its
+        memory is free at once."""
+        del self.talk
+
     # -- ClientLink --------------------------------------------------------------------------------
 
     def work(self, doing: Deferred[None]) -> None:

@@ -44,6 +44,9 @@ class EngineSocket(WebSocketConnection):
         if self.session is not None:
             self.identity = self.session.talk.identity  # for the access log
         super().connectionLost(reason)
+        if self.session is not None:
+            self.session.let_go()
+            self.session = None
 
     def negotiate(self, protocols: list[str]) -> str | None:
         self.dialect = self.factory.dialect(self, False)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 from autobahn.websocket.types import ConnectionRequest
-from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -224,8 +223,7 @@ class WebSocketConnection(Frames):
         return result
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        # Autobahn would log an error for bytes that are not TLS, which strangers send
-        super().connectionLost(connectionDone if reason.check(SSL.Error) else reason)
+        self.end(reason)
         self._due.cancel()
         self.place.leave()
         self.outlet.lost()
@@ -238,3 +236,4 @@ class WebSocketConnection(Frames):
             self.factory.lost(self)
             self.logged.ended(self.factory.admission, self.identity.user)
             self.dialect.closed()
+            del self.dialect  # which refers to this

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 from autobahn.twisted.websocket import WebSocketServerFactory
+from prometheus_client import Gauge
 from twisted.internet.interfaces import IReactorTime
 
 from chatd.access.admission import Admission
@@ -58,15 +60,19 @@ class WebSocketFactory(WebSocketServerFactory):
         """Who connects from now on may send frames, and messages, of so many bytes."""
         self.max_frame = max_frame
 
+    @cached_property
+    def _open(self) -> Gauge:
+        return self.metrics.connections.labels(self.kind)
+
     def opened(self, connection: WebSocketConnection) -> None:
         """A connection is open."""
         self.connections.add(connection)
-        self.metrics.connections.labels(self.kind).inc()
+        self._open.inc()
 
     def lost(self, connection: WebSocketConnection) -> None:
         """An open connection is gone."""
         self.connections.discard(connection)
-        self.metrics.connections.labels(self.kind).dec()
+        self._open.dec()
 
     @property
     def in_hand(self) -> int:

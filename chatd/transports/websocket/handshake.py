@@ -11,7 +11,9 @@ from types import MappingProxyType
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerProtocol
+from autobahn.websocket.protocol import WebSocketProtocol
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
+from twisted.python.failure import Failure
 
 from chatd.protocol.errors import AGAIN, ChatError, Code, bad_request
 from chatd.protocol.json import dump
@@ -94,6 +96,15 @@ class OpeningHandshake(WebSocketServerProtocol):
         self.http_headers = self.http_request_params = _NONE
         self.http_request_data = self.http_response_data = b""
         self.websocket_protocols = self.send_queue = ()
+
+    def end(self, reason: Failure) -> None:
+        """The connection is lost. What of it refers to itself is let go of, so that its memory is
+        free at once."""
+        # Autobahn's methods on the way there format seven arguments for log lines, logged or not,
+        # in half of the time that the end of a connection takes
+        WebSocketProtocol._connectionLost(self, reason)
+        self.factory.countConnections -= 1
+        self.is_open = self.is_closed = None
 
     def onConnect(self, request: ConnectionRequest) -> str | None:
         """See `autobahn.websocket.interfaces.IWebSocketChannel`: the request is in order."""

@@ -62,7 +62,7 @@ class Legacy(BaseDialect):
 
     async def _enter(self) -> None:
         name = room_name(self.connection.parameter("roomname"), legacy=True)
-        joined = await self.session.join(name, Now())
+        joined = await self.session.join(name, self.end(self, name), Now())
         if joined is not None:
             joined.subscription.resume()
 
