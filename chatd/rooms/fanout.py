@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 from chatd.net.socket_group import SharedRing, SocketGroup
-from chatd.presence.board import News
 from chatd.rooms.interfaces import IEncoding, ISubscriber
 from chatd.rooms.subscription import Subscription
 
@@ -101,33 +99,3 @@ class LiveSubscriptions:
         for subscription, subscriber in asked:
             if not subscriber.deliver(data, end):
                 yield subscription
-
-
-def tell(
-    subscriptions: Iterable[Subscription], frame: dict[str, Any], besides: Subscription | None
-) -> None:
-    """Show a passing event to those who can take it now."""
-    encode = _once(frame)
-    for subscription in list(subscriptions):
-        if subscription is not besides:
-            to = subscription.subscriber
-            to.notify(encode(to.encoding))
-
-
-def tell_presence(subscriptions: Iterable[Subscription], room: str, news: News) -> None:
-    """Tell all who came and went; who cannot take it now is told later."""
-    encode = _once(news.frame(room))
-    for subscription in list(subscriptions):
-        subscription.presence(news, encode(subscription.subscriber.encoding))
-
-
-def _once(frame: dict[str, Any]) -> Callable[[IEncoding], bytes]:
-    """A function that encodes ``frame``, once for each encoding asked for."""
-    encoded: dict[IEncoding, bytes] = {}
-
-    def encode(encoding: IEncoding) -> bytes:
-        if encoding not in encoded:
-            encoded[encoding] = encoding.event(frame)
-        return encoded[encoding]
-
-    return encode

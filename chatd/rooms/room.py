@@ -21,10 +21,10 @@ from chatd.rooms.audience import Audience
 from chatd.rooms.cache import RecentMessages
 from chatd.rooms.catch_up import WaitingReaders
 from chatd.rooms.context import RoomContext
-from chatd.rooms.fanout import tell, tell_presence
 from chatd.rooms.follower import RoomFollower, RoomState
 from chatd.rooms.history import PAGE_BYTES, PAGE_MESSAGES, HistoryPage
 from chatd.rooms.interfaces import ISubscriber
+from chatd.rooms.passing import PassingEvents
 from chatd.rooms.publisher import RoomPublisher
 from chatd.rooms.records import OwnRecords
 from chatd.rooms.subscription import Subscription, SubscriptionState
@@ -46,6 +46,7 @@ class Room:
         self.node = node
         self._gone = gone
         self._audience = Audience(node.fan_out, node.ring, self._count)
+        self._passing = PassingEvents(node.fan_out, node.clock, self.subscriptions)
         own = OwnRecords()
         self._follower = RoomFollower(stream, node, self, own)
         self._publisher = RoomPublisher(node, own, self._follower.refresh)
@@ -218,11 +219,11 @@ class Room:
     def notify(self, frame: dict[str, Any], besides: Subscription | None = None) -> None:
         """Show an event that is not stored (``typing``) to all subscribers but ``besides`` whose
         transport is writable."""
-        tell(self.subscriptions, frame, besides)
+        self._passing.notify(frame, besides)
 
     def presence(self, news: News) -> None:
         """Tell all subscribers who came and went."""
-        tell_presence(self.subscriptions, self.stream.room, news)
+        self._passing.presence(self.stream.room, news)
 
     # -- reading -----------------------------------------------------------------------------------
 
