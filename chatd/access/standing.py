@@ -12,10 +12,8 @@ from chatd.access.identity import Identity
 from chatd.access.rights import EXPIRED, Rights
 from chatd.protocol.errors import ChatError
 from chatd.timing.timer_wheel import TimerWheel
+from chatd.timing.turn_queue import in_turns
 from chatd.timing.wall import Alarm
-
-#: How many are ended in each turn of the reactor when a key is withdrawn.
-AT_ONCE = 200
 
 
 @define(eq=False)
@@ -65,14 +63,7 @@ class Standing:
 
     def recheck(self) -> None:
         """The keys have changed: end what they do not verify."""
-        self._recheck(list(self._held))
-
-    def _recheck(self, left: list[Held]) -> None:
-        now, later = left[:AT_ONCE], left[AT_ONCE:]
-        for held in now:
-            self._check(held)
-        if later:
-            self.clock.callLater(0, self._recheck, later)
+        in_turns(self.clock, list(self._held), self._check)
 
     def _check(self, held: Held) -> None:
         if held in self._held and (why := self.rights.withdrawn(held.identity)) is not None:

@@ -20,6 +20,7 @@ from chatd.protocol.errors import ChatError, Code
 from chatd.rooms.context import RoomContext
 from chatd.rooms.follower import RoomState
 from chatd.rooms.room import Room
+from chatd.timing.turn_queue import in_turns
 
 #: Seconds between sweeps for idle rooms.
 SWEEP = 15.0
@@ -127,13 +128,12 @@ class RoomRegistry:
         del self._rooms[stream]
         room.detach()
         error = ChatError(Code.UNKNOWN_ROOM, "The room was deleted.", room=stream.room)
-        for subscription in list(room.subscriptions):
-            subscription.close(error)
+        in_turns(self.node.clock, list(room.subscriptions), lambda one: one.close(error))
         room.news.wake()
 
     def _recheck(self, room: Room, entry: RoomEntry) -> None:
         error = ChatError(Code.FORBIDDEN, "You may no longer be in this room.", room=entry.name)
-        for subscription in list(room.subscriptions):
+        for subscription in list(room.subscriptions):  # at once: no message may come before
             if not may_enter(subscription.subscriber.identity, entry):
                 subscription.close(error)
         room.news.wake()

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
+
+from chatd.timing.turn_queue import in_turns
 
 
 @define(eq=False)
@@ -17,7 +18,7 @@ class Deadline:
 
     when: float
     _call: Callable[[], None] | None
-    _wheel: TimerWheel
+    _wheel: TimerWheel = field(repr=False)  # which has thousands of these
     #: The slot of the wheel that it is in, None for none.
     _slot: int | None = field(default=None, init=False)
 
@@ -58,8 +59,6 @@ class TimerWheel:
     _count: int = field(default=0, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
     _timer_slot: int = field(default=0, init=False)
-
-    _log = Logger()
 
     def __len__(self) -> int:
         return self._count
@@ -120,20 +119,17 @@ class TimerWheel:
         self._count -= len(due)
         for deadline in due:
             deadline._slot = None
-        for deadline in due:
-            self._reach(deadline, now)
+        # thousands of clients who came in the same second are pinged in the same
+        in_turns(self.clock, due, self._reach)
         if self._count:
             self._arm()
 
-    def _reach(self, deadline: Deadline, now: float) -> None:
+    def _reach(self, deadline: Deadline) -> None:
         call = deadline._call
         if call is None or deadline._slot is not None:
-            return  # an earlier call of this turn has cancelled or moved it
-        if deadline.when > now:
+            return  # an earlier call has cancelled or moved it
+        if deadline.when > self.clock.seconds():
             self._file(deadline)
             return
         deadline._call = None
-        try:
-            call()
-        except Exception:
-            self._log.failure("A deadline's call failed; the others go on.")
+        call()

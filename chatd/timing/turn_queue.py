@@ -3,8 +3,8 @@ between."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -12,6 +12,10 @@ from twisted.logger import Logger
 
 #: Of those who wait together, how many are woken in one turn.
 WOKEN = 32
+#: Of many to whom the same is done, to how many in one turn.
+A_TURN = 100
+
+T = TypeVar("T")
 
 
 class TurnQueue:
@@ -98,3 +102,21 @@ class WaitingInTurns:
                     self._log.failure("One who waited failed; the others go on.")
         if self._due:
             self._turns.add(self._turn)
+
+
+def in_turns(
+    clock: IReactorTime, many: Sequence[T], call: Callable[[T], object], begin: int = 0
+) -> None:
+    """Call ``call`` with each of ``many`` from ``begin`` on: with `A_TURN` of them now, and with as
+    many in each later turn. If one call fails, that is logged, and the others go on."""
+    end = begin + A_TURN
+    if end < len(many):
+        clock.callLater(0, in_turns, clock, many, call, end)
+    for one in many[begin:end]:
+        try:
+            call(one)
+        except Exception:
+            _log.failure("A call failed; the others go on.")
+
+
+_log = Logger()

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatd.access.limits import Connections, network_of, sockets_for
 from chatd.access.rate_limit import Bucket, Buckets, Rate, too_fast
 from chatd.protocol.errors import ChatError, Code
+from chatd.timing import turn_queue
 from chatd.timing.timer_wheel import Deadline, TimerWheel
 
 
@@ -349,6 +350,23 @@ class DeadlinesTests(SynchronousTestCase):
         self.assertEqual(self.names(), ["c", "new"])
         self.clock.pump([1.0] * 12)
         self.assertEqual(self.names(), ["c", "new", "b"])
+        self.assertEqual((self.timers(), len(self.wheel)), (0, 0))
+
+    def test_many_that_are_due_together_are_called_in_turns(self) -> None:
+        self.patch(turn_queue, "A_TURN", 2)
+        seen: list[int] = []
+
+        def first() -> None:
+            others[2].cancel()
+            others[3].move(self.clock.seconds() + 5)
+            self.clock.callLater(0, lambda: seen.append(len(self.called)))
+
+        self.wheel.after(2, first)
+        others = [self.wheel.after(2, self.call(str(n))) for n in range(1, 6)]
+        self.clock.advance(3)
+        self.assertEqual((seen, self.names()), ([2], ["1", "2", "5"]))
+        self.clock.pump([1.0] * 6)
+        self.assertEqual(self.names()[3:], ["4"])
         self.assertEqual((self.timers(), len(self.wheel)), (0, 0))
 
     def test_a_call_that_fails_is_logged_and_the_others_go_on(self) -> None:

@@ -12,10 +12,12 @@ from chatd.access.identity import Identity
 from chatd.brokers.interfaces import DIRECTORY, Stream, Unavailable
 from chatd.directory.projection import RoomEntry
 from chatd.presence.board import News
-from chatd.protocol.errors import Code
+from chatd.protocol.errors import ChatError, Code
 from chatd.rooms.follower import RoomState
 from chatd.rooms.registry import AGAIN, SWEEP
 from chatd.rooms.room import IDLE, Room
+from chatd.rooms.start_position import Now
+from chatd.timing import turn_queue
 from tests.support.world import Site, World
 
 #: cid came to where ann was.
@@ -196,6 +198,36 @@ class ChangedTests(RegistryCase):
             self.assertEqual(reader.error.frame()["room"], "lobby")
         self.assertEqual(waiting, [None])
         self.assertIs(self.room.state, RoomState.DETACHED)
+
+    def test_the_many_of_a_room_that_is_deleted_are_told_in_turns(self) -> None:
+        self.patch(turn_queue, "A_TURN", 2)
+        members = [self.ann, self.bob, *(self.world.join("lobby", f"r{n}") for n in range(18))]
+        told: list[int] = []
+        closed = self.ann.closed
+
+        def first(error: ChatError) -> None:
+            """Meanwhile one leaves, and one joins the room that is made anew."""
+            closed(error)
+            members[-2].session.leave("lobby")
+            self.world.begin(anew())
+            self.world.clock.callLater(0, lambda: told.append(sum(map(bool, errors()))))
+
+        async def anew() -> None:
+            await self.site.directory.create("lobby")
+            joined = await members[-1].session.join("lobby", members[-1], Now())
+            assert joined is not None
+            joined.subscription.resume()
+
+        def errors() -> list[ChatError | None]:
+            return [reader.error for reader in members]
+
+        self.patch(self.ann, "closed", first)
+        self.world.do(self.site.directory.delete("lobby"))
+        self.world.turn()
+        self.assertEqual((told, sum(map(bool, errors()))), ([4], 18))
+        self.assertEqual(errors()[-2:], [None, None])
+        self.world.store("lobby", "one")
+        self.assertEqual([reader.texts for reader in members], [[]] * 19 + [["one"]])
 
     def test_the_stream_of_a_room_that_was_deleted_is_not_missed(self) -> None:
         """As a publish may find that was under way."""

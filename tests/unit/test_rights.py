@@ -21,12 +21,13 @@ from chatd.access.origins import OriginPolicy
 from chatd.access.proxies import Proxies
 from chatd.access.rate_limit import GUESSES, Rate
 from chatd.access.rights import EXPIRED, NOBODY, WITHDRAWN, Rights
-from chatd.access.standing import AT_ONCE, Standing
+from chatd.access.standing import Standing
 from chatd.access.tokens import Secret, TokenKeys
 from chatd.access.turns import FairQueue, allowance
 from chatd.access.unread import Unread
 from chatd.protocol.errors import ChatError, Code
 from chatd.timing.timer_wheel import TimerWheel
+from chatd.timing.turn_queue import A_TURN
 from chatd.timing.wall import WallClock
 from tests.support.tokens import Issuer
 
@@ -290,7 +291,7 @@ class StandingTests(RightsTests):
         self.assertEqual(len(self.standing), 0)
 
     def test_until_its_key_is_withdrawn(self) -> None:
-        count = 2 * AT_ONCE + 1
+        count = 2 * A_TURN + 1
         for _ in range(count):
             self.hold()
         self.clock.advance(0)
@@ -298,7 +299,7 @@ class StandingTests(RightsTests):
         self.assertEqual(self.ended, [])
         self.withdraw()
         self.standing.recheck()
-        self.assertEqual(self.ended, [WITHDRAWN] * AT_ONCE)
+        self.assertEqual(self.ended, [WITHDRAWN] * A_TURN)
         self.clock.advance(0)
         self.assertEqual(self.ended, [WITHDRAWN] * count)
         self.assertEqual(len(self.standing), 0)

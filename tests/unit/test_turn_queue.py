@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.timing.turn_queue import WOKEN, TurnQueue, WaitingInTurns
+from chatd.timing.turn_queue import A_TURN, WOKEN, TurnQueue, WaitingInTurns, in_turns
 
 
 class WaitingTests(SynchronousTestCase):
@@ -104,3 +104,26 @@ class WaitingTests(SynchronousTestCase):
         self.assertEqual(len(self.woken), WOKEN + 1)
         self.assertEqual(len(self.waiting), 0)
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+
+class ManyTests(SynchronousTestCase):
+    """The same, done to many."""
+
+    def test_some_now_and_some_in_each_turn(self) -> None:
+        clock = Clock()
+        done: list[int] = []
+        seen: list[int] = []
+        in_turns(clock, range(2 * A_TURN + 1), done.append)
+        clock.callLater(0, lambda: seen.append(len(done)))
+        self.assertEqual(len(done), A_TURN)
+        clock.advance(0)
+        self.assertEqual(seen, [2 * A_TURN])
+        self.assertEqual(done, list(range(2 * A_TURN + 1)))
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_those_after_one_that_fails(self) -> None:
+        clock = Clock()
+        done: list[float] = []
+        in_turns(clock, [1, 0, 2], lambda n: done.append(1 / n))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual((done, clock.getDelayedCalls()), ([1.0, 0.5], []))
