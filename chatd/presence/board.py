@@ -15,6 +15,8 @@ from typing import Any, Protocol
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
+from chatd.timing.turn_queue import in_turns
+
 #: In a room with more members than this only their number is told.
 PRESENCE_LIMIT = 200
 #: Seconds over which changes are coalesced.
@@ -119,7 +121,9 @@ class PresenceBoard:
         self._clock = clock
         self._audience: PresenceAudience | None = None
         self._rooms: dict[str, _Room] = {}
-        self._changed: set[str] = set()
+        #: Rooms with news that wait to be told together with more, and those whose turn it is.
+        self._changed: dict[str, None] = {}
+        self._due: dict[str, None] = {}
 
     def show_to(self, audience: PresenceAudience) -> None:
         """Call ``audience`` for changes from now on."""
@@ -204,7 +208,7 @@ class PresenceBoard:
         names = list(islice(board.here, self.limit))
         if count > self.limit and len(board.held_by_some) >= SHOWN:
             names = [u for u in names if u in board.held_by_some]
-        if room in self._changed or count > self.limit:
+        if self._is_changed(room) or count > self.limit:
             board.held_by_all &= frozenset(names)
             if not board.held_by_some.issuperset(names):
                 board.held_by_some |= frozenset(names)
@@ -225,28 +229,37 @@ class PresenceBoard:
         if (user in room.here) != was:
             self._schedule(name)
             self.on_change(name, user, not was, node)
-        if not room.here and name not in self._changed:
+        if not room.here and not self._is_changed(name):
             del self._rooms[name]
 
+    def _is_changed(self, name: str) -> bool:
+        """Whether there is news of a room that clients have not been told."""
+        return name in self._changed or name in self._due
+
     def _schedule(self, name: str) -> None:
+        if self._is_changed(name):
+            return
         if not self._changed:
             self._clock.callLater(COALESCE, self._tell)
-        self._changed.add(name)
+        self._changed[name] = None
 
     def _tell(self) -> None:
-        changed, self._changed = self._changed, set()
-        for name in changed:
-            room = self._rooms[name]
-            news = self._news(room)
-            if self._audience is not None and (
-                news.joined or news.left or news.count != room.count
-            ):
-                self._audience.show(name, news)
-            room.held_by_some = news.after
-            room.held_by_all = news.after if news.complete else _NONE
-            room.count = news.count
-            if not room.here:
-                del self._rooms[name]
+        """Tell the news of all rooms, of some in each turn of the reactor."""
+        changed, self._changed = self._changed, {}
+        self._due |= changed
+        in_turns(self._clock, list(changed), self._tell_of)
+
+    def _tell_of(self, name: str) -> None:
+        del self._due[name]
+        room = self._rooms[name]
+        news = self._news(room)
+        if self._audience is not None and (news.joined or news.left or news.count != room.count):
+            self._audience.show(name, news)
+        room.held_by_some = news.after
+        room.held_by_all = news.after if news.complete else _NONE
+        room.count = news.count
+        if not room.here:
+            del self._rooms[name]
 
     def _news(self, room: _Room) -> News:
         sure, held, count = room.held_by_all, room.held_by_some, len(room.here)

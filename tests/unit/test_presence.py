@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from chatd.presence.board import COALESCE, SHOWN, News, PresenceBoard
+from chatd.timing import turn_queue
 
 
 class Board:
@@ -233,3 +234,51 @@ class PresenceTests(TestCase):
                 self.assertEqual(names, set(final.names))
             if news:
                 self.assertEqual(news[-1].count, final.count)
+
+
+class ManyRoomsTests(TestCase):
+    """News of many rooms at once is told in turns of the reactor."""
+
+    def setUp(self) -> None:
+        self.patch(turn_queue, "A_TURN", 2)
+        self.clock = Clock()
+        self.presence = PresenceBoard(self.clock, "here")
+        self.board = Board()
+        self.presence.show_to(self.board)
+        self.rooms = [f"r{n}" for n in range(6)]
+        for room in self.rooms:
+            self.presence.enter(room, "ann")
+
+    def when_told_first(self, call: Callable[[], None]) -> None:
+        """Call ``call`` once some rooms were told, and others wait for their turns."""
+        self.clock.callLater(COALESCE, lambda: self.clock.callLater(0, call))
+        self.clock.advance(COALESCE)
+
+    def test_some_in_each_turn(self) -> None:
+        seen: list[int] = []
+        self.when_told_first(lambda: seen.append(len(self.board.shown)))
+        self.assertEqual(seen, [4])
+        self.assertEqual(self.board.shown, [(room, ["ann"], [], 1) for room in self.rooms])
+
+    def test_what_happens_before_its_turn_is_told_with_it(self) -> None:
+        def change() -> None:
+            self.presence.enter("r5", "bob")
+            self.presence.leave("r5", "ann")
+            self.presence.leave("r4", "ann")
+
+        self.when_told_first(change)
+        self.assertEqual(self.board.shown[4:], [("r5", ["bob"], [], 1)])
+        self.clock.advance(2 * COALESCE)
+        self.assertEqual(len(self.board.shown), 5, "nothing is told twice")
+        self.assertEqual(self.presence.count("r4"), 0)
+
+    def test_who_joins_before_its_turn_is_told_nothing_that_it_knows_otherwise(self) -> None:
+        """A client whose list has bob need not be told of him, but one without him must be."""
+
+        def join() -> None:
+            self.presence.enter("r5", "bob")
+            self.assertEqual(self.presence.members("r5").names, ["ann", "bob"])
+            self.presence.leave("r5", "bob")
+
+        self.when_told_first(join)
+        self.assertEqual(self.board.shown[-1], ("r5", ["ann"], ["bob"], 1))
