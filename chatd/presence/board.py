@@ -195,6 +195,11 @@ class PresenceBoard:
         """The number of users in ``room``."""
         return len(self._rooms.get(room, _NOBODY).here)
 
+    @property
+    def total(self) -> int:
+        """The number of users in all rooms, in each room of theirs."""
+        return sum(len(room.here) for room in self._rooms.values())
+
     def here(self, room: str, user: str) -> bool:
         """Whether ``user`` is in ``room``."""
         return user in self._rooms.get(room, _NOBODY).here

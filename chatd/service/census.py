@@ -1,5 +1,6 @@
 """What is looked at only when the metrics are asked for: rooms, subscribers, members, the broker.
-Counting these as they change would cost each message; looking costs one scrape a few milliseconds.
+Counting these as they change would cost each message; looking costs one scrape 5 ms for each
+thousand rooms.
 """
 
 from __future__ import annotations
@@ -39,10 +40,11 @@ class Census:
         live = behind = lag = polls = away = 0
         late = 0.0
         chat = self.status.node.chat
-        for room in chat.rooms:
-            live += len(room.subscriptions) - room.lagging
-            behind += room.lagging
-            lag = max([lag, *(one.behind for one in room.behind())])
+        for room in chat.rooms:  # of which there may be tens of thousands
+            live += len(room.subscriptions)
+            if lagging := room.lagging:
+                live, behind = live - lagging, behind + lagging
+                lag = max(lag, *(one.behind for one in room.behind()))
             polls += len(room.news)
             away += not room.level_with_stream
             late = max(late, room.lag)
@@ -53,8 +55,8 @@ class Census:
         yield _gauge("rooms_not_level", "Rooms whose stream this node cannot follow now.", away)
         text = "For how long the stream of one of them has not been followed to its end."
         yield _gauge("follower_lag_seconds", text, late)
-        members = sum(chat.presence.count(entry.name) for entry in chat.directory)
-        yield _gauge("members_present", "Users present, in each room of theirs.", members)
+        text = "Users present, in each room of theirs."
+        yield _gauge("members_present", text, chat.presence.total)
 
     def _broker(self) -> Iterator[Metric]:
         why, broker = self.status.blocked, self.status.broker
