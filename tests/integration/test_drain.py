@@ -6,6 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError
 
 from chatd.service.lifecycle import DRAIN, FAREWELL
+from chatd.timing import turn_queue
 from chatd.transports.come_back import AT_ONCE, COME_BACK, spread
 from tests.support.serving import Node, ServingTests
 from tests.support.waiting import together, until
@@ -50,6 +51,30 @@ class DrainTests(ServingTests):
             told.append(stream.retry)
         self.assertLessEqual(max(told), AT_ONCE)
         self.assertGreater(len(set(told)), 9)
+
+    async def test_many_are_sent_away_in_turns(self) -> None:
+        self.patch(turn_queue, "A_TURN", 2)
+        node = await self.serve()
+        sockets = [await node.chat(f"u{n}", "lobby") for n in range(7)]
+        streams = [await node.events("/rooms/lobby/events") for _ in range(5)]
+        ways = node.service.ways
+        ways.websockets.drain(0)
+        ways.streams.drain(0)
+        self.assertEqual((ways.websockets.in_hand, ways.streams.in_hand), (5, 3))
+        list(ways.websockets.connections)[-1].transport.abortConnection()  # before its turn
+        told = 0
+        for socket in sockets:
+            try:
+                told += bool(await self.goodbye(socket))
+            except ConnectionError:
+                continue
+        self.assertEqual(told, 6)
+        for stream in streams:
+            with self.assertRaises(EOFError):
+                while True:
+                    await stream.next()
+            self.assertIsNotNone(stream.retry)
+        self.assertEqual((ways.websockets.in_hand, ways.streams.in_hand), (0, 0))
 
     async def test_an_event_stream_that_is_refused_meanwhile(self) -> None:
         """Its client is sent on as fast as those whose streams end."""

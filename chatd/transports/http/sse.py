@@ -18,6 +18,7 @@ from chatd.service.chat import Chat
 from chatd.service.session import Joined, Session
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.timer_wheel import Deadline
+from chatd.timing.turn_queue import in_turns
 from chatd.transports.come_back import COME_BACK, come_back, spread
 from chatd.transports.encodings import EVENT_STREAM
 from chatd.transports.http.call import Call, Reply, Route
@@ -57,8 +58,9 @@ class EventStreams:
         self._chat = chat
         self._metrics = metrics
         self._open: set[EventStream] = set()
-        #: Milliseconds over which those who are sent away come back.
-        self._within = COME_BACK
+        #: Milliseconds over which those who are sent away come back, and how many have still to be
+        #: sent away.
+        self._within, self._untold = COME_BACK, 0
 
     def routes(self) -> list[Route]:
         """The route of this module."""
@@ -117,8 +119,9 @@ class EventStreams:
 
     @property
     def in_hand(self) -> int:
-        """None: nothing is done for a stream that could not be done for another one later."""
-        return 0
+        """How many have still to be sent away: else nothing is done for a stream that could not be
+        done for another one later."""
+        return self._untold
 
     @property
     def leaving(self) -> int:
@@ -127,8 +130,13 @@ class EventStreams:
 
     def drain(self, others: int) -> None:
         """End all streams; clients come back by themselves, each at a time of its own."""
-        self._within = spread(len(self._open), others)
-        for stream in list(self._open):
+        self._within, every = spread(len(self._open), others), list(self._open)
+        self._untold += len(every)
+        in_turns(self._chat.clock, every, self._send_away)
+
+    def _send_away(self, stream: EventStream) -> None:
+        self._untold -= 1
+        if stream in self._open:  # it may have gone meanwhile
             stream.go(come_back(within=self._within))
 
 

@@ -10,6 +10,7 @@ from chatd.access.admission import Admission
 from chatd.protocol.errors import ChatError, Code
 from chatd.service.chat import Chat
 from chatd.telemetry.metrics import Metrics
+from chatd.timing.turn_queue import in_turns
 from chatd.transports.come_back import come_back, spread
 from chatd.transports.http.call import Call, Handler, Reply, Route
 from chatd.transports.http.upgrade import hand_over, wants_websocket
@@ -69,9 +70,8 @@ class SocketIO:
 
     def drain(self, others: int) -> None:
         """Send every client away, each with a time of its own to come back."""
-        within = spread(self.leaving, others)
-        for polling in self._sessions.all_polling():
-            polling.drain(come_back(within=within))
+        within, polling = spread(self.leaving, others), self._sessions.all_polling()
+        in_turns(self._sockets.reactor, polling, lambda one: one.drain(come_back(within=within)))
         self._sockets.drain(others)
 
     def _said(self, handler: Handler) -> Handler:

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from chatd.access.admission import Admission
 from chatd.service.chat import Chat
 from chatd.telemetry.metrics import Metrics
+from chatd.timing.turn_queue import in_turns
 from chatd.transports.come_back import come_back, spread
 from chatd.transports.websocket.connection import WebSocketConnection
 from chatd.transports.websocket.interfaces import Dialect
@@ -36,6 +37,8 @@ class WebSocketFactory(WebSocketServerFactory):
         super().__init__(reactor=reactor, server="chatd")
         self.chat, self.admission, self.metrics, self.dialect = chat, admission, metrics, dialect
         self.connections: set[WebSocketConnection] = set()
+        #: How many of them have still to be sent away.
+        self._untold = 0
         self.setProtocolOptions(
             failByDrop=False,
             echoCloseCodeReason=True,
@@ -76,8 +79,8 @@ class WebSocketFactory(WebSocketServerFactory):
 
     @property
     def in_hand(self) -> int:
-        """How many connections wait for an answer."""
-        return sum(connection.is_busy for connection in self.connections)
+        """How many connections wait for an answer, or to be sent away."""
+        return self._untold + sum(connection.is_busy for connection in self.connections)
 
     @property
     def leaving(self) -> int:
@@ -86,6 +89,11 @@ class WebSocketFactory(WebSocketServerFactory):
 
     def drain(self, others: int) -> None:
         """Send every client away, to come back at a time of its own."""
-        within = spread(len(self.connections), others)
-        for connection in list(self.connections):
-            connection.drain(come_back(within=within))
+        within, every = spread(len(self.connections), others), list(self.connections)
+        self._untold += len(every)
+        in_turns(self.reactor, every, lambda one: self._send_away(one, come_back(within=within)))
+
+    def _send_away(self, connection: WebSocketConnection, retry: int) -> None:
+        self._untold -= 1
+        if connection in self.connections:  # it may have gone meanwhile
+            connection.drain(retry)
