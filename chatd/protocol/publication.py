@@ -40,5 +40,5 @@ class Publication:
         key = message_id(id) if id is not None else token_hex(ID_BYTES)
         checked, more = check_content(text, data, max_text)
         content = Content(user, key, checked, more, fresh=id is None)
-        repeated = id is not None and after is not None
-        return cls(room, content, Cursor.parse(after) if repeated else None)
+        cursor = Cursor.parse(after) if after is not None else None
+        return cls(room, content, cursor if id is not None else None)

@@ -43,16 +43,16 @@ class PassingEvents:
         self._under_way: list[tuple[list[Subscription], Show]] = []
         self._shown: Bucket | None = None
 
-    def notify(self, frame: dict[str, Any], besides: Subscription | None) -> None:
-        """Show ``frame`` to all but ``besides`` who can take it now; to nobody if there were too
-        many of late."""
+    def notify(self, frame: dict[str, Any], besides: str) -> None:
+        """Show ``frame`` to all who can take it now but the user ``besides``; to nobody if there
+        were too many of late."""
         if len(self._under_way) == UNDER_WAY or not self._may():
             return
         encode = _once(frame)
 
         def show(subscription: Subscription) -> None:
-            if subscription is not besides:
-                to = subscription.subscriber
+            to = subscription.subscriber
+            if to.identity.user != besides:
                 to.notify(encode(to.encoding))
 
         self._tell(show)

@@ -27,10 +27,11 @@ SLICE_BYTES = 128 * 1024
 
 @define(eq=False)
 class ReadQueue:
-    """The line of one node. Whoever asks is an address, or something else with a name of its
-    own."""
+    """A line of one node, for ``size`` reads at a time. Whoever asks is an address, or something
+    else with a name of its own."""
 
     clock: IReactorTime
+    size: int = READS
     _running: int = field(default=0, init=False)
     _going_on: bool = field(default=False, init=False)
     #: Who waits, by who asks; whose turn it is stands first.
@@ -41,7 +42,7 @@ class ReadQueue:
     ) -> T:
         """The outcome of ``read``, begun when it is ``asker``'s turn. Raises `Unavailable` if that
         takes longer than `PATIENCE`."""
-        if self._running < READS and not self._waiting:
+        if self._running < self.size and not self._waiting:
             self._running += 1
         else:
             await self._turn(asker)
@@ -68,7 +69,7 @@ class ReadQueue:
         if self._going_on:
             return  # the loop in which this read began goes on
         self._going_on = True
-        while self._waiting and self._running < READS:
+        while self._waiting and self._running < self.size:
             asker, lane = self._waiting.popitem(last=False)
             waiter = lane.popleft()
             if lane:

@@ -100,7 +100,7 @@ class RoomRegistry:
         entry = self._directory.find(name)
         room = self.attached(entry) if entry is not None else None
         if room is not None:
-            room.notify({"type": "typing", "room": name, "user": user})
+            room.notify({"type": "typing", "room": name, "user": user}, besides=user)
 
     def wake(self) -> None:
         """Wake all waiting polls."""

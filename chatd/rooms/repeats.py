@@ -4,50 +4,51 @@ from __future__ import annotations
 
 from collections import Counter
 
-from chatd.brokers.interfaces import NotStored, Unavailable
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from chatd.brokers.interfaces import Unavailable
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.messages import Content
+from chatd.rooms.read_queue import ReadQueue
 from chatd.rooms.room import Room
 from chatd.rooms.start_position import After, find
-from chatd.timing.slots import Slots
 
 #: Concurrent searches on a node; each may read a whole stream.
 SEARCHES = 2
-#: Searches that one user may have waiting.
-WAITING = 20
+#: Searches that one address may have under way, and all together: each holds a message.
+OF_ONE, OF_ALL = 100, 500
 #: Messages compared in one turn of the reactor.
 PAGE = 500
 
 
 class Repeats:
     """Looks for a message after the cursor that a repeat may carry (``after``; protocol, section
-    1)."""
+    1). Who asks take turns, as in `ReadQueue`."""
 
-    def __init__(self) -> None:
-        self._turn = Slots(SEARCHES)
-        self._waiting: Counter[str] = Counter()
+    def __init__(self, clock: IReactorTime) -> None:
+        self._turns = ReadQueue(clock, SEARCHES)
+        self._under_way: Counter[str] = Counter()
 
     async def stored(self, room: Room, content: Content, after: Cursor, asker: str) -> bool:
         """Whether the user's message with this id lies after the cursor ``after``, among what is
-        kept of ``room``; ``asker`` is as in `History`. Raises `NotStored` if the stream cannot be
-        read, or if the user has `WAITING` searches waiting.
+        kept of ``room``; ``asker`` is as in `History`. Raises `Unavailable` if the stream cannot be
+        read, or too many searches are under way; may be cancelled.
         """
-        user = content.user
-        if self._waiting[user] >= WAITING:
-            raise NotStored("earlier repeats are still being looked for")
-        self._waiting[user] += 1
+        if self._under_way[asker] >= OF_ONE or self._under_way.total() >= OF_ALL:
+            raise Unavailable("earlier repeats are still being looked for")
+        self._under_way[asker] += 1
         try:
-            await self._turn.acquire()
-            try:
-                return await _search(room, content, after, asker)
-            finally:
-                self._turn.release()
-        except Unavailable as e:
-            raise NotStored(str(e)) from None
+            with room.held():
+                return await self._turns.run(asker, _begin_search, room, content, after, asker)
         finally:
-            self._waiting[user] -= 1
-            if not self._waiting[user]:
-                del self._waiting[user]
+            self._under_way[asker] -= 1
+            if not self._under_way[asker]:
+                del self._under_way[asker]
+
+
+def _begin_search(room: Room, content: Content, after: Cursor, asker: str) -> Deferred[bool]:
+    return Deferred.fromCoroutine(_search(room, content, after, asker))
 
 
 async def _search(room: Room, content: Content, after: Cursor, asker: str) -> bool:

@@ -216,9 +216,9 @@ class Room:
         """Whether all that the stream holds has come here."""
         return self.state is RoomState.LEVEL
 
-    def notify(self, frame: dict[str, Any], besides: Subscription | None = None) -> None:
-        """Show an event that is not stored (``typing``) to all subscribers but ``besides`` whose
-        transport is writable."""
+    def notify(self, frame: dict[str, Any], besides: str) -> None:
+        """Show an event that is not stored (``typing``) to all subscribers whose transport is
+        writable, but to no connection of the user ``besides``."""
         self._passing.notify(frame, besides)
 
     def presence(self, news: News) -> None:

@@ -77,8 +77,8 @@ class Source(Protocol):
     def unsubscribed(self, subscription: Subscription) -> None:
         """Forget ``subscription``, which has ended."""
 
-    def notify(self, frame: dict[str, Any], besides: Subscription | None = None) -> None:
-        """Send an event that is not stored to all subscribers except ``besides``."""
+    def notify(self, frame: dict[str, Any], besides: str) -> None:
+        """Send an event that is not stored to all subscribers but the user ``besides``."""
 
 
 class Subscription:

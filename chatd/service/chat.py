@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from attrs import define, field, frozen
+from attrs import Factory, define, field, frozen
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
@@ -47,7 +47,9 @@ class Chat:
     presence: PresenceBoard
     max_text: int = 16 * 1024
     draining: bool = False
-    _repeats: Repeats = field(factory=Repeats, init=False)
+    _repeats: Repeats = field(
+        init=False, default=Factory(lambda self: Repeats(self.clock), takes_self=True)
+    )
 
     @property
     def answers(self) -> Gathering:
@@ -95,8 +97,9 @@ class Chat:
     def publish(
         self, identity: Identity, publication: Publication, sender: Hashable | None = None
     ) -> Deferred[Receipt]:
-        """Publish a message; it is stored when this fires. What one ``sender`` publishes to a room
-        is stored in the order of the calls.
+        """Publish a message, which `repeated` has not found if it was sent before; it is stored
+        when this fires. What one ``sender`` publishes to a room is stored in the order of the
+        calls.
 
         Fails with `ChatError`; unavailable names the message's id, and says if nothing was stored.
         """
@@ -104,26 +107,43 @@ class Chat:
             room = self.rooms.get(self.entry(identity, publication.room))
         except ChatError as e:
             return fail(_before_storing(e, publication))
-        if room is None or publication.after is not None:
-            stored = Deferred.fromCoroutine(self._look_and_publish(identity, publication, sender))
+        if room is None:
+            stored = Deferred.fromCoroutine(self._attach_and_publish(identity, publication, sender))
         else:
             stored = room.publish(publication.content, sender)
         told = (publication,)
         return stored.addCallbacks(_receipt, _not_stored, told, errbackArgs=told)
 
-    async def _look_and_publish(
+    async def _attach_and_publish(
         self, identity: Identity, publication: Publication, sender: Hashable | None
     ) -> bool:
-        """As `Room.publish`, where the room is to be attached first, or searched for a repeat."""
-        content, after = publication.content, publication.after
+        """As `Room.publish`, where the room is to be attached first."""
         try:
             room = await self.room(identity, publication.room)
         except ChatError as e:
             raise _before_storing(e, publication) from None
-        stored, network = self._repeats.stored, identity.network
-        if after is not None and await stored(room, content, after, network):
-            return False
-        return await room.publish(content, sender)
+        return await room.publish(publication.content, sender)
+
+    async def repeated(self, identity: Identity, publication: Publication) -> Receipt | None:
+        """The receipt for a message sent again that is stored already, among what came after the
+        cursor in ``publication``; None if it is not stored, or has no such cursor.
+
+        Raises as `publish`; but unavailable says nothing of whether the message is stored, which
+        it may be since it was first sent.
+        """
+        if publication.after is None:
+            return None
+        name, id = publication.room, publication.content.id
+        try:
+            room = await self.room(identity, name)
+            found = await self._repeats.stored(
+                room, publication.content, publication.after, identity.network
+            )
+        except (Unavailable, NoSuchStream) as e:
+            raise unavailable(Unavailable(str(e))).about(name, id) from None
+        except ChatError as e:
+            raise e.about(name, id) from None
+        return Receipt(id, new=False) if found else None
 
     # -- reading -----------------------------------------------------------------------------------
 

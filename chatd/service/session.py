@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, succeed
 
 from chatd.access.identity import Identity
 from chatd.brokers.interfaces import Unavailable
@@ -17,6 +17,7 @@ from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError, Code, bad_request
 from chatd.protocol.publication import Publication
 from chatd.rooms.interfaces import ISubscriber
+from chatd.rooms.room import Room
 from chatd.rooms.start_position import Start, find
 from chatd.rooms.subscription import Subscription
 from chatd.service.chat import Chat, Receipt
@@ -49,6 +50,10 @@ class Session:
     identity: Identity
     joined: dict[str, Subscription] = field(factory=dict, init=False)
     _turns: dict[str, DeferredLock] = field(factory=dict, init=False)
+    #: Whether the last request about a room that waits for its turn is to join it, or to leave it.
+    _wanted: dict[str, bool] = field(factory=dict, init=False)
+    #: The searches for messages sent again.
+    _searches: set[Deferred[Any]] = field(factory=set, init=False)
     #: When the last typing event was shown, by room (the clock's seconds).
     _typed: dict[str, float] = field(factory=dict, init=False)
     _closed: bool = field(default=False, init=False)
@@ -60,9 +65,10 @@ class Session:
         awaited just before, so that the client can take the answer. None if the session was closed
         meanwhile. Raises `ChatError`.
         """
-        rooms = self.joined.keys() | self._turns.keys()
+        rooms = {*self.joined, *self._wanted} - {n for n, into in self._wanted.items() if not into}
         if name not in rooms and len(rooms) >= MAX_ROOMS:
             raise bad_request(f"At most {MAX_ROOMS} rooms a connection; leave one first.")
+        self._wanted[name] = True
         return await self._in_turn(name, lambda: self._join(name, subscriber, start, ready))
 
     async def _in_turn(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
@@ -78,11 +84,18 @@ class Session:
             else:
                 turn.release()
                 del self._turns[name]
+                self._wanted.pop(name, None)
 
     async def _join(
         self, name: str, subscriber: ISubscriber, start: Start, ready: Ready | None
     ) -> Joined | None:
         room = await self.chat.room(self.identity, name)
+        with room.held():  # nobody may be in it yet, and the client may take long to be ready
+            return await self._take_part(room, name, subscriber, start, ready)
+
+    async def _take_part(
+        self, room: Room, name: str, subscriber: ISubscriber, start: Start, ready: Ready | None
+    ) -> Joined | None:
         stream = room.stream
         try:
             place = await find(room, start, self.identity.network)
@@ -107,18 +120,42 @@ class Session:
         )
 
     def publish(self, publication: Publication) -> Deferred[Receipt]:
-        """Publish to a room, joined or not, after a join of it that is under way."""
-        if publication.room not in self._turns:
+        """Publish to a room, joined or not, after the requests about it that are under way: a join,
+        or a message sent again that has to be searched for."""
+        if publication.after is None and publication.room not in self._turns:
             return self.chat.publish(self.identity, publication, self)
-        return Deferred.fromCoroutine(
-            self._in_turn(
-                publication.room, lambda: self.chat.publish(self.identity, publication, self)
-            )
-        )
+        return Deferred.fromCoroutine(self._publish_in_turn(publication))
+
+    async def _publish_in_turn(self, publication: Publication) -> Receipt:
+        begun = await self._in_turn(publication.room, lambda: self._begin(publication))
+        return await begun
+
+    async def _begin(self, publication: Publication) -> Deferred[Receipt]:
+        """Begin to publish, unless the message is stored already; the receipt to come. The next
+        request about the room need not wait for that."""
+        if publication.after is not None:
+            receipt = await self._search(publication)
+            if receipt is not None:
+                return succeed(receipt)
+        return self.chat.publish(self.identity, publication, self)
+
+    async def _search(self, publication: Publication) -> Receipt | None:
+        """See `Chat.repeated`. The search ends with the session."""
+        if self._closed:
+            raise unavailable()
+        search = Deferred.fromCoroutine(self.chat.repeated(self.identity, publication))
+        self._searches.add(search)
+        try:
+            return await search
+        except CancelledError:
+            raise unavailable() from None
+        finally:
+            self._searches.discard(search)
 
     async def leave_in_turn(self, name: str) -> None:
         """Leave ``name`` after all earlier requests about it."""
         if name in self._turns:
+            self._wanted[name] = False
             await self._in_turn(name, lambda: self._left(name))
         else:
             self.leave(name)
@@ -138,9 +175,15 @@ class Session:
         if self.joined.pop(name, None) is not None:
             self._exit(name)
 
-    def typing(self, name: str) -> None:
-        """Show the others in ``name`` that this user is typing, at most once in `TYPING` seconds.
-        Raises `ChatError` not_joined."""
+    async def typing(self, name: str) -> None:
+        """Show the others in ``name`` that this user is typing, at most once in `TYPING` seconds,
+        after all earlier requests about it. Raises `ChatError` not_joined."""
+        if name in self._turns:
+            await self._in_turn(name, lambda: self._typing(name))
+        else:
+            await self._typing(name)
+
+    async def _typing(self, name: str) -> None:
         subscription = self.joined.get(name)
         if subscription is None:
             raise ChatError(Code.NOT_JOINED, "Join the room first.")
@@ -149,7 +192,7 @@ class Session:
             return
         self._typed[name] = now
         frame = {"type": "typing", "room": name, "user": self.identity.user}
-        subscription.room.notify(frame, besides=subscription)
+        subscription.room.notify(frame, besides=self.identity.user)
         self.chat.presence.typing(name, self.identity.user)
 
     def resume(self) -> None:
@@ -174,6 +217,8 @@ class Session:
     def close(self) -> None:
         """Leave all rooms, for good."""
         self._closed = True
+        for search in list(self._searches):
+            search.cancel()
         for name in list(self.joined):
             self.leave(name)
 

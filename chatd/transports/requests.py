@@ -114,7 +114,7 @@ class RequestDialect(BaseDialect):
         answer({"type": "ack", "room": name, "id": receipt.id})
 
     async def _typing(self, frame: dict[str, Any], answer: Answer) -> None:
-        self.session.typing(room_name(frame.get("room")))
+        await self.session.typing(room_name(frame.get("room")))
         answer(None)
 
     async def _auth(self, frame: dict[str, Any], answer: Answer) -> None:

@@ -7,14 +7,11 @@ from urllib.parse import quote
 
 from twisted.internet.defer import Deferred
 
-from chatd.access.identity import Identity
-from chatd.brokers.interfaces import NotStored
-from chatd.protocol.cursors import Cursor
-from chatd.protocol.messages import WINDOW, Content
-from chatd.rooms.repeats import SEARCHES, WAITING, Repeats
+from chatd.protocol.messages import WINDOW
+from chatd.rooms.repeats import OF_ONE
 from tests.support.publishing import publish
 from tests.support.serving import Node, ServingTests
-from tests.support.waiting import together
+from tests.support.waiting import together, until
 
 #: More than a room remembers ids of, and more than one page of a search.
 MANY = WINDOW + 100
@@ -84,26 +81,64 @@ class RepeatTests(ServingTests):
         for after in ("nonsense", 7, ["x"]):
             answer = await node.post(SAY, {"text": "once", "id": "x", "after": after})
             self.assertEqual((answer.status, answer.json["code"]), (400, "bad_request"))
+            answer = await node.post(SAY, {"text": "without an id", "after": after})
+            self.assertEqual((answer.status, answer.json["code"]), (400, "bad_request"))
 
-    async def test_searches_are_bounded(self) -> None:
-        node = await self.serve()
+    async def test_in_the_order_in_which_they_were_sent(self) -> None:
+        """Repeats among themselves, and what is new after them."""
+        node, cursor = await self.setting()
+        ann = await node.chat("ann", "lobby")
+        lost = [{"text": f"lost{n}", "id": f"l{n}", "after": cursor} for n in range(8)]
+        said = [*lost, {"text": "new", "id": "n"}, {"text": "last"}]
+        for message in said:
+            ann.send({"type": "message", "room": "lobby", **message})
+        seen = [(await ann.find("message"))["text"] for _ in said]
+        self.assertEqual(seen, [message["text"] for message in said])
+
+    async def test_what_a_search_cannot_tell_is_not_said(self) -> None:
+        """A repeat that is refused may be stored, since it was first sent."""
+        node, cursor = await self.setting()
+        repeats = node.service.chat._repeats
+        repeats._under_way["127.0.0.1"] = OF_ONE
+        answer = await node.post(SAY, {"text": "once", "id": "x", "after": cursor})
+        self.assertEqual((answer.status, answer.json["code"]), (503, "unavailable"))
+        self.assertEqual(answer.json["id"], "x")
+        self.assertNotIn("stored", answer.json)
+
+    async def test_of_who_may_no_longer_be_there(self) -> None:
+        """Rights are looked at again when the search has ended."""
+        node, cursor = await self.setting()
         chat = node.service.chat
-        room = await chat.room(Identity("ann"), "lobby")
-        repeats = Repeats()
-        await self.fill(node, 100)
-        start = Cursor(room.stream.epoch, -1)
+        await chat.directory.add_member("lobby", "ann")
 
-        async def look(number: int) -> bool | str:
-            try:
-                return await repeats.stored(room, Content("ann", str(number), "x"), start, "")
-            except NotStored as refusal:
-                return str(refusal)
+        async def search(*_: object) -> bool:
+            await chat.directory.set_private("lobby", True)
+            await chat.directory.remove_member("lobby", "ann")
+            return False
 
-        for _ in range(SEARCHES):
-            await repeats._turn.acquire()
-        looking = [Deferred.fromCoroutine(look(number)) for number in range(WAITING + 5)]
-        for _ in range(SEARCHES):
-            repeats._turn.release()
-        found = [await one for one in looking]
-        self.assertEqual(found.count(False), WAITING)
-        self.assertIs(await look(0), False)
+        self.patch(chat._repeats, "stored", search)
+        answer = await node.post(SAY, {"text": "once", "id": "y", "after": cursor})
+        self.assertEqual((answer.status, answer.json["code"]), (403, "forbidden"))
+
+    async def test_a_search_ends_with_its_client(self) -> None:
+        node, cursor = await self.setting()
+        repeats = node.service.chat._repeats
+        searches: list[Deferred[bool]] = []
+
+        async def search(*_: object) -> bool:
+            searches.append(Deferred())
+            return await searches[-1]
+
+        self.patch(repeats, "stored", search)
+        ann = await node.chat("ann")
+        ann.send({"type": "message", "room": "lobby", "text": "x", "id": "1", "after": cursor})
+        ann.send({"type": "message", "room": "lobby", "text": "y", "id": "2", "after": cursor})
+        post = await node.ask("POST", SAY, {"text": "z", "id": "3", "after": cursor})
+        await until(lambda: len(searches) == 2)
+        ann.raw.abort()
+        post.raw.abort()
+        await until(lambda: all(search.called for search in searches))
+        await until(lambda: not node.connections())
+        self.assertEqual(len(searches), 2, "no other began")
+        texts = (await node.get("/rooms/lobby/messages?last=3")).json["messages"]
+        self.assertEqual({message["text"] for message in texts}, {"much"})

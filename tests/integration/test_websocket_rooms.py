@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
+from chatd.access.identity import Identity
+from chatd.rooms.room import Room
+from chatd.service.chat import Chat
+from chatd.service.session import MAX_ROOMS
 from tests.support.serving import ServingTests
 from tests.support.waiting import until
 from tests.support.ws_client import WebSocket
@@ -56,6 +62,49 @@ class RoomTests(ServingTests):
             await cid.join("lobby", after=joined["cursor"])
             again = [m for m in await cid.fence() if m["type"] == "message"]
             self.assertEqual(again, backlog, start)
+
+    async def test_typing_right_after_a_join(self) -> None:
+        """Requests about a room take effect in order, also where it has to be opened first."""
+        node = await self.serve("--room=cold")
+        bob = await node.chat("bob")
+        ann = await node.chat("ann")
+        bob.send({"type": "join", "room": "cold"})
+        await bob.find("joined")
+        for kind in ("join", "typing"):
+            ann.send({"type": kind, "room": "cold"})
+        self.assertEqual((await ann.receive())["type"], "joined")
+        self.assertEqual((await bob.find("typing"))["user"], "ann")
+
+    async def test_nobody_is_shown_typing_to_oneself(self) -> None:
+        """A user with several connections is one member."""
+        node = await self.serve()
+        here, there, bob = [await node.chat(u, "lobby") for u in ("ann", "ann", "bob")]
+        here.send({"type": "typing", "room": "lobby"})
+        await bob.find("typing")
+        for ann in (here, there):
+            self.assertNotIn("typing", [frame["type"] for frame in await ann.fence()])
+
+    async def test_a_room_left_makes_place_for_another(self) -> None:
+        """Also while requests about it are under way."""
+        node = await self.serve(*(f"--room=r{n}" for n in range(MAX_ROOMS + 1)))
+        ann = await node.chat("ann", *(f"r{n}" for n in range(MAX_ROOMS)))
+        attach = Chat.room
+        held: list[Deferred[None]] = []
+
+        async def slow(chat: Chat, identity: Identity, name: str) -> Room:
+            if name == "r0":
+                held.append(Deferred())
+                await held[-1]
+            return await attach(chat, identity, name)
+
+        self.patch(Chat, "room", slow)
+        ann.send({"type": "join", "room": "r0"})
+        ann.send({"type": "leave", "room": "r0"})
+        joined = await ann.ask({"type": "join", "room": f"r{MAX_ROOMS}"})
+        self.assertEqual((joined["type"], joined["room"]), ("joined", f"r{MAX_ROOMS}"))
+        held[0].callback(None)
+        self.assertEqual((await ann.find("left"))["room"], "r0")
+        self.assertEqual((await ann.ask({"type": "join", "room": "r0"}))["code"], "bad_request")
 
     async def test_bad_starts(self) -> None:
         node = await self.serve()

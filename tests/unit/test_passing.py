@@ -22,7 +22,7 @@ class PassingTests(TestCase):
             reader.frames.clear()
 
     def typing(self, reader: Reader) -> None:
-        reader.session.typing("lobby")
+        self.world.begin(reader.session.typing("lobby"))
 
     def typed(self, reader: Reader) -> list[str]:
         """Who it saw typing."""

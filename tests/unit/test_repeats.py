@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from unittest import mock
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,8 +14,8 @@ from chatd.protocol.cursors import Cursor
 from chatd.protocol.messages import Content
 from chatd.rooms import repeats
 from chatd.rooms.history import HistoryPage
-from chatd.rooms.read_queue import ReadQueue
-from chatd.rooms.repeats import SEARCHES, WAITING, Repeats
+from chatd.rooms.read_queue import PATIENCE, ReadQueue
+from chatd.rooms.repeats import OF_ALL, OF_ONE, SEARCHES, Repeats
 from tests.support.world import World
 
 #: Messages of a page, here.
@@ -28,7 +28,7 @@ class RepeatsCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.world = World()
         self.room = self.world.room()
-        self.repeats = Repeats()
+        self.repeats = Repeats(self.world.clock)
         self.patch(repeats, "PAGE", PAGE)
 
     def fill(self, cached: bool = False) -> None:
@@ -38,12 +38,17 @@ class RepeatsCase(SynchronousTestCase):
             self.room.recent.forget()
 
     def begin(
-        self, id: str, after: int = -1, user: str = "ann", life: str | None = None
+        self,
+        id: str,
+        after: int = -1,
+        user: str = "ann",
+        life: str | None = None,
+        asker: str = "192.0.2.7",
     ) -> list[Any]:
         """Look for a message; what is found."""
         cursor = Cursor(self.world.stream().life if life is None else life, after)
         content = Content(user, id, "again")
-        return self.world.begin(self.repeats.stored(self.room, content, cursor, "192.0.2.7"))
+        return self.world.begin(self.repeats.stored(self.room, content, cursor, asker))
 
     def found(self, id: str, after: int = -1, user: str = "ann", life: str | None = None) -> bool:
         outcome = self.begin(id, after, user, life)
@@ -53,7 +58,9 @@ class RepeatsCase(SynchronousTestCase):
 
     def refused(self, outcome: list[Any]) -> None:
         self.assertIsInstance(outcome[0], Failure)
-        outcome[0].trap(NotStored)
+        error = outcome[0].value
+        self.assertIsInstance(error, Unavailable)
+        self.assertNotIsInstance(error, NotStored)  # it may be, since it was first sent
 
 
 class SearchTests(RepeatsCase):
@@ -150,20 +157,57 @@ class BoundsTests(RepeatsCase):
         for outcome in outcomes:
             self.refused(outcome)
 
-    def test_so_many_waiting_of_one_user(self) -> None:
-        outcomes = [self.begin("x") for _ in range(WAITING)]
+    def test_so_many_of_one_address(self) -> None:
+        outcomes = [self.begin("x", user=f"user{n}") for n in range(OF_ONE)]
         self.world.turn()
-        self.assertEqual(outcomes, [[]] * WAITING)
-        self.refused(self.begin("x"))
-        self.assertEqual(self.begin("x", user="bob"), [], "another user's")
+        self.assertEqual(outcomes, [[]] * OF_ONE)
+        self.refused(self.begin("x", user="one more"))
+        self.assertEqual(self.begin("x", asker="192.0.2.8"), [], "another address")
         self.fail_reads()
         outcomes += [self.begin("x") for _ in range(SEARCHES)]
-        self.assertEqual(outcomes.count([]), WAITING, "as many again as have ended")
+        self.assertEqual(outcomes.count([]), OF_ONE, "as many again as have ended")
         self.refused(self.begin("x"))
         while self.reads:
             self.fail_reads()
         for outcome in outcomes:
             self.refused(outcome)
-        again = [self.begin("x") for _ in range(WAITING)]
-        self.assertEqual(again, [[]] * WAITING, "none waits any more")
+        again = [self.begin("x") for _ in range(OF_ONE)]
+        self.assertEqual(again, [[]] * OF_ONE, "none is under way any more")
         self.refused(self.begin("x"))
+
+    def test_so_many_in_all(self) -> None:
+        for n in range(OF_ALL):
+            self.assertEqual(self.begin("x", asker=f"192.0.2.{n}"), [])
+        self.refused(self.begin("x", asker="192.0.2.7"))
+
+    def test_addresses_take_turns(self) -> None:
+        many = [self.begin("x") for _ in range(SEARCHES + 10)]
+        other = self.begin("x", asker="192.0.2.8")
+        self.fail_reads()
+        self.fail_reads()
+        self.refused(other)
+        self.assertGreater(many.count([]), 5)
+
+    def test_nobody_waits_for_ever(self) -> None:
+        waiting = [self.begin("x") for _ in range(SEARCHES + 1)]
+        self.world.advance(PATIENCE + 1)
+        self.refused(waiting[-1])
+
+    def test_given_up(self) -> None:
+        """By who asks: in line, and while it reads."""
+        cursor, content = Cursor(self.world.stream().life, -1), Content("ann", "x", "again")
+        pages = mock.Mock(side_effect=self.room.page)
+        with mock.patch.object(self.room, "page", pages):
+            looking = [
+                Deferred.fromCoroutine(self.repeats.stored(self.room, content, cursor, "there"))
+                for _ in range(SEARCHES + 1)
+            ]
+            for one in (looking[-1], looking[0]):
+                one.addErrback(lambda failure: failure.trap(CancelledError))
+                one.cancel()
+            self.assertEqual(pages.call_count, SEARCHES)
+            later = self.begin("x")
+            self.assertEqual(pages.call_count, SEARCHES + 1, "its place is another's")
+            self.fail_reads()
+        self.refused(later)
+        looking[1].addErrback(lambda failure: failure.trap(Unavailable))

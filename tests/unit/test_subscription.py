@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 from unittest import mock
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from chatd.protocol.cursors import Cursor
@@ -14,6 +15,8 @@ from chatd.rooms.cache import RECENT_MESSAGES
 from chatd.rooms.context import CATCH_UPS
 from chatd.rooms.history import PAGE_BYTES, PAGE_MESSAGES
 from chatd.rooms.read_queue import ReadQueue
+from chatd.rooms.registry import SWEEP
+from chatd.rooms.room import IDLE
 from chatd.rooms.start_position import After, Last, Now, Start
 from chatd.rooms.subscription import SubscriptionState
 from chatd.timing.turn_queue import TurnQueue
@@ -432,3 +435,20 @@ class SessionTests(SubscriptionCase):
         self.world.turn()
         self.assertEqual(joining, [None])
         self.assertFalse(self.world.room().subscriptions)
+
+    def test_the_room_is_kept_for_one_who_is_long_in_coming(self) -> None:
+        """A client that does not read is not answered yet, and nobody else is in the room."""
+        session, reader = self.world.session("bob")
+        reads: Deferred[None] = Deferred()
+
+        async def ready() -> None:
+            await reads
+
+        joining = self.world.begin(session.join("lobby", reader, Now(), ready))
+        self.world.advance(IDLE + 2 * SWEEP)
+        reads.callback(None)
+        [joined] = joining
+        reader.joined = joined
+        joined.subscription.resume()
+        self.say(1)
+        self.assertEqual(reader.texts, names(0, 1))

@@ -93,7 +93,9 @@ class Messages:
         publication = self._chat.publication(
             identity, name, content.text, content.data, id, content.after
         )
-        receipt = await self._chat.publish(identity, publication)
+        receipt = await call.with_client(self._chat.repeated(identity, publication))
+        if receipt is None:
+            receipt = await self._chat.publish(identity, publication)
         return Reply(201 if receipt.new else 200, {"id": receipt.id})
 
 
