@@ -10,7 +10,7 @@ from chatd.transports.http.phase import Phase
 from tests.support.guarded import GuardedTests, bearing, token
 from tests.support.http_client import HTTP, Answer
 from tests.support.serving import Node, ServingTests
-from tests.support.waiting import until
+from tests.support.waiting import until, until_of
 
 FORM = "application/x-www-form-urlencoded"
 SAY = "/rooms/lobby/messages?username=ann"
@@ -301,6 +301,39 @@ class HalfCloseTests(ServingTests):
         answer = await HTTP(raw, "GET").answer()
         self.assertEqual(answer.json["messages"][0]["text"], "at last")
         self.assertEqual(await raw.rest(), b"")
+
+    async def test_what_was_asked_behind_a_waiting_poll(self) -> None:
+        """Also where the poll ends with its room, which is another way through the connection."""
+        node = await self.serve()
+        directory = node.service.chat.directory
+        for wakes, status in (
+            (lambda: node.post(SAY, {"text": "at last"}), 200),
+            (lambda: directory.delete("lobby"), 404),
+        ):
+            start = (await node.get("/rooms/lobby")).json["cursor"]
+            raw = await node.raw("http")
+            path = f"/rooms/lobby/messages?after={start}&wait=60"
+            raw.send(head(path, "Host: localhost", method="GET"))
+            await until(lambda: node.service.ways.polls.in_hand == 1)
+            raw.send(head("/healthz", "Host: localhost", method="GET") * 2)
+            ends: Any = [end.protocol for end in node.connections()]
+            raw.end()
+            await until_of(ends, lambda ends: any(end._ended for end in ends))
+            await wakes()
+            statuses = [(await HTTP(raw, "GET").answer()).status for _ in range(3)]
+            self.assertEqual(statuses, [status, 200, 200])
+            self.assertEqual(await raw.rest(), b"")
+
+    async def test_publishes_among_what_is_answered_at_once(self) -> None:
+        node = await self.serve()
+        raw, nowhere = await node.raw("http"), head("/nowhere", "Host: localhost", method="GET")
+        body = head(SAY, "Host: localhost", "Content-Type: text/plain", "Content-Length: 2")
+        raw.send((body + b"hi" + nowhere * 2) * 3)
+        raw.end()
+        statuses = [(await HTTP(raw, "POST").answer()).status for _ in range(9)]
+        self.assertEqual(statuses, [201, 404, 404] * 3)
+        self.assertEqual(await raw.rest(), b"")
+        self.assertEqual(await said(node), ["hi"] * 3)
 
     async def test_an_event_stream_has_no_end_to_wait_for(self) -> None:
         node = await self.serve()

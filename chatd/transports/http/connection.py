@@ -234,6 +234,8 @@ class HTTPConnection(HTTPChannel):
             self._end_if_all_is_said()
 
     def _end_if_all_is_said(self) -> None:
+        if self._busyReceiving:
+            return  # the loop in which this was answered goes on with what came after it
         if self._ended and not self.paused and self._state in (Phase.RESTING, Phase.RECEIVING):
             self.loseConnection()
 

@@ -67,3 +67,4 @@ class PollConnection(HTTPConnection):
         super().dataReceived(END)
         if ahead:
             super().dataReceived(b"".join(ahead))
+        self._end_if_all_is_said()
