@@ -84,6 +84,21 @@ class ConnectionTests(LimitsTests):
         await until(lambda: node.service.admission.sockets.total == 29)
         self.assertEqual((await node.get("/rooms/lobby")).status, 200)
 
+    async def test_requests_in_hand(self) -> None:
+        """Whoever has too many is told as of every other limit, an EventSource by an event."""
+        node = await self.serve()
+        node.service.admission.requests.per_address = 0
+        for path in ("/", "/rooms/lobby", "/rooms/lobby/events"):
+            answer = await node.get(path)
+            self.assertEqual((answer.status, answer.code), (503, "unavailable"), path)
+        stream = await node.get("/rooms/lobby/events", accept="text/event-stream")
+        self.assertEqual(stream.status, 200)
+        retry, event, data, *end = stream.body.splitlines()
+        self.assertRegex(retry, rb"\Aretry: [0-9]+\Z")
+        self.assertEqual((event, end), (b"event: refused", [b""]))
+        self.assertIn(b'"code":"unavailable"', data)
+        self.assertEqual(self.refused(node, "unavailable"), 4)
+
     async def test_what_is_beyond_the_limits_is_bounded_too(self) -> None:
         node = await self.serve("--max-connections-per-address", "5")
         await self.silent(node, "http")

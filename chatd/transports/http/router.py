@@ -91,6 +91,8 @@ class Api(Resource):
         # what a page of another origin may lead to, or even read, if that is asked for
         linked = found is not None and found[0].linked and method in ("GET", "HEAD")
         public = linked and found is not None and found[0].public
+        # before anything refuses: an EventSource takes any other answer as final
+        call.refusal = found[0].refusal if found is not None and method == "GET" else None
         policy, headers = self._admission.origin_policy, request.headers.get
         call.caller = policy.check(peer, secure, headers, public, linked)
         del headers  # not for as long as a poll waits
@@ -108,7 +110,6 @@ class Api(Resource):
         handler = route.methods.get("GET" if method == "HEAD" else method, route.others)
         if handler is None:
             return _error(405, f"Use {' or '.join(route.methods)}.", Allow=", ".join(route.allow))
-        call.refusal = route.refusal if method == "GET" else None
         if route.path not in self._unlimited:
             if not route.drains:
                 self._chat.check_draining()
