@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from chatd.directory.stream import DirectoryState
+from tests.support.http_client import HTTP, Answer
 from tests.support.serving import Node, ServingTests
 
 SAY = "/rooms/lobby/messages?username=ann"
@@ -253,3 +255,72 @@ class RateTests(ServingTests):
 
         self.assertEqual([await say("192.0.2.1") for _ in range(3)], [201, 201, 429])
         self.assertEqual(await say("192.0.2.2"), 201)
+
+
+class RefusedTests(ServingTests):
+    """Publishes that are refused before they are looked at say that nothing was stored."""
+
+    async def prepared(self) -> Node:
+        self.node = await self.serve()
+        self.raw = await self.node.raw("http")
+        return self.node
+
+    async def ask(self, target: str, *lines: str) -> Answer:
+        """The answer to a publish on the connection there is."""
+        sent = [f"POST {target} HTTP/1.1", "Host: localhost", "Content-Length: 2", *lines, "", "{}"]
+        self.raw.send("\r\n".join(sent).encode())
+        return await HTTP(self.raw, "POST").answer()
+
+    async def refused(self) -> None:
+        for line, id in (
+            ("Idempotency-Key: k-1", "k-1"),
+            ("Idempotency-Key: a b", None),
+            ("x: y", None),
+        ):
+            answer = await self.ask(SAY, line)
+            self.assertEqual((answer.status, answer.code), (503, "unavailable"))
+            self.assertIs(answer.json["stored"], False)
+            self.assertEqual(answer.json.get("id"), id, line)
+            self.assertIsNotNone(answer.header("retry-after"))
+
+    async def poll_refused(self) -> None:
+        """Where no key is taken, and none is sent back."""
+        answer = await self.ask("/poll?username=ann&roomname=lobby", "Idempotency-Key: k-1")
+        self.assertEqual((answer.status, answer.json["stored"]), (503, False))
+        self.assertNotIn("id", answer.json)
+
+    async def test_a_node_that_goes_down(self) -> None:
+        node = await self.prepared()
+        holder = await node.chat("holder")
+        await self.ask(SAY)
+        node.drain()
+        await holder.find("bye")
+        await self.refused()
+        await self.poll_refused()
+
+    async def test_too_many_requests_in_hand(self) -> None:
+        node = await self.prepared()
+        node.service.admission.requests.limit = 0
+        await self.refused()
+        await self.poll_refused()
+
+    async def test_which_rooms_there_are_is_not_known_yet(self) -> None:
+        node = await self.prepared()
+        node.service.chat.directory.stream.state = DirectoryState.LOADING
+        await self.refused()
+
+    async def test_too_many_connections(self) -> None:
+        node = await self.prepared()
+        node.service.admission.sockets.limit = 0
+        answer = await node.post(SAY, {"text": "x"}, idempotency_key="k")
+        self.assertEqual(
+            (answer.status, answer.json["id"], answer.json["stored"]), (503, "k", False)
+        )
+
+    async def test_other_refusals_do_not_say_it(self) -> None:
+        node = await self.prepared()
+        node.service.admission.requests.limit = 0
+        for method, path in (("GET", "/rooms/lobby/messages"), ("PUT", "/rooms/lobby")):
+            answer = await node.request(method, path, idempotency_key="k")
+            self.assertEqual((answer.status, answer.code), (503, "unavailable"))
+            self.assertFalse({"id", "stored"} & set(answer.json))

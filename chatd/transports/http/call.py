@@ -128,14 +128,15 @@ class Call:
 
 
 Handler = Callable[..., Coroutine[Any, Any, Reply | None]]
-Refusal = Callable[[Call, ChatError], Reply | None]
+Refusal = Callable[[Call, ChatError], Reply | ChatError]
 
 
 @frozen
 class Route:
     """A path, ``{name}`` standing for a segment, and the handlers of its methods.
 
-    ``refusal`` is how GET says what else would be 429 or 503; None from it means as everywhere.
+    ``refusals`` are how methods say what is 429 or 503 everywhere else: by an answer, or by an
+    error that is told as everywhere.
     What is ``linked`` any page may lead to, of whatever origin, and what is ``public`` it may read.
     ``others`` answers what has no method here, which else is 405. While the node drains, handlers
     of a route that ``drains`` see for themselves to what is refused.
@@ -143,7 +144,7 @@ class Route:
 
     path: str
     methods: Mapping[str, Handler]
-    refusal: Refusal | None = None
+    refusals: Mapping[str, Refusal] = field(factory=dict)
     public: bool = False
     linked: bool = False
     others: Handler | None = None

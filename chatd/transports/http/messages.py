@@ -21,7 +21,7 @@ from chatd.transports.http.legacy_poll import Poll
 from chatd.transports.http.long_poll import MessagePages, commas, held_poll
 from chatd.transports.http.parameters import before_of, limit_of, start_of
 from chatd.transports.http.poll_presence import Pollers
-from chatd.transports.http.publishing import admit_publish
+from chatd.transports.http.publishing import KEY, admit_publish, refused, refused_with_key
 
 #: Answers that are kept for those who wait for the same.
 ANSWERS = 8
@@ -32,8 +32,12 @@ def routes(chat: Chat, pollers: Pollers) -> list[Route]:
     messages = Messages(chat, pollers)
     poll = Poll(chat, pollers)
     return [
-        Route("/rooms/{room}/messages", {"GET": messages.read, "POST": messages.publish}),
-        Route("/poll", {"GET": poll.read, "POST": poll.publish}),
+        Route(
+            "/rooms/{room}/messages",
+            {"GET": messages.read, "POST": messages.publish},
+            {"POST": refused_with_key},
+        ),
+        Route("/poll", {"GET": poll.read, "POST": poll.publish}, {"POST": refused}),
     ]
 
 
@@ -89,7 +93,7 @@ class Messages:
             identity = call.identify(named=content.username)
             if not named:
                 admit_publish(call, identity)
-        id = _one_id(content.id, call.header("idempotency-key"))
+        id = _one_id(content.id, call.header(KEY))
         publication = self._chat.publication(
             identity, name, content.text, content.data, id, content.after
         )

@@ -1,10 +1,14 @@
-"""The check that all routes make before publishing."""
+"""What all routes that publish have in common: a check, and how they refuse for now."""
 
 from __future__ import annotations
 
 from chatd.access.identity import Identity
 from chatd.protocol.errors import ChatError, Code
+from chatd.protocol.names import message_id
 from chatd.transports.http.call import Call
+
+#: The header that may have the id of the message, in place of the body.
+KEY = "idempotency-key"
 
 
 def admit_publish(call: Call, identity: Identity) -> None:
@@ -13,3 +17,23 @@ def admit_publish(call: Call, identity: Identity) -> None:
     if not identity.user:
         raise ChatError(Code.UNAUTHORIZED, "Say who you are: add ?username=YOU.")
     call.admission.check_rate(identity, call.caller.address)
+
+
+def refused(call: Call, error: ChatError) -> ChatError:
+    """The answer to a publish that is refused for now with ``error``.
+
+    What `Chat.publish` refuses names the id of the message, and knows whether it was stored. What
+    names none was refused before: the node goes down, there are too many requests."""
+    before = error.code is Code.UNAVAILABLE and error.id is None
+    return error.before_storing() if before else error
+
+
+def refused_with_key(call: Call, error: ChatError) -> ChatError:
+    """As `refused`, where the id may be in the header `KEY`: the body may not have come yet."""
+    key = call.header(KEY)
+    if error.code is not Code.UNAVAILABLE or error.id is not None or key is None:
+        return refused(call, error)
+    try:
+        return refused(call, error).about(id=message_id(key))
+    except ChatError:
+        return refused(call, error)  # not an id

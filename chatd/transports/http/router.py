@@ -92,7 +92,7 @@ class Api(Resource):
         linked = found is not None and found[0].linked and method in ("GET", "HEAD")
         public = linked and found is not None and found[0].public
         # before anything refuses: an EventSource takes any other answer as final
-        call.refusal = found[0].refusal if found is not None and method == "GET" else None
+        call.refusal = found[0].refusals.get(method) if found is not None else None
         policy, headers = self._admission.origin_policy, request.headers.get
         call.caller = policy.check(peer, secure, headers, public, linked)
         del headers  # not for as long as a poll waits
@@ -154,9 +154,12 @@ class Api(Resource):
                 500, {"type": "error", "code": Code.UNAVAILABLE.word, "text": "The server failed."}
             )
         again = error.code in AGAIN
-        if again and call.refusal is not None and (reply := call.refusal(call, error)) is not None:
-            call.note(error.code.word, error.text)
-            return reply
+        if again and call.refusal is not None:
+            said = call.refusal(call, error)
+            if isinstance(said, Reply):
+                call.note(error.code.word, error.text)
+                return said
+            error = said
         headers = {"Retry-After": str(error.retry or 1)} if again else {}
         if error.code is Code.UNAUTHORIZED:
             headers["WWW-Authenticate"] = "Bearer"  # RFC 6750, section 3

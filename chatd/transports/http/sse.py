@@ -64,15 +64,15 @@ class EventStreams:
 
     def routes(self) -> list[Route]:
         """The route of this module."""
-        return [Route("/rooms/{room}/events", {"GET": self.read}, self.refuse_for_now)]
+        return [Route("/rooms/{room}/events", {"GET": self.read}, {"GET": self.refuse_for_now})]
 
-    def refuse_for_now(self, call: Call, error: ChatError) -> Reply | None:
+    def refuse_for_now(self, call: Call, error: ChatError) -> Reply | ChatError:
         """The reply to an EventSource that is refused for now: a stream with one event. A browser's
-        EventSource would take any status but 200 as final (HTML standard, section 9.2.3). None for
-        other clients.
+        EventSource would take any status but 200 as final (HTML standard, section 9.2.3). Other
+        clients get ``error``.
         """
         if not _event_source(call):
-            return None
+            return error
         body = EVENT_STREAM.refused(come_back(error.retry, self._within), error)
         return Reply(200, body, f"{EVENTS}; charset=utf-8")
 
