@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 from attrs import frozen
@@ -40,46 +40,27 @@ class Caller:
 
     ``address`` is an IP address or ``unix``. ``scheme`` is ``http`` or ``https``, or ``None`` if it
     cannot be known: on plain TCP a proxy that is not trusted may have ended TLS. ``host`` is the
-    Host header that the browser sent, ``None`` if there was none. ``direct`` is true for a program
-    of this machine whose request has no forwarding header.
+    Host header that the browser sent, ``None`` if there was none.
     """
 
     address: str
     scheme: str | None
     host: str | None
-    direct: bool = False
 
 
-#: The headers that proxies add.
-_FORWARDING = (
-    "forwarded",
-    "via",
-    "x-real-ip",
-    *(
-        f"x-forwarded-{what}"
-        for what in (
-            "for",
-            "host",
-            "proto",
-            "protocol",
-            "scheme",
-            "ssl",
-            "port",
-            "server",
-            "prefix",
-            "by",
-            "uri",
-            "user",
-        )
-    ),
-)
+#: How the headers that proxies add begin, in lower case: there are too many of them for a list.
+_FORWARDED = "x-forwarded"
+#: Others that proxies add.
+_ADDED = frozenset({"forwarded", "via", "x-real-ip"})
 
 
-def is_direct(address: str, headers: Headers) -> bool:
-    """Whether the peer is on this machine and forwards for nobody."""
-    if address != UNIX and not _is_loopback(address):
+def is_direct(peer: str | None, headers: Iterable[str]) -> bool:
+    """Whether the caller is a program of this machine that forwards for nobody. ``peer`` is as in
+    `Proxies.caller`, ``headers`` are the names of the request's headers."""
+    if peer is not None and not _is_loopback(_address(peer) or peer):
         return False
-    return all(headers(name) is None for name in _FORWARDING)
+    names = map(str.lower, headers)
+    return not any(name in _ADDED or name.startswith(_FORWARDED) for name in names)
 
 
 @lru_cache(maxsize=ADDRESSES)
@@ -112,15 +93,14 @@ class Proxies:
         """
         scheme = "https" if secure else None
         address = UNIX if peer is None else _address(peer) or peer
-        direct = is_direct(address, headers)
         if not self.trusts(address):
-            return Caller(address, scheme, headers("host"), direct)
+            return Caller(address, scheme, headers("host"))
         claimed = _last(headers("x-forwarded-proto"))
         if claimed in _SCHEMES:
             scheme = _SCHEMES[claimed]
         host = _last(headers("x-forwarded-host")) or headers("host")
         client = self._forwarded_for(address, headers("x-forwarded-for"))
-        return Caller(client, scheme, host, direct)
+        return Caller(client, scheme, host)
 
     def source(self, peer: str | None) -> str | None:
         """The address that a bare connection counts for; ``None`` for a trusted proxy, which stands

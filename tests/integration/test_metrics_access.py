@@ -12,7 +12,10 @@ class MetricsTests(GuardedTests):
     async def test_on_the_http_port(self) -> None:
         node = await self.serve(*self.locks())
         self.assertEqual((await node.get("/metrics")).status, 200)
-        for header in ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip"):
+        for header in (
+            *("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip"),
+            *("X-Forwarded-Client-Cert", "X-Forwarded-Path", "X-Forwarded-Whatever"),
+        ):
             for key, status in ((None, 403), ("guess", 403), (ADMIN_KEY, 200)):
                 shown = bearing(key) if key else {}
                 answer = await node.get("/metrics", **{header: "203.0.113.1"}, **shown)

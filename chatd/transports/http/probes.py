@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from chatd.access.proxies import is_direct
 from chatd.telemetry.metrics import CONTENT_TYPE, Metrics
 from chatd.transports.http.call import Call, Reply, Route
 
@@ -47,7 +48,8 @@ class Probes:
 
     async def metrics(self, call: Call) -> Reply:
         """Prometheus text, for this machine's own programs and for the admin key."""
-        local = call.caller.direct
+        peer = getattr(call.request.getClientAddress(), "host", None)
+        local = is_direct(peer, call.request.headers)
         call.admission.rights.check_metrics(local, call.token, call.caller.address)
         return await self.open_metrics(call)
 
