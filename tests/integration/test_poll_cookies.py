@@ -81,6 +81,23 @@ class CookieTests(ServingTests):
         node = await self.serve()
         self.assertEqual((await Poller(node).poll("roomname=lobby&wait=60")).status, 200)
 
+    async def test_two_cookies_of_one_name(self) -> None:
+        """The one with the longer path, which is the poller's own, comes first (RFC 6265, 5.4)."""
+        node = await self.serve()
+        browser = Poller(node)
+        query = "roomname=lobby&username=ann"
+        await browser.poll(query)
+        [(name, own)] = browser.jar.items()
+        await say(node, "1", "2")
+        await browser.poll(query)
+        other = browser.jar[name]
+        self.assertNotEqual(own, other)
+        for before in ("", "a=b,c; ", f"x{name}=y; {name}; "):
+            cookie = f"{before}{name}={own}; {name}={other}"
+            self.assertEqual(texts(await node.get(f"/poll?{query}", cookie=cookie)), ["1", "2"])
+            cookie = f"{before}{name}={other}; {name}={own}"
+            self.assertEqual(texts(await node.get(f"/poll?{query}", cookie=cookie)), [])
+
     async def test_not_a_cookie_of_ours(self) -> None:
         node = await self.serve()
         browser = Poller(node)

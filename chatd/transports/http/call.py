@@ -97,10 +97,15 @@ class Call:
         return self.request.query.get(name)
 
     def cookie(self, name: str) -> str | None:
-        """The value of a cookie."""
-        self.request.parseCookies()
-        value = self.request.getCookie(name.encode("ascii"))
-        return value.decode("latin-1") if value is not None else None
+        """The value of a cookie; the first if there are several of that name, which is that of the
+        longest path (RFC 6265, section 5.4): twisted.web would take the last."""
+        wanted = name.encode("ascii")
+        for cookies in self.request.requestHeaders.getRawHeaders(b"cookie", ()):
+            for cookie in cookies.split(b";"):
+                key, equals, value = cookie.strip().partition(b"=")
+                if equals and key == wanted:
+                    return bytes(value).decode("latin-1")
+        return None
 
     def header(self, name: str) -> str | None:
         """A header's value; several of one name joined by commas."""
