@@ -98,6 +98,30 @@ class CookieTests(ServingTests):
             cookie = f"{before}{name}={other}; {name}={own}"
             self.assertEqual(texts(await node.get(f"/poll?{query}", cookie=cookie)), [])
 
+    async def test_head_takes_nothing(self) -> None:
+        """Who asks for the headers alone gets no messages, and no cookie that skips them; it does
+        not wait, and is not there."""
+        node = await self.serve()
+        browser = Poller(node)
+        query = "roomname=lobby&username=ann"
+        await browser.poll(query)
+        [(name, value)] = browser.jar.items()
+        ahead = node.service.chat.presence.members("lobby").names
+        await say(node, "1", "2")
+        for path in (
+            f"/poll?{query}&wait=60",
+            "/poll?roomname=lobby&username=zoe",
+            f"{MESSAGES}?username=zoe&after={value}&wait=60",
+            f"{MESSAGES}?username=zoe",
+        ):
+            answer = await node.request("HEAD", path, cookie=f"{name}={value}")
+            self.assertEqual((answer.status, answer.header("set-cookie")), (200, None), path)
+        start = (await node.get("/rooms/lobby")).json["cursor"]
+        path = f"{MESSAGES}?username=zoe&after={start}&wait=60"
+        self.assertEqual((await node.request("HEAD", path)).body, b"")
+        self.assertEqual(node.service.chat.presence.members("lobby").names, ahead)
+        self.assertEqual(texts(await browser.poll(query)), ["1", "2"])
+
     async def test_not_a_cookie_of_ours(self) -> None:
         node = await self.serve()
         browser = Poller(node)

@@ -43,6 +43,9 @@ class Whole:
 
 def answer(request: Request, body: bytes | Pieces) -> None:
     """Write ``body``, and finish."""
+    if request.method == b"HEAD":
+        request.finish()  # without having the pieces of a body made
+        return
     if isinstance(body, bytes) and len(body) <= PIECE:
         request.write(body)
         request.finish()

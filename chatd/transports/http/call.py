@@ -112,6 +112,12 @@ class Call:
         return header(self.request, name)
 
     @property
+    def asks_for_head(self) -> bool:
+        """Whether only the headers are asked for, which changes nothing (RFC 9110, section
+        9.3.2)."""
+        return self.request.method == b"HEAD"
+
+    @property
     def token(self) -> str | None:
         """What the caller shows: ``Authorization: Bearer T``, else ``?token=T``."""
         return shown_token(self.header("authorization"), self.query("token"))

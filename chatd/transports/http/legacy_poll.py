@@ -41,7 +41,8 @@ class Poll:
             str(answer.cursor).encode("ascii"),
             b"true" if answer.gap else b"false",
         )
-        _set(call, cookie, str(answer.cursor))
+        if not call.asks_for_head:  # the messages are not sent: the poller has still to get them
+            _set(call, cookie, str(answer.cursor))
         return Reply(200, body)
 
     async def publish(self, call: Call) -> Reply:

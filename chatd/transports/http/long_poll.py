@@ -24,10 +24,12 @@ async def held_poll(
 ) -> Answer:
     """`Chat.poll` with ``wait`` from the query. A poll that may wait counts as a connection, and is
     cancelled when the client disconnects. A named caller becomes present, unless it only reads old
-    messages.
+    messages. HEAD neither waits nor makes anybody present.
     """
     wait, address = wait_of(call), call.caller.address
     poller = identity.user and (wait or not isinstance(start, Last | Since))
+    if call.asks_for_head:
+        wait, poller = 0.0, ""
     release = call.admission.connections.admit(address) if wait else lambda: None
     try:
         if poller:

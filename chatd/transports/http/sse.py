@@ -81,7 +81,7 @@ class EventStreams:
         identity = call.identify()
         name = room_name(room)
         start = _start(call)
-        if call.request.method == b"HEAD":
+        if call.asks_for_head:
             self._chat.entry(identity, name)
             _begin(call)
             call.request.finish()

@@ -119,7 +119,7 @@ class SocketIO:
         if wants_websocket(call):
             self._upgrade(call)
             return None
-        if call.request.method == b"HEAD":
+        if call.asks_for_head:
             return await self._other(call)
         if call.query("sid") is not None:
             polling = self._polling(call)
