@@ -169,6 +169,12 @@ class HeadTests(GuardedTests):
             b"Transfer-Encoding: identity, chunked",
             b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
             b"Transfer-Encoding : chunked",
+            b"Transfer-Encoding: identity",
+            b"Transfer-Encoding:",
+            b"Transfer-Encoding: identity\r\nTransfer-Encoding: chunked",
+            b"Transfer-Encoding: chunked\r\ntransfer-encoding: Identity",
+            b"Content-Length: 5\r\nTransfer-Encoding: identity",
+            b"Transfer-Encoding: identity\r\nContent-Length: 0",
         ):
             raw = await node.raw("http")
             raw.send(b"POST /poll HTTP/1.1\r\nHost: localhost\r\n" + framing + b"\r\n\r\n")
@@ -178,6 +184,15 @@ class HeadTests(GuardedTests):
             self.assertRegex(said, b"^HTTP/1.1 (400|501) ", framing)
             self.assertEqual(said.count(b"HTTP/1.1 "), 1, framing)
             self.assertNotIn(b"alive", said, framing)
+
+    async def test_chunks_in_http_1_0(self) -> None:
+        """There are none: a proxy of that version sees another end (RFC 9112, section 6.1)."""
+        node = await self.serve()
+        raw = await node.raw("http")
+        raw.send(b"POST /poll HTTP/1.0\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+        self.assertEqual((await HTTP(raw, "POST").answer()).status, 400)
+        raw.end()
+        self.assertEqual(await raw.rest(), b"")
 
     async def test_absolute_form(self) -> None:
         """RFC 9112, section 3.2.2: the target's host is the one that counts."""

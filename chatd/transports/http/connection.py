@@ -21,7 +21,14 @@ from zope.interface import implementer
 from chatd.net.tcp import LINGER, forget_unsent, half_close, tune
 from chatd.protocol.errors import Code
 from chatd.transports.http.deadline import ReadingDeadline
-from chatd.transports.http.head import READ_ON, BadHead, RestOfHead, check_host, refusal
+from chatd.transports.http.head import (
+    READ_ON,
+    BadHead,
+    RestOfHead,
+    check_host,
+    frames_well,
+    refusal,
+)
 from chatd.transports.http.line import Line
 from chatd.transports.http.phase import Phase
 
@@ -40,8 +47,6 @@ HELD = 128 * 1024
 #: Lines and bytes of a request's head, at most.
 HEADERS = 100
 HEAD_BYTES = 16 * 1024
-#: Digits of a Content-Length; Python refuses to read thousands.
-LENGTH_DIGITS = 18
 
 
 @implementer(IHalfCloseableProtocol)
@@ -309,6 +314,6 @@ class HTTPConnection(HTTPChannel):
         self.refuse(*self._fault)
 
     def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:
-        if header == b"Content-Length" and len(data) > LENGTH_DIGITS:
+        if not frames_well(header, data, self._version):
             return bool(self._failChooseTransferDecoder())
         return bool(super()._maybeChooseTransferDecoder(header, data))

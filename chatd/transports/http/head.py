@@ -15,6 +15,8 @@ from chatd.protocol.json import dump
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
 #: ``uri-host [":" port]`` (RFC 9110, section 7.2), which may be empty.
 _HOST = re.compile(rb"(\[[0-9a-fA-F:.]*\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
+#: Digits of a Content-Length; Python refuses to read thousands.
+LENGTH_DIGITS = 18
 #: Bytes of a malformed or too long head that are searched for the Origin.
 READ_ON = 64 * 1024
 _ORIGIN = re.compile(rb"\norigin:([^\r\n]*)\r?\n", re.IGNORECASE)
@@ -36,6 +38,16 @@ def check_host(hosts: Sequence[bytes], version: bytes) -> None:
         raise BadHead("A request has one Host header.")
     if hosts and not _HOST.fullmatch(hosts[0]):
         raise BadHead("The Host header is a name or an address, and perhaps a port.")
+
+
+def frames_well(name: bytes, value: bytes, version: bytes) -> bool:
+    """Whether a header with the canonical ``name`` leaves no doubt where the body ends: of the
+    codings ``chunked`` alone will do, and in HTTP/1.0 none (RFC 9112, sections 6.1 and 6.3).
+    twisted.web ignores ``identity``, which a proxy may take for a body up to the connection's end.
+    """
+    if name == b"Transfer-Encoding":
+        return value.lower() == b"chunked" and version != b"HTTP/1.0"
+    return name != b"Content-Length" or len(value) <= LENGTH_DIGITS
 
 
 def origin_form(target: bytes, headers: Headers) -> bytes:
