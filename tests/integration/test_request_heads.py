@@ -215,6 +215,31 @@ class HeadTests(GuardedTests):
             socket = await node.websocket(f"{own}/ws?username=ann", port)
             self.assertEqual((await socket.receive())["user"], "ann")
 
+    async def test_a_target_of_another_form(self) -> None:
+        """RFC 9112, section 3.2: a path begins with a slash. Else a proxy's rules for paths, which
+        look at their beginnings, would not see the one that is served."""
+        node = await self.serve()
+        for method, target in (
+            *(("GET", "xhealthz"), ("GET", "*healthz"), ("GET", "*"), ("GET", "?x"), ("HEAD", "*")),
+            *(("POST", "xpoll"), ("OPTIONS", "*x"), ("OPTIONS", "healthz")),
+            *(
+                ("GET", "localhost/healthz"),
+                ("CONNECT", "localhost:80"),
+                ("GET", "ftp://a/healthz"),
+            ),
+        ):
+            raw = await node.raw("http")
+            raw.send(head(target, "Host: localhost", method=method))
+            answer = await HTTP(raw, "GET").answer()
+            self.assertEqual((answer.status, answer.code), (400, "bad_request"), (method, target))
+            raw.end()
+            self.assertEqual(await raw.rest(), b"")
+        lines = "Host: localhost", "Connection: close"
+        self.assertEqual((await meet(node, head("*", *lines, method="OPTIONS"))).status, 204)
+        for port in ("http", "websocket"):
+            for target in ("xws?username=ann", "*ws?username=ann", "*"):
+                self.assertEqual((await node.websocket(target, port)).status, 400, (port, target))
+
     async def test_no_version_is_named(self) -> None:
         node = await self.serve()
         for path in ("/healthz", "/nowhere", "/"):

@@ -13,6 +13,8 @@ from chatd.protocol.json import dump
 
 #: An absolute-form request target, as sent to proxies.
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
+#: What is said of a target of another form.
+NO_TARGET = "The request target is a path that begins with /."
 #: ``uri-host [":" port]`` (RFC 9110, section 7.2), which may be empty.
 _HOST = re.compile(rb"(\[[0-9a-fA-F:.]*\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
 #: Digits of a Content-Length; Python refuses to read thousands.
@@ -50,11 +52,13 @@ def frames_well(name: bytes, value: bytes, version: bytes) -> bool:
     return name != b"Content-Length" or len(value) <= LENGTH_DIGITS
 
 
-def origin_form(target: bytes, headers: Headers) -> bytes:
-    """The path and query of ``target``. The authority of an absolute-form target replaces the Host
-    header (RFC 9112, section 3.2.2). Raises `BadHead`."""
+def origin_form(method: bytes, target: bytes, headers: Headers) -> bytes:
+    """The path and query of ``target``; ``*`` of OPTIONS is left as it is. The authority of an
+    absolute-form target replaces the Host header (RFC 9112, section 3.2). Raises `BadHead`."""
     match = _ABSOLUTE.fullmatch(target)
     if match is None:
+        if not target.startswith(b"/") and (method, target) != (b"OPTIONS", b"*"):
+            raise BadHead(NO_TARGET)
         return target
     authority, rest = match[1], match[2]
     if not authority or not _HOST.fullmatch(authority):

@@ -58,7 +58,7 @@ class LimitedRequest(Request):
         self._begun = True
         self.method, self.clientproto = command, version
         try:
-            self.uri = origin_form(target, self.requestHeaders)
+            self.uri = origin_form(command, target, self.requestHeaders)
         except BadHead as error:
             self.channel.refuse(400, Code.BAD_REQUEST, str(error))
             return

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from chatd.transports.http.head import BadHead, check_host
+from chatd.transports.http.head import NO_TARGET, BadHead, check_host
 
 _HEAD = re.compile(
     rb"[!-~]+ [!-~]+ HTTP/[0-9]\.[0-9]"
     rb"(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00\r\n]*)*"
 )
+#: A path, or a whole URL (RFC 6455, section 4.2.1).
+_TARGET = re.compile(rb"/|(?:http|ws)s?://", re.IGNORECASE)
 _EXTENSIONS = b"sec-websocket-extensions"
 
 
@@ -60,6 +62,8 @@ class HandshakeHead:
         body (RFC 9112, sections 2.2, 3.2, 5.1, 5.2 and 6.3)."""
         if not _HEAD.fullmatch(head):
             raise BadHead("That is not an HTTP request.")
+        if not _TARGET.match(self.request.split(b" ")[1]):
+            raise BadHead(NO_TARGET)
         check_host(self.values(b"host"), self.request.rpartition(b" ")[2])
         length = self.values(b"content-length")
         if set(length) - {b"0"} or self.values(b"transfer-encoding"):
