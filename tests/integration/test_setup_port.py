@@ -16,7 +16,7 @@ from chatd.transports.setup.json_splitter import MAX_OBJECT, NotAnObject, Splitt
 from tests.support.pieces import JSONISH, cut
 from tests.support.raw import Raw
 from tests.support.serving import Node, ServingTests
-from tests.support.waiting import until
+from tests.support.waiting import pause, until
 
 ORIGINAL = b'{"roomname":"harry_potter","status":"status","op":"create_room"}'
 
@@ -44,6 +44,35 @@ class RequestTests(ServingTests):
         raw.send(ORIGINAL + b"\n" + ORIGINAL + b" \r\n" + ORIGINAL + b"\n\n" + ORIGINAL)
         raw.end()
         self.assertEqual(await raw.rest(), b"200\n200\n200\n200")
+
+    async def test_a_newline_that_comes_later(self) -> None:
+        """Behind the answer, once, and before anything else is answered."""
+        node = await self.serve()
+        raw = await node.raw("setup")
+        request, refused = b'{"roomname":"lobby"}', b'{"roomname":"a/b"}'
+        for pieces in ([b"\n"], [b" \r\n"], [b" ", b"\t", b"\r", b"\n"]):
+            raw.send(request)
+            self.assertEqual(await raw.take(3), b"200")
+            for piece in pieces:
+                await pause(0.005)
+                raw.send(piece)
+            self.assertEqual(await raw.take(1), b"\n", pieces)
+        raw.send(request)
+        await raw.take(3)
+        raw.send(b"\n" + request + request + b"\n\n\n")
+        self.assertEqual(await raw.take(8), b"\n200200\n")
+        raw.send(refused)
+        await raw.until(b"400 bad_request: ")
+        raw.send(b"\n")
+        await raw.until(b"\n")
+        raw.send(request)
+        await raw.take(3)
+        raw.send(b"\r")
+        await pause(0.005)
+        raw.send(request + b"\n")  # the newline is this one's
+        self.assertEqual(await raw.take(4), b"200\n")
+        raw.end()
+        self.assertEqual(await raw.rest(), b"")
 
     async def test_in_single_bytes(self) -> None:
         node = await self.serve()

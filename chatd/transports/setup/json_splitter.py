@@ -33,6 +33,8 @@ class Splitter:
         self._start = self._scanned = 0
         self._depth = self._marks = 0
         self._in_string = False
+        #: The newline after the object last returned may still come.
+        self._open_line = False
 
     def __len__(self) -> int:
         return len(self._buffer) - self._start
@@ -60,9 +62,20 @@ class Splitter:
         return found
 
     def newline(self) -> bool:
-        """Skip a newline after the object last returned; whether there was one."""
+        """Skip a newline after the object last returned; whether there was one. See also
+        `late_newline`."""
         before, self._start = self._start, _after(_LINE_END, self._buffer, self._start)
-        return self._start > before
+        self._open_line = self._start == before
+        return not self._open_line
+
+    def late_newline(self) -> bool:
+        """Skip a newline that has come only after `newline` found none; whether there was one."""
+        if not self._open_line:
+            return False
+        found = self.newline()
+        if found or _after(_SPACE, self._buffer, self._start) < len(self._buffer):
+            self._open_line = False  # something else has come
+        return found
 
     def ends_line(self) -> bool:
         """Whether the remaining bytes end with a newline."""

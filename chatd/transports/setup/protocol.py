@@ -155,6 +155,8 @@ class SetupProtocol(Protocol):
         one."""
         if self._state is SetupState.CLOSING or not self._writable:
             return None
+        if self._splitter.late_newline():  # the answer is out, and ends with it all the same
+            self.transport.write(b"\n")
         try:
             if self._found is None:
                 self._found = self._splitter.next()
@@ -207,7 +209,8 @@ class SetupProtocol(Protocol):
         self._answer(f"{error.code.http} {error.line()}")
 
     def _answer(self, line: str, newline: bool = False) -> None:
-        # only now, because the newline may have come in a later piece than the object
+        # only now, because the newline may have come in a later piece than the object; one that
+        # comes later still is seen by `_take`
         end = b"\n" if self._splitter.newline() or newline else b""
         if self._state is not SetupState.CLOSING:
             self.transport.write(line.encode("utf-8", "replace") + end)
