@@ -151,6 +151,13 @@ class MessageTests(SuiteTests):
         self.refused(answer, 3)
         await self.ended(client)
 
+    async def test_closes_the_session_upon_a_media_type_it_cannot_read(self) -> None:
+        node = await self.serve()
+        for type in ("text/plain; charset=foo", "text/plain; x=" + "y" * 1000):
+            client = await PollingClient.open(node)
+            self.assertEqual((await client.post("40", content_type=type)).status, 415)
+            await self.ended(client)
+
     async def test_closes_the_session_upon_duplicate_polls(self) -> None:
         node = await self.serve()
         client = await PollingClient.open(node)

@@ -101,8 +101,8 @@ class PollingLink:
         except BadPacket:
             self.end()
             raise EngineFault(BAD_REQUEST) from None
-        except (CancelledError, ChatError):
-            self.end()
+        except BaseException:
+            self.end()  # else its client, which has lost packets, would seem to be there
             raise
         finally:
             self._posting = False
