@@ -112,8 +112,7 @@ class ReadBack(Generic[K, V]):
         done: Deferred[V] = Deferred()
         append = self._under_way[key] = _Append(stream, body, message_id, time, until, done)
         self._send(key, append)
-        if self._ticking is None:
-            self._tick_later()
+        self._tick_later()
         return done
 
     def brought(self, key: K, outcome: V) -> None:
@@ -170,16 +169,18 @@ class ReadBack(Generic[K, V]):
     # -- looking -----------------------------------------------------------------------------------
 
     def _tick_later(self) -> None:
-        self._ticking = self.clock.callLater(TICK, self._tick)
+        if self._ticking is None:  # who learns of a failure may append at once
+            self._ticking = self.clock.callLater(TICK, self._tick)
 
     def _tick(self) -> None:
         self._ticking = None
         now = self.clock.seconds()
         self._give_up_blocked(now)
-        for key, append in list(self._under_way.items()):
-            if append.until <= now:
-                del self._under_way[key]
-                append.done.errback(Unavailable(append.why))
+        overdue = {k: a for k, a in self._under_way.items() if a.until <= now}
+        for key in overdue:
+            del self._under_way[key]
+        for append in overdue.values():
+            append.done.errback(Unavailable(append.why))
         if not self._under_way:
             self._looked_for = {}
             return

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from unittest import mock
 
 from twisted.internet.defer import Deferred
-from twisted.trial.unittest import TestCase
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from chatd.brokers.interfaces import DIRECTORY, NotStored, Stream
-from chatd.brokers.read_back import CONFIRM, SHOWN
+from chatd.brokers.interfaces import DIRECTORY, IBroker, NotStored, Stream, Unavailable
+from chatd.brokers.read_back import CONFIRM, SHOWN, TICK, UNCOUNTED, ReadBack
 from chatd.protocol.errors import ChatError
 from chatd.rooms.publisher import PATIENCE
 from chatd.telemetry.tracing import TRACE
@@ -65,6 +68,40 @@ class BlockedTests(ReadBackCase):
         self.assertIsInstance(error, ChatError)
         self.assertIn("it takes no messages: low on memory", error.text)
         self.assertIsNone(error.stored, "it may be stored when the broker takes messages again")
+
+
+class TickTests(SynchronousTestCase):
+    """The timer that looks for what is overdue."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        silent = SimpleNamespace(exact=False, blocked="", append=lambda *record: Deferred())
+        self.appends: ReadBack[int, None] = ReadBack(
+            cast(IBroker, silent), self.clock, UNCOUNTED, lambda: None
+        )
+
+    def append(self, key: int) -> Deferred[None]:
+        until = self.clock.seconds() + 2 * TICK
+        return self.appends.append(Stream("lobby", "e"), key, b"", "", 0, until)
+
+    def test_who_appends_again_after_each_failure_starts_no_further_timer(self) -> None:
+        def again(failure: Failure, key: int) -> None:
+            self.append(key + 1).addErrback(again, key + 1)
+
+        for key in (0, 1000, 2000):
+            self.append(key).addErrback(again, key)
+            self.clock.advance(TICK / 2)
+        for _ in range(20):
+            self.clock.advance(TICK)
+            self.assertEqual(len(self.appends), 3)
+            self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+
+    def test_the_stream_is_lost_while_failures_are_told(self) -> None:
+        first, second = self.append(1), self.append(2)
+        first.addErrback(lambda _: self.appends.lost())
+        self.clock.pump([TICK] * 3)
+        self.failureResultOf(second, Unavailable)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
 class HealTests(ReadBackCase):
