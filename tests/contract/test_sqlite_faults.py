@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from threading import Thread
+from unittest import mock
 
 from twisted.internet.defer import DeferredList
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
 from chatd.brokers.interfaces import Unavailable
 from chatd.brokers.sqlite import broker as sqlite
 from chatd.brokers.sqlite import threads as sqlite_threads
 from chatd.brokers.sqlite.broker import WAITING_READS
+from chatd.brokers.sqlite.checkup import Checkup
 from tests.support.recording import Recorder, ids, named
 from tests.support.sqlite import FilledTests, limited_files
 from tests.support.waiting import until
@@ -114,3 +118,58 @@ class FaultTests(FilledTests):
             ids(await self.broker.read(self.stream, 0, 10)), [*named(0, 1, 2), "m3", "m6"]
         )
         self.assertEqual(len(self.flushLoggedErrors()), 0)
+
+
+class StopTests(FilledTests):
+    """A stop that something goes wrong with."""
+
+    async def stopped(self) -> None:
+        """What was acknowledged is there, and another process may open the file."""
+        again = self.started(self.path)
+        self.assertEqual(ids(await again.read(self.stream, 0, 10)), named(0, 1, 2))
+
+    async def test_a_check_that_the_disk_holds_up(self) -> None:
+        await self.filled()
+        self.hold(self.broker._open.checking)
+        self.patch(sqlite, "STOP_SECONDS", 0.05)
+        waits = AssertionError("the reactor waits for a thread")
+        with mock.patch.object(Thread, "join", side_effect=waits):
+            await self.broker.stopService()
+        await self.stopped()
+
+    async def test_a_check_that_has_not_begun(self) -> None:
+        await self.filled()
+        checkup = Checkup(self.path)
+        with capturedLogs() as events:
+            checkup.stop()
+            checkup.run()
+        self.assertEqual(events, [])
+
+    async def test_a_file_that_cannot_be_closed(self) -> None:
+        await self.filled()
+        follower = Recorder()
+        following = self.broker.follow(self.stream, None, follower)
+        follower.may_call = True
+        await until(lambda: follower.ends)
+        fault = OSError("the disk is gone")
+        closing = mock.patch.object(self.broker._open.reader, "close", side_effect=fault)
+        with closing, self.assertRaises(OSError):
+            await self.broker.stopService()
+        self.assertEqual(follower.calls[-1], "interrupted")
+        following.stop()
+        await self.stopped()
+
+    async def test_clearing_up_had_failed(self) -> None:
+        await self.filled()
+        self.patch(sqlite, "SWEEP_SECONDS", 0.0)
+        await self.broker.stopService()
+        self.broker.startService()
+        fault = OSError("the disk is gone")
+        with mock.patch.object(self.broker._open.reader, "overdue", side_effect=fault):
+            await until(lambda: not self.broker._sweeping.running)
+        waiting = self.append("m3")
+        with self.assertRaises(OSError):
+            await self.broker.stopService()
+        self.assertIsNone(self.successResultOf(waiting))
+        again = self.started(self.path)
+        self.assertEqual(ids(await again.read(self.stream, 0, 10)), named(0, 1, 2, 3))

@@ -125,7 +125,7 @@ class SQLiteBroker(LocalFanout, Service):
         opened = self._open
         if opened is None:
             return
-        self._sweeping.stop()
+        opened.checkup.stop()
         closing: Deferred[None] = Deferred.fromCoroutine(self._close(opened))
         try:
             # a disk that never answers must not keep the process from ending
@@ -135,23 +135,25 @@ class SQLiteBroker(LocalFanout, Service):
                 "{path}: the disk does not answer; stopping without it", path=self._path
             )
             opened.commits.give_up()
-        for following in self._all_followings():
-            following.interrupt()
-        self._watching.stop()
-        opened.lock.release()
-        self._open = None
+        finally:
+            for following in self._all_followings():
+                following.interrupt()
+            for thread in (opened.reading, opened.writing, opened.checking):
+                thread.stop()
+            opened.lock.release()
+            self._open = None
 
     async def _close(self, opened: Opened) -> None:
         """Commit what waits, and close the file."""
-        await self._swept
-        opened.checkup.stop()
+        for looping in (self._sweeping, self._watching):
+            if looping.running:
+                looping.stop()
         await opened.commits.flush()
+        await self._swept
         await self._advance(opened)
         await opened.reading.call(opened.reader.close)
         await opened.writing.call(opened.writer.close)
-        opened.reading.stop()
-        opened.writing.stop()
-        opened.checking.stop()
+        await opened.checking.call(lambda: None)  # the check has ended by then
 
     # -- IBroker
 

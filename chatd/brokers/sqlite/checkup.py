@@ -18,9 +18,13 @@ class Checkup:
     def __init__(self, path: str) -> None:
         self._path = path
         self._db = connect(path)
+        self._stopped = False
 
     def run(self) -> None:
         """Check every page, and log the outcome. Blocks until that is done, or `stop` is called."""
+        if self._stopped:
+            self._db.close()
+            return
         try:
             [found] = self._db.execute("PRAGMA quick_check(1)").fetchone()
         except sqlite3.OperationalError as e:
@@ -42,6 +46,7 @@ class Checkup:
             )
 
     def stop(self) -> None:
-        """Make `run` return. Call it from another thread."""
+        """Make `run` return, at once if it has not begun. Call it from another thread."""
+        self._stopped = True  # an interrupt ends only what is being done
         with suppress(sqlite3.Error):
             self._db.interrupt()

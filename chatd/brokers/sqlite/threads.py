@@ -61,9 +61,9 @@ class WorkerThread:
         return done
 
     def stop(self) -> None:
-        """End the thread, and wait for that."""
+        """End the thread once all that is queued was done, without waiting for that: the reactor
+        must not stand still for a disk that does not answer."""
         self._queue.put(None)
-        self._thread.join()
 
     def _run(self) -> None:
         while (work := self._queue.get()) is not None:
