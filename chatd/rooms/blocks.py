@@ -95,9 +95,7 @@ class Blocks:
         """The outline of the block at ``index``, judged. ``upto`` is the last offset that the
         caller wants."""
         outline = await self._outline(stream, index, upto, asker)
-        while not outline.judged:
-            before = await self._before(stream, index, asker)
-            outline.judge(before, self._dating, self._dating.dates(stream))
+        await self._judge(stream, outline, asker)
         return outline
 
     async def portion(self, stream: Stream, start: int, upto: int, asker: str) -> Portion:
@@ -110,12 +108,20 @@ class Blocks:
                 return Portion((), outline.known, sure=i > 0)
             piece = await self._piece(stream, outline, i, asker)
             if piece is not None:
+                await self._judge(stream, outline, asker)  # it may have grown meanwhile
                 begins = i > 0 or outline.offset(0) == start
                 sure = begins and piece.has(outline.offset(i))
                 return Portion(piece.messages(outline), piece.last, sure)
         raise Unavailable("the stream has changed")
 
     # -- outlines ----------------------------------------------------------------------------------
+
+    async def _judge(self, stream: Stream, outline: Outline, asker: str) -> None:
+        """Judge ``outline`` if it was not since it grew. It may grow, for another reader, whenever
+        something is awaited."""
+        while not outline.judged:
+            before = await self._before(stream, outline.index, asker)
+            outline.judge(before, self._dating, self._dating.dates(stream))
 
     async def _before(self, stream: Stream, index: int, asker: str) -> Sequence[Outline]:
         """The outlines that are needed to judge that of the block at ``index``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from unittest import mock
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.brokers.interfaces import Stream
@@ -147,6 +147,28 @@ class JudgedTests(BlocksCase):
         self.world.foreign("lobby", b'{"id":"k","user":"ann","text":"without a time"}')
         [message] = self.portion(2 * BLOCK, 2 * BLOCK).messages
         self.assertEqual(message.time, at)
+
+    def test_again_when_it_grew_for_a_reader_who_has_gone(self) -> None:
+        self.fill(10)
+        self.portion(0, 9)
+        self.world.advance(2 * CACHE_SECONDS)  # the piece is read again, its outline is known
+        self.fill(10, start=10)
+        answers: list[Deferred[None]] = []
+        read = self.world.broker.read
+
+        def slow(stream: Stream, start: int, stop: int) -> Deferred[Any]:
+            answers.append(Deferred())
+            return answers[-1].addCallback(lambda _: read(stream, start, stop))
+
+        with mock.patch.object(self.world.broker, "read", slow):
+            first = self.world.begin(self.blocks.portion(self.stream, 0, 9, ""))
+            further = Deferred.fromCoroutine(self.blocks.portion(self.stream, 10, 19, ""))
+            further.cancel()
+            self.failureResultOf(further, CancelledError)
+            for answer in reversed(answers):
+                answer.callback(None)
+                self.world.turn()
+        self.assertEqual([m.text for m in first[0].messages], [f"m{n}" for n in range(10)])
 
 
 class ForgottenTests(BlocksCase):
