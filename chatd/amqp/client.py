@@ -26,6 +26,7 @@ from chatd.amqp.delegate import Delegate
 from chatd.amqp.deliveries import Consumer, Deliveries, Delivery
 from chatd.amqp.frames import FRAME_MAX, FrameReader
 from chatd.amqp.methods import MethodReader
+from chatd.amqp.numbers import ChannelNumbers
 from chatd.amqp.outgoing import Outgoing
 from chatd.amqp.pulse import Congestion, Heartbeats
 from chatd.amqp.spec import SPEC
@@ -68,8 +69,7 @@ class Client(AMQClient):
         self._wished_heartbeat = heartbeat
         self._lost = lost
         self._frames = FrameReader(self.deliveries, self.publishers, self._frame)
-        self._number = 0
-        self._retired: set[int] = set()
+        self._numbers = ChannelNumbers()
         self._methods = MethodReader()
         self._ended: Reason | None = None
         self._pulse = Heartbeats(
@@ -84,22 +84,20 @@ class Client(AMQClient):
         return self._ended is not None
 
     async def open_channel(self) -> Channel:
-        """Open a channel, with the number that was free the longest: RabbitMQ may still deliver on
-        a channel for a moment after it was closed. Raises `ProtocolError` if all are in use, and
-        `Closed` once the connection has ended."""
+        """Open a channel. Raises `ProtocolError` if all are in use, and `Closed` once the
+        connection has ended."""
         if self._ended is not None:  # those who are told of the end must not add to what ends
             raise Closed(self._ended)
-        most = self.channel_max or 65_535
-        turn = range(self._number + 1, self._number + 1 + most)
-        free = ((n - 1) % most + 1 for n in turn)
-        number = next((n for n in free if n not in self.channels), None)
-        if number is None:
-            raise ProtocolError(f"the broker allows {most} channels only")
-        self._number = number
-        self._retired.discard(number)
+        number = self._numbers.take(self.channels, self.channel_max or 65_535)
         self.deliveries.open_channel(number)
         channel = self._channel(number)
-        await channel.channel_open()
+        try:
+            await channel.channel_open()
+        except Closed:
+            raise
+        except BaseException:
+            self.abandon(channel)  # the broker may open it yet
+            raise
         return channel
 
     def channel(self, id: int) -> Deferred[Channel]:
@@ -181,10 +179,15 @@ class Client(AMQClient):
         channel.close(Reason(200, "closed"))
         self._retire(channel.id)
 
+    def abandon(self, channel: Channel) -> None:
+        """Close a channel that nobody waits for any more."""
+        closing = Deferred.fromCoroutine(self.close_channel(channel))
+        closing.addErrback(lambda f: self._log.failure("Closing a channel failed", f))
+
     def _retire(self, number: int) -> None:
         self.channels.pop(number, None)
         self.deliveries.close_channel(number)
-        self._retired.add(number)
+        self._numbers.retire(number)
 
     def send(self, data: bytes) -> None:
         """Write encoded frames."""
@@ -238,7 +241,7 @@ class Client(AMQClient):
 
     def _frame(self, kind: int, channel: int, payload: bytes) -> None:
         """Take a frame that is not part of a delivery."""
-        if channel in self._retired:
+        if self._numbers.retired(channel):
             return
         if channel not in self.channels and channel != 0:
             raise ProtocolError(f"a frame on channel {channel}, which is not open")
@@ -251,13 +254,10 @@ class Client(AMQClient):
             self.delegate.dispatch(self._channel(channel), method)
 
     def send_frame(self, frame: Frame) -> None:
-        self.send(self._pack_frame(frame))
-
-    def _pack_frame(self, frame: Frame) -> bytes:
         payload = encode_method(frame.payload)
         number: int = frame.channel
         head = b"\x01" + number.to_bytes(2) + len(payload).to_bytes(4)
-        return head + payload + b"\xce"
+        self.send(head + payload + b"\xce")
 
     def confirmed(self, channel: int, tag: int, multiple: bool) -> None:
         """The server has sent basic.ack."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from txamqp.client import ChannelClosed, Closed, ConnectionClosed
@@ -158,6 +158,17 @@ class ChannelTests(Consuming):
         server.channel(), server.channel()
         more = Deferred.fromCoroutine(server.client.open_channel())
         self.assertIn("2 channels", str(self.failureResultOf(more).value))
+
+    def test_nobody_waits_any_more_for_one_to_open(self) -> None:
+        server = Server().tuned(channel_max=1)
+        opening = Deferred.fromCoroutine(server.client.open_channel())
+        opening.cancel()
+        self.failureResultOf(opening, CancelledError)
+        self.assertEqual(server.names(), ["channel.open", "channel.close"])
+        server.say(1, "channel.open-ok")
+        server.say(1, "channel.close-ok")
+        self.assertFalse(server.client.ended)
+        self.assertEqual(server.channel().id, 1)
 
     def test_flow(self) -> None:
         self.server.say(1, "channel.flow", active=True)

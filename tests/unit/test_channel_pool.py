@@ -1,4 +1,4 @@
-"""Tasks that wait for a channel, when the connection to RabbitMQ is lost."""
+"""Tasks that wait for a channel, when RabbitMQ is slow or the connection to it is lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.amqp.client import Client
 from chatd.brokers.interfaces import Unavailable
-from chatd.brokers.rabbitmq.channel_pool import ChannelPool
+from chatd.brokers.rabbitmq.channel_pool import PATIENCE, ChannelPool
+from tests.support.amqp_server import Server
 
 #: More than Python's stack holds, if each ends inside the other.
 MANY = 2000
@@ -21,17 +22,18 @@ async def opened() -> SimpleNamespace:
     return SimpleNamespace(closed=False)
 
 
-async def closed(channel: object) -> None:
+def abandoned(channel: object) -> None:
     """The channel is closed."""
 
 
 def connection() -> Client:
-    return cast(Client, SimpleNamespace(ended=False, open_channel=opened, close_channel=closed))
+    return cast(Client, SimpleNamespace(ended=False, open_channel=opened, abandon=abandoned))
 
 
 class ChannelPoolTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.pool = ChannelPool(Clock(), 1)
+        self.clock = Clock()
+        self.pool = ChannelPool(self.clock, 1)
         self.pool.connected(connection())
 
     async def never(self, client: Client, channel: Any) -> None:
@@ -58,3 +60,22 @@ class ChannelPoolTests(SynchronousTestCase):
         tasks = [self.pool.run(self.at_once) for _ in range(MANY)]
         first.callback(None)
         self.assertEqual({self.successResultOf(task) for task in tasks}, {"done"})
+
+    def test_a_broker_that_is_slow_to_open_channels(self) -> None:
+        server = Server().tuned(channel_max=1)
+        self.pool.connected(server.client)
+        late = self.pool.run(self.never)
+        self.clock.advance(PATIENCE)
+        self.failureResultOf(late, Unavailable)
+        server.say(1, "channel.open-ok")
+        server.say(1, "channel.close-ok")
+        done = self.pool.run(self.at_once)
+        server.say(1, "channel.open-ok")
+        self.assertEqual(self.successResultOf(done), "done")
+
+    def test_all_channels_of_the_connection_are_in_use(self) -> None:
+        server = Server().tuned(channel_max=1)
+        server.channel()
+        self.pool.connected(server.client)
+        refused = self.failureResultOf(self.pool.run(self.at_once), Unavailable)
+        self.assertIn("1 channels", str(refused.value))

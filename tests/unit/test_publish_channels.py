@@ -26,3 +26,31 @@ class SilentTests(SynchronousTestCase):
         channels.lost()
         server.lose()
         self.assertEqual(server.lost[0].text, "no channel could be opened")
+
+    def test_the_limit_for_records_is_not_told_in_time(self) -> None:
+        server = Server().tuned()
+        channels = PublishChannels(server.clock)
+        connecting = Deferred.fromCoroutine(channels.connected(server.client))
+        server.say(server.heard()[0][0], "channel.open-ok")
+        server.say(server.heard()[0][0], "confirm.select-ok")
+        learning = server.heard()[0][0]
+        server.say(learning, "channel.open-ok")
+        server.sent()
+        server.clock.advance(LEARN)
+        self.assertIn((learning, "channel.close"), [(n, name) for n, name, _ in server.heard()])
+        server.lose()
+        channels.lost()
+        self.successResultOf(connecting)
+
+    def test_no_channel_is_left(self) -> None:
+        server = Server().tuned(channel_max=2)
+        channels = PublishChannels(server.clock)
+        connecting = Deferred.fromCoroutine(channels.connected(server.client))
+        server.say(server.heard()[0][0], "channel.open-ok")
+        server.say(server.heard()[0][0], "confirm.select-ok")
+        server.say(server.heard()[0][0], "channel.open-ok")
+        server.clock.advance(LEARN)  # its channel is not closed yet
+        self.successResultOf(connecting)
+        self.assertTrue(server.client.ended)
+        channels.lost()
+        server.lose()

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from txamqp.client import Closed
 
 from chatd.amqp.channel import Channel, reason_of
 from chatd.amqp.client import Client
+from chatd.amqp.codec import ProtocolError
 from chatd.brokers.interfaces import Unavailable
 from chatd.timing.slots import Slots
 
@@ -26,8 +26,6 @@ PATIENCE = 10.0
 
 class ChannelPool:
     """Up to ``size`` channels, and up to ``waiting`` tasks that wait for one."""
-
-    _log = Logger()
 
     def __init__(self, clock: IReactorTime, size: int, waiting: int = 10_000) -> None:
         self._clock = clock
@@ -86,14 +84,15 @@ class ChannelPool:
             channel = self._free.pop() if self._free else await client.open_channel()
         except Closed as e:
             raise Unavailable(str(reason_of(e))) from None
+        except ProtocolError as e:
+            raise Unavailable(str(e)) from None
         try:
             yield client, channel
         except Closed as e:
             raise Unavailable(str(reason_of(e))) from None
         except BaseException:
             # replies to the task may still come, so the channel cannot be used again
-            closing = Deferred.fromCoroutine(client.close_channel(channel))
-            closing.addErrback(lambda f: self._log.failure("Closing a channel failed", f))
+            client.abandon(channel)
             raise
         if not channel.closed and client is self._client:
             self._free.append(channel)

@@ -20,6 +20,7 @@ from txamqp.client import Closed
 
 from chatd.amqp.channel import Reason
 from chatd.amqp.client import Client
+from chatd.amqp.codec import ProtocolError
 from chatd.amqp.confirms import ConfirmChannel
 from chatd.brokers.interfaces import NotStored, Stream
 from chatd.brokers.rabbitmq.refusals import Refusals
@@ -215,7 +216,8 @@ class PublishChannels:
                 return
 
     async def _open_or_fail(self, client: Client) -> _Opened | None:
-        """Open a channel; None if the connection ends. Without an answer, close the connection."""
+        """Open a channel; None if the connection ends. If there is no answer, or no channel left,
+        close the connection."""
         if client.ended:
             return None
         opening = Deferred.fromCoroutine(self._open(client)).addTimeout(ANSWER, self.clock)
@@ -223,7 +225,7 @@ class PublishChannels:
             return await opening
         except Closed:
             return None
-        except (TimeoutError, CancelledError):
+        except (TimeoutError, CancelledError, ProtocolError):
             client.fail("no channel could be opened")
             return None
 

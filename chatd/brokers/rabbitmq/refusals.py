@@ -100,5 +100,5 @@ class Refusals:
             await channel.basic_qos(prefetch_count=1)
         except ChannelClosed as e:
             self.note(reason_of(e))
-        else:
-            await client.close_channel(channel)
+        finally:
+            client.abandon(channel)  # also if there is no answer in time
