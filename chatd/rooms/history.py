@@ -114,21 +114,20 @@ class History:
 
     async def before_oldest(self, stream: Stream, upto: int, oldest: int, asker: str = "") -> int:
         """The offset just before the oldest message kept, ``upto`` if none is."""
-        first = await self._in_time(self.first(stream, asker))
-        return await self._before(stream, first, oldest, upto, oldest, asker)
+        return await self._in_time(self._before(stream, 0, oldest, upto, oldest, asker))
 
     async def before_time(
         self, stream: Stream, time: int, upto: int, oldest: int, asker: str = ""
     ) -> int:
         """The offset just before the first message at or after ``time``, ``upto`` if none is."""
-        start = await self._in_time(self._blocks.locate(stream, time, asker))
-        return await self._before(stream, start, time, upto, oldest, asker)
+        return await self._in_time(self._before(stream, time, time, upto, oldest, asker))
 
     async def _before(
-        self, stream: Stream, start: int, time: int, upto: int, oldest: int, asker: str
+        self, stream: Stream, located: int, time: int, upto: int, oldest: int, asker: str
     ) -> int:
-        """The offset just before the first message at or after the offset ``start`` and the time
-        ``time``, ``upto`` if there is none."""
+        """The offset just before the first message at or after the time ``time``, ``upto`` if there
+        is none. What the broker says to be before the time ``located`` is not looked at."""
+        start = await self._blocks.locate(stream, located, asker)
         while start <= upto:
             outline = await self._blocks.outline(stream, start // BLOCK, upto, asker)
             for i in outline.visible(oldest, upto + 1):
@@ -196,10 +195,9 @@ class History:
             if not begun and start <= await self.first(stream, asker):
                 return
 
-    async def _in_time(self, work: Coroutine[Any, Any, T] | Deferred[T]) -> T:
+    async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
         """The outcome of ``work``, which is given up after `PATIENCE` seconds."""
-        doing = work if isinstance(work, Deferred) else Deferred.fromCoroutine(work)
-        return await doing.addTimeout(PATIENCE, self._clock, _late)
+        return await Deferred.fromCoroutine(work).addTimeout(PATIENCE, self._clock, _late)
 
 
 def _late(result: object, timeout: float) -> Any:

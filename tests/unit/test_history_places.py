@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from typing import Any
+from unittest import mock
 
-from chatd.brokers.interfaces import Retention
+from twisted.internet.defer import Deferred
+
+from chatd.brokers.interfaces import Retention, Unavailable
 from chatd.protocol.messages import Content
 from chatd.rooms.blocks import CACHE_SECONDS
-from chatd.rooms.history import PAGE_OFFSETS
+from chatd.rooms.history import PAGE_OFFSETS, PATIENCE
 from chatd.rooms.outline import BLOCK
 from tests.support.history import HistoryCase
 
@@ -108,6 +111,18 @@ class PlaceTests(HistoryCase):
         self.assertEqual((self.texts(page), page.gap), (["early"], False))
         page = self.page(page.end)
         self.assertEqual((self.texts(page), page.gap), (["new"], True))
+
+    def test_a_broker_that_finds_the_time_and_reads_nothing(self) -> None:
+        self.fill(3)
+        asked = [
+            self.history.before_time(self.stream, 0, self.upto, 0),
+            self.history.before_oldest(self.stream, self.upto, 0),
+        ]
+        with mock.patch.object(self.world.broker, "read", return_value=Deferred()):
+            outcomes = [self.world.begin(work) for work in asked]
+            self.world.advance(PATIENCE)
+        for [failure] in outcomes:
+            self.assertIsInstance(failure.value, Unavailable)
 
 
 class CostTests(HistoryCase):
