@@ -20,6 +20,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.application.internet import StreamServerEndpointService
@@ -165,17 +166,22 @@ class ChatService(MultiService):
             super().startService()
 
     def stopService(self) -> Any:
-        """Stop listening, drain, then stop the domain and at last the broker."""
+        """Stop listening, drain, then stop the domain and at last the broker. A step that fails
+        is logged, and keeps none of the others from being taken."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
         self.supervision.going_down()
         listening = [part for part in self if isinstance(part, StreamServerEndpointService)]
-        stopping: Deferred[Any] = gatherResults(
-            [maybeDeferred(port.disownServiceParent) for port in listening]
-        )
-        stopping.addCallback(lambda _: self.node.drain(self.ways.draining()))
-        stopping.addCallback(lambda _: super(ChatService, self).stopService())
-        stopping.addCallback(self._close_log)
-        return stopping
+        await gatherResults([self._try(port.disownServiceParent) for port in listening])
+        await self._try(lambda: self.node.drain(self.ways.draining()))
+        await self._try(super().stopService)
+        self._close_log()
 
-    def _close_log(self, _: object) -> None:
+    def _try(self, step: Callable[[], Any]) -> Deferred[Any]:
+        failed = partial(self._log.failure, "A step of the stop failed")
+        return maybeDeferred(step).addErrback(failed)
+
+    def _close_log(self) -> None:
         if self.admission.access_log is not None:
             self.admission.access_log.output.close()

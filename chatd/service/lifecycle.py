@@ -109,7 +109,10 @@ class NodeService(Service):
         others = self.replication.others
         self.chat.rooms.flush()
         for transport in transports:
-            transport.drain(others)
+            try:
+                transport.drain(others)
+            except Exception:
+                self._log.failure("Sending clients away failed")
         self.chat.rooms.wake()
         done: Deferred[None] = Deferred()
         self._wait(transports, done, self._clock.seconds())

@@ -1,13 +1,19 @@
-"""A node that starts is not ready before the rooms of its command line are there."""
+"""A node that starts is not ready before the rooms of its command line are there; one that stops
+does so whatever fails."""
 
 from __future__ import annotations
+
+import signal
+from unittest import mock
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.brokers.interfaces import Retention, Stream
+from chatd.config.options import Options
 from chatd.service.domain import compose
 from chatd.service.lifecycle import NodeService
+from chatd.tap import ChatService
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.clock import NodeClock
 from tests.support.lying_broker import Lie, LyingBroker
@@ -50,3 +56,50 @@ class BeginningTests(SynchronousTestCase):
         self.clock.pump([0.5] * 60)
         self.assertTrue(self.node.begun)
         self.assertFalse(self.directory.find("lobby"))
+
+
+class Transport:
+    """One that has nobody to send away. Where it is ``broken``, it cannot."""
+
+    in_hand = leaving = 0
+
+    def __init__(self, broken: bool = False) -> None:
+        self.broken = broken
+        self.drained = False
+
+    def drain(self, others: int) -> None:
+        if self.broken:
+            raise RuntimeError("a fault")
+        self.drained = True
+
+
+class StopTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        options = Options({})
+        off = ("--websocket=off", "--http=off", "--setup=off")
+        options.parseOptions(["--broker=memory:", *off])
+        self.clock = Clock()
+        self.clock.advance(1_700_000_000)
+        self.service = ChatService(self.clock, options.config)
+        hangup = signal.getsignal(signal.SIGHUP)
+        self.service.startService()
+        signal.signal(signal.SIGHUP, hangup)
+        self.clock.advance(1)
+
+    def stop(self) -> None:
+        """Stop the node, which takes no time since nobody is there."""
+        self.successResultOf(self.service.stopService())
+        self.assertFalse(self.service.node.running)
+        self.assertFalse(self.service.broker.running)
+
+    def test_a_transport_that_cannot_send_its_clients_away(self) -> None:
+        ways = (Transport(broken=True), Transport())
+        self.patch(self.service.ways, "draining", lambda: ways)
+        self.stop()
+        self.assertTrue(ways[1].drained)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_clients_cannot_be_sent_away(self) -> None:
+        with mock.patch.object(self.service.node, "drain", side_effect=RuntimeError("a fault")):
+            self.stop()
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
