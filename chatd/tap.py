@@ -160,7 +160,7 @@ class ChatService(MultiService):
     def startService(self) -> None:
         """Start all parts, and say where the node can be reached."""
         for warning in advice.warnings(self._config, self.admission):
-            self._log.warn("{warning}", warning=warning)
+            self._log.warn("{advice}", advice=warning)  # Twisted has a use for the key "warning"
         self._wall.watch()
         with refusing():
             super().startService()

@@ -7,6 +7,7 @@ import signal
 from unittest import mock
 
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.brokers.interfaces import Retention, Stream
@@ -77,12 +78,13 @@ class StopTests(SynchronousTestCase):
     def setUp(self) -> None:
         options = Options({})
         off = ("--websocket=off", "--http=off", "--setup=off")
-        options.parseOptions(["--broker=memory:", *off])
+        options.parseOptions(["--broker=memory:", "--retain-bytes=1", *off])
         self.clock = Clock()
         self.clock.advance(1_700_000_000)
         self.service = ChatService(self.clock, options.config)
         hangup = signal.getsignal(signal.SIGHUP)
-        self.service.startService()
+        with capturedLogs() as self.events:
+            self.service.startService()
         signal.signal(signal.SIGHUP, hangup)
         self.clock.advance(1)
 
@@ -103,3 +105,9 @@ class StopTests(SynchronousTestCase):
         with mock.patch.object(self.service.node, "drain", side_effect=RuntimeError("a fault")):
             self.stop()
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_warnings_of_a_start_are_no_warnings_of_python_s(self) -> None:
+        """Which Twisted's log passes on in a field ``warning``, with more of them beside it."""
+        self.stop()
+        said = [event for event in self.events if "--retain-bytes" in str(formatEvent(event))]
+        self.assertEqual([event.get("warning") for event in said], [None])
