@@ -79,20 +79,25 @@ async def report(reactor: Any, options: Options, say: Callable[[str], object]) -
 
 
 def run_check(reactor: Any, options: Options, out: TextIO | None = None) -> int:
-    """Run `report` on ``reactor``, which is started and stopped for it. Returns the exit status."""
-    status = 0
+    """Run `report` on ``reactor``, which is started and stopped for it. Returns the exit status: 0
+    only if the report has ended well."""
+    status = 1
+
+    def told(_: None) -> None:
+        nonlocal status
+        status = 0
 
     def failed(failure: Failure) -> None:
-        nonlocal status
-        failure.trap(StartError, OSError)
-        print(f"chatd: {one_line(str(failure.value))}", file=sys.stderr)
-        status = 1
+        if failure.check(StartError, OSError):
+            print(f"chatd: {one_line(str(failure.value))}", file=sys.stderr)
+        else:
+            failure.printTraceback(sys.stderr)  # a fault of chatd
 
     def begin() -> None:
         say = (out or sys.stdout).write
         telling = report(reactor, options, lambda line: say(f"{line}\n"))
-        doing = Deferred.fromCoroutine(telling).addErrback(failed)
-        doing.addBoth(lambda result: (reactor.stop(), result)[1])
+        doing = Deferred.fromCoroutine(telling).addCallbacks(told, failed)
+        doing.addBoth(lambda _: reactor.stop())
 
     reactor.callWhenRunning(begin)
     reactor.run()

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import socket
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from chatd.brokers.rabbitmq import looking
 from chatd.brokers.sqlite.lock import Lock
-from chatd.config.check import report
+from chatd.config import check
+from chatd.config.check import report, run_check
 from chatd.config.example import example
 from chatd.config.options import Options
 from chatd.config.table import OPTIONS
@@ -172,3 +178,44 @@ class ExampleTests(TestCase):
             options = Options({})
             options.parseOptions([f"--config={path}", *more])
             self.assertIn(option.name, options.said)
+
+
+class StatusTests(SynchronousTestCase):
+    """The exit status, which a script goes by."""
+
+    def setUp(self) -> None:
+        self.out, self.err = io.StringIO(), io.StringIO()
+        self.patch(sys, "stderr", self.err)
+
+    def status(self, fault: Exception | None) -> int:
+        """That of a check which ends with ``fault``, if there is one."""
+        begin: list[Callable[[], None]] = []
+
+        async def told(reactor: Any, options: Options, say: Callable[[str], object]) -> None:
+            say("as far as it went")
+            if fault is not None:
+                raise fault
+
+        self.patch(check, "report", told)
+        started = SimpleNamespace(
+            callWhenRunning=begin.append, run=lambda: begin[0](), stop=mock.Mock()
+        )
+        status = run_check(started, Options({}), self.out)
+        started.stop.assert_called_once_with()
+        self.assertEqual(self.out.getvalue(), "as far as it went\n")
+        return status
+
+    def test_all_is_well(self) -> None:
+        self.assertEqual((self.status(None), self.err.getvalue()), (0, ""))
+
+    def test_chatd_could_not_start(self) -> None:
+        self.assertEqual(self.status(StartError("no such broker")), 1)
+        self.assertEqual(self.err.getvalue(), "chatd: no such broker\n")
+
+    def test_a_fault_of_chatd_s(self) -> None:
+        self.assertEqual(self.status(ValueError("nobody thought of it")), 1)
+        self.assertIn("ValueError: nobody thought of it", self.err.getvalue())
+
+    def test_ended_before_it_knew(self) -> None:
+        never = SimpleNamespace(callWhenRunning=lambda begin: None, run=lambda: None)
+        self.assertEqual(run_check(never, Options({}), self.out), 1)
