@@ -41,11 +41,11 @@ class ConsumerOwner(Protocol):
 
     def caught_up(self) -> None:
         """Everything that was in the stream when consuming began has been delivered. Called once,
-        after a delivery."""
+        after `delivered`."""
 
     def silent(self) -> None:
-        """Nothing was delivered: perhaps the stream is empty, or ends before the start. Called at
-        most once."""
+        """Nothing with a readable offset was delivered: perhaps the stream is empty, or ends before
+        the start. Called at most once."""
 
     def detached(self, suspect: bool) -> None:
         """The broker has ended the consumer; if ``suspect``, probably because of its stream,
@@ -55,7 +55,7 @@ class ConsumerOwner(Protocol):
 class ConsumerState(Enum):
     """What has come."""
 
-    #: Nothing yet.
+    #: Nothing yet that has an offset.
     SILENT = auto()
     #: Some of what was in the stream when consuming began.
     DELIVERING = auto()
@@ -86,7 +86,7 @@ class StreamConsumer:
         self._tag = f"chatd-{next(_tags)}"
         self._channel: Channel | None = None
         self._state = ConsumerState.SILENT
-        #: Replies that came before any delivery.
+        #: Replies that came while it was silent.
         self._silences = 0
         #: The number of the newest basic.qos, and deliveries since it was sent.
         self._round = 0
@@ -94,7 +94,7 @@ class StreamConsumer:
 
     @property
     def delivered(self) -> bool:
-        """Whether anything has come, and the consumer is not closed."""
+        """Whether the owner has got anything, and the consumer is not closed."""
         return self._state in (ConsumerState.DELIVERING, ConsumerState.CAUGHT_UP)
 
     def begin(self, channel: Channel) -> Deferred[bool]:
@@ -157,10 +157,12 @@ class StreamConsumer:
 
     def _deliver(self, batch: Sequence[Delivery]) -> None:
         self._since += len(batch)
+        # a delivery without an offset has unreadable headers, and came before any readable one;
+        # where nothing else comes, a fence has an offset
+        placed = [one for one in batch if one.offset >= 0]
+        if not placed:
+            return
         if self._state is ConsumerState.SILENT:
             self._state = ConsumerState.DELIVERING
             self._ask()
-        # a delivery without an offset has unreadable headers, and came before any readable one
-        placed = [one for one in batch if one.offset >= 0]
-        if placed:
-            self._owner.delivered(placed)
+        self._owner.delivered(placed)
