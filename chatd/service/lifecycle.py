@@ -7,6 +7,7 @@ from typing import Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -60,6 +61,9 @@ class NodeService(Service):
         self.readiness = domain.readiness
         self._wanted = list(rooms)
         self._untried = set(rooms)
+        #: Those that are being made, and when those that could not be will be tried again.
+        self._making: set[str] = set()
+        self._retries: dict[str, IDelayedCall] = {}
 
     @property
     def begun(self) -> bool:
@@ -84,23 +88,35 @@ class NodeService(Service):
     def want(self, rooms: Sequence[str]) -> None:
         """See that ``rooms`` exist, now if the directory is loaded."""
         self._wanted = list(rooms)
+        self._untried.intersection_update(rooms)
         if self.chat.directory.loaded:
             self._create_rooms()
 
     def _create_rooms(self) -> None:
         for name in self._wanted:
-            self._create(name)
+            if name not in self._making:
+                self._create(name)
 
     def _create(self, name: str) -> None:
-        if self.running:
+        retry = self._retries.pop(name, None)
+        if retry is not None and retry.active():
+            retry.cancel()
+        if self.running and name in self._wanted:
+            self._making.add(name)
             creating = Deferred.fromCoroutine(self.chat.directory.create(name))
-            creating.addErrback(self._create_later, name)
-            creating.addBoth(lambda _: self._untried.discard(name))
+            creating.addErrback(self._not_created, name)
+            creating.addBoth(self._tried, name)
 
-    def _create_later(self, failure: Failure, name: str) -> None:
-        failure.trap(ChatError)
-        self._log.warn("Room {room} not created yet: {why}", room=name, why=failure.value)
-        self._clock.callLater(RETRY, self._create, name)
+    def _not_created(self, failure: Failure, name: str) -> None:
+        if failure.check(ChatError):
+            self._log.warn("Room {room} not created yet: {why}", room=name, why=failure.value)
+            self._retries[name] = self._clock.callLater(RETRY, self._create, name)
+        else:
+            self._log.failure("Creating the room {room} failed", failure, room=name)
+
+    def _tried(self, _: object, name: str) -> None:
+        self._making.discard(name)
+        self._untried.discard(name)
 
     def drain(self, transports: Sequence[Draining]) -> Deferred[None]:
         """Refuse new requests and send all clients of ``transports`` away. Fires when no request is

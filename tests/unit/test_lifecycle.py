@@ -6,14 +6,16 @@ from __future__ import annotations
 import signal
 from unittest import mock
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.brokers.interfaces import Retention, Stream
 from chatd.config.options import Options
+from chatd.protocol.errors import ChatError, Code
 from chatd.service.domain import compose
-from chatd.service.lifecycle import NodeService
+from chatd.service.lifecycle import RETRY, NodeService
 from chatd.tap import ChatService
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.clock import NodeClock
@@ -57,6 +59,62 @@ class BeginningTests(SynchronousTestCase):
         self.clock.pump([0.5] * 60)
         self.assertTrue(self.node.begun)
         self.assertFalse(self.directory.find("lobby"))
+
+    def names(self) -> list[str]:
+        """The rooms whose creation was begun, from now on; each attempt ends when it is told to."""
+        names: list[str] = []
+        self.attempts: list[Deferred[bool]] = []
+
+        def create(name: str) -> Deferred[bool]:
+            names.append(name)
+            self.attempts.append(Deferred())
+            return self.attempts[-1]
+
+        async def creating(name: str) -> bool:
+            return await create(name)
+
+        self.patch(self.directory, "create", creating)
+        return names
+
+    def refuse(self) -> None:
+        """Say to all attempts that the broker is away."""
+        attempts, self.attempts = self.attempts, []
+        for attempt in attempts:
+            attempt.errback(ChatError(Code.UNAVAILABLE, "it is away"))
+
+    def test_one_attempt_at_a_time_however_often_a_room_is_wanted(self) -> None:
+        names = self.names()
+        self.start(Lie.NONE)
+        self.node.want(["lobby"])
+        self.assertEqual(names, ["lobby", "den"])
+        self.refuse()
+        self.node.want(["lobby"])  # at once, and not once more after `RETRY`
+        self.assertEqual(names[2:], ["lobby"])
+        self.clock.advance(RETRY)
+        self.assertEqual(names[2:], ["lobby"])
+        self.refuse()
+        self.clock.advance(RETRY)
+        self.assertEqual(names[2:], ["lobby", "lobby"])
+
+    def test_what_is_not_wanted_any_more_is_not_tried_again(self) -> None:
+        names = self.names()
+        self.start(Lie.NONE)
+        self.refuse()
+        self.node.want(["attic"])
+        self.clock.advance(RETRY)
+        self.assertEqual(names, ["lobby", "den", "attic"])
+
+    def test_what_is_not_wanted_any_more_does_not_keep_a_node_from_serving(self) -> None:
+        self.node.want(["den"])
+        self.start(Lie.NONE)
+        self.assertTrue(self.node.begun)
+
+    def test_a_fault_is_logged(self) -> None:
+        self.names()
+        self.start(Lie.NONE)
+        for attempt in self.attempts:
+            attempt.errback(TypeError("a fault"))
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 2)
 
 
 class Transport:
