@@ -8,6 +8,7 @@ from itertools import count
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from txamqp.client import Closed
 
 from chatd.amqp.channel import Channel
@@ -68,12 +69,16 @@ class Broadcasts:
             self._log.info("Listening on a new queue: {why}", why=why)
             self._renewing = True
             renewed = Deferred.fromCoroutine(self._replace(self._queue))
-            renewed.addErrback(lambda failure: failure.trap(Closed))
-            renewed.addBoth(self._renewed)
+            renewed.addErrback(self._not_renewed).addCallback(self._renewed)
 
     async def _replace(self, old: _Queue) -> None:
         await self.connected(old.client)
         await old.client.close_channel(old.channel)
+
+    def _not_renewed(self, failure: Failure) -> None:
+        # `Closed`: the connection has ended, and the next one has a queue of its own
+        if not failure.check(Closed):
+            self._log.failure("Listening on a new queue failed", failure)
 
     def _renewed(self, _: object) -> None:
         self._renewing = False
