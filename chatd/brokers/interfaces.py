@@ -112,7 +112,9 @@ class IFollower(Interface):
         """
 
     def interrupted() -> None:
-        """The broker is away. Following resumes by itself, after the last record passed."""
+        """The broker is away, or `IFollowing.refresh` was called. Following resumes by itself,
+        after the last record passed. Called once more if the broker goes away before it has resumed
+        from a refresh."""
 
     def truncated() -> None:
         """Retention removed records before they were passed: the next batch comes after a gap."""
@@ -129,7 +131,8 @@ class IFollowing(Interface):
 
     def refresh() -> None:
         """Read again after the last record passed, because a record is missing, if the broker may
-        have lost this follower. `IFollower.caught_up` is called afterwards."""
+        have lost this follower. `IFollower.interrupted` is called at once if it was at the head,
+        and `IFollower.caught_up` afterwards."""
 
 
 class IBroker(Interface):

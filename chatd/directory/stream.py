@@ -180,7 +180,10 @@ class DirectoryStream:
     def _refresh(self) -> None:
         if self._following is not None:
             self._refreshing = True
-            self._following.refresh()
+            try:
+                self._following.refresh()
+            finally:
+                self._refreshing = False
 
     # -- IFollower: the fold -----------------------------------------------------------------------
 
@@ -216,7 +219,6 @@ class DirectoryStream:
         return bool(changes)
 
     def caught_up(self, end: int) -> None:
-        self._refreshing = False
         self._read_back.caught_up()
         if self._restoration.due:
             self._restoration.tell(self._load)
@@ -233,7 +235,8 @@ class DirectoryStream:
             self.on_level(True)
 
     def interrupted(self) -> None:
-        """What is known stays in use; appends fail until the broker is back."""
+        """What is known stays in use; appends fail until the broker is back. That it is read anew
+        for a record of ours is no interruption: each would need a new probe."""
         if not self._refreshing and self.level:
             self.state = DirectoryState.INTERRUPTED
             self.on_level(False)

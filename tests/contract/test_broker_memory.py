@@ -113,6 +113,20 @@ class MemoryBrokerTests(TestCase):
         self.assertEqual(follower.calls, ["caught_up", "interrupted", "records", "caught_up"])
         self.assertEqual(follower.ids, ["m0"])
 
+    def test_interrupt_while_a_follower_reads_anew(self) -> None:
+        follower = self.follow()
+        self.clock.advance(0)
+        assert follower.following is not None
+        follower.following.refresh()
+        self.assertEqual(follower.calls, ["caught_up", "interrupted"])
+        self.broker.interrupt()
+        self.broker.interrupt()
+        self.clock.advance(0)
+        self.assertEqual(follower.calls, ["caught_up", "interrupted", "interrupted"])
+        self.broker.resume()
+        self.clock.advance(0)
+        self.assertEqual(follower.calls[3:], ["caught_up"])
+
     def test_peers_share_streams_and_are_interrupted_one_by_one(self) -> None:
         peer = self.broker.peer()
         peer.startService()

@@ -69,13 +69,14 @@ class SimulatedFollowing:
     def interrupt(self) -> None:
         """The broker is away."""
         self._life += 1
-        if self._state is FollowingState.LIVE:
+        if self._state in (FollowingState.LIVE, FollowingState.REFRESHING):
             self._state = FollowingState.STARTING
             self._follower.interrupted()
 
     def refresh(self) -> None:
         if self._state is FollowingState.LIVE and self._broker.ready:
-            self.interrupt()
+            self._state = FollowingState.REFRESHING
+            self._follower.interrupted()
             self.begin()
 
     def found_out(self) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 from twisted.trial.unittest import TestCase
 
 from chatd.brokers.interfaces import DIRECTORY, Stream
+from chatd.brokers.read_back import CONFIRM, SHOWN
 from chatd.directory.readiness import AGAIN, FRESH, FRESHEST, PATIENCE, SLOWEST, Readiness
 from tests.support.lying_broker import Lie, LyingBroker
 from tests.support.world import World
@@ -70,6 +73,47 @@ class ReadinessTests(TestCase):
         self.assertTrue(self.directory.stream.level)
         self.assertFalse(self.readiness.ready)
         self.world.advance(PATIENCE)
+        self.lie(Lie.NONE)
+        self.world.advance(AGAIN + PATIENCE)
+        self.assertTrue(self.readiness.ready)
+
+    def appended_in_vain(self) -> None:
+        """Append something to the directory that does not come, until that is looked for."""
+        lost = len(self.broker.appended)
+
+        def said(stream: Stream, number: int, channel: int) -> Lie:
+            return Lie.DROP if number == lost else Lie.NONE
+
+        self.broker.lie = said
+        self.world.begin(self.directory.create("attic"))
+        self.world.advance(CONFIRM + SHOWN)
+
+    def test_reading_anew_is_no_reason_to_doubt(self) -> None:
+        self.start()
+        before = len(self.broker.appended)
+        self.appended_in_vain()
+        self.assertIn("attic", self.directory.stream.rooms)
+        self.assertTrue(self.readiness.ready)
+        self.assertEqual(len(self.broker.appended) - before, 2, "a probe, too")
+
+    def test_an_interruption_while_the_directory_is_read_anew(self) -> None:
+        self.start()
+        read_back = self.directory.stream._read_back
+        refresh = read_back.refresh
+
+        def interrupted() -> None:
+            refresh()
+            self.broker.interrupt()
+
+        with mock.patch.object(read_back, "refresh", interrupted):
+            self.appended_in_vain()
+        self.assertFalse(self.directory.stream.level)
+        self.assertFalse(self.readiness.ready)
+        self.lie(Lie.CONFIRM_ONLY)
+        self.broker.resume()
+        self.world.turn()
+        self.assertTrue(self.directory.stream.level)
+        self.assertFalse(self.readiness.ready, "it can be read, and perhaps not written")
         self.lie(Lie.NONE)
         self.world.advance(AGAIN + PATIENCE)
         self.assertTrue(self.readiness.ready)

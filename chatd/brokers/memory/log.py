@@ -95,6 +95,8 @@ class FollowingState(Enum):
 
     #: Has yet to be passed what was there when it began, or resumed.
     STARTING = auto()
+    #: The same, though the broker was not away.
+    REFRESHING = auto()
     #: At the end.
     LIVE = auto()
     STOPPED = auto()
@@ -121,12 +123,14 @@ class MemoryFollowing:
         self.forget(self)
 
     def refresh(self) -> None:
-        self.interrupt()
+        if self.state is FollowingState.LIVE:
+            self.state = FollowingState.REFRESHING
+            self._tell(self.follower.interrupted)
         self.wake(self.stream)
 
     def interrupt(self) -> None:
         """The broker goes away; `advance` resumes at the position."""
-        if self.state is FollowingState.LIVE:
+        if self.state in (FollowingState.LIVE, FollowingState.REFRESHING):
             self.state = FollowingState.STARTING
             self._tell(self.follower.interrupted)
 
@@ -139,7 +143,7 @@ class MemoryFollowing:
             self.stop()
             self._tell(self.follower.gone)
             return
-        starting, end = self.state is FollowingState.STARTING, self.log.last
+        starting, end = self._starting, self.log.last
         batch = self._take(self.log, now)
         if starting and self.state is not FollowingState.STOPPED:
             self.state = FollowingState.LIVE
@@ -147,6 +151,10 @@ class MemoryFollowing:
             self._tell(self.follower.records, batch)
         if starting and self.state is FollowingState.LIVE:
             self._tell(self.follower.caught_up, end)
+
+    @property
+    def _starting(self) -> bool:
+        return self.state in (FollowingState.STARTING, FollowingState.REFRESHING)
 
     def _attach(self, log: Log, now: int) -> None:
         log.trim_age(now)
@@ -156,7 +164,7 @@ class MemoryFollowing:
         self.position = log.last + 1 if at_end else log.entries[first].record.offset
 
     def _take(self, log: Log, now: Callable[[], int]) -> list[Record]:
-        if self.state is FollowingState.STARTING:
+        if self._starting:
             batch = log.since(self.position, None, now())
         else:
             batch = log.newest(self.position)

@@ -130,7 +130,8 @@ class RabbitMQFollowing:
         # a consumer on a replica may silently get nothing more after a change of leader
         if self.level:
             self._log.warn("{stream} brings nothing; asking anew", stream=self.stream.name)
-            self.lost()
+            self._detach()
+            self._handover.refresh()
             self.attach()
 
     # -- consuming ---------------------------------------------------------------------------------

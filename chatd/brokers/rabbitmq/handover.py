@@ -18,6 +18,8 @@ class Told(Enum):
 
     #: It is not at the head.
     BEHIND = auto()
+    #: It is not, because it is being read anew from a broker that is there.
+    REFRESHING = auto()
     #: It has caught up.
     LEVEL = auto()
     #: Following has ended; nothing more is told.
@@ -70,14 +72,20 @@ class Handover:
 
     def level(self) -> None:
         """Tell the follower, once, that it has caught up."""
-        if self._told is Told.BEHIND:
+        if self._told in (Told.BEHIND, Told.REFRESHING):
             self._told = Told.LEVEL
             self._tell(self._follower.caught_up, self._end)
 
     def interrupted(self) -> None:
-        """Tell the follower, once, that the broker is away."""
-        if self._told is Told.LEVEL:
+        """Tell the follower, once, that the broker is away, also if it knows of a `refresh`."""
+        if self._told in (Told.LEVEL, Told.REFRESHING):
             self._told = Told.BEHIND
+            self._tell(self._follower.interrupted)
+
+    def refresh(self) -> None:
+        """Tell the follower that the stream is read anew."""
+        if self._told is Told.LEVEL:
+            self._told = Told.REFRESHING
             self._tell(self._follower.interrupted)
 
     def gone(self) -> None:

@@ -1,0 +1,90 @@
+"""What the follower of a stream on RabbitMQ is told, and how often."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import cast
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatd.brokers.interfaces import Stream
+from chatd.brokers.rabbitmq.follower import FollowingBroker, RabbitMQFollowing
+from chatd.brokers.rabbitmq.handover import Handover
+from chatd.brokers.rabbitmq.shared_channels import SharedChannels
+from tests.support.amqp_server import Server, delivery
+from tests.support.recording import Recorder
+
+
+class InterruptionTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.follower = Recorder()
+        self.follower.may_call = True
+        self.handover = Handover(Stream("lobby", "e"), self.follower)
+        self.handover.level()
+
+    def told(self) -> list[str]:
+        """What it was told since the last time."""
+        told = self.follower.calls[:]
+        self.follower.calls.clear()
+        return told
+
+    def test_once(self) -> None:
+        self.handover.interrupted()
+        self.handover.interrupted()
+        self.handover.refresh()
+        self.assertEqual(self.told(), ["caught_up", "interrupted"])
+        self.handover.level()
+        self.handover.level()
+        self.assertEqual(self.told(), ["caught_up"])
+
+    def test_once_more_if_the_broker_goes_away_while_the_stream_is_read_anew(self) -> None:
+        self.handover.refresh()
+        self.handover.refresh()
+        self.assertEqual(self.told(), ["caught_up", "interrupted"])
+        self.handover.interrupted()
+        self.handover.interrupted()
+        self.assertEqual(self.told(), ["interrupted"])
+        self.handover.level()
+        self.assertEqual(self.told(), ["caught_up"])
+
+    def test_read_anew(self) -> None:
+        self.handover.refresh()
+        self.handover.level()
+        self.assertEqual(self.told(), ["caught_up", "interrupted", "caught_up"])
+
+    def test_nothing_after_the_end(self) -> None:
+        self.handover.stop()
+        self.handover.refresh()
+        self.handover.interrupted()
+        self.assertEqual(self.told(), ["caught_up"])
+
+    def test_by_a_following(self) -> None:
+        server = Server().tuned()
+        broker = SimpleNamespace(channels=SharedChannels(server.client))
+        following = RabbitMQFollowing(
+            cast(FollowingBroker, broker), Stream("lobby", "e"), None, self.follower
+        )
+        self.told()
+
+        def answer() -> None:
+            """Answer what is asked until nothing is; the stream holds one fence."""
+            while heard := server.heard():
+                for channel, name, args in heard:
+                    if name == "basic.consume":
+                        tag = args["consumer_tag"]
+                        server.say(channel, "basic.consume-ok", consumer_tag=tag)
+                        fence = {"type": "chatd.fence"}
+                        server.send(*delivery(channel, tag, 1, b"", 0, fence))
+                    elif name in ("basic.qos", "channel.open"):
+                        server.say(channel, f"{name}-ok")
+
+        following.attach()
+        answer()
+        self.assertEqual(self.told(), ["caught_up"])
+        following.refresh()
+        self.assertEqual(self.told(), ["interrupted"])
+        following.lost()
+        self.assertEqual(self.told(), ["interrupted"])
+        following.attach()
+        answer()
+        self.assertEqual(self.told(), ["caught_up"])
