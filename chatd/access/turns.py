@@ -15,10 +15,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 
 from chatd.access.limits import network_of
 from chatd.access.rate_limit import Bucket, Rate
@@ -106,8 +107,8 @@ class _Lane:
 @define(eq=False)
 class QueuePlace:
     """The place of one connection in the queue. ``go`` is called when it may do one piece of work,
-    after which it calls `take` again; ``give_up`` when it has been over its allowance for too long.
-    """
+    after which it calls `take` again; ``give_up`` when it has been over its allowance for too long,
+    or ``go`` has failed, and its connection is to be ended."""
 
     _turns: FairQueue
     _key: tuple[str, Work]
@@ -161,6 +162,7 @@ def _nothing() -> None:
 class FairQueue:
     """The queue of one node. ``timer`` returns seconds, to measure work with."""
 
+    _log: ClassVar[Logger] = Logger()
     clock: IReactorTime
     rate: Rate
     timer: Callable[[], float] = time.thread_time
@@ -234,11 +236,13 @@ class FairQueue:
     def _pump(self) -> None:
         """Serve the queue, one piece of work at a time."""
         until = self.timer() + TURN
-        while self._ready:
-            self._serve(self._ready.next())
-            if self.timer() >= until:
-                break
-        self._pumping = self.clock.callLater(0, self._pump) if self._ready else None
+        try:
+            while self._ready:
+                self._serve(self._ready.next())
+                if self.timer() >= until:
+                    break
+        finally:  # whatever happens: nobody else begins it again
+            self._pumping = self.clock.callLater(0, self._pump) if self._ready else None
 
     def _serve(self, lane: _Lane) -> None:
         now = self.clock.seconds()
@@ -260,7 +264,11 @@ class FairQueue:
         begun = self.timer()
         place.queued = False
         place._granted = True
-        place.go()
+        try:
+            place.go()
+        except Exception:
+            self._log.failure("A request in its turn failed; the others go on.")
+            self._give_up(place)
         place._granted = False
         if not place.queued:
             place._over_since = None  # it has caught up
@@ -272,9 +280,16 @@ class FairQueue:
             if place._over_since is None:
                 place._over_since = now
             elif now - place._over_since >= PATIENCE:
-                place._over_since = None
-                place.queued = False
-                place.give_up()
+                self._give_up(place)
+
+    def _give_up(self, place: QueuePlace) -> None:
+        """Have the connection of ``place`` ended."""
+        place._over_since = None
+        place.queued = False
+        try:
+            place.give_up()
+        except Exception:
+            self._log.failure("A connection could not be given up; the others go on.")
 
 
 def _is_there(bucket: Bucket, now: float) -> bool:

@@ -12,8 +12,10 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.tcp import Port
 from twisted.logger import LogEvent, globalLogPublisher
 
+from chatd.access.turns import AT_ONCE
 from chatd.net.accepting import A_TURN
 from chatd.telemetry.log import FORMATS, OFTEN, Log, Output
+from chatd.transports.websocket.chat_v1 import ChatV1
 from tests.support.serving import Node, ServingTests
 from tests.support.waiting import pause, until
 from tests.support.ws_client import WebSocket
@@ -50,6 +52,26 @@ class FloodTests(ServingTests):
         for socket in sockets:
             socket.raw.abort()
         await until(lambda: len(node.service.ways.websockets.connections) == 1)
+
+    async def test_a_frame_that_fails_in_its_turn_ends_its_connection_alone(self) -> None:
+        node = await self.serve()
+        ann, bob = await node.chat("ann", "lobby"), await node.chat("bob", "lobby")
+        received = ChatV1.received
+
+        def faulty(dialect: ChatV1, payload: bytes, binary: bool) -> None:
+            if b"fault" in payload:
+                raise RuntimeError("a fault of one request")
+            received(dialect, payload, binary)
+
+        self.patch(ChatV1, "received", faulty)
+        bob.raw.send(said(type="leave", room="other") * AT_ONCE + said(type="fault"))
+        await bob.raw.rest()
+        many = 3 * AT_ONCE
+        ann.raw.send(said(type="leave", room="lobby") * many)
+        for _ in range(many):
+            await ann.find("left")
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.assertEqual(list(node.service.metrics.refusals), [], "it did not ask too much")
 
     async def test_broken_frames_leave_no_lines_in_the_log(self) -> None:
         """Each kind, from as many sockets as would make the log leave lines out."""

@@ -200,6 +200,51 @@ class TurnsTests(SynchronousTestCase):
         self.assertEqual(len(self.done), before)
         self.assertFalse(self.clock.getDelayedCalls())
 
+    def faulty(self, address: str) -> Client:
+        """A client of whose requests the first that has to wait fails."""
+        client = self.client(address, "faulty")
+        client.send(AT_ONCE + 5)
+
+        def go() -> None:
+            client.place.take()
+            raise RuntimeError("a fault of one request")
+
+        client.place.go = go
+        return client
+
+    def test_a_request_that_fails_ends_its_connection_alone(self) -> None:
+        """Of the same address, and of others."""
+        faulty = self.faulty("1.1.1.1")
+        others = [self.client(address, "o") for address in ("1.1.1.1", "2.2.2.2")]
+        for one in others:
+            one.send(5)
+        for _ in range(20):
+            self.clock.advance(0)
+        self.assertEqual(self.done.count("o"), 10)
+        self.assertTrue(faulty.given_up)
+        self.assertFalse(faulty.place.queued)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_one_that_cannot_be_given_up_holds_nobody_up(self) -> None:
+        self.cost = 0.0
+        self.turns = FairQueue(self.clock, Rate(1, burst=AT_ONCE), timer=lambda: self.now)
+        floods = [self.client("1.1.1.1", "f") for _ in range(2)]
+        for flood in floods:
+            flood.send(1000)
+
+        def give_up() -> None:
+            raise RuntimeError("a fault of one connection")
+
+        floods[0].place.give_up = give_up
+        self.wait(int(PATIENCE) + 5)
+        self.assertTrue(floods[1].given_up)
+        self.assertTrue(self.flushLoggedErrors(RuntimeError))
+        other = self.client("2.2.2.2", "o")
+        other.send(AT_ONCE + 1)
+        self.wait(1)
+        self.assertEqual(other.pending, 0)
+
     def test_the_allowance_follows_the_rate_of_publishes(self) -> None:
         self.assertEqual(allowance(Rate(0.1)).per_second, AT_LEAST)
         self.assertEqual(allowance(Rate(5000)).per_second, 5000 * PER_PUBLISH)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from twisted.logger import Logger
+
 from chatd.access.turns import QueuePlace
 from chatd.transports.websocket.common_frame import common_frame
 from chatd.transports.websocket.handshake import OpeningHandshake, has_frame_head
@@ -17,6 +19,7 @@ class InTurn(OpeningHandshake):
 
     outlet: Writer
     place: QueuePlace
+    _log = Logger()
     _in_line = False
 
     def consumeData(self) -> None:
@@ -58,7 +61,15 @@ class InTurn(OpeningHandshake):
 
     def go(self) -> None:
         """It is this connection's turn."""
-        self.consumeData()
+        try:
+            self.consumeData()
+        except Exception:
+            # as the reactor does where nothing has to wait for its turn; to give up would tell the
+            # client that it asked too much
+            self._log.failure("A frame in its turn failed; its connection is ended.")
+            self.place.leave()
+            self.transport.abortConnection()
+            return
         if not self.place.queued:
             self.leave_line()
 
