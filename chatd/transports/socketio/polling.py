@@ -44,6 +44,7 @@ class PollingLink:
     it receives by polling."""
 
     session: EngineSession
+    outlet: PollOutlet
 
     def __init__(self, factory: Serving, address: str, release: Callable[[], None]) -> None:
         self.factory = factory
@@ -52,7 +53,8 @@ class PollingLink:
         self.outlet = PollOutlet(admission.clock, admission.unread, self, self._on_writable)
         self.state = PollingState.OPEN
         self._deadlines = admission.deadlines
-        self._release = release
+        #: None once it has ended.
+        self._release: Callable[[], None] | None = release
         self._due: Deadline = self._deadlines.after(PING_EVERY, self._beat)
         self._under_way = 0
         self._posting = False
@@ -106,6 +108,7 @@ class PollingLink:
             raise
         finally:
             self._posting = False
+            self._let_go()
 
     async def _take(self, packets: Packets, turn: Callable[[], Awaitable[None]]) -> None:
         for packet in packets:
@@ -158,6 +161,7 @@ class PollingLink:
         self.outlet.wake()
         if not self._under_way and self._retry is not None:
             self.drain(self._retry)
+        self._let_go()
         return result
 
     def note(self, error: ChatError) -> None:
@@ -208,14 +212,16 @@ class PollingLink:
 
     def abortConnection(self) -> None:
         """See `chatd.access.unread.Transport`."""
-        self.end()
+        # in a turn of its own, as TCP's does: whoever writes has not finished yet
+        self.outlet.clock.callLater(0, self.end)
 
     def end(self) -> None:
         """End the session, if it has not ended."""
         self._end(_CLOSE)
 
     def _end(self, last: bytes, goes_on: bool = False) -> None:
-        if self.state is PollingState.GONE:
+        release = self._release
+        if release is None or self.state is PollingState.GONE:
             return
         was_open, self.state = self.goes_on, PollingState.GONE
         self._due.cancel()
@@ -227,5 +233,16 @@ class PollingLink:
         self.outlet.flush()
         self.outlet.close()
         self.outlet.take()
-        self._release()
         self._connections.dec()
+        release()
+        self._release = None
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Once it has ended and no request is under way, let go of what refers back to this, so
+        that its memory is free at once."""
+        if self._release is not None or self._under_way or self._posting:
+            return
+        if self.session.carrier is self:
+            self.session.let_go()  # it does not go on elsewhere
+        del self.session, self.outlet

@@ -92,8 +92,8 @@ class EngineSession:
         self._forget(self)
 
     def let_go(self) -> None:
-        """The WebSocket that carried it is gone. What refers back to this is let go of, so that its
-        memory is free at once."""
+        """What carried it is gone. What refers back to this is let go of, so that its memory is
+        free at once."""
         del self.talk
 
     # -- ClientLink --------------------------------------------------------------------------------

@@ -236,4 +236,5 @@ class WebSocketConnection(Frames):
             self.factory.lost(self)
             self.logged.ended(self.factory.admission, self.identity.user)
             self.dialect.closed()
+        if hasattr(self, "dialect"):  # a handshake may be refused after it was chosen
             del self.dialect  # which refers to this

@@ -105,6 +105,8 @@ class OpeningHandshake(WebSocketServerProtocol):
         WebSocketProtocol._connectionLost(self, reason)
         self.factory.countConnections -= 1
         self.is_open = self.is_closed = None
+        if self._refusal is not None:
+            self._refusal.__traceback__ = None  # whose frames refer to this
 
     def onConnect(self, request: ConnectionRequest) -> str | None:
         """See `autobahn.websocket.interfaces.IWebSocketChannel`: the request is in order."""
