@@ -23,7 +23,7 @@ from chatd.rooms.subscription import Subscription
 from chatd.service.chat import Chat, Receipt
 
 T = TypeVar("T")
-Ready = Callable[[], Coroutine[Any, Any, None]]
+Ready = Callable[[], Coroutine[Any, Any, bool]]
 
 #: Rooms one connection may join.
 MAX_ROOMS = 100
@@ -62,8 +62,8 @@ class Session:
         self, name: str, subscriber: ISubscriber, start: Start, ready: Ready | None = None
     ) -> Joined | None:
         """Join the room ``name`` with ``subscriber``, or move the cursor in it. ``ready`` is
-        awaited just before, so that the client can take the answer. None if the session was closed
-        meanwhile. Raises `ChatError`.
+        awaited just before, so that the client can take the answer, and tells whether it is there.
+        None if it is not, or the session was closed meanwhile. Raises `ChatError`.
         """
         rooms = {*self.joined, *self._wanted} - {n for n, into in self._wanted.items() if not into}
         if name not in rooms and len(rooms) >= MAX_ROOMS:
@@ -101,8 +101,8 @@ class Session:
             place = await find(room, start, self.identity.network)
         except Unavailable:
             raise unavailable() from None
-        if ready is not None:
-            await ready()
+        if ready is not None and not await ready():
+            return None  # the connection has ended, and this session is about to be closed
         # again: the room or the right may be gone by now, or the room may have a new life
         if self.chat.entry(self.identity, name).stream != stream:
             raise unavailable()

@@ -46,8 +46,8 @@ class Outlet(Protocol):
     def notify(self, data: bytes) -> bool:
         """Send an event that is worthless later. Returns False, and drops it, if data is held."""
 
-    async def ready(self) -> None:
-        """Wait until everything written was taken by the transport."""
+    async def ready(self) -> bool:
+        """Wait until everything written was taken by the transport; False if it has ended."""
 
 
 class Serving(Protocol):

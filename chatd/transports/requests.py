@@ -77,9 +77,7 @@ class RequestDialect(BaseDialect):
     async def _join(self, frame: dict[str, Any], answer: Answer) -> None:
         self._others.check(self._admission.clock.seconds())
         name = room_name(frame.get("room"))
-        joined = await self.session.join(
-            name, self.end(self, name), _start(frame), self.connection.outlet.ready
-        )
+        joined = await self.session.join(name, self.end(self, name), _start(frame), self._ready)
         if joined is None:
             return
         answer(
@@ -93,6 +91,15 @@ class RequestDialect(BaseDialect):
             }
         )
         joined.subscription.resume()
+
+    async def _ready(self) -> bool:
+        """Wait until the client can take a large answer; False if it has gone."""
+        outlet = self.connection.outlet
+        while not await outlet.ready():
+            if outlet is self.connection.outlet:
+                return False
+            outlet = self.connection.outlet  # the session goes on over another transport
+        return True
 
     async def _leave(self, frame: dict[str, Any], answer: Answer) -> None:
         self._others.check(self._admission.clock.seconds())

@@ -99,13 +99,13 @@ class Writer:
             if before <= HELD < self._held:
                 self.stop_reading()
 
-    async def ready(self) -> None:
+    async def ready(self) -> bool:
         """Wait until the transport is `writable`, before an answer that is too large to buffer many
-        of. Waiters resume one at a time, each once the last one's answer is sent; all of them when
-        the connection ends. Meanwhile the client is not read from: a request that waits costs as
-        much memory as many small answers."""
+        of; False if nothing can be written any more. Waiters resume one at a time, each once the
+        last one's answer is sent; all of them when the connection ends. Meanwhile the client is not
+        read from: a request that waits costs as much memory as many small answers."""
         if self.writable or self._closed:
-            return
+            return not self._closed
         self.stop_reading()
         try:
             while not self.writable and not self._closed:
@@ -114,6 +114,7 @@ class Writer:
                 await waiter
         finally:
             self.start_reading()
+        return not self._closed
 
     def offer(self, data: bytes) -> bool:
         """Write messages if the transport is `writable`; otherwise return False and write

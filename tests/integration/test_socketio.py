@@ -320,6 +320,23 @@ class BoundTests(SocketIOTests):
         self.assertEqual(node.service.admission.unread.total, 0)
         self.assertEqual(node.service.chat.presence.local(), {})
 
+    async def test_a_join_that_waits_for_a_poll(self) -> None:
+        """It is answered over WebSocket if the session goes on there, and not done if it ends."""
+        node = await self.serve()
+        told: list[tuple[str, str, bool]] = []
+        self.patch(node.service.chat.presence, "on_local", lambda *change: told.append(change))
+        for user in ("ann", "bob"):
+            client = await self.connected(PollingClient, node, user)
+            await client.emit("join", {"room": "lobby"})
+            [link] = node.service.ways.socketio._sessions.all_polling()
+            await until_of(link.outlet, lambda outlet: outlet._waiting)
+            if user == "ann":
+                upgraded = await client.upgrade()
+                self.assertEqual((await upgraded.find("joined"))["room"], "lobby")
+            else:
+                link.sendClose()
+        self.assertEqual(told, [("lobby", "ann", True)])
+
     async def test_messages_wait_in_the_room(self) -> None:
         """Nothing is kept for who does not poll; a payload is not much longer than it may be."""
         node = await self.serve("--rate=1000000/s")

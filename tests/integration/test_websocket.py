@@ -364,6 +364,20 @@ class SlowTests(ServingTests):
         self.assertEqual(len(await ann.fence()), asked)
         await until(lambda: connection.outlet.stops == 0)
 
+    async def test_who_goes_while_its_join_waits_was_never_there(self) -> None:
+        node = await self.serve()
+        presence = node.service.chat.presence
+        ann = await node.chat("ann")
+        [connection] = node.service.ways.websockets.connections
+        connection.outlet.writable = False  # as when it has not read what came before
+        ann.send({"type": "join", "room": "lobby"})
+        await until(lambda: connection.outlet._waiting)
+        told: list[tuple[str, str, bool]] = []
+        self.patch(presence, "on_local", lambda *change: told.append(change))
+        connection.transport.abortConnection()
+        await until(lambda: not node.service.ways.websockets.connections)
+        self.assertEqual(told, [])
+
     async def test_a_burst_longer_than_ids_are_remembered(self) -> None:
         """Every message is acknowledged as soon as it is stored."""
         node = await self.serve("--rate=1000000/s")

@@ -441,8 +441,9 @@ class SessionTests(SubscriptionCase):
         session, reader = self.world.session("bob")
         reads: Deferred[None] = Deferred()
 
-        async def ready() -> None:
+        async def ready() -> bool:
             await reads
+            return True
 
         joining = self.world.begin(session.join("lobby", reader, Now(), ready))
         self.world.advance(IDLE + 2 * SWEEP)
@@ -452,3 +453,13 @@ class SessionTests(SubscriptionCase):
         joined.subscription.resume()
         self.say(1)
         self.assertEqual(reader.texts, names(0, 1))
+
+    def test_nobody_is_there_to_be_told_of_a_join(self) -> None:
+        session, reader = self.world.session("bob")
+
+        async def ready() -> bool:
+            return False
+
+        self.assertIsNone(self.world.do(session.join("lobby", reader, Now(), ready)))
+        self.assertFalse(self.world.room().subscriptions)
+        self.assertEqual(self.world.sites[0].presence.members("lobby").count, 0)

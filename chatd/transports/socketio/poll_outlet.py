@@ -122,9 +122,10 @@ class PollOutlet:
         self.closed = True
         self.wake()
 
-    async def ready(self) -> None:
+    async def ready(self) -> bool:
         """See `chatd.transports.dialect.Outlet`."""
         await self.until(lambda: self.writable)
+        return not self.closed
 
     async def until(self, condition: Callable[[], Any]) -> None:
         """Wait until ``condition()`` is true, or the outlet is closed. It is evaluated at each
