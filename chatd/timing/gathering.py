@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import TracebackType
 
+from twisted.logger import Logger
+
 
 class Gathering:
     """The end of the piece of work in hand: ``with`` it, `add` puts calls off until the block ends.
 
     Blocks do not nest: the end of an inner one makes all calls, and ends the outer one, so nothing
-    waits for longer than the innermost.
+    waits for longer than the innermost. If a call fails, that is logged, and the others are made.
     """
+
+    _log = Logger()
 
     def __init__(self) -> None:
         #: Whether there is a piece of work in hand.
@@ -34,4 +38,7 @@ class Gathering:
         self.open = False
         calls, self._calls = self._calls, []
         for call in calls:
-            call()
+            try:
+                call()
+            except Exception:
+                self._log.failure("A call that was put off failed; the others are made.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
 K = TypeVar("K")
@@ -34,6 +34,8 @@ class Waiters(Generic[V]):
         """Fire all Deferreds that `wait` has returned since the last `fire`."""
         waiting, self._waiting = self._waiting, {}
         for waiter in waiting:
+            if waiter.called:  # one before it has cancelled it
+                continue
             if isinstance(result, Failure):
                 waiter.errback(result)
             else:
@@ -55,7 +57,7 @@ class SingleFlight(Generic[K, V]):
         return self.share(key, lambda: Deferred.fromCoroutine(work()))
 
     def share(self, key: K, work: Callable[[], Deferred[V]]) -> Deferred[V]:
-        """As `run`, of work that is no coroutine."""
+        """As `run`, of work that is no coroutine; what it raises at once is an outcome, too."""
         waiters = self._running.get(key)
         if waiters is not None:
             return waiters.wait()
@@ -66,5 +68,5 @@ class SingleFlight(Generic[K, V]):
             del self._running[key]
             waiters.fire(result)
 
-        work().addBoth(done)
+        maybeDeferred(work).addBoth(done)
         return waiter

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from unittest import TestCase
-
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.access.unread import Unread
 from chatd.timing.gathering import Gathering
@@ -23,7 +22,7 @@ class Transport(StringTransport):
         self.writes.append(data)
 
 
-class GatheringTests(TestCase):
+class GatheringTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.answers = Gathering()
         self.transport = Transport()
@@ -82,11 +81,25 @@ class GatheringTests(TestCase):
             self.writer.write(b"c")
             self.assertEqual(self.transport.writes, [b"ab", b"c"])
 
+    def test_an_answer_that_fails_holds_up_no_other(self) -> None:
+        broken = Transport()
+        other = Writer(broken, _no, _no, _no, Unread(1 << 20, Clock()), self.answers)
+        self.patch(broken, "write", _fail)
+        with self.answers:
+            other.write(b"a")
+            self.writer.write(b"b")
+        self.assertEqual(self.transport.writes, [b"b"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     def test_an_error_loses_no_answer(self) -> None:
         with self.assertRaises(ZeroDivisionError), self.answers:
             self.writer.write(b"a")
             raise ZeroDivisionError
         self.assertEqual(self.transport.writes, [b"a"])
+
+
+def _fail(data: bytes) -> None:
+    raise ZeroDivisionError
 
 
 def _no() -> None:
