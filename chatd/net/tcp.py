@@ -58,6 +58,15 @@ def unsent(transport: Connection) -> bool:
     return len(transport.dataBuffer) > transport.offset or bool(transport._tempDataBuffer)
 
 
+def unsent_bytes(transport: Any) -> int | None:
+    """How many bytes ``transport`` has buffered and not passed to the kernel, those below TLS if it
+    has that; None if that is unknown."""
+    plain = getattr(transport, "transport", transport)
+    if not isinstance(plain, Connection):
+        return None
+    return len(plain.dataBuffer) - plain.offset + plain._tempDataLen
+
+
 def forget_unsent(transport: Any) -> None:
     """Let go of what a connection that is lost has not sent, whoever still refers to it."""
     plain = getattr(transport, "transport", transport)

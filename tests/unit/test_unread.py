@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from twisted.internet.task import Clock
+from twisted.internet.tcp import Connection
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.access.unread import WORTH_TRIMMING, Unread
@@ -12,6 +13,29 @@ class Cut:
     """A transport that remembers that it was cut."""
 
     cut = False
+
+    def abortConnection(self) -> None:
+        self.cut = True
+
+
+class Buffered(Connection):
+    """A TCP connection, as far as its buffer goes."""
+
+    cut = False
+
+    def __init__(self) -> None:
+        self.offset = 0
+        self._tempDataBuffer = []
+        self._tempDataLen = 0
+
+    def give(self, size: int) -> None:
+        """Write so many bytes."""
+        self._tempDataLen += size
+
+    def read(self, size: int) -> None:
+        """The client has read so many bytes."""
+        self.dataBuffer, self._tempDataLen = bytes(self._tempDataLen), 0
+        self.offset = size
 
     def abortConnection(self) -> None:
         self.cut = True
@@ -30,6 +54,33 @@ class UnreadTests(SynchronousTestCase):
         for one in (second, third, third):
             unread.release(one)
         self.assertEqual(unread.total, 0)
+
+    def test_who_holds_less_than_before_has_read(self) -> None:
+        unread = Unread(100, Clock())
+        reading, stuck, third = Cut(), Cut(), Cut()
+        unread.hold(reading, 40)
+        unread.hold(stuck, 40)
+        for size in (30, 40):
+            unread.hold(reading, size)
+        unread.hold(third, 40)
+        self.assertEqual([reading.cut, stuck.cut, third.cut], [False, True, False])
+
+    def test_who_reads_between_two_looks(self) -> None:
+        """What it was given only grows, or stays, until it has read all."""
+        unread = Unread(1000, Clock())
+        one, other, stuck, new = Buffered(), Buffered(), Buffered(), Cut()
+        for held in (one, other, stuck):
+            held.give(300)
+            unread.hold(held, 300)
+        one.read(100)
+        one.give(50)
+        unread.hold(one, 350)
+        other.read(1)
+        unread.hold(new, 300)
+        self.assertEqual([one.cut, other.cut, stuck.cut, new.cut], [False, False, True, False])
+        unread.hold(new, 700)
+        self.assertEqual([one.cut, other.cut, new.cut], [True, False, False])
+        self.assertEqual(unread.total, 1000)
 
     def test_memory_is_given_back_when_most_is_no_longer_held(self) -> None:
         clock, trimmed = Clock(), []
