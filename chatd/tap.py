@@ -6,13 +6,14 @@ The only module that knows the reactor and every part. The tree is ::
     |- broker         SQLite, memory, or RabbitMQ by txamqp
     |- node           directory, rooms, presence
     |- reload         SIGHUP
-    |- announcement   what the log says of a start
     |- supervision    tells systemd
-    |- garbage        searches for it when memory has grown
+    |- loop lag       measures how late calls are
+    |- announcement   what the log says of a start
     |- websocket:...  Autobahn, one service for each endpoint
     |- http:...       twisted.web: pages, long-poll, event streams, WebSocket at /ws, Socket.IO
     |- setup:...      raw TCP
-    `- metrics:...    Prometheus text
+    |- metrics:...    Prometheus text
+    `- garbage        searches for it when memory has grown
 """
 
 from __future__ import annotations

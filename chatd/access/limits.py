@@ -44,7 +44,9 @@ def too_many() -> ChatError:
 
 @define(eq=False)
 class Connections:
-    """Counts open WebSockets, event streams and waiting polls, in all and by address."""
+    """Counts what there may be so many of at a time, in all and by address: WebSockets, event
+    streams, waiting polls and Socket.IO sessions together; and each for itself bare sockets,
+    requests in hand, set-up connections, and pollers who are present."""
 
     limit: int
     per_address: int

@@ -201,7 +201,7 @@ class Session:
             subscription.resume()
 
     def send_changed(self) -> None:
-        """The transport is no longer writable."""
+        """The transport's ``send`` has changed; see `chatd.rooms.interfaces.ISubscriber`."""
         for subscription in self.joined.values():
             subscription.send_changed()
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence, Set
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from twisted.trial.unittest import TestCase
@@ -19,7 +20,9 @@ from zope.interface.interface import InterfaceClass
 from zope.interface.verify import verifyClass
 
 import chatd
+from chatd import tap
 from chatd.brokers.interfaces import IBroker, IFollower, IFollowing
+from chatd.config.options import Options
 
 ROOT = Path(chatd.__file__).parent
 LINES = 320
@@ -156,6 +159,16 @@ class ImportTests(TestCase):
         shown = re.findall(r"^    ([a-z]+) {2,}\S", text.partition("holds\nthis:")[2], re.MULTILINE)
         folders = [one for one in FOLDERS if one not in ("", "errors", "web")]
         self.assertEqual(shown[: len(folders)], folders)
+
+    def test_the_service_tree_is_shown_as_it_is(self) -> None:
+        options = Options({})
+        options.parseOptions(["--broker=memory:", "--metrics=tcp:0"])
+        node: Any = tap.makeService(options)
+        names = [part.name.partition(":")[0] for part in node]
+        map_ = (ROOT.parent / "docs" / "architecture.rst").read_text()
+        for shown in (tap.__doc__ or "", map_):
+            found = re.findall(r"^    [|`]- (\w+(?: \w+)*)", shown, re.MULTILINE)
+            self.assertEqual(found, names)
 
     def test_what_the_map_names_is_there(self) -> None:
         text = (ROOT.parent / "docs" / "architecture.rst").read_text()
