@@ -17,6 +17,7 @@ from chatd.brokers.registry import broker_at
 from chatd.service.domain import Domain, compose
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.wall import WallClock
+from tests.support.waiting import until
 
 #: A room that is there.
 ROOM = "bench"
@@ -31,7 +32,7 @@ async def node(reactor: Any, address: str, where: str | None = None) -> AsyncIte
         domain = compose(reactor, broker, "bench", Metrics(), Retention())
         broker.startService()
         domain.directory.start()
-        await domain.directory.when_loaded()
+        await until(lambda: domain.directory.loaded)
         await domain.directory.create(ROOM)
         try:
             yield domain

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from chatd.brokers.interfaces import IBroker, Stream
@@ -65,10 +64,6 @@ class Directory:
     def loaded(self) -> bool:
         """See `DirectoryStream.loaded`."""
         return self.stream.loaded
-
-    def when_loaded(self) -> Deferred[None]:
-        """See `DirectoryStream.when_loaded`."""
-        return self.stream.when_loaded()
 
     def get(self, name: str) -> RoomEntry:
         """The room called ``name`` (in NFC). Raises `ChatError` unknown_room."""

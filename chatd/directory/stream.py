@@ -11,7 +11,6 @@ from enum import Enum, auto
 from secrets import token_hex
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -36,7 +35,6 @@ from chatd.directory.watchers import Watchers
 from chatd.protocol.errors import ChatError
 from chatd.protocol.json import dump, load_object
 from chatd.telemetry.once import Once
-from chatd.timing.singleflight import Waiters
 from chatd.timing.wall import WallClock
 
 #: Seconds within which an appended event must be read back.
@@ -95,7 +93,6 @@ class DirectoryStream:
         self._projection = Projection()
         self._read_back: ReadBack[str, bool] = ReadBack(broker, clock, counts, self._refresh)
         self._restoration = Restoration(broker, clock, wall)
-        self._loading: Waiters[None] = Waiters()
         self._new = Once()
         self._following: IFollowing | None = None
         self._running = self._refreshing = False
@@ -143,13 +140,6 @@ class DirectoryStream:
         self._failures = 0
         if self._running:
             self._following = self._broker.follow(DIRECTORY, None, self)
-
-    def when_loaded(self) -> Deferred[None]:
-        """Fires once all events up to now have been folded."""
-        waiter = self._loading.wait()
-        if self.loaded:
-            self._loading.fire(None)
-        return waiter
 
     # -- appending ---------------------------------------------------------------------------------
 
@@ -229,7 +219,6 @@ class DirectoryStream:
         first, was_level, self.state = not self.loaded, self.level, DirectoryState.LEVEL
         if first:
             self._leftovers.release()
-            self._loading.fire(None)
             self.on_loaded()
         if not was_level:
             self.on_level(True)

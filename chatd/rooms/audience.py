@@ -10,7 +10,7 @@ follows on what it has.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from chatd.net.socket_group import SharedRing
 from chatd.protocol.messages import Message
@@ -59,9 +59,6 @@ class Audience:
 
     def __len__(self) -> int:
         return len(self._group_of)
-
-    def __iter__(self) -> Iterator[Subscription]:
-        return iter(self._group_of)
 
     def add(self, subscription: Subscription) -> None:
         """``subscription`` has all there is and gets what comes; or its `ISubscriber.send` is

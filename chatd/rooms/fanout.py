@@ -25,9 +25,6 @@ class WritableSubscriptions:
     def __len__(self) -> int:
         return len(self._subscriptions)
 
-    def __iter__(self) -> Iterator[Subscription]:
-        return iter(self._places)
-
     def add(self, subscription: Subscription, send: Callable[[bytes], int]) -> None:
         self._places[subscription] = len(self._subscriptions)
         self._subscriptions.append(subscription)
@@ -69,10 +66,6 @@ class LiveSubscriptions:
 
     def __len__(self) -> int:
         return len(self._writable) + len(self._asked)
-
-    def __iter__(self) -> Iterator[Subscription]:
-        yield from self._writable
-        yield from self._asked
 
     def add(self, subscription: Subscription) -> None:
         self.remove(subscription)
