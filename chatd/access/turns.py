@@ -23,6 +23,7 @@ from twisted.logger import Logger
 
 from chatd.access.limits import network_of
 from chatd.access.rate_limit import Bucket, Rate
+from chatd.timing.nothing import nothing
 
 #: Seconds of queued work that are done in one turn of the reactor.
 TURN = 0.001
@@ -151,11 +152,7 @@ class QueuePlace:
     def leave(self) -> None:
         """The connection has ended."""
         self.queued = False
-        self.go = self.give_up = _nothing
-
-
-def _nothing() -> None:
-    """Nobody is there any more."""
+        self.go = self.give_up = nothing
 
 
 @define(eq=False)

@@ -23,6 +23,7 @@ from zope.interface import implementer
 from chatd.access.unread import Unread
 from chatd.net.tcp import forget_unsent, unsent
 from chatd.timing.gathering import Gathering
+from chatd.timing.nothing import nothing
 
 #: Bytes of unsent answers above which chatd stops reading from the client.
 HELD = 32 * 1024
@@ -161,7 +162,7 @@ class Writer:
         self._gathered = b""
         self._unread.release(self._transport)
         self.close()
-        self._on_writable = self._on_blocked = self._resumed = _nothing
+        self._on_writable = self._on_blocked = self._resumed = nothing
         forget_unsent(self._transport)
 
     def _let_go(self) -> None:
@@ -209,7 +210,3 @@ class Writer:
 
     def stopProducing(self) -> None:
         self.close()
-
-
-def _nothing() -> None:
-    """There is nobody to tell."""

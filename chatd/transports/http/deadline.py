@@ -8,6 +8,7 @@ from typing import Any
 from attrs import define, field
 
 from chatd.net.tcp import acknowledged
+from chatd.timing.nothing import nothing
 from chatd.timing.timer_wheel import Deadline, TimerWheel
 
 
@@ -43,12 +44,8 @@ class ReadingDeadline:
     def stop(self) -> None:
         """Have no deadline any more: the connection is gone."""
         self.cancel()
-        self._late = _nothing
+        self._late = nothing
 
     def read(self) -> int:
         """The number of bytes that the client has acknowledged since the deadline was set."""
         return acknowledged(self.transport) - self._acknowledged
-
-
-def _nothing() -> None:
-    """There is nothing to be late for."""
