@@ -34,14 +34,15 @@ class WallClock:
     def __init__(self, clock: IReactorTime, read: Callable[[], float] | None = None) -> None:
         self._clock = clock
         self._steady = clock.seconds
-        self._read = read or clock.seconds
-        self._ahead = self._read() - clock.seconds()
+        #: The time of day, for what is only shown: whether it was set is not looked at.
+        self.read = read or clock.seconds
+        self._ahead = self.read() - clock.seconds()
         #: The time of day just before and just after each step forward.
         self._steps: deque[tuple[float, float]] = deque(maxlen=STEPS)
 
     def seconds(self) -> float:
         """Seconds since the epoch."""
-        now, steady = self._read(), self._steady()
+        now, steady = self.read(), self._steady()
         step, self._ahead = now - steady - self._ahead, now - steady
         if step > STEP:
             self._forward(now, step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from email.utils import parsedate_to_datetime
 from unittest.mock import patch
 from urllib.parse import quote
 
@@ -187,6 +188,20 @@ class WaitTests(ServingTests):
         with patch("chatd.transports.http.heading.http_date", return_value="later"):
             await say(node, "x")
             self.assertEqual((await poll.answer()).header("date"), "later")
+
+    async def test_its_date_is_by_the_clock_of_the_node(self) -> None:
+        """Whichever way it goes."""
+        node = await self.serve()
+        node.clock.advance(7200)
+        cursor = (await node.get(MESSAGES)).json["cursor"]
+        for connection in ("keep-alive", "close"):  # `usual_poll`, and twisted.web
+            path = f"{MESSAGES}?after={cursor}&wait=30"
+            poll = await waiting(node, path, connection=connection)
+            await say(node, "x")
+            answer = await poll.answer()
+            date = parsedate_to_datetime(answer.header("date") or "").timestamp()
+            self.assertLess(abs(date - node.clock.seconds()), 600)
+            cursor = answer.json["cursor"]
 
     async def test_those_who_wait_at_the_same_cursor_share_an_answer(self) -> None:
         node = await self.serve()

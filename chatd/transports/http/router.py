@@ -6,7 +6,6 @@ themselves. They begin when the head is here; only `Call.body` waits for the res
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from http import HTTPStatus
 from urllib.parse import unquote_to_bytes
@@ -191,7 +190,7 @@ class Api(Resource):
 def begin(request: Request, status: int, type: str, admission: Admission, headers: Headers) -> None:
     """Set the status and the headers every answer has; ``headers`` win."""
     request.setResponseCode(status, HTTPStatus(status).phrase.encode("ascii"))
-    for name, value in common_headers(type, int(time.time())).items():
+    for name, value in common_headers(type, int(admission.rights.wall.read())).items():
         request.setHeader(name.encode("ascii"), value.encode("ascii"))
     if status >= HTTPStatus.BAD_REQUEST or header(request, "traceparent") is not None:
         request.setHeader(b"X-Request-Id", request_id(request.trace).encode("ascii"))

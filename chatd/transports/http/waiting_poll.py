@@ -7,7 +7,6 @@ is news, and every refusal, is twisted.web's: it gets the request as if it came 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import cached_property, lru_cache
 from typing import Any, ClassVar
@@ -228,7 +227,8 @@ class WaitingPoll:
         self._release()
         body = page(usual.name, tuple(answer.messages), answer.cursor, answer.gap)
         polls.log(usual, len(body), self._began)
-        self._connection.answered(self, _whole(body, usual.cors, int(time.time())))
+        now = int(polls.admission.rights.wall.read())
+        self._connection.answered(self, _whole(body, usual.cors, now))
 
     def _withdrawn(self, why: ChatError) -> None:
         self._hand_back()
