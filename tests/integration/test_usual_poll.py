@@ -9,6 +9,7 @@ from unittest.mock import patch
 from chatd.access.rate_limit import Rate
 from chatd.transports.http import waiting_poll
 from chatd.transports.http.connection import IDLE
+from chatd.transports.http.poll_connection import PollConnection
 from tests.support.guarded import GuardedTests, bearing, token
 from tests.support.http_client import HTTP, Answer
 from tests.support.kept import taken
@@ -35,6 +36,21 @@ class UsualTests(GuardedTests):
         self.node = await self.serve("--rate=1000/s", *options)
         self.cursor = (await self.node.get(MESSAGES)).json["cursor"]
         self.taken = taken(self.node)
+        #: Bytes that the node has read.
+        self.read = 0
+        receive = PollConnection.dataReceived
+
+        def received(connection: PollConnection, data: bytes) -> None:
+            receive(connection, data)
+            self.read += len(data)
+
+        self.patch(PollConnection, "dataReceived", received)
+
+    async def sent(self, raw: Raw, data: bytes) -> None:
+        """Send ``data``, and wait until the node has taken it up."""
+        there = self.read + len(data)
+        raw.send(data)
+        await until(lambda: self.read == there)
 
     def path(self, more: str = "", wait: float = 30) -> str:
         return f"{MESSAGES}?after={self.cursor}&wait={wait:g}{more}"
@@ -117,25 +133,21 @@ class OneConnectionTests(UsualTests):
         await self.begin()
         raw = await self.poll()
         probe = request("/healthz")
-        raw.send(probe[:9])
-        await pause(0.01)
-        raw.send(probe[9:] + request(self.path()))
-        await pause(0.01)
+        await self.sent(raw, probe[:9])
+        await self.sent(raw, probe[9:] + request(self.path()))
         await self.say("x")
         for _ in range(3):
             self.assertEqual((await HTTP(raw, "GET").answer()).status, 200)
         self.assertEqual(self.counts(), [0] * 5)
 
     async def test_the_next_poll_comes_while_it_waits(self) -> None:
-        """And could be answered at once."""
+        """And could be answered at once: then its answer, without "y", would come first."""
         await self.begin()
         before = self.cursor
         await self.say("x")
         self.cursor = (await self.node.get(MESSAGES)).json["cursor"]
         raw = await self.poll()
-        raw.send(request(f"{MESSAGES}?after={before}&wait=30"))
-        await pause(0.01)
-        self.assertEqual(raw.received, b"")
+        await self.sent(raw, request(f"{MESSAGES}?after={before}&wait=30"))
         await self.say("y")
         self.assertEqual(texts(await HTTP(raw, "GET").answer()), ["y"])
         self.assertEqual(texts(await HTTP(raw, "GET").answer()), ["x", "y"])
@@ -154,8 +166,7 @@ class OneConnectionTests(UsualTests):
         raw = await self.node.raw("http")
         sent = request(self.path())
         for cut in (1, 12, 40, len(sent) - 1):
-            raw.send(sent[:cut])
-            await pause(0.005)
+            await self.sent(raw, sent[:cut])
             raw.send(sent[cut:])
             self.assertEqual(texts(await HTTP(raw, "GET").answer()), ["x"], cut)
         self.assertNotIn(True, self.taken)
@@ -268,9 +279,7 @@ class OneConnectionTests(UsualTests):
     async def test_what_came_meanwhile_follows_what_twisted_web_takes_over(self) -> None:
         await self.begin()
         raw = await self.poll()
-        raw.send(request("/healthz"))
-        raw.send(request("/rooms/lobby")[:9])
-        await pause(0.01)
+        await self.sent(raw, request("/healthz") + request("/rooms/lobby")[:9])
         await self.node.service.chat.directory.delete("lobby")
         raw.send(request("/rooms/lobby")[9:])
         for status in (404, 200, 404):
