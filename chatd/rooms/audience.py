@@ -128,12 +128,14 @@ class Audience:
 
     def _turn(self) -> None:
         served = 0
-        while self._missing and served < GROUP:
-            group = next(iter(self._missing))
-            served += len(group)
-            self._serve(group)
-        if self._missing:
-            self._turns.add(self._turn)
+        try:
+            while self._missing and served < GROUP:
+                group = next(iter(self._missing))
+                served += len(group)
+                self._serve(group)
+        finally:  # whatever happens: while some miss something, nobody else begins it again
+            if self._missing:
+                self._turns.add(self._turn)
 
     def _serve(self, group: LiveSubscriptions) -> None:
         """Send ``group`` all that it misses."""

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from twisted.logger import Logger
+
 from chatd.net.socket_group import SharedRing, SocketGroup
 from chatd.rooms.interfaces import IEncoding, ISubscriber
 from chatd.rooms.subscription import Subscription
+
+_log = Logger()
 
 
 class WritableSubscriptions:
@@ -51,7 +55,12 @@ class WritableSubscriptions:
         if short := self._sockets.send(data):
             found = [(self._subscriptions[place], taken) for place, taken in short]
             for subscription, taken in found:  # each of which then leaves
-                subscription.subscriber.keep(data[taken:])
+                try:
+                    subscription.subscriber.keep(data[taken:])
+                except Exception:
+                    _log.failure(
+                        "A client's end keeps nothing; the others have what they are sent."
+                    )
 
 
 class LiveSubscriptions:
@@ -90,5 +99,10 @@ class LiveSubscriptions:
         asked = list(self._asked.items())  # before those who are to be asked only from now on
         self._writable.send(data)
         for subscription, subscriber in asked:
-            if not subscriber.deliver(data, end):
+            try:
+                taken = subscriber.deliver(data, end)
+            except Exception:
+                _log.failure("A client's end takes nothing; the others have what they are sent.")
+                taken = False
+            if not taken:
                 yield subscription

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from chatd.access.rate_limit import Bucket, Rate
 from chatd.presence.board import News
@@ -27,6 +28,8 @@ SHOWN = Rate(20_000, burst=20_000, what="typing events")
 
 #: Shows an event to one subscription.
 Show = Callable[[Subscription], None]
+
+_log = Logger()
 
 
 class PassingEvents:
@@ -97,7 +100,10 @@ class PassingEvents:
             del self._under_way[0]
         for subscription in some:
             if subscription in self._subscriptions:  # it may have left meanwhile
-                show(subscription)
+                try:
+                    show(subscription)
+                except Exception:
+                    _log.failure("An event could not be shown to one; the others see it.")
         return len(some)
 
 

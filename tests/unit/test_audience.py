@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
+from unittest.mock import patch
 
 from twisted.trial.unittest import TestCase
 
 from chatd.protocol.messages import Content, Message
 from chatd.rooms import audience
+from chatd.rooms.fanout import LiveSubscriptions
 from chatd.rooms.start_position import Now
 from chatd.service.session import Session
 from tests.support.socketed import Socketed
@@ -56,6 +58,15 @@ class GroupsCase(TestCase):
 
 
 class GroupsTests(GroupsCase):
+    def test_a_turn_that_fails_is_not_the_last(self) -> None:
+        with patch.object(
+            LiveSubscriptions, "send", side_effect=[RuntimeError, (), (), ()]
+        ) as send:
+            self.put()
+            self.turns()
+            self.assertEqual(send.call_count, 4)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
     def test_one_group_in_each_turn(self) -> None:
         self.put()
         self.assertEqual(self.turns(), [3, 6, 9, 10])

@@ -36,6 +36,27 @@ class DirectSendTests(TestCase):
             self.assertEqual(reader.texts, self.said)
             self.assertEqual(reader.asked, 0)
 
+    def test_one_whose_end_fails_holds_up_nobody(self) -> None:
+        readers = [self.join(f"r{n}") for n in range(6)]
+        short, asked = readers[1], readers[4]
+        short.space = 5
+        asked.send = None
+        asked.subscription.send_changed()
+        last = self.join("last")
+        last.send = None
+        last.subscription.send_changed()
+        with (
+            mock.patch.object(short, "keep", side_effect=RuntimeError),
+            mock.patch.object(asked, "deliver", side_effect=RuntimeError),
+            mock.patch.object(last, "deliver", side_effect=lambda *_: True) as delivered,
+        ):
+            self.say()
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
+        self.assertEqual(delivered.call_count, 1)
+        for reader in (readers[0], *readers[2:4], readers[5]):
+            self.assertEqual(reader.texts, self.said)
+        self.assertIs(asked.state, SubscriptionState.BEHIND)
+
     def test_what_was_taken_in_part_is_completed_and_not_repeated(self) -> None:
         readers = [self.join(f"r{n}") for n in range(5)]
         slow = readers[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from unittest.mock import patch
 
 from twisted.trial.unittest import TestCase
 
@@ -52,6 +53,14 @@ class PassingTests(TestCase):
 
     def told(self) -> int:
         return sum(bool(reader.frames) for reader in self.readers)
+
+    def test_one_who_cannot_be_shown_it_is_one(self) -> None:
+        with patch.object(self.readers[1], "notify", side_effect=RuntimeError):
+            self.typing(self.readers[-1])
+            self.world.turn()
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        seen = [self.typed(reader) for reader in self.readers]
+        self.assertEqual(seen, [["r6"], [], *[["r6"]] * 4, []])
 
     def test_some_see_it_in_each_turn(self) -> None:
         self.typing(self.readers[-1])
