@@ -15,11 +15,11 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
 from chatd.net.tcp import LINGER, forget_unsent, half_close, tune
 from chatd.protocol.errors import Code
+from chatd.transports.http.ahead import Ahead
 from chatd.transports.http.deadline import ReadingDeadline
 from chatd.transports.http.head import (
     READ_ON,
@@ -50,16 +50,13 @@ HEAD_BYTES = 16 * 1024
 
 
 @implementer(IHalfCloseableProtocol)
-class HTTPConnection(HTTPChannel):
+class HTTPConnection(Ahead):
     """A connection with a deadline for each of its phases.
 
     ``site`` is a `chatd.transports.http.site.LimitedSite`, ``requests`` are
     `chatd.transports.http.request.LimitedRequest`; ``line`` is where these wait for their turns."""
 
-    site: Any
-    transport: Any
     line: Line
-    requests: list[Any]
     maxHeaders = HEADERS
     totalHeadersSize = HEAD_BYTES
     MAX_LENGTH = READ_ON
@@ -67,7 +64,6 @@ class HTTPConnection(HTTPChannel):
     length: int | None
     paused: bool
     persistent: bool
-    _networkProducer: Any
     _due: ReadingDeadline
 
     def __init__(self) -> None:
@@ -82,7 +78,6 @@ class HTTPConnection(HTTPChannel):
         self._fault = 400, Code.BAD_REQUEST, "That is not an HTTP request."
         self._rest = RestOfHead()
         self._ended = False
-        #: Bytes that are buffered when the transport pauses.
         self.holds = HELD
 
     def connectionMade(self) -> None:
@@ -227,7 +222,7 @@ class HTTPConnection(HTTPChannel):
         self._end_if_all_is_said()
 
     def pauseProducing(self) -> None:
-        self.site.admission.unread.hold(self.transport, self.holds)
+        self.hold()
         super().pauseProducing()
 
     def resumeProducing(self) -> None:
