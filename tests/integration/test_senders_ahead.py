@@ -57,6 +57,10 @@ class Watched:
         """Bytes of requests that are kept."""
         return sum(map(len, self.channel._dataBuffer)) + len(self.channel._buffer)
 
+    async def has(self, size: int) -> None:
+        """The node was handed ``size`` bytes."""
+        await until(lambda: self.taken >= size)
+
     async def stops(self) -> None:
         """The node reads no further, whatever else is sent."""
         await until(lambda: not self.reads or self.taken > TAKEN)
@@ -138,6 +142,41 @@ class AheadTests(LimitsTests):
         self.assertEqual([m["text"] for m in answer.json["messages"]], ["news"])
         for _ in range(REQUESTS + 1):
             self.assertEqual((await HTTP(raw, "GET").answer()).status, 404)
+
+    async def test_on_an_event_stream(self) -> None:
+        """However little or much the client sends, the stream goes on."""
+        node = await self.node()
+        raw = await node.raw("http")
+        await until(node.connections)
+        client = Watched(node)
+        raw.send(EVENTS)
+        http = HTTP(raw, "GET")
+        stream = EventStream(http, await http.head())
+        for n, sent in enumerate((b"x", b"\r\n", b"x" * KB, BIG * REQUESTS)):
+            taken = client.taken
+            raw.send(sent)
+            await client.has(taken + 1)
+            await node.post("/rooms/lobby/messages?username=ben", {"text": str(n)})
+            self.assertEqual((await stream.message()).data["text"], str(n))
+        await client.stops()
+        self.assertLess(client.taken, TAKEN)
+
+    async def test_on_an_event_stream_that_is_not_read(self) -> None:
+        node = await self.node()
+        raw = await self.dial(node)
+        client = Watched(node)
+        raw.send(EVENTS.replace(b" HTTP", b"?last=1000 HTTP"))
+        await until(lambda: client.channel._waitingForTransport)
+        raw.send(BIG * REQUESTS)
+        await client.stops()
+        self.assertLess(client.taken, TAKEN)
+        raw.transport.resumeProducing()
+        http = HTTP(raw, "GET")
+        stream = EventStream(http, await http.head())
+        for _ in range(40):
+            await stream.message()
+        await node.post("/rooms/lobby/messages?username=ben", {"text": "on it goes"})
+        self.assertEqual((await stream.message()).data["text"], "on it goes")
 
 
 class TLSAheadTests(TLSTests):

@@ -111,7 +111,7 @@ class HTTPConnection(Ahead):
         that its memory is free at once."""
         self._due.stop()
         self.line.leave()
-        self.requests, self._transferDecoder = [], None
+        self.requests, self._transferDecoder, self._requestProducer = [], None, None
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._state = Phase.CLOSING

@@ -147,7 +147,7 @@ class LimitedRequest(Request):
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
         self.body.lost()
-        self._at_end = None
+        self._at_end = self.producer = None  # which refers to this
 
 
 def header(request: LimitedRequest, name: str) -> str | None:

@@ -54,11 +54,21 @@ class StreamWriter:
         """Write to the socket itself from now on, or from when it has taken what waits."""
         if self._direct is None:
             return
-        self._buffer(0)  # so that the transport tells whenever it has nothing left to send
         self._transport.doWrite()
-        if self._writable and not unsent(self._transport):
+        if unsent(self._transport):
+            self._wait()
+        elif self._writable:
             self._send = self._direct
             self._send_changed()
+
+    def _wait(self) -> None:
+        """Be told when the transport has nothing left to send, however little it holds. Its
+        ``bufferSize`` cannot be 0 for that: it reads as many bytes at a time, and takes none for
+        the end."""
+        transport = self._transport
+        if transport.producer is not None and not transport.producerPaused and unsent(transport):
+            transport.producerPaused = True
+            self._channel.pauseProducing()
 
     def _buffer(self, size: int) -> None:
         if hasattr(self._transport, "bufferSize"):
@@ -89,7 +99,8 @@ class StreamWriter:
     def keep(self, rest: bytes) -> None:
         """See `chatd.rooms.interfaces.ISubscriber`."""
         self._channel.holds = len(rest)
-        self._transport.write(rest)  # which pauses this
+        self._transport.write(rest)
+        self._wait()
 
     def offer(self, data: bytes) -> bool:
         """Write ``data``, which is framed; False, with nothing written, if the transport is not
