@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from chatd.access.overflow import KEPT
 from chatd.transports.http.connection import IDLE, REQUEST
-from chatd.transports.http.overflow import KEPT
 from chatd.transports.setup.protocol import IDLE as SETUP_IDLE
 from tests.support.http_client import HTTP
 from tests.support.kernel import connections

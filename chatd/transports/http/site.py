@@ -9,6 +9,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Site
 
 from chatd.access.admission import Admission
+from chatd.access.overflow import Overflow
 from chatd.access.proxies import UNIX
 from chatd.access.rate_limit import too_fast
 from chatd.protocol.errors import Code
@@ -16,7 +17,6 @@ from chatd.telemetry.access_log import Access
 from chatd.telemetry.metrics import Metrics
 from chatd.telemetry.tracing import request_id
 from chatd.transports.http.connection import HTTPConnection
-from chatd.transports.http.overflow import Overflow
 from chatd.transports.http.poll_connection import PollConnection
 from chatd.transports.http.request import LimitedRequest
 from chatd.transports.http.waiting_poll import UsualPolls
