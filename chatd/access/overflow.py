@@ -1,5 +1,5 @@
-"""Connections beyond the limit: the newest few stay open for one request, so that probes are always
-answered, and other clients are told why they are refused."""
+"""Connections beyond the limit: the newest few stay open until they are told why they are refused.
+On the HTTP port that takes one request, so that probes are always answered."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.internet.threads import deferToThread
 
+from chatd.access.overflow import KEPT
 from chatd.transports.setup.protocol import MAX_PER_ADDRESS
 from chatd.transports.websocket.frames import PIECES
 from tests.support.http_client import HTTP
@@ -14,7 +15,7 @@ from tests.support.kernel import connections
 from tests.support.limits import KB, POST, LimitsTests
 from tests.support.raw import PATIENCE
 from tests.support.serving import Node
-from tests.support.waiting import until
+from tests.support.waiting import pause, until
 
 
 class FrameTests(LimitsTests):
@@ -250,6 +251,22 @@ class SetupLimitTests(LimitsTests):
         again = await node.raw("setup")
         again.send(b'{"roomname":"made"}\n')
         self.assertEqual(await again.until(b"\n"), b"200")
+
+    async def test_far_too_many(self) -> None:
+        """Who is refused does not linger in any number, however many come."""
+        node = await self.serve()
+        held = [await node.raw("setup") for _ in range(MAX_PER_ADDRESS)]
+        over = []
+        for _ in range(4 * KEPT):
+            over.append(await node.raw("setup"))
+            over[-1].transport.pauseProducing()  # it does not see that it is refused
+        await until(lambda: self.refused(node, "unavailable") == len(over))
+        await pause(0.01)  # the last is aborted in the next turn
+        self.assertEqual(len(node_setup(node).protocols), MAX_PER_ADDRESS + KEPT)
+        over[-1].transport.resumeProducing()
+        self.assertRegex((await over[-1].rest()).decode(), "^503 unavailable: ")
+        held[0].abort()
+        await until(lambda: node_setup(node).connections.total == MAX_PER_ADDRESS - 1)
 
     async def test_thousands_at_once(self) -> None:
         """Answered one after the other, however deep a stack that would take."""

@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from chatd.access.admission import Admission
 from chatd.access.limits import Connections
+from chatd.access.overflow import Overflow
 from chatd.access.proxies import UNIX
 from chatd.access.rate_limit import BAD_IN_A_ROW, too_fast
 from chatd.net.tcp import LINGER, forget_unsent, half_close, tune
@@ -84,6 +85,7 @@ class SetupProtocol(Protocol):
         try:
             self._release = self.factory.connections.admit(self._address)
         except ChatError as error:
+            self._release = self.factory.overflow.admit(self.transport)
             self._give_up(error)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -275,6 +277,8 @@ class SetupFactory(Factory):
         self.admission = admission
         self.metrics = metrics
         self.connections = Connections(MAX_CONNECTIONS, MAX_PER_ADDRESS)
+        #: Those that linger until they have read why they are refused.
+        self.overflow = Overflow()
         self.protocols: set[SetupProtocol] = set()
         self.operations = SetupOperations(administration, admission.rights)
 
