@@ -67,6 +67,8 @@ def shapes() -> Iterator[tuple[str, bytes]]:
     form = b"application/x-www-form-urlencoded"
     yield "form: pairs", post(form, b"&" * SIZE)
     yield "form: percent", post(form, b"text=" + b"%41" * (SIZE // 3 - 9))
+    yield "form: percent, encoding nothing", post(form, b"text=" + b"%" * (SIZE - 9))
+    yield "form: percent, now and then", post(form, b"text=" + b"%41a" * (SIZE // 4 - 9))
     yield "multipart: semicolons", part(b'Content-Disposition: form-data; name="' + b";" * 130_000)
     yield "multipart: options", part(b"Content-Disposition: form-data" + b'; a="' * 200)
     yield (
@@ -86,8 +88,10 @@ def shapes() -> Iterator[tuple[str, bytes]]:
     yield "text: combining marks", post(b"text/plain", "a\u0301".encode() * 5000)
     yield "query: pairs", get(b"/rooms/lobby/messages?" + b"a&" * (HEAD // 2))
     yield "query: percent", get(b"/rooms/lobby/messages?after=" + b"%41" * (HEAD // 3))
+    yield "query: percent, encoding nothing", get(b"/rooms/lobby/messages?after=" + b"%" * HEAD)
     yield "path: slashes", get(b"/" * HEAD)
     yield "path: percent", get(b"/rooms/" + b"%41" * (HEAD // 3))
+    yield "path: percent, encoding nothing", get(b"/rooms/" + b"%" * HEAD)
     yield "name in NFC", get(b"/rooms/" + b"%CC%81" * (HEAD // 6))
     yield "cursor", get(b"/rooms/lobby/messages?after=" + b"a:" * (HEAD // 2))
     for name in (b"Cookie", b"Accept", b"Origin", b"Host", b"Authorization", b"X-Forwarded-For"):

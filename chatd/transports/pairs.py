@@ -5,12 +5,12 @@ As in the WHATWG URL standard (section 5.1), only ``&`` separates pairs, and ``;
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from urllib.parse import parse_qsl
+from collections.abc import Iterable, Iterator
 
 from attrs import frozen
 
 from chatd.protocol.errors import bad_request
+from chatd.transports.percent import unquoted
 
 #: Pairs in a query or a form, at most.
 MAX_PAIRS = 100
@@ -36,7 +36,7 @@ class Pairs:
         text = raw.decode("utf-8", "surrogateescape")
         if text.count("&") >= MAX_PAIRS:
             raise bad_request(f"At most {MAX_PAIRS} parameters.")
-        return cls.of(parse_qsl(text, keep_blank_values=True, errors="surrogateescape"))
+        return cls.of(_split(text))
 
     def get(self, name: str) -> str | None:
         """The value of ``name``, None if there is none. Raises `ChatError` bad_request if it is not
@@ -47,3 +47,10 @@ class Pairs:
         if any("\ud800" <= c <= "\udfff" for c in value):
             raise bad_request(f"The parameter {name} is not UTF-8.")
         return value
+
+
+def _split(text: str) -> Iterator[tuple[str, str]]:
+    """The pairs of ``text``; of the empty ones, none."""
+    for pair in filter(None, text.split("&")):
+        name, _, value = pair.replace("+", " ").partition("=")
+        yield unquoted(name), unquoted(value)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -32,6 +31,7 @@ from chatd.transports.http.heading import common_headers
 from chatd.transports.http.paths import PathTree
 from chatd.transports.http.request import LimitedRequest as Request
 from chatd.transports.http.request import header
+from chatd.transports.percent import unquoted_bytes
 
 Headers = Mapping[str, str]
 
@@ -208,7 +208,7 @@ def begin(request: Request, status: int, type: str, admission: Admission, header
 
 def _path(request: Request) -> list[str]:
     """The segments of a request's path; bytes that are not UTF-8 are lone surrogates in them."""
-    return [unquote_to_bytes(one).decode("utf-8", "surrogateescape") for one in request.postpath]
+    return [unquoted_bytes(one).decode("utf-8", "surrogateescape") for one in request.postpath]
 
 
 def _check_path(path: list[str]) -> None:

@@ -10,7 +10,6 @@ request, and every refusal, is left to twisted.web.
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote_to_bytes
 
 from attrs import define, field, frozen
 from twisted.web.http_headers import Headers
@@ -25,6 +24,7 @@ from chatd.protocol.names import room_name
 from chatd.transports.http.head import BadHead, check_host, joined
 from chatd.transports.http.parameters import before_of, limit_of, start_of, wait_of
 from chatd.transports.pairs import Pairs
+from chatd.transports.percent import unquoted_bytes
 
 #: How every request begins that may be one.
 BEGINNING = b"GET /rooms/"
@@ -154,7 +154,7 @@ class _Asked:
         asked.limit, asked.wait = limit_of(asked, start), wait_of(asked)
         if before_of(asked) is not None or asked.wait < WAIT or not asked.limit:
             raise _Unusual
-        asked.name = room_name(unquote_to_bytes(room).decode("utf-8"))
+        asked.name = room_name(unquoted_bytes(room).decode("utf-8"))
         return asked
 
     def query(self, name: str) -> str | None:
