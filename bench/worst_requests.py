@@ -99,6 +99,8 @@ def shapes() -> Iterator[tuple[str, bytes]]:
         for what in (b";", b",", b"a=b; ", b"Bearer a.", b"[::", b"http://", b" "):
             value = (what * HEAD)[:HEAD]
             yield f"{name.decode()}: {what.decode()!r}", get(target, name + b": " + value)
+    for what in (b",", b";", b"a;"):
+        yield f"Accept-Encoding: {what.decode()!r}", get(b"/", b"Accept-Encoding: " + what * 7000)
     yield "headers: lines", get(more=b"\r\n".join([b"a: b"] * 95))
     yield "head without end", b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 10_000
     yield (

@@ -6,6 +6,7 @@ import gc
 import json
 import re
 
+from chatd.transports.http.sse import TYPES
 from tests.support.http_client import EventStream
 from tests.support.serving import Node, ServingTests
 from tests.support.tokens import Issuer
@@ -86,6 +87,16 @@ class EventTests(ServingTests):
         self.assertEqual((event.name, event.id), ("message", cursor))
         self.assertEqual(event.data["text"], "«hi»\nthere\r")
         self.assertEqual(event.data["cursor"], cursor)
+
+    async def test_a_list_of_media_types_without_end(self) -> None:
+        """Is not looked through to its end."""
+        node = await self.serve()
+        for others, name in ((TYPES - 1, "position"), (TYPES, "message")):
+            accepted = "x/y, " * others + "text/event-stream"
+            stream = await node.events(EVENTS, accept=accepted)
+            await stream.block()
+            await say(node, "on")
+            self.assertEqual((await stream.next()).name, name)
 
     async def test_an_event_source_is_told_its_position_by_an_event_too(self) -> None:
         """Firefox, and npm's under Node, set no id without data (against 9.2.6)."""

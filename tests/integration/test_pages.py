@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gzip
 import re
+from unittest import mock
 
 import brotli
 
+from chatd.transports.http import files
+from chatd.transports.http.files import CODINGS
 from tests.support.serving import Node, ServingTests
 
 CLIENT = "/chatd.js"
@@ -53,6 +56,25 @@ class CodingTests(ServingTests):
                 self.assertEqual(decode(answer.body), plain, accepted)
                 self.assertEqual(answer.header("vary"), "Accept-Encoding")
                 self.assertEqual(coding is not None, len(answer.body) < len(plain))
+
+    async def test_a_list_without_end(self) -> None:
+        """Is looked through once, and not to its end."""
+        node = await self.serve()
+        parsed = mock.Mock(side_effect=files.qualities_of)
+        self.patch(files, "qualities_of", parsed)
+        for accepted, coding in (
+            ("x, " * 99 + "gzip", "gzip"),
+            ("x, " * 100 + "gzip", None),
+            ("gzip;x;x;x;q=0", None),
+            ("gzip, " + "," * 15_000, "gzip"),
+            ("gzip, br" + ";" * 15_000 + "q=1", "gzip"),
+        ):
+            parsed.reset_mock()
+            answer = await node.get(PAGE, accept_encoding=accepted)
+            self.assertEqual(answer.header("content-encoding"), coding, accepted)
+            self.assertEqual(parsed.call_count, 1)
+            for what in (";", ","):
+                self.assertLessEqual(len(files.qualities_of(accepted + what * 500)), CODINGS)
 
     async def test_head_tells_the_same_length(self) -> None:
         node = await self.serve()

@@ -15,6 +15,9 @@ from attrs import frozen
 from chatd.transports.http.call import Call, Reply
 
 _QUALITY = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.ASCII | re.IGNORECASE)
+#: Codings in an Accept-Encoding, and parameters of each, that are looked at.
+CODINGS = 100
+PARAMETERS = 4
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
 
 
@@ -76,24 +79,29 @@ class File:
 
     def _fitting(self, accepted: str | None) -> _Variant:
         """The variant with the highest quality; the plain one if none is acceptable."""
+        qualities = qualities_of(accepted)
         best, liked = self._plain, 0.0
         for variant in self._variants:
-            quality = quality_of(variant.coding, accepted)
+            quality = _quality(variant.coding, qualities)
             if quality > liked:
                 best, liked = variant, quality
         return best
 
 
-def quality_of(coding: str, accepted: str | None) -> float:
-    """The quality of a content coding by the header Accept-Encoding, from 0 (not acceptable) to 1.
-
-    A coding that is not named has the quality of ``*``, or else 0; identity, a very low one.
-    """
+def qualities_of(accepted: str | None) -> dict[str, float]:
+    """The qualities, from 0 (not acceptable) to 1, that the header Accept-Encoding gives to content
+    codings; only the first `CODINGS` of them count."""
     qualities: dict[str, float] = {}
-    for part in (accepted or "").lower().split(","):
-        name, *parameters = (piece.strip() for piece in part.split(";"))
+    for part in (accepted or "").lower().split(",", CODINGS)[:CODINGS]:
+        pieces = part.split(";", PARAMETERS + 1)[: PARAMETERS + 1]
+        name, *parameters = (piece.strip() for piece in pieces)
         given = [match[1] for one in parameters if (match := _QUALITY.fullmatch(one))]
         qualities[name.removeprefix("x-")] = float(given[0]) if given else float(not parameters)
+    return qualities
+
+
+def _quality(coding: str, qualities: Mapping[str, float]) -> float:
+    """A coding that is not named has the quality of ``*``, or else 0; identity, a very low one."""
     default = qualities.get("*", 0.001 if coding == "identity" else 0.0)
     return qualities.get(coding, default)
 

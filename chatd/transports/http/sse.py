@@ -30,6 +30,8 @@ from chatd.transports.http.stream_writer import StreamWriter
 EVENTS = "text/event-stream"
 #: Seconds between comment lines that keep proxies from closing a quiet stream.
 KEEP_ALIVE = 15.0
+#: Media types in an Accept that are looked at.
+TYPES = 100
 
 
 def _start(call: Call) -> Start:
@@ -48,7 +50,8 @@ def _begin(call: Call) -> None:
 def _event_source(call: Call) -> bool:
     """Whether the client accepts event streams explicitly, as every EventSource does."""
     accepted = (call.header("accept") or "").lower()
-    return any(part.partition(";")[0].strip() == EVENTS for part in accepted.split(","))
+    types = accepted.split(",", TYPES)[:TYPES]
+    return any(one.partition(";")[0].strip() == EVENTS for one in types)
 
 
 class EventStreams:
