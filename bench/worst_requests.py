@@ -31,6 +31,8 @@ from chatd.tap import ChatService
 
 GOAL = 20.0
 TRIES = 3
+#: Turns of the reactor in which a large body has its own.
+TURNS = 3
 SIZE = 128 * 1024
 HEAD = 15 * 1024
 SAY = b"POST /rooms/lobby/messages?username=ann HTTP/1.1\r\nHost: localhost\r\n"
@@ -109,8 +111,8 @@ def shapes() -> Iterator[tuple[str, bytes]]:
     )
 
 
-def node() -> ChatService:
-    """A node that listens on nothing."""
+def node() -> tuple[ChatService, Clock]:
+    """A node that listens on nothing, and its clock."""
     options = Options({})
     closed = [f"--{port}=off" for port in ("websocket", "http", "setup")]
     options.parseOptions(["--broker=memory:", *closed, "--rate=1000/s"])
@@ -120,10 +122,10 @@ def node() -> ChatService:
     service.broker.startService()
     service.node.startService()
     clock.advance(1)
-    return service
+    return service, clock
 
 
-def meet(factory: Any, data: bytes) -> float:
+def meet(factory: Any, clock: Clock, data: bytes) -> float:
     """Milliseconds of CPU that ``data``, sent to ``factory``, costs."""
     address = IPv4Address("TCP", "127.0.0.1", 1)
     transport = Transport(hostAddress=address, peerAddress=address)
@@ -133,6 +135,8 @@ def meet(factory: Any, data: bytes) -> float:
     for at in range(0, len(data), 65536):
         if not transport.disconnecting:
             transport.protocol.dataReceived(data[at : at + 65536])
+    for _ in range(TURNS):
+        clock.advance(0)
     took = (time.process_time() - begun) * 1000
     transport.protocol.connectionLost(Failure(ConnectionDone()))
     return took
@@ -150,14 +154,14 @@ def amqp_table() -> float:
 
 
 def main() -> None:
-    service = node()
+    service, clock = node()
     worst = 0.0
     for name, data in shapes():
-        took = max(meet(service.ways.http, data) for _ in range(TRIES))
+        took = max(meet(service.ways.http, clock, data) for _ in range(TRIES))
         worst = max(worst, took)
         print(f"{name:<32}{took:>8.2f} ms")
     for name, data in (("set-up: braces", b"{" * SIZE), ("set-up: quotes", b"{" + b'"' * SIZE)):
-        took = max(meet(service.ways.setup, data) for _ in range(TRIES))
+        took = max(meet(service.ways.setup, clock, data) for _ in range(TRIES))
         worst = max(worst, took)
         print(f"{name:<32}{took:>8.2f} ms")
     took = max(amqp_table() for _ in range(TRIES))

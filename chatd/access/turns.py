@@ -139,6 +139,11 @@ class QueuePlace:
         self._turns._queue(self)
         return False
 
+    def join(self) -> None:
+        """Queue for a piece of work that may take long, even if nobody else does."""
+        if not self.queued:
+            self._turns._queue(self)
+
     def give_back(self) -> None:
         """What `take` has just allowed was not done: the next one is allowed in its place."""
         self._granted = True

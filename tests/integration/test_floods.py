@@ -7,22 +7,30 @@ from itertools import pairwise
 from pathlib import Path
 from socket import create_connection
 from typing import Any
+from unittest import mock
 
 from twisted.internet import reactor as _reactor
+from twisted.internet.error import ConnectionLost
 from twisted.internet.tcp import Port
 from twisted.logger import LogEvent, globalLogPublisher
+from twisted.python.failure import Failure
 
 from chatd.access.turns import AT_ONCE
 from chatd.net.accepting import A_TURN
+from chatd.protocol.json import load_object
 from chatd.telemetry.log import FORMATS, OFTEN, Log, Output
 from chatd.transports.websocket.chat_v1 import ChatV1
+from chatd.transports.http import legacy_poll, messages, rooms
+from chatd.transports.http.call import LARGE
+from tests.support.http_client import HTTP
 from tests.support.serving import Node, ServingTests
-from tests.support.waiting import pause, until
+from tests.support.waiting import pause, until, until_of
 from tests.support.ws_client import WebSocket
 
 reactor: Any = _reactor
 
 KB = 1024
+KEY = "the-key-of-the-administrators"
 
 
 def said(**value: object) -> bytes:
@@ -72,6 +80,63 @@ class FloodTests(ServingTests):
             await ann.find("left")
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         self.assertEqual(list(node.service.metrics.refusals), [], "it did not ask too much")
+
+    def key_file(self) -> str:
+        path = Path(self.mktemp())
+        path.write_text(KEY)
+        return str(path)
+
+    async def bodies(self, node: Node, method: str, path: str, body: bytes) -> list[HTTP]:
+        """Requests whose last bytes come together, so that the node reads them in one go."""
+        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+        asked = []
+        for _ in range(10):
+            asked.append(HTTP(raw := await node.raw("http"), method))
+            raw.send(f"{head}Authorization: Bearer {KEY}\r\n\r\n".encode() + body[:-1])
+        channels: list[Any] = []
+
+        def here() -> bool:
+            channels[:] = [one.protocol for one in node.connections()]
+            came = [sum(r.body._size for r in channel.requests) for channel in channels]
+            return came == [len(body) - 1] * len(asked)
+
+        await until(here)
+        for channel in channels:
+            channel.dataReceived(body[-1:])
+        return asked
+
+    async def test_large_bodies_that_end_together_are_parsed_in_turns(self) -> None:
+        node = await self.serve("--rate=1000/s", f"--admin-key={self.key_file()}")
+        parsed = mock.Mock(side_effect=load_object)
+        for module in (messages, legacy_poll, rooms):
+            self.patch(module, "load_object", parsed)
+        value = {"text": "x", "status": "message", "message": "x", "more": "x" * LARGE}
+        body = json.dumps(value).encode()
+        for method, path, status in (
+            ("POST", "/rooms/lobby/messages?username=ann", 201),
+            ("POST", "/poll?username=ann&roomname=lobby", 200),
+            ("PUT", "/rooms/lobby", 200),
+        ):
+            parsed.reset_mock()
+            asked = await self.bodies(node, method, path, body)
+            self.assertEqual(parsed.call_count, 0, path)
+            for one in asked:
+                self.assertEqual((await one.answer()).status, status)
+                one.raw.abort()
+            self.assertEqual(parsed.call_count, len(asked))
+            await until(lambda: not node.connections())
+
+    async def test_who_hangs_up_before_its_body_has_its_turn(self) -> None:
+        node = await self.serve("--rate=1000/s", f"--admin-key={self.key_file()}")
+        body = json.dumps({"text": "x" * LARGE, "id": "7"}).encode()
+        asked = await self.bodies(node, "POST", "/rooms/lobby/messages?username=ann", body)
+        for end in node.connections():
+            end.connectionLost(Failure(ConnectionLost()))
+        for one in asked:
+            await until_of(one.raw, lambda raw: raw.lost)
+        router = node.service.ways.http.resource
+        self.assertEqual((router.in_hand, router.leaving), (0, 0))
+        self.assertEqual((await node.get("/rooms/lobby/messages?last=9")).json["messages"], [])
 
     async def test_broken_frames_leave_no_lines_in_the_log(self) -> None:
         """Each kind, from as many sockets as would make the log leave lines out."""

@@ -88,6 +88,16 @@ class TurnsTests(SynchronousTestCase):
         place.leave()
         self.assertFalse(place.queued)
 
+    def test_what_may_take_long_waits_though_nobody_else_does(self) -> None:
+        place = self.client("1.1.1.1", "a").place
+        gone: list[bool] = []
+        place.go = lambda: gone.append(place.take())
+        place.arrived()
+        place.join()
+        self.assertEqual(gone, [])
+        self.clock.advance(0)
+        self.assertEqual(gone, [True])
+
     def test_a_turn_of_the_reactor_is_bounded(self) -> None:
         flood = self.client("1.1.1.1", "f")
         flood.send(1000)

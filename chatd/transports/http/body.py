@@ -128,6 +128,11 @@ class Body:
     _unwanted: bool = field(default=False, init=False)
     _waiting: Deferred[None] | None = field(default=None, init=False)
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of it has been received."""
+        return self._complete
+
     def add(self, data: bytes) -> None:
         """Add a received piece."""
         self._size += len(data)

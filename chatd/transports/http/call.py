@@ -20,6 +20,8 @@ from chatd.transports.http.request import LimitedRequest as Request
 from chatd.transports.http.request import header
 
 JSON = "application/json; charset=utf-8"
+#: Bytes of a body that may take so long to parse that it waits in the queue.
+LARGE = 16 * 1024
 
 T = TypeVar("T")
 
@@ -129,9 +131,16 @@ class Call:
         return identity.at(self.caller.address)
 
     async def body(self) -> bytes:
-        """The whole body, once it has come; its size is checked."""
+        """The whole body, once it has come and may be parsed; its size is checked. The turn of the
+        request was that of its head, and the last bytes of many bodies may come together."""
         request = self.request
-        return await request.body.whole(request.ask_for_body)
+        line, waits = request.channel.line, not request.body.is_complete
+        raw = await request.body.whole(request.ask_for_body)
+        if len(raw) > LARGE:
+            await line.behind_others()
+        elif waits:
+            await line.next()
+        return raw
 
     def media_type(self) -> MediaType:
         """What the body is said to be."""

@@ -36,6 +36,12 @@ class Line:
         if not self._place.take():
             await self.queued()
 
+    async def behind_others(self) -> None:
+        """As `next`, for what may take long: it is not done in the same turn of the reactor as the
+        like of other connections."""
+        self._place.join()
+        await self.queued()
+
     def queued(self) -> Deferred[None]:
         """A Deferred for the turn of what may not be done yet."""
         self._waiting = Deferred()
