@@ -26,6 +26,9 @@ TEXT = "text/plain"
 PARTS = 16
 PART_HEADERS = 4
 PART_HEADER_BYTES = 1024
+#: Pieces of a body that are kept separately, at most: the sender chooses how many there are, and
+#: one of a few bytes takes ten times as much memory.
+PIECES = 64
 #: Characters of a Content-Type, at most.
 TYPE_CHARACTERS = 1000
 #: Python's names of the charsets of a text, by their names in Content-Type.
@@ -143,6 +146,8 @@ class Body:
             self._wake()
         else:
             self._pieces.append(data)
+            if len(self._pieces) > PIECES:
+                self._pieces = [b"".join(self._pieces)]
 
     def complete(self) -> None:
         """The body has been received."""
