@@ -23,6 +23,7 @@ LENGTH_DIGITS = 18
 READ_ON = 64 * 1024
 _ORIGIN = re.compile(rb"\norigin:([^\r\n]*)\r?\n", re.IGNORECASE)
 _END = re.compile(rb"\n\r?\n")
+_END_BYTES = 3
 #: Segments into which a path is split, at most: more than any route has.
 _SEGMENTS = 8
 
@@ -93,16 +94,17 @@ class RestOfHead:
     def __init__(self) -> None:
         #: The Origin, if there is one and the head is complete.
         self.origin: bytes | None = None
-        self._text = b"\n"
+        self._text = bytearray(b"\n")
 
     def feed(self, data: bytes) -> bool:
         """Add received bytes; whether the head is complete, or too long to be read on."""
+        searched = max(0, len(self._text) - _END_BYTES + 1)
         self._text += data
-        end = _END.search(self._text)
+        end = _END.search(self._text, searched)
         if end is None and len(self._text) <= READ_ON:
             return False
         found = _ORIGIN.search(self._text, 0, end.end() if end is not None else len(self._text))
-        self.origin = found[1].strip() if found is not None else None
+        self.origin = bytes(found[1]).strip() if found is not None else None
         return True
 
 
