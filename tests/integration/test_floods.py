@@ -19,9 +19,9 @@ from chatd.access.turns import AT_ONCE
 from chatd.net.accepting import A_TURN
 from chatd.protocol.json import load_object
 from chatd.telemetry.log import FORMATS, OFTEN, Log, Output
-from chatd.transports.websocket.chat_v1 import ChatV1
 from chatd.transports.http import legacy_poll, messages, rooms
 from chatd.transports.http.call import LARGE
+from chatd.transports.websocket.chat_v1 import ChatV1
 from tests.support.http_client import HTTP
 from tests.support.serving import Node, ServingTests
 from tests.support.waiting import pause, until, until_of
