@@ -40,6 +40,31 @@ describe('unsent messages', { timeout: 20_000 }, () => {
     assert.deepEqual(setting.server.rooms.get('lobby').map(({ text }) => text), ['new']);
   });
 
+  it('are not sent in the name of someone whose name begins alike', async () => {
+    const storage = new FakeStorage();
+    const keep = async (user, text) => {
+      const chat = connect({ transports: ['websocket'], storage, user });
+      const room = await chat.join('lobby');
+      setting.server.websocket = 'mute';
+      room.send(text, { id: text });
+      chat.close();
+      setting.server.websocket = 'ok';
+    };
+    const said = () => setting.server.rooms.get('lobby').map(({ user, text }) => [user, text]);
+    await keep('ann:x', 'of-ann:x');
+    // As they were kept at first: without the room.
+    storage.setItem(`chatd:unsent:${setting.url}:ann:x:early`,
+      JSON.stringify({ room: 'lobby', id: 'early', text: 'early', at: Date.now() - 1000 }));
+    const ann = await connect({ transports: ['websocket'], storage }).join('lobby');
+    assert.deepEqual(ann.unsent, []);
+    await ann.send('mine');
+    assert.deepEqual(said(), [['ann', 'mine']]);
+    const room = await connect({ transports: ['websocket'], storage, user: 'ann:x' }).join('lobby');
+    await until(() => room.unsent.length === 0);
+    assert.deepEqual(said().slice(1), [['ann:x', 'early'], ['ann:x', 'of-ann:x']]);
+    assert.equal(storage.length, 1);
+  });
+
   it('are bounded', async () => {
     const chat = connect({ transports: ['websocket'], unsent: 2 });
     const room = await chat.join('lobby');

@@ -69,7 +69,9 @@ export class Outbox {
       const names = Array.from({ length: storage.length }, (_, i) => storage.key(i) ?? '');
       const left = names.filter((name) => name.startsWith(prefix))
         .map((name) => ({ key: name.slice(prefix.length), unsent: parse(storage.getItem(name) ?? '') }))
-        .filter(({ unsent }) => typeof unsent?.id === 'string' && typeof unsent.room === 'string'
+        // A user's name may begin with another's and a colon; what is kept says where the name ends.
+        .filter(({ key, unsent }) => typeof unsent?.room === 'string'
+          && [nameOf(unsent), unsent.id].includes(key)
           && Date.now() - unsent.at < UNSENT_AGE)
         .sort((a, b) => a.unsent.at - b.unsent.at);
       for (const { unsent, key } of left) this.add(unsent, key);
