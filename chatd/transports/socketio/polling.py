@@ -23,7 +23,8 @@ from chatd.transports.websocket.heartbeat import PING_EVERY, PONG_WITHIN
 _PING, _CLOSE, _NOOP = (
     text_frame(kind.value) for kind in (EngineKind.PING, EngineKind.CLOSE, EngineKind.NOOP)
 )
-
+#: The payload that ends a session.
+_LAST = EngineKind.CLOSE.value
 
 Packets = Sequence[EnginePacket]
 
@@ -77,6 +78,9 @@ class PollingLink:
         if self.outlet.polled:
             self.end()
             raise EngineFault(BAD_REQUEST)
+        if self.state is PollingState.LEAVING and not self.outlet.size:
+            self.end()
+            return _LAST
         polling = self.outlet.poll()
         self._hurry()
         try:
@@ -84,7 +88,7 @@ class PollingLink:
         except CancelledError:
             self.end()
             raise
-        if self.state is PollingState.LEAVING:
+        if payload == _LAST:
             self.end()
         return payload
 
@@ -170,10 +174,13 @@ class PollingLink:
         refusals.add(error.code.word, self._address, "SOCKET.IO by polls", error.text, user)
 
     def sendClose(self, code: int | None = None, reason: str | None = None) -> None:
-        """See `chatd.transports.dialect.ClientLink`; the next poll is the last."""
+        """See `chatd.transports.dialect.ClientLink`. The last poll is told nothing else: clients
+        handle a close at once, but packets before it in the same payload only afterwards, when
+        they are connected no more (socket.io-client's ``nextTick``)."""
         if self.goes_on:
             self.state = PollingState.LEAVING
-            self.outlet.write(_CLOSE)
+            if not self.outlet.size:
+                self.outlet.write(_CLOSE)
             self.outlet.close()
             self._due.cancel()
             self._due = self._deadlines.after(LINGER, self.end)

@@ -72,6 +72,12 @@ async function talking() {
   tell('oversized', (await once(ben, 'disconnect'))[0]);
   await once(ben, 'connect');
   tell('again', (await ben.emitWithAck('join', { room })).type);
+  const cid = people[2];
+  let errors = 0;
+  cid.on('error', () => (errors += 1));
+  const ended = new Promise((resolve) => cid.on('disconnect', resolve));
+  for (let n = 0; n < 10; n += 1) cid.emit('nothing', {});
+  tell('ended', [await ended, errors]);
   process.exit(0);
 }
 
