@@ -160,6 +160,17 @@ describe('waiting', { timeout: 20_000 }, () => {
     await assert.rejects(room.history({ last: 1, timeout: 0 }), { code: 'timeout' });
   });
 
+  it('may be longer than a timer can run', async () => {
+    const long = { patience: Infinity, answer: Infinity, silence: Infinity };
+    for (const transports of [['websocket'], ['sse'], ['poll']]) {
+      const chat = connect({ transports, ...long });
+      const room = await chat.join('lobby', { timeout: Infinity });
+      await room.send('x', { timeout: 30 * 24 * 3600_000 });
+      await room.history({ last: 1, timeout: 2 ** 31 });
+      assert.deepEqual(chat.states, ['connecting', 'online']);
+    }
+  });
+
   it('has a cause where something was thrown', async () => {
     const chat = connect({ transports: ['poll'], fetch: () => Promise.reject(new TypeError('no route')) });
     const joining = chat.join('lobby');

@@ -1,3 +1,6 @@
+/** As setTimeout, which fires at once when it is to wait longer than it can: this never fires then.
+ * @param {() => void} act @param {number} ms @returns {Timer | undefined} */
+export function timer(act: () => void, ms: number): Timer | undefined;
 /** Back-off, exponential and with a limit. @param {{backoff: number, backoffMax: number}} options
  * @param {number} failures so far, after the first @returns {number} ms to wait at most */
 export function ceiling({ backoff, backoffMax }: {
@@ -63,5 +66,5 @@ export function patiently<Options extends {
 }, T>(what: string, options: Options, known: string[], act: (rest: Omit<Options, "signal" | "timeout">, over: AbortSignal) => T | Promise<T>): Promise<T>;
 /** @typedef {import('./types.js').Timer} Timer */
 /** The longest that a timer may run, in ms. */
-export const LONGEST_TIMER: 2000000000;
+export const LONGEST_TIMER: number;
 export type Timer = import("./types.js").Timer;

@@ -3,7 +3,7 @@
 import { check, copy } from './content.js';
 import { asChatError, ChatError, closed } from './errors.js';
 import { Outbox } from './outbox.js';
-import { ceiling } from './timing.js';
+import { ceiling, timer } from './timing.js';
 
 /**
  * @typedef {import('./types.js').End} End
@@ -188,7 +188,7 @@ export class Sender {
     entry.state = 'flying';
     // An answer that does not come means a connection that is not there.
     const error = new ChatError('timeout', 'A message was not acknowledged.');
-    entry.timer = setTimeout(() => this.#connection.abandon(error), this.#options.answer + 1000);
+    entry.timer = timer(() => this.#connection.abandon(error), this.#options.answer + 1000);
     void link.send(unsent);
     if (unsent.after !== undefined) return;
     unsent.after = this.#place(unsent.room)?.cursor ?? '';
@@ -200,7 +200,7 @@ export class Sender {
     clearTimeout(entry.timer);
     entry.state = ms ? 'resting' : 'waiting';
     if (!ms) return;
-    entry.timer = setTimeout(() => {
+    entry.timer = timer(() => {
       entry.state = 'waiting';
       this.flush();
     }, ms);

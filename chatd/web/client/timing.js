@@ -5,7 +5,13 @@ import { ChatError, checkNames } from './errors.js';
 /** @typedef {import('./types.js').Timer} Timer */
 
 /** The longest that a timer may run, in ms. */
-export const LONGEST_TIMER = 2_000_000_000;
+export const LONGEST_TIMER = 2 ** 31 - 1;
+
+/** As setTimeout, which fires at once when it is to wait longer than it can: this never fires then.
+ * @param {() => void} act @param {number} ms @returns {Timer | undefined} */
+export function timer(act, ms) {
+  return ms > LONGEST_TIMER ? undefined : setTimeout(act, ms);
+}
 
 /** Back-off, exponential and with a limit. @param {{backoff: number, backoffMax: number}} options
  * @param {number} failures so far, after the first @returns {number} ms to wait at most */
@@ -24,9 +30,9 @@ export function ceiling({ backoff, backoffMax }, failures) {
 export function deadline(ms, outer) {
   const controller = new AbortController();
   /** @type {Timer | undefined} */
-  let timer;
+  let running;
   const clear = () => {
-    clearTimeout(timer);
+    clearTimeout(running);
     outer?.removeEventListener('abort', follow);
   };
   const fire = (/** @type {unknown} */ reason) => {
@@ -35,10 +41,10 @@ export function deadline(ms, outer) {
   };
   const follow = () => fire(outer?.reason);
   const extend = (/** @type {number} */ more) => {
-    clearTimeout(timer);
+    clearTimeout(running);
     if (controller.signal.aborted) return;
     const late = new ChatError('timeout', `Nothing came in ${more} ms.`);
-    timer = setTimeout(() => fire(late), more);
+    running = timer(() => fire(late), more);
   };
   if (ms !== undefined) extend(ms);
   if (outer) whenAborted(outer, follow);

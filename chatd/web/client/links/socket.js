@@ -1,6 +1,7 @@
 /** One WebSocket for all rooms. */
 
 import { asChatError, ChatError } from '../errors.js';
+import { timer } from '../timing.js';
 import { parse } from '../wire.js';
 
 /**
@@ -46,7 +47,7 @@ export class SocketLink {
 
   open() {
     const Implementation = this.#options.WebSocket ?? globalThis.WebSocket;
-    this.#timer = setTimeout(() => this.#end({}), this.#options.patience);
+    this.#timer = timer(() => this.#end({}), this.#options.patience);
     try {
       this.#socket = new Implementation(this.#wire.socket(), SUBPROTOCOL);
     } catch (error) {
@@ -136,7 +137,7 @@ export class SocketLink {
    * @param {string} room @param {Position} position */
   check(room, position) {
     if (this.#timer) return;
-    this.#timer = setTimeout(() => this.#end({}), this.#options.patience);
+    this.#timer = timer(() => this.#end({}), this.#options.patience);
     this.join(room, position);
   }
 
