@@ -74,6 +74,54 @@ describe('a room', { timeout: 20_000 }, () => {
     assert.deepEqual(chat.rooms, []);
   });
 
+  it('is refused when it was before, and nobody waited', async () => {
+    setting.server.bar = ({ room }) => (room === 'no such name' ? 'bad_request' : null);
+    const chat = connect({ transports: ['websocket'] });
+    await chat.join('lobby');
+    for (let n = 0; n < 3; n += 1) {
+      const over = new AbortController();
+      chat.join('no such name', { signal: over.signal });
+      over.abort();
+    }
+    for (let n = 0; n < 2; n += 1) {
+      await assert.rejects(chat.join('no such name', { timeout: 5000 }), { code: 'bad_request' });
+    }
+    assert.equal(setting.server.frames.filter(({ type }) => type === 'leave').length, 3);
+    assert.deepEqual(chat.states, ['connecting', 'online']);
+  });
+
+  it('is joined on a new connection when the server would not take that it was left', async () => {
+    setting.server.rooms.set('kitchen', []);
+    const chat = connect({ transports: ['websocket'] });
+    const kitchen = await chat.join('kitchen');
+    let taken = 3;
+    setting.server.bar = ({ type }) => (['join', 'leave'].includes(type) && (taken -= 1) < 0
+      ? 'rate_limited' : null);
+    for (let n = 0; n < 5; n += 1) {
+      const over = new AbortController();
+      chat.join('lobby', { signal: over.signal });
+      over.abort();
+    }
+    const joining = chat.join('lobby', { timeout: 10_000 });
+    await until(() => chat.states.includes('offline'));
+    setting.server.bar = () => null;
+    const texts = collect(await joining);
+    setting.server.publish('bob', 'hello');
+    await until(() => texts.length === 1);
+    await kitchen.send('still here');
+  });
+
+  it('that does not answer means a connection that is not there', async () => {
+    setting.server.rooms.set('kitchen', []);
+    const chat = connect({ transports: ['websocket'], answer: 200 });
+    await chat.join('lobby');
+    setting.server.websocket = 'mute';
+    const joining = chat.join('kitchen', { timeout: 10_000 });
+    await until(() => chat.states.includes('offline'));
+    setting.server.websocket = 'ok';
+    await joining;
+  });
+
   it('does not lose what a slow reader has not read, nor keep it all', async () => {
     const chat = connect({ transports: ['websocket'] });
     const room = await chat.join('lobby');

@@ -21,6 +21,8 @@ export class FakeServer {
   limits = { text: 16384, content: 65536, frame: 131072, rooms: 100 };
   /** Called with a publish; returns an error frame to refuse it. */
   refuse = () => null;
+  /** Called with any frame; returns a code to refuse it. */
+  bar = () => null;
   /** Called with a token; whether it is good. */
   accept = () => true;
   sockets = new Set();
@@ -218,6 +220,8 @@ class FakeSocket {
     if (server.websocket !== 'ok' || this.readyState !== 1) return;
     const error = (code) => this.deliver({ type: 'error', code, text: `${code} it is`, room: frame.room,
       ...(frame.id !== undefined && { id: frame.id }) });
+    const barred = server.bar(frame);
+    if (barred) return error(barred);
     if (frame.type === 'auth') {
       this.deliver({ type: 'welcome', user: this.user, limits: server.limits });
     } else if (frame.type === 'join') {

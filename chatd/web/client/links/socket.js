@@ -36,8 +36,11 @@ export class SocketLink {
   #heard = 0;
   /** @type {number | undefined} */
   #retry;
-  /** @type {Map<string, number>} how often each room was left and the server has not said so yet */
-  #leaving = new Map();
+  /** @type {Map<string, string>} what each room was asked and has not answered, in order: j to join
+   * it, l to leave it */
+  #asked = new Map();
+  /** Runs while any of that is not answered. @type {Timer | undefined} */
+  #late;
 
   /** @param {Wire} wire @param {Settings} options */
   constructor(wire, options) {
@@ -81,12 +84,35 @@ export class SocketLink {
     }
   }
 
-  /** Whether it belongs to a stay in a room that we have ended. @param {Frame} frame */
-  #isPast({ type, room = '', id }) {
-    const left = this.#leaving.get(room);
-    if (!left || type === 'ack' || (type === 'error' && id !== undefined)) return false;
-    if (type === 'left') this.#leaving.set(room, left - 1);
-    return true;
+  /**
+   * Whether it belongs to a stay in a room that we have ended. Refusals do not say whether they are
+   * for a `join` or a `leave`.
+   *
+   * @param {Frame} frame
+   */
+  #isPast({ type, room = '', id, code, text }) {
+    const asked = this.#asked.get(room);
+    if (!asked || type === 'ack' || (type === 'error' && id !== undefined)) return false;
+    const isPast = asked.includes('l');
+    if (type === 'joined') this.#expect(room, asked.replace('j', ''));
+    else if (type === 'left') this.#expect(room, asked.replace('l', ''));
+    else if (type !== 'error' || code === 'not_joined') return isPast;
+    // We may be where we wanted to leave: only a new connection is sure to be nowhere.
+    else if (isPast && code === 'rate_limited') this.#end({ error: new ChatError(code, text) });
+    else if (asked[0] === 'j') this.#expect(room, asked.slice(1));
+    // There is no such name to leave, nor to join.
+    else return void this.#expect(room, '');
+    return isPast;
+  }
+
+  /** @param {string} room @param {string} what it is to answer */
+  #expect(room, what) {
+    if (what) this.#asked.set(room, what);
+    else this.#asked.delete(room);
+    clearTimeout(this.#late);
+    // An answer that does not come means a connection that is not there.
+    const end = () => this.#end({ error: new ChatError('timeout', 'A room did not answer.') });
+    this.#late = this.#asked.size ? timer(end, this.#options.answer) : undefined;
   }
 
   /** @param {End} end */
@@ -105,12 +131,13 @@ export class SocketLink {
 
   /** @param {string} room @param {Position} position */
   join(room, position) {
+    this.#expect(room, `${this.#asked.get(room) ?? ''}j`);
     this.#say({ type: 'join', room, ...position });
   }
 
   /** @param {string} room */
   leave(room) {
-    this.#leaving.set(room, (this.#leaving.get(room) ?? 0) + 1);
+    this.#expect(room, `${this.#asked.get(room) ?? ''}l`);
     this.#say({ type: 'leave', room });
   }
 
@@ -143,6 +170,7 @@ export class SocketLink {
 
   close() {
     clearTimeout(this.#timer);
+    clearTimeout(this.#late);
     if (!this.#socket) return;
     this.#socket.onmessage = this.#socket.onclose = null;
     this.#socket.close();
