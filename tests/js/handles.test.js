@@ -78,6 +78,23 @@ describe('a handle', { timeout: 20_000 }, () => {
     }
   });
 
+  it('that cannot have the beginning it asked for is none, and is left once', async () => {
+    const refusal = '{"type":"error","code":"bad_request","text":"no such cursor"}';
+    const fake = (address, init) => (address.includes('after=garbage')
+      ? Promise.resolve(new Response(refusal, { status: 400 })) : fetch(address, init));
+    const chat = connect({ transports: ['websocket'], fetch: fake });
+    const room = await chat.join('lobby');
+    await assert.rejects(chat.join('lobby', { after: 'garbage' }), { code: 'bad_request' });
+    assert.deepEqual(chat.rooms, [room]);
+    const other = await chat.join('lobby');
+    other.leave();
+    other.leave();
+    await room.send('still here');
+    assert.deepEqual(chat.rooms, [room]);
+    room.leave();
+    await until(() => setting.server.frames.some(({ type }) => type === 'leave'));
+  });
+
   it('works through a proxy, as frameworks wrap it', async () => {
     const wrap = (target) => new Proxy(target, {
       get: (self, name, receiver) => Reflect.get(self, name, receiver) });

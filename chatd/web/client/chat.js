@@ -145,8 +145,13 @@ export class Chat extends Emitter {
     over.addEventListener('abort', () => room.leave());
     if (known) {
       // The first one's past is not ours.
-      await seat.current.promise;
-      if (!over.aborted) await room._load(position);
+      try {
+        await seat.current.promise;
+        if (!over.aborted) await room._load(position);
+      } catch (error) {
+        room.leave();
+        throw error;
+      }
     } else {
       seat.handles.add(room);
       this.#connection.link?.join(name, position);

@@ -130,6 +130,7 @@ export class Room extends Emitter {
 
   /** Leave; iteration ends. Other handles to the room stay. */
   leave() {
+    if (this.#ended) return;
     this._end();
     this.#desk.leave();
   }
