@@ -95,6 +95,26 @@ describe('a handle', { timeout: 20_000 }, () => {
     await until(() => setting.server.frames.some(({ type }) => type === 'leave'));
   });
 
+  it('tells of a gap in what it asked for itself, and of no other', async () => {
+    for (const text of ['a', 'b', 'c', 'd']) setting.server.publish('bob', text);
+    setting.server.kept = 2;
+    for (const transports of [['websocket'], ['poll']]) {
+      const chat = connect({ transports });
+      const now = await chat.join('lobby');
+      const before = await chat.join('lobby', { after: 'e:0' });
+      const after = await chat.join('lobby', { after: 'e:2' });
+      assert.deepEqual([now.gap, before.gap, after.gap], [false, true, false]);
+      const texts = [before, after].map(collect);
+      await until(() => texts[0].length === 2 && texts[1].length === 1);
+      assert.deepEqual(texts, [['c', 'd'], ['d']]);
+      chat.close();
+      const first = connect({ transports });
+      const gapped = await first.join('lobby', { after: 'e:0' });
+      const late = await first.join('lobby');
+      assert.deepEqual([gapped.gap, late.gap], [true, false]);
+    }
+  });
+
   it('works through a proxy, as frameworks wrap it', async () => {
     const wrap = (target) => new Proxy(target, {
       get: (self, name, receiver) => Reflect.get(self, name, receiver) });

@@ -59,6 +59,8 @@ export class Room extends Emitter<RoomEvents> {
     /** Begin with what lies at `position` in a room that others have joined before.
      * @param {Position} position @package */
     _load(position: Position): Promise<void>;
+    /** @param {string | null} cursor where it ends @package */
+    _gapped(cursor: string | null): void;
     /** @param {Message} message @package */
     _push(message: Message): void;
     /** @param {ChatError} [error] @package */

@@ -13,7 +13,6 @@ export class Seat {
     count: number;
     /** @type {string | null} where we are */
     cursor: string | null;
-    gap: boolean;
     /** @type {RoomState} */
     state: RoomState;
     /** The server has let us in once. */

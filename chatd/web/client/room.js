@@ -59,6 +59,7 @@ export class Room extends Emitter {
   /** @type {string | null} the cursor from which they then read on from the server */
   #behind = null;
   #typed = 0;
+  #gap = false;
   /** @type {{error?: ChatError} | null} */
   #ended = null;
 
@@ -90,7 +91,7 @@ export class Room extends Emitter {
 
   /** Whether messages asked for are no longer kept. */
   get gap() {
-    return this.#seat.gap;
+    return this.#gap;
   }
 
   /** @returns {RoomState} */
@@ -226,8 +227,14 @@ export class Room extends Emitter {
     this.#seat.handles.add(this);
     if (!Object.keys(position).length) return;
     const { gap, cursor, messages } = await this.history({ ...position, limit: position.last ?? 1 });
-    if (gap) this._emit('gap', { cursor });
+    if (gap) this._gapped(messages.length ? null : cursor);
     if (messages.length) this.#startAt(messages[0]);
+  }
+
+  /** @param {string | null} cursor where it ends @package */
+  _gapped(cursor) {
+    this.#gap = true;
+    this._emit('gap', { cursor });
   }
 
   /** @param {Message} message @package */

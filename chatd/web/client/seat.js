@@ -31,7 +31,6 @@ export class Seat {
   count = 0;
   /** @type {string | null} where we are */
   cursor = null;
-  gap = false;
   /** @type {RoomState} */
   state = { state: 'joining', error: null };
   /** The server has let us in once. */
@@ -147,8 +146,8 @@ export class Seat {
 
   /** @param {string | null} cursor */
   #gapped(cursor) {
-    this.gap = this.#lost = true;
-    this.tell('gap', { cursor });
+    this.#lost = true;
+    for (const handle of [...this.handles]) handle._gapped(cursor);
   }
 
   /** @param {Message} message */
