@@ -65,6 +65,26 @@ describe('unsent messages', { timeout: 20_000 }, () => {
     assert.equal(storage.length, 1);
   });
 
+  it('stay in order over a reload, though all were sent at once', async (context) => {
+    const storage = new FakeStorage();
+    const first = connect({ transports: ['websocket'], storage });
+    const room = await first.join('lobby');
+    setting.server.websocket = 'mute';
+    context.mock.method(Date, 'now', () => 1_900_000_000_000);
+    const texts = Array.from({ length: 20 }, (_, i) => `${i}`);
+    for (const text of texts) room.send(text, { id: `${20 - Number(text)}` });
+    context.mock.restoreAll();
+    first.close();
+    setting.server.websocket = 'ok';
+    // A storage lists its keys in an order of its own.
+    const keys = Array.from({ length: storage.length }, (_, i) => storage.key(i)).sort();
+    storage.key = (index) => keys[index] ?? null;
+    const again = await connect({ transports: ['websocket'], storage }).join('lobby');
+    await until(() => setting.server.rooms.get('lobby').length === 20);
+    assert.deepEqual(setting.server.rooms.get('lobby').map(({ text }) => text), texts);
+    await until(() => again.unsent.length === 0);
+  });
+
   it('are bounded', async () => {
     const chat = connect({ transports: ['websocket'], unsent: 2 });
     const room = await chat.join('lobby');

@@ -40,6 +40,8 @@ export class Outbox {
     if (this.#entries.size >= this.#limit) {
       throw new ChatError('unsent_full', `${this.#limit} messages are waiting already.`);
     }
+    // Strictly in order, also for who restores them: some are sent in one millisecond.
+    unsent.at = Math.max(unsent.at, (this.all.at(-1)?.unsent.at ?? 0) + 1);
     /** @type {Entry} */
     const entry = { unsent, key, state: 'waiting', tries: 0, lost: 0, fatal: 0, renewed: false,
       answer: deferred() };
