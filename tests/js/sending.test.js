@@ -191,6 +191,19 @@ describe('a message whose acknowledgement is lost', { timeout: 20_000 }, () => {
     });
   }
 
+  it('keeps its place among others, however often it is lost', async () => {
+    const room = await connect({ transports: ['websocket'] }).join('lobby');
+    let losses = 5;
+    setting.server.refuse = () => {
+      if ((losses -= 1) < 0) return null;
+      setting.server.cut();
+      return { code: 'none' };
+    };
+    await Promise.all(['a', 'b', 'c'].map((text) => room.send(text)));
+    assert.deepEqual(said(), ['a', 'b', 'c']);
+    assert.ok(losses < 0);
+  });
+
   it('remembers where to look from across a reload', async () => {
     const storage = new FakeStorage();
     const first = connect({ transports: ['websocket'], storage });

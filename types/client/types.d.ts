@@ -252,7 +252,7 @@ export type Entry = {
      */
     timer?: number | undefined;
     /**
-     * how often it was refused for the time being, or lost with its connection
+     * how often it was refused for the time being
      */
     tries: number;
     /**

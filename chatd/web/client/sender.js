@@ -23,6 +23,8 @@ import { ceiling, timer } from './timing.js';
 const FATALITIES = 3;
 /** After so many tries a message does not hold up those behind it any longer. */
 const PATIENT = 3;
+/** A lost connection is none of them, for whose fault that was nobody knows; so many are. */
+const UNLUCKY = 10;
 
 /**
  * One message is on its way in each room, in order, so that their order is kept whatever is
@@ -109,8 +111,8 @@ export class Sender {
   /** The link has ended, and why. @param {End} end */
   lost({ error, isFatal }) {
     for (const entry of this.#flying) {
-      entry.tries += 1;
       entry.lost += 1;
+      if (entry.lost === UNLUCKY) entry.tries += PATIENT;
       if (isFatal) entry.fatal += 1;
       if (error && entry.fatal >= FATALITIES) {
         const text = 'This message ends the connection each time.';

@@ -88,7 +88,7 @@
  * @property {Unsent} unsent
  * @property {'waiting' | 'flying' | 'resting'} state
  * @property {Timer} [timer] while flying: until an answer is due; while resting: until it is over
- * @property {number} tries how often it was refused for the time being, or lost with its connection
+ * @property {number} tries how often it was refused for the time being
  * @property {number} lost how often its connection ended while it was on its way
  * @property {number} fatal how often that was with a close code that speaks of what was sent
  * @property {boolean} renewed whether a token was renewed for it
