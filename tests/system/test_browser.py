@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
 from playwright.sync_api import expect
-from websockets.sync.client import connect
-from websockets.typing import Subprotocol
 
+from tests.support.backlog import publish
 from tests.support.browser import LAX, Visit
 from tests.support.browser_suite import BrowserSuite
 from tests.support.daemon import Daemon
 from tests.support.proxy import Relay
 
 pytestmark = pytest.mark.browser
-
-V1 = Subprotocol("chatd.v1")
 
 #: Scroll to the end as with a wheel, noting each text when it comes in sight, and the most
 #: messages the document held.
@@ -38,17 +34,6 @@ SCROLL = """async () => {
 }"""
 SCROLL_UP = SCROLL % (-1000, ".reverse()")
 SCROLL_DOWN = SCROLL % (1000, "")
-
-
-def publish(daemon: Daemon, room: str, count: int, first: int = 0) -> None:
-    """Publish the numbers from ``first`` on as messages, on one connection."""
-    host, port = daemon.websocket
-    with connect(f"ws://{host}:{port}/?username=bot", subprotocols=[V1]) as socket:
-        for number in range(first, first + count):
-            socket.send(json.dumps({"type": "message", "room": room, "text": f"{number}"}))
-        assert json.loads(socket.recv())["type"] == "welcome"
-        for _ in range(count):
-            assert json.loads(socket.recv())["type"] == "ack"
 
 
 class TestDirect(BrowserSuite):

@@ -44,6 +44,8 @@ export class Log {
   #detached = false;
   #following = true;
   #loading = false;
+  /** The newest are to be shown once what is being fetched has come. */
+  #wanted = false;
   #complete = false;
   #scheduled = false;
   #unread = 0;
@@ -97,18 +99,20 @@ export class Log {
     this.#timeline.gap();
   }
 
-  /** Show the newest messages and stay with them. */
+  /** Show the newest messages and stay with them; until they can be had, the last there are. */
   async latest() {
-    this.#following = true;
+    this.#following = !this.#detached;
+    this.#element.scrollTop = this.#element.scrollHeight;
+    this.#wanted = this.#loading;
     if (this.#detached && !this.#loading) {
       await this.#load(async () => {
         const { messages } = await this.#room.history({ last: FETCHED });
         this.#timeline.clear();
         this.#detached = this.#complete = false;
+        this.#following = true;
         this.#append(messages);
       });
     }
-    this.#toBottom();
     this.#look();
   }
 
@@ -165,6 +169,10 @@ export class Log {
   /** @param {Message[]} messages that follow on what is shown */
   #append(messages) {
     this.#timeline.append(messages);
+    this.#cutTop();
+  }
+
+  #cutTop() {
     const extra = this.#timeline.items.length - SHOWN;
     if (extra <= 0) return;
     this.#keepPlace(() => this.#timeline.cutTop(extra));
@@ -186,10 +194,12 @@ export class Log {
       this.#top.textContent = this.#complete ? 'Nothing older is kept.' : '';
       if (first !== this.#timeline.first) return;
       this.#keepPlace(() => this.#timeline.prepend(messages));
+      if (this.#following) return this.#cutTop();
       const extra = this.#timeline.items.length - SHOWN;
       if (extra <= 0) return;
       this.#timeline.cutBottom(extra);
       this.#detached = true;
+      return undefined;
     });
   }
 
@@ -224,6 +234,7 @@ export class Log {
     this.#count(this.#queue.filter((message) => shown.has(key(message))));
     this.#queue = this.#queue.filter((message) => !shown.has(key(message)));
     this.#flush();
+    if (this.#wanted && !this.#ended.signal.aborted) await this.latest();
   }
 
   // -- scrolling and reading

@@ -1,0 +1,120 @@
+"""Going back in a conversation and to its end again, over a network that is slow or fails."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Route, expect
+
+from tests.support.backlog import publish
+from tests.support.browser import Person, Visit
+from tests.support.daemon import Daemon
+from tests.support.proxy import Relay
+
+pytestmark = pytest.mark.browser
+
+#: The requests for older messages.
+OLDER = re.compile(r"/messages\?before=")
+#: Whether the end of the conversation is in sight.
+AT_END = "log => log.scrollHeight - log.scrollTop - log.clientHeight < 50"
+
+
+def come_in(visit: Visit, daemon: Daemon, room: str, **more: Any) -> Person:
+    """One who has come to a room in which much was said."""
+    publish(daemon, room, 600)
+    ann = visit(f"/?room={room}&user=ann", **more)
+    ann.state("Online")
+    expect(ann.messages.last).to_have_text("599")
+    return ann
+
+
+def look_back(person: Person, first: int) -> None:
+    """Scroll up until ``first`` is there."""
+    up(person)
+    expect(person.messages.first).to_have_text(f"{first}")
+
+
+def up(person: Person) -> None:
+    person.log.evaluate("log => { log.scrollTop = 0; }")
+
+
+def down(person: Person) -> None:
+    """Wait until the end is in sight."""
+    expect(person.page.locator("#latest")).to_be_hidden()
+    person.page.wait_for_function(f"() => ({AT_END})(document.querySelector('#log'))")
+
+
+class Held:
+    """Requests that are not answered until it is said."""
+
+    def __init__(self, person: Person, which: re.Pattern[str]) -> None:
+        self._page, self._which = person.page, which
+        self._routes: list[Route] = []
+        person.page.route(which, self._hold)
+
+    def _hold(self, route: Route) -> None:
+        self._routes.append(route)
+
+    def until_asked(self) -> None:
+        while not self._routes:
+            self._page.wait_for_timeout(10)
+
+    def end(self) -> None:
+        for route in self._routes:
+            route.continue_()
+        self._page.unroute(self._which)
+
+
+def latest(person: Person) -> None:
+    person.page.locator("#latest").click()
+
+
+def say(person: Person) -> None:
+    person.say("mine")
+    expect(person.messages.last).to_have_text("mine")
+
+
+class TestLatest:
+    """The newest messages are there when they are asked for, whatever else is going on."""
+
+    @pytest.mark.parametrize("depth", [2, 4])
+    @pytest.mark.parametrize("want", [latest, say])
+    def test_while_older_ones_are_fetched(
+        self, visit: Visit, daemon: Daemon, room: str, want: Callable[[Person], None], depth: int
+    ) -> None:
+        """With the newest in the document still, and without."""
+        ann = come_in(visit, daemon, room)
+        for number in range(depth):
+            look_back(ann, 450 - 100 * number)
+        held = Held(ann, OLDER)
+        up(ann)
+        held.until_asked()
+        want(ann)
+        held.end()
+        down(ann)
+        publish(daemon, room, 1, first=600)
+        expect(ann.messages.last).to_have_text("600")
+        down(ann)
+
+    def test_that_cannot_be_fetched(
+        self, visit: Visit, daemon: Daemon, room: str, relay: Relay
+    ) -> None:
+        """What one writes is in sight all the same, and one can ask again."""
+        ann = come_in(visit, daemon, room, at=("127.0.0.1", relay.port))
+        for number in range(4):
+            look_back(ann, 450 - 100 * number)
+        relay.cut()
+        ann.state("Offline")
+        say(ann)
+        expect(ann.log.locator(".fate").last).to_have_text("Waits for the connection")
+        expect(ann.messages.last).to_be_in_viewport()
+        expect(ann.log).not_to_have_attribute("aria-busy", "true")
+        expect(ann.page.locator("#latest")).to_be_visible()
+        relay.mend()
+        ann.reconnect()
+        latest(ann)
+        down(ann)
+        expect(ann.messages.last).to_have_text("mine")
