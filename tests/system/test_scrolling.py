@@ -118,3 +118,28 @@ class TestLatest:
         latest(ann)
         down(ann)
         expect(ann.messages.last).to_have_text("mine")
+
+
+class TestOlder:
+    """A fetch that fails is made again, without anything being done."""
+
+    @pytest.mark.parametrize("back", ["in a while", "online"])
+    def test_that_could_not_be_fetched(
+        self, visit: Visit, daemon: Daemon, room: str, relay: Relay, back: str
+    ) -> None:
+        ann = come_in(visit, daemon, room, at=("127.0.0.1", relay.port), clock=True)
+        look_back(ann, 450)
+        ann.page.route(OLDER, lambda route: route.abort())
+        up(ann)
+        expect(ann.log).to_contain_text("More cannot be fetched right now.")
+        if back == "online":
+            relay.cut()
+            ann.state("Offline")
+        ann.page.unroute(OLDER)
+        if back == "online":
+            relay.mend()
+            ann.reconnect()
+        else:
+            ann.page.clock.run_for(6000)
+        expect(ann.messages.first).to_have_text("350")
+        expect(ann.log).not_to_contain_text("More cannot be fetched right now.")

@@ -29,6 +29,7 @@ const FOLLOWING = 48;
 const BACKLOG = 1500;
 /** After a failure nothing is fetched for so long, in ms. */
 const REST = 5000;
+const FAILED = 'More cannot be fetched right now.';
 
 export class Log {
   #element;
@@ -50,7 +51,8 @@ export class Log {
   #scheduled = false;
   #unread = 0;
   #began = Date.now();
-  #failed = 0;
+  /** Runs after a failure. @type {ReturnType<typeof setTimeout> | undefined} */
+  #resting;
   #ended = new AbortController();
 
   /**
@@ -74,7 +76,10 @@ export class Log {
     const sizes = new ResizeObserver(() => this.#following && this.#toBottom());
     sizes.observe(element);
     sizes.observe(this.#timeline.element);
-    signal.addEventListener('abort', () => sizes.disconnect());
+    signal.addEventListener('abort', () => {
+      sizes.disconnect();
+      clearTimeout(this.#resting);
+    });
     this.#look();
   }
 
@@ -180,8 +185,12 @@ export class Log {
     this.#top.textContent = '';
   }
 
-  get #resting() {
-    return Date.now() - this.#failed < REST;
+  /** The network is back, or may be: fetch what could not be had. */
+  resume() {
+    if (!this.#resting) return;
+    clearTimeout(this.#resting);
+    this.#resting = undefined;
+    this.#reach();
   }
 
   async #older() {
@@ -224,9 +233,11 @@ export class Log {
     this.#element.ariaBusy = 'true';
     try {
       await fetch();
+      if (this.#top.textContent === FAILED) this.#top.textContent = '';
     } catch {
-      this.#failed = Date.now();
-      this.#top.textContent = 'More cannot be fetched right now.';
+      this.#top.textContent = FAILED;
+      clearTimeout(this.#resting);
+      this.#resting = setTimeout(() => this.resume(), REST);
     }
     this.#loading = false;
     this.#element.ariaBusy = null;
@@ -240,12 +251,21 @@ export class Log {
   // -- scrolling and reading
 
   #scrolled() {
-    const { scrollTop, scrollHeight, clientHeight } = this.#element;
-    const below = scrollHeight - scrollTop - clientHeight;
-    this.#following = !this.#detached && below < FOLLOWING;
-    if (scrollTop < NEAR) void this.#older();
-    if (below < NEAR) void this.#newer();
+    this.#following = !this.#detached && this.#below < FOLLOWING;
+    this.#reach();
     this.#look();
+  }
+
+  /** Pixels below what is in sight. */
+  get #below() {
+    const { scrollTop, scrollHeight, clientHeight } = this.#element;
+    return scrollHeight - scrollTop - clientHeight;
+  }
+
+  /** Fetch what one is near to. */
+  #reach() {
+    if (this.#element.scrollTop < NEAR) void this.#older();
+    if (this.#below < NEAR) void this.#newer();
   }
 
   #toBottom() {

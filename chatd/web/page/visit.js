@@ -198,6 +198,7 @@ export class Visit {
   /** @param {State} now */
   #state(now) {
     for (const { id } of this.#room?.unsent ?? []) this.#log?.tell(id, this.#underWay);
+    if (now.state === 'online') this.#log?.resume();
     this.#hooks.state(now);
   }
 }
