@@ -79,6 +79,37 @@ class TestConversation:
         )
         assert names == ["Today", "Yesterday", "Thursday 1 January", "Wednesday, 31 December 2025"]
 
+    def test_a_day_that_ends_is_not_called_today_any_more(self, visit: Visit) -> None:
+        ann = visit()
+        rules = ann.page.evaluate(
+            _TIMELINE
+            + """
+            const { timeline, message } = await begin();
+            const Real = Date;
+            let now = Real.UTC(2026, 0, 5, 12);
+            globalThis.Date = class extends Real {
+              constructor(...given) {
+                super(...given.length ? given : [now]);
+              }
+            };
+            const rules = () =>
+              [...timeline.element.querySelectorAll('.rule')].map((one) => one.textContent);
+            const day = 24 * 3600_000;
+            timeline.append([message(0, -day), message(1, 0), message(2, 1)]);
+            const told = [rules()];
+            now += day;
+            timeline.append([message(3, day)]);
+            told.push(rules());
+            now += day;
+            timeline.turn();
+            told.push(rules());
+            globalThis.Date = Real;
+            return told;
+            }"""
+        )
+        assert rules[:2] == [["Yesterday", "Today"], [rules[2][0], "Yesterday", "Today"]]
+        assert rules[2][2] == "Yesterday"
+
     def test_two_people_of_one_name_are_told_apart(self, visit: Visit, room: str) -> None:
         first, other, bob = visit(), visit(), visit()
         first.join("ann", room)

@@ -29,6 +29,8 @@ const FOLLOWING = 48;
 const BACKLOG = 1500;
 /** After a failure nothing is fetched for so long, in ms. */
 const REST = 5000;
+/** So often it is looked whether another day has begun, in ms. */
+const DAYS = 60_000;
 const FAILED = 'More cannot be fetched right now.';
 
 export class Log {
@@ -76,8 +78,10 @@ export class Log {
     const sizes = new ResizeObserver(() => this.#following && this.#toBottom());
     sizes.observe(element);
     sizes.observe(this.#timeline.element);
+    const days = setInterval(() => this.#timeline.turn(), DAYS);
     signal.addEventListener('abort', () => {
       sizes.disconnect();
+      clearInterval(days);
       clearTimeout(this.#resting);
     });
     this.#look();

@@ -39,6 +39,8 @@ export class Timeline {
   #gap = false;
   /** @type {string | null} the message that the line "New" stands above */
   #divider = null;
+  /** The day that is called today. */
+  #today = '';
 
   /** @param {Authors} authors */
   constructor(authors) {
@@ -66,6 +68,7 @@ export class Timeline {
 
   /** @param {Message[]} messages that follow on what is shown */
   append(messages) {
+    this.turn();
     const from = this.items.length;
     for (const message of messages) {
       const item = this.#item(message);
@@ -108,10 +111,20 @@ export class Timeline {
     this.#dressUnsent();
   }
 
+  /** Name the days anew if another has begun. */
+  turn() {
+    const today = new Date().toDateString();
+    if (today === this.#today) return;
+    this.#today = today;
+    this.#dress(0, this.items.length);
+    this.#dressUnsent();
+  }
+
   // -- ours, on their way
 
   /** @param {Said} said */
   sending(said) {
+    this.turn();
     if (this.#find(said.id) >= 0) return;
     const row = this.#row(said);
     this.#unsent.push(row);
