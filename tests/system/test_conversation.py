@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from playwright.sync_api import expect
 
-from tests.support.browser import PEOPLE, Visit
+from tests.support.browser import NO_EVENTSOURCE, NO_WEBSOCKET, PEOPLE, Visit
 from tests.support.daemon import Daemon
 
 pytestmark = pytest.mark.browser
@@ -142,6 +142,20 @@ class TestConversation:
         ann.state("Online")
         expect(ann.log.locator(".mine .text")).to_have_text(["mine"])
         expect(ann.page.locator("#notice")).to_be_hidden()
+
+    def test_who_comes_back_is_no_namesake(self, visit: Visit, room: str) -> None:
+        """Though who polls is present for a while after the last poll."""
+        ann = visit(script=NO_WEBSOCKET + NO_EVENTSOURCE)
+        ann.join("ann", room)
+        ann.transport("poll")
+        for _ in range(2):
+            ann.page.get_by_role("button", name="Leave").click()
+            ann.page.reload()
+            ann.join("ann", room)
+            expect(ann.page.locator("#notice")).to_be_hidden()
+        bob = visit()
+        bob.join("ann", room)
+        expect(bob.page.locator("#notice")).to_contain_text("Someone called ann was here already")
 
     @pytest.mark.parametrize("size", [(1280, 800), (1280, 500), (390, 844)])
     def test_three_hundred_people_leave_the_form_in_sight(

@@ -78,3 +78,30 @@ export function left() {
   url.search = '';
   history.replaceState(null, '', url);
 }
+
+/** Servers take one who asked for news, instead of being told, for present so long, in ms. */
+const LINGER = 90_000;
+
+/** Who we were where, in this window, and until when we may seem to be there. */
+function shades() {
+  /** @type {Record<string, number>} */
+  let known = {};
+  try {
+    known = JSON.parse(passing?.getItem('chatd:left') ?? '{}');
+  } catch {
+    // Somebody else's.
+  }
+  return Object.entries(known).filter(([, until]) => until > Date.now());
+}
+
+/** @param {string} name @param {string} room where we may seem to be for a while */
+export function departed(name, room) {
+  const known = Object.fromEntries(shades());
+  known[`${name}\n${room}`] = Date.now() + LINGER;
+  keep(passing, 'chatd:left', JSON.stringify(known));
+}
+
+/** @param {string} name @param {string} room @returns {boolean} whether that one may be ourselves */
+export function lingers(name, room) {
+  return shades().some(([who]) => who === `${name}\n${room}`);
+}

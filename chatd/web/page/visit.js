@@ -9,6 +9,7 @@ import { Authors } from './authors.js';
 import { button, find } from './dom.js';
 import { Log } from './log.js';
 import { People } from './people.js';
+import { departed, lingers } from './settings.js';
 import { lasting } from './storage.js';
 import { Typing } from './typing.js';
 
@@ -37,6 +38,8 @@ export class Visit {
   #hooks;
   #certain;
   #isOpen = true;
+  /** The room that we have asked to be let in to. */
+  #asked = '';
   /** @type {Room | null} */
   #room = null;
   /** @type {Log | null} */
@@ -67,7 +70,9 @@ export class Visit {
    * @returns {Promise<boolean>} whether someone of our name was there before, who may be us
    */
   async enter(name, look) {
-    const namesake = look && !this.#certain && await isHere(name, this.me);
+    const namesake = look && !this.#certain && !lingers(this.me, name)
+      && await isHere(name, this.me);
+    this.#asked = name;
     this.#room = await this.#chat.join(name, { last: BACKLOG });
     this.#room.on('closed', (error) => this.#hooks.closed(error));
     return namesake;
@@ -122,6 +127,7 @@ export class Visit {
 
   close() {
     this.end();
+    if (this.#asked) departed(this.me, this.#asked);
     this.#log?.close();
     this.#typing.clear();
   }
