@@ -172,6 +172,22 @@ class TestConversation:
             expect(ann.page.get_by_label(label)).to_be_in_viewport(ratio=1)
         expect(ann.page.get_by_role("button", name="Join")).to_be_in_viewport(ratio=1)
 
+    def test_addresses_end_where_chinese_and_japanese_go_on(self, visit: Visit) -> None:
+        ann = visit()
+        address = "https://例子.com/路径?a=1"
+        quotes = ("「」", "『』", "（）", "《》", "【】", "“”")
+        quoted = [f"{pair[0]}{address}{pair[1]}" for pair in quotes]
+        ended = [f"见{address}{stop}谢谢" for stop in "、。，；：！？"]
+        found = ann.page.evaluate(
+            """async (texts) => {
+              const { linked } = await import('/page/links.js');
+              return texts.map((text) => linked(text).map((part) => part.textContent ?? '')
+                .filter(Boolean));
+            }""",
+            [*quoted, *ended],
+        )
+        assert found == [[address]] * 13
+
     def test_strangers_texts_cost_what_they_are_long(self, visit: Visit) -> None:
         """Each shape at a length where anything worse than linear would take minutes."""
         ann = visit()

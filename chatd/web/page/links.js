@@ -11,7 +11,8 @@ import { make } from './dom.js';
 const LONGEST = 2048;
 /** Links in one text; what comes after them stays text. */
 const MOST = 50;
-const ADDRESS = /https?:\/\/[^\s<>"'`]+/giu;
+/** Quotes and what Chinese and Japanese set without a space after it end an address. */
+const ADDRESS = /https?:\/\/[^\s<>"'`“”、。，；：！？「」『』（）《》【】]+/giu;
 /** What ends a sentence rather than an address. */
 const STOPS = new Set('.,;:!?…');
 const BRACKETS = /** @type {Record<string, string>} */ ({ ')': '(', ']': '[', '}': '{' });
