@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from threading import Thread
+from typing import Any
 from unittest import mock
 
 from twisted.internet.defer import DeferredList
@@ -15,6 +17,7 @@ from chatd.brokers.sqlite import broker as sqlite
 from chatd.brokers.sqlite import threads as sqlite_threads
 from chatd.brokers.sqlite.broker import WAITING_READS
 from chatd.brokers.sqlite.checkup import Checkup
+from chatd.brokers.sqlite.files import Replaced
 from tests.support.recording import Recorder, ids, named
 from tests.support.sqlite import FilledTests, limited_files
 from tests.support.waiting import until
@@ -41,6 +44,8 @@ class FaultTests(FilledTests):
         await self.append("m3")
         self.assertEqual(ids(await self.broker.read(self.stream, 0, 10)), named(0, 1, 2, 3))
         self.assertEqual(follower.ids, named(0, 1, 2, 3))
+        # or the directory, which writes when it is level, would do nothing else
+        self.assertNotIn("interrupted", follower.calls)
         self.check_sizes()
         following.stop()
 
@@ -118,6 +123,81 @@ class FaultTests(FilledTests):
             ids(await self.broker.read(self.stream, 0, 10)), [*named(0, 1, 2), "m3", "m6"]
         )
         self.assertEqual(len(self.flushLoggedErrors()), 0)
+
+
+class DoubtTests(FilledTests):
+    """Commits that failed: what is in the file, and what followers are told, stay the same."""
+
+    async def follow(self) -> Recorder:
+        follower = Recorder()
+        follower.following = self.broker.follow(self.stream, None, follower)
+        self.addCleanup(follower.following.stop)
+        follower.may_call = True
+        await until(lambda: follower.ends)
+        return follower
+
+    def looks(self, *outcomes: Replaced | None) -> Any:
+        """The next looks at the files end so."""
+        files = self.broker._open.writer._files
+        return mock.patch.object(files, "check", side_effect=outcomes)
+
+    async def test_what_is_refused_because_the_file_was_moved_is_not_in_it(self) -> None:
+        await self.filled()
+        follower = await self.follow()
+        os.rename(self.path, f"{self.path}.away")
+        with self.assertRaises(Unavailable):
+            await self.append("m3")
+        os.rename(f"{self.path}.away", self.path)
+        self.assertEqual(ids(await self.broker.read(self.stream, 0, 10)), named(0, 1, 2))
+        await self.append("m4")
+        self.assertEqual(follower.ids, named(0, 1, 2, 4))
+        self.assertEqual(ids(await self.broker.read(self.stream, 0, 10)), named(0, 1, 2, 4))
+
+    async def test_what_was_committed_into_a_file_moved_at_that_moment_is_shown(self) -> None:
+        await self.filled()
+        follower = await self.follow()
+        with self.looks(None, Replaced("moved")), self.assertRaises(Unavailable):
+            await self.append("m3")
+        await until(lambda: len(follower.ends) == 2)
+        self.assertEqual(follower.ids, named(0, 1, 2, 3))
+        await self.append("m4")
+        self.assertEqual(follower.ids, named(0, 1, 2, 3, 4))
+
+    async def test_a_deletion_committed_into_a_file_moved_at_that_moment_is_told(self) -> None:
+        await self.filled()
+        follower = await self.follow()
+        with self.looks(None, Replaced("moved")), self.assertRaises(Unavailable):
+            await self.broker.delete(self.stream)
+        await until(lambda: follower.calls[-1] == "gone")
+
+    async def test_a_commit_that_fails_at_its_very_end(self) -> None:
+        """The disk says no, and has it all the same."""
+        await self.filled()
+        follower = await self.follow()
+        writer = self.broker._open.writer
+
+        class Lying:
+            """The connection, but its next commit fails after it was done."""
+
+            def __init__(self, db: sqlite3.Connection) -> None:
+                self._db = db
+
+            def execute(self, statement: str, *values: Any) -> Any:
+                done = self._db.execute(statement, *values)
+                if statement == "COMMIT":
+                    writer._db = self._db
+                    raise sqlite3.OperationalError("disk I/O error")
+                return done
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self._db, name)
+
+        writer._db = Lying(writer._db)
+        with self.assertRaises(Unavailable):
+            await self.append("m3")
+        await until(lambda: len(follower.ends) == 2)
+        await self.append("m4")
+        self.assertEqual(follower.ids, named(0, 1, 2, 3, 4))
 
 
 class StopTests(FilledTests):

@@ -118,6 +118,19 @@ class FollowingTests(SynchronousTestCase):
         self.following.grown(self.records(7, 8))
         self.assertEqual(self.offsets(), list(range(8)))
 
+    def test_a_commit_that_nobody_was_told_of_is_read(self) -> None:
+        self.page(0, 5)
+        self.following.grown(self.records(6, 7))
+        self.assertEqual(self.offsets(), [0, 1, 2, 3, 4])
+        self.assertEqual(self.asked[-1][0], 5)
+        self.following.grown(self.records(7, 8))
+        self.page(5, 7)
+        self.assertEqual(self.offsets(), list(range(8)))
+        self.assertEqual(
+            self.follower.calls,
+            ["records", "caught_up", "interrupted", "records", "caught_up", "records"],
+        )
+
     def test_a_page_asked_for_before_an_interruption_is_not_handed_over(self) -> None:
         (_, late) = self.asked[-1]
         self.following.interrupt()

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from chatd.brokers.interfaces import DIRECTORY, NoSuchStream, Retention, Stream
-from chatd.brokers.sqlite.batch import Append, Create
+from chatd.brokers.sqlite.batch import Append, Create, InDoubt
 from chatd.brokers.sqlite.reader import Reader
 from chatd.brokers.sqlite.schema import prepare
 from chatd.brokers.sqlite.writer import SQLiteWriter
@@ -18,7 +18,7 @@ from chatd.errors import StartError
 _FOLDER = TemporaryDirectory(prefix="chatd-fuzz-")
 _STREAM = Stream("hall", "e1")
 #: How a damaged file may be refused: at the start, or in the question, which says unavailable.
-REFUSED = (sqlite3.Error, StartError, NoSuchStream)
+REFUSED = (sqlite3.Error, InDoubt, StartError, NoSuchStream)
 
 
 @cache

@@ -39,6 +39,16 @@ class Delete:
 
 Work = Append | Create | Delete
 
+
+class InDoubt(Exception):
+    """A commit failed when it could no longer be taken back, with ``fault``: only the file tells
+    what ``streams`` hold now."""
+
+    def __init__(self, fault: BaseException, streams: frozenset[Stream]) -> None:
+        super().__init__(str(fault))
+        self.streams = streams
+
+
 #: What a commit did, in order: a stream, and its new records (None: it was deleted).
 Changes = list[tuple[Stream, list[Record] | None]]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.application.service import IService, Service
@@ -111,7 +111,8 @@ class SQLiteBroker(LocalFanout, Service):
             self._open.writing.call(lineage.told, writer).addErrback(lineage.failed)
 
     def startService(self) -> None:
-        self._open = open_database(self._reactor, self._path, self._retention, self._committed)
+        told = self._committed, self._in_doubt
+        self._open = open_database(self._reactor, self._path, self._retention, *told)
         super().startService()
         self._swept = self._sweeping.start(SWEEP_SECONDS, now=False)
         self._watching.start(SWEEP_SECONDS, now=True)
@@ -233,6 +234,11 @@ class SQLiteBroker(LocalFanout, Service):
                     following.end()
                 else:
                     following.grown(records)
+
+    def _in_doubt(self, streams: Iterable[Stream]) -> None:
+        for stream in streams:
+            for following in tuple(self._followings.get(stream, ())):
+                following.read_anew()
 
     def _cutoff(self, stream: Stream) -> int:
         return 0 if stream == DIRECTORY else self._oldest()

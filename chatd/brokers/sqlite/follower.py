@@ -70,6 +70,11 @@ class SQLiteFollowing:
             self._aside.clear()
             self._tell(self.follower.interrupted)
 
+    def read_anew(self) -> None:
+        """The file may hold more than `grown` told, or the stream no longer."""
+        self.interrupt()
+        self.begin()
+
     def end(self) -> None:
         """The stream was deleted."""
         if self._state is not _State.STOPPED:
@@ -126,6 +131,10 @@ class SQLiteFollowing:
         # a page may have had records whose commit is only reported now
         if records and records[0].offset < position:
             records = [record for record in records if record.offset >= position]
+        if records and records[0].offset > position:
+            # offsets do not skip here: something was committed that nobody was told of
+            self.read_anew()
+            return
         if records:
             self._position = records[-1].offset + 1
             self._tell(self.follower.records, records)

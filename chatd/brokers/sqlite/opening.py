@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from attrs import frozen
 
-from chatd.brokers.interfaces import Retention
+from chatd.brokers.interfaces import Retention, Stream
 from chatd.brokers.sqlite.batch import Changes
 from chatd.brokers.sqlite.checkup import Checkup
 from chatd.brokers.sqlite.lineage import Lineage
@@ -35,10 +35,14 @@ class Opened:
 
 
 def open_database(
-    reactor: Any, path: str, retention: Retention, committed: Callable[[Changes], None]
+    reactor: Any,
+    path: str,
+    retention: Retention,
+    committed: Callable[[Changes], None],
+    in_doubt: Callable[[Iterable[Stream]], None],
 ) -> Opened:
-    """Open the database ``path``, and begin to check it in the background. ``committed`` is called
-    in the reactor's thread after each commit. Raises `StartError`."""
+    """Open the database ``path``, and begin to check it in the background. ``committed`` and
+    ``in_doubt`` are called as `GroupCommit` says. Raises `StartError`."""
     lock = Lock(path)
     try:
         lineage = Lineage(path)
@@ -52,7 +56,7 @@ def open_database(
         lock.release()
         raise
     writing, reading = WorkerThread(reactor, "chatd-write"), WorkerThread(reactor, "chatd-read")
-    commits = GroupCommit(reactor, writing, writer.commit, committed)
+    commits = GroupCommit(reactor, writing, writer.commit, committed, in_doubt)
     checking = WorkerThread(reactor, "chatd-check")
     checking.post(checkup.run)
     return Opened(lock, writer, reader, writing, reading, commits, checking, checkup, lineage)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum, auto
 from functools import partial
 from queue import SimpleQueue
@@ -14,8 +14,8 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from chatd.brokers.interfaces import NotStored, Unavailable
-from chatd.brokers.sqlite.batch import Append, Changes, Work
+from chatd.brokers.interfaces import NotStored, Stream, Unavailable
+from chatd.brokers.sqlite.batch import Append, Changes, InDoubt, Work
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -84,8 +84,8 @@ class GroupCommit:
     """Gathers work during a turn of the reactor, and while a commit is under way, into one
     transaction.
 
-    ``commit(batch)`` runs in ``thread``; ``committed(changes)`` runs in the reactor's thread,
-    before the Deferreds of the batch fire.
+    ``commit(batch)`` runs in ``thread``; ``committed(changes)``, or ``in_doubt(streams)`` if it
+    raised `InDoubt`, runs in the reactor's thread, before the Deferreds of the batch fire.
     """
 
     _log = Logger()
@@ -96,12 +96,14 @@ class GroupCommit:
         thread: WorkerThread,
         commit: Callable[[list[Work]], Changes],
         committed: Callable[[Changes], None],
+        in_doubt: Callable[[Iterable[Stream]], None],
     ) -> None:
         self.health = Health.WORKING
         self._reactor = reactor
         self._thread = thread
         self._commit = commit
         self._committed = committed
+        self._in_doubt = in_doubt
         self._gathered: list[Work] = []
         self._bytes = 0
         self._turn: IDelayedCall | None = None
@@ -172,6 +174,8 @@ class GroupCommit:
             self._turn = self._reactor.callLater(0, self._start)
         self.report(fault)
         if fault is not None:
+            if isinstance(fault, InDoubt):
+                self._in_doubt(fault.streams)
             _refuse(answered, f"the record could not be stored: {fault}")
         else:
             self._committed(changes)

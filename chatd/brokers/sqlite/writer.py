@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from secrets import token_hex
 
 from chatd.brokers.interfaces import NoSuchStream, Retention, Stream
-from chatd.brokers.sqlite.batch import Append, Batch, Changes, Create, StreamHead, Work
+from chatd.brokers.sqlite.batch import Append, Batch, Changes, Create, InDoubt, StreamHead, Work
 from chatd.brokers.sqlite.files import Files, Replaced
 from chatd.brokers.sqlite.mark import Mark
 from chatd.brokers.sqlite.schema import OFFSET_BITS, connect, transaction
@@ -89,8 +89,9 @@ class SQLiteWriter:
         return self.mark()
 
     def commit(self, batch: Iterable[Work]) -> Changes:
-        """Do all of ``batch``; it is on the disk when this returns."""
-        done = Batch()
+        """Do all of ``batch``; it is on the disk when this returns, and not if this raises, unless
+        that is `InDoubt`."""
+        done, decided = Batch(), False
         if len(self._heads) > _HEADS:
             self._heads.clear()
         try:
@@ -99,12 +100,27 @@ class SQLiteWriter:
                     self._do(work, done)
                 self._insert(done.rows)
                 self._save(done.touched.values())
-            self.changed = True
-            self._files.check()
-        except BaseException:
+                self._files.check()  # while all of it can still be taken back
+                decided = self.changed = True
+            self._files.check()  # replaced between the look and the commit: it is in another file
+        except Exception as e:
             self._heads.clear()
+            if decided and self._may_hold(done.changes):
+                raise InDoubt(e, frozenset(stream for stream, _ in done.changes)) from e
             raise
         return done.changes
+
+    def _may_hold(self, changes: Changes) -> bool:
+        """Whether the file has any of ``changes``, or cannot tell: what failed, as on a full disk,
+        was mostly not done."""
+        try:
+            for stream, records in changes:
+                head = self._load(stream)
+                if head is None if records is None else head and head.next > records[-1].offset:
+                    return True
+        except Exception:
+            return True
+        return False
 
     def _do(self, work: Work, done: Batch) -> None:
         head = self._heads.get(work.stream.name) or self._load(work.stream)
