@@ -57,8 +57,8 @@ def make_admission(
 
 def renew_admission(admission: Admission, config: Config) -> list[str]:
     """Apply the keys, secrets, limits, origins and hosts of ``config`` to ``admission``, which an
-    earlier configuration made. Returns a line for each key file that cannot be used; that key then
-    stays as it was."""
+    earlier configuration made. Returns a line for each key file that cannot be used (that key
+    then stays as it was), and for an access log that cannot be written."""
     rights, faults = admission.rights, []
 
     def read(load: Callable[[], T | None], before: T | None) -> T | None:
@@ -78,6 +78,8 @@ def renew_admission(admission: Admission, config: Config) -> list[str]:
     if admission.access_log is not None:
         admission.access_log.output.close()
     admission.access_log = _access_log(config, rights.wall)
+    if admission.access_log is not None:
+        faults += admission.access_log.output.reopen("the access log")
     admission.set_rates(Rate(config.rate), Rate(config.room_rate, what="new rooms"))
     admission.unread.limit = config.max_unread
     set_connections(admission.connections, config)

@@ -29,6 +29,10 @@ class Reloader(Service):
     def reload(self) -> None:
         """Call all sources, and log what they return."""
         for source in self._sources:
-            for fault in source():
-                self._log.error("Not reloaded: {fault}", fault=fault)
+            try:
+                for fault in source():
+                    self._log.error("Not reloaded: {fault}", fault=fault)
+            except Exception:
+                # what the others would revoke must not stay valid for it
+                self._log.failure("A part of the reload failed; the others are done")
         self._log.info("Read keys and certificates again, and all settings that may change.")

@@ -11,7 +11,8 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from attrs import asdict, define, frozen
+from attrs import asdict, define, field, frozen
+from twisted.logger import Logger
 
 from chatd.telemetry.log import Output, one_line
 
@@ -38,15 +39,22 @@ class AccessLog:
     output: Output
     json: bool
     now: Callable[[], float]
+    #: Why the last line was lost, "" if it was not.
+    _lost: str = field(default="", init=False)
+    _log = Logger()
 
     def write(self, access: Access) -> None:
-        """Log ``access``."""
+        """Log ``access``; the node's own log says when that begins to fail, and when it ends."""
         time = datetime.fromtimestamp(self.now(), UTC)
         line = _json(access, time) if self.json else _text(access, time)
-        try:
-            self.output.write(line)
-        except OSError:
-            return  # a full disk must not keep requests from being served
+        lost = self.output.write(line)
+        if lost != self._lost:
+            self._lost = lost
+            if lost:
+                where = self.output.path
+                self._log.error("{path}: lines are lost: {fault}", path=where, fault=lost)
+            else:
+                self._log.info("{path}: lines are written again", path=self.output.path)
 
 
 def _text(access: Access, time: datetime) -> str:

@@ -10,8 +10,9 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any
 
 from attrs import define, field
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
@@ -87,37 +88,54 @@ def matters(event: LogEvent) -> bool:
 @define(eq=False)
 class Output:
     """Where lines are written: the file ``path``, or standard output. The file is only appended to,
-    so a file that is truncated by others stays without holes."""
+    so a file that is truncated by others stays without holes. What cannot be written is lost: that
+    is no reason to serve nobody."""
 
     path: str | None
-    _file: TextIO | None = field(default=None, init=False)
+    _file: int | None = field(default=None, init=False)
 
-    def write(self, text: str) -> None:
-        """Write and flush ``text``."""
-        file = self._open() if self.path is not None else sys.__stdout__
-        if file is not None:
-            file.write(text)
-            file.flush()
+    def write(self, text: str) -> str:
+        """Write ``text`` at once. Returns why it is lost, "" if it is not; never raises."""
+        try:
+            if self.path is not None:
+                self._append(self._open(self.path), text)
+            elif sys.__stdout__ is not None:
+                sys.__stdout__.write(text)
+                sys.__stdout__.flush()
+        except OSError as e:
+            return e.strerror or str(e)
+        except ValueError as e:  # standard output was closed
+            return str(e)
+        return ""
 
-    def _open(self) -> TextIO:
+    def _open(self, path: str) -> int:
         if self._file is None:
             appending = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-            self._file = os.fdopen(os.open(str(self.path), appending, 0o666), "w", 1, "utf-8")
+            self._file = os.open(path, appending, 0o666)
         return self._file
 
-    def close(self) -> None:
-        """Close the file; the next line opens it again."""
-        if self._file is not None:
-            self._file.close()
-        self._file = None
+    # not by way of a file of Python's: that keeps what a full disk does not take, and fails again
+    # when it is closed
+    def _append(self, file: int, text: str) -> None:
+        rest = text.encode("utf-8", "backslashreplace")
+        while rest:
+            rest = rest[os.write(file, rest) :]
 
-    def reopen(self) -> list[str]:
-        """Open the file anew, for log rotation. Returns a line for each error."""
+    def close(self) -> None:
+        """Close the file; the next line opens it again. Never raises."""
+        file, self._file = self._file, None
+        if file is not None:
+            with suppress(OSError):
+                os.close(file)
+
+    def reopen(self, what: str = "the log") -> list[str]:
+        """Open the file anew, for log rotation. Returns a line for each error, about ``what``."""
         self.close()
         try:
-            self.write("")
+            if self.path is not None:
+                self._open(self.path)
         except OSError as e:
-            return [f"the log: cannot write {self.path}: {e.strerror}"]
+            return [f"{what}: cannot write {self.path}: {e.strerror}"]
         return []
 
 
@@ -149,10 +167,7 @@ class Log:
         self._write(event)
 
     def _write(self, event: LogEvent) -> None:
-        try:
-            self.output.write(self.format(event))
-        except (OSError, ValueError):
-            return  # a full disk, a closed terminal: there is nowhere to report it
+        self.output.write(self.format(event))  # there is nowhere to report that it is lost
 
     def _left_out(self, event: LogEvent) -> int | None:
         """How many lines of this kind were left out before this one; None if this one is to be left

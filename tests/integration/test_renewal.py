@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest.mock import patch
 
-from twisted.logger import capturedLogs, formatEvent
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from chatd.config.options import Options
 from chatd.config.renewal import renewed
@@ -57,6 +58,43 @@ class RenewalTests(ServingTests):
         self.assertEqual(await self.rooms(node, OTHER), 200)
         self.reload(node, "")
         self.assertEqual(await self.rooms(node, OTHER), 403)
+
+    async def test_an_access_log_on_a_full_disk_keeps_no_key_alive(self) -> None:
+        path = self.key("admin", KEY)
+        node = await self.start(f'admin-key = "{path}"\naccess-log = "/dev/full"')
+        with capturedLogs() as events:
+            self.assertEqual(await self.rooms(node, KEY), 200)
+            self.assertEqual(await self.rooms(node, KEY), 200)
+        lost = [formatEvent(e) for e in events if e["log_level"] is LogLevel.error]
+        self.assertEqual(lost, ["/dev/full: lines are lost: No space left on device"])
+        path.write_text(OTHER)
+        said = self.reload(node, f'admin-key = "{path}"\naccess-log = "/dev/full"\nrate = "7/s"')
+        self.assertIn("Changed: rate", said)
+        self.assertEqual(await self.rooms(node, KEY), 401)
+        self.assertEqual(await self.rooms(node, OTHER), 200)
+        away = self.folder / "away"
+        away.mkdir()
+        self.reload(node, f'admin-key = "{path}"\naccess-log = "{away}/log"')
+        self.assertTrue((away / "log").exists())
+        (away / "log").unlink()
+        away.rmdir()
+        with patch.object(node.service.settings, "read", return_value=node.service.settings.config):
+            (fault, _) = self.reload(node)
+        self.assertIn(f"the access log: cannot write {away}/log: No such file", fault)
+
+    async def test_a_part_that_fails_keeps_no_other_from_being_read_again(self) -> None:
+        path = self.key("admin", KEY)
+        node = await self.start(f'admin-key = "{path}"')
+        path.write_text(OTHER)
+
+        def broken() -> list[str]:
+            raise ZeroDivisionError
+
+        node.service.reloader._sources.insert(0, broken)
+        said = self.reload(node)
+        self.assertIn("A part of the reload failed; the others are done", said)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(await self.rooms(node, KEY), 401)
 
     async def test_the_setup_secret(self) -> None:
         path = self.key("setup", KEY)

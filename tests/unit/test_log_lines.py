@@ -116,6 +116,24 @@ class LogTests(SynchronousTestCase):
         (fault,) = self.log.output.reopen()
         self.assertIn(f"cannot write {self.path}", fault)
 
+    def test_a_disk_that_is_full(self) -> None:
+        output = Output("/dev/full")
+        for _ in range(2):
+            self.assertIn("No space left", output.write("lost\n"))
+        output.close()
+        self.assertIn("No space left", output.write("lost, too\n"))
+        self.assertEqual(output.reopen(), [])
+        output.path = str(self.path)
+        output.close()
+        self.assertEqual(output.write("kept\n"), "")
+        output.close()
+        self.assertEqual(self.lines(), ["kept"])
+
+    def test_what_is_no_text(self) -> None:
+        self.emit("a name: {name}", name="\udcff")
+        self.assertIn("a name: \\udcff", self.lines()[0])
+        self.assertEqual(self.log.output.write("\udcff\n"), "")
+
     def test_it_takes_what_loggers_say(self) -> None:
         logger = Logger(namespace="chatd.x", observer=self.log)
         logger.warn("{what}", what="so")
