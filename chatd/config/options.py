@@ -155,7 +155,7 @@ class Options(usage.Options):
                 twistd.settle(self.parent, self.check)
             self.config = self.read()
             if self.parent is not None:
-                self.log = twistd.take_log(self.parent, self.config.log_format)
+                self.log = twistd.take_log(self.parent, self.config.log_format, self.check)
         except (usage.UsageError, Problem) as e:
             why = _begin_with_option(str(e))
             raise SystemExit(f"chatd: {values.one_line(why)}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import MutableMapping
 from contextlib import suppress
 from pathlib import Path
@@ -32,9 +33,10 @@ def settle(twistd: MutableMapping[str, Any], check: bool = False) -> None:
         os.umask(0o077)
 
 
-def take_log(twistd: MutableMapping[str, Any], format: str) -> Log | None:
+def take_log(twistd: MutableMapping[str, Any], format: str, check: bool = False) -> Log | None:
     """chatd's log, writing to where twistd would have logged; None if the operator chose another
-    observer or syslog."""
+    observer or syslog. Raises `usage.UsageError` for a file that cannot be written; a ``check``
+    does not try pipes, whose reader would see them end."""
     if twistd.get("logger") or twistd.get("syslog"):
         return None
     path = twistd.get("logfile") or ("" if twistd.get("nodaemon") else "twistd.log")
@@ -45,7 +47,20 @@ def take_log(twistd: MutableMapping[str, Any], format: str) -> Log | None:
         raise usage.UsageError(f"--logfile: cannot write {path}: see to the folder {folder}")
     # absolute, for a daemon changes its working directory
     output = Output(os.path.abspath(path) if path not in ("", "-") else None)
+    if not check and output.path is not None and _is_pipe(output.path):
+        # opened already, and kept open: a reader would take a close for the end
+        for fault in output.reopen("--logfile"):
+            raise usage.UsageError(fault)
     return Log(output, FORMATS[format])
+
+
+def _is_pipe(path: str) -> bool:
+    """Whether ``path`` is a named pipe. ``/dev/stdout`` is not, whatever is behind it: that is
+    opened when it is needed, for a daemon has another one then."""
+    try:
+        return not path.startswith(("/dev/", "/proc/")) and stat.S_ISFIFO(os.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 def _remove_own(path: str) -> None:

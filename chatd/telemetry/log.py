@@ -6,6 +6,7 @@ words what matters of them. Lines of one kind that come too often are counted in
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -89,10 +90,12 @@ def matters(event: LogEvent) -> bool:
 class Output:
     """Where lines are written: the file ``path``, or standard output. The file is only appended to,
     so a file that is truncated by others stays without holes. What cannot be written is lost: that
-    is no reason to serve nobody."""
+    is no reason to serve nobody. A pipe is never waited for, neither for a reader nor for space."""
 
     path: str | None
     _file: int | None = field(default=None, init=False)
+    #: What a pipe or a disk that is full did not take of the last line; it goes before the next.
+    _rest: bytes = field(default=b"", init=False)
 
     def write(self, text: str) -> str:
         """Write ``text`` at once. Returns why it is lost, "" if it is not; never raises."""
@@ -103,30 +106,37 @@ class Output:
                 sys.__stdout__.write(text)
                 sys.__stdout__.flush()
         except OSError as e:
-            return e.strerror or str(e)
+            return _why(e)
         except ValueError as e:  # standard output was closed
             return str(e)
         return ""
 
     def _open(self, path: str) -> int:
         if self._file is None:
-            appending = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-            self._file = os.open(path, appending, 0o666)
+            self._file = _open(path)
         return self._file
 
     # not by way of a file of Python's: that keeps what a full disk does not take, and fails again
     # when it is closed
     def _append(self, file: int, text: str) -> None:
-        rest = text.encode("utf-8", "backslashreplace")
-        while rest:
-            rest = rest[os.write(file, rest) :]
+        if self._rest:
+            self._rest = self._rest[os.write(file, self._rest) :]
+        if self._rest:  # lines are lost whole
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        line = text.encode("utf-8", "backslashreplace")
+        self._rest = line[os.write(file, line) :]
 
     def close(self) -> None:
         """Close the file; the next line opens it again. Never raises."""
         file, self._file = self._file, None
-        if file is not None:
+        rest, self._rest = self._rest, b""
+        if file is None:
+            return
+        if rest:
             with suppress(OSError):
-                os.close(file)
+                os.write(file, rest)
+        with suppress(OSError):
+            os.close(file)
 
     def reopen(self, what: str = "the log") -> list[str]:
         """Open the file anew, for log rotation. Returns a line for each error, about ``what``."""
@@ -135,8 +145,28 @@ class Output:
             if self.path is not None:
                 self._open(self.path)
         except OSError as e:
-            return [f"{what}: cannot write {self.path}: {e.strerror}"]
+            return [f"{what}: cannot write {self.path}: {_why(e)}"]
         return []
+
+
+def _open(path: str) -> int:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+    try:
+        return os.open(path, flags, 0o666)
+    except OSError as e:
+        # what is a socket, as the output of a service may be, cannot be opened by its name
+        inherited = {"/dev/stdout": 1, "/dev/stderr": 2}.get(path)
+        if e.errno != errno.ENXIO or inherited is None:
+            raise
+        return os.dup(inherited)
+
+
+def _why(error: OSError) -> str:
+    meaning = {
+        errno.ENXIO: "it is a pipe that nobody reads",
+        errno.EAGAIN: "it is a pipe that is not read as fast as it is written",
+    }
+    return meaning.get(error.errno or 0) or error.strerror or str(error)
 
 
 @define

@@ -66,6 +66,12 @@ class PreflightTests(SynchronousTestCase):
         again = f"{http}:backlog=5"
         self.refused("Address already in use", "--broker=memory:", http, again)
 
+    def test_a_log_that_nobody_reads(self) -> None:
+        os.mkfifo(self.folder / "chatd.log")
+        why = "--logfile: cannot write .*/chatd.log: it is a pipe that nobody reads"
+        for stay in (False, True):
+            self.refused(why, "--broker=memory:", "--http=off", stay=stay)
+
     def test_a_database_in_use(self) -> None:
         path = os.path.realpath(self.folder / "chat.sqlite")
         lock = Lock(path)

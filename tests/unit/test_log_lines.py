@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -128,6 +132,52 @@ class LogTests(SynchronousTestCase):
         self.assertEqual(output.write("kept\n"), "")
         output.close()
         self.assertEqual(self.lines(), ["kept"])
+
+    def pipe(self) -> Output:
+        os.mkfifo(self.path)
+        output = Output(str(self.path))
+        self.addCleanup(output.close)
+        return output
+
+    def read_by(self) -> int:
+        reader = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        return reader
+
+    def test_a_pipe_without_a_reader_is_not_waited_for(self) -> None:
+        output = self.pipe()
+        why = "it is a pipe that nobody reads"
+        self.assertEqual(output.write("lost\n"), why)
+        self.assertEqual(output.reopen(), [f"the log: cannot write {self.path}: {why}"])
+        reader = self.read_by()
+        self.assertEqual(output.write("read\n"), "")
+        self.assertEqual(os.read(reader, 100), b"read\n")
+
+    def test_a_pipe_that_is_full_is_not_waited_for(self) -> None:
+        output = self.pipe()
+        reader = self.read_by()
+        lines = [f"{n} {'x' * 9000}\n" for n in range(20)]
+        lost = [output.write(line) for line in lines]
+        self.assertEqual(lost[0], "")
+        self.assertEqual(lost[-1], "it is a pipe that is not read as fast as it is written")
+        taken = os.read(reader, 1_000_000)
+        self.assertEqual(output.write("last\n"), "")
+        taken += os.read(reader, 1_000_000)
+        # whole lines, and those that were not said to be lost
+        self.assertEqual(
+            taken.decode(),
+            "".join(line for line, why in zip(lines, lost, strict=True) if not why) + "last\n",
+        )
+
+    def test_the_output_that_was_inherited(self) -> None:
+        """By its name, as a container's or a service's log: a pipe, or a socket."""
+        for one, other in (os.pipe(), (socket.socketpair())):
+            reader, writer = (end if isinstance(end, int) else end.detach() for end in (one, other))
+            self.addCleanup(os.close, reader)
+            code = "from chatd.telemetry.log import Output; Output('/dev/stdout').write('said\\n')"
+            subprocess.run([sys.executable, "-c", code], stdout=writer, check=True)
+            os.close(writer)
+            self.assertEqual(os.read(reader, 100), b"said\n")
 
     def test_what_is_no_text(self) -> None:
         self.emit("a name: {name}", name="\udcff")
