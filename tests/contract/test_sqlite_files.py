@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import stat
@@ -169,6 +170,22 @@ class FileTests(FilledTests):
         with limited_files(1000):
             line = self.refusal(self.mktemp())
         self.assertRegex(line, "full|I/O|disk")
+
+    async def test_no_room_at_a_start_on_what_is_there(self) -> None:
+        """It can be read, though not even the process id can be written."""
+        await self.filled()
+        other = connect(self.path)  # as after a crash, the write-ahead log stays
+        self.addCleanup(other.close)
+        other.execute("SELECT * FROM life").fetchall()
+        await self.broker.stopService()
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with limited_files(0), mock.patch("os.pwrite", side_effect=full):
+            again = self.started(self.path)
+            self.assertEqual(ids(await again.read(self.stream, 0, 10)), named(0, 1, 2))
+            with self.assertRaises(Unavailable):
+                await again.append(self.stream, b"", "id", 0)
+        again._watch()
+        await until(lambda: again.ready)
 
 
 class MigrationTests(SQLiteFiles, TestCase):

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import socket
 import time
+from contextlib import suppress
 from typing import Any
-from unittest import TestCase
+from unittest import TestCase, mock
 
 import pytest
 
@@ -97,6 +98,32 @@ class FaultyDiskTests(TestCase):
                 self.assertEqual(ask(self.daemon.url(f"{MESSAGES}?last=5"))[0], 200)
                 self.works_again()
         self.nothing_is_lost()
+
+    def test_a_start_on_a_full_disk(self) -> None:
+        """It serves reading, as a running one does."""
+        self.publish(3)
+        self.daemon.kill()
+        self.disk.say("write ENOSPC 1000000")
+        lobby = self.daemon.url(f"{MESSAGES}?last=5")
+        self.patch_ready(lobby)
+        self.daemon.start()
+        self.all_is_there()
+        self.publish(1)
+        self.assertEqual(len(self.refused), 1)
+        self.assertFalse(self.daemon.is_ready())
+        self.assertIn("nothing can be stored: database or disk is full", self.daemon.log())
+        self.works_again()
+        self.nothing_is_lost()
+
+    def patch_ready(self, where: str) -> None:
+        """Let a start count that can be read from."""
+
+        def answers() -> bool:
+            with suppress(OSError):
+                return ask(where)[0] == 200
+            return False
+
+        self.enterContext(mock.patch.object(self.daemon, "_ready", answers))
 
     def test_a_slow_disk(self) -> None:
         self.disk.say("sync slow 400")

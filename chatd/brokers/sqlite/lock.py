@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import sqlite3
 import stat
+from contextlib import suppress
 
 from chatd.errors import InUse, StartError
 
@@ -41,8 +43,9 @@ class Lock:
                 " file of its own with --broker sqlite:PATH",
                 InUse,
             ) from None
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, b"%d\n" % os.getpid(), 0)
+        with suppress(OSError):  # only a hint for people: on a full disk the lock holds without it
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, b"%d\n" % os.getpid(), 0)
 
     def _no_file(self, path: str) -> StartError:
         return cannot_use(path, f"{self._path} is no plain file of its own; remove it")
@@ -50,13 +53,21 @@ class Lock:
     def release(self) -> None:
         """Release the lock."""
         # the file stays: if it were removed, two processes could lock two files of this name
-        os.ftruncate(self._file, 0)
+        with suppress(OSError):
+            os.ftruncate(self._file, 0)
         os.close(self._file)
 
 
 def cannot_use(path: str, why: str, kind: type[StartError] = StartError) -> StartError:
     """The `StartError` for a database file that cannot be used."""
     return kind(f"--broker: cannot use the database {path}: {why}")
+
+
+def cannot_begin(path: str, error: sqlite3.Error) -> StartError:
+    """The `StartError` for a database that SQLite cannot use."""
+    # the second: no room for the index of the write-ahead log
+    full = getattr(error, "sqlite_errorname", "") in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
+    return cannot_use(path, "its disk is full; free some space first" if full else str(error))
 
 
 def cannot_open(path: str, error: OSError) -> StartError:

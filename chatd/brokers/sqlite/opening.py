@@ -12,7 +12,7 @@ from chatd.brokers.interfaces import Retention, Stream
 from chatd.brokers.sqlite.batch import Changes
 from chatd.brokers.sqlite.checkup import Checkup
 from chatd.brokers.sqlite.lineage import Lineage
-from chatd.brokers.sqlite.lock import Lock, cannot_use
+from chatd.brokers.sqlite.lock import Lock, cannot_begin
 from chatd.brokers.sqlite.reader import Reader
 from chatd.brokers.sqlite.schema import prepare
 from chatd.brokers.sqlite.threads import GroupCommit, WorkerThread
@@ -51,7 +51,7 @@ def open_database(
         lineage.begin(writer)
     except sqlite3.Error as e:
         lock.release()
-        raise cannot_use(path, str(e)) from None
+        raise cannot_begin(path, e) from None
     except BaseException:
         lock.release()
         raise

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from chatd.brokers.sqlite.lock import cannot_open, cannot_use
+from chatd.brokers.sqlite.lock import cannot_begin, cannot_open, cannot_use
 
 #: "chat", SQLite's application id of chatd's databases.
 APPLICATION_ID = 0x63686174
@@ -62,19 +62,18 @@ def connect(path: str) -> sqlite3.Connection:
 
 
 def prepare(path: str, steps: tuple[str, ...] = STEPS) -> None:
-    """Create the database if it does not exist, migrate its schema, and make sure that it can be
-    written. Raises `StartError`."""
+    """Create the database if it does not exist, and migrate its schema. Raises `StartError`."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         db = connect(path)
     except OSError as e:
         raise cannot_open(path, e) from None
     except sqlite3.Error as e:
-        raise cannot_use(path, str(e)) from None
+        raise cannot_begin(path, e) from None
     try:
         _upgrade(db, path, steps)
     except sqlite3.Error as e:
-        raise cannot_use(path, str(e)) from None
+        raise cannot_begin(path, e) from None
     finally:
         db.close()
 
@@ -95,6 +94,8 @@ def _upgrade(db: sqlite3.Connection, path: str, steps: tuple[str, ...]) -> None:
         )
     if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
         raise cannot_use(path, "its file system does not allow WAL; put it on a local disk")
+    if version == len(steps):
+        return  # nothing is written: on a full disk, too, what is there can be read
     with transaction(db):
         for step in steps[version:]:
             for statement in step.split(";"):
