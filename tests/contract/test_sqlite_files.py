@@ -14,6 +14,7 @@ from unittest import mock
 from twisted.trial.unittest import TestCase
 
 from chatd.brokers.interfaces import Retention, StartError, Stream, Unavailable
+from chatd.brokers.registry import preflight
 from chatd.brokers.sqlite.schema import APPLICATION_ID, STEPS, connect, prepare
 from tests.support.recording import ids, named
 from tests.support.sqlite import FilledTests, SQLiteFiles, limited_files
@@ -137,6 +138,21 @@ class FileTests(FilledTests):
         os.symlink(os.path.abspath(self.path), link)
         with self.assertRaises(StartError):
             self.started(link)
+
+    async def test_a_second_name_of_the_same_file_is_refused(self) -> None:
+        await self.filled()
+        link = self.mktemp()
+        os.link(self.path, link)
+        with self.assertRaises(StartError) as caught:
+            preflight(f"sqlite:{link}")
+        self.assertIn("a hard link", str(caught.exception))
+        self.assertIn("a hard link", self.refusal(link))
+        await self.append("m3")
+        await self.broker.stopService()
+        self.assertIn("a hard link", self.refusal(self.path))
+        os.unlink(link)
+        again = self.started(self.path)
+        self.assertEqual(ids(await again.read(self.stream, 0, 10)), named(0, 1, 2, 3))
 
     async def test_the_file_is_free_again_after_a_stop_and_after_a_failed_start(self) -> None:
         await self.filled()

@@ -9,7 +9,7 @@ from typing import Any
 from chatd.brokers.interfaces import Retention
 from chatd.brokers.kinds import Kind
 from chatd.brokers.sqlite.broker import SQLiteBroker
-from chatd.brokers.sqlite.lock import Lock, cannot_open, cannot_use
+from chatd.brokers.sqlite.lock import Lock, cannot_open, cannot_use, refuse_names
 from chatd.timing.wall import WallClock
 
 #: How every SQLite database begins (https://www.sqlite.org/fileformat2.html).
@@ -40,7 +40,8 @@ def _preflight(address: str) -> None:
 
 
 def _check_file(path: str) -> None:
-    """That what is there, if anything is, is a database."""
+    """That what is there, if anything is, is a database, under this name alone."""
+    refuse_names(path)
     try:
         with open(path, "rb") as file:
             begun = file.read(len(_MAGIC))

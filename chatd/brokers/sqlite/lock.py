@@ -58,6 +58,21 @@ class Lock:
         os.close(self._file)
 
 
+def refuse_names(path: str) -> None:
+    """Raise `StartError` if the database ``path`` has a second name, a hard link. The lock and the
+    write-ahead log are found by the name: another process would write into the same file under the
+    other one, and not see what is only in the log
+    (https://www.sqlite.org/howtocorrupt.html, section 2.5)."""
+    with suppress(OSError):  # that it cannot be opened is said where it is opened
+        found = os.stat(path)
+        if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+            raise cannot_use(
+                path,
+                "it has another name, too (a hard link), under which a second process could write"
+                " into it; remove that name, or give a copy",
+            )
+
+
 def cannot_use(path: str, why: str, kind: type[StartError] = StartError) -> StartError:
     """The `StartError` for a database file that cannot be used."""
     return kind(f"--broker: cannot use the database {path}: {why}")

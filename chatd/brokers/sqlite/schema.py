@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from chatd.brokers.sqlite.lock import cannot_begin, cannot_open, cannot_use
+from chatd.brokers.sqlite.lock import cannot_begin, cannot_open, cannot_use, refuse_names
 
 #: "chat", SQLite's application id of chatd's databases.
 APPLICATION_ID = 0x63686174
@@ -63,6 +63,7 @@ def connect(path: str) -> sqlite3.Connection:
 
 def prepare(path: str, steps: tuple[str, ...] = STEPS) -> None:
     """Create the database if it does not exist, and migrate its schema. Raises `StartError`."""
+    refuse_names(path)
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         db = connect(path)
