@@ -126,6 +126,11 @@ class IFollower(Interface):
 class IFollowing(Interface):
     """The handle that `IBroker.follow` returns."""
 
+    fault = Attribute(
+        "str: why the stream cannot be read though the broker is there, where waiting would not "
+        "help, such as damage of its file; '' if it can. Set before `IFollower.interrupted`."
+    )
+
     def stop() -> None:
         """Stop following. The follower is not called any more. May be called twice."""
 

@@ -7,6 +7,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from chatd.brokers.interfaces import IFollower, IFollowing, Record, Stream, Unavailable
@@ -97,7 +98,7 @@ class RoomFollower:
 
     def attach(self) -> Deferred[None]:
         """Follow the stream; fires when the head is known. Fails with `Unavailable` if the broker
-        does not answer within `PATIENCE` seconds."""
+        does not answer within `PATIENCE` seconds, or says that the stream cannot be read."""
         if self.known:
             return succeed(None)
         if self.state is RoomState.DETACHED:
@@ -142,6 +143,9 @@ class RoomFollower:
             self.state = RoomState.AWAY
             self._since = self._node.clock.seconds()
             self._room.interrupted()
+        elif self._following is not None and self._following.fault:
+            # who attaches need not wait for what does not come
+            self._level.fire(Failure(Unavailable(self._following.fault)))
 
     def truncated(self) -> None:
         self._truncated = True

@@ -155,8 +155,8 @@ class Chat:
         room = await self.room(identity, name)
         try:
             return await self._poll(identity, room, start, limit, self.clock.seconds() + wait)
-        except Unavailable:
-            raise unavailable() from None
+        except Unavailable as e:
+            raise unavailable(e) from None
 
     async def look_back(
         self, identity: Identity, name: str, cursor: Cursor, limit: int
@@ -168,8 +168,8 @@ class Chat:
             found = await look_back(room, cursor, limit, ANSWER_BYTES, identity.network)
             place = StartPosition(found.after)
             answer = await self._gather(identity, room, place, found.count, found.upto)
-        except Unavailable:
-            raise unavailable() from None
+        except Unavailable as e:
+            raise unavailable(e) from None
         self.entry(identity, name)  # again: the room or the right may be gone by now
         gap = found.gap or (answer.gap and not answer.messages)
         return LookedBack(answer.messages, found.more, gap, answer.rest)

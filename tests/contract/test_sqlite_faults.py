@@ -57,9 +57,16 @@ class FaultTests(FilledTests):
         with open(self.path, "r+b") as file:  # pages, but for the first, overwritten on the disk
             file.seek(4096)
             file.write(b"\xff" * (size - 4096))
-        with self.assertRaises(Unavailable):
+        damaged = r"the database is damaged \(see the runbook\)"
+        follower = Recorder()
+        follower.following = following = self.broker.follow(self.stream, None, follower)
+        self.addCleanup(following.stop)
+        follower.may_call = True
+        await until(lambda: follower.calls)
+        self.assertRegex(following.fault, damaged)
+        with self.assertRaisesRegex(Unavailable, damaged):
             await self.broker.read(self.stream, 0, 10)
-        with self.assertRaises(Unavailable):
+        with self.assertRaisesRegex(Unavailable, damaged):
             await self.append("m3")
         await self.broker.sweep()
 

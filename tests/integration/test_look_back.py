@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import AsyncMock, patch
 
 import pytest
 
+from chatd.brokers.interfaces import Unavailable
 from tests.support.rabbit import shared_node
 from tests.support.serving import Node, ServingTests
 
@@ -103,6 +105,25 @@ class LookBackTests(ServingTests):
         ):
             answer = await node.get(f"{MESSAGES}?{query}")
             self.assertEqual((answer.status, answer.code), (400, "bad_request"), query)
+
+    async def test_why_the_past_cannot_be_read_is_said(self) -> None:
+        node = await self.serve()
+        await say(node, "one")
+        cursor = (await node.get("/rooms/lobby/messages?last=1")).json["cursor"]
+        ann = await node.chat("ann")
+        why = "the database is damaged"
+        broken = AsyncMock(side_effect=Unavailable(why))
+        with (
+            patch("chatd.service.chat.find", broken),
+            patch("chatd.service.chat.look_back", broken),
+            patch("chatd.service.session.find", broken),
+        ):
+            for query in ("last=1", f"before={cursor}"):
+                answer = await node.get(f"/rooms/lobby/messages?{query}")
+                self.assertEqual(answer.status, 503)
+                self.assertIn(why, answer.json["text"])
+            refused = await ann.ask_for("error", {"type": "join", "room": "lobby", "last": 1})
+            self.assertIn(why, refused["text"])
 
     async def test_rights(self) -> None:
         node = await self.serve()

@@ -209,6 +209,26 @@ class DamagedTests(DiskTests):
         self.daemon.start()
         eventually(lambda: "is damaged: " in self.daemon.log())
 
+    def test_a_room_s_page_destroyed(self) -> None:
+        """The others are served; of this one it is said what is wrong."""
+        self.publish(*(f"{n} " + "x" * 3000 for n in range(5)))
+        self.daemon.create_room("den")
+        self.daemon.stop()
+        with self.path.open("r+b") as file:
+            file.seek(self.path.read_bytes().index(b"3 xxx") // 4096 * 4096)
+            file.write(b"\xff" * 4096)
+        self.daemon.start()
+        den = self.daemon.url("/rooms/den/messages?username=ann")
+        self.assertEqual(ask(den, {"text": "here"})[0], 201)
+        for _ in range(3):
+            for sent in (None, {"text": "lost"}):
+                status, answer = ask(self.daemon.url(f"{MESSAGES}?username=ann"), sent)
+                self.assertEqual(status, 503)
+                self.assertIn("the database is damaged (see the runbook)", answer["text"])
+        self.assertEqual(ask(den, {"text": "still here"})[0], 201)
+        self.assertTrue(self.daemon.is_ready())
+        self.assertEqual(self.daemon.log().count("is damaged: database disk image"), 1)
+
     def test_a_good_one_is_said_to_be(self) -> None:
         eventually(lambda: "looked through and well" in self.daemon.log())
 

@@ -29,6 +29,8 @@ class Followed(Protocol):
 class SimulatedFollowing:
     """One follower: towards the node an `IFollowing`, towards the streams an `IFollower`."""
 
+    fault = ""
+
     def __init__(
         self, broker: Followed, stream: Stream, tail: int | None, follower: IFollower
     ) -> None:

@@ -116,6 +116,7 @@ class MemoryFollowing:
     log: Log | None = None
     position: int = 0
 
+    fault = ""
     _logger = Logger()
 
     def stop(self) -> None:

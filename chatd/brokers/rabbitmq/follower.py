@@ -73,6 +73,7 @@ class RabbitMQFollowing:
     """Feeds ``follower`` with ``stream``, from ``tail`` records before its end (None: from the
     first)."""
 
+    fault = ""
     _log = Logger()
 
     def __init__(

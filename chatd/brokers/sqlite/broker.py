@@ -34,6 +34,7 @@ from chatd.brokers.interfaces import (
 )
 from chatd.brokers.local_fanout import LocalFanout
 from chatd.brokers.sqlite.batch import Append, Changes, Create, Delete
+from chatd.brokers.sqlite.damage import ReadFaults
 from chatd.brokers.sqlite.files import file_figures
 from chatd.brokers.sqlite.follower import SQLiteFollowing
 from chatd.brokers.sqlite.opening import Opened, open_database
@@ -81,7 +82,7 @@ class SQLiteBroker(LocalFanout, Service):
         self._retention = retention if retention is not None else Retention()
         self._open: Opened | None = None
         self._followings: dict[Stream, list[SQLiteFollowing]] = {}
-        self._reads = 0
+        self._reads, self._faults = 0, ReadFaults(self._path)
         self._sweeping = LoopingCall(self.sweep)
         self._watching = LoopingCall(self._watch)
         self._sweeping.clock = self._watching.clock = reactor
@@ -217,7 +218,7 @@ class SQLiteBroker(LocalFanout, Service):
         read = self._open.reading.call(question, self._open.reader)
         read.addBoth(self._was_read).addCallbacks(answer.callback, answer.errback)
         answer.addTimeout(READ_SECONDS, self._reactor)
-        return answer.addErrback(_unavailable)
+        return answer.addErrback(self._faults.unavailable)
 
     def _was_read(self, result: T) -> T:
         self._reads -= 1
@@ -304,9 +305,3 @@ class SQLiteBroker(LocalFanout, Service):
                 pass
         except sqlite3.Error as e:
             self._log.warn("cannot clear up {path}: {fault}", path=self._path, fault=e)
-
-
-def _unavailable(failure: Failure) -> Failure:
-    if isinstance(failure.value, sqlite3.Error | TimeoutError):
-        raise Unavailable(f"the records cannot be read: {failure.value}") from None
-    return failure

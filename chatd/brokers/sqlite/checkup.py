@@ -39,8 +39,8 @@ class Checkup:
             self._log.info("{path}: looked through and well", path=self._path)
         else:
             self._log.error(
-                "{path} is damaged: {found}. What can be read is served; restore a backup (see"
-                " docs/backup.rst).",
+                "{path} is damaged: {found}. Rooms that can be read are served, the others are"
+                " refused; restore a backup (see docs/backup.rst).",
                 path=self._path,
                 found=" ".join(found.split()),
             )

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from chatd.brokers.interfaces import IFollower, IFollowing, NoSuchStream, Record, Stream
+from chatd.brokers.sqlite.damage import Damaged
 from chatd.brokers.sqlite.reader import PAGE_RECORDS, RecordPage
 
 
@@ -40,6 +41,7 @@ class SQLiteFollowing:
     follower: IFollower
     turn_page: Callable[[Stream, int | None, int | None], Deferred[RecordPage]]
     forget: Callable[[SQLiteFollowing], None]
+    fault: str = ""
     _state: _State = _State.WAITING
     _position: int | None = None
     _aside: list[Record] = field(factory=list)
@@ -102,7 +104,7 @@ class SQLiteFollowing:
     def _paged(self, page: RecordPage, reading: Deferred[RecordPage]) -> None:
         if self._state is not _State.READING or reading is not self._reading:
             return
-        self._position = page.next
+        self._position, self.fault = page.next, ""
         if page.lost:
             self._tell(self.follower.truncated)
         if page.records and self._state is _State.READING:
@@ -124,6 +126,7 @@ class SQLiteFollowing:
         if isinstance(failure.value, NoSuchStream):
             self.end()
         else:
+            self.fault = str(failure.value) if isinstance(failure.value, Damaged) else ""
             self.interrupt()
 
     def _hand_over(self, records: Sequence[Record]) -> None:

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from chatd.brokers.sqlite.damage import NoNumbers
 from chatd.brokers.sqlite.lock import cannot_begin, cannot_open, cannot_use, refuse_names
 
 #: "chat", SQLite's application id of chatd's databases.
@@ -110,12 +111,11 @@ def _number(db: sqlite3.Connection, pragma: str) -> int:
 
 @contextmanager
 def damage_told() -> Iterator[None]:
-    """Raise `sqlite3.DatabaseError` where rows hold no numbers, or others than there can be: SQLite
-    reads a damaged page as it stands."""
+    """Raise `NoNumbers` where rows of a damaged page are read."""
     try:
         yield
     except (TypeError, ValueError, OverflowError) as e:
-        raise sqlite3.DatabaseError("the database is damaged") from e
+        raise NoNumbers("the database is damaged") from e
 
 
 @contextmanager

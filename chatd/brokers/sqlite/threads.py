@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from chatd.brokers.interfaces import NotStored, Stream, Unavailable
 from chatd.brokers.sqlite.batch import Append, Changes, InDoubt, Work
+from chatd.brokers.sqlite.damage import reason
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -176,7 +177,7 @@ class GroupCommit:
         if fault is not None:
             if isinstance(fault, InDoubt):
                 self._in_doubt(fault.streams)
-            _refuse(answered, f"the record could not be stored: {fault}")
+            _refuse(answered, f"the record could not be stored: {reason(fault)}")
         else:
             self._committed(changes)
             for work in answered:

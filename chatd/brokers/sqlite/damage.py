@@ -1,0 +1,57 @@
+"""A database that is damaged: waiting does not help, so that is said in place of "away"."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from attrs import define
+from twisted.internet.defer import TimeoutError
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from chatd.brokers.interfaces import Unavailable
+
+#: What clients are told; the log says what SQLite says.
+DAMAGED = "the database is damaged (see the runbook)"
+
+
+class Damaged(Unavailable):
+    """What was asked for lies on a page that is damaged."""
+
+
+class NoNumbers(sqlite3.DatabaseError):
+    """Rows hold no numbers, or others than there can be: SQLite reads such pages as they stand."""
+
+
+def is_damage(fault: BaseException | None) -> bool:
+    """Whether ``fault`` says that the database is damaged (https://www.sqlite.org/rescode.html)."""
+    if isinstance(fault, NoNumbers):
+        return True
+    primary = (getattr(fault, "sqlite_errorcode", None) or 0) & 0xFF
+    return primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def reason(fault: BaseException) -> str:
+    """``fault`` in words for clients."""
+    return DAMAGED if is_damage(fault) or is_damage(fault.__cause__) else str(fault)
+
+
+@define(eq=False)
+class ReadFaults:
+    """From what a read of the database ``path`` failed with to `Unavailable`."""
+
+    path: str
+    _told: bool = False
+    _log = Logger()
+
+    def unavailable(self, failure: Failure) -> Failure:
+        """An errback. Logs damage, once."""
+        fault = failure.value
+        if is_damage(fault):
+            if not self._told:
+                self._told = True
+                self._log.error("{path} is damaged: {fault}", path=self.path, fault=fault)
+            raise Damaged(DAMAGED) from None
+        if isinstance(fault, sqlite3.Error | TimeoutError):
+            raise Unavailable(f"the records cannot be read: {fault}") from None
+        return failure
