@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from attrs import frozen
@@ -15,6 +16,11 @@ def _nothing(address: str) -> None:
     """No preflight."""
 
 
+def _anyone(address: str) -> AbstractContextManager[None]:
+    """For what any number of processes may use."""
+    return nullcontext()
+
+
 @frozen
 class Kind:
     """One kind of broker, for addresses with one of ``schemes`` (the part before the colon).
@@ -25,7 +31,8 @@ class Kind:
     ``look(reactor, address)`` tries what is there, without changing it, and returns a line that
     says what it found; `StartError` if that cannot be used. ``preflight(address)`` raises
     `StartError` for what would make the start fail; it is called before twistd goes into the
-    background.
+    background. ``unused(address)`` keeps other processes from using what is there while its context
+    lasts; it raises `InUse` if one does, or `StartError`.
     """
 
     schemes: tuple[str, ...]
@@ -34,3 +41,4 @@ class Kind:
     make: Callable[[Any, WallClock, str, Retention], Any]
     look: Callable[[Any, str], Awaitable[str]]
     preflight: Callable[[str], None] = _nothing
+    unused: Callable[[str], AbstractContextManager[None]] = _anyone

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 from chatd.brokers.interfaces import Retention
@@ -38,6 +39,12 @@ def check(address: str) -> str:
 def preflight(address: str) -> None:
     """Raise `StartError` for what would make the start of the broker at ``address`` fail."""
     kind_of(address).preflight(address)
+
+
+def unused(address: str) -> AbstractContextManager[None]:
+    """A context in which no other process uses what is at ``address``. Raises `InUse`, or
+    `StartError`."""
+    return kind_of(address).unused(address)
 
 
 async def look(reactor: Any, address: str) -> str:

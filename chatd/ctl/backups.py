@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import click
 
 from chatd.ctl.api import Failed
 from chatd.ctl.setting import Setting, pass_setting
-from chatd.errors import StartError
+from chatd.errors import InUse, StartError
 
 #: Pages that are copied at a time.
 STEP = 500
+
+#: What the names of the files end with that SQLite and chatd keep beside a database.
+BESIDE = ("-wal", "-shm", "-journal", ".lock", ".mark")
 
 _path = click.Path(exists=True, dir_okay=False, path_type=Path)
 _new_path = click.Path(dir_okay=False, path_type=Path)
@@ -32,13 +36,67 @@ def _database(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
         raise Failed(f"{path}: {error}") from None
 
 
+def _files(database: Path) -> Iterator[Path]:
+    """Where the files of ``database`` are, whether they exist or not: those beside its name, and
+    those beside the file that its name leads to, where SQLite has them."""
+    for name in {str(database.absolute()), os.path.realpath(database)}:
+        yield from (Path(f"{name}{end}") for end in ("", *BESIDE))
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether both are one file, also through links."""
+    if os.path.realpath(one) == os.path.realpath(other):
+        return True
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
+def _check_apart(source: Path, target: Path) -> None:
+    """`Failed` if what is put in the place of ``target``, or removed beside it, is a file of the
+    database ``source``: the copy would be the end of it."""
+    theirs = list(_files(source))
+    if any(_same(one, other) for one in _files(target) for other in theirs):
+        raise Failed(f"{target} belongs to {source}; give another file")
+
+
+@contextmanager
+def _unused(target: Path) -> Iterator[None]:
+    """Hold the lock of the database that ``target`` is, or is a file of. `Failed` if a process
+    uses it."""
+    # brings Twisted, for which no other command is to wait
+    from chatd.brokers import registry
+
+    path = os.path.realpath(target)
+    with ExitStack() as locks:
+        for base in (path, *(path.removesuffix(end) for end in BESIDE if path.endswith(end))):
+            try:
+                locks.enter_context(registry.unused(f"sqlite:{base}"))
+            except InUse as error:
+                raise Failed(f"{target} is in use: {_plain(error)}") from None
+            except StartError as error:
+                raise Failed(_plain(error)) from None
+        yield
+
+
+def _plain(error: StartError) -> str:
+    """What is said of an option of chatd's, without the option and what to give it instead."""
+    return str(error).removeprefix("--broker: ").partition("; ")[0]
+
+
 def _copy(setting: Setting, source: Path, target: Path, what: str) -> None:
-    """Copy one moment of the database ``source``, which may be in use, to ``target``, whole or
-    not at all. What SQLite had beside an older ``target`` goes with it."""
-    new = target.with_name(f"{target.name}.new")
-    with suppress(FileNotFoundError):
-        new.unlink()
-    os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    """Copy one moment of the database ``source``, which may be in use, to ``target``, which is in
+    nobody's use, whole or not at all. What SQLite had beside an older ``target`` goes with it."""
+    with _unused(target):
+        _copy_unused(setting, source, target, what)
+
+
+def _copy_unused(setting: Setting, source: Path, target: Path, what: str) -> None:
+    # a name of its own: what is there already, under whatever name, is somebody's
+    file, name = tempfile.mkstemp(".new", f".{target.name}.", target.parent)
+    os.close(file)
+    new = Path(name)
     try:
         with (
             _database(source, "ro") as old,
@@ -60,7 +118,7 @@ def _copy(setting: Setting, source: Path, target: Path, what: str) -> None:
             [found] = copy.execute("PRAGMA quick_check(1)").fetchone()
             if found != "ok":
                 raise Failed(f"{source} is damaged: {found}")
-        for left in ("-wal", "-shm"):
+        for left in ("-wal", "-shm", "-journal"):
             Path(f"{target}{left}").unlink(missing_ok=True)
         os.replace(new, target)
     finally:
@@ -83,6 +141,7 @@ def _check_ours(path: Path) -> None:
 def backup(setting: Setting, database: Path, file: Path, force: bool) -> None:
     """Copy a SQLite database to FILE, also while chatd uses it."""
     _check_ours(database)
+    _check_apart(database, file)
     if file.exists() and not force:
         raise Failed(f"{file} exists; give --force to write over it")
     _copy(setting, database, file, "Backing up")
@@ -99,17 +158,14 @@ def restore(setting: Setting, file: Path, database: Path, yes: bool) -> None:
 
     At its next start chatd notices, and begins a new life of every room.
     """
-    # brings Twisted, for which no other command is to wait
-    from chatd.brokers import registry
-
     _check_ours(file)
-    try:
-        registry.preflight(f"sqlite:{database}")
-    except StartError as error:
-        raise Failed(str(error)) from None
+    _check_apart(file, database)
+    with _unused(database):
+        pass  # before the question
     if database.exists() and not yes:
         click.confirm(f"All that {database} holds is lost. Go on?", abort=True, err=True)
-    _copy(setting, file, database, "Restoring")
+    # not in the place of a link: SQLite keeps its files beside what the link leads to
+    _copy(setting, file, Path(os.path.realpath(database)), "Restoring")
     setting.output.done(f"{database} is what {file} holds", database=str(database))
 
 

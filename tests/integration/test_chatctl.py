@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -15,6 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
+from chatd.brokers.sqlite.lock import Lock
 from chatd.ctl.main import cli
 from chatd.ctl.top import rows
 from tests.support.daemon import ROOT
@@ -231,6 +233,71 @@ class BackupTests(TestCase):
         done = run("restore", str(copy), str(self.database), stdin="y\n")
         self.assertEqual(done.exit_code, 0, done.output)
         self.assertEqual(self.bodies(self.database), [b"one"])
+
+    def contents(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in self.folder.iterdir() if path.is_file()}
+
+    def refused(self, why: str, *args: Path | str) -> None:
+        """``chatctl args`` ends with a line that says ``why``, and changes nothing."""
+        before = self.contents()
+        done = run(*map(str, args))
+        self.assertEqual((done.exit_code, done.output.count("\n")), (1, 1), done.output)
+        self.assertIn(why, done.output)
+        after = self.contents()
+        after.pop("chatd.sqlite-shm"), before.pop("chatd.sqlite-shm")  # any reader writes there
+        self.assertEqual(after, before)
+
+    def test_never_in_the_place_of_what_is_copied(self) -> None:
+        self.write(b"one")
+        (self.folder / "link").symlink_to(self.database)
+        (self.folder / "hard").hardlink_to(self.database)
+        (self.folder / "dir").symlink_to(self.folder)
+        ends = ("", "-wal", "-shm", ".lock", ".mark")
+        own = [self.folder / f"chatd.sqlite{end}" for end in ends]
+        links = [self.folder / name for name in ("link", "hard", "dir/chatd.sqlite-wal")]
+        for file in (*own, *links):
+            self.refused("belongs to", "backup", self.database, file, "--force")
+            self.refused("belongs to", "backup", self.folder / "link", file, "--force")
+        for file in (self.database, self.folder / "link"):
+            self.refused("belongs to", "restore", file, self.database, "--yes")
+
+    def test_never_what_only_has_a_name_like_it(self) -> None:
+        """What is removed beside a copy, and the name that it has before it is whole."""
+        self.write(b"one")
+        self.db.close()
+        for name in ("x-wal", "x.new"):
+            shutil.copy(self.database, self.folder / name)
+        done = run("backup", str(self.folder / "x-wal"), str(self.folder / "x"))
+        self.assertIn("belongs to", done.output)
+        done = run("backup", str(self.folder / "x.new"), str(self.folder / "x"))
+        self.assertEqual(done.exit_code, 0, done.output)
+        self.assertEqual(self.bodies(self.folder / "x.new"), [b"one"])
+        self.assertEqual(self.bodies(self.folder / "x"), [b"one"])
+
+    def test_never_in_the_place_of_what_is_in_use(self) -> None:
+        self.write(b"one")
+        other = self.folder / "other"
+        other.write_bytes(b"another node's")
+        (self.folder / "link").symlink_to(other)
+        lock = Lock(str(other))
+        self.addCleanup(lock.release)
+        for name in ("other", "other-wal", "other.mark", "link"):
+            file = self.folder / name
+            self.refused(f"process {os.getpid()} has it", "backup", self.database, file, "--force")
+            self.refused(f"process {os.getpid()} has it", "restore", self.database, file, "--yes")
+
+    def test_restored_where_a_link_leads(self) -> None:
+        self.write(b"one")
+        old, link = self.folder / "disk" / "old", self.folder / "link"
+        old.parent.mkdir()
+        for path in (old, Path(f"{old}-wal"), Path(f"{old}-journal")):
+            path.write_bytes(b"what was there")
+        link.symlink_to(old)
+        done = run("restore", str(self.database), str(link), "--yes")
+        self.assertEqual(done.exit_code, 0, done.output)
+        self.assertTrue(link.is_symlink())
+        self.assertEqual(list(old.parent.iterdir()), [old])
+        self.assertEqual(self.bodies(old), [b"one"])
 
     def test_what_is_none_of_ours_or_damaged(self) -> None:
         other = self.folder / "other"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import AbstractContextManager
 from typing import Any
 
 from chatd.brokers.interfaces import Retention
 from chatd.brokers.kinds import Kind
 from chatd.brokers.sqlite.broker import SQLiteBroker
-from chatd.brokers.sqlite.lock import Lock, cannot_open, cannot_use, refuse_names
+from chatd.brokers.sqlite.lock import Lock, cannot_open, cannot_use, refuse_names, unused
 from chatd.timing.wall import WallClock
 
 #: How every SQLite database begins (https://www.sqlite.org/fileformat2.html).
@@ -53,6 +54,10 @@ def _check_file(path: str) -> None:
         raise cannot_use(path, "file is not a database")
 
 
+def _unused(address: str) -> AbstractContextManager[None]:
+    return unused(os.path.realpath(_path(address)))
+
+
 async def _look(reactor: Any, address: str) -> str:
     path = os.path.realpath(_path(address))
     folder = os.path.dirname(path)
@@ -64,4 +69,4 @@ async def _look(reactor: Any, address: str) -> str:
     return f"{path}: {os.path.getsize(path) // 1024} KB; {free} MB are free there"
 
 
-SQLITE = Kind(("sqlite",), "sqlite:FILE", _check, _make, _look, _preflight)
+SQLITE = Kind(("sqlite",), "sqlite:FILE", _check, _make, _look, _preflight, _unused)

@@ -7,7 +7,8 @@ import fcntl
 import os
 import sqlite3
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from chatd.errors import InUse, StartError
 
@@ -71,6 +72,18 @@ def refuse_names(path: str) -> None:
                 "it has another name, too (a hard link), under which a second process could write"
                 " into it; remove that name, or give a copy",
             )
+
+
+@contextmanager
+def unused(path: str) -> Iterator[None]:
+    """Hold the lock of the database ``path``, so that nobody opens it meanwhile; nothing is made
+    where it has none. Raises `InUse` if a process has it open, or `StartError`."""
+    lock = Lock(path) if os.path.lexists(f"{path}.lock") else None
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def cannot_use(path: str, why: str, kind: type[StartError] = StartError) -> StartError:
