@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
@@ -85,17 +86,42 @@ def _plain(error: StartError) -> str:
     return str(error).removeprefix("--broker: ").partition("; ")[0]
 
 
-def _copy(setting: Setting, source: Path, target: Path, what: str) -> None:
+def _give_away(new: int, target: Path) -> None:
+    """Give the open file ``new`` the owner and the mode of the database ``target``, else those that
+    a database in its folder needs: root may put it there, but another user will open it."""
+    try:
+        old = target.stat()
+        mode = old.st_mode & 0o777
+    except FileNotFoundError:
+        old = target.parent.stat()
+        # never more than the group: a folder that all may look into is no reason
+        mode = 0o660 if old.st_mode & stat.S_IWGRP else 0o600
+        if os.geteuid() != 0:
+            return  # it is for who runs this, as a database that chatd makes
+    try:
+        os.fchown(new, old.st_uid, old.st_gid)
+    except PermissionError:
+        if os.geteuid() != old.st_uid:
+            raise Failed(f"{target} is another user's; do this as that user, or as root") from None
+        mode &= ~0o070  # of a group that is not the old one
+    os.fchmod(new, mode)
+
+
+def _copy(
+    setting: Setting, source: Path, target: Path, what: str, ready: Callable[[int], None]
+) -> None:
     """Copy one moment of the database ``source``, which may be in use, to ``target``, which is in
-    nobody's use, whole or not at all. What SQLite had beside an older ``target`` goes with it."""
+    nobody's use, whole or not at all. What SQLite had beside an older ``target`` goes with it.
+    ``ready`` is called with the copy, open, before it is put in its place."""
     with _unused(target):
-        _copy_unused(setting, source, target, what)
+        _copy_unused(setting, source, target, what, ready)
 
 
-def _copy_unused(setting: Setting, source: Path, target: Path, what: str) -> None:
+def _copy_unused(
+    setting: Setting, source: Path, target: Path, what: str, ready: Callable[[int], None]
+) -> None:
     # a name of its own: what is there already, under whatever name, is somebody's
     file, name = tempfile.mkstemp(".new", f".{target.name}.", target.parent)
-    os.close(file)
     new = Path(name)
     try:
         with (
@@ -118,10 +144,12 @@ def _copy_unused(setting: Setting, source: Path, target: Path, what: str) -> Non
             [found] = copy.execute("PRAGMA quick_check(1)").fetchone()
             if found != "ok":
                 raise Failed(f"{source} is damaged: {found}")
+        ready(file)  # not by its name: who may write in the folder could put another file there
         for left in ("-wal", "-shm", "-journal"):
             Path(f"{target}{left}").unlink(missing_ok=True)
         os.replace(new, target)
     finally:
+        os.close(file)
         with suppress(FileNotFoundError):
             new.unlink()
 
@@ -144,7 +172,8 @@ def backup(setting: Setting, database: Path, file: Path, force: bool) -> None:
     _check_apart(database, file)
     if file.exists() and not force:
         raise Failed(f"{file} exists; give --force to write over it")
-    _copy(setting, database, file, "Backing up")
+    # it stays with who made it: a backup holds all that was said
+    _copy(setting, database, file, "Backing up", lambda _: None)
     setting.output.done(f"{database} is in {file}", file=str(file), bytes=file.stat().st_size)
 
 
@@ -165,7 +194,8 @@ def restore(setting: Setting, file: Path, database: Path, yes: bool) -> None:
     if database.exists() and not yes:
         click.confirm(f"All that {database} holds is lost. Go on?", abort=True, err=True)
     # not in the place of a link: SQLite keeps its files beside what the link leads to
-    _copy(setting, file, Path(os.path.realpath(database)), "Restoring")
+    target = Path(os.path.realpath(database))
+    _copy(setting, file, target, "Restoring", lambda new: _give_away(new, target))
     setting.output.done(f"{database} is what {file} holds", database=str(database))
 
 

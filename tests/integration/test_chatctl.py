@@ -9,7 +9,9 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import unittest
 from pathlib import Path
+from unittest import mock
 
 from click.testing import CliRunner, Result
 from twisted.internet.defer import Deferred
@@ -298,6 +300,42 @@ class BackupTests(TestCase):
         self.assertTrue(link.is_symlink())
         self.assertEqual(list(old.parent.iterdir()), [old])
         self.assertEqual(self.bodies(old), [b"one"])
+
+    def restored(self, target: Path) -> os.stat_result:
+        done = run("restore", str(self.database), str(target), "--yes")
+        self.assertEqual(done.exit_code, 0, done.output)
+        return target.stat()
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root gives files away")
+    def test_restored_by_root_for_another_user(self) -> None:
+        self.write(b"one")
+        target = self.folder / "old"
+        target.touch()
+        target.chmod(0o640)
+        os.chown(target, 1234, 5678)
+        found = self.restored(target)
+        self.assertEqual((found.st_uid, found.st_gid, found.st_mode & 0o777), (1234, 5678, 0o640))
+        for mode, own in ((0o755, 0o600), (0o770, 0o660)):
+            target = self.folder / f"{mode:o}" / "new"
+            target.parent.mkdir()
+            target.parent.chmod(mode)
+            os.chown(target.parent, 1234, 5678)
+            found = self.restored(target)
+            self.assertEqual((found.st_uid, found.st_gid, found.st_mode & 0o777), (1234, 5678, own))
+
+    def test_restored_by_a_user_for_itself(self) -> None:
+        """Also where the old group cannot be had: then none has its rights."""
+        self.write(b"one")
+        target = self.folder / "old"
+        target.touch()
+        target.chmod(0o664)
+        self.assertEqual(self.restored(target).st_mode & 0o777, 0o664)
+        with mock.patch("os.fchown", side_effect=PermissionError):
+            self.assertEqual(self.restored(target).st_mode & 0o777, 0o604)
+            with mock.patch("os.geteuid", return_value=1234):
+                self.refused("another user's", "restore", self.database, target, "--yes")
+                new = self.restored(self.folder / "new")
+        self.assertEqual(new.st_mode & 0o777, 0o600)
 
     def test_what_is_none_of_ours_or_damaged(self) -> None:
         other = self.folder / "other"
