@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
 import socket
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +24,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from chatd.brokers.rabbitmq import looking
 from chatd.brokers.sqlite.lock import Lock
+from chatd.brokers.sqlite.schema import prepare
 from chatd.config import check
 from chatd.config.check import report, run_check
 from chatd.config.example import example
@@ -131,6 +136,74 @@ class CheckTests(TestCase):
             "^--broker: .*its folder does not exist", f"--broker=sqlite:{bad.parent}/no/x"
         )
         await self.refused("^--broker: /nowhere", "--broker=amqps://h/?cacertfile=/nowhere")
+
+    def contents(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in self.folder.iterdir()}
+
+    async def looked_at(self, path: Path, why: str = "") -> None:
+        """A check of the database ``path`` is refused with ``why``, if that is given, and changes
+        nothing."""
+        before, broker = self.contents(), f"--broker=sqlite:{path}"
+        if why:
+            await self.refused(f"^--broker: cannot use the database .*{why}", broker)
+        else:
+            self.assertIn("can start", await self.said(broker))
+        self.assertEqual(self.contents(), before)
+
+    def made(self, name: str) -> Path:
+        """A database of several pages."""
+        path = self.folder / name
+        prepare(str(path))
+        with closing(sqlite3.connect(path)) as db, db:
+            db.execute("INSERT INTO record VALUES (1, 1, zeroblob(40000), 1)")
+        return path
+
+    async def test_databases_that_chatd_cannot_open(self) -> None:
+        await self.looked_at(self.made("well"))
+        await self.looked_at(self.folder / "none")
+        (self.folder / "empty").touch()
+        await self.looked_at(self.folder / "empty")
+        for size, why in ((50, "malformed"), (20_000, "malformed")):
+            path = self.made(f"cut to {size}")
+            os.truncate(path, size)
+            await self.looked_at(path, why)
+        for number, (pragma, why) in enumerate(
+            (
+                ("user_version = 1000", "a newer chatd wrote it"),
+                ("application_id = 7", "not one of chatd's"),
+            )
+        ):
+            path = self.made(f"other {number}")
+            with closing(sqlite3.connect(path)) as db:
+                db.execute(f"PRAGMA {pragma}")
+            await self.looked_at(path, why)
+        pipe = self.folder / "pipe"
+        os.mkfifo(pipe)
+        await self.refused("no plain file", f"--broker=sqlite:{pipe}")
+
+    async def test_what_only_the_log_of_a_database_holds(self) -> None:
+        """Also where the process that wrote it was killed, or its index is gone."""
+        path = self.folder / "chat.sqlite"
+        prepare(str(path))
+        with closing(sqlite3.connect(path)) as db:
+            db.execute("PRAGMA wal_autocheckpoint = 0")
+            db.execute("PRAGMA user_version = 1000")
+            # within one process connections share the index, and note in it what they read
+            await self.refused("a newer chatd wrote it", f"--broker=sqlite:{path}")
+            for copy, ends in (("killed", ("", "-wal", "-shm")), ("no index", ("", "-wal"))):
+                for end in ends:
+                    shutil.copy(f"{path}{end}", self.folder / f"{copy}{end}")
+        await self.looked_at(self.folder / "killed", "a newer chatd wrote it")
+        await self.looked_at(self.folder / "no index")
+
+    async def test_places_that_cannot_be_written(self) -> None:
+        path = self.made("chat.sqlite")
+        Path(f"{path}-wal").touch()
+        places = (self.folder, path, Path(f"{path}-wal"))
+        for closed in map(os.path.realpath, places):
+            # root may write everywhere
+            with mock.patch("os.access", lambda file, _, closed=closed: file != closed):
+                await self.looked_at(path, "this user may not write")
 
     async def test_a_port_that_speaks_something_else(self) -> None:
         self.patch(looking, "PATIENCE", 5.0)

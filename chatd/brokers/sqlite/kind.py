@@ -10,11 +10,9 @@ from typing import Any
 from chatd.brokers.interfaces import Retention
 from chatd.brokers.kinds import Kind
 from chatd.brokers.sqlite.broker import SQLiteBroker
-from chatd.brokers.sqlite.lock import Lock, cannot_open, cannot_use, refuse_names, unused
+from chatd.brokers.sqlite.inspection import check_places, inspect
+from chatd.brokers.sqlite.lock import Lock, cannot_use, refuse_names, unused
 from chatd.timing.wall import WallClock
-
-#: How every SQLite database begins (https://www.sqlite.org/fileformat2.html).
-_MAGIC = b"SQLite format 3\0"
 
 
 def _path(address: str) -> str:
@@ -37,21 +35,8 @@ def _preflight(address: str) -> None:
     # not if that would make the lock file: twistd may yet switch to another user
     if os.path.exists(f"{path}.lock") or not os.path.isdir(os.path.dirname(path)):
         Lock(path).release()
-    _check_file(path)
-
-
-def _check_file(path: str) -> None:
-    """That what is there, if anything is, is a database, under this name alone."""
     refuse_names(path)
-    try:
-        with open(path, "rb") as file:
-            begun = file.read(len(_MAGIC))
-    except FileNotFoundError:
-        return
-    except OSError as e:
-        raise cannot_open(path, e) from None
-    if begun and begun != _MAGIC:
-        raise cannot_use(path, "file is not a database")
+    inspect(path)
 
 
 def _unused(address: str) -> AbstractContextManager[None]:
@@ -61,8 +46,8 @@ def _unused(address: str) -> AbstractContextManager[None]:
 async def _look(reactor: Any, address: str) -> str:
     path = os.path.realpath(_path(address))
     folder = os.path.dirname(path)
-    if not os.access(path if os.path.exists(path) else folder, os.W_OK):
-        raise cannot_use(path, "this user may not write there")
+    check_places(path)
+    inspect(path)
     free = shutil.disk_usage(folder).free // 1024**2
     if not os.path.exists(path):
         return f"{path}: to be made; {free} MB are free there"

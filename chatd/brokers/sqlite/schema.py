@@ -80,12 +80,10 @@ def prepare(path: str, steps: tuple[str, ...] = STEPS) -> None:
         db.close()
 
 
-def _upgrade(db: sqlite3.Connection, path: str, steps: tuple[str, ...]) -> None:
+def check_known(db: sqlite3.Connection, path: str, steps: tuple[str, ...] = STEPS) -> int:
+    """The version of the schema. Raises `StartError` unless the database is chatd's and ``steps``
+    lead on from there."""
     version = _number(db, "user_version")
-    if version == 0 and _number(db, "page_count") == 0:
-        # both can only be set while the file is empty
-        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     if _number(db, "application_id") != APPLICATION_ID:
         raise cannot_use(path, "it is a database, but not one of chatd's; give another file")
     if version > len(steps):
@@ -94,6 +92,15 @@ def _upgrade(db: sqlite3.Connection, path: str, steps: tuple[str, ...]) -> None:
             f"a newer chatd wrote it (version {version}, this one knows {len(steps)});"
             " install that chatd, or give another file",
         )
+    return version
+
+
+def _upgrade(db: sqlite3.Connection, path: str, steps: tuple[str, ...]) -> None:
+    if is_empty(db):
+        # both can only be set while the file is empty
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    version = check_known(db, path, steps)
     if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
         raise cannot_use(path, "its file system does not allow WAL; put it on a local disk")
     if version == len(steps):
@@ -103,6 +110,11 @@ def _upgrade(db: sqlite3.Connection, path: str, steps: tuple[str, ...]) -> None:
             for statement in step.split(";"):
                 db.execute(statement)
         db.execute(f"PRAGMA user_version = {len(steps)}")
+
+
+def is_empty(db: sqlite3.Connection) -> bool:
+    """Whether nothing was ever written there."""
+    return _number(db, "user_version") == 0 and _number(db, "page_count") == 0
 
 
 def _number(db: sqlite3.Connection, pragma: str) -> int:
