@@ -15,6 +15,9 @@ from attrs import define, frozen
 
 #: Seconds that an answer may take beyond what it was asked to wait.
 PATIENCE = 15.0
+#: How texts are sent. What is no text, such as a wrong argument of the command line, is for the
+#: node to refuse.
+UTF_8 = ("utf-8", "surrogatepass")
 #: Messages in one answer, and seconds that a poll waits for the next.
 PAGE, WAIT = 1000, 50
 
@@ -41,7 +44,11 @@ class Forbidden(Failed):
     exit_code = 5
 
 
-_FAILURES = {401: Forbidden, 403: Forbidden, 404: Unknown, 429: Away, 503: Away}
+class TooLarge(Failed):
+    """More than the node takes."""
+
+
+_FAILURES = {401: Forbidden, 403: Forbidden, 404: Unknown, 413: TooLarge, 429: Away, 503: Away}
 
 
 @frozen
@@ -70,11 +77,13 @@ class ChatdAPI:
         token: str = "",
     ) -> bytes:
         """The body of the answer; `Failed` says why there is none. ``wait`` is in seconds."""
-        url = f"{self.url.rstrip('/')}{path}{'?' if query else ''}{urlencode(query or {})}"
+        url = f"{self.url.rstrip('/')}{path}{'?' if query else ''}"
+        url += urlencode(query or {}, encoding=UTF_8[0], errors=UTF_8[1])
         headers = {"Content-Type": "application/json"}
         if token or self.token:
             headers["Authorization"] = f"Bearer {token or self.token}"
-        data = None if body is None else json.dumps(body).encode()
+        # the limits are in bytes of UTF-8, which escapes would make three times as many
+        data = None if body is None else json.dumps(body, ensure_ascii=False).encode(*UTF_8)
         try:
             request = Request(url, data, headers, method=method)
             with urlopen(request, timeout=PATIENCE + wait) as answer:
@@ -120,8 +129,8 @@ class ChatdAPI:
 
 def room_path(room: str, user: str | None = None) -> str:
     """The path of a room, or of a member of it."""
-    path = f"/rooms/{quote(room, safe='')}"
-    return path if user is None else f"{path}/members/{quote(user, safe='')}"
+    path = f"/rooms/{quote(room, '', *UTF_8)}"
+    return path if user is None else f"{path}/members/{quote(user, '', *UTF_8)}"
 
 
 def _why(error: Exception) -> str:

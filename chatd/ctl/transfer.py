@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from chatd.ctl.api import Away, Failed, room_path
+from chatd.ctl.api import Away, Failed, TooLarge, room_path
 from chatd.ctl.setting import Setting, pass_setting
 from chatd.ctl.tokens import mint
 
@@ -18,6 +18,8 @@ from chatd.ctl.tokens import mint
 TRIES, AGAIN = 60, 1.0
 #: Seconds that the tokens of an import are good for.
 TOKEN = 3600
+#: Keys in data for a message's own time: the first that is not the application's.
+TIMES = ("time", "message_time")
 
 
 @click.command("export")
@@ -43,18 +45,29 @@ def import_messages(
 ) -> None:
     """Publish what ``export`` printed, under the same users and ids, so that it can be repeated.
 
-    The time of a message is that of the import; its own is kept in data, as "time".
+    The time of a message is that of the import; its own is kept in data, as "time". A line that
+    is refused is reported, and left out.
     """
     secret = None if token_key is None else token_key.read()
-    count = 0
+    count = refused = 0
     with setting.output.progress() as progress:
         task = progress.add_task("Publishing", total=_size(file))
         for number, line in enumerate(file, 1):
             if line.strip():
-                _publish(setting, _message(line, number), room, secret)
-                count += 1
+                try:
+                    _publish(setting, _message(line), room, secret)
+                    count += 1
+                except Away as error:  # all that follow would be refused, too
+                    raise Away(f"line {number}: {error.message}") from None
+                except Failed as error:
+                    refused += 1
+                    click.echo(f"line {number}: {error.message}", err=True)
             progress.advance(task, len(line))
-    setting.output.done(f"{count} messages published", published=count)
+    more = {"refused": refused} if refused else {}
+    text = f"{count} messages published" + (f", {refused} lines refused" if refused else "")
+    setting.output.done(text, published=count, **more)
+    if refused:
+        raise click.exceptions.Exit(1)
 
 
 def _size(file: BinaryIO) -> int | None:
@@ -62,23 +75,47 @@ def _size(file: BinaryIO) -> int | None:
     return path.stat().st_size if path.is_file() else None
 
 
-def _message(line: bytes, number: int) -> dict[str, Any]:
+def _message(line: bytes) -> dict[str, Any]:
     try:
         message = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         message = None
     needed = ("room", "id", "user", "text")
-    if not isinstance(message, dict) or any(type(message.get(key)) is not str for key in needed):
-        raise Failed(f"line {number} is no message of an export")
+    if (
+        not isinstance(message, dict)
+        or any(type(message.get(key)) is not str for key in needed)
+        or not isinstance(message.get("data", {}), dict)
+    ):
+        raise Failed("this is no message of an export")
     return message
+
+
+def _dated(message: dict[str, Any]) -> dict[str, Any]:
+    """The data of a message, with its own time under the first of `TIMES` that is not taken."""
+    data: dict[str, Any] = message.get("data", {})
+    free = next((key for key in TIMES if key not in data), None)
+    return {free: message["time"], **data} if free and "time" in message else data
 
 
 def _publish(
     setting: Setting, message: dict[str, Any], room: str | None, secret: bytes | None
 ) -> None:
-    """Publish one message, and again while the node cannot take it now."""
+    """Publish one message, without its own time if it would be too large with that."""
+    try:
+        _post(setting, message, _dated(message), room, secret)
+    except TooLarge:
+        _post(setting, message, message.get("data", {}), room, secret)
+
+
+def _post(
+    setting: Setting,
+    message: dict[str, Any],
+    data: dict[str, Any],
+    room: str | None,
+    secret: bytes | None,
+) -> None:
+    """Publish one message with ``data``, and again while the node cannot take it now."""
     user = message["user"]
-    data = {"time": message["time"], **message.get("data", {})} if "time" in message else None
     body = {"text": message["text"], "id": message["id"]} | ({"data": data} if data else {})
     token = "" if secret is None else mint(secret, {"sub": user, "exp": int(time.time()) + TOKEN})
     path = f"{room_path(room or message['room'])}/messages"

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from click.testing import CliRunner, Result
@@ -19,6 +20,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from chatd.brokers.sqlite.lock import Lock
+from chatd.ctl import transfer
 from chatd.ctl.main import cli
 from chatd.ctl.top import rows
 from tests.support.daemon import ROOT
@@ -113,8 +115,72 @@ class ChatctlTests(ServingTests):
             [(m["user"], m["id"], m["text"]) for m in old],
         )
         self.assertEqual([m["data"]["time"] for m in new], [m["time"] for m in old])
-        Path(file).write_text('{"room": 1}\n')
-        self.assertIn("line 1 is no message", await self.ctl(node, "import", file, code=1))
+
+    async def imported(self, node: Node, *lines: object, code: int = 0) -> tuple[str, list[Any]]:
+        """What an import of ``lines`` into the room "copy" says, and what is there then."""
+        file = self.mktemp()
+        Path(file).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        await self.ctl(node, "create", "copy")
+        said = await self.ctl(node, "import", file, "--room", "copy", code=code)
+        kept = (await self.ctl(node, "export", "copy")).splitlines()
+        return said, [json.loads(line) for line in kept]
+
+    async def test_import_of_messages_that_fill_their_room(self) -> None:
+        """Their own time is left out where it does not fit, also where UTF-8 is shorter than the
+        escapes of JSON."""
+        node = await self.node()
+        first = {"room": "lobby", "user": "ann", "text": "t"}
+        data = [{"x": "ü" * 32_700}, {"x": "ü" * 32_756 + "x"}]  # in all 65,409 and 65,522 bytes
+        file = self.mktemp()
+        lines = [json.dumps({**first, "id": f"i{n}", "data": d}) for n, d in enumerate(data)]
+        Path(file).write_text("\n".join(lines))
+        await self.ctl(node, "import", file)
+        old = [json.loads(line) for line in (await self.ctl(node, "export", "lobby")).splitlines()]
+        said, new = await self.imported(node, *old)
+        self.assertEqual(said, "2 messages published\n")
+        self.assertEqual(new[0]["data"], {"time": old[0]["time"], **old[0]["data"]})
+        self.assertEqual(new[1]["data"], old[1]["data"])
+
+    async def test_import_keeps_times_and_data(self) -> None:
+        node = await self.node()
+        message = {"room": "copy", "user": "ann", "text": "t", "time": "2020-01-01T00:00:00.000Z"}
+        given: list[dict[str, Any]] = [{"time": 1}, {"time": 1, "message_time": 2}, {}]
+        lines: list[Any] = [{**message, "id": f"i{n}", "data": d} for n, d in enumerate(given)]
+        lines.append({"room": "copy", "user": "ann", "text": "t", "id": "i3", "data": {"n": 1}})
+        _, kept = await self.imported(node, *lines)
+        data = [{"time": 1, "message_time": message["time"]}, given[1], {"time": message["time"]}]
+        self.assertEqual([one["data"] for one in kept], [*data, {"n": 1}])
+
+    async def test_import_goes_on_after_what_is_refused(self) -> None:
+        node = await self.node()
+        good = {"room": "copy", "user": "ann", "text": "t", "time": "2020-01-01T00:00:00.000Z"}
+        bad = [
+            {"room": 1},
+            {**good, "id": "a", "data": None},
+            {**good, "id": "a", "data": [1]},
+            {**good, "id": "a", "text": "x" * 20_000},
+            {**good, "id": "a", "user": "\udcff"},
+            {**good, "id": "a", "text": "\ud800"},
+        ]
+        lines = [{**good, "id": "a1"}, *bad, {**good, "id": "a2"}]
+        said, kept = await self.imported(node, *lines, code=1)
+        self.assertEqual([one["id"] for one in kept], ["a1", "a2"])
+        self.assertIn(f"2 messages published, {len(bad)} lines refused\n", said)
+        for number in (2, 3, 4):
+            self.assertIn(f"line {number}: this is no message of an export\n", said)
+        self.assertIn("line 5: too_large: ", said)
+        for number in (6, 7):
+            self.assertIn(f"line {number}: bad_request: ", said)
+
+    async def test_import_stops_where_chatd_is_away(self) -> None:
+        node = await self.node()
+        self.patch(transfer, "TRIES", 1)
+        file = self.mktemp()
+        Path(file).write_text('\n{"room": "lobby", "user": "ann", "text": "t", "id": "a"}\n' * 2)
+        node.drain()
+        said = await self.ctl(node, "import", file, code=3)
+        self.assertIn("line 2: ", said)
+        self.assertNotIn("line 4: ", said)
 
     async def test_tokens(self) -> None:
         key = self.mktemp()
