@@ -60,6 +60,13 @@ class Page:
     gap: bool
 
 
+class _Found(dict[str, Any]):
+    """A JSON object of which `Failed` says what it lacks."""
+
+    def __missing__(self, key: str) -> NoReturn:
+        raise Failed(f"the answer has no {key!r}; is this chatd?")
+
+
 @define
 class ChatdAPI:
     """The node, or the proxy before it, at ``url``. ``token`` is a token or the admin key."""
@@ -105,12 +112,16 @@ class ChatdAPI:
         raise _FAILURES.get(error.code, Failed)(text)
 
     def json(self, method: str, path: str, **more: Any) -> Any:
-        """As `ask`; the JSON value in the answer, None for an empty one."""
+        """As `ask`; the JSON object in the answer. `Failed` if there is none, or if what is looked
+        for in it is not there: something else than chatd answers."""
         body = self.ask(method, path, **more)
         try:
-            return json.loads(body) if body else None
-        except ValueError:
-            raise Failed(f"{self.url}{path} answers no JSON; is this chatd?") from None
+            found = json.loads(body)
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise Failed(f"{self.url}{path} answers no JSON object; is this chatd?")
+        return _Found(found)
 
     def page(self, room: str, wait: float = 0, **query: str) -> Page:
         """Messages of ``room``; ``query`` as in the protocol."""

@@ -114,7 +114,10 @@ def _copy(
     nobody's use, whole or not at all. What SQLite had beside an older ``target`` goes with it.
     ``ready`` is called with the copy, open, before it is put in its place."""
     with _unused(target):
-        _copy_unused(setting, source, target, what, ready)
+        try:
+            _copy_unused(setting, source, target, what, ready)
+        except OSError as error:
+            raise Failed(f"{target}: {error.strerror or error}") from None
 
 
 def _copy_unused(

@@ -126,7 +126,7 @@ class Patient:
 def _look(what: str, check: Callable[[], Finding]) -> Finding:
     try:
         return check()
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, ValueError) as error:  # of a name or a date that is none, too
         return Finding(what, False, str(error) or type(error).__name__)
 
 

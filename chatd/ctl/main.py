@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 from click.shell_completion import get_completion_class
@@ -25,9 +26,30 @@ def read_key(path: str) -> str:
         raise Failed(f"cannot read {path}: {getattr(error, 'strerror', error)}") from None
 
 
+def check_url(context: click.Context, parameter: click.Parameter, url: str) -> str:
+    """``url``, if a node may be there. Raises `click.BadParameter`."""
+    try:
+        parts = urlsplit(url)
+        # "port" raises ValueError, too
+        well = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        well = False
+    if not well or not url.isprintable() or " " in url or "@" in parts.netloc:
+        # not the URL itself: who writes a password into one finds it in logs
+        raise click.BadParameter(f"give the address of chatd, such as {URL}, without a name in it")
+    return url
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="chatctl")
-@click.option("--url", default=URL, envvar="CHATCTL_URL", show_default=True, help="Where chatd is.")
+@click.option(
+    "--url",
+    default=URL,
+    envvar="CHATCTL_URL",
+    show_default=True,
+    callback=check_url,
+    help="Where chatd is.",
+)
 @click.option("--admin-key", metavar="FILE", envvar="CHATD_ADMIN_KEY", help="File with the key.")
 @click.option("--token", envvar="CHATCTL_TOKEN", help="A token, in token mode.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

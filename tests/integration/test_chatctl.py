@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -241,6 +242,29 @@ class WithoutNodeTests(TestCase):
         self.assertIn("does not answer", done.output)
         self.assertEqual(done.output.count("\n"), 1)
 
+    def test_answers_of_something_else(self) -> None:
+        url = f"http://127.0.0.1:{free_port()}"
+        for answer in (b"", b"x", b"[]", b"{}", b"[" * 100_000):
+            with mock.patch("chatd.ctl.api.urlopen", lambda *_, a=answer, **__: io.BytesIO(a)):
+                for command in (["rooms"], ["members", "a"], ["tail", "a"], ["create", "a"]):
+                    done = run("--url", url, *command)
+                    self.assertEqual((done.exit_code, done.output.count("\n")), (1, 1), done.output)
+                    self.assertIn("is this chatd?", done.output)
+
+    def test_what_is_no_address(self) -> None:
+        for url in ("http://127.0.0.1:99999", "http://[::1", "ftp://a", "a", "http://u:pw@a", ""):
+            for command in ("doctor", "rooms"):
+                done = run("--url", url, command)
+                self.assertEqual(done.exit_code, 2, done.output)
+                self.assertIn("--url", done.output)
+                self.assertNotIn("pw", done.output)
+
+    def test_a_name_that_cannot_be(self) -> None:
+        done = run("--url", f"http://a..{'b' * 70}", "doctor")
+        self.assertEqual((done.exit_code, done.output.count("\tno\t")), (1, 5), done.output)
+        done = run("--url", f"http://a..{'b' * 70}", "send", "\udcff", "text", "--user", "\udcff")
+        self.assertEqual(done.exit_code, 3, done.output)
+
     def test_check_is_chatds_own(self) -> None:
         """As a person runs it, for chatd's words go past this process."""
         script = "from chatd.ctl.main import main; main()"
@@ -314,6 +338,11 @@ class BackupTests(TestCase):
         after = self.contents()
         after.pop("chatd.sqlite-shm"), before.pop("chatd.sqlite-shm")  # any reader writes there
         self.assertEqual(after, before)
+
+    def test_places_that_there_are_not(self) -> None:
+        self.write(b"one")
+        for command in ("backup", "restore"):
+            self.refused("No such file", command, self.database, self.folder / "nowhere" / "x")
 
     def test_never_in_the_place_of_what_is_copied(self) -> None:
         self.write(b"one")
