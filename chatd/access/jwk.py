@@ -46,7 +46,7 @@ def read_secret(path: str, option: str) -> bytes:
     that names ``option``."""
     secret = _read(path, option).removesuffix(b"\n").removesuffix(b"\r")
     if not secret.strip():
-        raise StartError(f"{option}: {path} is empty; put the secret on its first line")
+        raise StartError(f"{option}: {path} is empty; all that it holds is the secret")
     return secret
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import click
@@ -16,14 +18,26 @@ from chatd.ctl.setting import Setting
 
 #: Where a node is that was started without options.
 URL = "http://localhost:8081"
+#: What an Authorization header can carry after "Bearer".
+_SENDABLE = re.compile(rb"[!-~]+")
 
 
 def read_key(path: str) -> str:
-    """The key or token in a file."""
+    """The key in a file. What is said of one that cannot be sent never shows it."""
     try:
-        return Path(path).read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        key = Path(path).read_bytes().strip()
+    except (OSError, ValueError) as error:
         raise Failed(f"cannot read {path}: {getattr(error, 'strerror', error)}") from None
+    if not _SENDABLE.fullmatch(key):
+        raise Failed(f"{path} holds no key: it is one line of visible ASCII characters")
+    return key.decode("ascii")
+
+
+def check_token(context: click.Context, parameter: click.Parameter, token: str | None) -> Any:
+    """``token``, if it can be sent. Raises `click.BadParameter`, which never shows it."""
+    if token and not _SENDABLE.fullmatch(token.encode("utf-8", "surrogatepass")):
+        raise click.BadParameter("a token is one line of visible ASCII characters")
+    return token
 
 
 def check_url(context: click.Context, parameter: click.Parameter, url: str) -> str:
@@ -51,7 +65,9 @@ def check_url(context: click.Context, parameter: click.Parameter, url: str) -> s
     help="Where chatd is.",
 )
 @click.option("--admin-key", metavar="FILE", envvar="CHATD_ADMIN_KEY", help="File with the key.")
-@click.option("--token", envvar="CHATCTL_TOKEN", help="A token, in token mode.")
+@click.option(
+    "--token", envvar="CHATCTL_TOKEN", callback=check_token, help="A token, in token mode."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def cli(

@@ -22,8 +22,10 @@ def mint(secret: bytes, claims: dict[str, Any]) -> str:
         raise Failed(
             "that file holds no HS256 secret; only who has the private key can make tokens"
         )
+    # as chatd reads it: all of the file is the secret, but for one line end
+    kept = secret.removesuffix(b"\n").removesuffix(b"\r")
     try:
-        return jwt.encode({"alg": "HS256"}, claims, OctKey.import_key(secret.strip()))
+        return jwt.encode({"alg": "HS256"}, claims, OctKey.import_key(kept))
     except (JoseError, ValueError) as error:
         raise Failed(f"no token can be made with that secret: {error}") from None
 

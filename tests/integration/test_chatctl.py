@@ -201,6 +201,14 @@ class ChatctlTests(ServingTests):
             len((await self.ctl(node, "--token", token, "export", "lobby")).splitlines()), 2
         )
 
+    async def test_a_secret_is_all_of_its_file(self) -> None:
+        """As chatd reads it, spaces at its ends included."""
+        key = self.mktemp()
+        Path(key).write_text(f" {SECRET} \r\n")
+        node = await self.node("--auth=token", f"--token-key={key}")
+        token = (await self.ctl(node, "token", "ann", "--key", key)).strip()
+        await self.ctl(node, "--token", token, "send", "lobby", "hi")
+
     async def test_exit_codes(self) -> None:
         node = await self.node()
         self.assertIn("unknown_room", await self.ctl(node, "tail", "nowhere", code=4))
@@ -250,6 +258,27 @@ class WithoutNodeTests(TestCase):
                     done = run("--url", url, *command)
                     self.assertEqual((done.exit_code, done.output.count("\n")), (1, 1), done.output)
                     self.assertIn("is this chatd?", done.output)
+
+    def test_a_key_that_cannot_be_sent_is_not_shown(self) -> None:
+        url, path = f"http://127.0.0.1:{free_port()}", Path(self.mktemp())
+        for secret in (
+            b"hunter2\nmore",
+            b"hunter2 more",
+            b"hunter2\xfc",
+            "hünter2".encode(),
+            b"\n",
+        ):
+            path.write_bytes(secret)
+            for command in ("rooms", "doctor"):
+                done = run("--url", url, "--admin-key", str(path), command)
+                self.assertEqual((done.exit_code, done.output.count("\n")), (1, 1), done.output)
+                self.assertIn("holds no key", done.output)
+                self.assertNotIn("nter2", done.output)
+        for token in ("hunter2\nmore", "hünter2"):
+            done = run("--url", url, "--token", token, "rooms")
+            self.assertEqual(done.exit_code, 2, done.output)
+            self.assertIn("a token is one line", done.output)
+            self.assertNotIn("nter2", done.output)
 
     def test_what_is_no_address(self) -> None:
         for url in ("http://127.0.0.1:99999", "http://[::1", "ftp://a", "a", "http://u:pw@a", ""):
