@@ -13,7 +13,8 @@ The only module that knows the reactor and every part. The tree is ::
     |- http:...       twisted.web: pages, long-poll, event streams, WebSocket at /ws, Socket.IO
     |- setup:...      raw TCP
     |- metrics:...    Prometheus text
-    `- garbage        searches for it when memory has grown
+    |- garbage        searches for it when memory has grown
+    `- signals        the first SIGTERM or Ctrl-C counts
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from chatd.service.garbage import GarbageCollection
 from chatd.service.lifecycle import NodeService
 from chatd.service.overview import Overview
 from chatd.service.reload import Reloader
+from chatd.service.signals import FirstSignal
 from chatd.service.status import NodeStatus
 from chatd.service.supervision import Supervision
 from chatd.telemetry.log import Log
@@ -76,6 +78,7 @@ def makeService(options: Options) -> IService:
         node = ChatService(steady(reactor), options.config, time.time, options.read, options.log)
         clients = node.admission.connections
         GarbageCollection(steady(reactor), lambda: clients.total).setServiceParent(node)
+        FirstSignal(reactor).setServiceParent(node)
         return node
 
 
