@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -97,8 +98,17 @@ def _check_socket(path: str) -> None:
         raise StartError(f"cannot listen on {path}: this user may not write in {folder}")
     if os.path.isdir(path):
         raise StartError(f"cannot listen on {path}: it is a folder; give the path of a socket")
+    if os.path.lexists(path) and not _is_socket(path):
+        raise StartError(f"cannot listen on {path}: something else than a socket is there")
     if _answers(path):
         raise InUse(f"cannot listen on {path}: Address already in use")
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False  # a link that leads nowhere
 
 
 def _answers(path: str) -> bool:

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from twisted.internet.error import CannotListenError
-
 from chatd.errors import StartError
 
 
@@ -30,8 +28,5 @@ def refusing() -> Iterator[None]:
     """Turn errors that the operator has to correct into `CannotStart`."""
     try:
         yield
-    except CannotListenError as e:
-        place = f"{e.interface or '*'}:{e.port}" if isinstance(e.port, int) else str(e.port)
-        raise CannotStart(f"chatd: cannot listen on {place}: {e.socketError}") from None
     except (StartError, OSError) as e:
         raise CannotStart(f"chatd: {e}") from None

@@ -2,15 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from typing import Any, NoReturn
 
+from attrs import frozen
 from twisted.application.internet import StreamServerEndpointService
-from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from chatd.errors import StartError
 from chatd.net.accepting import PacedEndpoint
 from chatd.net.certificates import Certificates
 from chatd.net.endpoints import listen_endpoint
+
+
+@implementer(IStreamServerEndpoint)
+@frozen
+class _Named:
+    """``endpoint``, given by ``option``, which is named where it cannot be listened on."""
+
+    option: str
+    endpoint: IStreamServerEndpoint
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """See `twisted.internet.interfaces.IStreamServerEndpoint`."""
+        listening: Deferred[IListeningPort] = self.endpoint.listen(protocolFactory)
+        return listening.addErrback(self._refused)
+
+    def _refused(self, failure: Failure) -> NoReturn:
+        failure.trap(CannotListenError, OSError)
+        error, where = failure.value, ""
+        if isinstance(error, CannotListenError):
+            where, error = f" on {_place(error)}", error.socketError
+        raise StartError(f"--{self.option}: cannot listen{where}: {error}") from None
+
+
+def _place(error: CannotListenError) -> str:
+    """Where it could not be listened: a port, or the path of a socket."""
+    if isinstance(error.port, int):
+        return f"{error.interface or '*'}:{error.port}"
+    return os.fsdecode(error.port)
 
 
 def ports(
@@ -21,15 +55,15 @@ def ports(
     certificates: Certificates,
 ) -> list[StreamServerEndpointService]:
     """A service for each endpoint string of ``texts``, called ``name:text``, that serves
-    ``factory``. `StartError` for an endpoint that cannot be. A port that is in use ends the start
-    with `CannotListenError`."""
+    ``factory``. `StartError` for an endpoint that cannot be; so ends the start, too, where one
+    cannot be listened on."""
     services = []
     for text in texts:
         try:
             endpoint = listen_endpoint(reactor, text, certificates)
         except StartError as e:
             raise StartError(f"--{name}: {e}") from None
-        service = StreamServerEndpointService(PacedEndpoint(endpoint), factory)
+        service = StreamServerEndpointService(_Named(name, PacedEndpoint(endpoint)), factory)
         # raised, not logged: what `twisted.application.strports.service` does too
         service._raiseSynchronously = True
         service.setName(f"{name}:{text}")

@@ -72,6 +72,15 @@ class PreflightTests(SynchronousTestCase):
         for stay in (False, True):
             self.refused(why, "--broker=memory:", "--http=off", stay=stay)
 
+    def test_a_path_that_is_no_socket_s(self) -> None:
+        """A socket that nobody listens on may be left there; nothing else makes way."""
+        (self.folder / "file").write_text("not to be lost")
+        (self.folder / "link").symlink_to("nowhere")
+        for name in ("file", "link"):
+            why = f"--http: cannot listen on {name}: something else than a socket is there"
+            self.refused(why, "--broker=memory:", f"--http=unix:{name}")
+        self.assertEqual((self.folder / "file").read_text(), "not to be lost")
+
     def test_a_database_in_use(self) -> None:
         path = os.path.realpath(self.folder / "chat.sqlite")
         lock = Lock(path)
