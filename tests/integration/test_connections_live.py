@@ -239,6 +239,22 @@ class TimeTests(LimitsTests):
         steady.send(b'{"roomname":"lobby"}\n')
         self.assertEqual(await steady.until(b"\n"), b"200")
 
+    async def test_white_space_is_no_request(self) -> None:
+        node = await self.serve()
+        spaces, before = await node.raw("setup"), await node.raw("setup")
+        for _ in range(5):
+            for raw in (spaces, before):
+                raw.send(b" \r\n\t")
+            await pause(0.01)
+            node.clock.advance(SETUP_IDLE / 6)
+            self.assertFalse(spaces.lost or before.lost)
+        before.send(b' {"roomname":')
+        await pause(0.01)
+        node.clock.advance(SETUP_IDLE / 6 + 1)
+        await self.lost(spaces)
+        before.send(b'"lobby"}\n')
+        self.assertEqual(await before.until(b"\n"), b"200")
+
     async def test_no_timer_for_each_connection(self) -> None:
         node = await self.serve()
         ann = await node.chat("ann", "lobby")

@@ -33,6 +33,8 @@ class Splitter:
         self._start = self._scanned = 0
         self._depth = self._marks = 0
         self._in_string = False
+        #: Whether more than white space has come since the object last returned.
+        self.begun = False
         #: The newline after the object last returned may still come.
         self._open_line = False
 
@@ -45,6 +47,7 @@ class Splitter:
         self._scanned -= self._start
         self._start = 0
         self._buffer += data
+        self.begun = self.begun or _after(_SPACE, data, 0) < len(data)
 
     def next(self) -> bytes | None:
         """The next object, None if it is not complete. Raises `NotAnObject`."""
@@ -59,6 +62,7 @@ class Splitter:
             return None
         found = bytes(self._buffer[self._start : end])
         self._start = self._scanned = end
+        self.begun = _after(_SPACE, self._buffer, end) < len(self._buffer)
         return found
 
     def newline(self) -> bool:
@@ -105,7 +109,7 @@ class Splitter:
         return None
 
 
-def _after(pattern: re.Pattern[bytes], buffer: bytearray, start: int) -> int:
+def _after(pattern: re.Pattern[bytes], buffer: bytes | bytearray, start: int) -> int:
     """The end of the match of ``pattern`` at ``start``; ``start`` if there is none."""
     match = pattern.match(buffer, start)
     return match.end() if match else start

@@ -28,8 +28,8 @@ from chatd.timing.timer_wheel import Deadline
 from chatd.transports.setup.json_splitter import MAX_OBJECT, NotAnObject, Splitter
 from chatd.transports.setup.operations import SetupOperations
 
-#: Seconds without a request after which a connection is closed, and within which a request must be
-#: complete, however steadily its bytes come.
+#: Seconds without a request (white space is none) after which a connection is closed, and within
+#: which a request must be complete, however steadily its bytes come.
 IDLE = 60.0
 #: Set-up connections of a node, in all and per address: few systems create rooms.
 MAX_CONNECTIONS = 1000
@@ -112,10 +112,11 @@ class SetupProtocol(Protocol):
     def dataReceived(self, data: bytes) -> None:
         if self._state is SetupState.CLOSING or self._idle is None:
             return
-        if not len(self._splitter):
-            self._stay(IDLE)
+        begun = self._splitter.begun
         self._place.arrived()
         self._splitter.feed(data)
+        if self._splitter.begun and not begun:
+            self._stay(IDLE)
         self._next()
 
     def _next(self) -> None:
