@@ -80,6 +80,37 @@ class StrictTests(ServingTests):
                 self.assertEqual(socket.status, status, (port, more))
                 socket.raw.abort()
 
+    async def test_whole_urls(self) -> None:
+        """RFC 9112, section 3.2.2: the URL's authority counts, and not the Host header."""
+        node = await self.serve()
+        for url, more, status in (
+            ("http://localhost", "Host: localhost", 101),
+            ("http://localhost", "Host: evil.example", 101),
+            ("HTTPS://LOCALHOST:9000", "Host: evil.example", 101),
+            ("http://evil.example", "Host: localhost", 403),
+            ("http://evil.example", "Origin: http://localhost", 403),
+            ("http://localhost", "Host: evil.example\r\nOrigin: http://localhost", 101),
+            ("http://localhost", "Host: evil.example\r\nOrigin: http://evil.example", 403),
+            ("http://", "Host: localhost", 400),
+            ("http://a@localhost", "Host: localhost", 400),
+            ("ftp://localhost", "Host: localhost", 400),
+        ):
+            for port, path in PLACES:
+                socket = await shake(node, port, head(url + path, more))
+                self.assertEqual(socket.status, status, (port, url, more))
+                if status == 101:
+                    self.assertEqual(await socket.receive(), welcome("ann"))
+                socket.raw.abort()
+        for url, status in (
+            ("ws://localhost/", 101),
+            ("ws://evil.example/", 403),
+            ("http://localhost", 101),
+            ("http://localhost/?a#b", 400),
+        ):
+            socket = await shake(node, "websocket", head(url))
+            self.assertEqual(socket.status, status, url)
+            socket.raw.abort()
+
     async def test_folded_lines(self) -> None:
         """RFC 9112, section 5.2: refused, or joined in one."""
         node = await self.serve()

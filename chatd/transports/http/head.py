@@ -61,11 +61,18 @@ def origin_form(method: bytes, target: bytes, headers: Headers) -> bytes:
         if not target.startswith(b"/") and (method, target) != (b"OPTIONS", b"*"):
             raise BadHead(NO_TARGET)
         return target
-    authority, rest = match[1], match[2]
+    authority, path = authority_and_path(match)
+    headers.setRawHeaders(b"host", [authority])
+    return path
+
+
+def authority_and_path(url: re.Match[bytes]) -> tuple[bytes, bytes]:
+    """The authority, and the path and query, of a ``url`` whose groups are the authority and what
+    follows it. Raises `BadHead` for one that names no host."""
+    authority, rest = url[1], url[2]
     if not authority or not _HOST.fullmatch(authority):
         raise BadHead("The request target names no host.")
-    headers.setRawHeaders(b"host", [authority])
-    return rest if rest.startswith(b"/") else b"/" + rest
+    return authority, rest if rest.startswith(b"/") else b"/" + rest
 
 
 def joined(headers: Headers) -> dict[str, str]:

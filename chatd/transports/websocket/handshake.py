@@ -86,8 +86,9 @@ class OpeningHandshake(WebSocketServerProtocol):
             self._refusal = bad_request(str(error))
             self.failHandshake(str(error))
             return
-        if (joined := head.with_one_extensions_line) is not None:
-            self.data = joined + end + rest
+        taken = head.in_origin_form.with_one_extensions_line
+        if taken is not head:
+            self.data = taken.text + end + rest
         super().processHandshake()
 
     def forget_request(self) -> None:

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from chatd.transports.http.head import NO_TARGET, BadHead, check_host
+from chatd.transports.http.head import NO_TARGET, BadHead, authority_and_path, check_host
 
 _HEAD = re.compile(
     rb"[!-~]+ [!-~]+ HTTP/[0-9]\.[0-9]"
     rb"(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00\r\n]*)*"
 )
-#: A path, or a whole URL (RFC 6455, section 4.2.1).
-_TARGET = re.compile(rb"/|(?:http|ws)s?://", re.IGNORECASE)
+#: A whole URL, which may stand in place of a path (RFC 6455, section 4.2.1).
+_URL = re.compile(rb"(?:http|ws)s?://([^/?#]*)([^#]*)", re.IGNORECASE)
 _EXTENSIONS = b"sec-websocket-extensions"
 
 
@@ -62,7 +62,10 @@ class HandshakeHead:
         body (RFC 9112, sections 2.2, 3.2, 5.1, 5.2 and 6.3)."""
         if not _HEAD.fullmatch(head):
             raise BadHead("That is not an HTTP request.")
-        if not _TARGET.match(self.request.split(b" ")[1]):
+        target = self.request.split(b" ")[1]
+        if url := _URL.fullmatch(target):
+            authority_and_path(url)
+        elif not target.startswith(b"/"):
             raise BadHead(NO_TARGET)
         check_host(self.values(b"host"), self.request.rpartition(b" ")[2])
         length = self.values(b"content-length")
@@ -70,13 +73,33 @@ class HandshakeHead:
             raise BadHead("A WebSocket's handshake has no body.")
 
     @property
-    def with_one_extensions_line(self) -> bytes | None:
+    def text(self) -> bytes:
+        """The head, put together again."""
+        return b"\r\n".join([self.request, *self.lines])
+
+    @property
+    def in_origin_form(self) -> HandshakeHead:
+        """The checked head with a path for a target: the authority of a whole URL replaces the Host
+        header (RFC 9112, section 3.2.2), by which the request is judged."""
+        method, target, version = self.request.split(b" ")
+        url = _URL.fullmatch(target)
+        if url is None:
+            return self
+        authority, path = authority_and_path(url)
+        return self._with(b"Host", authority, b" ".join([method, path, version]))
+
+    @property
+    def with_one_extensions_line(self) -> HandshakeHead:
         """The head with all Sec-WebSocket-Extensions in one line, which means the same (RFC 6455,
-        section 9.1); Autobahn does not accept several. None if it has no more than one."""
+        section 9.1); Autobahn does not accept several."""
         offers = self.values(_EXTENSIONS)
         if len(offers) < 2:
-            return None
-        pairs = zip(self.lines, self.fields, strict=True)
-        others = [line for line, (name, _) in pairs if name != _EXTENSIONS]
-        joined = b"Sec-WebSocket-Extensions: " + b", ".join(offers)
-        return b"\r\n".join([self.request, *others, joined])
+            return self
+        return self._with(b"Sec-WebSocket-Extensions", b", ".join(offers), self.request)
+
+    def _with(self, name: bytes, value: bytes, request: bytes) -> HandshakeHead:
+        """The head with another request line, and one line with this name."""
+        pairs = list(zip(self.lines, self.fields, strict=True))
+        others = [pair for pair in pairs if pair[1][0] != name.lower()]
+        others.append((name + b": " + value, (name.lower(), value)))
+        return HandshakeHead(request, [line for line, _ in others], [pair for _, pair in others])
