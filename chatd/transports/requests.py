@@ -14,6 +14,7 @@ from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError, bad_request
 from chatd.protocol.messages import CONTENT_BYTES
 from chatd.protocol.names import room_name
+from chatd.protocol.publication import Publication
 from chatd.rooms.start_position import After, Last, Now, Start, check_last, since
 from chatd.service.chat import Receipt
 from chatd.service.session import MAX_ROOMS
@@ -115,7 +116,12 @@ class RequestDialect(BaseDialect):
         publication = self.session.chat.publication(
             identity, name, get("text"), get("data"), get("id"), get("after")
         )
-        return self.session.publish(publication).addCallback(self._published, name, answer)
+        return self.session.publish(publication).addCallbacks(
+            self._published,
+            _naming,
+            callbackArgs=(name, answer),
+            errbackArgs=(frame, publication),
+        )
 
     def _published(self, receipt: Receipt, name: str, answer: Answer) -> None:
         answer({"type": "ack", "room": name, "id": receipt.id})
@@ -146,6 +152,14 @@ _REQUESTS: Mapping[str, Callable[..., Coroutine[Any, Any, None] | Deferred[None]
     "typing": RequestDialect._typing,
     "auth": RequestDialect._auth,
 }
+
+
+def _naming(failure: Failure, frame: dict[str, Any], publication: Publication) -> Failure:
+    """Have the answer to a publish name the message also where the server made its id, and
+    failed."""
+    if not failure.check(ChatError):
+        frame["id"] = publication.content.id
+    return failure
 
 
 def _start(frame: dict[str, Any]) -> Start:

@@ -9,6 +9,7 @@ from typing import Any
 from unittest import mock
 from urllib.parse import quote
 
+from twisted.internet.defer import fail
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from tests.support.http_client import Answer
@@ -120,6 +121,49 @@ class FaultTests(ServingTests):
         logged = [formatEvent(event) for event in events]
         self.assertTrue(any("/rooms/lobby" in line for line in logged), logged)
         self.assertFalse(any("hush" in line for line in logged), logged)
+
+    def break_publishes(self, node: Node) -> None:
+        """Have the node fail after a message may have been stored."""
+        broken = lambda *_: fail(ZeroDivisionError())  # noqa: E731
+        self.patch(node.service.broker, "append", broken)
+
+    async def test_an_answer_to_a_publish_names_the_message(self) -> None:
+        """So that it can be sent again as the same one; whether it is stored is not known."""
+        node = await self.serve()
+        self.break_publishes(node)
+        say = "/rooms/lobby/messages?username=ann"
+        old = {"status": "message", "message": "x", "username": "ann", "roomname": "lobby"}
+        for path, body in ((say, {"text": "x", "id": "k"}), (say, {"text": "x"}), ("/poll", old)):
+            answer = await node.post(path, body)
+            self.assertEqual((answer.status, answer.json["code"]), (500, "unavailable"))
+            self.assertRegex(answer.json["id"], "^k$" if "id" in body else "^[0-9a-f]{32}$")
+            self.assertNotIn("stored", answer.json)
+        ann = await node.chat("ann")
+        for given in ({"id": "k"}, {}):
+            ann.send({"type": "message", "room": "lobby", "text": "x", **given})
+            frame = await ann.find("error")
+            self.assertRegex(frame["id"], "^k$" if given else "^[0-9a-f]{32}$")
+            self.assertNotIn("stored", frame)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 5)
+
+    async def test_a_failure_before_the_message_is_read(self) -> None:
+        """The id may be in a header; nothing was stored."""
+        node = await self.serve()
+        with mock.patch.object(type(node.service.chat), "entry", side_effect=ZeroDivisionError):
+            path = "/rooms/lobby/messages?username=ann"
+            answer = await node.post(path, {"text": "x"}, Idempotency_Key="k")
+        self.assertEqual((answer.status, answer.json["id"]), (500, "k"))
+        self.assertIs(answer.json["stored"], False)
+        self.flushLoggedErrors(ZeroDivisionError)
+
+    async def test_an_event_stream_is_sent_on(self) -> None:
+        """An EventSource would take the status 500 as final."""
+        node = await self.serve()
+        with mock.patch.object(type(node.service.chat), "room", side_effect=ZeroDivisionError):
+            answer = await node.get("/rooms/lobby/events", Accept="text/event-stream")
+        self.assertEqual(answer.status, 200)
+        self.assertRegex(answer.body, rb"(?s)^retry: [0-9]+\n.*event: refused\ndata: .*unavailable")
+        self.flushLoggedErrors(ZeroDivisionError)
 
 
 class ConnectionTests(ServingTests):

@@ -51,6 +51,8 @@ class Call:
     gone: bool = field(default=False, init=False)
     #: See `Route`; set once the route is found.
     refusal: Refusal | None = field(default=None, init=False)
+    #: The id of the message that is being published, once it is known.
+    publishing: str | None = field(default=None, init=False)
     #: What is given up with the client.
     _doing: Deferred[Any] | None = field(default=None, init=False)
 

@@ -65,6 +65,7 @@ class Poll:
             raise bad_request("The body names another room than the URL; name one.")
         (name,) = rooms
         publication = self._chat.publication(identity, name, value.get("message"))
+        call.publishing = publication.content.id
         receipt = await self._chat.publish(identity, publication)
         return Reply(200, {"id": receipt.id})
 

@@ -97,6 +97,7 @@ class Messages:
         publication = self._chat.publication(
             identity, name, content.text, content.data, id, content.after
         )
+        call.publishing = publication.content.id
         receipt = await call.with_client(self._chat.repeated(identity, publication))
         if receipt is None:
             receipt = await self._chat.publish(identity, publication)

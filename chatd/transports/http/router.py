@@ -146,12 +146,15 @@ class Api(Resource):
             return _error(404, "There is nothing at this path.")
         if isinstance(error, NotSupported):
             return _error(415, str(error))
-        if not isinstance(error, ChatError):
-            # not the query: it may hold a token
-            self._log.failure("A request failed: {path!r}", failure, path=call.request.path)
-            return Reply(
-                500, {"type": "error", "code": Code.UNAVAILABLE.word, "text": "The server failed."}
-            )
+        if isinstance(error, ChatError):
+            return self._refused(error, call, error.code.http)
+        # not the query: it may hold a token
+        self._log.failure("A request failed: {path!r}", failure, path=call.request.path)
+        # what was being published may have been stored, or not
+        error = ChatError(Code.UNAVAILABLE, "The server failed.", id=call.publishing)
+        return self._refused(error, call, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+    def _refused(self, error: ChatError, call: Call, status: int) -> Reply:
         again = error.code in AGAIN
         if again and call.refusal is not None:
             said = call.refusal(call, error)
@@ -159,12 +162,12 @@ class Api(Resource):
                 call.note(error.code.word, error.text)
                 return said
             error = said
-        headers = {"Retry-After": str(error.retry or 1)} if again else {}
+        headers = {"Retry-After": str(error.retry or 1)} if again and status != 500 else {}
         if error.code is Code.UNAUTHORIZED:
             headers["WWW-Authenticate"] = "Bearer"  # RFC 6750, section 3
         body = error.frame()
         body.pop("room", None)  # the path says it
-        return Reply(error.code.http, body, headers=headers)
+        return Reply(status, body, headers=headers)
 
     def _answer(self, reply: Reply | None, call: Call) -> None:
         self.in_hand -= 1
