@@ -220,6 +220,28 @@ class BoundTests(SocketIOTests):
         node.clock.advance(46)
         await until(lambda: count.total == 0)
 
+    async def test_a_post_that_is_refused_before_it_is_read(self) -> None:
+        """Its session ends, as by any other failure: the packets are lost, and its client has
+        given up. Who may not ask ends nothing."""
+        node = await self.serve()
+        admission, count = node.service.admission, node.service.admission.connections
+        for headers, status in (
+            ({"content_encoding": "gzip"}, 415),
+            ({"content_length": str(10**9)}, 413),
+            ({}, 503),
+        ):
+            client = await PollingClient.open(node)
+            foreign = await client.post("3", origin="https://evil.example", **headers)
+            self.assertEqual(foreign.status, 403)
+            self.assertEqual(count.total, 1)
+            poll = await self.waiting(client)
+            if status == 503:
+                admission.requests.per_address = 1  # which is the poll
+            self.assertEqual((await client.post("3", **headers)).status, status)
+            self.assertEqual((await poll.answer()).body, b"1")
+            self.assertEqual((await client.poll()).json["code"], 1)
+            self.assertEqual(count.total, 0)
+
     async def test_sessions_are_counted(self) -> None:
         node = await self.serve()
         value = node.service.metrics.registry.get_sample_value

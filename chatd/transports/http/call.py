@@ -51,6 +51,8 @@ class Call:
     gone: bool = field(default=False, init=False)
     #: See `Route`; set once the route is found.
     refusal: Refusal | None = field(default=None, init=False)
+    #: See `Route`; set from when the request may be judged until a handler has it.
+    unheard: Callable[[Call], None] | None = field(default=None, init=False)
     #: The id of the message that is being published, once it is known.
     publishing: str | None = field(default=None, init=False)
     #: What is given up with the client.
@@ -159,6 +161,8 @@ class Route:
 
     ``refusals`` are how methods say what is 429 or 503 everywhere else: by an answer, or by an
     error that is told as everywhere.
+    ``unheard`` are called where methods are refused, once the caller may ask, before the handler
+    begins.
     What is ``linked`` any page may lead to, of whatever origin, and what is ``public`` it may read.
     ``others`` answers what has no method here, which else is 405. While the node drains, handlers
     of a route that ``drains`` see for themselves to what is refused.
@@ -167,6 +171,7 @@ class Route:
     path: str
     methods: Mapping[str, Handler]
     refusals: Mapping[str, Refusal] = field(factory=dict)
+    unheard: Mapping[str, Callable[[Call], None]] = field(factory=dict)
     public: bool = False
     linked: bool = False
     others: Handler | None = None

@@ -94,6 +94,8 @@ class Api(Resource):
         call.refusal = found[0].refusals.get(method) if found is not None else None
         policy, headers = self._admission.origin_policy, request.headers.get
         call.caller = policy.check(peer, secure, headers, public, linked)
+        # not before: a page of another origin may change nothing
+        call.unheard = found[0].unheard.get(method) if found is not None else None
         del headers  # not for as long as a poll waits
         request.address = call.caller.address
         address, probe = call.caller.address, request.path.decode("latin-1") in self._unlimited
@@ -115,6 +117,7 @@ class Api(Resource):
             if call.too_many:
                 raise too_many()
         self._check_body(call, taken=method in ("POST", "PUT"))
+        call.unheard = None
         return await handler(call, *names)
 
     def _kind(self, caller: Caller) -> Work:
@@ -139,6 +142,8 @@ class Api(Resource):
 
     def _failed(self, failure: Failure, call: Call) -> Reply | None:
         error = failure.value
+        if call.unheard is not None:
+            call.unheard(call)
         if call.gone and isinstance(error, CancelledError):
             failure.cleanFailure()  # given up with its client; see `Call.with_client`
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from autobahn.twisted.resource import WebSocketResource
@@ -55,7 +56,14 @@ class SocketIO:
         node drains; all else is refused then."""
         methods = {"GET": self._said(self._get), "POST": self._said(self._post)}
         others = self._said(self._other)
-        return [Route(path, methods, others=others, drains=True) for path in PATHS]
+        unheard = {"POST": self._unheard}
+        return [Route(path, methods, unheard=unheard, others=others, drains=True) for path in PATHS]
+
+    def _unheard(self, call: Call) -> None:
+        """A post was refused by what its head says, or at a limit. Its packets are lost, and stock
+        clients take any status but 200 for the end of the session; so that is what it is here."""
+        with suppress(EngineFault, ChatError):
+            self._polling(call).end()
 
     @property
     def in_hand(self) -> int:
