@@ -130,7 +130,8 @@ class CheckTests(TestCase):
     async def test_what_could_not_start(self) -> None:
         bad = self.folder / "bad"
         bad.touch()
-        await self.refused("^--admin-key: .*bad is empty", f"--admin-key={bad}")
+        why = "^--admin-key: .*bad is empty; all that it holds is the secret$"
+        await self.refused(why, f"--admin-key={bad}")
         await self.refused("^--http: .*bad holds no", f"--http=ssl:0:privateKey={bad}")
         await self.refused(
             "^--broker: .*its folder does not exist", f"--broker=sqlite:{bad.parent}/no/x"

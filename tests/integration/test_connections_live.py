@@ -249,7 +249,8 @@ class TimeTests(LimitsTests):
             node.clock.advance(SETUP_IDLE / 6)
             self.assertFalse(spaces.lost or before.lost)
         before.send(b' {"roomname":')
-        await pause(0.01)
+        open = node.service.ways.setup.protocols
+        await until(lambda: any(one._splitter.begun for one in open))
         node.clock.advance(SETUP_IDLE / 6 + 1)
         await self.lost(spaces)
         before.send(b'"lobby"}\n')
