@@ -179,8 +179,11 @@ _WRITTEN_TIME = re.compile(
 def _is_as_written(body: bytes, value: dict[str, Any], id: str, user: str, text: str) -> bool:
     """Whether ``body``, whose value is ``value``, is byte for byte what `Content.record` would
     write, so that it need not be encoded again. There is no shorter JSON for the same value, so
-    the length decides. A body with ``data``, or with rare control characters, is not recognised."""
+    the length decides, except for a name, which in NFC may be as long. A body with ``data``, or
+    with rare control characters, is not recognised."""
     if list(value) != _FIELDS or not _WRITTEN_TIME.fullmatch(value["time"]):
+        return False
+    if value["user"] != user:
         return False
     said = f"{id}{user}{text}"
     escaped = said.count('"') + said.count("\\") + said.count("\n")

@@ -380,6 +380,17 @@ class ContentTests(SynchronousTestCase):
             message = read_message("lobby", Cursor("e", 0), body)
             self.assertEqual(message.json, shown, body)
 
+    def test_a_name_is_shown_in_nfc_however_long_it_was_written(self) -> None:
+        """Also where NFC takes as many bytes: a singleton, and marks in another order."""
+        for written, user in (
+            ("\uf900", "\u8c48"),
+            ("a\u0315\u0300\u05ae", "\xe0\u05ae\u0315"),
+            ("q\u0307\u0323", "q\u0323\u0307"),
+        ):
+            body = Content(written, "k", "A").record(0)
+            message = read_message("lobby", Cursor("e", 0), body, True)
+            self.assertEqual((message.user, json.loads(message.json)["user"]), (user, user))
+
     @given(st.binary() | st.dictionaries(TEXT, ANYTHING).map(lambda v: json.dumps(v).encode()))
     @example(
         b'{"id":"k","user":"u","text":"t","time":"2026-11-01T12:00:00Z","data":'
