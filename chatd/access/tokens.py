@@ -228,8 +228,10 @@ def _room_entry(entry: object) -> str:
     if not isinstance(entry, str):
         _refuse('The token\'s "rooms" must be a list of room names.')
     prefix = entry.removesuffix("*")
+    # no room is called "." or "..", but names may begin so
+    begins = prefix != entry and prefix in ("", ".", "..")
     try:
-        name = room_name(prefix) if prefix or prefix == entry else ""
+        name = prefix if begins else room_name(prefix)
     except ChatError as e:
         _refuse(f'The token\'s "rooms" holds what is not a room: {e.text}')
     return name + entry[len(prefix) :]

@@ -175,12 +175,17 @@ class ClaimTests(KeyTests):
             ["a b"],
             ["a**"],
             ["*a"],
+            ["."],
+            [".."],
             [["a"]],
             many,
         ]
         for wrong in wrongs:
             self.bad('"rooms"', rooms=wrong)
         self.assertEqual(self.identity(rooms=["jose\u0301*"]).rooms, ("josé*",))
+        for prefix in ("*", ".*", "..*", "...*"):
+            self.assertEqual(self.identity(rooms=[prefix]).rooms, (prefix,))
+        self.assertTrue(self.identity(rooms=[".*"]).names(".hidden"))
         self.assertEqual(self.identity(rooms=["r"] * TOKEN_ROOMS).rooms, ("r",) * TOKEN_ROOMS)
 
     def test_payloads_that_are_no_claims(self) -> None:
