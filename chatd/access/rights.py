@@ -3,7 +3,7 @@ rooms, to use the set-up port, to read the metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from secrets import token_hex
 from typing import Protocol
 
@@ -74,14 +74,19 @@ class Rights:
     _guesses: Guesses = field(factory=Guesses, init=False)
     _log = Logger()
 
+    def username(self, parameter: Callable[[str], str | None]) -> str | None:
+        """The ``username`` of a URL whose parameters ``parameter`` reads; None in token mode, where
+        it counts for nothing, whatever it is. Raises `ChatError` if it cannot be read."""
+        return parameter("username") if self.tokens is None else None
+
     def identify(
         self, token: str | None, username: str | None, legacy: bool = False, named: object = None
     ) -> Identity:
         """Who a caller is; in open mode `NOBODY` if it gives no name. Raises `ChatError`.
 
-        ``username`` comes from the URL, where a proxy may have set it; ``named`` is what the client
-        wrote into the body, which must not contradict it. In token mode only the token counts, and
-        there must be one.
+        ``username`` comes from the URL, where a proxy may have set it (`Rights.username`);
+        ``named`` is what the client wrote into the body, which must not contradict it. In token
+        mode only the token counts, and there must be one.
         """
         if self.tokens is None:
             names = {user_name(n, legacy) for n in (username, named) if n is not None}

@@ -34,6 +34,29 @@ class WhichTokenTests(LiveTests):
         [message] = (await node.get("/rooms/hall/messages?last=1", **bearing(ben))).json["messages"]
         self.assertEqual(message["user"], "ann")
 
+    async def test_the_username_counts_for_nothing_on_every_transport(self) -> None:
+        """Not even one that could not be read."""
+        node = await self.guarded()
+        query = f"username=%ff&token={token(node)}"
+        for port in ("websocket", "http"):
+            for protocol in ("chatd.v1", None):
+                socket = await node.websocket(f"/ws?{query}&roomname=hall", port, protocol)
+                self.assertEqual(socket.status, 101, (port, protocol))
+        start = (await node.get(f"/rooms/hall/messages?{query}")).json["cursor"]
+        for path in (
+            f"/rooms/hall/messages?{query}&after={start}&wait=0.01",
+            f"/rooms/hall?{query}",
+            f"/poll?{query}&roomname=hall",
+            f"/socket.io/?{query}&EIO=4&transport=polling",
+        ):
+            self.assertEqual((await node.get(path)).status, 200, path)
+        said = await node.post(f"/rooms/hall/messages?{query}", {"text": "x"})
+        self.assertEqual(said.status, 201)
+        socket = await node.websocket(
+            f"/socket.io/?{query}&EIO=4&transport=websocket", "http", None
+        )
+        self.assertEqual(socket.status, 101)
+
 
 class RenewalTests(LiveTests):
     async def test_the_new_expiry_replaces_the_old(self) -> None:

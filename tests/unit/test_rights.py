@@ -29,6 +29,7 @@ from chatd.protocol.errors import ChatError, Code
 from chatd.timing.timer_wheel import TimerWheel
 from chatd.timing.turn_queue import A_TURN
 from chatd.timing.wall import WallClock
+from chatd.transports.pairs import Pairs
 from tests.support.tokens import Issuer
 
 #: The time of day of a node that has just started.
@@ -96,6 +97,10 @@ class IdentifyTests(RightsTests):
     def test_only_the_token_counts(self) -> None:
         rights = self.rights(tokens=True)
         self.assertEqual(rights.identify(self.token(), "ben", named="ben").user, "ann")
+        asked = Pairs.parse(b"username=%ff")
+        self.assertIsNone(rights.username(asked.get))
+        self.refused(Code.BAD_REQUEST, self.rights().username, asked.get)
+        self.assertEqual(self.rights().username(Pairs.parse(b"username=ben").get), "ben")
         for call in (rights.identify, rights.identify_or_guest):
             self.refused(Code.UNAUTHORIZED, call, None, "ann")
             self.refused(Code.UNAUTHORIZED, call, self.token(lives=-1), "ann")

@@ -130,7 +130,8 @@ class Call:
 
     def identify(self, legacy: bool = False, named: object = None) -> Identity:
         """Who the caller is; ``named`` is who the body says it is. See `Rights.identify`."""
-        identity = self.admission.rights.identify(self.token, self.query("username"), legacy, named)
+        rights = self.admission.rights
+        identity = rights.identify(self.token, rights.username(self.query), legacy, named)
         self.request.asker = identity.user
         return identity.at(self.caller.address)
 

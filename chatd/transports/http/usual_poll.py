@@ -102,7 +102,7 @@ def judge(data: bytes, peer: str | None, secure: bool, admission: Admission) -> 
         asked, headers = _Asked.parse(line), _headers(block)
         caller = policy.check(peer, secure, headers.get)
         token = shown_token(headers.get("authorization"), asked.query("token"))
-        identity = rights.identify(token, asked.query("username")).at(caller.address)
+        identity = rights.identify(token, rights.username(asked.query)).at(caller.address)
     except (_Unusual, BadHead, ChatError, UnicodeDecodeError):
         return None
     begin, end = asked.place

@@ -139,7 +139,8 @@ class SocketIO:
 
     def _open(self, call: Call) -> PollingLink:
         """Begin a session, which counts as one connection until it ends."""
-        credentials = Credentials(call.caller.address, call.token, call.query("username"))
+        username = call.admission.rights.username(call.query)
+        credentials = Credentials(call.caller.address, call.token, username)
         release = call.admission.connections.admit(call.caller.address)
         polling = PollingLink(self._sockets, call.caller.address, release)
         polling.session = self._sessions.add(self._sockets, polling, credentials)

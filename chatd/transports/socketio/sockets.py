@@ -91,8 +91,9 @@ class EngineFactory(WebSocketFactory):
     def _carry(self, connection: EngineSocket, legacy: bool) -> Dialect:
         sid = connection.parameter("sid")
         if sid is None:
-            address, username = connection.logged.address, connection.parameter("username")
-            return FreshDialect(connection, Credentials(address, connection.token, username))
+            username = self.admission.rights.username(connection.parameter)
+            credentials = Credentials(connection.logged.address, connection.token, username)
+            return FreshDialect(connection, credentials)
         try:
             return ProbeDialect(connection, self.sessions.polling(sid))
         except EngineFault as error:

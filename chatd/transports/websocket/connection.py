@@ -126,7 +126,8 @@ class WebSocketConnection(Frames):
         legacy = not protocols
         if not legacy and SUBPROTOCOL not in protocols:
             raise bad_request(f"The only subprotocol here is {SUBPROTOCOL}.")
-        rights, username = self.factory.admission.rights, self.parameter("username")
+        rights = self.factory.admission.rights
+        username = rights.username(self.parameter)
         identity = rights.identify_or_guest(self.token, username, legacy)
         self.identity = identity.at(self.logged.address)
         self.dialect = self.factory.dialect(self, legacy)
