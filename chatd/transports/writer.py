@@ -61,6 +61,8 @@ class Writer:
         self._held = 0
         #: How many callers of `stop_reading` have not called `start_reading` yet.
         self.stops = 0
+        #: How often reading from the client has stopped or resumed.
+        self.switches = 0
         #: Unsent bytes of the last write that the socket took in part.
         self._rest = 0
         self._closed = self._lost = False
@@ -140,12 +142,14 @@ class Writer:
         """Stop reading from the client until `start_reading` was called as often as this."""
         self.stops += 1
         if self.stops == 1:
+            self.switches += 1
             self._transport.pauseProducing()
 
     def start_reading(self) -> None:
         """Undo one call of `stop_reading`."""
         self.stops -= 1
         if self.stops == 0 and not self._lost:
+            self.switches += 1
             self._transport.resumeProducing()
             if not self._closed:
                 self._resumed()

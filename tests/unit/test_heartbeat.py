@@ -35,6 +35,13 @@ class Peer:
 
     socket: Silence = field(factory=Silence)
     writable: bool = True
+    stops: int = 0
+    switches: int = 0
+
+    def read(self, reads: bool) -> None:
+        """The server resumes or stops reading."""
+        self.stops = 0 if reads else 1
+        self.switches += 1
 
 
 class HeartbeatTests(SynchronousTestCase):
@@ -93,6 +100,28 @@ class HeartbeatTests(SynchronousTestCase):
         self.peer.socket.unacked, self.peer.socket.last_ack = 3, SILENCE + 1
         self.pass_(PING_EVERY + 1)
         self.assertEqual((self.pings, self.died), (0, 1))
+
+    def test_who_is_not_read_from(self) -> None:
+        """Its pong may have come already, also where it was not read from for a while only."""
+        self.peer.read(False)
+        self.pass_(600)
+        self.assertEqual(self.died, 0)
+        self.peer.read(True)
+        self.pass_(PONG_WITHIN)
+        for _ in range(10):
+            self.peer.read(False)
+            self.pass_(PONG_WITHIN - 1)
+            self.peer.read(True)
+            self.pass_(1)
+        self.assertEqual(self.died, 0)
+        self.pass_(3 * PONG_WITHIN)
+        self.assertEqual(self.died, 1)
+
+    def test_who_is_not_read_from_and_is_gone(self) -> None:
+        self.peer.read(False)
+        self.peer.socket.unacked, self.peer.socket.last_ack = 3, SILENCE + 1
+        self.pass_(PING_EVERY + PONG_WITHIN + 1)
+        self.assertEqual((self.pings, self.died), (1, 1))
 
 
 class SilentTests(SynchronousTestCase):

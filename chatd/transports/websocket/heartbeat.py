@@ -18,7 +18,8 @@ class Heartbeat:
     """Pings one connection. ``dead`` is called once, when the client no longer answers.
 
     A client that does not read cannot answer either; it is slow, not gone. While its transport is
-    not writable, TCP's own acknowledgements decide.
+    not writable, TCP's own acknowledgements decide; so they do where chatd has not read all the
+    time since the ping: the pong may have come, and lie behind what has to wait for its turn.
     """
 
     def __init__(
@@ -34,6 +35,8 @@ class Heartbeat:
         self._outlet = outlet
         self._ping = ping
         self._dead = dead
+        #: What `Writer.switches` was at the last ping; -1 if chatd was not reading.
+        self._switches = -1
         self._next: Deadline = deadlines.after(PING_EVERY, self._beat)
 
     def pong(self) -> None:
@@ -46,14 +49,17 @@ class Heartbeat:
         self._next.cancel()
 
     def _beat(self) -> None:
-        if self._outlet.writable:
+        outlet = self._outlet
+        if outlet.writable:
+            self._switches = -1 if outlet.stops else outlet.switches
             self._next = self._deadlines.after(PONG_WITHIN, self._missed)
             self._ping()
         else:
             self._missed()
 
     def _missed(self) -> None:
-        if self._outlet.writable or silent(self._transport):
+        read = self._outlet.switches == self._switches
+        if (self._outlet.writable and read) or silent(self._transport):
             self._dead()
         else:
             self._next = self._deadlines.after(PONG_WITHIN, self._beat)
