@@ -2,15 +2,16 @@
 connections of an address), and an allowance for each address, so that a flood slows down only
 itself.
 
-As long as nobody waits, requests are served as they come, a few for each read from a connection.
-Further ones are queued, and served for at most `TURN` seconds in each turn of the reactor, so that
-everything else is served in between. Addresses that ask seldom go first (the sparse flows of RFC
-8290, section 3.1). A request that takes long counts as several. An address that has used up its
-allowance waits until it is back.
+As long as nobody waits, requests are served as they come: a few for each read from a connection,
+and about `TURN` seconds of work in a turn of the reactor. Further ones are queued, and served for
+at most `TURN` seconds in each turn, so that everything else is served in between. Addresses that
+ask seldom go first (the sparse flows of RFC 8290, section 3.1). What takes long in the queue counts
+as several requests. An address that has used up its allowance waits until it is back.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ from chatd.access.limits import network_of
 from chatd.access.rate_limit import Bucket, Rate
 from chatd.timing.nothing import nothing
 
-#: Seconds of queued work that are done in one turn of the reactor.
+#: Seconds of queued work that are done in one turn of the reactor, and about as much at once.
 TURN = 0.001
 #: Seconds of work that count as one request; what takes longer counts as several.
 UNIT = 0.0005
@@ -172,6 +173,11 @@ class FairQueue:
     #: The addresses with queued connections that may be served.
     _ready: _Waiting[_Lane] = field(factory=_Waiting, init=False)
     _pumping: IDelayedCall | None = field(default=None, init=False)
+    #: Whether the end of this turn of the reactor is waited for.
+    _turning: bool = field(default=False, init=False)
+    #: When to look at what has been done at once (the clock's seconds), and what had been then.
+    _look_at: float = field(default=-math.inf, init=False)
+    _worked: float = field(default=0.0, init=False)
     #: The address that was looked at last: what comes together comes from one.
     _newest: tuple[tuple[str, Work] | None, _Lane] = field(init=False)
 
@@ -214,12 +220,29 @@ class FairQueue:
             del self._lanes[oldest]
 
     def _unhindered(self, place: QueuePlace) -> bool:
-        """Whether ``place`` need not queue: nobody does, and its allowance is not used up."""
+        """Whether ``place`` need not queue: nobody does, there is time, and allowance."""
         if self._ready:
             return False
         now = self.clock.seconds()
+        if now >= self._look_at and not self._has_time(now):
+            return False
         lane = self._lane(place._key, now)
         return not lane.waiting and lane.bucket.take(now) == 0.0
+
+    def _has_time(self, now: float) -> bool:
+        """Whether more may be done at once in this turn of the reactor. To tell all turns apart
+        would cost each request something: after `TURN` seconds of work, in whichever, the end of
+        the present one is awaited; if as much time passes first, it has done enough."""
+        if self._turning:
+            return False
+        if (worked := self.timer()) - self._worked >= TURN:
+            self._worked, self._turning = worked, True
+            self.clock.callLater(0, self._turned)
+        self._look_at = now + TURN
+        return True
+
+    def _turned(self) -> None:
+        self._turning = False
 
     def _queue(self, place: QueuePlace) -> None:
         now = self.clock.seconds()

@@ -57,6 +57,7 @@ class Client:
         while self.pending and self.place.take():
             self.pending -= 1
             self._tests.now += self._tests.cost
+            self._tests.clock.rightNow += self._tests.takes
             self._tests.done.append(self._name)
 
     def give_up(self) -> None:
@@ -68,6 +69,8 @@ class TurnsTests(SynchronousTestCase):
         self.clock = Reactor()
         self.now = 0.0
         self.cost = 0.0001
+        #: Seconds of the clock that pass during a request; others are on another clock.
+        self.takes = 0.0
         self.done: list[str] = []
         self.turns = FairQueue(self.clock, Rate(1000), timer=lambda: self.now)
 
@@ -298,6 +301,54 @@ class TurnsTests(SynchronousTestCase):
         for turn in range(1, 5):
             self.clock.advance(0)
             self.assertEqual(len(self.done), AT_ONCE + turn)
+
+    def each_sends_one(self, number: int, cost: float) -> list[Client]:
+        """So many clients from everywhere, each with a request that takes ``cost`` seconds."""
+        self.cost = self.takes = cost
+        clients = [self.client(f"1.1.{n}.1", f"{n}") for n in range(number)]
+        for one in clients:
+            one.send(1)
+        return clients
+
+    def test_what_many_ask_at_once_is_bounded_by_its_time(self) -> None:
+        """In one turn of the reactor, not by its number: each asks for one thing."""
+        self.each_sends_one(100, 20 * TURN)
+        self.assertLessEqual(len(self.done), 2)
+        for turn in range(1, 11):
+            self.clock.advance(0)
+            self.assertLessEqual(len(self.done), 2 + turn)
+
+    def test_what_takes_little_is_bounded_likewise(self) -> None:
+        self.each_sends_one(300, TURN / 10)
+        self.assertTrue(19 <= len(self.done) <= 22, len(self.done))
+        for _ in range(30):
+            self.clock.advance(0)
+        self.assertEqual(len(self.done), 300)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_what_comes_singly_does_not_wait(self) -> None:
+        """However much it is in all, and however long it takes."""
+        self.cost = self.takes = TURN / 2
+        for n in range(1000):
+            self.client(f"1.1.{n % 250}.1", "o").send(1)
+            self.assertEqual(len(self.done), n + 1)
+            self.clock.advance(0)
+        self.cost = self.takes = 20 * TURN
+        for n in range(1000, 1010):
+            self.client(f"1.1.{n % 250}.1", "o").send(1)
+            self.assertEqual(len(self.done), n + 1)
+            self.clock.advance(0.1)
+
+    def test_time_in_which_nothing_is_done_is_no_work(self) -> None:
+        """Nothing is called for the sake of each request."""
+        calls = 0
+        self.cost = self.takes = TURN / 100
+        for n in range(1000):
+            self.client(f"1.1.{n % 250}.1", "o").send(1)
+            calls += len(self.clock.getDelayedCalls())
+            self.clock.advance(1)
+        self.assertLessEqual(calls, 10)
+        self.assertEqual(len(self.done), 1000)
 
     def test_nothing_is_to_be_called_when_nobody_waits(self) -> None:
         self.client("1.1.1.1", "f").send(AT_ONCE + 3)
