@@ -44,6 +44,7 @@ from chatd.brokers.rabbitmq.publisher import StreamPublisher
 from chatd.brokers.rabbitmq.queues import StreamQueues
 from chatd.brokers.rabbitmq.reader import StreamReader
 from chatd.brokers.rabbitmq.shared_channels import SharedChannels
+from chatd.timing.turn_queue import TurnQueue
 from chatd.timing.wall import WallClock
 
 #: Concurrent tasks: ranges being read; streams being made or deleted.
@@ -68,6 +69,7 @@ class AMQPBroker(MultiService):
         super().__init__()
         self.clock = reactor
         self.wall = wall or WallClock(reactor)
+        self.turns = TurnQueue(reactor, 1)
         self.channels: SharedChannels | None = None
         self._readers = ChannelPool(reactor, READERS)
         self._makers = ChannelPool(reactor, MAKERS)
@@ -75,11 +77,11 @@ class AMQPBroker(MultiService):
         self._counters = ChannelPool(reactor, 1)
         self._pools = (self._readers, self._makers, self._lookers, self._counters)
         self._publishing = StreamPublisher(reactor, self._restore)
-        self._reading = StreamReader(self.wall, self._readers, self._publishing)
+        self._reading = StreamReader(self.wall, self._readers, self._publishing, self.turns)
         self._streams = StreamQueues(self._makers, retention or Retention())
         self._bindings = Bindings(self._streams.bind)
         self._followings: dict[RabbitMQFollowing, None] = {}
-        looking = StreamReader(self.wall, self._lookers, self._publishing)
+        looking = StreamReader(self.wall, self._lookers, self._publishing, self.turns)
         self._counts = StreamCounts(self._counters)
         self._liveness = Liveness(
             reactor,

@@ -23,6 +23,7 @@ from chatd.brokers.rabbitmq.consumer import StreamConsumer
 from chatd.brokers.rabbitmq.handover import Handover
 from chatd.brokers.rabbitmq.shared_channels import SharedChannel, SharedChannels
 from chatd.brokers.rabbitmq.tail import Tail
+from chatd.timing.turn_queue import TurnQueue
 from chatd.timing.wall import WallClock
 
 #: Seconds between attempts to consume, at most.
@@ -48,6 +49,8 @@ class FollowingBroker(Protocol):
 
     clock: IReactorTime
     wall: WallClock
+    #: One slice of what was read is converted in each turn of the reactor.
+    turns: TurnQueue
     #: None while the broker is away.
     channels: SharedChannels | None
 
@@ -84,7 +87,7 @@ class RabbitMQFollowing:
         self._broker = broker
         self._tail = tail
         self._gathering = Tail(tail or 0)
-        self._handover = Handover(stream, follower)
+        self._handover = Handover(stream, follower, broker.turns)
         self._consumer: StreamConsumer | None = None
         self._channel: SharedChannel | None = None
         self._failures = 0

@@ -1,7 +1,9 @@
-"""Handing a stream's records to its follower: each once, with gaps and interruptions told."""
+"""Handing a stream's records to its follower: each once, with gaps and interruptions told; many in
+slices, one in a turn of the reactor."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Any
@@ -10,7 +12,15 @@ from twisted.logger import Logger
 
 from chatd.amqp.deliveries import Delivery
 from chatd.brokers.interfaces import IFollower, Stream
-from chatd.brokers.rabbitmq.records import records
+from chatd.brokers.rabbitmq.records import (
+    SLICE,
+    SLICE_BYTES,
+    is_fence,
+    records,
+    slices,
+    weight,
+)
+from chatd.timing.turn_queue import TurnQueue
 
 
 class Told(Enum):
@@ -27,15 +37,19 @@ class Told(Enum):
 
 
 class Handover:
-    """Turns deliveries of ``stream`` into calls of ``follower``. An exception in it is logged."""
+    """Turns deliveries of ``stream`` into calls of ``follower``, those that have to wait one slice
+    in each of ``turns``. An exception in it is logged."""
 
     _log = Logger()
 
-    def __init__(self, stream: Stream, follower: IFollower) -> None:
+    def __init__(self, stream: Stream, follower: IFollower, turns: TurnQueue) -> None:
         #: The newest offset delivered, fences included; None before the first delivery.
         self.seen: int | None = None
         self._stream = stream
         self._follower = follower
+        self._turns = turns
+        #: What is handed over next, and what is told in between.
+        self._waiting: deque[Delivery | Callable[[], None]] = deque()
         self._told = Told.BEHIND
         #: The offset of the newest record.
         self._end = -1
@@ -54,46 +68,92 @@ class Handover:
         if self._resuming and seen is not None:
             self._resuming = False
             if batch[0].offset > seen + 1:
-                self._tell(self._follower.truncated)
+                self._in_order(lambda: self._tell(self._follower.truncated))
         if seen is not None and batch[0].offset <= seen:
             batch = [one for one in batch if one.offset > seen]
         if not batch:
             return
-        fresh = records(batch, self._stream)
         self.seen = batch[-1].offset
-        if fresh:
-            self._end = fresh[-1].offset
-        elif seen is None:
+        if seen is None:
             self._end = batch[0].offset - 1
         if most is not None:
-            fresh = fresh[len(fresh) - min(most, len(fresh)) :]
-        if fresh:
+            batch = [one for one in batch if one.body or not is_fence(one)]
+            if batch:
+                self._end = batch[-1].offset
+            batch = batch[len(batch) - min(most, len(batch)) :]
+        if self._waiting or len(slices(batch)) > 1:
+            self._waiting += batch
+            self._turns.add(self._hand_on)
+        else:
+            self._pass(batch)
+
+    def _in_order(self, call: Callable[[], None]) -> None:
+        """Make ``call`` after what waits was handed over."""
+        if self._waiting:
+            self._waiting.append(call)
+        else:
+            call()
+
+    def _hand_on(self) -> None:
+        """Hand over a slice of what waits."""
+        part: list[Delivery] = []
+        size = 0
+        while self._waiting and len(part) < SLICE:
+            one = self._waiting[0]
+            if isinstance(one, Delivery):
+                size += weight(one)
+                if part and size > SLICE_BYTES:
+                    break
+                part.append(one)
+            elif part:
+                break
+            self._waiting.popleft()
+            if not isinstance(one, Delivery):
+                one()
+        if self._waiting:
+            self._turns.add(self._hand_on)
+        self._pass(part)
+
+    def _pass(self, batch: Sequence[Delivery]) -> None:
+        if fresh := records(batch, self._stream):
+            self._end = fresh[-1].offset
             self._tell(self._follower.records, fresh)
 
     def level(self) -> None:
         """Tell the follower, once, that it has caught up."""
+        self._in_order(self._level)
+
+    def _level(self) -> None:
         if self._told in (Told.BEHIND, Told.REFRESHING):
             self._told = Told.LEVEL
             self._tell(self._follower.caught_up, self._end)
 
     def interrupted(self) -> None:
         """Tell the follower, once, that the broker is away, also if it knows of a `refresh`."""
+        self._in_order(self._interrupted)
+
+    def _interrupted(self) -> None:
         if self._told in (Told.LEVEL, Told.REFRESHING):
             self._told = Told.BEHIND
             self._tell(self._follower.interrupted)
 
     def refresh(self) -> None:
         """Tell the follower that the stream is read anew."""
+        self._in_order(self._refresh)
+
+    def _refresh(self) -> None:
         if self._told is Told.LEVEL:
             self._told = Told.REFRESHING
             self._tell(self._follower.interrupted)
 
     def gone(self) -> None:
-        """Tell the follower that the stream is gone."""
+        """Tell the follower that the stream is gone, and with it what waits."""
+        self._waiting.clear()
         self._tell(self._follower.gone)
 
     def stop(self) -> None:
         """Tell nothing more."""
+        self._waiting.clear()
         self._told = Told.ENDED
 
     def _tell(self, call: Callable[..., Any], *args: object) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -19,10 +20,11 @@ from chatd.brokers.rabbitmq.channel_pool import ChannelPool
 from chatd.brokers.rabbitmq.consumer import PREFETCH, StreamConsumer
 from chatd.brokers.rabbitmq.publisher import StreamPublisher
 from chatd.brokers.rabbitmq.queues import is_missing
-from chatd.brokers.rabbitmq.records import is_fence, records
+from chatd.brokers.rabbitmq.records import is_fence, records, slices
 from chatd.protocol.errors import ChatError
 from chatd.protocol.json import load_object
 from chatd.protocol.timestamps import parse_time
+from chatd.timing.turn_queue import TurnQueue
 from chatd.timing.wall import WallClock
 
 #: Deliveries under way to one that reads a range. All share a connection, where what is under way
@@ -106,27 +108,44 @@ class _Reader:
 
 
 class StreamReader:
-    """Reads streams over the channels of ``pool``; ``publishing`` appends fences."""
+    """Reads streams over the channels of ``pool``; ``publishing`` appends fences. What was read is
+    converted a slice in each of ``turns``."""
 
-    def __init__(self, wall: WallClock, pool: ChannelPool, publishing: StreamPublisher) -> None:
+    def __init__(
+        self, wall: WallClock, pool: ChannelPool, publishing: StreamPublisher, turns: TurnQueue
+    ) -> None:
         self._wall = wall
         self._pool = pool
         self._publishing = publishing
+        self._turns = turns
 
     def read(self, stream: Stream, start: int, stop: int) -> Deferred[Sequence[Record]]:
         """As `IBroker.read`."""
 
-        async def task(client: Client, channel: Channel) -> Sequence[Record]:
+        async def task(client: Client, channel: Channel) -> list[Delivery]:
             reader = _Reader(client, stream, max(0, start), stop)
             gathered = await reader.run(channel)
             if not gathered and await self._last(client, channel, stream) >= start:
                 # records were appended while it was read
                 reader = _Reader(client, stream, max(0, start), stop, self._publishing)
                 gathered = await reader.run(channel)
-            kept = [one for one in gathered if start <= one.offset < stop]
-            return records(kept, stream)
+            return [one for one in gathered if start <= one.offset < stop]
 
-        return self._pool.run(task)
+        async def read() -> Sequence[Record]:
+            return await self._converted(await self._pool.run(task), stream)
+
+        return Deferred.fromCoroutine(read())
+
+    async def _converted(self, gathered: Sequence[Delivery], stream: Stream) -> list[Record]:
+        converted: list[Record] = []
+        parts = slices(gathered)
+        for part in parts:
+            if len(parts) > 1:
+                turn: Deferred[None] = Deferred()
+                self._turns.add(partial(turn.callback, None))
+                await turn
+            converted += records(part, stream)
+        return converted
 
     def end(self, stream: Stream) -> Deferred[int]:
         """As `IBroker.end`."""
@@ -190,7 +209,7 @@ class _Finder(_Reader):
             if self._first is None:
                 self._first = one.offset
             for record in records([one], self._stream):
-                if _time_of(record, self._now) >= self._time:
+                if not record.fault and _time_of(record, self._now) >= self._time:
                     self.found = self._first
                     self._end()
                     return

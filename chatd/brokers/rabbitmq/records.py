@@ -1,7 +1,8 @@
 """Records on RabbitMQ: their properties, and other programs' messages as records.
 
 chatd's own records are used as they are. Messages of other programs (protocol, section 7) are
-converted to the same form.
+converted to the same form: what is too long is refused before it is parsed, and many are converted
+in slices.
 """
 
 from __future__ import annotations
@@ -15,11 +16,21 @@ from chatd.amqp.deliveries import Delivery
 from chatd.brokers.interfaces import Record, Stream
 from chatd.protocol.errors import ChatError
 from chatd.protocol.json import dump, load_object
+from chatd.protocol.messages import CONTENT_BYTES, says_too_much
 from chatd.protocol.names import message_id, user_name
 from chatd.protocol.timestamps import format_time
 from chatd.telemetry.tracing import TRACE
 
 _ELSEWHERE = "It was published to another room."
+_LONG_TEXT = f"A text is at most {CONTENT_BYTES} bytes of UTF-8."
+_LONG_CONTENT = f"Text and data are at most {CONTENT_BYTES} bytes."
+#: Deliveries, and bytes of their bodies and properties, that are converted and read in one turn of
+#: the reactor: at worst some ten milliseconds' work, mostly two. What comes in one read from the
+#: broker is no more.
+SLICE, SLICE_BYTES = 256, 64 * 1024
+#: Bytes of properties that take no time worth counting.
+FEW = 512
+
 _FENCE_TYPE = "chatd.fence"
 #: The properties of a fence: an empty record by chatd that readers never see.
 FENCE = encode_properties({"delivery-mode": 2, "type": _FENCE_TYPE, "app-id": "chatd"})
@@ -66,10 +77,51 @@ def records(batch: Sequence[Delivery], stream: Stream) -> list[Record]:
     ]
 
 
+def slices(batch: Sequence[Delivery]) -> list[Sequence[Delivery]]:
+    """``batch`` in slices: as much as `SLICE` and `SLICE_BYTES` say, or one delivery that is
+    larger."""
+    parts: list[Sequence[Delivery]] = []
+    begin = size = 0
+    for at, one in enumerate(batch):
+        size += (more := weight(one))
+        if at > begin and (at - begin == SLICE or size > SLICE_BYTES):
+            parts.append(batch[begin:at])
+            begin, size = at, more
+    parts.append(batch[begin:])
+    return parts
+
+
+def weight(delivery: Delivery) -> int:
+    """What counts for `SLICE_BYTES`. To decode properties takes several times as long as to parse a
+    body; those of most records are few, and chatd's own are not decoded."""
+    properties = len(delivery.raw)
+    return len(delivery.body) + (properties if properties <= FEW else 8 * properties)
+
+
 def _record(delivery: Delivery) -> Record:
+    if len(delivery.body) > CONTENT_BYTES and (fault := _too_long(delivery)):
+        return Record(delivery.offset, b"", fault)
     if is_own(delivery):
         return Record(delivery.offset, delivery.body)
     return Record(delivery.offset, normalised(delivery), foreign=True)
+
+
+def _too_long(delivery: Delivery) -> str:
+    """Why a body of more than `CONTENT_BYTES` cannot be a message; "" if it can."""
+    kind = _JSON.decode() if is_own(delivery) else _kind(delivery)
+    if kind is not None and "json" not in kind:
+        opens = delivery.body.lstrip().startswith(b"{")
+        if kind.startswith("text/") or not opens:
+            return _LONG_TEXT
+    return _LONG_CONTENT if says_too_much(delivery.body) else ""
+
+
+def _kind(delivery: Delivery) -> str | None:
+    """The content type, "" if there is none; None if the properties cannot be decoded."""
+    try:
+        return str(delivery.properties().get("content-type", "")).lower()
+    except ProtocolError:
+        return None
 
 
 def is_own(delivery: Delivery) -> bool:
