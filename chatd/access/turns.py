@@ -116,12 +116,15 @@ class QueuePlace:
     _key: tuple[str, Work]
     go: Callable[[], None]
     give_up: Callable[[], None]
+    #: Whether more of its requests have come than were read.
+    behind: Callable[[], object] = field(default=lambda: False, init=False)
     queued: bool = field(default=False, init=False)
     _granted: bool = field(default=False, init=False)
     _at_once: int = field(default=0, init=False)
     _seldom: Bucket = field(factory=SELDOM.bucket, init=False)
-    #: Since when it has been over its allowance without a break.
+    #: Since when it has been over its allowance without a break, and when that was seen last.
     _over_since: float | None = field(default=None, init=False)
+    _over_seen: float = field(default=0.0, init=False)
 
     def arrived(self) -> None:
         """Something was read from the connection."""
@@ -158,7 +161,7 @@ class QueuePlace:
     def leave(self) -> None:
         """The connection has ended."""
         self.queued = False
-        self.go = self.give_up = nothing
+        self.go = self.give_up = self.behind = nothing
 
 
 @define(eq=False)
@@ -248,13 +251,13 @@ class FairQueue:
         now = self.clock.seconds()
         lane = self._lane(place._key, now)
         place.queued = True
-        lane.waiting.join(place, _is_there(place._seldom, now))
+        lane.waiting.join(place, place._seldom.take(now) == 0.0)
         if not lane.known:
             lane.known = True
             self._come_forward(lane)
 
     def _come_forward(self, lane: _Lane) -> None:
-        self._ready.join(lane, _is_there(lane.seldom, self.clock.seconds()))
+        self._ready.join(lane, lane.seldom.take(self.clock.seconds()) == 0.0)
         if self._pumping is None:
             self._pumping = self.clock.callLater(0, self._pump)
 
@@ -279,7 +282,7 @@ class FairQueue:
             self.clock.callLater(max(wait, LOOK), self._come_forward, lane)
         else:
             self._do(lane)
-            self._ready.join(lane, _is_there(lane.seldom, now))
+            self._ready.join(lane, lane.seldom.take(now) == 0.0)
 
     def _do(self, lane: _Lane) -> None:
         """Do a piece of work for the next connection of ``lane``."""
@@ -295,17 +298,18 @@ class FairQueue:
             self._log.failure("A request in its turn failed; the others go on.")
             self._give_up(place)
         place._granted = False
-        if not place.queued:
+        if place._over_since is not None and not place.queued and not place.behind():
             place._over_since = None  # it has caught up
         lane.bucket.spend(max(1.0, (self.timer() - begun) / UNIT))
 
     def _over(self, lane: _Lane, now: float) -> None:
         """Note that ``lane`` is over its allowance, and give up what was so for too long."""
         for place in list(lane.waiting):
-            if place._over_since is None:
+            if place._over_since is None or now - place._over_seen > PATIENCE / 10:
                 place._over_since = now
             elif now - place._over_since >= PATIENCE:
                 self._give_up(place)
+            place._over_seen = now
 
     def _give_up(self, place: QueuePlace) -> None:
         """Have the connection of ``place`` ended."""
@@ -315,8 +319,3 @@ class FairQueue:
             place.give_up()
         except Exception:
             self._log.failure("A connection could not be given up; the others go on.")
-
-
-def _is_there(bucket: Bucket, now: float) -> bool:
-    """Whether there was a token."""
-    return bucket.take(now) == 0.0

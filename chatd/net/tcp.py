@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import socket
 import struct
+from array import array
+from fcntl import ioctl
+from termios import FIONREAD
 from typing import Any
 
 from twisted.internet.interfaces import ISSLTransport
@@ -75,6 +78,16 @@ def forget_unsent(transport: Any) -> None:
         plain.offset = 0
         plain._tempDataBuffer = []
         plain._tempDataLen = 0
+
+
+def behind(transport: Any) -> bool:
+    """Whether bytes of the peer have come that were not read."""
+    come = array("i", [0])
+    try:
+        ioctl(_socket(transport), FIONREAD, come)
+    except (OSError, AttributeError, ValueError, TypeError):
+        return False  # a connection that is gone, or one in memory
+    return come[0] > 0
 
 
 def silent(transport: Any) -> bool:

@@ -10,7 +10,7 @@ from attrs import define, field
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.net.tcp import SILENCE, silent
+from chatd.net.tcp import SILENCE, behind, silent
 from chatd.timing.timer_wheel import TimerWheel
 from chatd.transports.websocket.heartbeat import PING_EVERY, PONG_WITHIN, Heartbeat
 
@@ -138,6 +138,19 @@ class SilentTests(SynchronousTestCase):
 
     def test_a_transport_without_a_socket(self) -> None:
         self.assertFalse(silent(object()))
+
+    def test_what_has_come_and_was_not_read(self) -> None:
+        one, other = socket.socketpair()
+        peer = Peer()
+        self.patch(peer, "socket", other)
+        with one, other:
+            self.assertFalse(behind(peer))
+            one.send(b"x")
+            self.assertTrue(behind(peer))
+            other.recv(1)
+            self.assertFalse(behind(peer))
+        self.assertFalse(behind(peer))
+        self.assertFalse(behind(object()))
 
     def test_a_real_connection(self) -> None:
         with (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.access import turns
@@ -427,6 +429,29 @@ class TurnsTests(SynchronousTestCase):
             self.wait(3)
             self.assertTrue(flood.given_up)
             self.assertFalse(flood.place.queued)
+
+    def test_who_has_more_than_is_read_has_not_caught_up(self) -> None:
+        """While it is in line nothing is read from it, so that its line ends all the time."""
+        self.turns = FairQueue(self.clock, Rate(10, burst=AT_ONCE), timer=lambda: self.now)
+        for behind in (True, False):
+            flood = self.client("1.1.1.1", "f")
+            flood.place.behind = partial(bool, behind)
+            for _ in range(int(PATIENCE) * 20 + 100):
+                if not flood.pending:
+                    flood.send(15)
+                self.clock.advance(0.05)
+            self.assertIs(flood.given_up, behind)
+            flood.place.leave()
+
+    def test_who_was_behind_and_is_not_any_more(self) -> None:
+        """It is not given up when it asks for too much again, long after."""
+        self.turns = FairQueue(self.clock, Rate(1, burst=AT_ONCE), timer=lambda: self.now)
+        client = self.client("1.1.1.1", "c")
+        client.place.behind = lambda: True
+        for _ in range(3):
+            client.send(AT_ONCE + 5)
+            self.wait(int(PATIENCE))
+        self.assertFalse(client.given_up)
 
     def test_who_catches_up_in_between_is_not_given_up(self) -> None:
         self.turns = FairQueue(self.clock, Rate(1, burst=AT_ONCE), timer=lambda: self.now)

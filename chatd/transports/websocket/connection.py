@@ -7,6 +7,7 @@ original's `chatd.transports.websocket.legacy` if it asks for none.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from autobahn.websocket.types import ConnectionRequest
@@ -19,7 +20,7 @@ from chatd.access.proxies import UNIX
 from chatd.access.rate_limit import too_fast
 from chatd.access.rights import NOBODY
 from chatd.access.tokens import shown_token
-from chatd.net.tcp import tune
+from chatd.net.tcp import behind, tune
 from chatd.protocol.errors import ChatError, bad_request
 from chatd.protocol.json import dump
 from chatd.timing.timer_wheel import Deadline
@@ -67,6 +68,7 @@ class WebSocketConnection(Frames):
         )
         self.logged = Logged(peer := getattr(self.transport.getPeer(), "host", UNIX))
         self.place = admission.turns.place(peer, self.go, self._give_up)
+        self.place.behind = partial(behind, self.transport)
         self._shake_hands()
         self._close_socket = self.factory.admission.open(self.transport)
         if self._close_socket is None:
