@@ -13,7 +13,7 @@ from twisted.protocols.portforward import ProxyFactory, ProxyServer
 from twisted.trial.unittest import TestCase
 
 from chatd.amqp.url import BrokerURL
-from chatd.brokers.interfaces import Retention, StartError, Stream, Unavailable
+from chatd.brokers.interfaces import DIRECTORY, Retention, StartError, Stream, Unavailable
 from chatd.brokers.rabbitmq import liveness
 from chatd.brokers.rabbitmq.broker import AMQPBroker
 from chatd.brokers.rabbitmq.counts import StreamCounts
@@ -21,7 +21,7 @@ from chatd.brokers.rabbitmq.follower import RabbitMQFollowing
 from tests.contract import broker_suite
 from tests.support.rabbit import shared_node
 from tests.support.rabbit_home import free_port
-from tests.support.recording import body
+from tests.support.recording import body, named
 from tests.support.waiting import pause, until
 
 pytestmark = pytest.mark.rabbitmq
@@ -143,6 +143,23 @@ class AMQPBrokerSuite(broker_suite.BrokerSuite):
         for stream in streams:
             await self.fill(other, stream, 0, 3)
         await until(lambda: all(r.ids == ["m0", "m1", "m2"] for r in recorders))
+
+    async def test_a_directory_that_began_again_while_the_broker_was_away(self) -> None:
+        """Its stream has the same name in all its lives, and may be longer than it was."""
+        broker = await self.make_broker()
+        await broker.create(DIRECTORY)
+        await self.fill(broker, DIRECTORY, 0, 2)
+        follower = await self.followed(broker, DIRECTORY)
+        await until(lambda: len(follower.got) == 2)
+        await self.interrupt(broker)
+        other = await self.elsewhere(broker)
+        await other.delete(DIRECTORY)
+        await other.create(DIRECTORY)
+        await self.fill(other, DIRECTORY, 2, 9)
+        await self.leave(other)
+        await self.resume(broker)
+        await until(lambda: follower.calls[-1] == "gone")
+        self.assertEqual(follower.ids, named(0, 1))
 
     async def test_broadcasts_whose_binding_is_lost_come_again_on_a_new_queue(self) -> None:
         """Where nodes meet, who is there already keeps its connections."""

@@ -2,6 +2,8 @@
 
 After an interruption the stream is consumed again from the newest offset seen, inclusive. The
 broker clamps silently, so if that record does not come first, it is gone, and perhaps others are.
+Of the directory it is the newest record that is asked for: if another one is there, the stream was
+deleted meanwhile, and what has its name is a new one.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from zope.interface import implementer
 from chatd.amqp.deliveries import Delivery
 from chatd.brokers.interfaces import IFollower, IFollowing, NoSuchStream, Stream, Unavailable
 from chatd.brokers.rabbitmq.consumer import StreamConsumer
-from chatd.brokers.rabbitmq.handover import Handover
+from chatd.brokers.rabbitmq.handover import AnotherStream, Handover
 from chatd.brokers.rabbitmq.shared_channels import SharedChannel, SharedChannels
 from chatd.brokers.rabbitmq.tail import Tail
 from chatd.timing.turn_queue import TurnQueue
@@ -109,9 +111,9 @@ class RabbitMQFollowing:
         """Begin or continue to consume, if the broker is connected."""
         if self._broker.channels is None or self.state is FollowerState.STOPPED:
             return
-        if self.seen is not None:
-            self._handover.resume()
-            self._consume(FollowerState.CATCHING_UP, self.seen)
+        seen = self._handover.resume()
+        if seen is not None:
+            self._consume(FollowerState.CATCHING_UP, seen)
         elif self._tail is None:
             self._consume(FollowerState.CATCHING_UP, "first")
         else:
@@ -167,8 +169,11 @@ class RabbitMQFollowing:
     def delivered(self, batch: Sequence[Delivery]) -> None:
         if self.state is FollowerState.GATHERING:
             self._gathering.gathered += batch
-        else:
+            return
+        try:
             self._handover.take(batch)
+        except AnotherStream:
+            self._gone()
 
     def caught_up(self) -> None:
         self._failures = 0

@@ -36,9 +36,19 @@ class Told(Enum):
     ENDED = auto()
 
 
+class AnotherStream(Exception):
+    """What was delivered is not of the stream that was followed before, but of one that was made
+    under its name since."""
+
+
 class Handover:
     """Turns deliveries of ``stream`` into calls of ``follower``, those that have to wait one slice
-    in each of ``turns``. An exception in it is logged."""
+    in each of ``turns``. An exception in it is logged.
+
+    A room's stream has its life in its name, but the directory's has not. So what was seen of that
+    must be there again where following resumes: the newest record, and after it nothing but fences,
+    which are all alike.
+    """
 
     _log = Logger()
 
@@ -56,15 +66,22 @@ class Handover:
         #: Whether the next batch was asked for from `seen` on, so that it shows whether that is
         #: gone.
         self._resuming = False
+        #: Of a stream whose name does not tell it from another: the offset of the newest record,
+        #: and a hash of its body. Without a record, that of the first fence, and None.
+        self._proof: tuple[int, int | None] | None = None
 
-    def resume(self) -> None:
-        """The next batch begins with the record at `seen`, unless that is gone: the broker clamps
-        silently."""
-        self._resuming = True
+    def resume(self) -> int | None:
+        """The offset to follow from, None for the beginning. The next batch begins there, unless
+        that is gone: the broker clamps silently."""
+        self._resuming = self.seen is not None
+        return self.seen if self._proof is None else self._proof[0]
 
     def take(self, batch: Sequence[Delivery], most: int | None = None) -> None:
-        """Hand over the new records in ``batch``; with ``most``, only the newest so many."""
+        """Hand over the new records in ``batch``; with ``most``, only the newest so many. Raises
+        `AnotherStream` if they are not of the stream that was followed before."""
         seen = self.seen
+        if seen is not None and self._proof is not None:
+            self._compare(batch, seen, *self._proof)
         if self._resuming and seen is not None:
             self._resuming = False
             if batch[0].offset > seen + 1:
@@ -74,6 +91,8 @@ class Handover:
         if not batch:
             return
         self.seen = batch[-1].offset
+        if not self._stream.room:
+            self._prove(batch)
         if seen is None:
             self._end = batch[0].offset - 1
         if most is not None:
@@ -119,6 +138,24 @@ class Handover:
             self._end = fresh[-1].offset
             self._tell(self._follower.records, fresh)
 
+    def _compare(
+        self, batch: Sequence[Delivery], seen: int, proved: int, known: int | None
+    ) -> None:
+        for one in batch:
+            if one.offset > seen:
+                return
+            if one.offset >= proved and _proof_of(one) != (known if one.offset == proved else None):
+                raise AnotherStream(self._stream.name)
+
+    def _prove(self, batch: Sequence[Delivery]) -> None:
+        for one in reversed(batch):
+            proof = _proof_of(one)
+            if proof is not None:
+                self._proof = one.offset, proof
+                return
+        if self._proof is None:
+            self._proof = batch[0].offset, None
+
     def level(self) -> None:
         """Tell the follower, once, that it has caught up."""
         self._in_order(self._level)
@@ -163,3 +200,9 @@ class Handover:
             call(*args)
         except Exception:
             self._log.failure("A follower of {stream} failed", stream=self._stream.name)
+
+
+def _proof_of(delivery: Delivery) -> int | None:
+    if not delivery.body and is_fence(delivery):
+        return None
+    return hash(delivery.body)
