@@ -132,6 +132,32 @@ class AlarmTests(Strangers):
             self.assertIn(again.status, (200, 201))
         self.assertEqual(await self.texts("hp"), ["before", "under way", "refused"])
 
+    async def test_nodes_that_connect_meanwhile(self) -> None:
+        """One again, and one that starts: all can be read from them."""
+        await self.say("hp", "before")
+        self.rabbit.alarm(True)
+        self.addCleanup(self.rabbit.alarm, False)
+        broker = self.node.service.broker
+        for client in (broker._publishing._client, broker.channels.client):
+            client.fail("for the test")
+        await until(lambda: broker.blocked)
+        late = await self.start()
+        for node in (self.node, late):
+            await until(lambda node=node: node.service.status.ready)  # type: ignore[misc]
+            answer = await node.get("/readyz")
+            self.assertIn("low on memory", answer.json["publishing"])
+            metrics = (await node.get("/metrics")).body.decode()
+            self.assertIn('chatd_broker_blocked{alarm="memory"} 1.0', metrics)
+            self.assertEqual(await self.texts("hp", node), ["before"])
+            self.assertEqual(await self.texts("lobby", node), [])  # nobody has ever used it
+            self.assertIs((await self.say("hp", "refused", node)).json["stored"], False)
+        self.assertEqual(broker.figures()["broker_reconnects_total"][1], 2)
+        self.rabbit.alarm(False)
+        await until(lambda: broker.ready)
+        await self.say("lobby", "after")
+        for node in (self.node, late):
+            self.assertEqual(await self.texts("lobby", node), ["after"])
+
 
 class BlockedTests(Neighbours):
     """Memory runs short: nothing is stored, and readers go on."""

@@ -5,18 +5,13 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from attrs import define, field
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.amqp.deliveries import Delivery
-from chatd.brokers.interfaces import IFollower, IFollowing, Stream
-from chatd.brokers.rabbitmq.follower import RabbitMQFollowing
-from chatd.brokers.rabbitmq.records import FENCE, publish_properties
+from chatd.brokers.interfaces import Stream
 from chatd.directory.directory import Directory
 from chatd.protocol.json import dump
+from tests.support.followed import Streams
 from tests.support.recording import Recorder, body
 from tests.support.world import BEGINNING
 
@@ -24,75 +19,6 @@ from tests.support.world import BEGINNING
 def created(name: str, epoch: str) -> bytes:
     event = {"op": "create", "room": name, "private": False, "epoch": epoch, "time": 0}
     return dump(event | {"event": f"{name}.{epoch}"})
-
-
-@define(eq=False)
-class Streams:
-    """What a following needs of a broker with a stream, whose records (None: a fence) may be
-    exchanged for others. It is also the shared channels and the members of one."""
-
-    records: list[bytes | None] = field(factory=list)
-    #: The offset of the first of the records.
-    first: int = 0
-    clock: Clock = field(factory=Clock)
-    restored: bool = False
-    client: Any = None
-    members: set[Any] = field(factory=set)
-    #: Where each consumer began.
-    starts: list[Any] = field(factory=list)
-    following: RabbitMQFollowing | None = None
-    wall: Any = None
-
-    @property
-    def channels(self) -> Any:
-        return self
-
-    def attach(self, consumer: Any, apart: bool) -> Any:
-        self.starts.append(consumer._start)
-        return self
-
-    def create(self, stream: Stream) -> Deferred[None]:
-        return succeed(None)
-
-    def exists(self, stream: Stream) -> Deferred[bool]:
-        return succeed(True)
-
-    def leader_changed(self) -> None:
-        """Nothing follows from it here."""
-
-    def forget(self, following: RabbitMQFollowing) -> None:
-        """Nothing is known of it."""
-
-    def follow(self, stream: Stream, tail: int | None, follower: IFollower) -> IFollowing:
-        self.following = RabbitMQFollowing(cast(Any, self), stream, tail, follower)
-        self.following.attach()
-        return self.following
-
-    def bring(self, at_a_time: int = 100) -> None:
-        """The newest consumer gets all from where it began on."""
-        following = self.following
-        assert following is not None
-        start = 0 if self.starts[-1] in ("first", "last") else self.starts[-1] - self.first
-        key = (following.stream.room or following.stream.name).encode()
-        batch = [
-            Delivery(
-                self.first + n,
-                one or b"",
-                FENCE if one is None else publish_properties("m", 0),
-                key,
-            )
-            for n, one in enumerate(self.records)
-            if n >= start
-        ]
-        for n in range(0, len(batch), at_a_time):
-            following.delivered(batch[n : n + at_a_time])
-        following.caught_up()
-
-    def come_back(self) -> None:
-        """The connection was lost, and there is another one."""
-        assert self.following is not None
-        self.following.lost()
-        self.following.attach()
 
 
 OLD = [created("lobby", "1"), created("old", "2")]

@@ -1,12 +1,18 @@
-"""The channels for publishing, on a broker in memory that stops answering."""
+"""The channels for publishing, on a broker in memory that stops answering, or takes no messages."""
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.brokers.rabbitmq.publish_channels import ANSWER, LEARN, PublishChannels
+from chatd.brokers.interfaces import NotStored, Stream, TooLarge, Unavailable
+from chatd.brokers.rabbitmq.publish_channels import ANSWER, APART, LEARN, RETIRE, PublishChannels
+from chatd.brokers.rabbitmq.publisher import StreamPublisher
 from tests.support.amqp_server import Server
+
+LOBBY, SHUT = Stream("lobby", "1"), Stream("shut", "2")
+ALARM = "low on memory"
+REFUSED = "ACCESS_REFUSED - access to topic 'shut' in exchange 'chatd' in vhost '/' refused"
 
 
 class SilentTests(SynchronousTestCase):
@@ -17,9 +23,8 @@ class SilentTests(SynchronousTestCase):
         connecting = Deferred.fromCoroutine(channels.connected(server.client))
         server.say(server.heard()[0][0], "channel.open-ok")
         server.say(server.heard()[0][0], "confirm.select-ok")
-        server.clock.advance(LEARN)
         self.assertNoResult(connecting)
-        server.clock.advance(ANSWER)
+        server.clock.pump([1.0] * int(ANSWER))
         self.assertTrue(server.client.ended)
         self.assertFalse(server.client.closed)
         self.successResultOf(connecting)
@@ -27,30 +32,121 @@ class SilentTests(SynchronousTestCase):
         server.lose()
         self.assertEqual(server.lost[0].text, "no channel could be opened")
 
-    def test_the_limit_for_records_is_not_told_in_time(self) -> None:
-        server = Server().tuned()
-        channels = PublishChannels(server.clock)
-        connecting = Deferred.fromCoroutine(channels.connected(server.client))
-        server.say(server.heard()[0][0], "channel.open-ok")
-        server.say(server.heard()[0][0], "confirm.select-ok")
-        learning = server.heard()[0][0]
-        server.say(learning, "channel.open-ok")
-        server.sent()
-        server.clock.advance(LEARN)
-        self.assertIn((learning, "channel.close"), [(n, name) for n, name, _ in server.heard()])
-        server.lose()
-        channels.lost()
-        self.successResultOf(connecting)
-
     def test_no_channel_is_left(self) -> None:
-        server = Server().tuned(channel_max=2)
+        server = Server().tuned(channel_max=1)
         channels = PublishChannels(server.clock)
         connecting = Deferred.fromCoroutine(channels.connected(server.client))
         server.say(server.heard()[0][0], "channel.open-ok")
         server.say(server.heard()[0][0], "confirm.select-ok")
-        server.say(server.heard()[0][0], "channel.open-ok")
-        server.clock.advance(LEARN)  # its channel is not closed yet
         self.successResultOf(connecting)
         self.assertTrue(server.client.ended)
         channels.lost()
         server.lose()
+
+
+class AlarmTests(SynchronousTestCase):
+    """RabbitMQ is short of memory: it reads nothing more from a connection that has published."""
+
+    def setUp(self) -> None:
+        self.server = Server().tuned()
+        self.publisher = StreamPublisher(self.server.clock, lambda _: succeed(None))
+        self.alarm = False
+        self.unread: list[tuple[int, str]] = []
+        #: What the answers are to a basic.qos, which comes after the message for the limit.
+        self.limit = 0
+
+    def answer(self) -> None:
+        """Answer as RabbitMQ does, until there is nothing more to answer."""
+        while heard := self.server.heard():
+            self.unread += [(number, name) for number, name, _ in heard]
+            if self.server.client.blocked is None:
+                self.read()
+
+    def read(self) -> None:
+        while self.unread:
+            number, name = self.unread.pop(0)
+            if name == "basic.publish":
+                if self.alarm:
+                    self.server.say(0, "connection.blocked", reason=ALARM)
+                    return
+            elif name == "basic.qos" and self.limit:
+                why = f"PRECONDITION_FAILED - message size is larger than max size {self.limit}"
+                self.server.say(number, "channel.close", reply_code=406, reply_text=why)
+            elif not name.endswith("-ok"):
+                self.server.say(number, f"{name}-ok")
+
+    def over(self) -> None:
+        """The alarm."""
+        self.alarm = False
+        self.server.say(0, "connection.unblocked")
+        self.read()
+        self.answer()
+
+    def connect(self) -> None:
+        connecting = Deferred.fromCoroutine(self.publisher.connected(self.server.client))
+        self.answer()
+        self.wait(LEARN)
+        self.successResultOf(connecting)
+
+    def wait(self, seconds: float) -> None:
+        for _ in range(int(seconds * 2)):
+            self.server.clock.advance(0.5)
+            self.answer()
+
+    def test_a_connection_that_is_made_meanwhile_is_kept(self) -> None:
+        self.alarm, self.limit = True, 1000
+        self.connect()
+        self.assertEqual(self.publisher.blocked, ALARM)
+        self.assertFalse(self.publisher.ready)
+        self.wait(60)
+        self.assertFalse(self.server.client.ended)
+        refused = self.publisher.append(LOBBY, b"{}", "m", 0)
+        self.assertIn(ALARM, str(self.failureResultOf(refused, NotStored).value))
+        self.over()
+        self.assertTrue(self.publisher.ready)
+        # the message for the limit was only held up
+        self.publisher.channels.of(LOBBY, 1000)
+        self.assertRaises(TooLarge, self.publisher.channels.of, LOBBY, 1001)
+
+    def test_the_limit_is_known_before_anything_is_published(self) -> None:
+        self.limit = 1000
+        connecting = Deferred.fromCoroutine(self.publisher.connected(self.server.client))
+        self.answer()
+        self.successResultOf(connecting)
+        self.assertRaises(TooLarge, self.publisher.channels.of, LOBBY, 1001)
+
+    def test_channels_after_a_refusal_are_waited_for(self) -> None:
+        self.connect()
+        self.alarm = True
+        publish = self.publisher.append(SHUT, b"{}", "m", 0)
+        number = self.server.heard()[0][0]
+        self.server.say(0, "connection.blocked", reason=ALARM)
+        self.server.say(number, "channel.close", reply_code=403, reply_text=REFUSED)
+        self.failureResultOf(publish, Unavailable)
+        self.answer()
+        self.wait(10 * ANSWER)
+        self.assertFalse(self.server.client.ended)
+        self.over()
+        self.wait(2 * ANSWER)
+        self.assertFalse(self.server.client.ended)
+        self.publisher.append(LOBBY, b"{}", "m", 0)
+        self.assertEqual([name for _, name, _ in self.server.heard()], ["basic.publish"])
+
+    def test_so_are_those_that_were_replaced(self) -> None:
+        self.connect()
+        self.wait(APART)
+        self.publisher.channels.leader_changed()
+        self.answer()
+        self.alarm = True
+        self.publisher.append(LOBBY, b"{}", "m", 0).addErrback(lambda _: None)
+        self.answer()
+        self.assertEqual(self.publisher.blocked, ALARM)
+        self.wait(RETIRE + 2 * ANSWER)
+        self.assertFalse(self.server.client.ended)
+
+    def test_a_broker_that_reads_and_is_silent_is_left(self) -> None:
+        self.connect()
+        self.wait(APART)
+        self.publisher.channels.leader_changed()
+        self.server.clock.pump([1.0] * int(ANSWER))
+        self.assertTrue(self.server.client.ended)

@@ -205,6 +205,10 @@ class AMQPBroker(MultiService):
         self._publishing.channels.leader_changed()
         self._liveness.hurry()
 
+    def count(self, stream: Stream) -> Deferred[int | None]:
+        """How many records the stream had some seconds ago, fences included."""
+        return self._counts.of([stream]).addCallback(lambda counts: counts[0])
+
     def fence(self, stream: Stream, done: Callable[[], bool]) -> Deferred[bool]:
         """Append fences; see `chatd.brokers.rabbitmq.publisher.StreamPublisher.fence`."""
         return Deferred.fromCoroutine(self._publishing.fence(stream, done))

@@ -30,6 +30,9 @@ from chatd.timing.wall import WallClock
 
 #: Seconds between attempts to consume, at most.
 LONGEST = 5.0
+#: Seconds after which RabbitMQ's number of records tells of all that were stored before: it counts
+#: every 5 s.
+COUNTED = 6.0
 
 
 class FollowerState(Enum):
@@ -55,6 +58,14 @@ class FollowingBroker(Protocol):
     turns: TurnQueue
     #: None while the broker is away.
     channels: SharedChannels | None
+
+    @property
+    def blocked(self) -> str:
+        """Why the broker takes no messages; "" if it does."""
+
+    def count(self, stream: Stream) -> Deferred[int | None]:
+        """How many records the stream had some seconds ago, fences included; None if the broker
+        does not say. Fails with `Unavailable`."""
 
     def fence(self, stream: Stream, done: Callable[[], bool]) -> Deferred[bool]:
         """Append fences to the stream until ``done()``; False if it never is. Fails with
@@ -97,7 +108,8 @@ class RabbitMQFollowing:
 
     @property
     def seen(self) -> int | None:
-        """The newest offset delivered, fences included; None before the first delivery."""
+        """The newest offset delivered, fences included; None before the first delivery, -1 if the
+        stream is known to be empty."""
         return self._handover.seen
 
     @property
@@ -113,7 +125,7 @@ class RabbitMQFollowing:
             return
         seen = self._handover.resume()
         if seen is not None:
-            self._consume(FollowerState.CATCHING_UP, seen)
+            self._consume(FollowerState.CATCHING_UP, seen if seen >= 0 else "first")
         elif self._tail is None:
             self._consume(FollowerState.CATCHING_UP, "first")
         else:
@@ -191,11 +203,31 @@ class RabbitMQFollowing:
     def silent(self) -> None:
         consumer = self._consumer
         assert consumer is not None
+        if self._broker.blocked and self.seen in (None, -1):
+            # no fence would be taken, nor anything else: it is empty if it was when last counted
+            self._wait(COUNTED, lambda: self._count(consumer))
+            return
         fencing = self._broker.fence(
             self.stream, lambda: consumer.delivered or consumer is not self._consumer
         )
         fencing.addCallback(self._fenced, consumer)
         fencing.addErrback(self._unfenced, consumer)
+
+    def _count(self, consumer: StreamConsumer) -> None:
+        counting = self._broker.count(self.stream)
+        counting.addErrback(lambda failure: failure.trap(Unavailable) and None)
+        counting.addCallback(self._counted, consumer)
+
+    def _counted(self, count: int | None, consumer: StreamConsumer) -> None:
+        if consumer is not self._consumer or consumer.delivered:
+            return
+        if count == 0 and self._broker.blocked:
+            self.state = FollowerState.LEVEL
+            self._handover.empty()
+            self._handover.level()
+        else:
+            self._detach()
+            self._check()
 
     def detached(self, suspect: bool) -> None:
         self._detach()

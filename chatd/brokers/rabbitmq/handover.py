@@ -53,7 +53,8 @@ class Handover:
     _log = Logger()
 
     def __init__(self, stream: Stream, follower: IFollower, turns: TurnQueue) -> None:
-        #: The newest offset delivered, fences included; None before the first delivery.
+        #: The newest offset delivered, fences included; None before the first delivery, -1 after
+        #: `empty`.
         self.seen: int | None = None
         self._stream = stream
         self._follower = follower
@@ -71,7 +72,7 @@ class Handover:
         self._proof: tuple[int, int | None] | None = None
 
     def resume(self) -> int | None:
-        """The offset to follow from, None for the beginning. The next batch begins there, unless
+        """The offset to follow from, None if none is known. The next batch begins there, unless
         that is gone: the broker clamps silently."""
         self._resuming = self.seen is not None
         return self.seen if self._proof is None else self._proof[0]
@@ -155,6 +156,10 @@ class Handover:
                 return
         if self._proof is None:
             self._proof = batch[0].offset, None
+
+    def empty(self) -> None:
+        """The stream is empty, though no fence shows it: what comes is all there is."""
+        self.seen = -1
 
     def level(self) -> None:
         """Tell the follower, once, that it has caught up."""

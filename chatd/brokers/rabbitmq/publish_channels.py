@@ -11,8 +11,11 @@ the fault cannot occur), then the connection is replaced.
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
 from attrs import Factory, define, field
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -26,8 +29,12 @@ from chatd.brokers.interfaces import NotStored, Stream
 from chatd.brokers.rabbitmq.refusals import Refusals
 from chatd.timing.singleflight import SingleFlight
 
-#: Seconds for a channel to open or to close before the connection is closed.
-ANSWER = 5.0
+T = TypeVar("T")
+
+#: Seconds for a channel to open or to close before the connection is closed. While the broker takes
+#: no messages it reads nothing from the connection, so that time does not count; seconds between
+#: looks at that.
+ANSWER, LOOK = 5.0, 1.0
 #: Seconds for which a replaced channel stays open for the confirms that are under way.
 RETIRE = 3.0
 #: Seconds between two replacements of the shared channel because of a change of leader, at least.
@@ -71,6 +78,7 @@ class PublishChannels:
     _retired: dict[ConfirmChannel, IDelayedCall] = field(factory=dict, init=False)
     _troubles: dict[Stream, _Trouble] = field(factory=dict, init=False)
     _replacing: SingleFlight[None, None] = field(factory=SingleFlight, init=False)
+    _filling: SingleFlight[Client, None] = field(factory=SingleFlight, init=False)
     #: Replaces the shared channel at once when the broker closes that.
     _spare: _Opened | None = field(default=None, init=False)
     _refusals: Refusals = field(
@@ -82,15 +90,30 @@ class PublishChannels:
     _log = Logger()
 
     async def connected(self, client: Client) -> None:
-        """Open channels on the new connection ``client``."""
+        """Open channels on the new connection ``client``. `learn` is to follow."""
         self._shared = await self._open(client)
         self._client = client
         self._since = self.clock.seconds()
         self._refusals.largest = None
-        learning = Deferred.fromCoroutine(self._refusals.learn(client))
-        # a blocked connection does not answer
-        await learning.addTimeout(LEARN, self.clock, lambda *_: None)
         await self._fill(client)
+
+    def learn(self, client: Client) -> Deferred[None]:
+        """Find out how large a record may be; fires when that is known, after `LEARN` seconds at
+        the latest. It takes a message, and with the first one the broker blocks a connection while
+        it is short of memory or disk. So all that a new connection needs is asked for before."""
+        told: Deferred[None] = Deferred()
+        late = self.clock.callLater(LEARN, told.callback, None)
+
+        def ended(_: object) -> None:
+            if late.active():
+                late.cancel()
+                told.callback(None)
+
+        learning = Deferred.fromCoroutine(self._refusals.learn(client))
+        learning.addErrback(lambda failure: failure.trap(Closed) and None)
+        learning.addErrback(lambda f: self._log.failure("Asking for the limit failed", f))
+        learning.addBoth(ended)
+        return told
 
     def lost(self) -> None:
         """Forget all channels: the connection was lost."""
@@ -200,7 +223,8 @@ class PublishChannels:
         for trouble in self._troubles.values():
             if _is_closed(trouble.own):
                 trouble.own = None
-        filling = Deferred.fromCoroutine(self._fill(client))
+        # one that is under way goes on with what is missing now
+        filling = self._filling.run(client, lambda: self._fill(client))
         filling.addErrback(lambda f: self._log.failure("Opening a channel failed", f))
 
     async def _fill(self, client: Client) -> None:
@@ -220,12 +244,11 @@ class PublishChannels:
         close the connection."""
         if client.ended:
             return None
-        opening = Deferred.fromCoroutine(self._open(client)).addTimeout(ANSWER, self.clock)
         try:
-            return await opening
+            return await self._patiently(client, self._open(client))
         except Closed:
             return None
-        except (TimeoutError, CancelledError, ProtocolError):
+        except (CancelledError, ProtocolError):
             client.fail("no channel could be opened")
             return None
 
@@ -242,13 +265,32 @@ class PublishChannels:
         client = self._client
         if client is None:
             return
-        closing = Deferred.fromCoroutine(client.close_publisher(publisher))
+        try:
+            await self._patiently(client, client.close_publisher(publisher))
+        except CancelledError:
+            client.fail("a channel could not be closed")
 
-        def silent(result: object, timeout: float) -> None:
-            if isinstance(result, Failure):
-                client.fail("a channel could not be closed")
+    def _patiently(self, client: Client, asking: Coroutine[Any, Any, T]) -> Deferred[T]:
+        """The outcome of ``asking``, which is cancelled after `ANSWER` seconds in which the broker
+        did not answer though it reads."""
+        asked = Deferred.fromCoroutine(asking)
+        left = ANSWER
+        call = self.clock.callLater(LOOK, lambda: look())
 
-        await closing.addTimeout(ANSWER, self.clock, silent)
+        def look() -> None:
+            nonlocal left, call
+            left = ANSWER if client.blocked is not None else left - LOOK
+            if left <= 0:
+                asked.cancel()
+            else:
+                call = self.clock.callLater(LOOK, look)
+
+        def answered(result: T | Failure) -> T | Failure:
+            if call.active():
+                call.cancel()
+            return result
+
+        return asked.addBoth(answered)
 
 
 def _is_closed(one: _Opened | None) -> bool:

@@ -73,6 +73,7 @@ class StreamPublisher:
         free = await client.open_channel()
         free.on_close = closed
         self._free_channel = free.id
+        await self.channels.learn(client)
         self._client = client
 
     def lost(self, reason: Reason) -> None:
