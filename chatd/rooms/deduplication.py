@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 
-from chatd.protocol.messages import WINDOW
+from chatd.protocol.messages import WINDOW, Claim
 
 #: Keys beyond which a table of counts tells most times that a key is not there.
 _FEW = 64
@@ -12,6 +12,8 @@ _FEW = 64
 _COUNTS = 2500
 #: Before there is one: a table for each quiet room would be too much.
 _NO_COUNTS = array("H")
+#: The time of records before which there is none with a time: later than any.
+_NEVER = 1 << 62
 #: Stands for a record that is no message: Python's `hash` never returns it.
 _NONE = -1
 
@@ -22,6 +24,11 @@ class DeduplicationWindow:
     A record is a repeat if one of the `WINDOW` records before it, repeats included, has its key and
     is at most ``age`` milliseconds older: an id is forgotten with its message. So readers that
     started at different offsets agree after `WINDOW` records (protocol, section 7).
+
+    How old a record is must not depend on who asks, or when. So it is not the time that it is shown
+    with, which a node's clock has a say in, but what stands in the records: of chatd's own what
+    they claim; of another program's what that claims, and no less than chatd's newest one; of one
+    without a time that of the record before it.
 
     The keys and times are kept as 64-bit integers side by side: 23 KB for a busy room, with what
     they are found by. In a dict they would take 100 KB, and each room has a window of its own.
@@ -38,6 +45,10 @@ class DeduplicationWindow:
         self._next = 0
         #: How many of the keys have the same rest, by these; empty while there are few keys.
         self._counts = _NO_COUNTS
+        #: The time of the newest record, and what chatd's newest one claims; after how many more
+        #: records each is not known any more.
+        self._latest, self._latest_for = _NEVER, 0
+        self._own, self._own_for = 0, 0
 
     def may_know(self, key: int) -> bool:
         """A first look, which costs little: False if there surely is no record with ``key``."""
@@ -53,12 +64,26 @@ class DeduplicationWindow:
             at = find(mark, at + 1)
         return at >= 0
 
-    def repeats(self, key: int | None, time: int) -> bool:
-        """Add the next record, shown with ``time`` (milliseconds); whether it is a repeat. ``key``
+    def repeats(self, key: int | None, claim: Claim | None) -> bool:
+        """Add the next record, with the time ``claim`` in its body; whether it is a repeat. ``key``
         is None for a record that is no message; it counts all the same."""
-        known = key is not None and self.knows(key, time - self._age)
+        time = self._time_of(claim)
+        known = key is not None and self.knows(key, time - self._age if time < _NEVER else -_NEVER)
         self._add(_NONE if key is None else key, time)
         return known
+
+    def _time_of(self, claim: Claim | None) -> int:
+        self._latest_for -= 1
+        self._own_for -= 1
+        if claim is not None:
+            self._latest, self._latest_for = claim.time, WINDOW
+            if not claim.foreign:
+                self._own, self._own_for = claim.time, WINDOW
+            elif self._own_for >= 0:
+                self._latest = max(claim.time, self._own)
+        elif self._latest_for < 0:
+            self._latest = _NEVER
+        return self._latest
 
     def _add(self, key: int, time: int) -> None:
         if len(self._keys) < WINDOW:

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from chatd.brokers.interfaces import IFollower, IFollowing, Record, Stream, Unavailable
-from chatd.protocol.messages import WINDOW, Message
+from chatd.protocol.messages import WINDOW, Claim, Message
 from chatd.rooms.cache import RECENT_MESSAGES, RecentMessages
 from chatd.rooms.context import RoomContext
 from chatd.rooms.records import OwnRecords, RecordReader
@@ -39,9 +39,9 @@ class RoomState(Enum):
 class FollowedRoom(Protocol):
     """What a follower tells its room."""
 
-    def seen(self, key: int | None, time: int) -> bool:
-        """The stream has a record with this deduplication key (None: no message), shown with
-        ``time`` (milliseconds). Returns whether it repeats an earlier one."""
+    def seen(self, key: int | None, claim: Claim | None) -> bool:
+        """The stream has a record with this deduplication key (None: no message), and this time in
+        its body. Returns whether it repeats an earlier one."""
 
     def arrived(self, messages: Sequence[Message]) -> None:
         """These are the next messages; none if all of a batch were repeats or expired."""
@@ -187,7 +187,7 @@ class RoomFollower:
         before = tail[0].offset - 1 if tail else end
         messages: list[Message] = []
         for i, (record, time) in enumerate(zip(tail, times, strict=True)):
-            repeated = self._room.seen(record.key, time)
+            repeated = self._room.seen(record.key, record.claim)
             if i < ids_only or (record.message is None and record.key is not None):
                 before = record.offset
             elif record.message is not None and not repeated:
@@ -205,11 +205,11 @@ class RoomFollower:
     def _read(self, batch: Sequence[Record]) -> list[Message]:
         """The messages of ``batch``, without repeats."""
         seen, messages = self._room.seen, []
-        for message in self._reader.read(batch):
+        for message, time in self._reader.read(batch):
             if message is None:
-                seen(None, 0)
-            elif not seen(message.key, message.time):
-                messages.append(message)
+                seen(None, None)
+            elif not seen(message.key, message.claim):
+                messages.append(message.at(time))
         return messages
 
 

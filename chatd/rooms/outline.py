@@ -124,10 +124,7 @@ class Outline:
         known = [pair for outline in (*before, self) for pair in outline._judgements]
         times = dates.resolve([claim for _, claim in known], dating.now)
         window = DeduplicationWindow(dating.retention.age * 1000)
-        hidden = [
-            window.repeats(key, time) or key is None
-            for (key, _), time in zip(known, times, strict=True)
-        ]
+        hidden = [window.repeats(key, claim) or key is None for key, claim in known]
         own = list(zip(hidden, times, strict=True))[len(known) - len(self) :]
         self._times = array("q", (_NONE if hide else time for hide, time in own))
         self._shown = bytes(i for i, (hide, _) in enumerate(own) if not hide)

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from chatd.brokers.interfaces import NotStored, Stream
 from chatd.brokers.read_back import ReadBack
-from chatd.protocol.messages import Content, content_key
+from chatd.protocol.messages import Claim, Content, content_key
 from chatd.rooms.context import RoomContext
 from chatd.rooms.deduplication import DeduplicationWindow
 from chatd.rooms.records import OwnRecords
@@ -59,10 +59,10 @@ class RoomPublisher:
     def _new_window(self) -> DeduplicationWindow:
         return DeduplicationWindow(self._age * 1000)
 
-    def repeats(self, key: int | None, time: int) -> bool:
-        """The follower read a record with this key (None: it is no message), shown with ``time``.
-        Returns whether it repeats an earlier one."""
-        repeated = self._window.repeats(key, time)
+    def repeats(self, key: int | None, claim: Claim | None) -> bool:
+        """The follower read a record with this key (None: it is no message) and this time in its
+        body. Returns whether it repeats an earlier one."""
+        repeated = self._window.repeats(key, claim)
         if key is not None:
             self._read_back.brought(key, True)
         return repeated

@@ -64,14 +64,12 @@ class RecordReader:
         self._stream = stream
         self._dates = self._dating.dates(stream)
 
-    def read(self, batch: Sequence[Record]) -> list[Message | None]:
-        """The message of each record as it is shown, None for a record that is no message."""
+    def read(self, batch: Sequence[Record]) -> list[tuple[Message | None, int]]:
+        """The message of each record, None for a record that is no message, and the time that it is
+        shown with."""
         messages = self.parse(batch)
         times = self.times([message.claim if message else None for message in messages])
-        return [
-            message.at(time) if message else None
-            for message, time in zip(messages, times, strict=True)
-        ]
+        return list(zip(messages, times, strict=True))
 
     def parse(self, batch: Sequence[Record]) -> list[Message | None]:
         """The message of each record, None for a record that is no message."""

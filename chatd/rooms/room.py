@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from chatd.brokers.interfaces import NoSuchStream, NotStored, Stream, Unavailable
 from chatd.presence.board import News
-from chatd.protocol.messages import Content, Message
+from chatd.protocol.messages import Claim, Content, Message
 from chatd.rooms.audience import Audience
 from chatd.rooms.cache import RecentMessages
 from chatd.rooms.catch_up import WaitingReaders
@@ -129,8 +129,8 @@ class Room:
 
     # -- what the stream brings: `chatd.rooms.follower.FollowedRoom` -------------------------------
 
-    def seen(self, key: int | None, time: int) -> bool:
-        return self._publisher.repeats(key, time)
+    def seen(self, key: int | None, claim: Claim | None) -> bool:
+        return self._publisher.repeats(key, claim)
 
     def arrived(self, messages: Sequence[Message]) -> None:
         if messages:

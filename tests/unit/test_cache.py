@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
 from chatd.protocol.cursors import Cursor
-from chatd.protocol.messages import WINDOW, Message
+from chatd.protocol.messages import WINDOW, Claim, Message
 from chatd.protocol.timestamps import FIRST
 from chatd.rooms.cache import (
     MINUTE,
@@ -227,57 +227,79 @@ class WindowTests(TestCase):
         for before in (0, 500):
             window = DeduplicationWindow(AGE)
             for other in range(before):
-                window.repeats(other << 16 | 7, 0)
+                window.repeats(other << 16 | 7, Claim(0))
             for key in (0x1001, 0x2001, 0x3101, 0x12001):
-                self.assertFalse(window.repeats(key, 0), hex(key))
-                self.assertTrue(window.repeats(key, 0), hex(key))
+                self.assertFalse(window.repeats(key, Claim(0)), hex(key))
+                self.assertTrue(window.repeats(key, Claim(0)), hex(key))
 
     def test_a_key_is_remembered_for_exactly_the_window(self) -> None:
         window = DeduplicationWindow(AGE)
-        self.assertFalse(window.repeats(-2, 0))
+        self.assertFalse(window.repeats(-2, Claim(0)))
         for other in range(WINDOW - 1):
-            self.assertFalse(window.repeats(other, 0))
+            self.assertFalse(window.repeats(other, Claim(0)))
         self.assertTrue(window.knows(-2, 0))
-        self.assertTrue(window.repeats(-2, 0))
+        self.assertTrue(window.repeats(-2, Claim(0)))
 
         window = DeduplicationWindow(AGE)
-        window.repeats(-2, 0)
+        window.repeats(-2, Claim(0))
         for other in range(WINDOW):
-            window.repeats(other, 0)
+            window.repeats(other, Claim(0))
         self.assertFalse(window.knows(-2, 0))
-        self.assertFalse(window.repeats(-2, 0))
+        self.assertFalse(window.repeats(-2, Claim(0)))
 
     def test_a_window_is_small(self) -> None:
         window = DeduplicationWindow(AGE)
         for number in range(2 * WINDOW):
-            window.repeats(hash(("ann", str(number))), 0)
+            window.repeats(hash(("ann", str(number))), Claim(0))
         self.assertLess(sum(map(sys.getsizeof, vars(window).values())), 28_000)
 
     def test_an_id_is_forgotten_with_its_message(self) -> None:
         for others in (0, 500):
             window = DeduplicationWindow(AGE)
-            self.assertFalse(window.repeats(7, 1))
+            self.assertFalse(window.repeats(7, Claim(1)))
             for other in range(others):
-                window.repeats(other << 16, 1)
-            self.assertTrue(window.repeats(7, AGE))
-            self.assertTrue(window.repeats(7, 2 * AGE))
-            self.assertFalse(window.repeats(7, 3 * AGE + 1))
+                window.repeats(other << 16, Claim(1))
+            self.assertTrue(window.repeats(7, Claim(AGE)))
+            self.assertTrue(window.repeats(7, Claim(2 * AGE)))
+            self.assertFalse(window.repeats(7, Claim(3 * AGE + 1)))
             self.assertTrue(window.knows(7, 3 * AGE + 1))
             self.assertFalse(window.knows(7, 3 * AGE + 2))
 
     def test_times_from_before_1970(self) -> None:
         """As records of other programs may have."""
         window = DeduplicationWindow(AGE)
-        self.assertFalse(window.repeats(7, FIRST))
-        self.assertTrue(window.repeats(7, FIRST + AGE))
-        self.assertFalse(window.repeats(7, FIRST + 2 * AGE + 1))
+        self.assertFalse(window.repeats(7, Claim(FIRST)))
+        self.assertTrue(window.repeats(7, Claim(FIRST + AGE)))
+        self.assertFalse(window.repeats(7, Claim(FIRST + 2 * AGE + 1)))
+
+    def test_how_old_records_of_other_programs_are(self) -> None:
+        """As they claim, but no older than what chatd wrote before; without a claim, as old as the
+        one before. They have no say in how old chatd's own are."""
+        foreign = lambda time: Claim(time, True)  # noqa: E731
+        window = DeduplicationWindow(AGE)
+        self.assertFalse(window.repeats(7, None))
+        self.assertTrue(window.repeats(7, foreign(10 * AGE)))  # nobody knows when it came
+        self.assertFalse(window.repeats(8, Claim(20 * AGE)))
+        window.repeats(1, foreign(3 * AGE))
+        self.assertTrue(window.knows(1, 20 * AGE))
+        window.repeats(2, None)
+        self.assertTrue(window.knows(2, 20 * AGE))
+        window.repeats(3, foreign(90 * AGE))
+        window.repeats(4, None)
+        self.assertTrue(window.knows(4, 90 * AGE))
+        self.assertTrue(window.repeats(8, Claim(21 * AGE)))
+        self.assertFalse(window.repeats(8, Claim(22 * AGE + 1)))
+        for _ in range(WINDOW + 1):
+            window.repeats(None, None)
+        window.repeats(9, foreign(5 * AGE))
+        self.assertFalse(window.knows(9, 5 * AGE + 1))
 
     def test_what_is_no_message_takes_a_place(self) -> None:
         window = DeduplicationWindow(AGE)
-        window.repeats(7, 0)
+        window.repeats(7, Claim(0))
         for _ in range(WINDOW):
-            window.repeats(None, 0)
-        self.assertFalse(window.repeats(7, 0))
+            window.repeats(None, Claim(0))
+        self.assertFalse(window.repeats(7, Claim(0)))
 
     @settings(deadline=None, max_examples=25)
     @given(st.integers(), st.integers(0, 1400))
@@ -286,8 +308,8 @@ class WindowTests(TestCase):
         keys = [random.randrange(1500) for _ in range(3000)]
         early, late = DeduplicationWindow(AGE), DeduplicationWindow(AGE)
         for key in keys[:start]:
-            early.repeats(key, 0)
+            early.repeats(key, Claim(0))
         for number, key in enumerate(keys[start:]):
-            first, second = early.repeats(key, 0), late.repeats(key, 0)
+            first, second = early.repeats(key, Claim(0)), late.repeats(key, Claim(0))
             if number >= WINDOW:
                 self.assertEqual(first, second)

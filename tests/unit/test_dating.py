@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatd.brokers.interfaces import Retention, Stream
 from chatd.protocol.messages import WINDOW, Claim
 from chatd.protocol.timestamps import format_time
-from chatd.rooms.dating import AHEAD, FOLLOWING, Dates, Dating
+from chatd.rooms.dating import AHEAD, Dates, Dating
 from chatd.rooms.start_position import Last
 from chatd.timing.wall import WallClock
 from tests.support.world import World
@@ -36,6 +36,23 @@ def times(*claims: int | None, now: int = NOW, created: int = CREATED) -> list[i
     return Dates(created, AGE).resolve(foreign, lambda: now)
 
 
+def walk(steps: list[int | None]) -> list[Claim | None]:
+    """What chatd writes within the hour (0), and another program that says each time that much more
+    than the time before; None: nothing."""
+    claims: list[Claim | None] = []
+    said = NOW
+    for n, step in enumerate(steps):
+        said += step or 0
+        claims.append(None if step is None else Claim(said if step else NOW + n, bool(step)))
+    return claims
+
+
+#: Many records, with steps that none by itself are too long.
+_CLAIMS = st.lists(
+    st.sampled_from([0, 1 - AGE, 1 - AGE, None, AHEAD - 1, 900 * DAY]), max_size=60
+).map(walk)
+
+
 class RuleTests(SynchronousTestCase):
     def test_without_a_time_it_is_that_of_the_nearest_before_it(self) -> None:
         one, two = CREATED + DAY, CREATED + 2 * DAY
@@ -48,30 +65,43 @@ class RuleTests(SynchronousTestCase):
         self.assertEqual(found, [one] * 3 + [one - AGE, one])
         self.assertEqual(times(0, 1000), [CREATED, CREATED])
 
-    def test_ahead_of_the_one_after_it(self) -> None:
-        one = NOW - DAY
-        self.assertEqual(times(one, one + 2 * AHEAD, one + 1), [one, one, one + 1])
-        self.assertEqual(times(one, one + AHEAD // 2, one + 1), [one, one + AHEAD // 2, one + 1])
+    def test_ahead(self) -> None:
+        """More than an hour ahead of now, and of the newest record that chatd wrote."""
+        for ahead, shown in ((AHEAD, NOW + AHEAD), (AHEAD + 1, CREATED)):
+            self.assertEqual(times(NOW + ahead), [shown])
+        # a node's clock may be ahead, and who publishes there goes by it
+        later = NOW + 3 * AHEAD
+        for ahead, shown in ((AHEAD, later + AHEAD), (AHEAD + 1, later)):
+            claims = [Claim(later), Claim(later + ahead, foreign=True)]
+            found = Dates(CREATED, AGE).resolve(claims, lambda: NOW)
+            self.assertEqual(found, [later, shown])
         # a pause is no fault
-        later = one + 5 * AHEAD
-        self.assertEqual(times(one, later, later), [one, later, later])
+        self.assertEqual(times(NOW - DAY, NOW), [NOW - DAY, NOW])
 
-    def test_exactly_at_the_limits(self) -> None:
-        one = NOW - DAY
-        # an hour ahead of the one before it, whatever comes
-        self.assertEqual(times(one, one + AHEAD, one - 1), [one, one + AHEAD, one - 1])
-        self.assertEqual(times(one, one + AHEAD + 1, one - 1), [one, one, one - 1])
-        # an hour ahead of the one after it
-        for late, shown in ((0, one + 2 * AHEAD), (1, one)):
-            found = times(one, one + 2 * AHEAD + late, one + AHEAD)
-            self.assertEqual(found, [one, shown, one + AHEAD])
-        # the one after it may be as old as retention allows, and is no sign if it is older
-        self.assertEqual(times(one, one + 2 * AHEAD, one - AGE)[1], one)
-        self.assertEqual(times(one, one + 2 * AHEAD, one - AGE - 1)[1], one + 2 * AHEAD)
-        # so many records are searched for one with a time
-        for between, shown in ((FOLLOWING - 1, one), (FOLLOWING, one + 2 * AHEAD)):
-            found = times(one, one + 2 * AHEAD, *[None] * between, one)
-            self.assertEqual(found[1], shown, between)
+    def test_not_led_astray_step_by_step(self) -> None:
+        """Neither back nor ahead, however many steps another program takes."""
+        step = AGE - 1000
+        back = [Claim(NOW - n * step, foreign=True) for n in range(5)]
+        ahead = [Claim(NOW + n * (AHEAD - 1000), foreign=True) for n in range(1, 200)]
+        dates = Dates(CREATED, AGE)
+        found = dates.resolve([Claim(NOW), *back, Claim(NOW + 1)], lambda: NOW)
+        self.assertEqual(found, [NOW, NOW, *[NOW - step] * 4, NOW + 1])
+        found = dates.resolve([*ahead, Claim(NOW + 2)], lambda: NOW)
+        self.assertLessEqual(max(found), NOW + AHEAD)
+        self.assertEqual(found[-1], NOW + 2)
+
+    def test_how_long_the_newest_counts(self) -> None:
+        old = NOW - AGE - 1
+        for between, shown in ((WINDOW - 1, NOW), (WINDOW, old)):
+            found = times(NOW, *[None] * between, old)
+            self.assertEqual((found[0], found[-1]), (NOW, shown), between)
+        # and chatd's newest
+        late = Claim(NOW + 3 * AHEAD + 1, foreign=True)
+        for between, shown in ((WINDOW - 1, late.time), (WINDOW, NOW)):
+            others = [Claim(NOW, foreign=True)] * between
+            claims = [Claim(NOW + 2 * AHEAD + 1), *others, late]
+            found = Dates(CREATED, AGE).resolve(claims, lambda: NOW)
+            self.assertEqual(found[-1], shown, between)
 
     def test_by_the_retention(self) -> None:
         clock = Clock()
@@ -114,6 +144,34 @@ class RuleTests(SynchronousTestCase):
         claims = [one, None, one + 9 * AHEAD, one + 1, 0, None, one + 2]
         self.assertEqual(times(*claims), times(*claims, now=NOW + 1000 * DAY))
 
+    @given(_CLAIMS, st.lists(st.integers(1, 20), max_size=20))
+    def test_however_they_are_read(self, claims: list[Claim | None], sizes: list[int]) -> None:
+        """All at once, or in batches."""
+        whole = Dates(CREATED, AGE).resolve(claims, lambda: NOW)
+        dates, parts, rest = Dates(CREATED, AGE), [], list(claims)
+        for size in [*sizes, len(rest)]:
+            parts += dates.resolve(rest[:size], lambda: NOW)
+            rest = rest[size:]
+        self.assertEqual(parts, whole)
+
+    @given(_CLAIMS, st.integers(0, 900 * DAY))
+    def test_chatds_own_keep_their_time(self, claims: list[Claim | None], later: int) -> None:
+        """Whatever others claim, and whenever it is read."""
+        found = Dates(CREATED, AGE).resolve(claims, lambda: NOW + later)
+        for claim, time in zip(claims, found, strict=True):
+            if claim is not None and not claim.foreign:
+                self.assertEqual(time, claim.time)
+
+    @given(_CLAIMS, st.integers(0, 900 * DAY))
+    def test_the_same_whenever_it_is_read(self, claims: list[Claim | None], later: int) -> None:
+        """But for what came from the future, and so was not true when it came."""
+        claims = [one for one in claims if one is None or one.time <= NOW + AHEAD]
+        early, late = (
+            Dates(CREATED, AGE).resolve(claims, lambda now=now: now)  # type: ignore[misc]
+            for now in (NOW, NOW + later)
+        )
+        self.assertEqual(early, late)
+
     @given(
         st.lists(
             st.none()
@@ -133,7 +191,7 @@ class RuleTests(SynchronousTestCase):
             for i, claim in enumerate(claims)
             if i >= start and claim is not None and NOW - AHEAD // 2 <= claim <= NOW
         ]
-        if sure and start < len(claims) and len(claims) < FOLLOWING:
+        if sure and start < len(claims):
             self.assertEqual(whole[sure[0] :], part[sure[0] - start :])
 
 
@@ -204,6 +262,29 @@ class RoomTests(SynchronousTestCase):
                 self.world.add_site(-ahead)
                 self.assertEqual(self.seen(len(self.world.sites) - 1), said, ahead)
                 self.world.advance(60)
+
+    def test_what_other_programs_claim_repeats_nothing(self) -> None:
+        """A message that is sent again under its id is shown once, by all, with its time: whatever
+        stands around it, and whether it is read as it comes or later."""
+        for step in (-6.9 * 24 * 3_600_000, 3_500_000.0):
+            self.world = World(nodes=2)
+            live = self.world.join("lobby", "live")
+            said: dict[str, str] = {}
+            for n in range(3):
+                self.world.say("lobby", "mine", id=f"m{n}")
+                said[f"m{n}"] = format_time(self.world.now)
+                for further in range(4 * n, 4 * n + 4):
+                    self.store(f"f{further}", format_time(int(self.world.now + further * step)))
+                for node in (0, 1):
+                    self.world.say("lobby", "mine", id=f"m{n}", node=node)
+                self.world.advance(60)
+            expected = list(said.items())
+            shown = [(m["id"], m["time"]) for m in live.messages if m["id"] in said]
+            self.assertEqual(shown, expected)
+            self.world.advance(3600)
+            self.world.add_site()
+            for node in range(3):
+                self.assertEqual([one for one in self.seen(node) if one[0] in said], expected)
 
     def test_from_the_broker_too(self) -> None:
         self.world.say("lobby", "hello", id="dated")
