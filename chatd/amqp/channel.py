@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import Factory, field, frozen
 from twisted.internet.defer import Deferred, fail, succeed
 from txamqp.client import ChannelClosed, Closed, ConnectionClosed
 from txamqp.connection import Frame, Method
@@ -23,10 +23,13 @@ from chatd.amqp.codec import ProtocolError
 
 @frozen
 class Reason:
-    """Why a channel or connection ended: AMQP's reply code (0 if none was given) and text."""
+    """Why a channel or connection ended: AMQP's reply code (0 if none was given) and text, as logs
+    and clients may see it. Look for names in ``raw``: some have characters that ``text`` shows
+    escaped, such as U+200C."""
 
     code: int
     text: str
+    raw: str = field(default=Factory(lambda self: self.text, True), eq=False, repr=False)
 
     def __str__(self) -> str:
         return self.text
@@ -42,15 +45,20 @@ def reason_of(error: object) -> Reason:
     if value is not error:
         return reason_of(value)
     if isinstance(error, Message):
-        return Reason(error.reply_code, printable(error.reply_text))
+        raw = _decoded(error.reply_text)
+        return Reason(error.reply_code, printable(raw), raw)
     return Reason(0, printable(str(error)) or type(error).__name__)
 
 
 def printable(words: str | bytes) -> str:
     """A broker's text, for logs and clients: control characters and invalid UTF-8 are escaped.
     (RabbitMQ cuts texts at 255 bytes, also within a character.)"""
-    text = words if isinstance(words, str) else words.decode("utf-8", "backslashreplace")
+    text = _decoded(words)
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _decoded(words: str | bytes) -> str:
+    return words if isinstance(words, str) else words.decode("utf-8", "backslashreplace")
 
 
 @frozen(eq=False)

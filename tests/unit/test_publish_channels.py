@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.trial.unittest import SynchronousTestCase
+from unittest import mock
 
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from txamqp.message import Message
+
+from chatd.amqp.channel import reason_of
+from chatd.amqp.spec import method
 from chatd.brokers.interfaces import NotStored, Stream, TooLarge, Unavailable
+from chatd.brokers.rabbitmq.consumer import StreamConsumer
 from chatd.brokers.rabbitmq.publish_channels import ANSWER, APART, LEARN, RETIRE, PublishChannels
 from chatd.brokers.rabbitmq.publisher import StreamPublisher
+from chatd.brokers.rabbitmq.refusals import Refusals
+from chatd.brokers.rabbitmq.shared_channels import SharedChannels
 from tests.support.amqp_server import Server
 
 LOBBY, SHUT = Stream("lobby", "1"), Stream("shut", "2")
@@ -150,3 +159,39 @@ class AlarmTests(SynchronousTestCase):
         self.publisher.channels.leader_changed()
         self.server.clock.pump([1.0] * int(ANSWER))
         self.assertTrue(self.server.client.ended)
+
+
+class NameTests(SynchronousTestCase):
+    """Names that have a character which is not shown as it is: U+200C, between Persian letters."""
+
+    NAME = "نامه\u200cای"
+
+    def test_the_room_is_known_as_refused(self) -> None:
+        refusals = Refusals(Clock())
+        stream = Stream(self.NAME, "1")
+        for text in (REFUSED, REFUSED.replace("'shut'", f"'{self.NAME}'")):
+            words = Message(method("channel.close"), [403, text.encode(), 0, 0])
+            self.assertTrue(refusals.note(reason_of(words)))
+        self.assertTrue(refusals.known(stream))
+        with self.assertRaises(NotStored) as raised:
+            refusals.check(stream, 1)
+        self.assertIn("نامه\\u200cای", str(raised.exception))
+
+    def test_the_stream_is_known_as_the_cause(self) -> None:
+        """Of the closing of a channel that others share."""
+        server = Server().tuned()
+        channels = SharedChannels(server.client)
+        broken: list[tuple[str, bool]] = []
+        for stream in (Stream("lobby", "1"), Stream(self.NAME, "1")):
+            owner = mock.Mock(detached=lambda suspect, name=stream.room: told(name, suspect))
+            channels.attach(StreamConsumer(server.client, stream.name, "first", owner), False)
+
+        def told(name: str, suspect: bool) -> None:
+            broken.append((name, suspect))
+
+        number = server.heard()[0][0]
+        server.say(number, "channel.open-ok")
+        server.say(number, "basic.qos-ok")
+        why = f"ACCESS_REFUSED - read access to queue '{stream.name}' in vhost '/' refused"
+        server.say(number, "channel.close", reply_code=403, reply_text=why)
+        self.assertEqual(sorted(broken), [("lobby", False), (self.NAME, True)])

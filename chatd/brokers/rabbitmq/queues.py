@@ -131,7 +131,7 @@ class StreamQueues:
 
     def _refused(self, stream: Stream, reason: Reason) -> NotStored:
         # without the name, so that the same refusal for many rooms is logged once
-        if self._new(reason.text.replace(stream.name, "")):
+        if self._new(reason.raw.replace(stream.name, "")):
             self._log.error("RabbitMQ refuses {stream}: {why}", stream=stream.name, why=reason.text)
         return NotStored(reason.text)
 

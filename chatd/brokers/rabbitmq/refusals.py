@@ -78,7 +78,7 @@ class Refusals:
 
     def note(self, reason: Reason) -> bool:
         """Note why a channel was closed. Returns whether the reason was a refused record."""
-        size, topic = _SIZE.search(reason.text), _TOPIC.search(reason.text)
+        size, topic = _SIZE.search(reason.text), _TOPIC.search(reason.raw)
         if reason.code == _PRECONDITION_FAILED and size is not None:
             self.largest = int(size[1])
         elif reason.code == _ACCESS_REFUSED and topic is not None:

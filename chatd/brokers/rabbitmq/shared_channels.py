@@ -73,7 +73,7 @@ class SharedChannel:
         self._log.debug("A channel was closed: {why}", why=str(reason))
         members, self.members = self.members, set()
         self._channels.dropped(self)
-        suspects = {one for one in members if f"'{one.stream}'" in reason.text}
+        suspects = {one for one in members if f"'{one.stream}'" in reason.raw}
         suspects = suspects or self._starting | self._started
         for consumer in members:
             consumer.broken(consumer in suspects)
