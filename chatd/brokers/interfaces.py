@@ -33,6 +33,10 @@ class TooLarge(Exception):
     """The broker never takes so large a record; the text gives the limit."""
 
 
+class NameTooLong(Exception):
+    """The broker can have no stream of so long a name; the text says which are short enough."""
+
+
 @frozen(cache_hash=True)
 class Stream:
     """Identifies a stream: one life (``epoch``) of one room, or the directory.
@@ -169,7 +173,8 @@ class IBroker(Interface):
         """The directory says that a backup was `restored`, so the broker may forget it."""
 
     def create(stream: Stream) -> Deferred[None]:
-        """Create ``stream`` unless it exists. Once this fires, appends by any program are kept."""
+        """Create ``stream`` unless it exists. Once this fires, appends by any program are kept.
+        Fails with `Unavailable` or `NameTooLong`."""
 
     def open(stream: Stream) -> Deferred[None]:
         """Make ``stream``, which was created before, ready for use: fires when a record appended by

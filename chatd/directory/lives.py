@@ -14,11 +14,11 @@ from typing import Any
 from attrs import define, field
 from twisted.logger import Logger
 
-from chatd.brokers.interfaces import IBroker, NoSuchStream, Stream, Unavailable
+from chatd.brokers.interfaces import IBroker, NameTooLong, NoSuchStream, Stream, Unavailable
 from chatd.directory.leftovers import Leftovers
 from chatd.directory.projection import RoomEntry
 from chatd.directory.refusal import unavailable
-from chatd.protocol.errors import ChatError
+from chatd.protocol.errors import ChatError, bad_request
 from chatd.timing.singleflight import SingleFlight
 from chatd.timing.wall import WallClock
 
@@ -40,14 +40,16 @@ class Lives:
 
     async def begin(self, event: dict[str, Any]) -> bool:
         """Make a stream, then append the ``event`` that gives it to its room. Returns whether the
-        event changed anything. Raises `ChatError` unavailable; if the stream cannot be made,
-        nothing is appended."""
+        event changed anything. Raises `ChatError` unavailable, or bad_request if the broker can
+        have no such room; if the stream cannot be made, nothing is appended."""
         stream = Stream(event["room"], token_hex(6))
         event |= {"epoch": stream.epoch, "time": self.wall.milliseconds()}
         try:
             await self.broker.create(stream)
         except Unavailable as e:
             raise unavailable(e).about(stream.room) from None
+        except NameTooLong as e:
+            raise bad_request(f"{e}.").about(stream.room) from None
         try:
             changed = await self.append(event)
         except ChatError as e:

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from chatd.protocol.errors import ChatError
+from chatd.protocol.errors import ChatError, Code
 from chatd.service.domain import Domain
 from chatd.timing.clock import NodeClock
 
@@ -108,11 +108,14 @@ class NodeService(Service):
             creating.addBoth(self._tried, name)
 
     def _not_created(self, failure: Failure, name: str) -> None:
-        if failure.check(ChatError):
-            self._log.warn("Room {room} not created yet: {why}", room=name, why=failure.value)
-            self._retries[name] = self._clock.callLater(RETRY, self._create, name)
-        else:
+        error = failure.value
+        if not isinstance(error, ChatError):
             self._log.failure("Creating the room {room} failed", failure, room=name)
+        elif error.code is Code.BAD_REQUEST:  # for good
+            self._log.error("Room {room} cannot be created: {why}", room=name, why=error.text)
+        else:
+            self._log.warn("Room {room} not created yet: {why}", room=name, why=error)
+            self._retries[name] = self._clock.callLater(RETRY, self._create, name)
 
     def _tried(self, _: object, name: str) -> None:
         self._making.discard(name)

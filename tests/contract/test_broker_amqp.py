@@ -13,7 +13,14 @@ from twisted.protocols.portforward import ProxyFactory, ProxyServer
 from twisted.trial.unittest import TestCase
 
 from chatd.amqp.url import BrokerURL
-from chatd.brokers.interfaces import DIRECTORY, Retention, StartError, Stream, Unavailable
+from chatd.brokers.interfaces import (
+    DIRECTORY,
+    NameTooLong,
+    Retention,
+    StartError,
+    Stream,
+    Unavailable,
+)
 from chatd.brokers.rabbitmq import liveness
 from chatd.brokers.rabbitmq.broker import AMQPBroker
 from chatd.brokers.rabbitmq.counts import StreamCounts
@@ -185,6 +192,16 @@ class AMQPBrokerSuite(broker_suite.BrokerSuite):
     def queues(self) -> list[str]:
         """The names of the presence queues."""
         return re.findall("amq.gen-[^']*", self.node.eval(_QUEUES.format(self.vhost)))
+
+    async def test_the_longest_name(self) -> None:
+        """RabbitMQ would say that it has made a stream of a longer one, and try for ever."""
+        broker = await self.make_broker()
+        fits = Stream("r" * (210 - len(self.vhost)), "0123456789ab")
+        await broker.create(fits)
+        await self.fill(broker, fits, 0, 1)
+        self.assertEqual(len(await self.all_of(broker, fits)), 1)
+        with self.assertRaises(NameTooLong):
+            await broker.create(Stream(fits.room + "r", fits.epoch))
 
     async def test_how_many_records_there_are(self) -> None:
         """Asked for several streams at a time; one that is gone says nothing of those after it."""

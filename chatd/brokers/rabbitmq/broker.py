@@ -22,6 +22,7 @@ from chatd.amqp.hosts import Hosts
 from chatd.amqp.service import BrokerConnection
 from chatd.amqp.url import BadURL, BrokerURL
 from chatd.brokers.interfaces import (
+    DIRECTORY,
     Extent,
     IBroker,
     IFollower,
@@ -41,7 +42,7 @@ from chatd.brokers.rabbitmq.follower import RabbitMQFollowing
 from chatd.brokers.rabbitmq.liveness import AT_ONCE, Liveness
 from chatd.brokers.rabbitmq.names import declare_exchanges
 from chatd.brokers.rabbitmq.publisher import StreamPublisher
-from chatd.brokers.rabbitmq.queues import StreamQueues
+from chatd.brokers.rabbitmq.queues import StreamQueues, room_for
 from chatd.brokers.rabbitmq.reader import StreamReader
 from chatd.brokers.rabbitmq.shared_channels import SharedChannels
 from chatd.timing.turn_queue import TurnQueue
@@ -78,7 +79,7 @@ class AMQPBroker(MultiService):
         self._pools = (self._readers, self._makers, self._lookers, self._counters)
         self._publishing = StreamPublisher(reactor, self._restore)
         self._reading = StreamReader(self.wall, self._readers, self._publishing, self.turns)
-        self._streams = StreamQueues(self._makers, retention or Retention())
+        self._streams = StreamQueues(self._makers, retention or Retention(), url.vhost)
         self._bindings = Bindings(self._streams.bind)
         self._followings: dict[RabbitMQFollowing, None] = {}
         looking = StreamReader(self.wall, self._lookers, self._publishing, self.turns)
@@ -90,6 +91,7 @@ class AMQPBroker(MultiService):
             lambda: self._followings,
         )
         self._broadcasts = Broadcasts()
+        self._vhost = url.vhost
         self._hosts = hosts = Hosts(len(url.hosts))
         self._connections = [
             BrokerConnection(reactor, url, name, opened, lost, hosts)
@@ -104,6 +106,9 @@ class AMQPBroker(MultiService):
     # -- service -----------------------------------------------------------------------------------
 
     def startService(self) -> None:
+        if (room := room_for(DIRECTORY, self._vhost)) < 0:
+            most = len(self._vhost.encode()) + room
+            raise StartError(f"--broker: the virtual host's name has more than {most} bytes")
         try:
             super().startService()
         except BadURL as e:

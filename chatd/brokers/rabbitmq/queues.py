@@ -12,13 +12,16 @@ from txamqp.client import ChannelClosed
 
 from chatd.amqp.channel import Channel, Reason, reason_of
 from chatd.amqp.client import Client
-from chatd.brokers.interfaces import NoSuchStream, NotStored, Retention, Stream
+from chatd.brokers.interfaces import NameTooLong, NoSuchStream, NotStored, Retention, Stream
 from chatd.brokers.rabbitmq.channel_pool import ChannelPool
 from chatd.brokers.rabbitmq.names import MESSAGES
 from chatd.telemetry.once import Once
 
 #: Bytes in a segment of a stream, at least and at most. Retention removes whole segments.
 SEGMENT = (16 * 1024, 500_000_000)
+
+#: Bytes in the name of a file, at most, on the file systems of Linux.
+FILE_NAME = 255
 
 _ACCESS_REFUSED, _NOT_FOUND, _PRECONDITION_FAILED = 403, 404, 406
 
@@ -64,14 +67,23 @@ def as_it_is(given: dict[str, Any], reason: Reason) -> dict[str, Any] | None:
     return rest | {other[1]: int(current[2]) if number else current[2]}
 
 
+def room_for(stream: Stream, vhost: str) -> int:
+    """How many more bytes the name of ``stream`` might have in the virtual host; below 0 if it is
+    too long. RabbitMQ keeps a stream in a directory ``<virtual host>_<queue>_<nanoseconds>``. If
+    the file system does not take that name, it says that the queue was made all the same, and goes
+    on trying (rabbit_stream_queue:stream_name/1)."""
+    return FILE_NAME - len(f"{vhost}_{stream.name}_{0:019}".encode())
+
+
 class StreamQueues:
-    """Creates, binds and deletes streams, several at once. A refusal by the broker is raised as
-    `Unavailable` in the broker's words, and logged once."""
+    """Creates, binds and deletes streams in ``vhost``, several at once. A refusal by the broker is
+    raised as `Unavailable` in the broker's words, and logged once."""
 
     _log = Logger()
 
-    def __init__(self, pool: ChannelPool, retention: Retention) -> None:
+    def __init__(self, pool: ChannelPool, retention: Retention, vhost: str) -> None:
         self._pool = pool
+        self._vhost = vhost
         self._retention = retention
         self._new = Once()
 
@@ -80,6 +92,13 @@ class StreamQueues:
         return Deferred.fromCoroutine(self._create(stream))
 
     async def _create(self, stream: Stream) -> None:
+        room = room_for(stream, self._vhost)
+        if room < 0:
+            size = len(stream.room.encode())
+            raise NameTooLong(
+                f"In RabbitMQ's virtual host {self._vhost} the name of a room has at most"
+                f" {size + room} bytes of UTF-8; this one has {size}"
+            )
         given = arguments(stream, self._retention)
         # an existing queue may have another retention, but must be a durable stream
         for _ in range(len(_RETENTION) + 1):
