@@ -1,8 +1,8 @@
 """Records on RabbitMQ: their properties, and other programs' messages as records.
 
 chatd's own records are used as they are. Messages of other programs (protocol, section 7) are
-converted to the same form: what is too long is refused before it is parsed, and many are converted
-in slices.
+converted to the same form, and so are those that only look like chatd's by their properties: what
+is too long is refused before it is parsed, and many are converted in slices.
 """
 
 from __future__ import annotations
@@ -34,6 +34,11 @@ FEW = 512
 _FENCE_TYPE = "chatd.fence"
 #: The properties of a fence: an empty record by chatd that readers never see.
 FENCE = encode_properties({"delivery-mode": 2, "type": _FENCE_TYPE, "app-id": "chatd"})
+
+#: How `chatd.protocol.messages.Content.record` begins, goes on after the id, of which each
+#: character may be escaped, and ends the text.
+_ID, _USER, _AT = b'{"id":"', b'","user":"', b'","time":"'
+_ID_BYTES = 2 * 64
 
 _JSON = b"\x10application/json"
 _OWN = b"\x05chatd"
@@ -71,7 +76,7 @@ def records(batch: Sequence[Delivery], stream: Stream) -> list[Record]:
     """
     key = (stream.room or stream.name).encode()
     return [
-        Record(one.offset, b"", _ELSEWHERE) if one.key != key else _record(one)
+        Record(one.offset, b"", _ELSEWHERE) if one.key != key else _record(one, stream)
         for one in batch
         if one.body or not is_fence(one)
     ]
@@ -98,10 +103,10 @@ def weight(delivery: Delivery) -> int:
     return len(delivery.body) + (properties if properties <= FEW else 8 * properties)
 
 
-def _record(delivery: Delivery) -> Record:
+def _record(delivery: Delivery, stream: Stream) -> Record:
     if len(delivery.body) > CONTENT_BYTES and (fault := _too_long(delivery)):
         return Record(delivery.offset, b"", fault)
-    if is_own(delivery):
+    if is_own(delivery) and (not stream.room or _is_complete(delivery.body)):
         return Record(delivery.offset, delivery.body)
     return Record(delivery.offset, normalised(delivery), foreign=True)
 
@@ -128,6 +133,19 @@ def is_own(delivery: Delivery) -> bool:
     """Whether a chatd node wrote it. Another program can forge this; readers check the body."""
     raw = delivery.raw
     return raw.endswith(_OWN) and raw.startswith(_JSON, 2)
+
+
+def _is_complete(body: bytes) -> bool:
+    """Whether the body of a room's record says all that its properties might say otherwise. What
+    chatd writes is recognised without parsing it: no string in JSON holds a bare quote."""
+    end = len(_ID) + _ID_BYTES
+    if body.startswith(_ID) and body.find(_USER, len(_ID), end + len(_USER)) > 0 and _AT in body:
+        return True
+    try:
+        value = load_object(body)
+    except ChatError:
+        return True  # there is nothing to add to
+    return all(value.get(name) is not None for name in ("id", "user", "time"))
 
 
 def is_fence(delivery: Delivery) -> bool:
