@@ -5,12 +5,14 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import cast
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.brokers.interfaces import Stream
 from chatd.brokers.rabbitmq.follower import FollowingBroker, RabbitMQFollowing
 from chatd.brokers.rabbitmq.handover import Handover
 from chatd.brokers.rabbitmq.shared_channels import SharedChannels
+from chatd.timing.turn_queue import TurnQueue
 from tests.support.amqp_server import Server, delivery
 from tests.support.recording import Recorder
 
@@ -19,7 +21,7 @@ class InterruptionTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.follower = Recorder()
         self.follower.may_call = True
-        self.handover = Handover(Stream("lobby", "e"), self.follower)
+        self.handover = Handover(Stream("lobby", "e"), self.follower, TurnQueue(Clock(), 1))
         self.handover.level()
 
     def told(self) -> list[str]:

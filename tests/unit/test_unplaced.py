@@ -15,6 +15,7 @@ from chatd.brokers.rabbitmq.channel_pool import ChannelPool
 from chatd.brokers.rabbitmq.consumer import StreamConsumer
 from chatd.brokers.rabbitmq.publisher import StreamPublisher
 from chatd.brokers.rabbitmq.reader import StreamReader
+from chatd.timing.turn_queue import TurnQueue
 from chatd.timing.wall import WallClock
 from tests.support.amqp_server import Server, delivery
 
@@ -78,7 +79,9 @@ class UnplacedTests(SynchronousTestCase):
         publisher = cast(StreamPublisher, SimpleNamespace(fence=fence))
         pool = ChannelPool(self.server.clock, 1)
         pool.connected(self.server.client)
-        reader = StreamReader(WallClock(self.server.clock), pool, publisher)
+        reader = StreamReader(
+            WallClock(self.server.clock), pool, publisher, TurnQueue(self.server.clock, 1)
+        )
         ending = reader.end(Stream("lobby", "e"))
         tag = self.answer()
         self.assertNoResult(ending)
