@@ -10,15 +10,15 @@ lead the room's time astray step by step. A time is implausible
 * in a record by chatd, if it is older than the retention before chatd's previous one, or more than
   the retention ahead of now: nodes whose clocks differ by less than that still show the same;
 * in a record by another program, if it is older than the retention before the newest time of the
-  records before it, or more than an hour ahead both of chatd's previous one and of now.
-
-What comes after a record has no say, for it may not be there yet.
+  records before it, or more than an hour ahead: of both its neighbours (of now, while there is no
+  next one), or of both chatd's previous one and now.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from itertools import islice
 
 from attrs import field, frozen
 
@@ -28,6 +28,8 @@ from chatd.timing.wall import WallClock
 
 #: Milliseconds that the time of another program's record may be ahead.
 AHEAD = 3_600_000
+#: Records searched for the next one that has a time.
+FOLLOWING = 100
 
 
 class Dates:
@@ -49,24 +51,32 @@ class Dates:
         #: newest time.
         self._peaks: deque[tuple[int, int]] = deque()
 
-    def resolve(self, claims: Iterable[Claim | None], now: Callable[[], int]) -> list[int]:
+    def resolve(self, claims: Sequence[Claim | None], now: Callable[[], int]) -> list[int]:
         """The times (milliseconds since the epoch) of the next records. ``claims`` are the times in
         their bodies, None where there is none; ``now()`` is the time of day."""
         today = now()
-        return [self._resolve(claim, today) for claim in claims]
+        return [self._resolve(claims, i, today) for i in range(len(claims))]
 
-    def _resolve(self, claim: Claim | None, today: int) -> int:
+    def _resolve(self, claims: Sequence[Claim | None], i: int, today: int) -> int:
         self._place += 1
         self._forget()
-        if claim is not None and self._plausible(claim, today):
+        claim = claims[i]
+        if claim is not None and self._plausible(claim, claims, i, today):
             self._note(claim)
         return self._latest
 
-    def _plausible(self, claim: Claim, today: int) -> bool:
+    def _plausible(self, claim: Claim, claims: Sequence[Claim | None], i: int, today: int) -> bool:
         if not claim.foreign:
             return self._own - self._age <= claim.time <= today + self._age
         newest = max(self._created, self._peaks[0][1]) if self._peaks else self._created
-        return newest - self._age <= claim.time <= max(self._own, today) + AHEAD
+        oldest = newest - self._age
+        if not oldest <= claim.time <= max(self._own, today) + AHEAD:
+            return False
+        if claim.time <= self._latest + AHEAD:
+            return True
+        after = islice(claims, i + 1, i + 1 + FOLLOWING)
+        following = next((c.time for c in after if c is not None and c.time >= oldest), today)
+        return claim.time <= min(following, today) + AHEAD
 
     def _note(self, claim: Claim) -> None:
         self._latest, self._latest_at = claim.time, self._place

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatd.brokers.interfaces import Retention, Stream
 from chatd.protocol.messages import WINDOW, Claim
 from chatd.protocol.timestamps import format_time
-from chatd.rooms.dating import AHEAD, Dates, Dating
+from chatd.rooms.dating import AHEAD, FOLLOWING, Dates, Dating
 from chatd.rooms.start_position import Last
 from chatd.timing.wall import WallClock
 from tests.support.world import World
@@ -90,6 +90,24 @@ class RuleTests(SynchronousTestCase):
         self.assertLessEqual(max(found), NOW + AHEAD)
         self.assertEqual(found[-1], NOW + 2)
 
+    def test_ahead_of_both_neighbours(self) -> None:
+        one = NOW - DAY
+        self.assertEqual(times(one, one + 2 * AHEAD, one + 1), [one, one, one + 1])
+        self.assertEqual(times(one, one + AHEAD // 2, one + 1), [one, one + AHEAD // 2, one + 1])
+        later = one + 5 * AHEAD
+        self.assertEqual(times(one, later, later), [one, later, later])
+        # an hour ahead of the one before it, whatever comes
+        self.assertEqual(times(one, one + AHEAD, one - 1), [one, one + AHEAD, one - 1])
+        self.assertEqual(times(one, one + AHEAD + 1, one - 1), [one, one, one - 1])
+        # an hour ahead of the one after it
+        for late, shown in ((0, one + 2 * AHEAD), (1, one)):
+            found = times(one, one + 2 * AHEAD + late, one + AHEAD)
+            self.assertEqual(found, [one, shown, one + AHEAD])
+        # so many records are searched for one with a time
+        for between, shown in ((FOLLOWING - 1, one), (FOLLOWING, one + 2 * AHEAD)):
+            found = times(one, one + 2 * AHEAD, *[None] * between, one)
+            self.assertEqual(found[1], shown, between)
+
     def test_how_long_the_newest_counts(self) -> None:
         old = NOW - AGE - 1
         for between, shown in ((WINDOW - 1, NOW), (WINDOW, old)):
@@ -97,9 +115,8 @@ class RuleTests(SynchronousTestCase):
             self.assertEqual((found[0], found[-1]), (NOW, shown), between)
         # and chatd's newest
         late = Claim(NOW + 3 * AHEAD + 1, foreign=True)
-        for between, shown in ((WINDOW - 1, late.time), (WINDOW, NOW)):
-            others = [Claim(NOW, foreign=True)] * between
-            claims = [Claim(NOW + 2 * AHEAD + 1), *others, late]
+        for between, shown in ((WINDOW - 1, late.time), (WINDOW, CREATED)):
+            claims = [Claim(NOW + 2 * AHEAD + 1), *[None] * between, late]
             found = Dates(CREATED, AGE).resolve(claims, lambda: NOW)
             self.assertEqual(found[-1], shown, between)
 
