@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from enum import Enum, auto
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar
 
 from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -24,6 +23,7 @@ from twisted.logger import Logger
 
 from chatd.access.limits import network_of
 from chatd.access.rate_limit import Bucket, Rate
+from chatd.access.waiting import Waiting
 from chatd.timing.nothing import nothing
 
 #: Seconds of queued work that are done in one turn of the reactor, and about as much at once.
@@ -48,8 +48,6 @@ AT_LEAST = 1000.0
 #: An allowance without limit.
 BOUNDLESS = Rate(1e9)
 
-T = TypeVar("T")
-
 
 def allowance(rate: Rate) -> Rate:
     """How many requests of any kind an address may make, if a client may publish at ``rate``."""
@@ -69,36 +67,11 @@ class Work(Enum):
 
 
 @define(eq=False)
-class _Waiting(Generic[T]):
-    """Two queues. Those that ask seldom go first, but at most every other time, so that nobody
-    waits for ever."""
-
-    _seldom: deque[T] = field(factory=deque, init=False)
-    _often: deque[T] = field(factory=deque, init=False)
-    _was_seldom: bool = field(default=False, init=False)
-
-    def __len__(self) -> int:
-        return len(self._seldom) + len(self._often)
-
-    def __iter__(self) -> Iterator[T]:
-        yield from self._seldom
-        yield from self._often
-
-    def join(self, one: T, seldom: bool) -> None:
-        (self._seldom if seldom else self._often).append(one)
-
-    def next(self) -> T:
-        """Remove and return whose turn it is. IndexError if nobody waits."""
-        self._was_seldom = bool(self._seldom) and not (self._was_seldom and self._often)
-        return (self._seldom if self._was_seldom else self._often).popleft()
-
-
-@define(eq=False)
 class _Lane:
     """The queued connections of one address."""
 
     bucket: Bucket
-    waiting: _Waiting[QueuePlace] = field(factory=_Waiting)
+    waiting: Waiting[QueuePlace] = field(factory=Waiting)
     #: How often it asks.
     seldom: Bucket = field(factory=SELDOM.bucket)
     #: It is queued, being served, or over its allowance, and so will be looked at again.
@@ -174,7 +147,7 @@ class FairQueue:
     timer: Callable[[], float] = time.thread_time
     _lanes: dict[tuple[str, Work], _Lane] = field(factory=dict, init=False)
     #: The addresses with queued connections that may be served.
-    _ready: _Waiting[_Lane] = field(factory=_Waiting, init=False)
+    _ready: Waiting[_Lane] = field(factory=Waiting, init=False)
     _pumping: IDelayedCall | None = field(default=None, init=False)
     #: Whether the end of this turn of the reactor is waited for.
     _turning: bool = field(default=False, init=False)
@@ -275,7 +248,7 @@ class FairQueue:
     def _serve(self, lane: _Lane) -> None:
         now = self.clock.seconds()
         if not any(place.queued for place in lane.waiting):
-            lane.waiting = _Waiting()  # all are gone
+            lane.waiting = Waiting()  # all are gone
             lane.known = False
         elif (wait := lane.bucket.wait(now)) > 0.0:
             self._over(lane, now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from attrs import define, field
+from attrs import Factory, define, field
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
@@ -12,6 +12,7 @@ from chatd.amqp.deliveries import Delivery
 from chatd.brokers.interfaces import IFollower, IFollowing, Stream
 from chatd.brokers.rabbitmq.follower import RabbitMQFollowing
 from chatd.brokers.rabbitmq.records import FENCE, publish_properties
+from chatd.timing.turn_queue import TurnQueue
 
 
 @define(eq=False)
@@ -30,6 +31,7 @@ class Streams:
     starts: list[Any] = field(factory=list)
     following: RabbitMQFollowing | None = None
     wall: Any = None
+    turns: TurnQueue = field(default=Factory(lambda self: TurnQueue(self.clock, 1), True))
     #: Why no messages are taken.
     blocked: str = ""
 

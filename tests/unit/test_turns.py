@@ -19,9 +19,9 @@ from chatd.access.turns import (
     FairQueue,
     QueuePlace,
     Work,
-    _Waiting,
     allowance,
 )
+from chatd.access.waiting import Waiting
 from tests.support.turning import Reactor
 
 
@@ -477,7 +477,7 @@ class OrderTests(SynchronousTestCase):
     """Those that ask seldom go first, but at most every other time."""
 
     def order(self, *joins: tuple[str, bool]) -> str:
-        waiting: _Waiting[str] = _Waiting()
+        waiting: Waiting[str] = Waiting()
         for one, seldom in joins:
             waiting.join(one, seldom)
         self.assertEqual(len(waiting), len(joins))
