@@ -53,7 +53,7 @@ class FindingTests(SynchronousTestCase):
             self.finds("twice")
 
     def test_times_by_each_nodes_own_clock(self) -> None:
-        def plausible(self: Dates, claim: Claim, today: int) -> bool:
+        def plausible(self: Dates, claim: Claim, claims: Any, i: int, today: int) -> bool:
             return claim.time <= today + AHEAD
 
         with mock.patch.object(Dates, "_plausible", plausible):
