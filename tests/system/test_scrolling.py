@@ -33,18 +33,21 @@ def come_in(visit: Visit, daemon: Daemon, room: str, **more: Any) -> Person:
 
 def look_back(person: Person, first: int) -> None:
     """Scroll up until ``first`` is there; perhaps more, if the browser tells of it twice."""
-    up(person)
-    is_there(person, first)
+    go_up(person, lambda: is_there(person, first))
 
 
-def is_there(person: Person, first: int) -> None:
-    """Wait until ``first`` is."""
-    shown = "Number(document.querySelector('#log .text').textContent)"
-    person.page.wait_for_function(f"() => {shown} <= {first}")
+def is_there(person: Person, first: int) -> bool:
+    return int(person.messages.first.text_content() or 0) <= first
 
 
-def up(person: Person) -> None:
-    person.log.evaluate("log => { log.scrollTop = 0; }")
+def go_up(person: Person, done: Callable[[], bool]) -> None:
+    """Scroll up, again and again: while the page fetches it takes no notice."""
+    for _ in range(1500):
+        if done():
+            return
+        person.log.evaluate("log => { log.scrollTop = 0; }")
+        person.page.wait_for_timeout(20)
+    raise AssertionError("that is not reached")
 
 
 def down(person: Person) -> None:
@@ -64,9 +67,9 @@ class Held:
     def _hold(self, route: Route) -> None:
         self._routes.append(route)
 
-    def until_asked(self) -> None:
-        while not self._routes:
-            self._page.wait_for_timeout(10)
+    @property
+    def asked(self) -> bool:
+        return bool(self._routes)
 
     def end(self) -> None:
         for route in self._routes:
@@ -96,8 +99,7 @@ class TestLatest:
         for number in range(depth):
             look_back(ann, 850 - 100 * number)
         held = Held(ann, OLDER)
-        up(ann)
-        held.until_asked()
+        go_up(ann, lambda: held.asked)
         want(ann)
         held.end()
         down(ann)
@@ -136,8 +138,8 @@ class TestOlder:
         ann = come_in(visit, daemon, room, at=("127.0.0.1", relay.port), clock=True)
         look_back(ann, 850)
         ann.page.route(OLDER, lambda route: route.abort())
-        up(ann)
-        expect(ann.log).to_contain_text("More cannot be fetched right now.")
+        failed = ann.log.get_by_text("More cannot be fetched right now.")
+        go_up(ann, failed.is_visible)
         if back == "online":
             relay.cut()
             ann.state("Offline")
@@ -147,5 +149,7 @@ class TestOlder:
             ann.reconnect()
         else:
             ann.page.clock.run_for(6000)
-        is_there(ann, 750)
+        ann.page.wait_for_function(
+            "() => Number(document.querySelector('#log .text').textContent) <= 750"
+        )
         expect(ann.log).not_to_contain_text("More cannot be fetched right now.")
