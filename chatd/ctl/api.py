@@ -44,11 +44,18 @@ class Forbidden(Failed):
     exit_code = 5
 
 
-class TooLarge(Failed):
+class MessageTooLarge(Failed):
     """More than the node takes."""
 
 
-_FAILURES = {401: Forbidden, 403: Forbidden, 404: Unknown, 413: TooLarge, 429: Away, 503: Away}
+_FAILURES = {
+    401: Forbidden,
+    403: Forbidden,
+    404: Unknown,
+    413: MessageTooLarge,
+    429: Away,
+    503: Away,
+}
 
 
 @frozen

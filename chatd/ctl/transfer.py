@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from chatd.ctl.api import Away, Failed, TooLarge, room_path
+from chatd.ctl.api import Away, Failed, MessageTooLarge, room_path
 from chatd.ctl.setting import Setting, pass_setting
 from chatd.ctl.tokens import mint
 
@@ -103,7 +103,7 @@ def _publish(
     """Publish one message, without its own time if it would be too large with that."""
     try:
         _post(setting, message, _dated(message), room, secret)
-    except TooLarge:
+    except MessageTooLarge:
         _post(setting, message, message.get("data", {}), room, secret)
 
 
