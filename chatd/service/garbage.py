@@ -44,31 +44,40 @@ class GarbageCollection(Onlooker):
         self._clients = clients
         self._before = gc.get_threshold()
         self._least = 0
+        self._resident: Resident | None = None
 
     def startService(self) -> None:
-        """Take over from Python."""
+        """Take over from Python, if it can be told how much memory is used."""
         super().startService()
-        self._resident = Resident()
+        try:
+            self._resident = resident = Resident()
+        except OSError:
+            return  # there is no /proc, as in a bare chroot
         self._before = gc.get_threshold()
         gc.set_threshold(*self._before[:2], NEVER)
-        self._least = self._used()
+        self._least = self._used(resident)
         self._look_in(EVERY)
 
     def stopService(self) -> None:
         """Leave it to Python again."""
         super().stopService()
-        gc.set_threshold(*self._before)
-        self._resident.close()
+        resident, self._resident = self._resident, None
+        if resident is not None:
+            gc.set_threshold(*self._before)
+            resident.close()
 
-    def _used(self) -> int:
+    def _used(self, resident: Resident) -> int:
         """Bytes of memory, without those of clients who are there."""
-        return self._resident.bytes() - CLIENT * self._clients()
+        return resident.bytes() - CLIENT * self._clients()
 
     def _look(self) -> None:
-        now = self._used()
-        if now - self._least > max(BYTES, self._resident.bytes() * SHARE):
+        resident = self._resident
+        if resident is None:
+            return
+        now = self._used(resident)
+        if now - self._least > max(BYTES, resident.bytes() * SHARE):
             gc.collect()
             trim()
-            now = self._least = self._used()
+            now = self._least = self._used(resident)
         self._least = min(self._least, now)
         self._look_in(EVERY)

@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.config.options import Options
+from chatd.net.memory import Resident
 from chatd.service import garbage
 from chatd.service.garbage import CLIENT, EVERY, NEVER, GarbageCollection
 from chatd.tap import makeService
@@ -119,6 +120,20 @@ class GarbageTests(SynchronousTestCase):
         self.stop()
         self.assertEqual(gc.get_threshold(), self.before)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_where_it_cannot_be_told_how_much_there_is(self) -> None:
+        """In a chroot without /proc, which a node starts in all the same."""
+        self.stop()
+
+        def missing() -> Resident:
+            raise FileNotFoundError(2, "No such file or directory", "/proc/self/statm")
+
+        self.patch(garbage, "Resident", missing)
+        self.service.startService()
+        self.assertEqual(gc.get_threshold(), self.before, "Python goes on")
+        self.clock.advance(EVERY)
+        self.service.stopService()
+        self.assertEqual(gc.get_threshold(), self.before)
 
     def test_a_node_of_twistd_has_it(self) -> None:
         options = Options({})
