@@ -9,7 +9,7 @@ from typing import Any
 from unittest import mock
 from urllib.parse import quote
 
-from twisted.internet.defer import fail
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from tests.support.http_client import Answer
@@ -124,7 +124,10 @@ class FaultTests(ServingTests):
 
     def break_publishes(self, node: Node) -> None:
         """Have the node fail after a message may have been stored."""
-        broken = lambda *_: fail(ZeroDivisionError())  # noqa: E731
+
+        def broken(*_: object) -> Deferred[None]:
+            return fail(ZeroDivisionError())
+
         self.patch(node.service.broker, "append", broken)
 
     async def test_an_answer_to_a_publish_names_the_message(self) -> None:

@@ -16,7 +16,7 @@ from tests.support.amqp_strangers import Strangers
 from tests.support.rabbit import own_node
 from tests.support.recording import body, ids
 from tests.support.serving import Node
-from tests.support.waiting import together, until
+from tests.support.waiting import together, until, until_of
 
 pytestmark = pytest.mark.rabbitmq
 
@@ -143,7 +143,7 @@ class AlarmTests(Strangers):
         await until(lambda: broker.blocked)
         late = await self.start()
         for node in (self.node, late):
-            await until(lambda node=node: node.service.status.ready)  # type: ignore[misc]
+            await until_of(node, lambda one: one.service.status.ready)
             answer = await node.get("/readyz")
             self.assertIn("low on memory", answer.json["publishing"])
             metrics = (await node.get("/metrics")).body.decode()

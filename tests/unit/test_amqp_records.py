@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatd.amqp.codec import encode_properties
 from chatd.amqp.deliveries import Delivery
 from chatd.brokers.interfaces import Stream
+from chatd.brokers.rabbitmq import handover
 from chatd.brokers.rabbitmq import records as module
 from chatd.brokers.rabbitmq.handover import Handover
 from chatd.brokers.rabbitmq.reader import StreamReader
@@ -150,6 +151,18 @@ class HandoverTests(SynchronousTestCase):
         self.handover.level()
         self.assertEqual(self.follower.calls, ["records", "caught_up"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_more_than_may_wait_waits_no_longer(self) -> None:
+        """Another program writes faster than slices are handed over."""
+        batch = many(0, 9)
+        self.patch(handover, "WAITING_BYTES", sum(weight(one) for one in batch[:5]))
+        self.handover.take(batch)
+        self.assertEqual(self.offsets(), [*range(4)])
+        self.handover.take(many(9, 13))
+        self.assertEqual(self.offsets(), [*range(8)])
+        self.assertEqual([self.turn(), self.turn(), self.turn()], [4, 1, 0])
+        self.handover.take(many(13, 18))
+        self.assertEqual(self.offsets(), [*range(13)], "what was handed over does not count")
 
     def test_much_is_handed_over_in_slices(self) -> None:
         """What comes meanwhile, and what is told, keeps its place."""

@@ -275,7 +275,10 @@ class WindowTests(TestCase):
     def test_how_old_records_of_other_programs_are(self) -> None:
         """As they claim, but no older than what chatd wrote before; without a claim, as old as the
         one before. They have no say in how old chatd's own are."""
-        foreign = lambda time: Claim(time, True)  # noqa: E731
+
+        def foreign(time: int) -> Claim:
+            return Claim(time, True)
+
         window = DeduplicationWindow(AGE)
         self.assertFalse(window.repeats(7, None))
         self.assertTrue(window.repeats(7, foreign(10 * AGE)))  # nobody knows when it came

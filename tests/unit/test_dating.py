@@ -4,6 +4,7 @@ begins."""
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from hypothesis import given
@@ -186,8 +187,7 @@ class RuleTests(SynchronousTestCase):
         """But for what came from the future, and so was not true when it came."""
         claims = [one for one in claims if one is None or one.time <= NOW + AHEAD]
         early, late = (
-            Dates(CREATED, AGE).resolve(claims, lambda now=now: now)  # type: ignore[misc]
-            for now in (NOW, NOW + later)
+            Dates(CREATED, AGE).resolve(claims, partial(int, now)) for now in (NOW, NOW + later)
         )
         self.assertEqual(early, late)
 

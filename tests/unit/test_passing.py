@@ -141,7 +141,7 @@ class PassingTests(TestCase):
         def broken(data: bytes) -> bool:
             raise ValueError("broken")
 
-        self.readers[4].notify = broken  # type: ignore[method-assign]
+        self.patch(self.readers[4], "notify", broken)
         self.typing(self.readers[0])
         self.world.turn()
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)

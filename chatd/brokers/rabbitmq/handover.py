@@ -22,6 +22,9 @@ from chatd.brokers.rabbitmq.records import (
 )
 from chatd.timing.turn_queue import TurnQueue
 
+#: What may wait, by `weight`: about what the tail of a room holds. With more, nobody waits.
+WAITING_BYTES = 64 * 1024 * 1024
+
 
 class Told(Enum):
     """What the follower was told last about where it stands."""
@@ -61,6 +64,7 @@ class Handover:
         self._turns = turns
         #: What is handed over next, and what is told in between.
         self._waiting: deque[Delivery | Callable[[], None]] = deque()
+        self._weight = 0
         self._told = Told.BEHIND
         #: The offset of the newest record.
         self._end = -1
@@ -103,7 +107,10 @@ class Handover:
             batch = batch[len(batch) - min(most, len(batch)) :]
         if self._waiting or len(slices(batch)) > 1:
             self._waiting += batch
+            self._weight += sum(map(weight, batch))
             self._turns.add(self._hand_on)
+            while self._weight > WAITING_BYTES:
+                self._hand_on()
         else:
             self._pass(batch)
 
@@ -128,7 +135,9 @@ class Handover:
             elif part:
                 break
             self._waiting.popleft()
-            if not isinstance(one, Delivery):
+            if isinstance(one, Delivery):
+                self._weight -= weight(one)
+            else:
                 one()
         if self._waiting:
             self._turns.add(self._hand_on)
@@ -191,11 +200,13 @@ class Handover:
     def gone(self) -> None:
         """Tell the follower that the stream is gone, and with it what waits."""
         self._waiting.clear()
+        self._weight = 0
         self._tell(self._follower.gone)
 
     def stop(self) -> None:
         """Tell nothing more."""
         self._waiting.clear()
+        self._weight = 0
         self._told = Told.ENDED
 
     def _tell(self, call: Callable[..., Any], *args: object) -> None:
