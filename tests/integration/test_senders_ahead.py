@@ -89,15 +89,20 @@ class AheadTests(LimitsTests):
         little(end, raw.transport)
         return raw
 
-    async def test_behind_an_answer_that_is_not_read(self) -> None:
+    async def send_ahead(self, first: bytes) -> tuple[Node, Raw, Watched]:
+        """A client that sends much behind the request ``first``, whose answer it does not read."""
         node = await self.node()
         raw = await self.dial(node)
         client = Watched(node)
-        raw.send(HISTORY + b"\r\n")
+        raw.send(first + b"\r\n")
         await until(lambda: client.channel._waitingForTransport)
         raw.send(BIG * REQUESTS)
         await client.stops()
         self.assertLess(client.taken, TAKEN)
+        return node, raw, client
+
+    async def test_behind_an_answer_that_is_not_read(self) -> None:
+        node, raw, client = await self.send_ahead(HISTORY)
         budget = node.service.admission.unread
         self.assertGreaterEqual(budget.total, client.channel.holds + AHEAD)
         raw.transport.resumeProducing()
@@ -108,14 +113,7 @@ class AheadTests(LimitsTests):
 
     async def test_behind_the_last_answer(self) -> None:
         """The connection still ends when that has been read."""
-        node = await self.node()
-        raw = await self.dial(node)
-        client = Watched(node)
-        raw.send(HISTORY + b"Connection: close\r\n\r\n")
-        await until(lambda: client.channel._waitingForTransport)
-        raw.send(BIG * REQUESTS)
-        await client.stops()
-        self.assertLess(client.taken, TAKEN)
+        _, raw, client = await self.send_ahead(HISTORY + b"Connection: close\r\n")
         raw.transport.resumeProducing()
         await until(lambda: raw.lost)
         self.assertEqual(client.kept, 0)
