@@ -8,19 +8,23 @@ from threading import Thread
 from typing import Any
 from unittest import mock
 
-from twisted.internet.defer import DeferredList
-from twisted.logger import capturedLogs
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 
-from chatd.brokers.interfaces import Unavailable
+from chatd.brokers.interfaces import Retention, Stream, Unavailable
 from chatd.brokers.sqlite import broker as sqlite
 from chatd.brokers.sqlite import threads as sqlite_threads
 from chatd.brokers.sqlite.broker import WAITING_READS
 from chatd.brokers.sqlite.checkup import Checkup
 from chatd.brokers.sqlite.files import Replaced
-from tests.support.recording import Recorder, ids, named
+from chatd.brokers.sqlite.schema import connect
+from tests.support.recording import Recorder, body, ids, named, now
 from tests.support.sqlite import FilledTests, limited_files
 from tests.support.waiting import until
+
+#: A text with which a record fills more than half a page.
+PAGE = "x" * 3000
 
 
 class FaultTests(FilledTests):
@@ -69,6 +73,56 @@ class FaultTests(FilledTests):
         with self.assertRaisesRegex(Unavailable, damaged):
             await self.append("m3")
         await self.broker.sweep()
+
+    async def test_a_damaged_page_of_one_stream_is_no_fault_of_the_others(self) -> None:
+        """In one commit, and in one sweep."""
+        await self.filled(0)
+        await self.fill(0, 20, PAGE.upper())
+        near, gone, den = (Stream(name, "e1") for name in ("near", "gone", "den"))
+        for other in near, gone, den:
+            await self.broker.create(other)
+            for n in range(5):
+                await self.append_to(other, f"m{n}")
+        await self.broker.stopService()
+        self.damage(b"X", b"x")
+        self.broker = self.started(self.path, Retention(size=2 * len(PAGE)))
+        with capturedLogs() as events:
+            lost, kept = self.append("m20", PAGE), self.append_to(den, "m5")
+            with self.assertRaisesRegex(Unavailable, "the database is damaged"):
+                await lost
+            await kept
+            self.assertIs(self.broker.ready, True)
+            await self.broker.delete(gone)
+            for _ in range(3):
+                await self.broker.sweep()
+                with self.assertRaises(Unavailable):
+                    await self.append("m20", PAGE)
+        self.assertEqual(ids(await self.broker.read(den, 0, 10)), ["m5"])
+        self.assertEqual(self.streams(), ["lobby", "near", "den"])
+        told = [formatEvent(event) for event in events]
+        for text, times in ("is damaged: database", 1), ("can be stored", 0):
+            self.assertEqual(sum(text in line for line in told), times, told)
+        told = [line for line in told if "cannot clear up" in line]
+        self.assertIn(len(told), (1, 2), "more than once for a stream on a page, or beside it")
+
+    def append_to(self, stream: Stream, id: str) -> Deferred[None]:
+        appended: Deferred[None] = self.broker.append(stream, body(id, PAGE), id, now())
+        return appended
+
+    def damage(self, part: bytes, other: bytes) -> None:
+        """Overwrite the pages of the closed file that hold more of ``part`` than of ``other``."""
+        with open(self.path, "r+b") as file:
+            while page := file.read(4096):
+                if page.count(part) > page.count(other):
+                    file.seek(-4096, os.SEEK_CUR)
+                    file.write(b"\xff" * 4096)
+
+    def streams(self) -> list[str]:
+        """The rooms whose streams are in the file."""
+        db = connect(self.path)
+        self.addCleanup(db.close)
+        names = db.execute("SELECT name FROM stream ORDER BY id").fetchall()
+        return [name and name.split(".")[2] for (name,) in names]
 
     async def test_too_much_waiting_is_refused(self) -> None:
         await self.filled(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
@@ -16,7 +18,7 @@ class Append:
     body: bytes
     time: int
     done: Deferred[None] = field(factory=Deferred)
-    error: NoSuchStream | None = None
+    error: NoSuchStream | sqlite3.Error | None = None
 
 
 @define(eq=False)
@@ -25,7 +27,7 @@ class Create:
 
     stream: Stream
     done: Deferred[None] = field(factory=Deferred)
-    error: NoSuchStream | None = None
+    error: NoSuchStream | sqlite3.Error | None = None
 
 
 @define(eq=False)
@@ -34,7 +36,7 @@ class Delete:
 
     stream: Stream
     done: Deferred[None] = field(factory=Deferred)
-    error: NoSuchStream | None = None
+    error: NoSuchStream | sqlite3.Error | None = None
 
 
 Work = Append | Create | Delete

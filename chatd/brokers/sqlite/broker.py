@@ -34,7 +34,7 @@ from chatd.brokers.interfaces import (
 )
 from chatd.brokers.local_fanout import LocalFanout
 from chatd.brokers.sqlite.batch import Append, Changes, Create, Delete
-from chatd.brokers.sqlite.damage import ReadFaults
+from chatd.brokers.sqlite.damage import Faults
 from chatd.brokers.sqlite.files import file_figures
 from chatd.brokers.sqlite.follower import SQLiteFollowing
 from chatd.brokers.sqlite.opening import Opened, open_database
@@ -82,7 +82,7 @@ class SQLiteBroker(LocalFanout, Service):
         self._retention = retention if retention is not None else Retention()
         self._open: Opened | None = None
         self._followings: dict[Stream, list[SQLiteFollowing]] = {}
-        self._reads, self._faults = 0, ReadFaults(self._path)
+        self._reads, self._faults = 0, Faults(self._path)
         self._sweeping = LoopingCall(self.sweep)
         self._watching = LoopingCall(self._watch)
         self._sweeping.clock = self._watching.clock = reactor
@@ -127,6 +127,7 @@ class SQLiteBroker(LocalFanout, Service):
         opened = self._open
         if opened is None:
             return
+        opened.sweep.stop()
         opened.checkup.stop()
         closing: Deferred[None] = Deferred.fromCoroutine(self._close(opened))
         try:
@@ -203,7 +204,7 @@ class SQLiteBroker(LocalFanout, Service):
     def _submit(self, work: Append | Create | Delete) -> Deferred[None]:
         if not self.running or self._open is None:
             return fail(NotStored("the broker is not running"))
-        return self._open.commits.submit(work)
+        return self._open.commits.submit(work).addErrback(self._faults.damaged)
 
     def _ask(self, question: Callable[[Reader], T]) -> Deferred[T]:
         if self._reads >= WAITING_READS:
@@ -218,7 +219,7 @@ class SQLiteBroker(LocalFanout, Service):
         read = self._open.reading.call(question, self._open.reader)
         read.addBoth(self._was_read).addCallbacks(answer.callback, answer.errback)
         answer.addTimeout(READ_SECONDS, self._reactor)
-        return answer.addErrback(self._faults.unavailable)
+        return answer.addErrback(self._faults.unreadable)
 
     def _was_read(self, result: T) -> T:
         self._reads -= 1
@@ -286,22 +287,7 @@ class SQLiteBroker(LocalFanout, Service):
         opened.commits.report(failure.value)
 
     def sweep(self) -> Deferred[None]:
-        """Remove expired records, in pieces, so that commits need not wait long."""
-        return ensureDeferred(self._sweep())
-
-    async def _sweep(self) -> None:
-        opened = self._open
-        if opened is None:
-            return
-        oldest = self._oldest()
-        try:
-            due = await opened.reading.call(opened.reader.overdue, self._retention, oldest)
-            for stream_id in due:
-                while self.running and await opened.writing.call(
-                    opened.writer.trim, stream_id, oldest
-                ):
-                    pass
-            while self.running and await opened.writing.call(opened.writer.vacuum):
-                pass
-        except sqlite3.Error as e:
-            self._log.warn("cannot clear up {path}: {fault}", path=self._path, fault=e)
+        """Remove what has expired, or was deleted."""
+        if self._open is None:
+            return succeed(None)
+        return Deferred.fromCoroutine(self._open.sweep.run(self._oldest()))

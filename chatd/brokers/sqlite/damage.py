@@ -37,21 +37,26 @@ def reason(fault: BaseException) -> str:
 
 
 @define(eq=False)
-class ReadFaults:
-    """From what a read of the database ``path`` failed with to `Unavailable`."""
+class Faults:
+    """From what a read or a write of the database ``path`` failed with to `Unavailable`."""
 
     path: str
     _told: bool = False
     _log = Logger()
 
-    def unavailable(self, failure: Failure) -> Failure:
-        """An errback. Logs damage, once."""
+    def unreadable(self, failure: Failure) -> Failure:
+        """An errback of a read."""
         fault = failure.value
-        if is_damage(fault):
-            if not self._told:
-                self._told = True
-                self._log.error("{path} is damaged: {fault}", path=self.path, fault=fault)
-            raise Damaged(DAMAGED) from None
-        if isinstance(fault, sqlite3.Error | TimeoutError):
+        if isinstance(fault, sqlite3.Error | TimeoutError) and not is_damage(fault):
             raise Unavailable(f"the records cannot be read: {fault}") from None
-        return failure
+        return self.damaged(failure)
+
+    def damaged(self, failure: Failure) -> Failure:
+        """An errback for damage, which is logged once."""
+        fault = failure.value
+        if not is_damage(fault):
+            return failure
+        if not self._told:
+            self._told = True
+            self._log.error("{path} is damaged: {fault}", path=self.path, fault=fault)
+        raise Damaged(DAMAGED) from None

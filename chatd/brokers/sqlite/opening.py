@@ -13,8 +13,10 @@ from chatd.brokers.sqlite.batch import Changes
 from chatd.brokers.sqlite.checkup import Checkup
 from chatd.brokers.sqlite.lineage import Lineage
 from chatd.brokers.sqlite.lock import Lock, cannot_begin
+from chatd.brokers.sqlite.quarantine import Quarantine
 from chatd.brokers.sqlite.reader import Reader
 from chatd.brokers.sqlite.schema import prepare
+from chatd.brokers.sqlite.sweep import Sweep
 from chatd.brokers.sqlite.threads import GroupCommit, WorkerThread
 from chatd.brokers.sqlite.writer import SQLiteWriter
 
@@ -32,6 +34,7 @@ class Opened:
     checking: WorkerThread
     checkup: Checkup
     lineage: Lineage
+    sweep: Sweep
 
 
 def open_database(
@@ -56,7 +59,11 @@ def open_database(
         lock.release()
         raise
     writing, reading = WorkerThread(reactor, "chatd-write"), WorkerThread(reactor, "chatd-read")
-    commits = GroupCommit(reactor, writing, writer.commit, committed, in_doubt)
+    commit = Quarantine(writer.commit).commit
+    commits = GroupCommit(reactor, writing, commit, committed, in_doubt)
     checking = WorkerThread(reactor, "chatd-check")
     checking.post(checkup.run)
-    return Opened(lock, writer, reader, writing, reading, commits, checking, checkup, lineage)
+    sweep = Sweep(path, retention, reading, reader, writing, writer)
+    return Opened(
+        lock, writer, reader, writing, reading, commits, checking, checkup, lineage, sweep
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
@@ -10,6 +11,7 @@ from itertools import accumulate
 from attrs import frozen
 
 from chatd.brokers.interfaces import DIRECTORY, Extent, NoSuchStream, Record, Retention, Stream
+from chatd.brokers.sqlite.damage import is_damage
 from chatd.brokers.sqlite.schema import OFFSET_BITS, connect, damage_told
 
 #: Records and bytes of one page, at most: a follower parses it in one turn of the reactor.
@@ -48,6 +50,12 @@ _LISTING = """
 _BODIES = """
     SELECT CAST(group_concat(body, '') AS BLOB) FROM (
         SELECT body FROM record WHERE key BETWEEN ? AND ? ORDER BY key)
+"""
+
+_OVERDUE = """
+    SELECT id FROM stream WHERE (name IS NULL OR (name <> ? AND (size > ? OR (
+        SELECT latest FROM record WHERE key >= (id << 40) + first AND key < (id << 40) + next
+        ORDER BY key LIMIT 1) < ?)))
 """
 
 
@@ -115,15 +123,25 @@ class Reader:
             return [Extent(*row) if row is not None else None for row in rows]
 
     def overdue(self, retention: Retention, cutoff: int) -> list[int]:
-        """The ids of streams with records to be removed."""
+        """The ids of streams with records to be removed, and of those of which damage keeps that
+        from being told."""
+        asked = (DIRECTORY.name, retention.size, cutoff)
         with self._moment():
-            rows = self._db.execute(
-                "SELECT id FROM stream WHERE name IS NULL OR (name <> ? AND (size > ? OR ("
-                " SELECT latest FROM record WHERE key >= (id << 40) + first"
-                " AND key < (id << 40) + next ORDER BY key LIMIT 1) < ?))",
-                (DIRECTORY.name, retention.size, cutoff),
-            )
-            return [id for (id,) in rows.fetchall()]
+            try:
+                return [id for (id,) in self._db.execute(_OVERDUE, asked).fetchall()]
+            except sqlite3.Error as e:
+                if not is_damage(e):
+                    raise
+            ids = self._db.execute("SELECT id FROM stream").fetchall()
+            return [id for (id,) in ids if self._is_overdue(id, asked)]
+
+    def _is_overdue(self, id: int, asked: tuple[str, int, int]) -> bool:
+        try:
+            return self._db.execute(f"{_OVERDUE} AND id = ?", (*asked, id)).fetchone() is not None
+        except sqlite3.Error as e:
+            if not is_damage(e):
+                raise
+            return True
 
     @contextmanager
     def _moment(self) -> Iterator[None]:

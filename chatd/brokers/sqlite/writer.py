@@ -88,7 +88,7 @@ class SQLiteWriter:
             self._db.execute("UPDATE life SET generation = generation + 1")
         return self.mark()
 
-    def commit(self, batch: Iterable[Work]) -> Changes:
+    def commit(self, batch: Sequence[Work]) -> Changes:
         """Do all of ``batch``; it is on the disk when this returns, and not if this raises, unless
         that is `InDoubt`."""
         done, decided = Batch(), False
