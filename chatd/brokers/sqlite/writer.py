@@ -193,16 +193,22 @@ class SQLiteWriter:
         self._db.execute("UPDATE stream SET name = NULL WHERE id = ?", (head.base >> OFFSET_BITS,))
 
     def _insert(self, rows: Sequence[tuple[int, int, int, bytes]]) -> None:
+        self._in_few(_INSERTS, rows)
+
+    def _save(self, heads: Iterable[StreamHead]) -> None:
+        rows = [(head.base >> OFFSET_BITS, head.next, head.latest, head.size) for head in heads]
+        self._in_few(_SAVES, rows)
+
+    def _in_few(
+        self, statements: Iterable[tuple[int, str]], rows: Sequence[tuple[object, ...]]
+    ) -> None:
+        """Run for all ``rows`` the statements that take most of them at once."""
         place = 0
-        for count, statement in _INSERTS:
+        for count, statement in statements:
             while len(rows) - place >= count:
                 values = [value for row in rows[place : place + count] for value in row]
                 self._db.execute(statement, values)
                 place += count
-
-    def _save(self, heads: Iterable[StreamHead]) -> None:
-        rows = [[head.base >> OFFSET_BITS, head.next, head.latest, head.size] for head in heads]
-        self._db.execute(_SAVE, (json.dumps(rows),))
 
     def _piece(self, stream_id: int, excess: int, cutoff: int) -> tuple[int | None, int, bool]:
         """The last key to remove (None for none), the bytes that frees, and whether there is more
@@ -240,11 +246,18 @@ _INSERTS = tuple(
     for count in (128, 16, 1)
 )
 
-_SAVE = """
-    UPDATE stream SET next = json_extract(saved.value, '$[1]'),
-        latest = json_extract(saved.value, '$[2]'), size = json_extract(saved.value, '$[3]')
-    FROM json_each(?) AS saved WHERE stream.id = json_extract(saved.value, '$[0]')
-"""
+_SAVES = (
+    *(
+        (
+            count,
+            "UPDATE stream SET next = saved.column2, latest = saved.column3, size = saved.column4"
+            f" FROM (VALUES {', '.join(['(?, ?, ?, ?)'] * count)}) AS saved"
+            " WHERE stream.id = saved.column1",
+        )
+        for count in (128, 16)
+    ),
+    (1, "UPDATE stream SET next = ?2, latest = ?3, size = ?4 WHERE id = ?1"),
+)
 
 _PIECE = """
     SELECT json_group_array(key), json_group_array(latest), json_group_array(size) FROM (
