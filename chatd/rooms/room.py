@@ -236,6 +236,8 @@ class Room:
     async def page(self, offset: int, limit: int = PAGE_MESSAGES, asker: str = "") -> HistoryPage:
         """The messages after ``offset``, from the cache or the broker; ``asker`` is as in
         `History`. Raises `Unavailable`."""
+        if not self.known:
+            raise Unavailable  # it was deleted, or has lost its stream, since the page before
         batch = self.recent_after(offset, limit)
         if batch is not None:
             return HistoryPage(

@@ -79,6 +79,15 @@ class Chat:
             self.entry(identity, name)  # again: the room or the right may be gone by now
         return room
 
+    def unreadable(self, identity: Identity, name: str, error: Unavailable) -> ChatError:
+        """The error for reading from the room ``name``, which failed with ``error``: as of `entry`
+        if the room or the right is gone by now, else unavailable."""
+        try:
+            self.entry(identity, name)
+        except ChatError as gone:
+            return gone
+        return unavailable(error)
+
     # -- publishing --------------------------------------------------------------------------------
 
     def publication(
@@ -156,7 +165,7 @@ class Chat:
         try:
             return await self._poll(identity, room, start, limit, self.clock.seconds() + wait)
         except Unavailable as e:
-            raise unavailable(e) from None
+            raise self.unreadable(identity, name, e) from None
 
     async def look_back(
         self, identity: Identity, name: str, cursor: Cursor, limit: int
@@ -169,7 +178,7 @@ class Chat:
             place = StartPosition(found.after)
             answer = await self._gather(identity, room, place, found.count, found.upto)
         except Unavailable as e:
-            raise unavailable(e) from None
+            raise self.unreadable(identity, name, e) from None
         self.entry(identity, name)  # again: the room or the right may be gone by now
         gap = found.gap or (answer.gap and not answer.messages)
         return LookedBack(answer.messages, found.more, gap, answer.rest)

@@ -100,7 +100,7 @@ class Session:
         try:
             place = await find(room, start, self.identity.network)
         except Unavailable as e:
-            raise unavailable(e) from None
+            raise self.chat.unreadable(self.identity, name, e) from None
         if ready is not None and not await ready():
             return None  # the connection has ended, and this session is about to be closed
         # again: the room or the right may be gone by now, or the room may have a new life

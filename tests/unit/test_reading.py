@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatd.access.identity import Identity
 from chatd.brokers.interfaces import Stream
 from chatd.protocol.cursors import Cursor
+from chatd.protocol.errors import Code
 from chatd.rooms.history import HistoryPage
 from chatd.rooms.room import Room
 from chatd.rooms.start_position import After
@@ -78,3 +79,44 @@ class GatheringTests(SynchronousTestCase):
             answer = self.world.do(self.chat.poll(ANN, "lobby", start, 100, 0))
         self.assertEqual((self.texts(answer), answer.gap), (["a", "b"], False))
         self.assertEqual((answer.cursor, answer.rest), (Cursor(self.life, 1), None))
+
+
+class DeletedTests(SynchronousTestCase):
+    """The room is deleted when the first of several pages has been read."""
+
+    def setUp(self) -> None:
+        self.world = World()
+        self.chat = self.world.sites[0].chat
+        self.life = self.world.stream().life
+        self.world.room()
+        self.world.store("lobby", *(f"{n:04}{'-' * 800}" for n in range(800)))
+        page, self.pages = Room.page, 0
+
+        async def deleted(room: Room, *place: Any) -> HistoryPage:
+            self.pages += 1
+            assert self.pages < 10, "it never ends"
+            read = await page(room, *place)
+            if self.pages == 1:
+                self.assertTrue(read.messages)
+                self.world.do(self.world.sites[0].directory.delete("lobby"))
+            return read
+
+        patch = mock.patch.object(Room, "page", deleted)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def test_ends_a_poll(self) -> None:
+        start = After(Cursor(self.life, -1))
+        error = self.world.error(self.chat.poll(ANN, "lobby", start, 500, 0))
+        self.assertIs(error.code, Code.UNKNOWN_ROOM)
+
+    def test_ends_looking_back(self) -> None:
+        before = Cursor(self.life, 300)
+        error = self.world.error(self.chat.look_back(ANN, "lobby", before, 200))
+        self.assertIs(error.code, Code.UNKNOWN_ROOM)
+
+    def test_is_said_to_who_joins(self) -> None:
+        session, reader = self.world.session("bob")
+        joining = self.world.begin(session.join("lobby", reader, After(Cursor(self.life, 5))))
+        self.world.turn()
+        self.assertIs(joining[0].value.code, Code.UNKNOWN_ROOM)
