@@ -30,6 +30,8 @@ class RecentMessages:
     def __init__(self, budget: CacheBudget, limit: int = RECENT_BYTES) -> None:
         self.floor = -1
         self.size = 0
+        #: The newest time of a message that is not here any more: times need not ascend.
+        self._newest_dropped = 0
         self._limit = min(limit, RECENT_BYTES)
         # no deque: an empty one takes 700 bytes, in each quiet room
         self._messages: list[Message] = []
@@ -104,6 +106,8 @@ class RecentMessages:
         """The offset after which the first message at or after ``time`` lies; None if it may not be
         cached."""
         self.expire(oldest)
+        if self.floor >= 0 and time <= self._newest_dropped:
+            return None  # the clock was set back since
         before = self.floor
         for i, message in enumerate(self._messages):
             if message.time >= time:
@@ -134,22 +138,26 @@ class RecentMessages:
         if expired:
             self._budget.charge(self, -self._drop(expired))
 
-    def clear(self, floor: int) -> None:
-        """Drop everything; what `extend` adds next lies after the offset ``floor``."""
+    def clear(self, floor: int, newest: int = 0) -> None:
+        """Drop everything; what `extend` adds next lies after the offset ``floor``. ``newest`` is
+        the newest time (milliseconds) of the messages up to there, as far as it is known."""
         self._budget.charge(self, -self.size)
         self._messages.clear()
         self.size = 0
         self.floor = floor
+        self._newest_dropped = newest
 
     def forget(self) -> None:
         """Drop everything and stay usable: later readers go to the broker."""
-        self.clear(self._messages[-1].offset if self._messages else self.floor)
+        self._budget.charge(self, -self._drop(len(self._messages)))
 
     def _drop(self, count: int) -> int:
         """Drop the ``count`` oldest; how much they weighed."""
         if not count:
             return 0
         self.floor = self._messages[count - 1].offset
+        newest = max(message.time for message in self._messages[:count])
+        self._newest_dropped = max(self._newest_dropped, newest)
         dropped = sum(map(weight, self._messages[:count]))
         self.size -= dropped
         del self._messages[:count]

@@ -184,15 +184,15 @@ class RoomFollower:
         self._tail, self._truncated = None, False
         times = self._reader.times([record.claim for record in tail])
         ids_only = WINDOW if len(tail) >= TAIL else 0
-        before = tail[0].offset - 1 if tail else end
+        before, newest = tail[0].offset - 1 if tail else end, 0
         messages: list[Message] = []
         for i, (record, time) in enumerate(zip(tail, times, strict=True)):
             repeated = self._room.seen(record.key, record.claim)
             if i < ids_only or (record.message is None and record.key is not None):
-                before = record.offset
+                before, newest = record.offset, max(newest, time)
             elif record.message is not None and not repeated:
                 messages.append(record.message.at(time))
-        self.recent.clear(before)
+        self.recent.clear(before, newest)
         self.recent.extend(messages)
         self.head = tail[-1].offset if tail else end
 

@@ -13,6 +13,7 @@ from chatd.brokers.interfaces import NoSuchStream, Retention, Unavailable
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.timestamps import FIRST, LAST
+from chatd.rooms.follower import TAIL
 from chatd.rooms.read_queue import ReadQueue
 from chatd.rooms.start_position import (
     MAX_LAST,
@@ -92,6 +93,19 @@ class WhereTests(FindCase):
             expected += [(Since(self.start + 1000 * n + 1), n) for n in range(MANY)]
             for start, offset in expected:
                 self.assertEqual(self.found(start), StartPosition(offset), (start, cached))
+
+    def test_since_a_time_to_which_the_clock_was_set_back(self) -> None:
+        """The first message at or after it is an old one, which is in memory no more."""
+        ahead = [f"ahead{n}" for n in range(3)]
+        self.world.store("lobby", *ahead, time=self.world.now + 30_000, foreign=False)
+        self.world.store("lobby", *(f"later{n}" for n in range(TAIL - MANY)), foreign=False)
+        since = Since(self.world.now + 10_000)
+        self.assertEqual(self.found(since), StartPosition(MANY - 1))
+        self.world.forget()  # so that it is read again
+        self.room = self.world.room()
+        self.assertEqual(self.found(since), StartPosition(MANY - 1))
+        self.room.recent.forget()
+        self.assertEqual(self.found(since), StartPosition(MANY - 1))
 
     def test_after_what_is_no_longer_kept(self) -> None:
         self.make(cached=False)
