@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from threading import Thread
 from typing import Any
@@ -123,6 +124,24 @@ class FaultTests(FilledTests):
         self.addCleanup(db.close)
         names = db.execute("SELECT name FROM stream ORDER BY id").fetchall()
         return [name and name.split(".")[2] for (name,) in names]
+
+    async def test_a_backup_is_noticed_though_the_mark_had_to_wait(self) -> None:
+        """Another program has the database locked when it is to be marked as written."""
+        await self.filled()
+        await self.broker.stopService()
+        shutil.copy(self.path, f"{self.path}.backup")
+        broker = self.broker = self.started(self.path)
+        await self.fill(3, 4)
+        broker._open.writer._db.execute("PRAGMA busy_timeout = 0")
+        other = connect(self.path)
+        other.execute("BEGIN IMMEDIATE")
+        with capturedLogs() as events:
+            await broker._advance(broker._open)
+        self.assertIn("database is locked", formatEvent(events[0]))
+        other.close()
+        await broker.stopService()
+        shutil.move(f"{self.path}.backup", self.path)
+        self.assertTrue(self.started(self.path).restored)
 
     async def test_too_much_waiting_is_refused(self) -> None:
         await self.filled(0)

@@ -83,9 +83,9 @@ class SQLiteWriter:
 
     def advance(self) -> Mark | None:
         """Increase the generation. Returns the new mark, None before the first `renew`."""
-        self.changed = False
         with transaction(self._db):
             self._db.execute("UPDATE life SET generation = generation + 1")
+        self.changed = False
         return self.mark()
 
     def commit(self, batch: Sequence[Work]) -> Changes:
