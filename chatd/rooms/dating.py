@@ -7,8 +7,9 @@ so every node shows the same time, also after a restart.
 chatd's own records and those of other programs are judged apart, so that what others claim cannot
 lead the room's time astray step by step. A time is implausible
 
-* in a record by chatd, if it is older than the retention before chatd's previous one, or more than
-  the retention ahead of now: nodes whose clocks differ by less than that still show the same;
+* in a record by chatd, if it is older than the retention before chatd's previous one and before
+  now, or more than the retention ahead of now: nodes whose clocks differ by less than that still
+  show the same, and a clock that was ahead leaves nothing behind when it has been set right;
 * in a record by another program, if it is older than the retention before the newest time of the
   records before it, or more than an hour ahead: of both its neighbours (of now, while there is no
   next one), or of both chatd's previous one and now.
@@ -67,7 +68,7 @@ class Dates:
 
     def _plausible(self, claim: Claim, claims: Sequence[Claim | None], i: int, today: int) -> bool:
         if not claim.foreign:
-            return self._own - self._age <= claim.time <= today + self._age
+            return min(self._own, today) - self._age <= claim.time <= today + self._age
         newest = max(self._created, self._peaks[0][1]) if self._peaks else self._created
         oldest = newest - self._age
         if not oldest <= claim.time <= max(self._own, today) + AHEAD:

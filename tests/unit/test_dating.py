@@ -130,6 +130,16 @@ class RuleTests(SynchronousTestCase):
             self.assertEqual(dates.resolve([Claim(NOW)], dating.now), [NOW])
             self.assertEqual(dates.resolve([Claim(NOW - earlier)], dating.now), [shown])
 
+    def test_a_clock_that_was_set_right(self) -> None:
+        """What was said, or the room made, while it was far ahead has no say afterwards."""
+        ahead = NOW + 30 * DAY
+        dates = Dates(CREATED, AGE)
+        self.assertEqual(dates.resolve([Claim(ahead)], lambda: ahead), [ahead])
+        for time in (NOW, NOW + 1000, NOW - AGE):
+            self.assertEqual(dates.resolve([Claim(time)], lambda: NOW), [time])
+        self.assertEqual(own(NOW - AGE, created=ahead), [NOW - AGE])
+        self.assertEqual(own(NOW - AGE - 1, created=ahead), [ahead])
+
     def test_ahead_of_now(self) -> None:
         one = NOW - DAY
         self.assertEqual(times(one, NOW + 2 * AHEAD), [one, one])
