@@ -125,6 +125,18 @@ class FaultTests(FilledTests):
         names = db.execute("SELECT name FROM stream ORDER BY id").fetchall()
         return [name and name.split(".")[2] for (name,) in names]
 
+    async def test_that_nothing_can_be_removed_is_said_once(self) -> None:
+        """A disk that is full for a day would else have a line every two seconds."""
+        broker = await self.filled(retention=Retention(size=1))
+        no_space = sqlite3.OperationalError("database or disk is full")
+        with capturedLogs() as events:
+            for fault in (no_space, no_space, None, no_space):
+                with mock.patch.object(broker._open.writer, "trim", side_effect=fault) as trim:
+                    trim.return_value = False
+                    await broker.sweep()
+        said = [formatEvent(event) for event in events]
+        self.assertEqual(said, [f"cannot clear up {self.path}: database or disk is full"] * 2)
+
     async def test_a_backup_is_noticed_though_the_mark_had_to_wait(self) -> None:
         """Another program has the database locked when it is to be marked as written."""
         await self.filled()

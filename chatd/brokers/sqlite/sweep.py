@@ -27,18 +27,27 @@ class Sweep:
     writer: SQLiteWriter
     _stopped: bool = field(default=False, init=False)
     _damaged: set[int] = field(factory=set, init=False)
+    _failing: bool = field(default=False, init=False)
     _log = Logger()
 
     async def run(self, oldest: int) -> None:
         """Clear up until nothing is left to do, or `stop` is called. ``oldest`` is the time
-        (milliseconds since the epoch) before which records have expired."""
+        (milliseconds since the epoch) before which records have expired. If it cannot be done,
+        that is logged, once until it can."""
         try:
-            for id in await self.reading.call(self.reader.overdue, self.retention, oldest):
-                await self._trim(id, oldest)
-            while not self._stopped and await self.writing.call(self.writer.vacuum):
-                pass
+            await self._remove(oldest)
         except sqlite3.Error as e:
-            self._log.warn("cannot clear up {path}: {fault}", path=self.path, fault=e)
+            if not self._failing:
+                self._log.warn("cannot clear up {path}: {fault}", path=self.path, fault=e)
+            self._failing = True
+        else:
+            self._failing = False
+
+    async def _remove(self, oldest: int) -> None:
+        for id in await self.reading.call(self.reader.overdue, self.retention, oldest):
+            await self._trim(id, oldest)
+        while not self._stopped and await self.writing.call(self.writer.vacuum):
+            pass
 
     def stop(self) -> None:
         """Begin nothing more."""
