@@ -180,6 +180,10 @@ class Chat:
         except Unavailable as e:
             raise self.unreadable(identity, name, e) from None
         self.entry(identity, name)  # again: the room or the right may be gone by now
+        got, end = len(answer.messages), answer.cursor.offset
+        if answer.rest is None and got < found.count and end < found.upto:
+            # the newest are missing: who looks back from the first would never get them
+            raise unavailable(Unavailable("some of it is just being removed"))
         gap = found.gap or (answer.gap and not answer.messages)
         return LookedBack(answer.messages, found.more, gap, answer.rest)
 

@@ -37,9 +37,15 @@ class Reading:
         """The cursor of the last message read."""
         return Cursor(self._stream.life, self._end)
 
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing left to read."""
+        return not self._goes_on()
+
     async def next(self) -> Sequence[Message]:
         """The next messages, none at the end. A gap, a deleted room, a lost right and a broker that
-        is away end the reading too; the client learns of it by asking again from `cursor`."""
+        is away end the reading too, before it is `complete`; who reads on from `cursor` learns of
+        it by asking again."""
         try:
             room = await self._open()
             while room.stream == self._stream and self._goes_on():

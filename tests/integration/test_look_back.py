@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 from unittest.mock import AsyncMock, patch
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from chatd.brokers.interfaces import Unavailable
+from chatd.rooms.history import HistoryPage
+from chatd.rooms.room import Room
 from tests.support.rabbit import shared_node
 from tests.support.serving import Node, ServingTests
 
@@ -124,6 +128,23 @@ class LookBackTests(ServingTests):
                 self.assertIn(why, answer.json["text"])
             refused = await ann.ask_for("error", {"type": "join", "room": "lobby", "last": 1})
             self.assertIn(why, refused["text"])
+
+    async def test_what_cannot_be_read_to_its_end_is_cut_off(self) -> None:
+        """The newest come last: whoever went on from the first would never get them."""
+        node = await self.serve("--rate=1000/s")
+        await say(node, *("x" * 10_000 for _ in range(40)))
+        end, pages, page = (await node.get(MESSAGES)).json["cursor"], count(), Room.page
+
+        async def away(room: Room, *place: Any) -> HistoryPage:
+            """The broker goes away when some of it has been sent."""
+            if next(pages) == 4:
+                raise Unavailable("the broker is away")
+            return await page(room, *place)
+
+        with patch.object(Room, "page", away):
+            answer = node.get(f"{MESSAGES}?before={end}&limit=40")
+            await self.assertFailure(Deferred.fromCoroutine(answer), ConnectionError)
+        self.assertEqual(len((await look(node, end, "&limit=40"))["messages"]), 39)
 
     async def test_rights(self) -> None:
         node = await self.serve()

@@ -52,6 +52,22 @@ class GatheringTests(SynchronousTestCase):
             answer = self.world.do(self.chat.poll(ANN, "lobby", After(answer.cursor), 100, 0))
             self.assertEqual((self.texts(answer), answer.gap), (["d"], True))
 
+    def test_looking_back_leaves_out_nothing_behind_a_gap(self) -> None:
+        self.world.store("lobby", "c", "d")
+        page = Room.page
+
+        async def removed(room: Room, after: int, limit: int, asker: str) -> HistoryPage:
+            """c is removed while a and b are read."""
+            read = await page(room, after, limit, asker)
+            if after < 0:
+                return HistoryPage(read.messages[:2], 1, gap=False)
+            return HistoryPage(read.messages[-1:], 3, gap=True)
+
+        before = Cursor(self.life, 4)
+        with mock.patch.object(Room, "page", removed):
+            error = self.world.error(self.chat.look_back(ANN, "lobby", before, 100))
+        self.assertIs(error.code, Code.UNAVAILABLE)
+
     def test_the_cursor_goes_no_further_than_the_messages(self) -> None:
         page = Room.page
 

@@ -10,7 +10,7 @@ from attrs import frozen
 
 from chatd.access.identity import Identity
 from chatd.protocol.cursors import Cursor
-from chatd.protocol.errors import bad_request
+from chatd.protocol.errors import ChatError, Code, bad_request
 from chatd.protocol.json import dump, load_object
 from chatd.protocol.messages import Message
 from chatd.protocol.names import room_name
@@ -75,9 +75,16 @@ class Messages:
             b"true" if found.more else b"false",
             b"true" if found.gap else b"false",
         )
-        return Reply(
-            200, begun + ended if rest is None else MessagePages(begun, rest, lambda: ended)
-        )
+        if rest is None:
+            return Reply(200, begun + ended)
+
+        def end() -> bytes:
+            if not rest.complete:
+                # who goes on looking back from the first message never gets what is missing
+                raise ChatError(Code.UNAVAILABLE, "The newest messages of this answer are missing.")
+            return ended
+
+        return Reply(200, MessagePages(begun, rest, end))
 
     async def publish(self, call: Call, room: str) -> Reply:
         """POST: 201, or 200 if this node knows that the id is stored already."""
