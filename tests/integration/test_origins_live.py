@@ -83,6 +83,19 @@ class EveryRouteTests(OriginLiveTests):
             answer = await self.head(node, Ask("GET", "/rooms/lobby"), Origin=origin)
             self.assertEqual(answer.status, 200, origin)
 
+    async def test_the_same_for_websocket(self) -> None:
+        """Pages of local files have the Origin null, or file:// in apps."""
+        for listed in ((), ("--origin", LISTED), ("--origin", "*")):
+            node = await self.serve(*listed)
+            for path, port in (("/", "websocket"), ("/ws", "http")):
+                for origin, status in self.origins(node, port).items():
+                    allowed = status == 200 or origin in listed or "*" in listed
+                    socket = await node.websocket(path, port, Origin=origin)
+                    self.assertEqual(socket.status, 101 if allowed else 403, (listed, port, origin))
+                    if not allowed:
+                        self.assertIn("--origin", socket.answer.json["text"])
+                    socket.raw.abort()
+
     async def test_the_refusal_says_what_to_do(self) -> None:
         node = await self.serve()
         answer = await node.get("/rooms/lobby", Origin=LISTED)

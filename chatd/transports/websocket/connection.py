@@ -107,7 +107,7 @@ class WebSocketConnection(Frames):
         query = self.http_request_uri.partition("?")[2]
         self.query = Pairs.parse(query.encode("latin-1", "replace"))
         admission = self.factory.admission
-        headers = request.headers
+        headers = {**request.headers, "origin": self.origin}
         secure = bool(self.transport_details.is_secure)
         peer = getattr(self.transport.getPeer(), "host", None)
         self.logged.begin(self.http_request_path, headers.get("traceparent"), admission)

@@ -60,6 +60,8 @@ class OpeningHandshake(WebSocketServerProtocol):
     """The opening handshake of a connection."""
 
     data: bytes
+    #: The Origin header of the request, until the connection is open.
+    origin: str | None = None
     _refusal: ChatError | None = None
 
     @abstractmethod
@@ -86,7 +88,9 @@ class OpeningHandshake(WebSocketServerProtocol):
             self._refusal = bad_request(str(error))
             self.failHandshake(str(error))
             return
-        taken = head.in_origin_form.with_one_extensions_line
+        # Autobahn would judge the Origin by rules of its own, before `admit` does
+        self.origin = head.origin
+        taken = head.in_origin_form.with_one_extensions_line.without_origin
         if taken is not head:
             self.data = taken.text + end + rest
         super().processHandshake()
@@ -94,6 +98,7 @@ class OpeningHandshake(WebSocketServerProtocol):
     def forget_request(self) -> None:
         """Let go of what Autobahn keeps of the opening handshake, and of a queue that is for its
         own way of sending: 3 KB a connection, and more with a browser's headers."""
+        self.origin = None
         self.http_headers = self.http_request_params = _NONE
         self.http_request_data = self.http_response_data = b""
         self.websocket_protocols = self.send_queue = ()
@@ -123,10 +128,6 @@ class OpeningHandshake(WebSocketServerProtocol):
         """Refuse the handshake, and end the connection."""
         # not Autobahn's whole text: it quotes the request, which may have a token in the URL
         error = self._refusal or bad_request(re.split(r"""['":(]""", reason)[0].strip() + ".")
-        if (
-            self._refusal is None and "origin" in reason.lower()
-        ):  # Autobahn's own look at it, which knows no 403
-            error = ChatError(Code.FORBIDDEN, "A page with this Origin is not allowed.")
         status = code if error.code is Code.BAD_REQUEST else error.code.http
         self.sendData(refusal(status, error, responseHeaders or ()))
         self.refused(error)

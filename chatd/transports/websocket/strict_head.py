@@ -19,6 +19,7 @@ _HEAD = re.compile(
 #: A whole URL, which may stand in place of a path (RFC 6455, section 4.2.1).
 _URL = re.compile(rb"(?:http|ws)s?://([^/?#]*)([^#]*)", re.IGNORECASE)
 _EXTENSIONS = b"sec-websocket-extensions"
+_ORIGIN = b"origin"
 
 
 def asks_for_websocket(version: str, upgrade: str | None) -> bool:
@@ -97,9 +98,27 @@ class HandshakeHead:
             return self
         return self._with(b"Sec-WebSocket-Extensions", b", ".join(offers), self.request)
 
+    @property
+    def origin(self) -> str | None:
+        """The Origin header; several joined by commas, which is no origin."""
+        origins = self.values(_ORIGIN)
+        return b", ".join(origins).decode("latin-1") if origins else None
+
+    @property
+    def without_origin(self) -> HandshakeHead:
+        """The head without its Origin."""
+        return self._without(_ORIGIN) if self.values(_ORIGIN) else self
+
     def _with(self, name: bytes, value: bytes, request: bytes) -> HandshakeHead:
         """The head with another request line, and one line with this name."""
-        pairs = list(zip(self.lines, self.fields, strict=True))
-        others = [pair for pair in pairs if pair[1][0] != name.lower()]
-        others.append((name + b": " + value, (name.lower(), value)))
-        return HandshakeHead(request, [line for line, _ in others], [pair for _, pair in others])
+        others = self._without(name.lower())
+        lines = [*others.lines, name + b": " + value]
+        return HandshakeHead(request, lines, [*others.fields, (name.lower(), value)])
+
+    def _without(self, name: bytes) -> HandshakeHead:
+        """The head without the lines with this name (in lower case)."""
+        pairs = zip(self.lines, self.fields, strict=True)
+        others = [pair for pair in pairs if pair[1][0] != name]
+        return HandshakeHead(
+            self.request, [line for line, _ in others], [field for _, field in others]
+        )
