@@ -176,6 +176,18 @@ class CookieTests(ServingTests):
         self.assertEqual((message["user"], message["text"]), ("ann", "«hi»"))
         self.assertEqual(answer.json, {"id": message["id"]})
 
+    async def test_publish_again(self) -> None:
+        """A refusal for now names the id under which to send again."""
+        node = await self.serve()
+        said = {"status": "message", "message": "x", "username": "ann", "roomname": "lobby"}
+        for text in ("x", "y"):
+            answer = await node.post("/poll", {**said, "message": text}, idempotency_key="k-1")
+            self.assertEqual((answer.status, answer.json), (200, {"id": "k-1"}))
+        [message] = (await node.get(f"{MESSAGES}?last=9")).json["messages"]
+        self.assertEqual((message["id"], message["text"]), ("k-1", "x"))
+        answer = await node.post("/poll", said, idempotency_key="a b")
+        self.assertEqual((answer.status, answer.code), (400, "bad_request"))
+
     async def test_publish_whatever_it_is_called(self) -> None:
         """The original sent JSON with jQuery, as a form by its name."""
         node = await self.serve()

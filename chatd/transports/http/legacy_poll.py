@@ -16,7 +16,7 @@ from chatd.transports.http.call import Call, Reply
 from chatd.transports.http.long_poll import held_poll, listing
 from chatd.transports.http.parameters import LIMIT
 from chatd.transports.http.poll_presence import Pollers
-from chatd.transports.http.publishing import admit_publish
+from chatd.transports.http.publishing import KEY, admit_publish
 from chatd.transports.pairs import Pairs
 
 
@@ -46,7 +46,8 @@ class Poll:
         return Reply(200, body)
 
     async def publish(self, call: Call) -> Reply:
-        """POST: the original's ``{"status":"message","message","username","roomname"}``."""
+        """POST: the original's ``{"status":"message","message","username","roomname"}``. The id, of
+        which the original knows nothing, may be in a header."""
         identity = call.identify(legacy=True)
         if identity.user:
             admit_publish(call, identity)
@@ -64,7 +65,8 @@ class Poll:
         if len(rooms) > 1:
             raise bad_request("The body names another room than the URL; name one.")
         (name,) = rooms
-        publication = self._chat.publication(identity, name, value.get("message"))
+        id = call.header(KEY)
+        publication = self._chat.publication(identity, name, value.get("message"), id=id)
         call.publishing = publication.content.id
         receipt = await self._chat.publish(identity, publication)
         return Reply(200, {"id": receipt.id})

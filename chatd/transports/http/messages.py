@@ -21,7 +21,7 @@ from chatd.transports.http.legacy_poll import Poll
 from chatd.transports.http.long_poll import MessagePages, commas, held_poll
 from chatd.transports.http.parameters import before_of, limit_of, start_of
 from chatd.transports.http.poll_presence import Pollers
-from chatd.transports.http.publishing import KEY, admit_publish, refused, refused_with_key
+from chatd.transports.http.publishing import KEY, admit_publish, refused
 
 #: Answers that are kept for those who wait for the same.
 ANSWERS = 8
@@ -35,7 +35,7 @@ def routes(chat: Chat, pollers: Pollers) -> list[Route]:
         Route(
             "/rooms/{room}/messages",
             {"GET": messages.read, "POST": messages.publish},
-            {"POST": refused_with_key},
+            {"POST": refused},
         ),
         Route("/poll", {"GET": poll.read, "POST": poll.publish}, {"POST": refused}),
     ]

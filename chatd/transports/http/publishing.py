@@ -23,17 +23,12 @@ def refused(call: Call, error: ChatError) -> ChatError:
     """The answer to a publish that is refused for now with ``error``.
 
     What `Chat.publish` refuses names the id of the message, and knows whether it was stored. What
-    names none was refused before: the node goes down, there are too many requests."""
-    before = error.code is Code.UNAVAILABLE and error.id is None
-    return error.before_storing() if before else error
-
-
-def refused_with_key(call: Call, error: ChatError) -> ChatError:
-    """As `refused`, where the id may be in the header `KEY`: the body may not have come yet."""
-    key = call.header(KEY)
-    if error.code is not Code.UNAVAILABLE or error.id is not None or key is None:
-        return refused(call, error)
+    names none was refused before: the node goes down, there are too many requests. Then the id may
+    be in the header `KEY`; the body may not have come yet."""
+    if error.code is not Code.UNAVAILABLE or error.id is not None:
+        return error
+    error = error.before_storing()
     try:
-        return refused(call, error).about(id=message_id(key))
+        return error.about(id=message_id(call.header(KEY)))
     except ChatError:
-        return refused(call, error)  # not an id
+        return error  # there is none, or it is not an id
