@@ -35,9 +35,9 @@ def load_object(raw: bytes | str) -> dict[str, Any]:
     try:
         value = load(raw)
     except ValueError:
-        raise bad_request("Send one JSON object, in UTF-8.") from None
+        value = None
     if not isinstance(value, dict):
-        raise bad_request('Send a JSON object, such as {"type":"join","room":"lobby"}.')
+        raise bad_request("Send one JSON object, in UTF-8.")
     return value
 
 

@@ -101,7 +101,10 @@ class ObjectTests(SynchronousTestCase):
 
     def test_what_it_refuses(self) -> None:
         for raw in (b"", b" ", b"1", b"[]", b"null", b'"x"', b"{", b"{}{}", b'{"a":NaN}', b"\xff"):
-            self.assertIsNone(checked(load_object, raw), raw)
+            with self.assertRaises(ChatError) as caught:
+                load_object(raw)
+            # of no kind of request, for it may be a body, a frame or a record
+            self.assertEqual(caught.exception.text, "Send one JSON object, in UTF-8.", raw)
         self.assertEqual(load_object(b' {"a":1}\n'), {"a": 1})
 
 
