@@ -98,6 +98,7 @@ class ChatService(MultiService):
         super().__init__()
         self.setName("chatd")
         self._config, self._log_to = config, log
+        self._advice: list[str] = []
         clock = NodeClock(reactor)
         self._wall = wall = WallClock(clock, time_of_day)
         self.metrics = metrics = Metrics(wall.milliseconds)
@@ -154,7 +155,17 @@ class ChatService(MultiService):
         faults = renew_admission(self.admission, config)
         self.ways.renew(config)
         self.node.want(config.rooms)
+        self._advise(config)
         return faults
+
+    def _advise(self, config: Config) -> None:
+        """Warn of what an operator should know about ``config`` and its keys, and was not told the
+        last time."""
+        told, self._advice = self._advice, advice.warnings(config, self.admission)
+        for warning in self._advice:
+            if warning not in told:
+                # Twisted has a use for the key "warning"
+                self._log.warn("{advice}", advice=warning)
 
     def privilegedStartService(self) -> None:
         """Listen, while still root if that is what twistd was started as."""
@@ -163,8 +174,7 @@ class ChatService(MultiService):
 
     def startService(self) -> None:
         """Start all parts, and say where the node can be reached."""
-        for warning in advice.warnings(self._config, self.admission):
-            self._log.warn("{advice}", advice=warning)  # Twisted has a use for the key "warning"
+        self._advise(self._config)
         self._wall.watch()
         with refusing():
             super().startService()

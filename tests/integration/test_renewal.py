@@ -3,6 +3,7 @@ that it was not."""
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
 from typing import Any, ClassVar
 from unittest.mock import patch
@@ -12,10 +13,12 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from chatd.config.options import Options
 from chatd.config.renewal import renewed
 from chatd.config.table import OPTIONS
+from tests.support.keys import EC, RSA
 from tests.support.serving import Node, ServingTests
 from tests.support.waiting import until
 
 KEY, OTHER = "the-first-key-long-enough", "another-key-just-as-long"
+READ = "Read keys and certificates again, and all settings that may change."
 
 
 class RenewalTests(ServingTests):
@@ -142,6 +145,27 @@ class RenewalTests(ServingTests):
         node = await self.start("")
         self.reload(node, 'room = ["lobby", "new"]')
         await until(lambda: node.service.chat.directory.find("new") is not None)
+
+    async def test_what_is_valid_and_unwise_is_said_once(self) -> None:
+        path = self.key("admin", KEY)
+        node = await self.start(f'admin-key = "{path}"')
+        short = f"--admin-key: {path} holds a secret of less than 16 bytes"
+        short += "; anyone can try to guess it"
+        for content, more in ((OTHER, []), ("short", [short]), ("brief", []), (KEY, [])):
+            path.write_text(content)
+            self.assertEqual(self.reload(node), [*more, READ])
+        path.write_text("short")
+        self.assertEqual(self.reload(node), [short, READ])
+
+    async def test_a_key_that_is_skipped_is_said(self) -> None:
+        """A set of keys in which tokens cannot be verified with all of them."""
+        path = self.key("keys", dumps({"keys": [EC.as_dict(private=False)]}))
+        node = await self.start(f'auth = "token"\ntoken-key = "{path}"')
+        path.write_text(dumps({"keys": [EC.as_dict(private=False), RSA.as_dict(private=True)]}))
+        skipped, read = self.reload(node)
+        self.assertIn("key 2 of 2", skipped)
+        self.assertIn("is a private key", skipped)
+        self.assertEqual(read, READ)
 
     async def test_what_needs_a_restart_is_said(self) -> None:
         node = await self.start('retain = "1d"')
