@@ -209,6 +209,9 @@ class ExactRetentionSuite(BrokerSuite):
         self.assertEqual(await self.all_of(broker, stream), [])
         self.assertEqual(await broker.end(stream), end)
         self.assertEqual(await broker.locate(stream, now()), end + 1)
+        [told] = await broker.extents([stream])
+        if told.latest is not None:
+            self.assertLess(abs(told.latest - now() + 300_000), 60_000)
         follower = await self.followed(broker, stream)
         self.assertEqual((follower.calls, follower.ends), (["caught_up"], [end]))
         await self.interrupt(broker)

@@ -25,13 +25,14 @@ class LogEntry:
 @define(eq=False)
 class Log:
     """The records of one stream. ``last`` is the last offset used, ``trimmed`` the last one removed
-    by retention; -1 for none."""
+    by retention; -1 for none. ``latest`` is the largest time of all, those removed included."""
 
     retention: Retention | None
     skip: int
     entries: list[LogEntry] = field(factory=list)
     size: int = 0
     last: int = -1
+    latest: int = 0
     appended: int = 0
     trimmed: int = -1
     deleted: bool = False
@@ -41,8 +42,8 @@ class Log:
         skipped = bool(self.skip and self.appended and self.appended % self.skip == 0)
         self.last += 2 if skipped else 1
         self.appended += 1
-        latest = max(time, self.entries[-1].latest) if self.entries else time
-        self.entries.append(LogEntry(Record(self.last, body, foreign=foreign), latest))
+        self.latest = max(time, self.latest)
+        self.entries.append(LogEntry(Record(self.last, body, foreign=foreign), self.latest))
         self.size += len(body)
 
     def trim_size(self) -> None:

@@ -145,8 +145,7 @@ class World:
         log = self._logs.get(stream.name)
         if log is None:
             return None
-        entries = log.entries
-        return Extent(len(entries), log.size, entries[-1].latest if entries else 0)
+        return Extent(len(log.entries), log.size, log.latest)
 
     def _now(self) -> int:
         """The time (milliseconds since the epoch) from which retention counts back."""
