@@ -206,6 +206,7 @@ class OpeningTests(ServingTests):
             (("Connection: close",), 400),
             (("Sec-WebSocket-Version:",), 400),
             (("Sec-WebSocket-Version: 12",), 400),
+            (("Sec-WebSocket-Version: 8", "Sec-WebSocket-Origin: https://evil.example"), 400),
             (("Sec-WebSocket-Version: 13", "Sec-WebSocket-Version: 13"), 400),
             (("Sec-WebSocket-Key:",), 400),
             (("Sec-WebSocket-Key: short",), 400),
@@ -218,6 +219,8 @@ class OpeningTests(ServingTests):
                 socket = await shake(node, port, head(path, *more))
                 code = "forbidden" if status == 403 else "bad_request"
                 self.assertEqual((socket.status, socket.answer.code), (status, code), (port, more))
+                if more[0].endswith(("8", "12")):
+                    self.assertEqual(socket.answer.header("sec-websocket-version"), "13")
         self.assertEqual(node.service.admission.connections.total, 0)
 
 

@@ -40,6 +40,8 @@ class WebSocketFactory(WebSocketServerFactory):
         #: How many of them have still to be sent away.
         self._untold = 0
         self.setProtocolOptions(
+            # drafts before RFC 6455 have the Origin in another header, which nobody judges
+            versions=[13],
             failByDrop=False,
             echoCloseCodeReason=True,
             # Autobahn's own timers are not on our clock
