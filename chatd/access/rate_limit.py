@@ -34,9 +34,10 @@ class Rate:
 
     def refusal(self, wait: float) -> ChatError:
         """The error for a caller over the rate, who may come back in ``wait`` seconds."""
+        hundredths = math.ceil(wait * 100)  # whoever waits as long as that is not refused again
         return ChatError(
             Code.RATE_LIMITED,
-            f"At most {self.per_second:g} {self.what} a second; wait {wait:.2f} s.",
+            f"At most {self.per_second:g} {self.what} a second; wait {hundredths / 100:.2f} s.",
             retry=max(1, math.ceil(wait)),
         )
 

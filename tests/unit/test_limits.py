@@ -75,6 +75,11 @@ class BucketTests(SynchronousTestCase):
             pass
         self.assertEqual(self.assertRaises(ChatError, quick.check, 0.0).retry, 1)
 
+    def test_the_wait_that_is_told_is_long_enough(self) -> None:
+        for wait, told in ((0.001, "0.01"), (0.101, "0.11"), (2.0, "2.00")):
+            text = Rate(20).refusal(wait).text
+            self.assertEqual(text, f"At most 20 messages a second; wait {told} s.")
+
     @given(
         st.floats(0.01, 1000),
         st.lists(st.floats(0, 10, allow_subnormal=False), min_size=1, max_size=50),
