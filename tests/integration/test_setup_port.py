@@ -224,6 +224,14 @@ class FaultTests(ServingTests):
                 self.assertRegex(said, rb"\A200\n400 bad_request: [^\n]+\n?\Z", repr(junk)[:40])
                 self.assertEqual(said.endswith(b"\n"), (junk + end).endswith(b"\n"))
 
+    async def test_a_quotation_mark_that_is_missing(self) -> None:
+        """Told at the end of the line, though the braces do not end."""
+        node = await self.serve()
+        for line in (b'{"roomname":"lobby}\n', b'{"roomname: "lobby"}\r\n'):
+            raw = await node.raw("setup")
+            raw.send(line)
+            self.assertRegex(await raw.rest(), rb"\A400 bad_request: [^\n]+\n\Z")
+
     async def test_64_kib_without_an_object(self) -> None:
         node = await self.serve()
         raw = await node.raw("setup")
@@ -334,14 +342,18 @@ class SplitterTests(SynchronousTestCase):
         data = b'{"a":"' + b'\\"x{' * 2000 + b'"}'
         scanned = 0
 
-        def search(buffer: bytearray, at: int) -> re.Match[bytes] | None:
-            nonlocal scanned
-            found = mark.search(buffer, at)
-            scanned += (found.end() if found else len(buffer)) - at
-            return found
+        def counting(name: str) -> Any:
+            mark: re.Pattern[bytes] = getattr(json_splitter, name)
 
-        mark = json_splitter._MARK
-        with mock.patch.object(json_splitter, "_MARK", mock.Mock(search=search)):
+            def search(buffer: bytearray, at: int) -> re.Match[bytes] | None:
+                nonlocal scanned
+                found = mark.search(buffer, at)
+                scanned += (found.end() if found else len(buffer)) - at
+                return found
+
+            return mock.patch.object(json_splitter, name, mock.Mock(search=search))
+
+        with counting("_MARK"), counting("_STRING_MARK"):
             self.assertEqual(split([data[n : n + 1] for n in range(len(data))]), [data])
         self.assertLessEqual(scanned, 2 * len(data))
 

@@ -12,8 +12,8 @@ MAX_MARKS = 10_000
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _LINE_END = re.compile(rb"[ \t\r]*\n")
-#: The bytes that matter for where an object ends.
-_MARK = re.compile(rb'[{}"\\]')
+#: The bytes that matter for where an object ends, and for where a string in it does.
+_MARK, _STRING_MARK = re.compile(rb'[{}"]'), re.compile(rb'["\\\n]')
 
 
 class NotAnObject(Exception):
@@ -88,7 +88,7 @@ class Splitter:
     def _scan(self) -> int | None:
         """The end of the object at the start of the buffer, None if it is not complete."""
         at = self._scanned
-        while match := _MARK.search(self._buffer, at):
+        while match := (_STRING_MARK if self._in_string else _MARK).search(self._buffer, at):
             mark, at = match[0], match.end()
             self._marks += 1
             if self._marks > MAX_MARKS:
@@ -98,9 +98,11 @@ class Splitter:
                     self._scanned = at - 1
                     return None
                 at += 1
+            elif mark == b"\n":
+                raise NotAnObject("A line ends within a string; is a quotation mark missing?")
             elif mark == b'"':
                 self._in_string = not self._in_string
-            elif not self._in_string:
+            else:
                 self._depth += 1 if mark == b"{" else -1
                 if not self._depth:
                     self._marks = 0
