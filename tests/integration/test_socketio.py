@@ -313,6 +313,23 @@ class BoundTests(SocketIOTests):
         await client.send(*["3"] * 1000)
         self.assertEqual((await client.post("\x1e".join(["3"] * 1001))).json["code"], 3)
 
+    async def test_a_backlog_in_payloads_that_python_clients_take(self) -> None:
+        """Those of python-engineio end the session upon a payload of more than 16 packets."""
+        node = await self.serve("--rate=1000000/s")
+        ben = await node.chat("ben")
+        for n in range(50):
+            await ben.say("lobby", f"{n}")
+        client = await self.connected(PollingClient, node, "ann")
+        await client.emit("join", {"room": "lobby", "last": 50})
+        packets: list[str] = []
+        while not packets or '"text":"49"' not in packets[-1]:
+            more = (await client.poll()).body.decode().split("\x1e")
+            self.assertLessEqual(len(more), 16)
+            packets += more
+        said = [json.loads(packet[2:])[1] for packet in packets]
+        texts = [frame["text"] for frame in said if frame["type"] == "message"]
+        self.assertEqual(texts, [f"{n}" for n in range(50)])
+
     async def test_answers_that_are_not_polled_for(self) -> None:
         """Held up to a bound; then nothing more is taken up, and the post waits."""
         node = await self.serve("--rate=1000000/s")

@@ -1,6 +1,6 @@
 """The sending side of a session that polls. Answers are held until the next poll; messages are
 accepted only while a poll waits. What is written in one turn of the reactor goes out in one
-payload."""
+payload, if that may have so many packets."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from chatd.access.unread import Transport, Unread
-from chatd.transports.encodings import texts
+from chatd.transports.encodings import text_frame, texts
 from chatd.transports.socketio.engine_packets import SEPARATOR
 
 #: Bytes in a payload that is full: no more messages are taken for it, and with as many answers held
 #: a client's requests are not taken up.
 FULL = 32 * 1024
+#: Packets in a payload, at most: clients of python-engineio refuse one with more, and begin anew.
+PACKETS = 16
 #: Bytes held between two polls beyond which events are refused.
 EVENTS = 4 * 1024
 
@@ -33,7 +35,7 @@ class PollOutlet:
     on_writable: Callable[[], None]
     #: There is no socket that the fan-out could send to.
     send: None = field(default=None, init=False)
-    _frames: list[bytes] = field(factory=list, init=False)
+    _packets: list[bytes] = field(factory=list, init=False)
     size: int = field(default=0, init=False)
     closed: bool = field(default=False, init=False)
     _poll: Deferred[bytes] | None = field(default=None, init=False)
@@ -54,7 +56,7 @@ class PollOutlet:
         """The next payload, at once if something is held. No other poll may be waiting."""
         poll: Deferred[bytes] = Deferred(self._cancelled)
         self._poll = poll
-        if self._frames:
+        if self._packets:
             self._flush_soon()
         self.wake()
         if self.writable:
@@ -88,9 +90,21 @@ class PollOutlet:
         self._add(data)
         return True
 
+    def ping(self, packet: bytes) -> None:
+        """Send ``packet`` ahead of what is held, which may be the contents of many payloads: the
+        client has little time to answer it."""
+        if not self.closed:
+            self._hold([packet, *self._packets])
+
     def _add(self, data: bytes) -> None:
-        self._frames.append(data)
-        self.size += len(data)
+        self._hold(self._packets + texts(data))
+
+    def _hold(self, packets: list[bytes]) -> None:
+        """``packets`` are what is held."""
+        self._packets, self.size = packets, sum(map(len, packets))
+        if not packets:
+            self.unread.release(self.owner)
+            return
         self.unread.hold(self.owner, self.size)
         if self._poll is not None:
             self._flush_soon()
@@ -105,17 +119,18 @@ class PollOutlet:
 
     def flush(self) -> None:
         """Answer the waiting poll, if there is one and something is held."""
-        poll = self._poll
-        if poll is not None and self._frames:
+        poll, packets = self._poll, self._packets
+        if poll is not None and packets:
             self._poll = None
-            poll.callback(SEPARATOR.join(texts(self.take())))
+            self._hold(packets[PACKETS:])
+            poll.callback(SEPARATOR.join(packets[:PACKETS]))
             self.wake()
 
     def take(self) -> bytes:
-        """Remove and return all that is held."""
-        frames, self._frames, self.size = b"".join(self._frames), [], 0
-        self.unread.release(self.owner)
-        return frames
+        """Remove and return all that is held, as WebSocket text frames."""
+        packets = self._packets
+        self._hold([])
+        return b"".join(map(text_frame, packets))
 
     def close(self) -> None:
         """Refuse everything from now on."""

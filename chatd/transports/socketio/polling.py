@@ -20,9 +20,7 @@ from chatd.transports.socketio.session import EngineSession
 from chatd.transports.websocket.connection import UNDER_WAY
 from chatd.transports.websocket.heartbeat import PING_EVERY, PONG_WITHIN
 
-_PING, _CLOSE, _NOOP = (
-    text_frame(kind.value) for kind in (EngineKind.PING, EngineKind.CLOSE, EngineKind.NOOP)
-)
+_CLOSE, _NOOP = (text_frame(kind.value) for kind in (EngineKind.CLOSE, EngineKind.NOOP))
 #: The payload that ends a session.
 _LAST = EngineKind.CLOSE.value
 
@@ -215,7 +213,7 @@ class PollingLink:
 
     def _beat(self) -> None:
         self._due = self._deadlines.after(PONG_WITHIN, self.end)
-        self.outlet.write(_PING)
+        self.outlet.ping(EngineKind.PING.value)
 
     def abortConnection(self) -> None:
         """See `chatd.access.unread.Transport`."""
