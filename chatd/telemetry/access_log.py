@@ -16,6 +16,10 @@ from twisted.logger import Logger
 
 from chatd.telemetry.log import Output, one_line
 
+#: The status of a request whose client hung up before its answer began: no answer has it, but
+#: nginx's log does, and programs that read logs know it.
+HUNG_UP = 499
+
 
 @frozen
 class Access:

@@ -67,6 +67,43 @@ class AccessLogTests(ServingTests):
         raw.send(b"nonsense\r\n\r\n")
         self.assertEqual((await self.line('"-" 400'))["code"], "bad_request")
 
+    async def test_who_hangs_up(self) -> None:
+        """With the status of the answer if it had begun; else as nginx says it."""
+        node = await self.start()
+        cursor = (await node.get("/rooms/lobby")).json["cursor"]
+        wait = f"username=ann&wait=20&after={cursor}"
+        for head, status in (
+            ("GET /rooms/lobby/events?username=ann", "200"),
+            (f"GET /rooms/lobby/messages?{wait}", "499"),  # past twisted.web, and not
+            (f"GET /poll?roomname=lobby&{wait}", "499"),
+            ("POST /rooms/lobby/messages?username=ann", "499"),
+        ):
+            api, polls = node.service.ways.api, node.service.ways.polls
+            raw = await node.raw("http")
+            length = "Content-Length: 9\r\n" if head.startswith("POST") else ""
+            raw.send(f"{head} HTTP/1.1\r\nHost: localhost\r\n{length}\r\n".encode())
+            await until(lambda: bool(api.leaving or polls.in_hand))
+            if status == "200":
+                await raw.until(b"presence")
+            raw.abort()
+            line = await self.line(head.partition("?")[0])
+            self.assertEqual(line["status"], status)
+            self.assertGreaterEqual(float(line["seconds"]), 0.0)
+        await until(lambda: not api.leaving)
+        self.assertEqual(self.path.read_text().count("\n"), 5)
+
+    async def test_a_request_that_is_refused_late_is_logged_once(self) -> None:
+        node = await self.start()
+        raw = await node.raw("http")
+        head = "POST /rooms/lobby/messages?username=ann HTTP/1.1\r\nHost: localhost\r\n"
+        raw.send(f"{head}Content-Length: 9\r\n\r\nhalf".encode())
+        await until(lambda: bool(node.service.ways.api.leaving))
+        node.clock.advance(31)
+        await raw.until(b"HTTP/1.1 408")
+        raw.abort()
+        await until(lambda: not node.service.ways.api.leaving)
+        self.assertEqual(self.path.read_text().count("\n"), 1)
+
     async def test_websockets(self) -> None:
         node = await self.start()
         ann = await node.chat("ann", "lobby")

@@ -114,6 +114,9 @@ class HTTPConnection(Ahead):
         self.requests, self._transferDecoder, self._requestProducer = [], None, None
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._state is not Phase.CLOSING:  # else it was refused, and that was logged
+            for request in self.requests:
+                request.cut_off()
         self._state = Phase.CLOSING
         self._due.cancel()
         self.hand_over()  # to nobody

@@ -10,6 +10,7 @@ from twisted.web.http import _MalformedChunkedDataError
 from twisted.web.server import Request
 
 from chatd.protocol.errors import Code
+from chatd.telemetry.access_log import HUNG_UP
 from chatd.transports.http.body import Body
 from chatd.transports.http.head import BadHead, joined, one_value, origin_form, segments
 from chatd.transports.pairs import Pairs
@@ -24,6 +25,8 @@ class LimitedRequest(Request):
 
     channel: Any
     site: Any
+    code: int
+    finished: bool
     requestHeaders: Any
     startedWriting: bool
     #: The segments of the path, still percent-encoded.
@@ -143,6 +146,12 @@ class LimitedRequest(Request):
         self._client_ended = True
         if self._at_end is not None:
             self._at_end()
+
+    def cut_off(self) -> None:
+        """The connection ends before the answer does."""
+        if self._begun and not self.finished:
+            self.code = self.code if self.startedWriting else HUNG_UP
+            self.site.log(self)
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)

@@ -46,7 +46,7 @@ class LimitedSite(Site):
         return channel
 
     def log(self, request: Any) -> None:
-        """A request has been answered."""
+        """A request has been answered, or its client has hung up."""
         if self.admission.access_log is not None:
             seconds = self.admission.clock.seconds() - request.began if request.began else 0.0
             peer = getattr(request.getClientAddress(), "host", UNIX)

@@ -24,7 +24,7 @@ from chatd.rooms.room import Room
 from chatd.service.at_hand import at_hand
 from chatd.service.chat import Chat
 from chatd.service.reading import Answer
-from chatd.telemetry.access_log import Access
+from chatd.telemetry.access_log import HUNG_UP, Access
 from chatd.telemetry.metrics import Metrics
 from chatd.telemetry.tracing import request_id, trace_of
 from chatd.timing.timer_wheel import Deadline, TimerWheel
@@ -87,15 +87,19 @@ class UsualPolls:
         peer = getattr(connection.getPeer(), "host", None)
         return judge(data, peer, connection.isSecure(), self.admission)
 
-    def log(self, usual: UsualPoll, size: int, began: float) -> None:
+    def answered(self, usual: UsualPoll, size: int, began: float) -> None:
         """A poll that began at ``began`` was answered with a body of ``size`` bytes."""
         self._answered.inc()
+        self.log(usual, 200, size, began)
+
+    def log(self, usual: UsualPoll, status: int, size: int, began: float) -> None:
+        """Log a poll that began at ``began``."""
         admission = self.admission
         if admission.access_log is not None:
             what, id = f"GET {usual.what} HTTP/1.1", request_id(trace_of(None))
             seconds = admission.clock.seconds() - began
             user, address = usual.identity.user, usual.address
-            admission.access_log.write(Access(address, user, what, 200, size, seconds, "", id))
+            admission.access_log.write(Access(address, user, what, status, size, seconds, "", id))
 
 
 @define(eq=False)
@@ -226,7 +230,7 @@ class WaitingPoll:
         usual, polls = self._usual, self._polls
         self._release()
         body = page(usual.name, tuple(answer.messages), answer.cursor, answer.gap)
-        polls.log(usual, len(body), self._began)
+        polls.answered(usual, len(body), self._began)
         now = int(polls.admission.rights.wall.read())
         self._connection.answered(self, _whole(body, usual.cors, now))
 
@@ -241,6 +245,10 @@ class WaitingPoll:
 
     def client_ended(self) -> None:
         """The client has closed its side; it may still read the answer."""
+
+    def cut_off(self) -> None:
+        """The connection ends before there was an answer."""
+        self._polls.log(self._usual, HUNG_UP, 0, self._began)
 
     def connectionLost(self, reason: Failure) -> None:
         """The client has hung up."""
