@@ -136,6 +136,20 @@ class AccessLogTests(ServingTests):
         raw.send(b"garbage\n")
         self.assertEqual((await self.line('"SETUP" 400'))["code"], "bad_request")
 
+    async def test_behind_the_proxy_protocol(self) -> None:
+        """The client's address comes with its first bytes, after the connection has begun."""
+        ports = [f"--{p}=haproxy:tcp:0:interface=127.0.0.1" for p in ("websocket", "setup")]
+        node = await self.start(*ports)
+        for port, said, line in (
+            ("setup", b'{"roomname":"den"}\n', '"SETUP" 200'),
+            ("setup", b"garbage\n", '"SETUP" 400'),
+            ("websocket", b"garbage\r\n\r\n", '"WEBSOCKET -" 400'),
+            ("websocket", b"GET /plain HTTP/1.1\r\nHost: localhost\r\n\r\n", '"WEBSOCKET -" 426'),
+        ):
+            raw = await node.raw(port)
+            raw.send(b"PROXY TCP4 192.0.2.7 127.0.0.1 1 80\r\n" + said)
+            self.assertEqual((await self.line(line))["address"], "192.0.2.7")
+
     async def test_the_id_of_a_request(self) -> None:
         node = await self.start()
         answer = await node.get("/rooms/nowhere")

@@ -288,6 +288,18 @@ class FaultTests(ServingTests):
         self.assertEqual(await ask(await node.raw("setup"), {"roomname": "x"}), "200")
         self.assertEqual(await ask(two, {"roomname": "x"}), "200")
 
+    async def test_too_many_behind_the_proxy_protocol(self) -> None:
+        """The client's address counts, not the proxy's."""
+        node = await self.serve("--setup=haproxy:tcp:0:interface=127.0.0.1")
+        node.service.ways.setup.connections.per_address = 2
+        answers = []
+        for client in (1, 2, 1, 3, 1):
+            raw = await node.raw("setup")
+            proxied = f"PROXY TCP4 192.0.2.{client} 127.0.0.1 1 80\r\n"
+            raw.send(proxied.encode() + b'{"roomname":"x"}\n')
+            answers.append((await raw.until(b"\n"))[:3])
+        self.assertEqual(answers, [b"200", b"200", b"200", b"200", b"503"])
+
 
 def split(pieces: list[bytes]) -> list[bytes | str]:
     """What a `Splitter` finds in ``pieces``: objects, and at the end the fault if there is one."""

@@ -79,14 +79,26 @@ class SetupProtocol(Protocol):
         self.factory.metrics.connections.labels("setup").inc()
         self.transport.registerProducer(self, True)
         self._idle = self.factory.admission.deadlines.after(IDLE, self.transport.abortConnection)
-        self._address = getattr(self.transport.getPeer(), "host", UNIX)
         turns = self.factory.admission.turns
         self._place = turns.place(self._address, self._next, lambda: self._give_up(too_fast()))
+        self._count_for(self._peer())
+
+    def _peer(self) -> str:
+        return getattr(self.transport.getPeer(), "host", UNIX)
+
+    def _count_for(self, address: str) -> bool:
+        """Count the connection as one of ``address``, and return True; or else give up."""
+        self._address = address
+        self._place.moved(address)
+        if self._release is not None:
+            self._release()
         try:
-            self._release = self.factory.connections.admit(self._address)
+            self._release = self.factory.connections.admit(address)
         except ChatError as error:
             self._release = self.factory.overflow.admit(self.transport)
             self._give_up(error)
+            return False
+        return True
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._state = SetupState.CLOSING
@@ -115,6 +127,9 @@ class SetupProtocol(Protocol):
         begun = self._splitter.begun
         self._place.arrived()
         self._splitter.feed(data)
+        # behind ``haproxy:`` it is the proxy's until the client's first bytes come
+        if (address := self._peer()) != self._address and not self._count_for(address):
+            return
         if self._splitter.begun and not begun:
             self._stay(IDLE)
         self._next()

@@ -66,7 +66,7 @@ class WebSocketConnection(Frames):
         self.outlet = Writer(
             self.transport, self._writable, self._blocked, self.consumeData, unread, answers
         )
-        self.logged = Logged(peer := getattr(self.transport.getPeer(), "host", UNIX))
+        self.logged = Logged(peer := self._peer())
         self.place = admission.turns.place(peer, self.go, self._give_up)
         self.place.behind = partial(behind, self.transport)
         self._shake_hands()
@@ -75,6 +75,9 @@ class WebSocketConnection(Frames):
             self.note(too_many())
             self.transport.abortConnection()
         super().connectionMade()
+
+    def _peer(self) -> str:
+        return getattr(self.transport.getPeer(), "host", UNIX)
 
     def _shake_hands(self) -> None:
         """Begin an opening or a closing handshake, which may take `HANDSHAKE` seconds."""
@@ -143,9 +146,11 @@ class WebSocketConnection(Frames):
         """A parameter of the URL's query, None if it is not given; the first of several."""
         return self.query.get(name)
 
-    def refused(self, error: ChatError) -> None:
+    def refused(self, error: ChatError, status: int) -> None:
+        if not self.logged.began:  # it was no request that a proxy could have said more of
+            self.logged.address = self._peer()
         self.note(error)
-        self.logged.refused(self.factory.admission, error)
+        self.logged.refused(self.factory.admission, error, status)
 
     def note(self, error: ChatError) -> None:
         """See `chatd.transports.dialect.ClientLink`."""

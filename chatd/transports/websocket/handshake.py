@@ -69,8 +69,8 @@ class OpeningHandshake(WebSocketServerProtocol):
         """Admit the client, and return the subprotocol (None for none). Raises `ChatError`."""
 
     @abstractmethod
-    def refused(self, error: ChatError) -> None:
-        """The handshake was refused with ``error``."""
+    def refused(self, error: ChatError, status: int) -> None:
+        """The handshake was refused with ``error``, by an answer with ``status``."""
 
     def processHandshake(self) -> None:
         """Look at what has come of the request."""
@@ -130,6 +130,6 @@ class OpeningHandshake(WebSocketServerProtocol):
         error = self._refusal or bad_request(re.split(r"""['":(]""", reason)[0].strip() + ".")
         status = code if error.code is Code.BAD_REQUEST else error.code.http
         self.sendData(refusal(status, error, responseHeaders or ()))
-        self.refused(error)
+        self.refused(error, status)
         self.wasClean = True  # else Autobahn would log a warning for each
         self.dropConnection(abort=False)

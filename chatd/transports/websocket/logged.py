@@ -36,9 +36,9 @@ class Logged:
         finally:
             TRACE.reset(before)
 
-    def refused(self, admission: Admission, error: ChatError) -> None:
-        """The handshake was refused with ``error``."""
-        self._write(admission, error.code.http, error.code.word)
+    def refused(self, admission: Admission, error: ChatError, status: int) -> None:
+        """The handshake was refused with ``error``, by an answer with ``status``."""
+        self._write(admission, status, error.code.word)
 
     def ended(self, admission: Admission, user: str) -> None:
         """The connection, which was ``user``'s, is over."""
