@@ -76,6 +76,27 @@ class RequestTests(SocketIOTests):
             client = await self.connected(kind, node, "ann", "lobby")
             self.assertIsNone(await client.ask("typing", {"room": "lobby"}))
 
+    async def test_who_has_left_is_not_answered_as_who_comes_next(self) -> None:
+        node = await self.serve()
+        append, held = node.service.broker.append, list[Deferred[None]]()
+
+        def slow(*args: Any) -> Deferred[None]:
+            held.append(Deferred())
+            return held[-1].addCallback(lambda _: append(*args))
+
+        self.patch(node.service.broker, "append", slow)
+        for kind in CLIENTS:
+            client = await self.connected(kind, node, "ann")
+            for id in ("", "7"):
+                await client.send(f'42{id}["message",{{"room":"lobby","text":"ann\'s"}}]')
+            await client.send("41")
+            self.assertEqual(await client.connect(username="ben"), "ben")
+            while held:
+                held.pop(0).callback(None)
+                await pause()
+            await client.send('428["typing",{"room":"nowhere"}]')
+            self.assertTrue((await client.packet()).startswith("438["))
+
     async def test_others_come_go_and_type(self) -> None:
         node = await self.serve()
         for kind in CLIENTS:

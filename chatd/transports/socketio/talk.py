@@ -174,17 +174,20 @@ class Talk(RequestDialect):
 
     def _answer(self, id: int | None) -> Answer:
         """A function that sends the answer to an event: to its callback ``id``, or else as an
-        event."""
+        event. It sends nothing once the client has left the namespace, also if it is there again,
+        perhaps as somebody else."""
+        asked = self.session
 
-        def acknowledge(frame: dict[str, Any] | None) -> None:
-            said = [] if frame is None else [frame]
-            self._write(written(PacketKind.ACK, dump(said), id))
-
-        def tell(frame: dict[str, Any] | None) -> None:
-            if frame is not None:
+        def answer(frame: dict[str, Any] | None) -> None:
+            if not self._connected or self.session is not asked:
+                return
+            if id is not None:
+                said = [] if frame is None else [frame]
+                self._write(written(PacketKind.ACK, dump(said), id))
+            elif frame is not None:
                 self._say(frame)
 
-        return tell if id is None else acknowledge
+        return answer
 
     def _say(self, frame: dict[str, Any]) -> None:
         self._write(event(frame))
