@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chatd.access.overflow import KEPT
-from chatd.transports.http.connection import IDLE, REQUEST
+from chatd.transports.http.connection import REQUEST, REST
 from chatd.transports.setup.protocol import IDLE as SETUP_IDLE
 from tests.support.http_client import HTTP
 from tests.support.kernel import connections
@@ -180,12 +180,15 @@ class TimeTests(LimitsTests):
         self.assertEqual(await raw.rest(), b"")
 
     async def test_who_has_asked_before(self) -> None:
+        """Balancers and clients keep their connections for up to two minutes, and must be the first
+        to close them."""
+        self.assertGreater(REST, 120)
         node = await self.serve()
         raw = await node.raw("http")
         for _ in range(3):
             raw.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             await raw.until(b"}\n")
-            node.clock.advance(IDLE - 2)
+            node.clock.advance(REST - 2)
             await pause(0.002)
         node.clock.advance(4)
         self.assertEqual(await raw.rest(), b"")

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 from chatd.access.rate_limit import Rate
 from chatd.transports.http import waiting_poll
-from chatd.transports.http.connection import IDLE
+from chatd.transports.http.connection import REST
 from chatd.transports.http.poll_connection import PollConnection
 from tests.support.guarded import GuardedTests, bearing, token
 from tests.support.http_client import HTTP, Answer
@@ -197,9 +197,9 @@ class OneConnectionTests(UsualTests):
             self.node.clock.advance(29)
             await self.say("x")
             await self.answer(raw)
-            self.node.clock.advance(IDLE - 2)
+            self.node.clock.advance(50)
             await pause(0.005)
-        self.node.clock.advance(4)
+        self.node.clock.advance(REST - 50 + 2)
         self.assertEqual(await raw.rest(), b"")
 
     async def test_who_does_not_read(self) -> None:

@@ -35,8 +35,10 @@ from chatd.transports.http.phase import Phase
 #: Seconds within which a request must be complete, from its first byte, or from the connection's
 #: beginning.
 REQUEST = 30.0
-#: Seconds that a connection without a request stays open; seconds within which a client must read
-#: `READ_MEANWHILE` bytes of an answer.
+#: Seconds that a connection without a request stays open. Balancers keep theirs for 60 to 120, and
+#: what one sends while its connection is closed is lost: a 502.
+REST = 130.0
+#: Seconds within which a client must read `READ_MEANWHILE` bytes of an answer.
 IDLE = 60.0
 READ_MEANWHILE = 64 * 1024
 #: Bytes of an unwanted body that are read, so that the connection can be used again.
@@ -216,7 +218,7 @@ class HTTPConnection(Ahead):
                 self._say_no_more()
             return
         self._state = Phase.RESTING
-        self._due.set(IDLE)
+        self._due.set(REST)
         if self._waitingForTransport and self.persistent:
             # the next request is handled when the client has read this answer
             self.paused = True
