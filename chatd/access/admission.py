@@ -17,6 +17,7 @@ from chatd.access.rights import Rights
 from chatd.access.standing import Standing
 from chatd.access.turns import FairQueue, allowance
 from chatd.access.unread import Unread
+from chatd.net.tcp import is_proxied
 from chatd.protocol.errors import ChatError
 from chatd.telemetry.access_log import AccessLog
 from chatd.timing.timer_wheel import TimerWheel
@@ -69,8 +70,10 @@ class Admission:
         """Count a connection that has not asked for anything yet. Returns a function to call when
         it ends, or ``None`` if there are too many connections already."""
         peer = getattr(transport.getPeer(), "host", None)
+        # a proxy stands for many clients
+        source = None if is_proxied(transport) else self.origin_policy.proxies.source(peer)
         try:
-            return self.sockets.admit(self.origin_policy.proxies.source(peer))
+            return self.sockets.admit(source)
         except ChatError:
             return None
 

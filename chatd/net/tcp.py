@@ -11,6 +11,8 @@ from typing import Any
 
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.tcp import Connection
+from twisted.protocols.policies import ProtocolWrapper
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 #: Unsent bytes that the kernel buffers (TCP_NOTSENT_LOWAT): a stalled client costs this much, not
 #: the megabytes to which a send buffer may grow.
@@ -31,6 +33,13 @@ def tune(transport: Any) -> None:
         _socket(transport).setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, NOT_SENT)
     except (OSError, AttributeError):
         pass  # a Unix socket, or a connection that is gone already
+
+
+def is_proxied(transport: Any) -> bool:
+    """Whether a proxy that speaks the PROXY protocol (``haproxy:``) is the peer: the client's
+    address comes with the first bytes, and until then it is the proxy's."""
+    wrapped = isinstance(transport, ProtocolWrapper)
+    return wrapped and not isinstance(transport, TLSMemoryBIOProtocol)
 
 
 def half_close(transport: Any) -> None:

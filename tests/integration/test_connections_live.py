@@ -131,6 +131,18 @@ class ConnectionTests(LimitsTests):
         await until(lambda: node.service.admission.sockets.total == 40)
         self.assertFalse(any(raw.lost for raw in raws))
 
+    async def test_a_proxy_that_speaks_the_proxy_protocol_does_so_too(self) -> None:
+        """Each of its connections is another client's, which it says later."""
+        ports = [f"--{p}=haproxy:tcp:0:interface=127.0.0.1" for p in ("http", "websocket")]
+        node = await self.serve("--max-connections-per-address", "1", *ports)
+        for port in ("http", "websocket"):
+            raws = [await node.raw(port) for _ in range(40)]
+            await until(lambda: node.service.admission.sockets.total == 40)
+            self.assertFalse(any(raw.lost for raw in raws))
+            for raw in raws:
+                raw.abort()
+            await until(lambda: node.service.admission.sockets.total == 0)
+
     async def test_per_address(self) -> None:
         node = await self.serve("--max-connections-per-address", "1")
         await node.websocket("/")
