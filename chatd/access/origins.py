@@ -19,6 +19,14 @@ from chatd.protocol.errors import ChatError, Code
 
 #: How long a browser may remember a preflight, in seconds; Chromium's own limit.
 PREFLIGHT_AGE = 7200
+#: Headers that pages of allowed origins may send, besides those that any may: what chatd reads,
+#: what polyfills of EventSource add, and what OpenTelemetry propagates a trace with.
+TAKEN = (
+    "Authorization, Baggage, Cache-Control, Content-Type, Idempotency-Key, Last-Event-ID,"
+    " Traceparent, Tracestate"
+)
+#: Headers of answers that such pages may read, besides those that any may.
+EXPOSED = "Retry-After, Allow, X-Request-Id"
 
 #: Values of Sec-Fetch-Site: the request is by a page that is not chatd's own.
 _FOREIGN = frozenset({"cross-site", "same-site"})
@@ -144,7 +152,7 @@ class OriginPolicy:
         if "*" in self._allowed:
             return {
                 "Access-Control-Allow-Origin": "*",
-                "Access-Control-Expose-Headers": "Retry-After, Allow",
+                "Access-Control-Expose-Headers": EXPOSED,
             }
         if not self._allowed:
             return {}
@@ -153,7 +161,7 @@ class OriginPolicy:
         if origin is not None:
             headers["Access-Control-Allow-Origin"] = origin
             headers["Access-Control-Allow-Credentials"] = "true"
-            headers["Access-Control-Expose-Headers"] = "Retry-After, Allow"
+            headers["Access-Control-Expose-Headers"] = EXPOSED
         return headers
 
     def preflight_headers(self, header: str | None, methods: Iterable[str]) -> dict[str, str]:
@@ -161,9 +169,7 @@ class OriginPolicy:
         headers = self.cors_headers(header)
         if "Access-Control-Allow-Origin" in headers:
             headers["Access-Control-Allow-Methods"] = ", ".join(methods)
-            headers["Access-Control-Allow-Headers"] = (
-                "Authorization, Cache-Control, Content-Type, Idempotency-Key, Last-Event-ID"
-            )
+            headers["Access-Control-Allow-Headers"] = TAKEN
             headers["Access-Control-Max-Age"] = str(PREFLIGHT_AGE)
         return headers
 

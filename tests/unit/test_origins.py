@@ -397,7 +397,8 @@ class CorsTests(SynchronousTestCase):
         self.assertEqual(headers["Access-Control-Allow-Origin"], self.LISTED)
         self.assertEqual(headers["Access-Control-Allow-Credentials"], "true")
         self.assertEqual(headers["Vary"], "Origin")
-        self.assertIn("Retry-After", headers["Access-Control-Expose-Headers"])
+        for name in ("Retry-After", "X-Request-Id"):
+            self.assertIn(name, headers["Access-Control-Expose-Headers"])
 
     def test_answers_vary_even_where_nothing_is_allowed(self) -> None:
         policy = OriginPolicy(origins=(self.LISTED,))
@@ -418,7 +419,7 @@ class CorsTests(SynchronousTestCase):
         policy = OriginPolicy(origins=(self.LISTED,))
         headers = policy.preflight_headers(self.LISTED, ["GET", "POST"])
         self.assertEqual(headers["Access-Control-Allow-Methods"], "GET, POST")
-        for name in ("Authorization", "Content-Type", "Idempotency-Key"):
+        for name in ("Authorization", "Content-Type", "Idempotency-Key", "Traceparent"):
             self.assertIn(name, headers["Access-Control-Allow-Headers"])
         self.assertGreater(int(headers["Access-Control-Max-Age"]), 0)
         self.assertEqual(headers["Access-Control-Allow-Origin"], self.LISTED)
