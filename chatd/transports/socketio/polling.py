@@ -78,6 +78,9 @@ class PollingLink:
             raise EngineFault(BAD_REQUEST)
         if self.state is PollingState.LEAVING and not self.outlet.size:
             self.end()
+            if self._retry is not None:
+                # as another node would say: clients of python-engineio stay away after a close
+                raise EngineFault(UNKNOWN_SID)
             return _LAST
         polling = self.outlet.poll()
         self._hurry()
