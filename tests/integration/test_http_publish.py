@@ -60,6 +60,15 @@ class PublishTests(ServingTests):
             self.assertEqual(answer.status, 201)
             self.assertEqual((await last(node))["text"], text)
 
+    async def test_a_text_that_ends_with_the_connection(self) -> None:
+        """HTTP/1.0 has no such body: it would not be read, and is not taken for none."""
+        node = await self.serve()
+        raw = await node.raw("http")
+        head = f"POST {SAY} HTTP/1.0\r\nHost: localhost\r\nContent-Type: text/plain\r\n\r\n"
+        raw.send(head.encode() + b"hi")
+        self.assertEqual((await HTTP(raw, "POST").answer()).code, "bad_request")
+        self.assertEqual((await node.get("/rooms/lobby/messages?last=1")).json["messages"], [])
+
     async def test_idempotency(self) -> None:
         node = await self.serve()
         for status in (201, 200, 200):

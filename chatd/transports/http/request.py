@@ -96,6 +96,13 @@ class LimitedRequest(Request):
         return self._query
 
     @property
+    def lacks_length(self) -> bool:
+        """Whether a body may follow that nothing tells the end of, and that would not be read (RFC
+        1945, section 8.3)."""
+        old = self.method == b"POST" and self.clientproto == b"HTTP/1.0"
+        return bool(old and not self.requestHeaders.hasHeader(b"content-length"))
+
+    @property
     def expects_continue(self) -> bool:
         """Whether the client still waits for 100 Continue before it sends the body."""
         expected = self.requestHeaders.getRawHeaders(b"expect", [b""])[0].lower()

@@ -132,6 +132,8 @@ class Api(Resource):
             raise too_large(request.body.limit)
         if not taken:
             request.body.discard()
+        elif request.lacks_length:
+            raise bad_request("A POST in HTTP/1.0 needs a Content-Length.")
         elif (call.header("content-encoding") or "identity").strip().lower() != "identity":
             raise NotSupported("Send the body as it is, without a Content-Encoding.")
 
