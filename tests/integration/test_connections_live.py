@@ -174,6 +174,18 @@ class TimeTests(LimitsTests):
             answer = await HTTP(raw, "GET").answer()
             self.assertEqual((answer.status, answer.code), (408, "bad_request"))
 
+    async def test_who_speaks_tls_is_answered_at_once(self) -> None:
+        """Its hello has no line's end to wait for. Its client shows what is wrong, or tries again
+        without TLS."""
+        node = await self.serve()
+        hello = bytes.fromhex("16030100c8010000c40303") + b"\0" * 190
+        for port in ("http", "websocket"):
+            raw = await node.raw(port)
+            raw.send(hello)
+            answer = await HTTP(raw, "GET").answer()
+            self.assertEqual((answer.status, "TLS" in answer.json["text"]), (400, True))
+            self.assertEqual(await raw.rest(), b"")
+
     async def test_a_second_request_that_never_ends(self) -> None:
         node = await self.serve()
         raw = await node.raw("http")

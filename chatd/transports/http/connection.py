@@ -22,11 +22,13 @@ from chatd.protocol.errors import Code
 from chatd.transports.http.ahead import Ahead
 from chatd.transports.http.deadline import ReadingDeadline
 from chatd.transports.http.head import (
+    NO_TLS,
     READ_ON,
     BadHead,
     RestOfHead,
     check_host,
     frames_well,
+    is_tls,
     refusal,
 )
 from chatd.transports.http.line import Line
@@ -46,9 +48,6 @@ UNWANTED = 16 * 1024
 #: Bytes buffered for a client that does not read when its transport pauses: the transport's buffer,
 #: and the piece of an answer that did not fit.
 HELD = 128 * 1024
-#: Lines and bytes of a request's head, at most.
-HEADERS = 100
-HEAD_BYTES = 16 * 1024
 
 
 @implementer(IHalfCloseableProtocol)
@@ -59,8 +58,7 @@ class HTTPConnection(Ahead):
     `chatd.transports.http.request.LimitedRequest`; ``line`` is where these wait for their turns."""
 
     line: Line
-    maxHeaders = HEADERS
-    totalHeadersSize = HEAD_BYTES
+    maxHeaders, totalHeadersSize = 100, 16 * 1024  # lines and bytes of a head, at most
     MAX_LENGTH = READ_ON
     timeOut = None
     length: int | None
@@ -151,6 +149,9 @@ class HTTPConnection(Ahead):
         self.line.arrived()
         if begins := self._state is Phase.RESTING:
             self._state = Phase.RECEIVING
+            if is_tls(data):
+                self.refuse(400, Code.BAD_REQUEST, NO_TLS)
+                return
         super().dataReceived(data)
         if begins and self._state in (Phase.RECEIVING, Phase.READING_ON):
             self._due.set(REQUEST)  # most requests come in one piece, and need no deadline

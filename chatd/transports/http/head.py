@@ -28,8 +28,18 @@ _END_BYTES = 3
 _SEGMENTS = 8
 
 
+#: What is said to who speaks TLS where there is none. Without an answer browsers and other clients
+#: would wait, and not try, or tell, what is wrong.
+NO_TLS = "This port speaks no TLS: ask by http:// or ws://."
+
+
 class BadHead(Exception):
     """The head of a request is malformed; the text says why."""
+
+
+def is_tls(data: bytes) -> bool:
+    """Whether ``data`` begins a TLS handshake (RFC 8446, section 5.1), and so no request."""
+    return data.startswith(b"\x16\x03")
 
 
 def check_host(hosts: Sequence[bytes], version: bytes) -> None:

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from chatd.protocol.errors import AGAIN, ChatError, Code, bad_request
 from chatd.protocol.json import dump
-from chatd.transports.http.head import BadHead
+from chatd.transports.http.head import NO_TLS, BadHead, is_tls
 from chatd.transports.websocket.strict_head import HandshakeHead
 
 #: What is answered 426 (RFC 9110, section 15.5.22).
@@ -76,6 +76,8 @@ class OpeningHandshake(WebSocketServerProtocol):
         """Look at what has come of the request."""
         text, end, rest = self.data.partition(b"\r\n\r\n")
         if not end:
+            if is_tls(self.data):
+                self._refuse(NO_TLS)
             return
         head = HandshakeHead.read(text)
         if head.is_plain_get:
@@ -85,8 +87,7 @@ class OpeningHandshake(WebSocketServerProtocol):
         try:
             head.check(text)
         except BadHead as error:
-            self._refusal = bad_request(str(error))
-            self.failHandshake(str(error))
+            self._refuse(str(error))
             return
         # Autobahn would judge the Origin by rules of its own, before `admit` does
         self.origin = head.origin
@@ -94,6 +95,10 @@ class OpeningHandshake(WebSocketServerProtocol):
         if taken is not head:
             self.data = taken.text + end + rest
         super().processHandshake()
+
+    def _refuse(self, text: str) -> None:
+        self._refusal = bad_request(text)
+        self.failHandshake(text)
 
     def forget_request(self) -> None:
         """Let go of what Autobahn keeps of the opening handshake, and of a queue that is for its
