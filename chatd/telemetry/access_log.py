@@ -24,7 +24,8 @@ HUNG_UP = 499
 @frozen
 class Access:
     """A finished request. ``what`` is its method and path, ``code`` the error's code or "",
-    ``user`` the user or "", ``size`` the bytes of the answer's body, ``seconds`` its duration."""
+    ``user`` the user or "", ``size`` the bytes of the answer's body (without the messages of event
+    streams and WebSockets, which nobody counts), ``seconds`` its duration."""
 
     address: str
     user: str
