@@ -94,18 +94,21 @@ class PollOutlet:
         """Send ``packet`` ahead of what is held, which may be the contents of many payloads: the
         client has little time to answer it."""
         if not self.closed:
-            self._hold([packet, *self._packets])
+            self._packets.insert(0, packet)
+            self._hold(self.size + len(packet))
 
     def _add(self, data: bytes) -> None:
-        self._hold(self._packets + texts(data))
+        packets = texts(data)
+        self._packets += packets
+        self._hold(self.size + sum(map(len, packets)))
 
-    def _hold(self, packets: list[bytes]) -> None:
-        """``packets`` are what is held."""
-        self._packets, self.size = packets, sum(map(len, packets))
-        if not packets:
+    def _hold(self, size: int) -> None:
+        """What is held has ``size`` bytes now."""
+        self.size = size
+        if not self._packets:
             self.unread.release(self.owner)
             return
-        self.unread.hold(self.owner, self.size)
+        self.unread.hold(self.owner, size)
         if self._poll is not None:
             self._flush_soon()
 
@@ -119,17 +122,18 @@ class PollOutlet:
 
     def flush(self) -> None:
         """Answer the waiting poll, if there is one and something is held."""
-        poll, packets = self._poll, self._packets
+        poll, packets = self._poll, self._packets[:PACKETS]
         if poll is not None and packets:
             self._poll = None
-            self._hold(packets[PACKETS:])
-            poll.callback(SEPARATOR.join(packets[:PACKETS]))
+            del self._packets[:PACKETS]
+            self._hold(self.size - sum(map(len, packets)))
+            poll.callback(SEPARATOR.join(packets))
             self.wake()
 
     def take(self) -> bytes:
         """Remove and return all that is held, as WebSocket text frames."""
-        packets = self._packets
-        self._hold([])
+        packets, self._packets = self._packets, []
+        self._hold(0)
         return b"".join(map(text_frame, packets))
 
     def close(self) -> None:
