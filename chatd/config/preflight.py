@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +15,7 @@ from chatd.brokers import registry
 from chatd.config.settings import Config
 from chatd.errors import InUse, StartError
 from chatd.net.descriptions import Description
+from chatd.net.unix_sockets import is_deserted, is_socket
 
 #: The longest path of a Unix socket, in bytes: sun_path without its terminator (unix(7)).
 SOCKET_PATH = 107
@@ -98,23 +98,7 @@ def _check_socket(path: str) -> None:
         raise StartError(f"cannot listen on {path}: this user may not write in {folder}")
     if os.path.isdir(path):
         raise StartError(f"cannot listen on {path}: it is a folder; give the path of a socket")
-    if os.path.lexists(path) and not _is_socket(path):
+    if os.path.lexists(path) and not is_socket(path):
         raise StartError(f"cannot listen on {path}: something else than a socket is there")
-    if _answers(path):
+    if not is_deserted(path):
         raise InUse(f"cannot listen on {path}: Address already in use")
-
-
-def _is_socket(path: str) -> bool:
-    try:
-        return stat.S_ISSOCK(os.stat(path).st_mode)
-    except OSError:
-        return False  # a link that leads nowhere
-
-
-def _answers(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(path)
-        except OSError:
-            return False
-        return True

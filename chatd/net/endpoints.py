@@ -1,7 +1,8 @@
 """Server endpoints from endpoint strings.
 
 They are Twisted's own (`twisted.internet.endpoints.serverFromString`), except ``ssl:``, whose
-certificate chatd can replace on SIGHUP.
+certificate chatd can replace on SIGHUP, and ``unix:``, which takes the place of a socket that a
+killed process left.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from chatd.net import inherited
 from chatd.net.certificates import Certificate, Certificates
 from chatd.net.descriptions import Description
 from chatd.net.handshakes import FactoryInTurn, Handshakes
+from chatd.net.unix_sockets import UnixEndpoint
 
 
 @implementer(IStreamServerEndpoint)
@@ -50,7 +52,7 @@ def listen_endpoint(reactor: Any, text: str, certificates: Certificates) -> IStr
         if description.kind == "systemd":
             inherited.check_domain(text, description.arguments["domain"])
         if description.kind != "ssl":
-            return cast(IStreamServerEndpoint, serverFromString(reactor, text))
+            return _twisteds(reactor, description)
     except StartError:
         raise
     except Exception as e:  # other kinds are plug-ins, which may raise anything
@@ -64,3 +66,11 @@ def listen_endpoint(reactor: Any, text: str, certificates: Certificates) -> IStr
         description.arguments.get("interface", ""),
     )
     return TLSEndpoint(tcp, certificate, certificates.handshakes)
+
+
+def _twisteds(reactor: Any, description: Description) -> IStreamServerEndpoint:
+    endpoint = cast(IStreamServerEndpoint, serverFromString(reactor, description.text))
+    described = description.inner or description
+    if described.kind != "unix":
+        return endpoint
+    return UnixEndpoint(described.arguments["address"], endpoint)

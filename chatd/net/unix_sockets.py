@@ -1,0 +1,68 @@
+"""Unix sockets in the file system, and what is left of one whose process was killed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from contextlib import suppress
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IProtocolFactory,
+    IStreamServerEndpoint,
+)
+from zope.interface import implementer
+
+#: What an attempt to connect says where no process listens: the socket is left over, or there is
+#: none.
+_NOBODY = (errno.ECONNREFUSED, errno.ENOENT)
+
+
+def is_socket(path: str) -> bool:
+    """Whether a Unix socket is at ``path``."""
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False  # a link that leads nowhere
+
+
+def is_deserted(path: str) -> bool:
+    """Whether no process listens on the socket at ``path``, or there is none."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)  # a process may be too busy to take us
+        return probe.connect_ex(path) in _NOBODY
+
+
+@implementer(IStreamServerEndpoint)
+@frozen
+class UnixEndpoint:
+    """What a ``unix:`` string describes: ``endpoint``, whose socket is at ``path``.
+
+    Twisted takes a socket for left over if the process id in the lock beside it is nobody's. Where
+    ids come again, as in a container, in which ours is always the same, it would refuse for ever.
+    """
+
+    path: str
+    endpoint: IStreamServerEndpoint
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """See `twisted.internet.interfaces.IStreamServerEndpoint`."""
+        if is_deserted(self.path):
+            _clear(self.path)
+        listening: Deferred[IListeningPort] = self.endpoint.listen(protocolFactory)
+        return listening
+
+
+def _clear(path: str) -> None:
+    """Remove the socket at ``path``, and Twisted's lock beside it, which is a link to a process id;
+    nothing else."""
+    lock = f"{path}.lock"
+    with suppress(OSError):  # listening says what stays in the way
+        if os.path.islink(lock):
+            os.unlink(lock)
+        if is_socket(path):
+            os.unlink(path)
