@@ -154,10 +154,20 @@ def file(text: str) -> str:
 def writable(text: str) -> str:
     """The absolute path of a file that can be written, or created."""
     path = Path(text).absolute()
-    there = path if path.exists() else path.parent
-    if not text or path.is_dir() or not path.parent.is_dir() or not os.access(there, os.W_OK):
-        raise ValueError(f"cannot write {text!r}; give a file in a folder that can be written")
+    why = _unwritable(path) if text else "give the name of a file"
+    if why:
+        raise ValueError(f"cannot write {text!r}: {why}")
     return str(path)
+
+
+def _unwritable(path: Path) -> str:
+    if path.is_dir():
+        return "it is a folder"
+    if not path.parent.is_dir():
+        return f"there is no folder {path.parent}"
+    if path.exists():
+        return "" if os.access(path, os.W_OK) else "this user may not write it"
+    return "" if os.access(path.parent, os.W_OK) else f"this user may not write in {path.parent}"
 
 
 def endpoint(text: str) -> str:

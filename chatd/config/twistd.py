@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.python import usage
 
+from chatd.config import parsers as values
 from chatd.telemetry.log import FORMATS, Log, Output
 
 #: twistd's own default for ``--pidfile``.
@@ -23,12 +24,15 @@ def settle(twistd: MutableMapping[str, Any], check: bool = False) -> None:
     In the foreground there is no pid file: whoever started the process knows its id, and a file
     left by a killed process would block the next start when the id is used again, as in a
     container, where it is always 1. The log goes to standard output. A ``check`` may run beside a
-    running chatd.
+    running chatd. Raises `usage.UsageError` for a pid file that cannot be written.
     """
     if check or (twistd.get("nodaemon") and twistd.get("pidfile") == PIDFILE):
         twistd["pidfile"] = ""
     elif twistd.get("pidfile"):
         _remove_own(twistd["pidfile"])
+        # from where twistd will be when it writes the file
+        path = os.path.join(twistd.get("rundir") or "", twistd["pidfile"])
+        _check_writable("pidfile", os.path.normpath(path))
     if twistd.get("umask") is None:
         os.umask(0o077)
 
@@ -42,9 +46,8 @@ def take_log(twistd: MutableMapping[str, Any], format: str, check: bool = False)
     path = twistd.get("logfile") or ("" if twistd.get("nodaemon") else "twistd.log")
     if path == "-" and not twistd.get("nodaemon"):
         return None  # twistd refuses it
-    folder = os.path.dirname(os.path.abspath(path))
-    if path not in ("", "-") and not os.access(folder, os.W_OK):
-        raise usage.UsageError(f"--logfile: cannot write {path}: see to the folder {folder}")
+    if path not in ("", "-"):
+        _check_writable("logfile", path)
     # absolute, for a daemon changes its working directory
     output = Output(os.path.abspath(path) if path not in ("", "-") else None)
     if not check and output.path is not None and _is_pipe(output.path):
@@ -52,6 +55,13 @@ def take_log(twistd: MutableMapping[str, Any], format: str, check: bool = False)
         for fault in output.reopen("--logfile"):
             raise usage.UsageError(fault)
     return Log(output, FORMATS[format])
+
+
+def _check_writable(option: str, path: str) -> None:
+    try:
+        values.writable(path)
+    except ValueError as e:
+        raise usage.UsageError(f"--{option}: {e}") from None
 
 
 def _is_pipe(path: str) -> bool:

@@ -14,10 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
+from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.config.options import Options
 from chatd.config.table import BY_NAME, OPTIONS, Option
+from chatd.config.twistd import take_log
 from chatd.tap import makeService
 
 #: What no option takes, or only those named.
@@ -179,6 +181,32 @@ class ConfigErrorTests(SynchronousTestCase):
         )
         for name in ("CHATD_X", "CHATD_HTTPS", "CHATD_PORTS", "CHATD_SERVICE_HOSTS"):
             self.assertIn(f"chatd: {name}: there is no such option", self.bad(**{name: "1"}))
+
+    def test_a_log_that_may_be_written_or_not(self) -> None:
+        """What counts is the file, if it is there, and else its folder."""
+        denied: set[str] = set()
+        self.patch(os, "access", lambda path, mode: str(path) not in denied)
+        for there, may_not, why in (
+            (True, "folder/log", "this user may not write it"),
+            (False, "folder", "this user may not write in "),
+            (True, "folder", ""),
+        ):
+            folder = Path(tempfile.mkdtemp(dir=self.folder)) / "folder"
+            folder.mkdir()
+            if there:
+                (folder / "log").touch()
+            denied.add(str(folder.parent / may_not))
+            path = str(folder / "log")
+            if why:
+                options = {"nodaemon": True, "logfile": path}
+                error = self.assertRaises(UsageError, take_log, options, "text")
+                self.assertTrue(str(error).startswith(f"--logfile: cannot write {path!r}: {why}"))
+                self.assertIn(
+                    f"chatd: --access-log: cannot write {path!r}: {why}",
+                    self.bad("--access-log", path),
+                )
+            else:
+                self.assertIsNotNone(take_log({"nodaemon": True, "logfile": path}, "text"))
 
     def test_what_kubernetes_sets_is_left_alone(self) -> None:
         options = Options(

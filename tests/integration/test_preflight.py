@@ -31,13 +31,16 @@ class PreflightTests(SynchronousTestCase):
         if self.pidfile.exists():
             os.kill(int(self.pidfile.read_text()), signal.SIGKILL)
 
-    def twistd(self, *options: str, stay: bool = False) -> subprocess.CompletedProcess[str]:
-        """Start chatd in the background, or let it ``stay`` in the foreground."""
+    def twistd(
+        self, *options: str, stay: bool = False, own: tuple[str, ...] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        """Start chatd in the background, or let it ``stay`` in the foreground, with some of
+        twistd's ``own`` options."""
         how = ["--nodaemon"] if stay else []
-        own = ["--pidfile=chatd.pid", "--logfile=chatd.log", "chatd"]
+        how += ["--pidfile=chatd.pid", "--logfile=chatd.log", *own, "chatd"]
         ports = ["--setup=off", "--websocket=off"]
         return subprocess.run(
-            [sys.executable, "-c", TWISTD, *how, *own, *ports, *options],
+            [sys.executable, "-c", TWISTD, *how, *ports, *options],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
@@ -45,8 +48,10 @@ class PreflightTests(SynchronousTestCase):
             timeout=PATIENCE,
         )
 
-    def refused(self, why: str, *options: str, stay: bool = False) -> None:
-        done = self.twistd(*options, stay=stay)
+    def refused(
+        self, why: str, *options: str, stay: bool = False, own: tuple[str, ...] = ()
+    ) -> None:
+        done = self.twistd(*options, stay=stay, own=own)
         self.assertEqual((done.returncode, done.stdout), (1, ""), done.stderr)
         self.assertRegex(done.stderr, rf"\Achatd: [^\n]*{why}[^\n]*\n\Z")
         self.assertFalse(self.pidfile.exists())
@@ -71,6 +76,15 @@ class PreflightTests(SynchronousTestCase):
         why = "--logfile: cannot write .*/chatd.log: it is a pipe that nobody reads"
         for stay in (False, True):
             self.refused(why, "--broker=memory:", "--http=off", stay=stay)
+
+    def test_a_log_or_pid_file_that_cannot_be_written(self) -> None:
+        """Else the log would be lost, unnoticed, or the start would end with a traceback."""
+        for own, why in (
+            ("--logfile=.", "--logfile: cannot write '.': it is a folder"),
+            ("--logfile=no/log", "--logfile: cannot write 'no/log': there is no folder .*/no"),
+            ("--pidfile=no/pid", "--pidfile: cannot write 'no/pid': there is no folder .*/no"),
+        ):
+            self.refused(why, "--broker=memory:", "--http=off", own=(own,), stay=True)
 
     def test_a_path_that_is_no_socket_s(self) -> None:
         """A socket that nobody listens on may be left there; nothing else makes way."""
