@@ -68,6 +68,8 @@ def _configure(given: Given) -> Config:
 
 # -- the options of twistd chatd -------------------------------------------------------------------
 
+#: The options of the command line alone.
+_OTHERS = ("check", "config", "help", "version")
 #: What getopt says: ``option --foo not recognized``.
 _COMPLAINT = re.compile(r"option (--?[^\s]+) (.*)", re.DOTALL)
 
@@ -79,7 +81,8 @@ def _begin_with_option(complaint: str) -> str:
         return complaint
     option, why = match.groups()
     if why == "not recognized":
-        return str(_no_such(option, [f"--{name}" for name in BY_NAME], option))
+        known = [f"--{name}" for name in (*BY_NAME, *_OTHERS)]
+        return str(_no_such(option, known, option, "--"))
     return f"{option}: {why}"
 
 
@@ -121,12 +124,16 @@ class Options(usage.Options):
         self.log: Log | None = None
         #: ``--check`` was given.
         self.check = False
-        self.file = self._environ.get(CONFIG) or None
+        variable = self._environ.get(CONFIG, "").strip()
+        #: Where the file of ``--config`` was named, and its path, if it was.
+        self._file = (CONFIG, variable) if variable else None
         super().__init__()
 
     def opt_config(self, path: str) -> None:
         """TOML file with options [default: none]"""
-        self.file = path
+        if not path:
+            raise Problem("--config: '' is not a path; give the name of a file")
+        self._file = "--config", path
 
     def opt_check(self) -> None:
         """try settings, keys, certificates, files and the broker, say what they mean, and exit"""
@@ -163,7 +170,10 @@ class Options(usage.Options):
     def read(self) -> Config:
         """The configuration that all sources give now; the file may have changed since the start.
         Raises `Problem`."""
-        file = from_file(os.path.join(self._folder, self.file)) if self.file else {}
+        file: Given = {}
+        if self._file is not None:
+            where, path = self._file
+            file = from_file(os.path.join(self._folder, path), where)
         said = anchored(file | from_environment(self._environ) | self.given, self._folder)
         config = _configure(said)
         self.said = said

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,12 @@ class Problem(ValueError):
     """One line for the operator: which option, and why."""
 
 
-def no_such(name: str, known: Mapping[str, object] | list[str], where: str) -> Problem:
-    """The error for an option ``name`` that does not exist, given at ``where``."""
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+def no_such(name: str, known: Iterable[str], where: str, prefix: str = "") -> Problem:
+    """The error for an option ``name`` that does not exist, given at ``where``. What is near is
+    told without the ``prefix`` that ``name`` and all ``known`` have: it would make all alike."""
+    bare = [one.removeprefix(prefix) for one in known]
+    near = difflib.get_close_matches(name.removeprefix(prefix), bare, 1)
+    hint = f"; did you mean {prefix}{near[0]}?" if near else ""
     return Problem(f"{where}: there is no such option{hint}")
 
 
@@ -47,7 +49,7 @@ def from_environment(environ: Mapping[str, str]) -> Given:
     for name in sorted(environ):
         ours = name.startswith(PREFIX) and not _KUBERNETES.fullmatch(name)
         if ours and name not in (*known, CONFIG) and environ[name].strip():
-            raise no_such(name, [*known, CONFIG], name)
+            raise no_such(name, [*known, CONFIG], name, PREFIX)
     given: Given = {}
     for variable, option in known.items():
         value = environ.get(variable, "").strip()
@@ -57,17 +59,18 @@ def from_environment(environ: Mapping[str, str]) -> Given:
     return given
 
 
-def from_file(path: str) -> Given:
-    """The options in the TOML file. Raises `Problem` if it cannot be read or has unknown keys."""
+def from_file(path: str, said: str = "--config") -> Given:
+    """The options in the TOML file that ``said`` names. Raises `Problem` if it cannot be read or
+    has unknown keys."""
     try:
         with Path(path).open("rb") as file:
             table = tomllib.load(file)
     except OSError as e:
-        raise Problem(f"--config: cannot read {path}: {e.strerror}") from None
+        raise Problem(f"{said}: cannot read {path}: {e.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise Problem(f"--config: {path} is not TOML: {e}") from None
+        raise Problem(f"{said}: {path} is not TOML: {e}") from None
     except ValueError:
-        raise Problem(f"--config: {path!r} is not a path") from None
+        raise Problem(f"{said}: {path!r} is not a path") from None
     given: Given = {}
     for key, value in table.items():
         where = f"{key} in {path}"

@@ -111,7 +111,7 @@ def _named(kind: str, positions: tuple[str, ...], rest: list[list[str]]) -> dict
 def _check_arguments(kind: str, arguments: dict[str, str]) -> None:
     first = _POSITIONS[kind][0]
     if not arguments.get(first):
-        raise ValueError(f"{kind}: needs a {first}")
+        raise ValueError(f"{kind}: the {first} is missing")
     for name, most in (("port", 65535), ("backlog", 65535)):
         value = arguments.get(name, "0")
         if not (value.isascii() and value.isdigit() and int(value) <= most):

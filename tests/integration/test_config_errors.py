@@ -153,6 +153,7 @@ class ConfigErrorTests(SynchronousTestCase):
                 ("tcp:80801", "'80801'"),
                 ("tcp:0:interface=192.0.2.1", "192.0.2.1"),
                 ("tcp:0:interface=no.such.host.invalid", "no.such.host.invalid"),
+                ("unix:", "unix: the address is missing"),
                 (f"unix:{socket}", f"{socket.parent} does not exist"),
                 (f"unix:{self.folder}", "it is a folder"),
                 (f"unix:{'x' * 200}", "at most 107 bytes"),
@@ -179,6 +180,7 @@ class ConfigErrorTests(SynchronousTestCase):
             self.bad(CHATD_BROKR="memory:"),
             "chatd: CHATD_BROKR: there is no such option; did you mean CHATD_BROKER?",
         )
+        self.assertEqual(self.bad(CHATD_CHECK="1"), "chatd: CHATD_CHECK: there is no such option")
         for name in ("CHATD_X", "CHATD_HTTPS", "CHATD_PORTS", "CHATD_SERVICE_HOSTS"):
             self.assertIn(f"chatd: {name}: there is no such option", self.bad(**{name: "1"}))
 
@@ -228,6 +230,7 @@ class ConfigErrorTests(SynchronousTestCase):
             self.bad("--retian", "7d"),
             "chatd: --retian: there is no such option; did you mean --retain?",
         )
+        self.assertIn("did you mean --check?", self.bad("--chek"))
         self.assertTrue(self.bad("--retain").startswith("chatd: --retain: "))
         self.assertTrue(self.bad("--restored=yes").startswith("chatd: --restored: "))
 

@@ -266,6 +266,9 @@ class BadTests(OptionTests):
     def test_files_that_cannot_be_read(self) -> None:
         self.assertIn("No such file", self.bad("--config", "/nowhere/chatd.toml"))
         self.assertIn("Is a directory", self.bad("--config", "/"))
+        self.assertIn("--config: '' is not a path", self.bad("--config", ""))
+        self.assertTrue(self.bad(CONFIG="/nowhere").startswith("chatd: CHATD_CONFIG: cannot read"))
+        self.config(CONFIG=" ")  # set to nothing
         path = self.folder / "binary.toml"
         path.write_bytes(b"\xff")
         self.assertIn("not TOML", self.bad("--config", str(path)))

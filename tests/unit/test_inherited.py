@@ -19,7 +19,7 @@ from chatd.net.endpoints import listen_endpoint
         ("systemd:domain=INET", "systemd: needs an index= or a name="),
         ("systemd:domain=INET:index=0:name=web", "systemd: needs an index= or a name="),
         ("systemd:domain=INET:index=-1", "'-1' is not an index"),
-        ("systemd:", "systemd: needs a domain"),
+        ("systemd:", "systemd: the domain is missing"),
         ("systemd:domain=INET:port=1", "systemd: knows no port="),
     ],
 )
