@@ -44,6 +44,7 @@ def effective(options: Options) -> Iterator[str]:
 def _in_use(config: Config, admission: Admission) -> Iterator[str]:
     """A line for each port and database that is in use. Raises `StartError` for one that cannot be
     used at all."""
+    preflight.check_apart(config)
     for option, text in preflight.endpoints(config):
         try:
             with preflight.naming(option):

@@ -11,6 +11,8 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from attrs import frozen
+
 from chatd.brokers import registry
 from chatd.config.settings import Config
 from chatd.errors import InUse, StartError
@@ -19,6 +21,8 @@ from chatd.net.unix_sockets import is_deserted, is_socket
 
 #: The longest path of a Unix socket, in bytes: sun_path without its terminator (unix(7)).
 SOCKET_PATH = 107
+#: The interfaces that are all of them.
+_EVERY = {"", "0.0.0.0", "::"}
 
 
 @contextmanager
@@ -35,16 +39,25 @@ def naming(option: str) -> Iterator[None]:
 def check(config: Config) -> None:
     """Raise `StartError` for a port that cannot be opened (`InUse` if another process has it), and
     for a broker that cannot be used."""
-    seen: set[tuple[str, str]] = set()
+    check_apart(config)
     for option, text in endpoints(config):
         with naming(option):
-            place = check_port(text)
-            if place in seen:
-                raise _cannot(*place, OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)))
-        if place is not None:
-            seen.add(place)
+            check_port(text)
     with naming("broker"):
         registry.preflight(config.broker)
+
+
+def check_apart(config: Config) -> None:
+    """Raise `StartError` for a port or Unix socket that is given twice."""
+    before: list[tuple[str, _Place]] = []
+    for option, text in endpoints(config):
+        place = _Place.of(text)
+        if place is not None:
+            for other, taken in before:
+                if place.overlaps(taken):
+                    why = f"cannot listen on {place}: --{other} has {taken}"
+                    raise StartError(f"--{option}: {why}")
+            before.append((option, place))
 
 
 def endpoints(config: Config) -> Iterator[tuple[str, str]]:
@@ -54,9 +67,44 @@ def endpoints(config: Config) -> Iterator[tuple[str, str]]:
             yield option, text
 
 
-def check_port(text: str) -> tuple[str, str] | None:
-    """Try the endpoint ``text``. Returns its interface and port, or None if these are not fixed.
-    Raises `StartError` if it cannot be opened, `InUse` if another process has it."""
+@frozen
+class _Place:
+    """Where an endpoint listens: a port of an interface, or a path."""
+
+    kind: str
+    interface: str
+    port: str
+
+    @classmethod
+    def of(cls, text: str) -> _Place | None:
+        """That of the endpoint ``text``; None if it is not fixed."""
+        outer = Description.parse(text)
+        description = outer.inner or outer
+        given = description.arguments
+        if description.kind == "unix":
+            return cls("unix", os.path.realpath(given["address"]), "")
+        if not int(given.get("port", "0")):
+            return None
+        interface = given.get("interface", "")
+        six = description.kind == "tcp6" or ":" in interface
+        return cls("tcp6" if six else "tcp", interface, given["port"])
+
+    def overlaps(self, other: _Place) -> bool:
+        """Whether one of the two takes what the other needs."""
+        if (self.kind, self.port) != (other.kind, other.port):
+            return False
+        return self.interface == other.interface or not {
+            self.interface,
+            other.interface,
+        }.isdisjoint(_EVERY)
+
+    def __str__(self) -> str:
+        return f"{self.interface or '*'}:{self.port}" if self.port else self.interface
+
+
+def check_port(text: str) -> None:
+    """Try the endpoint ``text``. Raises `StartError` if it cannot be opened, `InUse` if another
+    process has it."""
     outer = Description.parse(text)
     description = outer.inner or outer
     given = description.arguments
@@ -66,10 +114,8 @@ def check_port(text: str) -> tuple[str, str] | None:
         if not os.path.isdir(given["path"]):
             raise StartError(f"{text!r}: {given['path']} is no folder of certificates")
     elif description.kind in ("tcp", "tcp6", "ssl"):
-        place = given.get("interface", ""), given["port"]
-        _bind(*place, description.kind == "tcp6" or ":" in place[0])
-        return place if int(place[1]) else None
-    return None
+        interface = given.get("interface", "")
+        _bind(interface, given["port"], description.kind == "tcp6" or ":" in interface)
 
 
 def _cannot(interface: str, port: str, error: OSError) -> StartError:

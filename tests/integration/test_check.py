@@ -32,6 +32,7 @@ from chatd.config.options import Options
 from chatd.config.table import OPTIONS
 from chatd.errors import StartError
 from tests.support.daemon import ROOT
+from tests.support.rabbit_home import free_port
 
 reactor: Any = _reactor
 
@@ -113,6 +114,22 @@ class CheckTests(TestCase):
             said = await self.said(http, f"--broker=sqlite:{path}")
         self.assertIn(f"In use now: --http: cannot listen on 127.0.0.1:{port}", said)
         self.assertIn("In use now: --broker: cannot use the database", said)
+
+    async def test_one_port_for_two(self) -> None:
+        """Nobody has it yet, and chatd could not start all the same."""
+        port = free_port()
+        for one, other, why in (
+            (f"tcp:{port}", f"tcp:{port}:interface=127.0.0.1", f"--websocket has \\*:{port}"),
+            (f"tcp6:{port}", f"tcp:{port}:interface=\\:\\:1", f"--websocket has \\*:{port}"),
+            (f"tcp:{port}:backlog=9", f"tcp:{port}", f"--websocket has \\*:{port}"),
+            (f"unix:{self.folder}/a", f"unix:{self.folder}/./a", "--websocket has .*/a$"),
+        ):
+            why = f"^--http: cannot listen on .*: {why}"
+            await self.refused(why, f"--websocket={one}", f"--http={other}")
+        await self.said(
+            f"--websocket=tcp:{port}:interface=127.0.0.1", f"--http=tcp:{port}:interface=127.0.0.2"
+        )
+        await self.said("--websocket=tcp:0", "--http=tcp:0")
 
     async def test_nothing_is_made(self) -> None:
         said = await self.said(f"--broker=sqlite:{self.folder}/chat.sqlite")
