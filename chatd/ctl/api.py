@@ -13,6 +13,8 @@ from urllib.request import Request, urlopen
 import click
 from attrs import define, frozen
 
+from chatd.ctl.output import plain
+
 #: Seconds that an answer may take beyond what it was asked to wait.
 PATIENCE = 15.0
 #: How texts are sent. What is no text, such as a wrong argument of the command line, is for the
@@ -20,6 +22,8 @@ PATIENCE = 15.0
 UTF_8 = ("utf-8", "surrogatepass")
 #: Messages in one answer, and seconds that a poll waits for the next.
 PAGE, WAIT = 1000, 50
+#: The error's code of a room that does not exist; whatever else has 404 is another thing.
+NO_ROOM = "unknown_room"
 
 
 class Failed(click.ClickException):
@@ -51,7 +55,6 @@ class MessageTooLarge(Failed):
 _FAILURES = {
     401: Forbidden,
     403: Forbidden,
-    404: Unknown,
     413: MessageTooLarge,
     429: Away,
     503: Away,
@@ -107,16 +110,19 @@ class ChatdAPI:
             with error:
                 self._refused(error)
         except (OSError, HTTPException, ValueError) as error:
-            raise Away(f"{self.url} does not answer: {_why(error)}") from None
+            raise Away(f"{self.url} does not answer: {why(error)}") from None
 
     def _refused(self, error: HTTPError) -> NoReturn:
         """What the node said, or whatever stands before it."""
+        kind = _FAILURES.get(error.code, Failed)
         try:
             said = json.loads(error.read())
             text = f"{said['code']}: {said['text']}"
-        except (OSError, ValueError, KeyError, TypeError):
+            if said["code"] == NO_ROOM:
+                kind = Unknown
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             text = f"{self.url} answers {error.code} {error.reason}"
-        raise _FAILURES.get(error.code, Failed)(text)
+        raise kind(plain(text))
 
     def json(self, method: str, path: str, **more: Any) -> Any:
         """As `ask`; the JSON object in the answer. `Failed` if there is none, or if what is looked
@@ -151,6 +157,8 @@ def room_path(room: str, user: str | None = None) -> str:
     return path if user is None else f"{path}/members/{quote(user, '', *UTF_8)}"
 
 
-def _why(error: Exception) -> str:
+def why(error: Exception) -> str:
+    """What went wrong, in a few words."""
     reason = getattr(error, "reason", error)
-    return str(getattr(reason, "strerror", None) or reason or type(error).__name__)
+    found = str(getattr(reason, "strerror", None) or reason).strip()
+    return plain(found or type(error).__name__)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import click
 from attrs import define, frozen
 
-from chatd.ctl.api import ChatdAPI, Failed, room_path
+from chatd.ctl.api import ChatdAPI, Failed, room_path, why
 from chatd.ctl.setting import Setting, pass_setting
 from chatd.ctl.top import read
 
@@ -86,8 +86,9 @@ class Patient:
             date = answer.getheader("Date")
         if date is None:
             return Finding("clock", False, "the answer has no Date")
-        off = parsedate_to_datetime(date).timestamp() - time.time()
-        return Finding("clock", abs(off) < CLOCKS, f"{off:+.0f} s from this machine's")
+        # half a second later on average: a Date has whole seconds, cut off
+        off = parsedate_to_datetime(date).timestamp() + 0.5 - time.time()
+        return Finding("clock", abs(off) < CLOCKS, f"{round(off):+d} s from this machine's")
 
     def websocket(self) -> Finding:
         """Whether a WebSocket opens, and brings what the server says."""
@@ -127,7 +128,7 @@ def _look(what: str, check: Callable[[], Finding]) -> Finding:
     try:
         return check()
     except (OSError, HTTPException, ValueError) as error:  # of a name or a date that is none, too
-        return Finding(what, False, str(error) or type(error).__name__)
+        return Finding(what, False, why(error))
 
 
 def _files(setting: Setting) -> Finding:
@@ -147,8 +148,14 @@ def _files(setting: Setting) -> Finding:
 def doctor(setting: Setting, room: str) -> None:
     """Say what is wrong with the chatd at --url, or with the proxy before it."""
     patient = Patient(setting.api, room)
-    checks = (patient.alive, patient.ready, patient.clock, patient.websocket, patient.stream)
-    found = [_look(check.__name__, check) for check in checks]
+    checks = {
+        "answers": patient.alive,
+        "ready": patient.ready,
+        "clock": patient.clock,
+        "WebSocket": patient.websocket,
+        "event stream": patient.stream,
+    }
+    found = [_look(what, check) for what, check in checks.items()]
     if found[0].well:
         found.append(_files(setting))
     rows = [{"check": one.what, "well": one.well, "found": one.found} for one in found]

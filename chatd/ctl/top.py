@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.live import Live
 
 from chatd.ctl.api import Failed
-from chatd.ctl.output import table
+from chatd.ctl.output import plain, table
 from chatd.ctl.setting import Setting, pass_setting
 
 Sample = dict[str, float]
@@ -29,7 +29,7 @@ def read(setting: Setting) -> Sample:
                     labels = ",".join(sample.labels.values())
                     found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
     except ValueError as error:
-        raise Failed(f"what /metrics answers are no metrics: {error}") from None
+        raise Failed(plain(f"what /metrics answers are no metrics: {error}")) from None
     return found
 
 

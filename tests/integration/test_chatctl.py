@@ -11,9 +11,16 @@ import subprocess
 import sys
 import tempfile
 import unittest
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.message import Message
+from email.utils import formatdate
+from http.client import BadStatusLine
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
+from urllib.error import HTTPError
 
 from click.testing import CliRunner, Result
 from twisted.internet.defer import Deferred
@@ -22,6 +29,7 @@ from twisted.trial.unittest import TestCase
 
 from chatd.brokers.sqlite.lock import Lock
 from chatd.ctl import transfer
+from chatd.ctl.doctor import Patient
 from chatd.ctl.main import cli
 from chatd.ctl.top import rows
 from tests.support.daemon import ROOT
@@ -243,6 +251,40 @@ class ChatctlTests(ServingTests):
         self.assertEqual(shown.count("\tno\t"), 5)
 
 
+class Dated:
+    """A node that answers at once, by a clock ``behind`` ours."""
+
+    room = "lobby"
+
+    def __init__(self, behind: float) -> None:
+        self.behind = behind
+
+    @contextmanager
+    def get(self, path: str, headers: object) -> Iterator[Any]:
+        date = formatdate(int(NOW - self.behind), usegmt=True)
+        yield SimpleNamespace(getheader=lambda name: date)
+
+
+NOW = 1_800_000_000.75
+
+
+class ClockTests(TestCase):
+    def test_clocks_that_agree(self) -> None:
+        """A Date has no fractions: they make no difference."""
+        for behind, shown in (
+            (0, "+0 s"),
+            (0.7, "+0 s"),
+            (-0.2, "+0 s"),
+            (3, "-3 s"),
+            (-9, "+9 s"),
+        ):
+            patient: Any = Dated(behind)
+            with mock.patch("time.time", return_value=NOW):
+                found = Patient.clock(patient)
+            self.assertEqual(found.found, f"{shown} from this machine's")
+            self.assertIs(found.well, abs(behind) < 5)
+
+
 class WithoutNodeTests(TestCase):
     def test_nobody_there(self) -> None:
         done = run("--url", f"http://127.0.0.1:{free_port()}", "rooms")
@@ -258,6 +300,32 @@ class WithoutNodeTests(TestCase):
                     done = run("--url", url, *command)
                     self.assertEqual((done.exit_code, done.output.count("\n")), (1, 1), done.output)
                     self.assertIn("is this chatd?", done.output)
+
+    def test_refusals_of_something_else(self) -> None:
+        """A page that is not there is no room that does not exist; nothing rings a bell."""
+        url = f"http://127.0.0.1:{free_port()}"
+        for body, code in (
+            (b"<html>", 1),
+            (b"[" * 100_000, 1),
+            (b'{"code":"bad_request","text":"There is nothing at this path."}', 1),
+            (b'{"code":"unknown_room","text":"There is no room \\u001b[2J\\n."}', 4),
+        ):
+            refusal = HTTPError(url, 404, "Not\aFound", Message(), io.BytesIO(body))
+            with mock.patch("chatd.ctl.api.urlopen", side_effect=refusal):
+                done = run("--url", url, "rooms")
+            self.assertEqual((done.exit_code, done.output.count("\n")), (code, 1), done.output)
+            self.assertTrue(done.output.rstrip("\n").isprintable(), done.output)
+        with mock.patch("chatd.ctl.api.urlopen", side_effect=BadStatusLine("400 no\x1b[2J\n")):
+            done = run("--url", url, "rooms")
+        self.assertEqual((done.exit_code, done.output.count("\n")), (3, 1), done.output)
+        self.assertTrue(done.output.rstrip("\n").isprintable(), done.output)
+
+    def test_doctor_names_its_checks_alike(self) -> None:
+        """Whether they went well or not."""
+        done = run("--url", f"http://127.0.0.1:{free_port()}", "--json", "doctor")
+        found = {one["check"]: one["found"] for one in json.loads(done.stdout)}
+        names = ["answers", "ready", "clock", "WebSocket", "event stream"]
+        self.assertEqual(found, dict.fromkeys(names, "Connection refused"))
 
     def test_a_key_that_cannot_be_sent_is_not_shown(self) -> None:
         url, path = f"http://127.0.0.1:{free_port()}", Path(self.mktemp())
