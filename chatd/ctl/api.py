@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from http.client import HTTPException
 from typing import Any, NoReturn
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
 
@@ -159,6 +159,6 @@ def room_path(room: str, user: str | None = None) -> str:
 
 def why(error: Exception) -> str:
     """What went wrong, in a few words."""
-    reason = getattr(error, "reason", error)
+    reason = error.reason if isinstance(error, URLError) else error
     found = str(getattr(reason, "strerror", None) or reason).strip()
     return plain(found or type(error).__name__)

@@ -17,10 +17,11 @@ from email.message import Message
 from email.utils import formatdate
 from http.client import BadStatusLine
 from pathlib import Path
+from ssl import SSLError
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 
 from click.testing import CliRunner, Result
 from twisted.internet.defer import Deferred
@@ -29,6 +30,7 @@ from twisted.trial.unittest import TestCase
 
 from chatd.brokers.sqlite.lock import Lock
 from chatd.ctl import transfer
+from chatd.ctl.api import why
 from chatd.ctl.doctor import Patient
 from chatd.ctl.main import cli
 from chatd.ctl.top import rows
@@ -320,6 +322,23 @@ class WithoutNodeTests(TestCase):
         self.assertEqual((done.exit_code, done.output.count("\n")), (3, 1), done.output)
         self.assertTrue(done.output.rstrip("\n").isprintable(), done.output)
 
+    def test_why(self) -> None:
+        """In the words of whoever found out, and all of them."""
+        refused, untrusted = (
+            ConnectionRefusedError(111, "Connection refused"),
+            SSLError(1, "[X] bad"),
+        )
+        untrusted.reason = "X"
+        for error, shown in (
+            (refused, "Connection refused"),
+            (URLError(refused), "Connection refused"),
+            (untrusted, "[X] bad"),
+            (URLError(untrusted), "[X] bad"),
+            (URLError("unknown url type"), "unknown url type"),
+            (TimeoutError(), "TimeoutError"),
+        ):
+            self.assertEqual(why(error), shown)
+
     def test_doctor_names_its_checks_alike(self) -> None:
         """Whether they went well or not."""
         done = run("--url", f"http://127.0.0.1:{free_port()}", "--json", "doctor")
@@ -536,8 +555,8 @@ class BackupTests(TestCase):
         db.close()
         garbage = self.folder / "garbage"
         garbage.write_bytes(b"x" * 5000)
-        for path, why in ((other, "no database of chatd"), (garbage, "not a database")):
+        for path, wrong in ((other, "no database of chatd"), (garbage, "not a database")):
             done = run("restore", str(path), str(self.database), "--yes")
             self.assertEqual(done.exit_code, 1)
-            self.assertIn(why, done.output)
+            self.assertIn(wrong, done.output)
         self.assertEqual(sorted(self.folder.glob("*.new")), [])
