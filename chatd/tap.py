@@ -125,9 +125,9 @@ class ChatService(MultiService):
     def _tree(self, reactor: Any, clock: NodeClock) -> tuple[IService, ...]:
         """The parts, in the order in which they start."""
         config, status, ways = self._config, self.status, self.ways
-        certificates = Certificates(self.admission.turns.handshake)
+        self._certificates = certificates = Certificates(self.admission.turns.handshake)
         reopen = [self._log_to.output.reopen] if self._log_to is not None else []
-        sources = (*reopen, certificates.reload, self.settings.reload)
+        sources = (*reopen, self._renew_certificates, self.settings.reload)
         self.reloader = Reloader(reactor, sources)
         manager = ServiceManager.of(os.environ)
         self.supervision = Supervision(clock, manager, lambda: status.ready, status.line)
@@ -167,6 +167,15 @@ class ChatService(MultiService):
                 # Twisted has a use for the key "warning"
                 self._log.warn("{advice}", advice=warning)
 
+    def _renew_certificates(self) -> list[str]:
+        faults = self._certificates.reload()
+        self._warn_of_certificates()
+        return faults
+
+    def _warn_of_certificates(self) -> None:
+        for line in self._certificates.out_of_date(self._wall.seconds()):
+            self._log.warn("{advice}", advice=line)
+
     def privilegedStartService(self) -> None:
         """Listen, while still root if that is what twistd was started as."""
         with refusing():
@@ -175,6 +184,7 @@ class ChatService(MultiService):
     def startService(self) -> None:
         """Start all parts, and say where the node can be reached."""
         self._advise(self._config)
+        self._warn_of_certificates()
         self._wall.watch()
         with refusing():
             super().startService()

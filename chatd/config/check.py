@@ -16,7 +16,6 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from chatd import __version__
-from chatd.access.admission import Admission
 from chatd.brokers import registry
 from chatd.config import advice, explanation, preflight
 from chatd.config.access import make_admission
@@ -41,14 +40,14 @@ def effective(options: Options) -> Iterator[str]:
         yield f"  {option.name + ' =':30} {one_line(shown) or 'none':44} {one_line(where)}"
 
 
-def _in_use(config: Config, admission: Admission) -> Iterator[str]:
-    """A line for each port and database that is in use. Raises `StartError` for one that cannot be
-    used at all."""
+def _in_use(config: Config, certificates: Certificates) -> Iterator[str]:
+    """A line for each port and database that is in use. The certificates of ports are added to
+    ``certificates``. Raises `StartError` for what cannot be used at all."""
     preflight.check_apart(config)
     for option, text in preflight.endpoints(config):
         try:
             with preflight.naming(option):
-                listen_endpoint(None, text, Certificates(admission.turns.handshake))
+                listen_endpoint(None, text, certificates)
                 preflight.check_port(text)
         except InUse as e:
             yield str(e)
@@ -63,8 +62,10 @@ async def report(reactor: Any, options: Options, say: Callable[[str], object]) -
     """Try everything, and call ``say`` with each line of the report. Raises `StartError` if chatd
     could not start."""
     config = options.config
-    admission = make_admission(config, reactor, WallClock(reactor), TimerWheel(reactor))
-    in_use = list(_in_use(config, admission))
+    wall = WallClock(reactor)
+    admission = make_admission(config, reactor, wall, TimerWheel(reactor))
+    certificates = Certificates(admission.turns.handshake)
+    in_use = list(_in_use(config, certificates))
     with preflight.naming("broker"):
         there = await registry.look(reactor, config.broker)
     say(f"chatd {__version__} can start with these settings.\n")
@@ -75,7 +76,8 @@ async def report(reactor: Any, options: Options, say: Callable[[str], object]) -
     meaning = [*explanation.ports(config), *explanation.rights(config), explanation.kept(config)]
     for line in [*meaning, f"Broker: {there}."]:
         say(f"  {one_line(line)}")
-    for line in [*advice.warnings(config, admission), *(f"In use now: {line}" for line in in_use)]:
+    notes = [*advice.warnings(config, admission), *certificates.out_of_date(wall.seconds())]
+    for line in [*notes, *(f"In use now: {line}" for line in in_use)]:
         say(f"\nNote: {one_line(line)}")
 
 

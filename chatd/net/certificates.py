@@ -122,6 +122,16 @@ class Certificate:
         except StartError as e:
             raise StartError(f"{self.description.text}: {e}") from None
 
+    def out_of_date(self, now: float) -> str | None:
+        """Why clients do not trust it ``now``, in seconds since the epoch; None if it is valid."""
+        leaf: Any = self._options.certificate
+        begin, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
+        if begin.timestamp() <= now <= end.timestamp():
+            return None
+        why = f"is not valid before {begin}" if now < begin.timestamp() else f"expired on {end}"
+        path = self._files.get("certKey", self._files["privateKey"])
+        return f"{path} {why}; clients will refuse it"
+
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """Begin a TLS connection with the present certificate."""
         return self._options.serverConnectionForTLS(protocol)
@@ -148,3 +158,8 @@ class Certificates:
             except StartError as e:
                 faults.append(str(e))
         return faults
+
+    def out_of_date(self, now: float) -> list[str]:
+        """A line for each certificate that is not valid ``now``, in seconds since the epoch."""
+        found = (certificate.out_of_date(now) for certificate in self._all)
+        return list(dict.fromkeys(line for line in found if line is not None))

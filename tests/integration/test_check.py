@@ -31,6 +31,7 @@ from chatd.config.example import example
 from chatd.config.options import Options
 from chatd.config.table import OPTIONS
 from chatd.errors import StartError
+from tests.support.certificates import make_certificates
 from tests.support.daemon import ROOT
 from tests.support.rabbit_home import free_port
 
@@ -101,6 +102,14 @@ class CheckTests(TestCase):
         self.assertIn("every port is off", said)
         said = await self.said(f"--admin-key={self.secret('with spaces in it, alas')}")
         self.assertIn("holds what no Authorization header can carry", said)
+
+    async def test_a_certificate_that_expired(self) -> None:
+        for years, noted in ((1, True), (50, False)):
+            files = make_certificates(self.folder, years=years)
+            where = f"privateKey={files.server_key}:certKey={files.server_certificate}"
+            said = await self.said(f"--http=ssl:0:interface=127.0.0.1:{where}")
+            note = f"Note: {files.server_certificate} expired on 2020-12-31 00:00:00+00:00; clients"
+            self.assertIs(note in said, noted, said)
 
     async def test_what_is_in_use_is_no_error(self) -> None:
         path = self.folder / "chat.sqlite"

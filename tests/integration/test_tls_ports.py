@@ -14,6 +14,7 @@ from twisted.internet.endpoints import (
     connectProtocol,
     wrapClientTLS,
 )
+from twisted.logger import formatEvent
 
 from tests.support.certificates import make_certificates
 from tests.support.guarded import GuardedTests
@@ -213,6 +214,23 @@ class ReloadTests(TLSTests):
         # trusts the new authority only
         again = await self.websocket(node, "/?username=ben", "websocket")
         self.assertEqual((await again.receive())["user"], "ben")
+
+    async def test_a_certificate_that_expired_is_said_to(self) -> None:
+        """Whoever forgot to put the renewed one in its place learns it from the log."""
+        node = await self.tls()
+
+        def warnings() -> list[str]:
+            shown = [formatEvent(event) for event in self.events]
+            return [line for line in shown if "expired on" in line]
+
+        self.assertEqual(warnings(), [])
+        self.files = make_certificates(self.files.server_key.parent, years=1)
+        node.service.reloader.reload()
+        file = self.files.server_certificate
+        why = f"{file} expired on 2020-12-31 00:00:00+00:00; clients will refuse it"
+        self.assertEqual(warnings(), [why])
+        await self.tls()
+        self.assertEqual(warnings(), [why, why])
 
 
 class UnixSocketTests(GuardedTests):

@@ -30,7 +30,9 @@ def _name(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
-def _builder(name: str, issuer: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def _builder(
+    name: str, issuer: str, key: ec.EllipticCurvePrivateKey, years: int = 50
+) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(_name(name))
@@ -38,7 +40,7 @@ def _builder(name: str, issuer: str, key: ec.EllipticCurvePrivateKey) -> x509.Ce
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(_BEGIN)
-        .not_valid_after(_BEGIN + timedelta(days=365 * 50))
+        .not_valid_after(_BEGIN + timedelta(days=365 * years))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
 
@@ -59,8 +61,11 @@ def _write_certificate(path: Path, certificate: x509.Certificate) -> Path:
     return path
 
 
-def make_certificates(folder: Path, authority: str = "chatd tests") -> Certificates:
-    """Make an authority in ``folder``; the server is ``localhost`` and ``127.0.0.1``."""
+def make_certificates(
+    folder: Path, authority: str = "chatd tests", years: int = 50
+) -> Certificates:
+    """Make an authority in ``folder``; the server is ``localhost`` and ``127.0.0.1``. All but the
+    authority is valid for some ``years`` from 2020 on."""
     ca_key = ec.generate_private_key(ec.SECP256R1())
     ca = (
         _builder(authority, authority, ca_key)
@@ -74,7 +79,7 @@ def make_certificates(folder: Path, authority: str = "chatd tests") -> Certifica
     paths = {}
     for who, common_name in (("server", "localhost"), ("client", "chatd")):
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(common_name, authority, key).add_extension(issuer, critical=False)
+        builder = _builder(common_name, authority, key, years).add_extension(issuer, critical=False)
         if who == "server":
             builder = builder.add_extension(names, critical=False)
         certificate = builder.sign(ca_key, hashes.SHA256())
