@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ from click.shell_completion import get_completion_class
 
 from chatd import __version__
 from chatd.ctl import backups, doctor, rooms, talk, tokens, top, transfer
-from chatd.ctl.api import ChatdAPI, Failed
+from chatd.ctl.api import ChatdAPI, Failed, why
 from chatd.ctl.output import Output
 from chatd.ctl.setting import Setting
 
 #: Where a node is that was started without options.
 URL = "http://localhost:8081"
+#: The descriptor of standard output.
+STDOUT = 1
 #: What an Authorization header can carry after "Bearer".
 _SENDABLE = re.compile(rb"[!-~]+")
 
@@ -97,5 +100,12 @@ for _module in (rooms, talk, top, tokens, transfer, backups, doctor):
 
 
 def main() -> None:
-    """The console script."""
-    cli(prog_name="chatctl")
+    """The console script. A file that cannot be read on, or output that cannot be written, such as
+    to a full disk, ends it with one line."""
+    try:
+        cli(prog_name="chatctl")
+    except OSError as error:
+        Failed(f"{error.filename or 'output'}: {why(error)}").show()
+        # what is left of the output would fail once more when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+        raise SystemExit(Failed.exit_code) from None

@@ -393,6 +393,24 @@ class WithoutNodeTests(TestCase):
             self.assertEqual(done.returncode, code, done.stderr)
             self.assertIn(said, done.stdout + done.stderr)
 
+    def test_a_full_disk(self) -> None:
+        """As an export may meet it; what Python would say at its end is not said either."""
+        key = Path(self.mktemp()).absolute()
+        key.write_text(SECRET)
+        script = "from chatd.ctl.main import main; main()"
+        for command in (["completion", "bash"], ["token", "ann", "--key", str(key)]):
+            with Path("/dev/full").open("w") as full:
+                done = subprocess.run(
+                    [sys.executable, "-c", script, *command],
+                    cwd=ROOT,
+                    stdout=full,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    check=False,
+                )
+            said = (done.returncode, done.stderr)
+            self.assertEqual(said, (1, "Error: output: No space left on device\n"))
+
     def test_completion(self) -> None:
         for shell in ("bash", "zsh", "fish"):
             self.assertIn("_CHATCTL_COMPLETE", run("completion", shell).output)
