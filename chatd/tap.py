@@ -34,7 +34,8 @@ from twisted.python.components import Componentized
 from chatd.brokers.interfaces import Retention
 from chatd.brokers.registry import broker_at
 from chatd.config import advice, explanation, preflight
-from chatd.config.access import make_admission, renew_admission
+from chatd.config.access import make_admission, renew_admission, reopen_access_log
+from chatd.config.advice import Adviser
 from chatd.config.check import run_check
 from chatd.config.options import Options as Options
 from chatd.config.refusal import refusing
@@ -49,7 +50,7 @@ from chatd.service.domain import compose, fresh_name
 from chatd.service.garbage import GarbageCollection
 from chatd.service.lifecycle import NodeService
 from chatd.service.overview import Overview
-from chatd.service.reload import Reloader
+from chatd.service.reload import Reloader, Source
 from chatd.service.signals import FirstSignal
 from chatd.service.status import NodeStatus
 from chatd.service.supervision import Supervision
@@ -98,7 +99,6 @@ class ChatService(MultiService):
         super().__init__()
         self.setName("chatd")
         self._config, self._log_to = config, log
-        self._advice: list[str] = []
         clock = NodeClock(reactor)
         self._wall = wall = WallClock(clock, time_of_day)
         self.metrics = metrics = Metrics(wall.milliseconds)
@@ -125,10 +125,15 @@ class ChatService(MultiService):
     def _tree(self, reactor: Any, clock: NodeClock) -> tuple[IService, ...]:
         """The parts, in the order in which they start."""
         config, status, ways = self._config, self.status, self.ways
-        self._certificates = certificates = Certificates(self.admission.turns.handshake)
-        reopen = [self._log_to.output.reopen] if self._log_to is not None else []
-        sources = (*reopen, self._renew_certificates, self.settings.reload)
-        self.reloader = Reloader(reactor, sources)
+        certificates = Certificates(self.admission.turns.handshake)
+        self.adviser = Adviser(
+            lambda: advice.warnings(self.settings.config, self.admission),
+            lambda: certificates.out_of_date(self._wall.seconds()),
+        )
+        log: list[Source] = [] if self._log_to is None else [self._log_to.output.reopen]
+        sources = (*log, certificates.reload, self.settings.reload, self.adviser.say)
+        access_log = partial(reopen_access_log, self.admission)
+        self.reloader = Reloader(reactor, sources, (*log, access_log))
         manager = ServiceManager.of(os.environ)
         self.supervision = Supervision(clock, manager, lambda: status.ready, status.line)
         return (
@@ -155,26 +160,7 @@ class ChatService(MultiService):
         faults = renew_admission(self.admission, config)
         self.ways.renew(config)
         self.node.want(config.rooms)
-        self._advise(config)
         return faults
-
-    def _advise(self, config: Config) -> None:
-        """Warn of what an operator should know about ``config`` and its keys, and was not told the
-        last time."""
-        told, self._advice = self._advice, advice.warnings(config, self.admission)
-        for warning in self._advice:
-            if warning not in told:
-                # Twisted has a use for the key "warning"
-                self._log.warn("{advice}", advice=warning)
-
-    def _renew_certificates(self) -> list[str]:
-        faults = self._certificates.reload()
-        self._warn_of_certificates()
-        return faults
-
-    def _warn_of_certificates(self) -> None:
-        for line in self._certificates.out_of_date(self._wall.seconds()):
-            self._log.warn("{advice}", advice=line)
 
     def privilegedStartService(self) -> None:
         """Listen, while still root if that is what twistd was started as."""
@@ -183,8 +169,7 @@ class ChatService(MultiService):
 
     def startService(self) -> None:
         """Start all parts, and say where the node can be reached."""
-        self._advise(self._config)
-        self._warn_of_certificates()
+        self.adviser.say()
         self._wall.watch()
         with refusing():
             super().startService()

@@ -78,8 +78,7 @@ def renew_admission(admission: Admission, config: Config) -> list[str]:
     if admission.access_log is not None:
         admission.access_log.output.close()
     admission.access_log = _access_log(config, rights.wall)
-    if admission.access_log is not None:
-        faults += admission.access_log.output.reopen("the access log")
+    faults += reopen_access_log(admission)
     admission.set_rates(Rate(config.rate), Rate(config.room_rate, what="new rooms"))
     admission.unread.limit = config.max_unread
     set_connections(admission.connections, config)
@@ -88,6 +87,12 @@ def renew_admission(admission: Admission, config: Config) -> list[str]:
         counted.limit, counted.per_address = bare.limit, bare.per_address
     admission.standing.recheck()
     return faults
+
+
+def reopen_access_log(admission: Admission) -> list[str]:
+    """Open the access log anew, if there is one. Returns a line if it cannot be written."""
+    log = admission.access_log
+    return log.output.reopen("the access log") if log is not None else []
 
 
 def metrics_admission(config: Config, admission: Admission) -> Admission:

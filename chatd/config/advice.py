@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import resource
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+
+from twisted.logger import Logger
 
 from chatd.access.admission import Admission
 from chatd.access.limits import sockets_for
@@ -26,6 +28,25 @@ def raise_file_limit() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class Adviser:
+    """Logs what each of ``about`` returns, a line for each warning."""
+
+    _log = Logger()
+
+    def __init__(self, *about: Callable[[], Iterable[str]]) -> None:
+        self._about = about
+        self._told: list[str] = []
+
+    def say(self) -> tuple[()]:
+        """Log the warnings that were not there the last time. Returns no faults, as a source of
+        `chatd.service.reload.Reloader`."""
+        told, self._told = self._told, [line for about in self._about for line in about()]
+        for line in self._told:
+            if line not in told:
+                self._log.warn("{advice}", advice=line)  # Twisted has a use for the key "warning"
+        return ()
 
 
 def warnings(config: Config, admission: Admission) -> list[str]:

@@ -1,4 +1,5 @@
-"""A running chatd told by SIGHUP to read its keys and certificates again."""
+"""A running chatd told by SIGHUP to read its keys and certificates again, or by SIGUSR1 to open its
+logs anew."""
 
 from __future__ import annotations
 
@@ -41,9 +42,12 @@ class ReloadTests(SynchronousTestCase):
 
     def hang_up(self, daemon: Daemon) -> None:
         """Send SIGHUP and wait until chatd says that it has done what that asks for."""
-        done = "Read keys and certificates again"
+        self.tell(daemon, signal.SIGHUP, "Read keys and certificates again")
+
+    def tell(self, daemon: Daemon, number: signal.Signals, done: str) -> None:
+        """Send a signal and wait until the log says that it was ``done``."""
         before = daemon.log().count(done)
-        os.kill(daemon.pid, signal.SIGHUP)
+        os.kill(daemon.pid, number)
         deadline = time.monotonic() + PATIENCE
         while daemon.log().count(done) == before:
             self.assertLess(time.monotonic(), deadline, daemon.log())
@@ -75,6 +79,20 @@ class ReloadTests(SynchronousTestCase):
         self.assertIn(f"--token-key: {path} is empty", daemon.log())
         self.assertNotIn("secret number", daemon.log())
         self.assertNotIn("eyJ", daemon.log())
+
+    def test_logs_are_rotated(self) -> None:
+        """By SIGUSR1, which reads nothing again."""
+        path, log = self.folder / "key", self.folder / "access.log"
+        path.write_bytes(ONE.raw_value)
+        daemon = self.start("--auth=token", f"--token-key={path}", f"--access-log={log}")
+        self.assertEqual(self.status(daemon, ONE), 200)
+        log.rename(self.folder / "access.log.1")
+        path.write_bytes(TWO.raw_value)
+        self.tell(daemon, signal.SIGUSR1, "Opened the logs anew.")
+        self.assertEqual(self.status(daemon, ONE), 200)
+        self.assertEqual(log.read_text().count("GET /rooms/lobby "), 1)
+        self.hang_up(daemon)
+        self.assertEqual(self.status(daemon, ONE), 401)
 
     def test_certificates(self) -> None:
         files = make_certificates(self.folder)
