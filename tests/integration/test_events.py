@@ -230,6 +230,22 @@ class EventTests(ServingTests):
         del waiting, http
         gc.collect()  # a failure nobody looked at is logged when it is let go, and fails the test
 
+    async def test_a_client_that_closes_its_side_before_it_begins(self) -> None:
+        """The stream ends as soon as it begins, the connection with it, and nothing is kept."""
+        issuer = Issuer(self.mktemp())
+        node = await self.serve(*issuer.options)
+        await node.service.chat.directory.create("cold")
+        node.service.broker.interrupt()
+        token = issuer.token("ann", node.clock.seconds() + 86400)
+        http = await node.ask("GET", f"/rooms/cold/events?token={token}")
+        await until(lambda: node.service.ways.api.in_hand == 1)
+        http.raw.end()
+        await node.get("/healthz")  # which the node reads after that
+        node.service.broker.resume()
+        self.assertIn(b"retry: ", await http.raw.rest())
+        self.assertEqual(len(node.service.admission.standing), 0)
+        self.assertEqual(node.service.admission.connections.total, 0)
+
     async def test_refused_and_then_closed(self) -> None:
         node = await self.serve()
         for _ in range(3):

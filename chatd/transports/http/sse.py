@@ -173,12 +173,12 @@ class EventStream:
         if joined.gap:
             joined.subscription.gap()
         self._keep_alive()
-        self._request.when_client_ends(self.end)
         self._held = self._call.admission.standing.hold(self.identity, lambda _: self.end())
         joined.subscription.resume()
         if _event_source(self._call):
             self._tell_position(joined)
         self._writer.go_direct()
+        self._request.when_client_ends(self.end)  # last: it may have ended while it waited
 
     def _tell_position(self, joined: Joined) -> None:
         """Send the cursor again, in an event, unless another event has set a newer one: Firefox and
