@@ -59,7 +59,7 @@ class Chat:
     def check_draining(self) -> None:
         """Raise `ChatError` unavailable while the node drains."""
         if self.draining:
-            raise ChatError(Code.UNAVAILABLE, "This server is going down; try again.", retry=1)
+            raise going_down()
 
     # -- rights ------------------------------------------------------------------------------------
 
@@ -232,6 +232,11 @@ class Chat:
             return Answer(messages, cursor, gap)
         rest = Reading(lambda: self.room(identity, name), stream, end, upto, left, identity.network)
         return Answer(messages, cursor, gap, rest)
+
+
+def going_down() -> ChatError:
+    """The error for a request that comes while the node drains."""
+    return ChatError(Code.UNAVAILABLE, "This server is going down; try again.", retry=1)
 
 
 def _receipt(new: bool, publication: Publication) -> Receipt:

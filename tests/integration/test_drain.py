@@ -255,3 +255,14 @@ class DrainTests(ServingTests):
         self.assertEqual(await asking.rest(), b"200\n")
         self.assertEqual(await resting.rest(), b"")
         await stopped
+
+    async def test_set_up_in_the_middle_of_a_request(self) -> None:
+        """It is told that the node goes down, not that what it sent was wrong."""
+        node = await self.serve()
+        raw = await node.raw("setup")
+        raw.send(b'{"roomname":"x"}{"roomname":')
+        self.assertEqual(await raw.take(3), b"200")
+        stopped = node.drain()
+        told = b"503 unavailable: This server is going down; try again."
+        self.assertEqual(await raw.rest(), told)
+        await stopped

@@ -22,6 +22,7 @@ from chatd.net.tcp import LINGER, forget_unsent, half_close, tune
 from chatd.protocol.errors import ChatError, Code, bad_request
 from chatd.protocol.json import load_object
 from chatd.service.administration import Administration
+from chatd.service.chat import going_down
 from chatd.telemetry.access_log import Access
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.timer_wheel import Deadline
@@ -64,7 +65,8 @@ class SetupProtocol(Protocol):
         self._state = SetupState.READY
         self._reading = True
         self._writable = True
-        self._ended = False
+        #: The client has closed its side; the node goes down.
+        self._ended = self._draining = False
         self._bad = 0
         #: The peer's address.
         self._address = UNIX
@@ -160,13 +162,16 @@ class SetupProtocol(Protocol):
         self._give_up(ChatError(Code.UNAVAILABLE, "The server failed; try again."))
 
     def _close_if_ended(self) -> None:
-        """Close after the last request of a client that sends no more."""
-        if not self._ended or not self._writable or self._found is not None:
+        """Close after the last request of a client that sends no more, or of a node that drains."""
+        ends = self._ended or self._draining
+        if not ends or not self._writable or self._found is not None:
             return
-        if len(self._splitter):
+        if not len(self._splitter):
+            self._close()
+        elif self._ended:
             self._give_up(bad_request("This ends before its JSON object does."))
         else:
-            self._close()
+            self._give_up(going_down())
 
     def _take(self) -> dict[str, Any] | None:
         """The next request, if there is one and it may be performed now. Gives up on a malformed
@@ -199,7 +204,7 @@ class SetupProtocol(Protocol):
 
     def drain(self) -> None:
         """Close after answering the received requests."""
-        self._ended = True
+        self._draining = True
         self._next()
 
     def _pace(self) -> None:
@@ -243,7 +248,7 @@ class SetupProtocol(Protocol):
             self.transport.resumeProducing()  # what comes is dropped: see `half_close`
         self.transport.unregisterProducer()
         if self._ended:
-            self.transport.loseConnection()  # the client has closed its side already
+            self.transport.loseConnection()
         else:
             half_close(self.transport)
         self._stay(LINGER)
