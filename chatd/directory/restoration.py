@@ -13,49 +13,51 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from chatd.brokers.interfaces import DIRECTORY, IBroker, NoSuchStream, Unavailable
+from chatd.brokers.interfaces import IBroker, NoSuchStream, Unavailable
 from chatd.directory.projection import RESTORE
-from chatd.protocol.json import dump
-from chatd.timing.wall import WallClock
 
 #: Seconds between attempts to append the event.
 RETRY = 1.0
 
 
 class Restoration:
-    """Appends the event that renews all epochs, once. ``due`` until that event was folded."""
+    """Appends the event that renews all epochs, once. ``due`` until that event was folded.
+    ``append`` appends an event with an id, and fires when it has been folded."""
 
     _log = Logger()
 
-    def __init__(self, broker: IBroker, clock: IReactorTime, wall: WallClock) -> None:
+    def __init__(
+        self,
+        broker: IBroker,
+        clock: IReactorTime,
+        append: Callable[[dict[str, Any], str], Deferred[bool]],
+    ) -> None:
         self.due = False
         self._broker = broker
         self._clock = clock
-        self._wall = wall
+        self._append = append
         self._key = ""
         self._told: Callable[[], None] = lambda: None
 
     def tell(self, told: Callable[[], None]) -> None:
-        """Append the event; ``told`` is called when it has been folded."""
-        self._told = told
+        """Append the event; ``told`` is called when it has been folded. Does nothing the second
+        time."""
         if not self._key:
             self._log.warn("The rooms come from a backup: all cursors given before are a gap.")
-            self._key = token_hex(8)
-        event = {"op": RESTORE, "life": token_hex(6), "event": self._key}
-        appending: Deferred[Any] = self._broker.append(
-            DIRECTORY, dump(event), self._key, self._wall.milliseconds()
-        )
-        appending.addErrback(self._failed)
+            self._key, self._told = token_hex(8), told
+            self._try()
 
-    def _failed(self, failure: Any) -> None:
+    def _try(self) -> None:
+        event = {"op": RESTORE, "life": token_hex(6)}
+        self._append(event, self._key).addCallbacks(self._done, self._failed)
+
+    def _done(self, _: bool) -> None:
+        self.due = False
+        self._broker.restoration_told()
+        self._told()
+
+    def _failed(self, failure: Failure) -> None:
         failure.trap(Unavailable, NoSuchStream)
-        if self.due:
-            self._clock.callLater(RETRY, self.tell, self._told)
-
-    def met(self, key: object) -> None:
-        """The event with the id ``key`` has been folded."""
-        if self.due and key == self._key:
-            self.due = False
-            self._broker.restoration_told()
-            self._told()
+        self._clock.callLater(RETRY, self._try)

@@ -11,6 +11,7 @@ from enum import Enum, auto
 from secrets import token_hex
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -92,7 +93,7 @@ class DirectoryStream:
         self._leftovers = leftovers
         self._projection = Projection()
         self._read_back: ReadBack[str, bool] = ReadBack(broker, clock, counts, self._refresh)
-        self._restoration = Restoration(broker, clock, wall)
+        self._restoration = Restoration(broker, clock, self._append)
         self._new = Once()
         self._following: IFollowing | None = None
         self._running = self._refreshing = False
@@ -151,16 +152,19 @@ class DirectoryStream:
         """
         if not self.loaded:
             raise unavailable()
-        key = event["event"] = token_hex(8)
-        until = self._clock.seconds() + patience
         try:
-            return await self._read_back.append(
-                DIRECTORY, key, dump(event), key, self._wall.milliseconds(), until
-            )
+            return await self._append(event, token_hex(8), patience)
         except Unavailable as e:
             raise unavailable(e).about(event.get("room")) from None
         except NoSuchStream:
             raise unavailable(NotStored("it is gone")).about(event.get("room")) from None
+
+    def _append(
+        self, event: dict[str, Any], key: str, patience: float = PATIENCE
+    ) -> Deferred[bool]:
+        now, until = self._wall.milliseconds(), self._clock.seconds() + patience
+        body = dump({**event, "event": key})
+        return self._read_back.append(DIRECTORY, key, body, key, now, until)
 
     async def probe(self, patience: float) -> None:
         """Append an event that changes nothing, and wait until it has been read back. Raises
@@ -186,7 +190,6 @@ class DirectoryStream:
                 self._skip(record, e)
             else:
                 self._read_back.brought(str(event.get("event")), changed)
-                self._restoration.met(event.get("event"))
 
     def _skip(self, record: Record, why: Exception) -> None:
         self._skipped()
