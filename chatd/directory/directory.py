@@ -153,9 +153,6 @@ class Directory:
         """Begin a new life of a room whose stream vanished from the broker."""
         self._check_loaded()
         await self._lives.renew(lost)
-        entry = self.stream.rooms.get(lost.room)
-        if entry is not None:
-            await self.ensure(entry)
 
     def _announce(self, event: str, entry: RoomEntry, more: dict[str, Any]) -> None:
         body = {"event": event, "room": entry.name, **more}

@@ -18,10 +18,11 @@ from chatd.brokers.interfaces import DIRECTORY, NoSuchStream, NotStored, Stream,
 from chatd.brokers.memory.broker import MemoryBroker
 from chatd.directory.directory import Directory
 from chatd.directory.leftovers import DELETE_AGAIN, DOOMED
-from chatd.directory.projection import ChangeKind, DirectoryChange, Projection
+from chatd.directory.projection import EVENTS, ChangeKind, DirectoryChange, Projection
 from chatd.directory.stream import PATIENCE
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.json import dump
+from chatd.protocol.timestamps import FIRST, LAST
 from tests.support.world import World
 
 
@@ -108,11 +109,42 @@ class ChangeTests(DirectoryCase):
         self.assertEqual(made.call_count, 1)
 
     def test_two_nodes_create_the_same_room_at_once(self) -> None:
+        """The stream of the one that came too late is not left behind."""
+        made = self.made()
         creating = [self.world.begin(node.create("attic")) for node in self.nodes]
         self.world.turn()
         self.assertEqual(sorted(outcome[0] for outcome in creating), [False, True])
         self.assertEqual(len(self.agree()), 2)
         self.assertEqual(self.events().count(("created", "attic")), 1)
+        self.assertEqual(len(made), 2)
+        self.assertEqual(self.kept(made), [self.one.get("attic").stream])
+
+    def made(self) -> list[Stream]:
+        """The streams that are made from now on."""
+        made: list[Stream] = []
+        create = MemoryBroker.create
+
+        def noting(broker: MemoryBroker, stream: Stream) -> Deferred[None]:
+            made.append(stream)
+            return create(broker, stream)
+
+        self.patch(MemoryBroker, "create", noting)
+        return made
+
+    def kept(self, streams: list[Stream]) -> list[Stream]:
+        """Those that the broker has."""
+        extents = self.world.do(self.world.broker.extents(streams))
+        return [one for one, extent in zip(streams, extents, strict=True) if extent is not None]
+
+    def test_a_stream_that_the_directory_does_not_come_to_name(self) -> None:
+        """It is deleted if nothing was stored, and kept if the event may be."""
+        for error, kept in ((NotStored("low on memory"), 0), (Unavailable("away"), 1)):
+            made = self.made()
+            with mock.patch.object(MemoryBroker, "append", return_value=fail(error)):
+                refused = self.world.error(self.one.create("attic"))
+            self.assertIs(refused.code, Code.UNAVAILABLE)
+            self.world.turn()
+            self.assertEqual((len(made), len(self.kept(made))), (1, kept), error)
 
     def test_two_nodes_delete_the_same_room_at_once(self) -> None:
         stream = self.one.get("lobby").stream
@@ -387,6 +419,35 @@ _events = st.one_of(
 
 
 class FoldTests(TestCase):
+    def test_an_event_that_is_appended_again_is_folded_once(self) -> None:
+        """However late, unless very many were between."""
+        create = {"op": "create", "room": "a", "epoch": "e1", "event": "first"}
+        delete = {"op": "delete", "room": "a", "epoch": "e1"}
+        rooms = Projection()
+        self.assertTrue(rooms.apply(create))
+        self.assertTrue(rooms.apply(delete))
+        for n in range(EVENTS - 1):
+            rooms.apply({"op": "private", "room": "b", "private": True, "event": str(n)})
+        self.assertEqual(rooms.apply(create), [])
+        self.assertNotIn("a", rooms.rooms)
+        rooms.apply({"op": "private", "room": "b", "private": True, "event": "one more"})
+        self.assertTrue(rooms.apply(create))
+
+    def test_when_a_room_was_made(self) -> None:
+        """By the event, where that says so in earnest."""
+        for time, created in (
+            (1_800_000_000_123, 1_800_000_000_123),
+            (FIRST, FIRST),
+            (LAST, LAST),
+            (FIRST - 1, 0),
+            (LAST + 1, 0),
+            ("1800000000123", 0),
+            (None, 0),
+        ):
+            rooms = Projection()
+            rooms.apply({"op": "create", "room": "a", "epoch": "e1", "time": time})
+            self.assertEqual(rooms.rooms["a"].stream.created, created, time)
+
     @settings(deadline=None, max_examples=100)
     @given(st.lists(_events, max_size=30))
     def test_events_that_change_nothing_could_as_well_be_absent(
