@@ -202,7 +202,7 @@ class DirectoryStream:
 
     def _apply(self, event: dict[str, Any]) -> bool:
         changes = self._projection.apply(event)
-        if not changes and self.loaded and event["op"] == PROBE:
+        if self.loaded and event["op"] == PROBE:
             self.on_probe(str(event.get("node")))
         for change in changes:
             # the old stream of a room with a new life is gone; if not, it was not asked to go

@@ -314,6 +314,20 @@ class LoadingTests(DirectoryCase):
         clock.pump([1.0] * 6)
         self.assertTrue(directory.loaded)
 
+    def test_how_often_it_tries_to_start(self) -> None:
+        """At once often, then every two seconds."""
+        clock = Clock()
+        away = mock.Mock(restored=False)
+        away.create.side_effect = lambda _: fail(Unavailable())
+        directory = Directory(away, clock)
+        directory.start()
+        clock.pump([0.125] * 10)
+        self.assertEqual(away.create.call_count, 5)
+        clock.pump([0.125] * 8 * 60)
+        before = away.create.call_count
+        clock.pump([0.125] * 8 * 60)
+        self.assertEqual(away.create.call_count - before, 30)
+
     def test_stopped_before_it_could_start(self) -> None:
         clock = Clock()
         broker = MemoryBroker(clock)
@@ -323,6 +337,19 @@ class LoadingTests(DirectoryCase):
         broker.startService()
         clock.pump([1.0] * 20)
         self.assertFalse(directory.loaded)
+
+    def test_probes_of_a_node_are_seen_by_all_that_are_there(self) -> None:
+        seen: list[list[str]] = [[], [], []]
+        for node, probes in zip(self.nodes, seen, strict=False):
+            node.stream.on_probe = probes.append
+        self.world.do(self.one.stream.probe(PATIENCE))
+        self.world.do(self.one.create("attic"))
+        late = Directory(self.world.broker, self.world.clock)
+        late.stream.on_probe = seen[2].append
+        late.start()
+        self.addCleanup(late.stop)
+        self.world.turn()
+        self.assertEqual(seen, [["node-0"], ["node-0"], []])
 
     def test_a_new_node_knows_all(self) -> None:
         for n in range(20):

@@ -130,7 +130,8 @@ class PresenceTests(TestCase):
                 self.presence.leave("lobby", f"u{n - 20}")
             if n % 50 == 0:
                 self.clock.advance(1)
-        for _, joined, left, _ in self.board.shown:
+        for _, joined, left, count in self.board.shown:
+            self.assertTrue(count <= 10 or not joined, count)
             self.assertLessEqual(len(joined) + len(left), SHOWN + 60)
             held.difference_update(left)
         self.assertLessEqual(len(held), SHOWN + 60)
