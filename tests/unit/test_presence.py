@@ -143,6 +143,28 @@ class PresenceTests(TestCase):
         self.assertEqual(held, set(self.names()))
         self.assertEqual(len(held), 5)
 
+    def test_what_is_shown_within_a_second_is_bounded(self) -> None:
+        """Who comes to a crowd with many others at once sees none but those that some know."""
+        self.make(limit=10)
+        for n in range(3 * SHOWN):
+            self.presence.enter("lobby", f"u{n}")
+            self.names()
+            if n >= 20:
+                self.presence.leave("lobby", f"u{n - 20}")
+        self.assertLessEqual(len(self.presence._rooms["lobby"].held_by_some), SHOWN)
+
+    def test_who_was_told_another_number_than_the_others_is_put_right(self) -> None:
+        """Though the number is again what the others were told."""
+        self.make(limit=3)
+        for user in "abcd":
+            self.presence.enter("lobby", user)
+        self.clock.advance(1)
+        self.presence.enter("lobby", "e")
+        self.assertEqual(self.presence.members("lobby").count, 5)
+        self.presence.leave("lobby", "e")
+        self.clock.advance(1)
+        self.assertEqual(self.board.shown, [("lobby", [], [], 4)] * 2)
+
     def test_a_look_costs_no_more_in_a_crowd(self) -> None:
         """What a join costs does not grow with those who came in the same second."""
         self.make(limit=10)
