@@ -75,6 +75,16 @@ class RoomTests(ServingTests):
         self.assertEqual((await ann.receive())["type"], "joined")
         self.assertEqual((await bob.find("typing"))["user"], "ann")
 
+    async def test_typing_after_having_left(self) -> None:
+        """Is as new as the one who has come."""
+        node = await self.serve()
+        ann, bob = [await node.chat(user, "lobby") for user in ("ann", "bob")]
+        for _ in range(2):
+            ann.send({"type": "typing", "room": "lobby"})
+            await bob.find("typing")
+            await ann.ask({"type": "leave", "room": "lobby"})
+            await ann.join("lobby")
+
     async def test_nobody_is_shown_typing_to_oneself(self) -> None:
         """A user with several connections is one member."""
         node = await self.serve()
@@ -159,6 +169,8 @@ class RoomTests(ServingTests):
         self.assertEqual((await ann.find("message"))["text"], "two")
         self.assertEqual(len(await ann.fence()), 0)
         self.assertEqual((await node.get("/rooms/lobby")).json["count"], 1)
+        await ann.say("lobby", "three")
+        self.assertEqual([said["text"] for said in await ann.fence()], ["three"])
 
     async def test_leave(self) -> None:
         node = await self.serve()
