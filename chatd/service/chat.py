@@ -204,6 +204,7 @@ class Chat:
             if self.entry(identity, stream.room).stream != stream:
                 # a new life of the room, which is read from its start, after a gap
                 old = After(Cursor(stream.life, place.offset))
+                room = await self.room(identity, stream.room)  # it has to be attached again
                 return await self._poll(identity, room, old, limit, 0)
 
     async def _gather(

@@ -96,6 +96,22 @@ class GatheringTests(SynchronousTestCase):
         self.assertEqual((self.texts(answer), answer.gap), (["a", "b"], False))
         self.assertEqual((answer.cursor, answer.rest), (Cursor(self.life, 1), None))
 
+    def test_a_poll_does_not_wait_for_a_life_that_is_over(self) -> None:
+        """It began anew while there was nothing to answer with: that is answered at once."""
+        page, old = Room.page, self.world.stream()
+
+        async def renewed(room: Room, *place: Any) -> HistoryPage:
+            if room.stream != old:
+                return await page(room, *place)
+            await self.world.sites[0].directory.renew(old)
+            return HistoryPage((), 1, gap=False)
+
+        with mock.patch.object(Room, "page", renewed):
+            start = After(Cursor(self.life, -1))
+            answer = self.world.do(self.chat.poll(ANN, "lobby", start, 100, 30))
+        self.assertEqual((self.texts(answer), answer.gap), ([], True))
+        self.assertEqual(answer.cursor.epoch, self.world.stream().life)
+
 
 class DeletedTests(SynchronousTestCase):
     """The room is deleted when the first of several pages has been read."""

@@ -11,10 +11,11 @@ from twisted.trial.unittest import TestCase
 
 from chatd.access.identity import Identity
 from chatd.brokers.interfaces import Stream, Unavailable
+from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError, Code
 from chatd.rooms.follower import RoomState
 from chatd.rooms.publisher import PATIENCE
-from chatd.rooms.start_position import Last
+from chatd.rooms.start_position import After, Last
 from chatd.rooms.subscription import SubscriptionState
 from tests.support.lying_broker import Lie, LyingBroker
 from tests.support.publishing import publish
@@ -152,6 +153,20 @@ class NewLifeTests(RoomCase):
         bob.read_on()
         self.world.turn()
         self.assertEqual(bob.texts, ["GAP", "two"])
+
+    def test_a_poll_that_waits_is_told_of_the_gap(self) -> None:
+        """At once, and not that the broker is away."""
+        self.world.say("lobby", "one")
+        chat, old = self.world.sites[0].chat, self.world.stream()
+        start = After(Cursor(old.life, 0))
+        polling = self.world.begin(chat.poll(Identity("bob"), "lobby", start, 10, 30))
+        self.world.turn()
+        self.assertEqual(polling, [])
+        self.world.do(self.world.broker.delete(old))
+        self.world.turn()
+        [answer] = polling
+        self.assertEqual((answer.messages, answer.gap), ([], True))
+        self.assertEqual(answer.cursor, Cursor(self.world.stream().life, -1))
 
     def test_who_drains_while_the_new_stream_is_being_attached_misses_nothing(self) -> None:
         self.make(nodes=2)
