@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 from unittest import mock
@@ -9,7 +10,9 @@ from unittest import mock
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
+from chatd.directory.directory import Directory
 from chatd.protocol.cursors import Cursor
+from chatd.protocol.errors import Code
 from chatd.rooms.audience import BATCH_BYTES
 from chatd.rooms.cache import RECENT_MESSAGES
 from chatd.rooms.context import CATCH_UPS
@@ -453,6 +456,27 @@ class SessionTests(SubscriptionCase):
         joined.subscription.resume()
         self.say(1)
         self.assertEqual(reader.texts, names(0, 1))
+
+    def test_what_is_gone_by_the_time_that_the_client_is_ready(self) -> None:
+        """The room, its life, the right to be in it: nobody joins what was looked at before."""
+        changes: list[tuple[Callable[[Directory], Coroutine[Any, Any, Any]], Code]] = [
+            (lambda rooms: rooms.set_private("lobby", True), Code.FORBIDDEN),
+            (lambda rooms: rooms.renew(self.world.stream()), Code.UNAVAILABLE),
+            (lambda rooms: rooms.delete("lobby"), Code.UNKNOWN_ROOM),
+        ]
+        for change, code in changes:
+            self.setUp()
+            session, reader = self.world.session("bob")
+            ready = partial(self._after, change)
+            refused = self.world.error(session.join("lobby", reader, Now(), ready))
+            self.assertIs(refused.code, code)
+            self.assertEqual(session.joined, {})
+            self.assertEqual(self.world.sites[0].presence.members("lobby").count, 0)
+
+    async def _after(self, change: Callable[[Directory], Coroutine[Any, Any, Any]]) -> bool:
+        """The client is ready once ``change`` is done."""
+        await change(self.world.sites[0].directory)
+        return True
 
     def test_nobody_is_there_to_be_told_of_a_join(self) -> None:
         session, reader = self.world.session("bob")
