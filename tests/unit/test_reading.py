@@ -112,6 +112,28 @@ class GatheringTests(SynchronousTestCase):
         self.assertEqual((self.texts(answer), answer.gap), ([], True))
         self.assertEqual(answer.cursor.epoch, self.world.stream().life)
 
+    def test_what_is_removed_while_one_looks_back(self) -> None:
+        """It is not taken for the room's beginning."""
+
+        async def removed(room: Room, *place: Any) -> HistoryPage:
+            return HistoryPage((), 0, gap=True)
+
+        with mock.patch.object(Room, "page", removed):
+            looking = self.chat.look_back(ANN, "lobby", Cursor(self.life, 1), 100)
+            found = self.world.do(looking)
+        self.assertEqual((found.messages, found.gap), ([], True))
+
+    def test_the_right_that_is_lost_while_one_looks_back(self) -> None:
+        page = Room.page
+
+        async def barred(room: Room, *place: Any) -> HistoryPage:
+            await self.world.sites[0].directory.set_private("lobby", True)
+            return await page(room, *place)
+
+        with mock.patch.object(Room, "page", barred):
+            looking = self.chat.look_back(ANN, "lobby", Cursor(self.life, 1), 100)
+            self.assertIs(self.world.error(looking).code, Code.FORBIDDEN)
+
 
 class DeletedTests(SynchronousTestCase):
     """The room is deleted when the first of several pages has been read."""
