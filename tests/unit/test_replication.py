@@ -351,7 +351,7 @@ class LossTests(ReplicationCase):
                 other.replication.received(json.dumps(payload).encode())
                 self.world.clock.advance(0.1)
         asks = [payload for payload in asked if json.loads(payload)["kind"] == "ask"]
-        self.assertLess(len(asks), 13)
+        self.assertIn(len(asks), range(8, 13))
 
     def test_what_is_no_payload_is_ignored_and_logged(self) -> None:
         self.enter(0, "ann")
@@ -412,7 +412,7 @@ class LossTests(ReplicationCase):
             for n in range(10, 200, 2):
                 payload = {"node": "node-0", "n": n, "kind": "beat"}
                 other.replication.received(json.dumps(payload).encode())
-        self.assertLessEqual(len(asked), 1)
+        self.assertEqual([json.loads(one)["kind"] for one in asked], ["ask"])
 
     @settings(deadline=None, max_examples=25)
     @given(st.data())
