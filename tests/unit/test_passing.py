@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from unittest.mock import patch
 
 from twisted.trial.unittest import TestCase
@@ -34,17 +33,13 @@ class PassingTests(TestCase):
         news = [frame for frame in reader.frames if frame["type"] == "presence"]
         return [user for frame in news for user in frame["joined"]]
 
-    def turns(self, *does: Callable[[], object]) -> list[int]:
-        """How many have been told of anything after each turn of the reactor, until no more are.
-        After each turn the next one of ``does`` is called."""
-        left = list(does)
+    def turns(self) -> list[int]:
+        """How many have been told of anything after each turn of the reactor, until no more are."""
         seen = [self.told()]
 
         def look() -> None:
             seen.append(self.told())
-            if left:
-                left.pop(0)()
-            if left or seen[-1] > seen[-2]:
+            if seen[-1] > seen[-2]:
                 self.world.clock.callLater(0, look)
 
         self.world.clock.callLater(0, look)

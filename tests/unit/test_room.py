@@ -146,21 +146,32 @@ class PublishTests(RoomCase):
         self.assertTrue(self.world.say("lobby", "x"))
         self.assertEqual(self.resumed(), ["x"])
 
+    def test_a_burst_longer_than_ids_are_remembered(self) -> None:
+        """Every message is acknowledged as soon as it is stored: no time passes."""
+        chat, number = self.world.sites[0].chat, WINDOW + 100
+        sent = [
+            self.world.begin(publish(chat, "ann", "lobby", str(n), id=str(n)))
+            for n in range(number)
+        ]
+        self.world.turn()
+        self.assertEqual([receipt.id for [receipt] in sent], [str(n) for n in range(number)])
+
     def test_stored_in_the_order_of_the_calls_whatever_must_be_waited_for(self) -> None:
         self.make(nodes=2)
         chat = self.world.sites[1].chat
-        creating: list[Deferred[None]] = []
+        opening: list[Deferred[None]] = []
 
-        def create(stream: object) -> Deferred[None]:
-            creating.append(Deferred())
-            return creating[-1]
+        def opened(stream: object) -> Deferred[None]:
+            opening.append(Deferred())
+            return opening[-1]
 
-        with mock.patch.object(self.world.sites[1].broker, "create", create):
-            for n in range(5):
-                self.world.begin(publish(chat, "ann", "lobby", f"m{n}"))
+        with mock.patch.object(self.world.sites[1].broker, "open", opened):
+            sent = [self.world.begin(publish(chat, "ann", "lobby", f"m{n}")) for n in range(5)]
             self.world.turn()
-        for making in reversed(creating):
-            making.callback(None)
+        self.assertTrue(opening)
+        self.assertEqual(sent, [[]] * 5)
+        for one in reversed(opening):
+            one.callback(None)
         self.world.begin(publish(chat, "ann", "lobby", "m5"))
         self.world.turn()
         self.assertEqual(self.resumed(), [f"m{n}" for n in range(6)])
