@@ -41,6 +41,27 @@ TESTS = {
         *("limits", "origins", "protocol", "rights", "room_names", "token_files", "tokens"),
         *("turns", "unread"),
     ),
+    "amqp": (
+        *("amqp_client", "amqp_codec", "amqp_confirms", "amqp_deliveries", "amqp_hosts"),
+        *("amqp_outgoing", "amqp_records", "amqp_url", "channel_pool", "own_records"),
+        *("publish_channels", "unplaced"),
+    ),
+    "brokers": ("broker_registry", "meeting", "model", "read_back", "room", "replication"),
+    "brokers.memory": ("directory", "history", "meeting", "model", "repeats", "room"),
+    "brokers.rabbitmq": (
+        *("amqp_records", "broadcasts", "channel_pool", "followed_in_an_alarm", "handover"),
+        *("liveness", "long_names", "meeting", "own_records", "publish_channels", "tail"),
+        *("unplaced",),
+    ),
+    "directory": (
+        *("another_stream", "directory", "faults", "readiness", "registry", "restoration"),
+        *("room_lives", "room_names"),
+    ),
+    "net": ("batches", "heartbeat", "inherited", "ports", "socket_group", "supervision", "tcp"),
+    "presence": (
+        *("fanout", "hearing", "meeting", "passing", "poll_presence", "presence", "registry"),
+        *("replication",),
+    ),
     "protocol": ("protocol", "room_names"),
     "rooms": (
         *("at_hand", "audience", "batches", "blocks", "cache", "catch_up", "dating", "fanout"),
@@ -48,6 +69,14 @@ TESTS = {
         *("look_back", "model", "outline", "read_back", "read_queue", "reading", "registry"),
         *("repeats", "room", "room_attaching", "room_counts", "room_expiry", "room_lives"),
         *("start_position", "subscription"),
+    ),
+    "service": (
+        *("at_hand", "audience", "garbage", "history_back", "lifecycle", "long_names", "look_back"),
+        *("reading", "signals", "state_and_events", "supervision"),
+    ),
+    "timing": (
+        *("catch_up", "gathering", "handover", "heartbeat", "limits", "registry", "singleflight"),
+        *("slots", "supervision", "turn_queue", "wall"),
     ),
 }
 QUICK = 0.1
@@ -208,6 +237,10 @@ def _is_argument(difference: Iterable[str]) -> bool:
     )
 
 
+def _folder(module: str) -> str:
+    return module.rpartition(".")[0]
+
+
 def _make(modules: list[str]) -> None:
     """Write the mutants of ``modules``, and what they need, to ``mutants/``."""
     from mutmut import __main__ as mutmut
@@ -230,11 +263,9 @@ def main() -> int:
         "--by", type=lambda text: text.split(","), metavar="TEST,TEST", help="only by these tests"
     )
     options = parser.parse_args()
-    modules = [
-        f"{path.parent.name}.{path.stem}"
-        for path in sorted(Path("chatd").glob("*/*.py"))
-        if {path.parent.name, f"{path.parent.name}.{path.stem}"} & set(options.modules)
-    ]
+    paths = [path.relative_to("chatd").with_suffix("") for path in Path("chatd").rglob("*.py")]
+    found = sorted(".".join(path.parts) for path in paths)
+    modules = [name for name in found if {name, _folder(name)} & set(options.modules)]
     if os.environ.get("MUTANT_UNDER_TEST") != MAKING:
         _make(modules)
         os.chdir(MADE)  # where chatd and tests are now imported from
@@ -246,7 +277,7 @@ def main() -> int:
     trampoline = Trampoline()
     replaced.wrap_in_trampoline = trampoline.wrap
     trial = Trial(trampoline, modules, QUICK if options.quick else 1e9, options.all)
-    names = sorted({name for module in modules for name in TESTS[module.partition(".")[0]]})
+    names = sorted({name for module in modules for name in TESTS[_folder(module)]})
     files = [f"tests/unit/test_{name}.py" for name in (options.by or names)]
     files += [] if options.by else ["tests/torture/test_simulation.py"]
     off = ["-p", "no:xdist", "-p", "no:cacheprovider", "-o", "timeout=0", "-q", "--rootdir=."]
