@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
+from chatd.access.turns import QueuePlace
+from chatd.transports.http.answer import PIECE
 from tests.support.guarded import ADMIN_KEY, SETUP_SECRET, bearing, token
 from tests.support.http_client import Answer
 from tests.support.limits import LimitsTests
@@ -111,6 +114,18 @@ class RateTests(LimitsTests):
         froms = iter(f"2001:db8::{n}" for n in range(9))
         # one site has more addresses than anyone can count
         await self.spend(lambda: node.post("/poll", said, X_Forwarded_For=next(froms)), 2)
+
+    async def test_a_large_answer_counts_as_several_requests(self) -> None:
+        """About one for each piece: what an address may ask is about what it costs."""
+        node = await self.serve("--rate", "10000/s")
+        ann = await node.chat("ann")
+        for _ in range(20):
+            await ann.say("lobby", "x" * 16_000)
+        asked = mock.Mock(side_effect=QueuePlace.take, autospec=True)
+        self.patch(QueuePlace, "take", lambda place: asked(place))
+        answer = await node.get("/rooms/lobby/messages?last=20")
+        self.assertEqual(len(answer.json["messages"]), 20)
+        self.assertGreaterEqual(asked.call_count, len(answer.body) // PIECE)
 
     async def test_invented_users_share_an_address(self) -> None:
         node = await self.serve("--rate", "5/s", "--trusted-proxy", "127.0.0.1")
