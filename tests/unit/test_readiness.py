@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from unittest import mock
 
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 
 from chatd.brokers.interfaces import DIRECTORY, Stream
@@ -60,6 +61,19 @@ class ReadinessTests(TestCase):
             self.lie(Lie.NONE)
             self.world.advance(PATIENCE + SLOWEST)
             self.assertTrue(self.readiness.ready)
+
+    def test_that_it_cannot_be_written_is_said_once(self) -> None:
+        """Until it can be again."""
+        with capturedLogs() as events:
+            for _ in range(2):
+                self.lie(Lie.CONFIRM_ONLY)
+                self.start()
+                self.world.advance(10 * SLOWEST)
+                self.lie(Lie.NONE)
+                self.world.advance(PATIENCE + SLOWEST)
+                self.assertTrue(self.readiness.ready)
+        said = [one for one in events if "cannot be written" in one["log_format"]]
+        self.assertEqual(len(said), 2)
 
     def test_read_and_not_written_after_an_interruption(self) -> None:
         """The broker is back, and its streams are not."""
