@@ -219,7 +219,8 @@ class IBroker(Interface):
 
     def end(stream: Stream) -> Deferred[int]:
         """The offset of the last record according to the broker, not to a follower; -1 if there
-        never was one."""
+        never was one. Of a stream that is followed, no record after it was shown to anyone, on any
+        node, before this was called."""
 
     def extents(streams: Sequence[Stream]) -> Deferred[Sequence[Extent | None]]:
         """How much of each of ``streams`` is kept; None for one that the broker tells nothing of.

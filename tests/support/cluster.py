@@ -59,6 +59,24 @@ class Cluster:
                     return other
         raise AssertionError(f"nobody leads {room}")
 
+    def hold_back(self, leader: Node, other: Node) -> None:
+        """What ``leader`` has from now on does not come to the replicas on ``other``."""
+        leader.eval(_HOLD_BACK.format(other.name))
+
+    def let_go(self, leader: Node) -> None:
+        """End `hold_back`."""
+        leader.eval("held_back ! over")
+
     def close(self) -> None:
         for node in self.nodes:
             node.close()
+
+
+#: Erlang: suspend what sends to the replicas on another node, until it is over.
+_HOLD_BACK = (
+    "Sends = fun(P) -> element(1, proc_lib:translate_initial_call(P)) =:= osiris_replica_reader"
+    " andalso lists:member('{}', [node(Q) || Q <- tuple_to_list(sys:get_state(P)), is_pid(Q)])"
+    " end, Here = self(), Held = spawn(fun() ->"
+    " [erlang:suspend_process(P) || P <- processes(), Sends(P)], Here ! held,"
+    " receive over -> ok end end), register(held_back, Held), receive held -> ok end"
+)

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from chatd.amqp.deliveries import Delivery
 from chatd.brokers.interfaces import IFollower, IFollowing, Stream
 from chatd.brokers.rabbitmq.follower import RabbitMQFollowing
-from chatd.brokers.rabbitmq.records import FENCE, publish_properties
+from chatd.brokers.rabbitmq.records import FENCE, mark_properties, publish_properties
 from chatd.timing.turn_queue import TurnQueue
 
 
@@ -32,6 +32,9 @@ class Streams:
     following: RabbitMQFollowing | None = None
     wall: Any = None
     turns: TurnQueue = field(default=Factory(lambda self: TurnQueue(self.clock, 1), True))
+    #: The names of marks appended, and what becomes of the next.
+    marks: list[str] = field(factory=list)
+    marked: Deferred[None] = field(factory=lambda: succeed(None))
     #: Why no messages are taken.
     blocked: str = ""
 
@@ -51,6 +54,10 @@ class Streams:
 
     def count(self, stream: Stream) -> Deferred[int | None]:
         return succeed(len(self.records))
+
+    def mark(self, stream: Stream, name: str) -> Deferred[None]:
+        self.marks.append(name)
+        return self.marked
 
     def leader_changed(self) -> None:
         """Nothing follows from it here."""
@@ -82,6 +89,14 @@ class Streams:
         for n in range(0, len(batch), at_a_time):
             following.delivered(batch[n : n + at_a_time])
         following.caught_up()
+
+    def come(self, name: str, offset: int) -> None:
+        """A mark comes to the consumer."""
+        assert self.following is not None
+        stream = self.following.stream
+        self.following.delivered(
+            [Delivery(offset, b"", mark_properties(name), stream.name.encode())]
+        )
 
     def come_back(self) -> None:
         """The connection was lost, and there is another one."""

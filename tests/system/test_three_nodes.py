@@ -11,13 +11,19 @@ import os
 from statistics import median
 
 import pytest
+from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
+from chatd.amqp.url import BrokerURL
+from chatd.brokers.interfaces import Stream
+from chatd.brokers.rabbitmq.broker import AMQPBroker
 from tests.support.cluster import Cluster
 from tests.support.leader_kills import LeaderKills
 from tests.support.partition import AGREE, Partition
 from tests.support.reading_only import ReadingOnly
+from tests.support.recording import Recorder, body, named, now
+from tests.support.waiting import pause, until
 
 pytestmark = pytest.mark.rabbitmq
 
@@ -85,6 +91,43 @@ class LeaderTests(TestCase):
                     f" published after {median(published):.1f} s (at most {max(published):.1f}),"
                     f" level after {median(level):.1f} s (at most {max(level):.1f})"
                 )
+
+
+class LaggingTests(TestCase):
+    """A replica lags behind, on the host that a chatd node reads from."""
+
+    timeout = 60
+
+    async def test_its_end_is_not_the_stream_s(self) -> None:
+        """Clients of the other nodes may have read further, and may come with their cursors."""
+        vhost, stream = cluster.vhost(), Stream("lobby", "e1")
+        self.addCleanup(cluster.drop_vhost, vhost)
+        writer, reader = [await self.broker(n, vhost) for n in range(2)]
+        await writer.create(stream)
+        recorder = Recorder()
+        recorder.following = reader.follow(stream, None, recorder)
+        recorder.may_call = True
+        await self.fill(writer, stream, 0, 3)
+        await until(lambda: len(recorder.got) == 3)
+        cluster.hold_back(*cluster.nodes[:2])
+        await self.fill(writer, stream, 3, 6)
+        end = reader.end(stream)
+        await pause(0.2)
+        self.assertNoResult(end)
+        self.assertEqual(recorder.ids, named(0, 1, 2))
+        cluster.let_go(cluster.nodes[0])
+        self.assertEqual(await end, recorder.got[5].offset)
+
+    async def broker(self, number: int, vhost: str) -> AMQPBroker:
+        broker = AMQPBroker(reactor, BrokerURL.parse(cluster.nodes[number].url(vhost)))
+        broker.startService()
+        self.addCleanup(broker.stopService)
+        await until(lambda: broker.ready)
+        return broker
+
+    async def fill(self, broker: AMQPBroker, stream: Stream, first: int, stop: int) -> None:
+        for n in range(first, stop):
+            await broker.append(stream, body(f"m{n}"), f"m{n}", now())
 
 
 @pytest.mark.timeout(240)

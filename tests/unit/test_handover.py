@@ -63,7 +63,9 @@ class InterruptionTests(SynchronousTestCase):
     def test_by_a_following(self) -> None:
         server = Server().tuned()
         broker = SimpleNamespace(
-            channels=SharedChannels(server.client), turns=TurnQueue(server.clock, 1)
+            clock=server.clock,
+            channels=SharedChannels(server.client),
+            turns=TurnQueue(server.clock, 1),
         )
         following = RabbitMQFollowing(
             cast(FollowingBroker, broker), Stream("lobby", "e"), None, self.follower

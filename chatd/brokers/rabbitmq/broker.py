@@ -82,6 +82,8 @@ class AMQPBroker(MultiService):
         self._streams = StreamQueues(self._makers, retention or Retention(), url.vhost)
         self._bindings = Bindings(self._streams.bind)
         self._followings: dict[RabbitMQFollowing, None] = {}
+        #: The newest following of each stream.
+        self._followed: dict[Stream, RabbitMQFollowing] = {}
         looking = StreamReader(self.wall, self._lookers, self._publishing, self.turns)
         self._counts = StreamCounts(self._counters)
         self._liveness = Liveness(
@@ -221,6 +223,7 @@ class AMQPBroker(MultiService):
     def follow(self, stream: Stream, tail: int | None, follower: IFollower) -> IFollowing:
         following = RabbitMQFollowing(self, stream, tail, follower)
         self._followings[following] = None
+        self._followed[stream] = following
         following.attach()
         self._bindings.ensure(stream)
         return following
@@ -228,6 +231,8 @@ class AMQPBroker(MultiService):
     def forget(self, following: RabbitMQFollowing) -> None:
         """Forget ``following``, which has stopped."""
         self._followings.pop(following, None)
+        if self._followed.get(following.stream) is following:
+            del self._followed[following.stream]
         self._bindings.forget(following.stream)
 
     def read(self, stream: Stream, start: int, stop: int) -> Deferred[Sequence[Record]]:
@@ -241,7 +246,16 @@ class AMQPBroker(MultiService):
         return self._reading.newest(stream, sure=True)
 
     def end(self, stream: Stream) -> Deferred[int]:
-        return self._reading.end(stream)
+        """As `IBroker.end`. Of a stream that is not followed, the end that this host of RabbitMQ
+        has."""
+        following = self._followed.get(stream)
+        if following is None:
+            return self._reading.end(stream)
+        return Deferred.fromCoroutine(following.end())
+
+    def mark(self, stream: Stream, name: str) -> Deferred[None]:
+        """Append a fence that has a name; see `chatd.brokers.rabbitmq.marks`."""
+        return self._publishing.mark(stream, name)
 
     def extents(self, streams: Sequence[Stream]) -> Deferred[Sequence[Extent | None]]:
         def told(counts: list[int | None]) -> Sequence[Extent | None]:

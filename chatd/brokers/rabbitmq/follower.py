@@ -23,6 +23,7 @@ from chatd.amqp.deliveries import Delivery
 from chatd.brokers.interfaces import IFollower, IFollowing, NoSuchStream, Stream, Unavailable
 from chatd.brokers.rabbitmq.consumer import StreamConsumer
 from chatd.brokers.rabbitmq.handover import AnotherStream, Handover
+from chatd.brokers.rabbitmq.marks import Marks
 from chatd.brokers.rabbitmq.shared_channels import SharedChannel, SharedChannels
 from chatd.brokers.rabbitmq.tail import Tail
 from chatd.timing.turn_queue import TurnQueue
@@ -71,6 +72,9 @@ class FollowingBroker(Protocol):
         """Append fences to the stream until ``done()``; False if it never is. Fails with
         `Unavailable` or `NoSuchStream`."""
 
+    def mark(self, stream: Stream, name: str) -> Deferred[None]:
+        """Append a fence that has a name. Fails with `Unavailable` or `NoSuchStream`."""
+
     def newest(self, stream: Stream) -> Deferred[int]:
         """The offset of the last record or fence. Fails with `Unavailable` or `NoSuchStream`."""
 
@@ -101,6 +105,7 @@ class RabbitMQFollowing:
         self._tail = tail
         self._gathering = Tail(tail or 0)
         self._handover = Handover(stream, follower, broker.turns)
+        self._marks = Marks(broker.clock, lambda name: broker.mark(stream, name))
         self._consumer: StreamConsumer | None = None
         self._channel: SharedChannel | None = None
         self._failures = 0
@@ -116,6 +121,13 @@ class RabbitMQFollowing:
     def level(self) -> bool:
         """Whether it is at the head, as far as this node can tell."""
         return self.state is FollowerState.LEVEL
+
+    async def end(self) -> int:
+        """The offset of the newest record that anyone may have read, when all up to there has been
+        passed to the follower; -1 if there never was one. Raises `Unavailable` or
+        `NoSuchStream`."""
+        await self._marks.reach()
+        return self._handover.end
 
     # -- what the broker calls ---------------------------------------------------------------------
 
@@ -142,6 +154,7 @@ class RabbitMQFollowing:
             self._detach()
             self.state = FollowerState.STOPPED
             self._handover.stop()
+            self._marks.stop()
             self._broker.forget(self)
 
     def refresh(self) -> None:
@@ -186,6 +199,9 @@ class RabbitMQFollowing:
             self._handover.take(batch)
         except AnotherStream:
             self._gone()
+        else:
+            if self._marks.among(batch):
+                self._handover.in_order(self._marks.come)
 
     def caught_up(self) -> None:
         self._failures = 0

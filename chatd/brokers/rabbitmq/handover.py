@@ -66,8 +66,8 @@ class Handover:
         self._waiting: deque[Delivery | Callable[[], None]] = deque()
         self._weight = 0
         self._told = Told.BEHIND
-        #: The offset of the newest record.
-        self._end = -1
+        #: The offset of the newest record handed over.
+        self.end = -1
         #: Whether the next batch was asked for from `seen` on, so that it shows whether that is
         #: gone.
         self._resuming = False
@@ -90,7 +90,7 @@ class Handover:
         if self._resuming and seen is not None:
             self._resuming = False
             if batch[0].offset > seen + 1:
-                self._in_order(lambda: self._tell(self._follower.truncated))
+                self.in_order(lambda: self._tell(self._follower.truncated))
         if seen is not None and batch[0].offset <= seen:
             batch = [one for one in batch if one.offset > seen]
         if not batch:
@@ -99,11 +99,11 @@ class Handover:
         if not self._stream.room:
             self._prove(batch)
         if seen is None:
-            self._end = batch[0].offset - 1
+            self.end = batch[0].offset - 1
         if most is not None:
             batch = [one for one in batch if one.body or not is_fence(one)]
             if batch:
-                self._end = batch[-1].offset
+                self.end = batch[-1].offset
             batch = batch[len(batch) - min(most, len(batch)) :]
         if self._waiting or len(slices(batch)) > 1:
             self._waiting += batch
@@ -114,7 +114,7 @@ class Handover:
         else:
             self._pass(batch)
 
-    def _in_order(self, call: Callable[[], None]) -> None:
+    def in_order(self, call: Callable[[], None]) -> None:
         """Make ``call`` after what waits was handed over."""
         if self._waiting:
             self._waiting.append(call)
@@ -145,7 +145,7 @@ class Handover:
 
     def _pass(self, batch: Sequence[Delivery]) -> None:
         if fresh := records(batch, self._stream):
-            self._end = fresh[-1].offset
+            self.end = fresh[-1].offset
             self._tell(self._follower.records, fresh)
 
     def _compare(
@@ -172,16 +172,16 @@ class Handover:
 
     def level(self) -> None:
         """Tell the follower, once, that it has caught up."""
-        self._in_order(self._level)
+        self.in_order(self._level)
 
     def _level(self) -> None:
         if self._told in (Told.BEHIND, Told.REFRESHING):
             self._told = Told.LEVEL
-            self._tell(self._follower.caught_up, self._end)
+            self._tell(self._follower.caught_up, self.end)
 
     def interrupted(self) -> None:
         """Tell the follower, once, that the broker is away, also if it knows of a `refresh`."""
-        self._in_order(self._interrupted)
+        self.in_order(self._interrupted)
 
     def _interrupted(self) -> None:
         if self._told in (Told.LEVEL, Told.REFRESHING):
@@ -190,7 +190,7 @@ class Handover:
 
     def refresh(self) -> None:
         """Tell the follower that the stream is read anew."""
-        self._in_order(self._refresh)
+        self.in_order(self._refresh)
 
     def _refresh(self) -> None:
         if self._told is Told.LEVEL:

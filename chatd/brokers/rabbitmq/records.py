@@ -33,7 +33,8 @@ FEW = 512
 
 _FENCE_TYPE = "chatd.fence"
 #: The properties of a fence: an empty record by chatd that readers never see.
-FENCE = encode_properties({"delivery-mode": 2, "type": _FENCE_TYPE, "app-id": "chatd"})
+_FENCE = {"delivery-mode": 2, "type": _FENCE_TYPE, "app-id": "chatd"}
+FENCE = encode_properties(_FENCE)
 
 #: How `chatd.protocol.messages.Content.record` begins, goes on after the id, of which each
 #: character may be escaped, and ends the text.
@@ -65,6 +66,11 @@ def publish_properties(id: str, time: int) -> bytes:
     else:
         head = _HEAD(_FLAGS, _JSON, 2, len(message))
     return b"".join([head, message, _TIME(time // 1000), _OWN])
+
+
+def mark_properties(name: str) -> bytes:
+    """The properties of a fence that has a name."""
+    return encode_properties({**_FENCE, "message-id": name})
 
 
 def records(batch: Sequence[Delivery], stream: Stream) -> list[Record]:

@@ -1,0 +1,96 @@
+"""Knowing that all that was stored in a stream has come.
+
+A node reads from the replica on the host of RabbitMQ that it is connected to. That may lag behind
+the others, so what it ends with is not the stream's end: clients of other nodes may have read
+further. But every replica has all records in the same order. So a **mark** is appended, a fence
+(`chatd.brokers.rabbitmq.consumer`) with a name of its own; when it comes, so has all that was
+stored before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from secrets import token_hex
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+
+from chatd.amqp.deliveries import Delivery
+from chatd.brokers.interfaces import Unavailable
+from chatd.timing.singleflight import SingleFlight
+
+#: Seconds for a mark to come; and between one that has come and the next, which is a record like
+#: any other to RabbitMQ, and which everyone who names a cursor can cause.
+PATIENCE, APART = 5.0, 0.25
+
+
+@define(eq=False)
+class Marks:
+    """The marks in a stream. ``append`` appends one by its name; it fails with `Unavailable` or
+    `NoSuchStream`. The owner calls `come` for what is delivered, and `stop` at the end."""
+
+    clock: IReactorTime
+    append: Callable[[str], Deferred[None]]
+    _sharing: SingleFlight[None, None] = field(factory=SingleFlight, init=False)
+    _name: bytes = field(default=b"", init=False)
+    _waiting: Deferred[None] | None = field(default=None, init=False)
+    #: Before when there is no other mark (the clock's seconds).
+    _next: float = field(default=float("-inf"), init=False)
+
+    async def reach(self) -> None:
+        """Return when all that was in the stream at the time of the call has come. Raises
+        `Unavailable` or `NoSuchStream`."""
+        if not self._sharing.idle(None):
+            # one that is under way may have been appended too early
+            await self._sharing.run(None, self._mark)
+        await self._sharing.run(None, self._mark)
+
+    async def _mark(self) -> None:
+        pause = self._next - self.clock.seconds()
+        try:
+            if pause > 0:
+                self._waiting = deferLater(self.clock, pause)
+                await self._waiting
+            await self._append().addTimeout(PATIENCE, self.clock, _late)
+        except CancelledError:
+            raise Unavailable("the stream is no longer followed") from None
+        finally:
+            self._name, self._waiting = b"", None
+            self._next = self.clock.seconds() + APART
+
+    def _append(self) -> Deferred[None]:
+        """Append a mark; fires when it comes."""
+        name, coming = token_hex(16), Deferred[None]()
+        self._name, self._waiting = name.encode(), coming
+
+        def failed(failure: Failure) -> None:
+            if self._waiting is coming:
+                self._waiting = None
+                coming.errback(failure)
+
+        # not waited for: that the mark comes says more
+        self.append(name).addErrback(failed)
+        return coming
+
+    def among(self, batch: Sequence[Delivery]) -> bool:
+        """Whether the mark that is waited for is in ``batch``."""
+        return bool(self._name) and any(self._name in one.raw for one in batch if not one.body)
+
+    def come(self) -> None:
+        """The mark, and all before it, was handed over."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.callback(None)
+
+    def stop(self) -> None:
+        """Wait no longer."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.cancel()
+
+
+def _late(result: object, timeout: float) -> None:
+    raise Unavailable("this host of RabbitMQ lags behind")

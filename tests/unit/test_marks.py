@@ -1,0 +1,107 @@
+"""Marks: a replica that lags behind is not taken for the whole stream."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+from twisted.internet.defer import Deferred, fail
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatd.brokers.interfaces import Stream, Unavailable
+from chatd.brokers.rabbitmq import handover
+from chatd.brokers.rabbitmq.marks import APART, PATIENCE
+from tests.support.followed import Streams
+from tests.support.recording import Recorder, body
+
+
+class MarkTests(SynchronousTestCase):
+    """The stream has three records here, at the offsets 0 to 2; elsewhere it may have more."""
+
+    def setUp(self) -> None:
+        self.streams, self.recorder = Streams(), Recorder()
+        self.streams.records = [body(f"m{n}", at=0) for n in range(3)]
+        self.recorder.may_call = True
+        self.streams.follow(Stream("lobby", "1"), None, self.recorder)
+        self.streams.bring()
+
+    def ask(self) -> Deferred[int]:
+        following = self.streams.following
+        assert following is not None
+        return Deferred.fromCoroutine(following.end())
+
+    def late(self, number: int) -> None:
+        """What the other replicas had before comes."""
+        self.streams.records += [body(f"m{number}", at=0)]
+        self.streams.starts.append(number)
+        self.streams.bring()
+
+    def test_what_others_had_before_counts(self) -> None:
+        end = self.ask()
+        self.late(3)
+        self.assertNoResult(end)
+        self.streams.come("another", 4)
+        self.assertNoResult(end)
+        self.streams.come(self.streams.marks[0], 5)
+        self.assertEqual(self.successResultOf(end), 3)
+        self.assertEqual(self.recorder.ids, [f"m{n}" for n in range(4)])
+
+    def test_marks_are_no_records(self) -> None:
+        for number in range(3):
+            end = self.ask()
+            self.streams.come(self.streams.marks[number], 3 + number)
+            self.assertEqual(self.successResultOf(end), 2)
+            self.streams.clock.advance(APART)
+        self.assertEqual(self.recorder.calls, ["records", "caught_up"])
+
+    def test_one_for_all_who_ask_before_it_is_appended(self) -> None:
+        """And not for those who ask later: what they know of may lie after it. There are few in a
+        second, whoever asks."""
+        first = self.ask()
+        later = [self.ask() for _ in range(3)]
+        self.streams.come(self.streams.marks[0], 3)
+        self.assertEqual(self.successResultOf(first), 2)
+        self.streams.clock.advance(APART / 2)
+        self.assertEqual(len(self.streams.marks), 1)
+        self.streams.clock.advance(APART / 2)
+        self.assertEqual(len(self.streams.marks), 2)
+        for end in later:
+            self.assertNoResult(end)
+        self.streams.come(self.streams.marks[1], 4)
+        self.assertEqual([self.successResultOf(end) for end in later], [2, 2, 2])
+
+    def test_records_that_wait_for_their_turn_come_first(self) -> None:
+        end = self.ask()
+        self.streams.records += [body(f"m{n}", at=0) for n in range(3, 9)]
+        self.streams.starts.append(3)
+        with (
+            mock.patch.object(handover, "SLICE", 2),
+            mock.patch("chatd.brokers.rabbitmq.records.SLICE", 2),
+        ):
+            self.streams.bring()
+            self.streams.come(self.streams.marks[0], 9)
+            self.assertNoResult(end)
+            self.streams.clock.pump([0] * 9)
+        self.assertEqual(self.successResultOf(end), 8)
+
+    def test_a_replica_that_lags_for_long(self) -> None:
+        end = self.ask()
+        self.streams.clock.advance(PATIENCE)
+        self.assertIn("lags", str(self.failureResultOf(end, Unavailable).value))
+
+    def test_what_cannot_be_appended(self) -> None:
+        self.streams.marked = fail(Unavailable("low on memory"))
+        why = self.failureResultOf(self.ask(), Unavailable).value
+        self.assertEqual(str(why), "low on memory")
+        self.assertEqual(self.streams.clock.getDelayedCalls(), [])
+
+    def test_who_waits_when_following_ends_is_told(self) -> None:
+        for pausing in (False, True):
+            self.setUp()
+            if pausing:
+                self.streams.come(self.streams.marks[0] if self.ask() else "", 3)
+            end = self.ask()
+            following = self.streams.following
+            assert following is not None
+            following.stop()
+            self.failureResultOf(end, Unavailable)
+            self.assertEqual(self.streams.clock.getDelayedCalls(), [])
