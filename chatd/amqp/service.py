@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, cast
@@ -32,6 +33,8 @@ CONNECT, HANDSHAKE, LONGEST = 5.0, 10.0, 4.0
 #: next one may end for the same reason.
 PROVED = 30.0
 
+#: Names that RabbitMQ makes up: a refusal has another one each time.
+_MADE_UP = re.compile(r"amq\.gen-[\w-]+")
 #: What is to be looked at where nothing greets us as a broker does.
 NO_AMQP = "what answers there does not speak AMQP 0-9-1, is the port right?"
 
@@ -233,6 +236,7 @@ class BrokerConnection(MultiService):
 
     def _say(self, why: str) -> None:
         """Log why an attempt failed, unless it is the same reason as before."""
-        if why != self._said and self.running:
+        same = _MADE_UP.sub("", why) == _MADE_UP.sub("", self._said)
+        if not same and self.running:
             self._said = why
             self._log.warn("Cannot use the broker {url}: {why}", url=str(self._url), why=why)

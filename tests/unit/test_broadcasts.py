@@ -51,6 +51,20 @@ class RenewalTests(SynchronousTestCase):
         self.answer()
         self.assertEqual(self.renew(), list(_OK))
 
+    def test_a_refusal_ends_the_connection(self) -> None:
+        """Whatever the next one gets, it is told why."""
+        self.broadcasts.renew("it is time")
+        [(channel, _, _)] = self.server.heard()
+        self.server.say(channel, "channel.open-ok")
+        self.server.heard()
+        self.server.say(channel, "channel.close", reply_code=406, reply_text="no more queues")
+        self.assertTrue(self.server.client.ended)
+        self.server.lose()
+        self.assertEqual(
+            [str(reason) for reason in self.server.lost],
+            ["no new queue for presence: no more queues"],
+        )
+
     def test_the_connection_ends_meanwhile(self) -> None:
         self.broadcasts.renew("it is time")
         self.server.lose()

@@ -9,9 +9,9 @@ from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from txamqp.client import Closed
+from txamqp.client import ChannelClosed, Closed
 
-from chatd.amqp.channel import Channel
+from chatd.amqp.channel import Channel, reason_of
 from chatd.amqp.client import Client
 from chatd.amqp.deliveries import Delivery
 from chatd.brokers.rabbitmq.names import PRESENCE
@@ -38,17 +38,18 @@ class Broadcasts:
     _log = Logger()
 
     async def connected(self, client: Client) -> None:
-        """Receive broadcasts on a queue that is deleted with this connection."""
+        """Receive broadcasts on a queue that is deleted with this connection. Raises
+        `txamqp.client.Closed` if the broker refuses it."""
 
-        def deleted(*_: object) -> None:
-            client.fail("the presence queue is gone")
+        def deleted(why: str = "it was deleted") -> None:
+            client.fail(f"the presence queue is gone: {why}")
 
         channel = await client.open_channel()
-        channel.on_close = deleted
         declared = await channel.queue_declare(queue="", exclusive=True, auto_delete=True)
         await channel.queue_bind(queue=declared.queue, exchange=PRESENCE)
         tag = f"chatd-presence-{next(self._tags)}"
         await client.consume(channel, declared.queue, tag, self._heard, deleted, {})
+        channel.on_close = lambda reason: deleted(str(reason))
         self._queue = _Queue(client, channel, declared.queue)
 
     def lost(self) -> None:
@@ -72,7 +73,11 @@ class Broadcasts:
             renewed.addErrback(self._not_renewed).addCallback(self._renewed)
 
     async def _replace(self, old: _Queue) -> None:
-        await self.connected(old.client)
+        try:
+            await self.connected(old.client)
+        except ChannelClosed as e:
+            old.client.fail(f"no new queue for presence: {reason_of(e)}")
+            raise
         await old.client.close_channel(old.channel)
 
     def _not_renewed(self, failure: Failure) -> None:
