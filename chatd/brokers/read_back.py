@@ -6,9 +6,9 @@ channel that had a publish under way when its stream changed leaders
 an append is done when the stream's follower has got the record, and not before.
 
 If a record does not come, the follower reads again after its last record, which brings everything
-in the stream. Records that are missing then are appended again, with the same bytes and id, over
-other channels (`IBroker.distrust`). Readers drop repeated ids, so a record that was only late does
-no harm.
+that the broker has for this node, and the broker is asked how far the stream goes (`IBroker.end`).
+Records that are missing then are appended again, with the same bytes and id, over other channels
+(`IBroker.distrust`). Readers drop repeated ids, so a record that was only late does no harm.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from chatd.brokers.interfaces import IBroker, NotStored, Stream, Unavailable
+from chatd.brokers.interfaces import IBroker, NoSuchStream, NotStored, Stream, Unavailable
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -204,23 +204,38 @@ class ReadBack(Generic[K, V]):
             self.refresh()
 
     def caught_up(self) -> None:
-        """The follower has read everything in the stream: what is missing was not stored."""
+        """The follower has read everything that the broker has for this node."""
         looked_for, self._looked_for = self._looked_for, {}
         missing = {k: a for k, a in looked_for.items() if self._under_way.get(k) is a}
         if missing:
             stream = next(iter(missing.values())).stream
             newest = max(append.sent for append in missing.values())
-            self._log.warn(
-                "{stream}: {number} records sent are not there; sending them again",
-                stream=stream.name,
-                number=len(missing),
-            )
             for append in missing.values():
-                append.due = self.clock.seconds() + LONGEST  # not before they are sent again
+                append.due = float("inf")  # not before it is known what has become of them
             distrusted = self.broker.distrust(stream, newest)
-            distrusted.addCallback(lambda _: self._send_again(missing))
+            # what the node reads may lag behind the stream, and a record that is there already
+            # must not be sent again: later it would be too far from the first to be a repeat
+            known = distrusted.addCallback(lambda _: self.broker.end(stream))
+            known.addCallbacks(
+                lambda _: self._send_again(missing), self._not_known, errbackArgs=(missing,)
+            )
+
+    def _not_known(self, failure: Failure, missing: dict[K, _Append[V]]) -> None:
+        """The stream's end cannot be told now: look for the records again."""
+        failure.trap(Unavailable, NoSuchStream)
+        for append in missing.values():
+            append.why = str(failure.value) or append.why
+            append.due = self.clock.seconds() + SHOWN
 
     def _send_again(self, missing: dict[K, _Append[V]]) -> None:
+        """All that was in the stream has come; what is ``missing`` still was not stored."""
+        missing = {k: a for k, a in missing.items() if self._under_way.get(k) is a}
+        if missing:
+            self._log.warn(
+                "{stream}: {number} records sent are not there; sending them again",
+                stream=next(iter(missing.values())).stream.name,
+                number=len(missing),
+            )
         for key, append in missing.items():
             if self._under_way.get(key) is append:
                 false = append.hint is Hint.CONFIRMED

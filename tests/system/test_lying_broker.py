@@ -127,7 +127,7 @@ class LyingBrokerTests(PreparedTests):
         def said(body: bytes) -> Lie:
             if b'"k"' in body:
                 sent.append(body)
-            return Lie.CONFIRM_ONLY if sent and len(sent) <= 2 else Lie.NONE
+            return Lie.CONFIRM_ONLY if body and sent and len(sent) <= 2 else Lie.NONE
 
         self.liar.lie = said
         answer = await self.one.post("/rooms/lobby/messages?username=ann", {"id": "k", "text": "x"})

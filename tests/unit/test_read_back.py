@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 from unittest import mock
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -165,6 +165,40 @@ class HealTests(ReadBackCase):
         self.assertEqual([receipt.id for receipt in outcome], ["hello"])
         self.assertEqual(len(self.broker.appended), 1)
         self.assertFalse(self.broker.distrusted)
+
+    def test_who_reads_from_where_it_lags_sends_nothing_again(self) -> None:
+        """The record is stored. One more would be no repeat where the room is so busy that it is
+        far from the first."""
+        ends: list[Deferred[int]] = []
+
+        def end(stream: Stream) -> Deferred[int]:
+            ends.append(Deferred())
+            return ends[-1]
+
+        self.first(Lie.STORE_LATE)
+        with mock.patch.object(self.broker, "end", end):
+            outcome = self.say("hello")
+            self.world.advance(SHOWN + 0.2)
+            ends[0].errback(Unavailable("it lags behind"))
+            self.world.advance(SHOWN + 0.2)
+            self.assertEqual(len(ends), 2, "it asked again")
+            self.world.advance(LATE)
+        self.assertEqual([receipt.id for receipt in outcome], ["hello"])
+        for late in ends[1:]:
+            late.callback(0)
+        self.assertEqual(len(self.broker.appended), 1)
+        self.assertEqual((self.count("false_confirms"), self.bob.texts), (0, ["hello"]))
+
+    def test_who_lags_for_long_says_so(self) -> None:
+
+        def lags(stream: Stream) -> Deferred[int]:
+            return fail(Unavailable("it lags behind"))
+
+        self.first(Lie.CONFIRM_ONLY)
+        with mock.patch.object(self.broker, "end", lags):
+            outcome = self.say("hello")
+            self.world.advance(PATIENCE + 1)
+        self.assertIn("it lags behind", self.refused(outcome)["text"])
 
     def test_what_is_looked_for_is_joined(self) -> None:
         self.first(Lie.CONFIRM_ONLY)

@@ -24,7 +24,7 @@ from chatd.timing.singleflight import SingleFlight
 
 #: Seconds for a mark to come; and between one that has come and the next, which is a record like
 #: any other to RabbitMQ, and which everyone who names a cursor can cause.
-PATIENCE, APART = 5.0, 0.25
+PATIENCE, APART = 2.0, 0.25
 
 
 @define(eq=False)
