@@ -40,23 +40,36 @@ class Repeats:
         self._under_way[asker] += 1
         try:
             with room.held():
-                return await self._turns.run(asker, _begin_search, room, content, after, asker)
+                return await self._stored(room, content, after, asker)
         finally:
             self._under_way[asker] -= 1
             if not self._under_way[asker]:
                 del self._under_way[asker]
 
+    async def _stored(self, room: Room, content: Content, after: Cursor, asker: str) -> bool:
+        stream, broker = room.stream, room.node.broker
+        at = await self._turns.run(asker, _begin_search, room, content, after, asker)
+        if at is None or broker.exact or room.stream != stream:
+            return at is None
+        # another node, where it was sent first, may have read further than this one
+        await broker.end(stream)
+        if room.head <= at or room.stream != stream:
+            return False
+        rest = Cursor(stream.life, at)
+        return await self._turns.run(asker, _begin_search, room, content, rest, asker) is None
 
-def _begin_search(room: Room, content: Content, after: Cursor, asker: str) -> Deferred[bool]:
+
+def _begin_search(room: Room, content: Content, after: Cursor, asker: str) -> Deferred[int | None]:
     return Deferred.fromCoroutine(_search(room, content, after, asker))
 
 
-async def _search(room: Room, content: Content, after: Cursor, asker: str) -> bool:
+async def _search(room: Room, content: Content, after: Cursor, asker: str) -> int | None:
+    """None if the message is there; else the offset up to which it is not."""
     stream = room.stream
     at = (await find(room, After(after), asker)).offset
     while at < room.head and room.stream == stream:
         page = await room.page(at, PAGE, asker)
         if any(m.id == content.id and m.user == content.user for m in page.messages):
-            return True
+            return None
         at = page.end
-    return False
+    return at

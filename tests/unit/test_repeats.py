@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 from unittest import mock
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.brokers.interfaces import NotStored, Unavailable
+from chatd.brokers.interfaces import NotStored, Stream, Unavailable
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.messages import Content
 from chatd.rooms import repeats
@@ -93,6 +93,34 @@ class SearchTests(RepeatsCase):
         self.fill(cached=True)
         with mock.patch.object(self.world.broker, "read", side_effect=AssertionError):
             self.assertFalse(self.found("other"))
+
+    def test_what_another_node_has_read_and_this_one_has_not(self) -> None:
+        """It comes before the broker says how far the stream goes."""
+        self.fill()
+        asked: list[int] = []
+
+        def end(stream: Stream) -> Deferred[int]:
+            asked.append(self.room.head)
+            if len(asked) == 1:
+                self.world.store("lobby", *(f"n{n}" for n in range(MANY)), "late", user="ann")
+            return succeed(self.room.head)
+
+        with mock.patch.multiple(self.world.broker, exact=False, end=end):
+            self.assertTrue(self.found("m3"))
+            self.assertEqual(asked, [], "not asked for what is here")
+            self.assertTrue(self.found("late"))
+            self.assertFalse(self.found("other"))
+
+    def test_the_stream_s_end_cannot_be_told(self) -> None:
+        self.fill()
+
+        def end(stream: Stream) -> Deferred[int]:
+            return fail(Unavailable("it lags behind"))
+
+        with mock.patch.multiple(self.world.broker, exact=False, end=end):
+            outcome = self.begin("other")
+            self.world.turn()
+        self.refused(outcome)
 
     def test_reads_are_counted_to_who_asks(self) -> None:
         self.fill()
