@@ -46,7 +46,7 @@ def many(first: int, stop: int) -> list[Delivery]:
     return [delivery(n, b"x" * (SLICE_BYTES // 4 - 100), TEXT) for n in range(first, stop)]
 
 
-class SizeTests(SynchronousTestCase):
+class ReasonCase(SynchronousTestCase):
     def reason(self, body: bytes, properties: dict[str, Any] = JSON) -> str:
         """Why it is skipped; "" if it is shown."""
         [record] = records([delivery(7, body, properties)], STREAM)
@@ -58,6 +58,15 @@ class SizeTests(SynchronousTestCase):
             return str(e)
         return ""
 
+
+class ReasonTests(ReasonCase):
+    def test_what_can_be_read_and_not_be_written(self) -> None:
+        """It lacks no id, since it would get one."""
+        for body in (b'{"text":"\\ud800"}', b'{"text":"x","data":{"n":1e999}}'):
+            self.assertIn("UTF-8 JSON cannot carry", self.reason(body), body)
+
+
+class SizeTests(ReasonCase):
     def test_what_fits_is_shown_however_it_is_written(self) -> None:
         """In escapes it is up to six times as long, and white space is for nothing."""
         for unit in ("a", "\x01", '"', "\\", "\n", " ", "é", "\u4e00", "😀", "\\u", "\\\\n"):

@@ -24,6 +24,7 @@ from chatd.telemetry.tracing import TRACE
 _ELSEWHERE = "It was published to another room."
 _LONG_TEXT = f"A text is at most {CONTENT_BYTES} bytes of UTF-8."
 _LONG_CONTENT = f"Text and data are at most {CONTENT_BYTES} bytes."
+_UNWRITABLE = "The text or data holds what UTF-8 JSON cannot carry."
 #: Deliveries, and bytes of their bodies and properties, that are converted and read in one turn of
 #: the reactor: at worst some ten milliseconds' work, mostly two. What comes in one read from the
 #: broker is no more.
@@ -114,7 +115,10 @@ def _record(delivery: Delivery, stream: Stream) -> Record:
         return Record(delivery.offset, b"", fault)
     if is_own(delivery) and (not stream.room or _is_complete(delivery.body)):
         return Record(delivery.offset, delivery.body)
-    return Record(delivery.offset, normalised(delivery), foreign=True)
+    try:
+        return Record(delivery.offset, normalised(delivery), foreign=True)
+    except (ValueError, RecursionError):
+        return Record(delivery.offset, b"", _UNWRITABLE)
 
 
 def _too_long(delivery: Delivery) -> str:
@@ -164,7 +168,8 @@ def is_fence(delivery: Delivery) -> bool:
 
 def normalised(delivery: Delivery) -> bytes:
     """The body of a record for another program's message. The body is returned unchanged if it
-    cannot be converted; the room then skips, counts and logs it.
+    cannot be converted; the room then skips, counts and logs it. Raises ValueError or
+    RecursionError for what can be read and not be written.
     """
     try:
         properties = delivery.properties()
@@ -182,10 +187,7 @@ def normalised(delivery: Delivery) -> bytes:
             body = {"text": delivery.body.decode("utf-8")}
         except UnicodeDecodeError:
             return delivery.body
-    try:
-        return dump(_completed(body, properties, delivery.offset))
-    except (ValueError, RecursionError):
-        return delivery.body
+    return dump(_completed(body, properties, delivery.offset))
 
 
 def _completed(body: dict[str, Any], properties: dict[str, Any], offset: int) -> dict[str, Any]:
