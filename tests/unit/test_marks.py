@@ -7,7 +7,7 @@ from unittest import mock
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.brokers.interfaces import Stream, Unavailable
+from chatd.brokers.interfaces import NotStored, Stream, Unavailable
 from chatd.brokers.rabbitmq import handover
 from chatd.brokers.rabbitmq.marks import APART, PATIENCE
 from tests.support.followed import Streams
@@ -89,9 +89,10 @@ class MarkTests(SynchronousTestCase):
         self.assertIn("lags", str(self.failureResultOf(end, Unavailable).value))
 
     def test_what_cannot_be_appended(self) -> None:
-        self.streams.marked = fail(Unavailable("low on memory"))
+        self.streams.marked = fail(NotStored("low on memory"))
         why = self.failureResultOf(self.ask(), Unavailable).value
         self.assertEqual(str(why), "low on memory")
+        self.assertNotIsInstance(why, NotStored)  # it says nothing of a message
         self.assertEqual(self.streams.clock.getDelayedCalls(), [])
 
     def test_who_waits_when_following_ends_is_told(self) -> None:

@@ -69,7 +69,9 @@ class Marks:
         def failed(failure: Failure) -> None:
             if self._waiting is coming:
                 self._waiting = None
-                coming.errback(failure)
+                # who asks for the end stores nothing, so `NotStored` would say nothing
+                unavailable = failure.check(Unavailable) is not None
+                coming.errback(Unavailable(str(failure.value)) if unavailable else failure)
 
         # not waited for: that the mark comes says more
         self.append(name).addErrback(failed)
