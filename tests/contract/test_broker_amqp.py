@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Any, cast
 from unittest import mock
 
 import pytest
 from twisted.internet import reactor
-from twisted.internet.interfaces import ITCPTransport
-from twisted.protocols.portforward import ProxyFactory, ProxyServer
 from twisted.trial.unittest import TestCase
 
 from chatd.amqp.url import BrokerURL
@@ -29,6 +26,7 @@ from tests.contract import broker_suite
 from tests.support.rabbit import shared_node
 from tests.support.rabbit_home import free_port
 from tests.support.recording import body, named
+from tests.support.tunnel import Tunnel
 from tests.support.waiting import pause, until
 
 pytestmark = pytest.mark.rabbitmq
@@ -40,45 +38,6 @@ _UNBIND = (
     '[rabbit_binding:remove(B, <<"test">>) || B <- rabbit_binding:list_for_source(X)]'
 )
 _QUEUES = '[rabbit_misc:rs(amqqueue:get_name(Q)) || Q <- rabbit_amqqueue:list(<<"{}">>)]'
-
-
-class _Tunnel(ProxyServer):
-    factory: Tunnel
-
-    def connectionMade(self) -> None:
-        self.factory.open.add(self)
-        super().connectionMade()
-
-    def connectionLost(self, reason: Any = None) -> None:
-        self.factory.open.discard(self)
-        super().connectionLost(reason)
-
-
-class Tunnel(ProxyFactory):
-    """The way from one broker to the node: what is cut when that broker goes away."""
-
-    protocol = _Tunnel
-    noisy = False
-
-    def __init__(self, port: int) -> None:
-        super().__init__("127.0.0.1", port)
-        self.open: set[_Tunnel] = set()
-        self.listening: Any = None
-        self.number = 0
-
-    def listen(self) -> int:
-        self.listening = cast(Any, reactor).listenTCP(self.number, self, interface="127.0.0.1")
-        self.number = self.listening.getHost().port
-        return self.number
-
-    async def cut(self) -> None:
-        """Nobody gets through until `listen`."""
-        if self.listening is not None:
-            await self.listening.stopListening()
-        self.listening = None
-        for tunnel in list(self.open):
-            ITCPTransport(tunnel.transport).abortConnection()
-        await until(lambda: not self.open)
 
 
 class AMQPBrokerSuite(broker_suite.BrokerSuite):

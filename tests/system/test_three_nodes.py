@@ -17,12 +17,14 @@ from twisted.trial.unittest import TestCase
 
 from chatd.amqp.url import BrokerURL
 from chatd.brokers.interfaces import Stream
+from chatd.brokers.rabbitmq import publisher
 from chatd.brokers.rabbitmq.broker import AMQPBroker
 from tests.support.cluster import Cluster
 from tests.support.leader_kills import LeaderKills
 from tests.support.partition import AGREE, Partition
 from tests.support.reading_only import ReadingOnly
 from tests.support.recording import Recorder, body, named, now
+from tests.support.tunnel import Tunnel
 from tests.support.waiting import pause, until
 
 pytestmark = pytest.mark.rabbitmq
@@ -100,15 +102,7 @@ class LaggingTests(TestCase):
 
     async def test_its_end_is_not_the_stream_s(self) -> None:
         """Clients of the other nodes may have read further, and may come with their cursors."""
-        vhost, stream = cluster.vhost(), Stream("lobby", "e1")
-        self.addCleanup(cluster.drop_vhost, vhost)
-        writer, reader = [await self.broker(n, vhost) for n in range(2)]
-        await writer.create(stream)
-        recorder = Recorder()
-        recorder.following = reader.follow(stream, None, recorder)
-        recorder.may_call = True
-        await self.fill(writer, stream, 0, 3)
-        await until(lambda: len(recorder.got) == 3)
+        writer, reader, stream, recorder = await self.followed(cluster.nodes[1].port)
         cluster.hold_back(*cluster.nodes[:2])
         await self.fill(writer, stream, 3, 6)
         end = reader.end(stream)
@@ -118,8 +112,42 @@ class LaggingTests(TestCase):
         cluster.let_go(cluster.nodes[0])
         self.assertEqual(await end, recorder.got[5].offset)
 
-    async def broker(self, number: int, vhost: str) -> AMQPBroker:
-        broker = AMQPBroker(reactor, BrokerURL.parse(cluster.nodes[number].url(vhost)))
+    async def test_who_comes_to_it_does_not_take_the_stream_for_gone(self) -> None:
+        """Its room would begin a new life, without all that was said in it."""
+        self.patch(publisher, "FENCE_SHOWN", 0.02)
+        tunnel = Tunnel(cluster.nodes[2].port)
+        self.addCleanup(tunnel.cut)
+        writer, reader, stream, recorder = await self.followed(tunnel.listen())
+        cluster.hold_back(*cluster.nodes[:2])
+        await self.fill(writer, stream, 3, 6)
+        await until(lambda: len(recorder.got) == 6)
+        await tunnel.cut()
+        tunnel.port = cluster.nodes[1].port
+        tunnel.listen()
+        await until(lambda: reader.ready)
+        await pause(1)
+        cluster.let_go(cluster.nodes[0])
+        await self.fill(writer, stream, 6, 7)
+        await until(lambda: len(recorder.got) == 7 or "gone" in recorder.calls)
+        self.assertEqual(recorder.ids, named(*range(7)))
+
+    async def followed(self, port: int) -> tuple[AMQPBroker, AMQPBroker, Stream, Recorder]:
+        """A stream with three records, which the first node leads: who writes them; who, connected
+        to ``port``, follows it; and what that gets."""
+        vhost, stream = cluster.vhost(), Stream("lobby", "e1")
+        self.addCleanup(cluster.drop_vhost, vhost)
+        writer, reader = [await self.broker(n, vhost) for n in (cluster.nodes[0].port, port)]
+        await writer.create(stream)
+        recorder = Recorder()
+        recorder.following = reader.follow(stream, None, recorder)
+        recorder.may_call = True
+        await self.fill(writer, stream, 0, 3)
+        await until(lambda: len(recorder.got) == 3)
+        return writer, reader, stream, recorder
+
+    async def broker(self, port: int, vhost: str) -> AMQPBroker:
+        url = f"amqp://guest:guest@127.0.0.1:{port}/{vhost}"
+        broker = AMQPBroker(reactor, BrokerURL.parse(url))
         broker.startService()
         self.addCleanup(broker.stopService)
         await until(lambda: broker.ready)

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.brokers.interfaces import NotStored, Stream, Unavailable
 from chatd.brokers.rabbitmq import handover
+from chatd.brokers.rabbitmq.follower import LONGEST
 from chatd.brokers.rabbitmq.marks import APART, PATIENCE
 from tests.support.followed import Streams
 from tests.support.recording import Recorder, body
@@ -106,3 +107,43 @@ class MarkTests(SynchronousTestCase):
             following.stop()
             self.failureResultOf(end, Unavailable)
             self.assertEqual(self.streams.clock.getDelayedCalls(), [])
+
+
+class LaggingTests(SynchronousTestCase):
+    """After an interruption nothing comes: the host that is read from now may lag behind, or there
+    is another stream of the same name, which has not as many records."""
+
+    def setUp(self) -> None:
+        self.streams, self.recorder = Streams(), Recorder()
+        self.streams.records = [body(f"m{n}", at=0) for n in range(3)]
+        self.recorder.may_call = True
+        self.streams.follow(Stream("lobby", "1"), None, self.recorder)
+        self.streams.bring()
+        self.come_back()
+
+    def come_back(self) -> None:
+        following = self.streams.following
+        assert following is not None
+        self.streams.come_back()
+        following.silent()
+
+    def test_what_is_after_all_that_was_seen_is_no_other_stream(self) -> None:
+        self.streams.place.callback(3)
+        self.streams.clock.advance(LONGEST)
+        self.assertEqual(self.streams.starts[-2:], [2, 2])
+        self.streams.records.append(body("m3", at=0))
+        self.streams.bring()
+        self.assertEqual(self.recorder.ids, [f"m{n}" for n in range(4)])
+        self.assertNotIn("gone", self.recorder.calls)
+
+    def test_what_does_not_come_tells_nothing(self) -> None:
+        self.streams.place.errback(Unavailable("RabbitMQ did not answer in time"))
+        self.streams.clock.advance(LONGEST)
+        self.assertEqual(self.streams.starts[-1], 2)
+        self.assertNotIn("gone", self.recorder.calls)
+
+    def test_another_stream(self) -> None:
+        for place in (1, 2):
+            self.setUp()
+            self.streams.place.callback(place)
+            self.assertEqual(self.recorder.calls[-1], "gone", place)

@@ -85,10 +85,11 @@ class AMQPBroker(MultiService):
         #: The newest following of each stream.
         self._followed: dict[Stream, RabbitMQFollowing] = {}
         looking = StreamReader(self.wall, self._lookers, self._publishing, self.turns)
+        self._looking = looking
         self._counts = StreamCounts(self._counters)
         self._liveness = Liveness(
             reactor,
-            lambda stream: looking.newest(stream, sure=False),
+            looking.newest,
             self._counts.of,
             lambda: self._followings,
         )
@@ -241,9 +242,9 @@ class AMQPBroker(MultiService):
     def locate(self, stream: Stream, time: int) -> Deferred[int]:
         return self._reading.locate(stream, time)
 
-    def newest(self, stream: Stream) -> Deferred[int]:
-        """The offset of the last record or fence, -1 if there is none."""
-        return self._reading.newest(stream, sure=True)
+    def place_of_mark(self, stream: Stream) -> Deferred[int]:
+        """The offset of a fence that is appended now, once it has come to this host."""
+        return self._looking.place_of_mark(stream)
 
     def end(self, stream: Stream) -> Deferred[int]:
         """As `IBroker.end`. Of a stream that is not followed, the end that this host of RabbitMQ

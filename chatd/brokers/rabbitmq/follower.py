@@ -75,8 +75,9 @@ class FollowingBroker(Protocol):
     def mark(self, stream: Stream, name: str) -> Deferred[None]:
         """Append a fence that has a name. Fails with `Unavailable` or `NoSuchStream`."""
 
-    def newest(self, stream: Stream) -> Deferred[int]:
-        """The offset of the last record or fence. Fails with `Unavailable` or `NoSuchStream`."""
+    def place_of_mark(self, stream: Stream) -> Deferred[int]:
+        """The offset of a fence that is appended now, once it has come to the host that is read
+        from. Fails with `Unavailable` or `NoSuchStream`."""
 
     def leader_changed(self) -> None:
         """A stream may have another leader now."""
@@ -281,14 +282,15 @@ class RabbitMQFollowing:
     def _fenced(self, came: bool, consumer: StreamConsumer) -> Deferred[None] | None:
         """If none of the fences comes, either they are stored and the stream ends before our
         offset, because it is another stream of the same name; or they are not stored, although they
-        were confirmed. The stream's end tells which."""
+        were confirmed; or the host that we read from lags behind. Where one more is stored tells
+        which, and nothing else does: who takes a stream for gone gives up what is in it."""
         if came or consumer is not self._consumer:
             return None
-        return self._broker.newest(self.stream).addCallback(self._ends, consumer)
+        return self._broker.place_of_mark(self.stream).addCallback(self._placed, consumer)
 
-    def _ends(self, end: int, consumer: StreamConsumer) -> None:
+    def _placed(self, offset: int, consumer: StreamConsumer) -> None:
         if consumer is self._consumer and not consumer.delivered:
-            if self.seen is not None and end < self.seen:
+            if self.seen is not None and offset <= self.seen:
                 self._gone()
             else:
                 self._detach()

@@ -5,9 +5,10 @@ Each uses a consumer on a channel of its own, which is ended as soon as the answ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from secrets import token_hex
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -85,24 +86,25 @@ class _Reader:
             fencing = self._fence.fence(
                 self._stream, lambda: bool(self.gathered) or self.done.called
             )
-            Deferred.fromCoroutine(fencing).addCallbacks(self._fenced, self._fail)
+            Deferred.fromCoroutine(fencing).addCallbacks(self._fenced, self.fail)
 
     def _fenced(self, came: bool) -> None:
         if not came:
-            self._fail(Unavailable("the stream does not bring what it stored"))
+            self.fail(Unavailable("the stream does not bring what it stored"))
 
     def detached(self, suspect: bool) -> None:
-        self._fail(NoSuchStream(self._stream.name))
+        self.fail(NoSuchStream(self._stream.name))
 
     def _channel_closed(self, reason: Reason) -> None:
         missing = is_missing(reason)
-        self._fail(NoSuchStream(self._stream.name) if missing else Unavailable(str(reason)))
+        self.fail(NoSuchStream(self._stream.name) if missing else Unavailable(str(reason)))
 
     def _end(self) -> None:
         if not self.done.called:
             self.done.callback(None)
 
-    def _fail(self, why: Exception | Failure) -> None:
+    def fail(self, why: Exception | Failure) -> None:
+        """Give up, for the reason ``why``."""
         if not self.done.called:
             self.done.errback(why)
 
@@ -151,14 +153,22 @@ class StreamReader:
         """As `IBroker.end`."""
         return self._pool.run(lambda client, channel: self._last(client, channel, stream))
 
-    def newest(self, stream: Stream, sure: bool) -> Deferred[int]:
-        """The offset of the last record or fence, -1 if there is none. If not ``sure``, it is -1,
-        too, when the broker is slow to deliver."""
-        fence = self._publishing if sure else None
+    def newest(self, stream: Stream) -> Deferred[int]:
+        """The offset of the last record or fence here; -1 if there is none, or the broker is slow
+        to deliver."""
 
         async def task(client: Client, channel: Channel) -> int:
-            gathered = await _Reader(client, stream, "last", None, fence).run(channel)
+            gathered = await _Reader(client, stream, "last").run(channel)
             return gathered[-1].offset if gathered else -1
+
+        return self._pool.run(task)
+
+    def place_of_mark(self, stream: Stream) -> Deferred[int]:
+        """Append a mark, and wait until it comes; its offset."""
+
+        async def task(client: Client, channel: Channel) -> int:
+            reader = _MarkReader(client, stream, partial(self._publishing.mark, stream))
+            return (await reader.run(channel))[0].offset
 
         return self._pool.run(task)
 
@@ -185,6 +195,32 @@ class StreamReader:
 
     def _now(self) -> int:
         return self._wall.milliseconds()
+
+
+class _MarkReader(_Reader):
+    """Has a mark appended by ``append(name)`` once it would not miss it, and gathers that."""
+
+    def __init__(
+        self, client: Client, stream: Stream, append: Callable[[str], Deferred[None]]
+    ) -> None:
+        super().__init__(client, stream, "last")
+        self._append = append
+        self._name = ""
+
+    def delivered(self, batch: Sequence[Delivery]) -> None:
+        if self._name:
+            name = self._name.encode()
+            self.gathered += [one for one in batch if not one.body and name in one.raw]
+        if self.gathered:
+            self._end()
+
+    def caught_up(self) -> None:
+        self.silent()
+
+    def silent(self) -> None:
+        if not self._name:
+            self._name = token_hex(16)
+            self._append(self._name).addErrback(self.fail)
 
 
 class _Finder(_Reader):
