@@ -158,7 +158,7 @@ class NeighbourTests(Neighbours):
 
     async def test_the_name_given_to_a_new_stream(self) -> None:
         self.patch(amqp_publish, "FENCE_SHOWN", 0.02)
-        for n in range(5):
+        for n in range(9):  # more than fences that are tried
             await self.broker.append(self.stream, body(f"m{n}"), f"m{n}", 0)
         follower = await self.followed(self.stream)
         arguments = {"x-queue-type": "stream"}
