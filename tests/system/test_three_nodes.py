@@ -16,14 +16,14 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from chatd.amqp.url import BrokerURL
-from chatd.brokers.interfaces import Stream
+from chatd.brokers.interfaces import Stream, Unavailable
 from chatd.brokers.rabbitmq import publisher
 from chatd.brokers.rabbitmq.broker import AMQPBroker
 from tests.support.cluster import Cluster
 from tests.support.leader_kills import LeaderKills
 from tests.support.partition import AGREE, Partition
 from tests.support.reading_only import ReadingOnly
-from tests.support.recording import Recorder, body, named, now
+from tests.support.recording import Recorder, body, ids, named, now
 from tests.support.tunnel import Tunnel
 from tests.support.waiting import pause, until
 
@@ -126,10 +126,14 @@ class LaggingTests(TestCase):
         tunnel.listen()
         await until(lambda: reader.ready)
         await pause(1)
+        every = (stream, 0, recorder.got[-1].offset + 1)
+        with self.assertRaises(Unavailable):  # not only those that are here
+            await reader.read(*every)
         cluster.let_go(cluster.nodes[0])
         await self.fill(writer, stream, 6, 7)
         await until(lambda: len(recorder.got) == 7 or "gone" in recorder.calls)
         self.assertEqual(recorder.ids, named(*range(7)))
+        self.assertEqual(ids(await reader.read(*every)), named(*range(6)))
 
     async def followed(self, port: int) -> tuple[AMQPBroker, AMQPBroker, Stream, Recorder]:
         """A stream with three records, which the first node leads: who writes them; who, connected

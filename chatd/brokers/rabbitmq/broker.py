@@ -237,7 +237,9 @@ class AMQPBroker(MultiService):
         self._bindings.forget(following.stream)
 
     def read(self, stream: Stream, start: int, stop: int) -> Deferred[Sequence[Record]]:
-        return self._reading.read(stream, start, stop)
+        following = self._followed.get(stream)
+        seen = following.seen if following is not None else None
+        return self._reading.read(stream, start, stop, -1 if seen is None else seen)
 
     def locate(self, stream: Stream, time: int) -> Deferred[int]:
         return self._reading.locate(stream, time)

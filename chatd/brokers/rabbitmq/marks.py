@@ -26,6 +26,9 @@ from chatd.timing.singleflight import SingleFlight
 #: any other to RabbitMQ, and which everyone who names a cursor can cause.
 PATIENCE, APART = 2.0, 0.25
 
+#: What is wrong where not all comes that there is.
+LAGS = "this host of RabbitMQ lags behind"
+
 
 @define(eq=False)
 class Marks:
@@ -95,4 +98,4 @@ class Marks:
 
 
 def _late(result: object, timeout: float) -> None:
-    raise Unavailable("this host of RabbitMQ lags behind")
+    raise Unavailable(LAGS)

@@ -19,6 +19,7 @@ from chatd.amqp.deliveries import Delivery
 from chatd.brokers.interfaces import NoSuchStream, Record, Stream, Unavailable
 from chatd.brokers.rabbitmq.channel_pool import ChannelPool
 from chatd.brokers.rabbitmq.consumer import PREFETCH, StreamConsumer
+from chatd.brokers.rabbitmq.marks import LAGS
 from chatd.brokers.rabbitmq.publisher import StreamPublisher
 from chatd.brokers.rabbitmq.queues import is_missing
 from chatd.brokers.rabbitmq.records import is_fence, records, slices
@@ -121,8 +122,11 @@ class StreamReader:
         self._publishing = publishing
         self._turns = turns
 
-    def read(self, stream: Stream, start: int, stop: int) -> Deferred[Sequence[Record]]:
-        """As `IBroker.read`."""
+    def read(
+        self, stream: Stream, start: int, stop: int, known: int = -1
+    ) -> Deferred[Sequence[Record]]:
+        """As `IBroker.read`. There is something at the offset ``known``: where that does not come,
+        more may be missing, which must not be taken for all there is."""
 
         async def task(client: Client, channel: Channel) -> list[Delivery]:
             reader = _Reader(client, stream, max(0, start), stop)
@@ -131,6 +135,8 @@ class StreamReader:
                 # records were appended while it was read
                 reader = _Reader(client, stream, max(0, start), stop, self._publishing)
                 gathered = await reader.run(channel)
+            if (gathered[-1].offset if gathered else -1) < min(known, stop - 1):
+                raise Unavailable(LAGS)
             return [one for one in gathered if start <= one.offset < stop]
 
         async def read() -> Sequence[Record]:
