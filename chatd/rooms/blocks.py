@@ -24,6 +24,7 @@ from chatd.rooms.outline import BLOCK, Outline, Parsed, enough, last_of
 from chatd.rooms.read_queue import SLICE, SLICE_BYTES, ReadQueue, Slices
 from chatd.rooms.records import message_of
 from chatd.timing.singleflight import SingleFlight
+from chatd.timing.turn_queue import TurnQueue
 
 #: Bytes of messages cached, and seconds for which: long enough to be shared, too short to show
 #: what retention by size has removed.
@@ -33,6 +34,8 @@ CACHE_SECONDS = 5.0
 CACHE_OUTLINES = 1024
 #: Times that a piece is read anew because the broker has other records than it had.
 TRIES = 3
+#: Readers who go on in one turn of the reactor when what they all wait for was read.
+READERS = 4
 
 
 @frozen
@@ -82,8 +85,9 @@ class Blocks:
         self._outlines: OrderedDict[tuple[Stream, int], Outline] = OrderedDict()
         self._pieces: OrderedDict[tuple[Stream, int], _Piece] = OrderedDict()
         self._size = 0
-        self._outlining: SingleFlight[tuple[Stream, int, int], Outline] = SingleFlight()
-        self._reading: SingleFlight[tuple[Stream, int, int], Sequence[Parsed]] = SingleFlight()
+        turns = TurnQueue(clock, READERS)
+        self._outlining: SingleFlight[tuple[Stream, int, int], Outline] = SingleFlight(turns)
+        self._reading: SingleFlight[tuple[Outline, int, int], _Piece | None] = SingleFlight(turns)
         self._queue = ReadQueue(clock)
         self._slices = Slices(clock)
 
@@ -121,7 +125,8 @@ class Blocks:
         something is awaited."""
         while not outline.judged:
             before = await self._before(stream, outline.index, asker)
-            outline.judge(before, self._dating, self._dating.dates(stream))
+            if not outline.judged:  # by another who awaited the same
+                outline.judge(before, self._dating, self._dating.dates(stream))
 
     async def _before(self, stream: Stream, index: int, asker: str) -> Sequence[Outline]:
         """The outlines that are needed to judge that of the block at ``index``."""
@@ -179,17 +184,23 @@ class Blocks:
         first, last = outline.piece(i)
         piece = self._pieces.get((stream, first))
         if (
-            piece is None
-            or piece.last != last
-            or self._clock.seconds() - piece.read_at > CACHE_SECONDS
+            piece is not None
+            and piece.last == last
+            and self._clock.seconds() - piece.read_at <= CACHE_SECONDS
         ):
-            flight = (stream, first, last)
-            records = await self._reading.run(flight, lambda: self._read(*flight, asker))
-            if not outline.fits(records):
-                self._forget(stream)
-                return None
-            piece = _Piece(records, last, self._clock.seconds())
-            self._keep((stream, first), piece)
+            return piece
+        flight = (outline, first, last)
+        return await self._reading.run(flight, lambda: self._read_piece(stream, *flight, asker))
+
+    async def _read_piece(
+        self, stream: Stream, outline: Outline, first: int, last: int, asker: str
+    ) -> _Piece | None:
+        records = await self._read(stream, first, last, asker)
+        if not outline.fits(records):
+            self._forget(stream)
+            return None
+        piece = _Piece(records, last, self._clock.seconds())
+        self._keep((stream, first), piece)
         return piece
 
     def _keep_pieces(self, stream: Stream, outline: Outline, records: Sequence[Parsed]) -> None:

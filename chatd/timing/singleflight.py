@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
+
+from chatd.timing.turn_queue import TurnQueue
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 
 class Waiters(Generic[V]):
-    """Deferreds that fire together. Each may be cancelled on its own."""
+    """Deferreds that fire together: all at once, or, with ``turns``, the first at once and the
+    others in their turns. Each may be cancelled on its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, turns: TurnQueue | None = None) -> None:
         self._waiting: dict[Deferred[V], None] = {}
+        self._turns = turns
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -33,20 +38,29 @@ class Waiters(Generic[V]):
     def fire(self, result: V | Failure) -> None:
         """Fire all Deferreds that `wait` has returned since the last `fire`."""
         waiting, self._waiting = self._waiting, {}
-        for waiter in waiting:
-            if waiter.called:  # one before it has cancelled it
-                continue
-            if isinstance(result, Failure):
-                waiter.errback(result)
+        for n, waiter in enumerate(waiting):
+            if self._turns is None or not n:
+                _fire(waiter, result)
             else:
-                waiter.callback(result)
+                self._turns.add(partial(_fire, waiter, result))
+
+
+def _fire(waiter: Deferred[V], result: V | Failure) -> None:
+    if waiter.called:  # it was cancelled, perhaps by one before it
+        return
+    if isinstance(result, Failure):
+        waiter.errback(result)
+    else:
+        waiter.callback(result)
 
 
 class SingleFlight(Generic[K, V]):
-    """Work under way, by key. Further callers with the same key get the same outcome."""
+    """Work under way, by key. Further callers with the same key get the same outcome; ``turns`` are
+    those of `Waiters`, for callers who then do much themselves."""
 
-    def __init__(self) -> None:
+    def __init__(self, turns: TurnQueue | None = None) -> None:
         self._running: dict[K, Waiters[V]] = {}
+        self._turns = turns
 
     def idle(self, key: K) -> bool:
         """Whether nothing is under way for ``key``."""
@@ -61,7 +75,7 @@ class SingleFlight(Generic[K, V]):
         waiters = self._running.get(key)
         if waiters is not None:
             return waiters.wait()
-        waiters = self._running[key] = Waiters()
+        waiters = self._running[key] = Waiters(self._turns)
         waiter = waiters.wait()
 
         def done(result: V | Failure) -> None:

@@ -10,7 +10,7 @@ from unittest import mock
 from twisted.internet.defer import Deferred
 
 from chatd.brokers.interfaces import Stream, Unavailable
-from chatd.rooms.blocks import CACHE_BYTES, CACHE_OUTLINES, CACHE_SECONDS
+from chatd.rooms.blocks import CACHE_BYTES, CACHE_OUTLINES, CACHE_SECONDS, READERS
 from chatd.rooms.history import PATIENCE
 from chatd.rooms.outline import BLOCK, Outline
 from chatd.rooms.read_queue import READS, SLICE
@@ -106,6 +106,26 @@ class TurnTests(HistoryCase):
         steps = [after - before for before, after in pairwise([0, *parsed])]
         self.assertLessEqual(max(steps), SLICE)
         self.assertEqual(sliced.call_count, 4 * SLICE)
+
+    def test_who_waited_for_the_same_read_goes_on_in_turns(self) -> None:
+        """Not all together, however many they are; and what one found out holds for all."""
+        self.fill(4 * BLOCK)
+        asked = [self.history.page(self.stream, -1, self.upto, 0) for _ in range(40)]
+        judged = mock.Mock(wraps=Outline.judge)
+        self.patch(Outline, "judge", lambda *args: judged(*args))
+        outcomes = [self.world.begin(page) for page in asked]
+        done: list[int] = []
+
+        def others() -> None:
+            done.append(sum(map(len, outcomes)))
+            if done[-1] < len(outcomes):
+                self.world.clock.callLater(0, others)
+
+        others()
+        self.world.turn()
+        self.assertLessEqual(max(after - before for before, after in pairwise(done)), READERS + 1)
+        self.assertEqual({len(outcome[0].messages) for outcome in outcomes}, {128})
+        self.assertEqual(judged.call_count, 1)
 
     def test_a_question_that_takes_too_long(self) -> None:
         self.patch(self.world.broker, "read", lambda *_: Deferred())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.timing.singleflight import SingleFlight, Waiters
+from chatd.timing.turn_queue import TurnQueue
 
 
 class WaitersTests(SynchronousTestCase):
@@ -32,6 +34,34 @@ class SingleFlightTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(first), "done")
         self.assertEqual(self.successResultOf(second), "done")
         self.assertTrue(self.flight.idle("key"))
+
+    def test_all_but_the_first_go_on_in_turns(self) -> None:
+        clock, work = Clock(), Deferred[str]()
+        flight: SingleFlight[str, str] = SingleFlight(TurnQueue(clock, 1))
+        shared = [flight.share("key", lambda: work) for _ in range(4)]
+        shared[1].cancel()
+        self.failureResultOf(shared.pop(1), CancelledError)
+        work.callback("done")
+        seen: list[int] = []
+
+        def look() -> None:
+            seen.append(sum(waiter.called for waiter in shared))
+            if seen[-1] < len(shared):
+                clock.callLater(0, look)
+
+        look()
+        clock.advance(0)
+        self.assertEqual(seen, [1, 2, 3])
+
+    def test_all_but_the_first_fail_in_turns(self) -> None:
+        clock, work = Clock(), Deferred[str]()
+        flight: SingleFlight[str, str] = SingleFlight(TurnQueue(clock, 1))
+        first, second = (flight.share("key", lambda: work) for _ in range(2))
+        work.errback(ZeroDivisionError())
+        self.failureResultOf(first, ZeroDivisionError)
+        self.assertNoResult(second)
+        clock.advance(0)
+        self.failureResultOf(second, ZeroDivisionError)
 
     def test_work_that_fails_before_it_has_begun(self) -> None:
         """Whoever comes later begins anew."""
