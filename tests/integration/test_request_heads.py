@@ -185,6 +185,27 @@ class HeadTests(GuardedTests):
             self.assertEqual(said.count(b"HTTP/1.1 "), 1, framing)
             self.assertNotIn(b"alive", said, framing)
 
+    async def test_one_end_to_a_body_in_chunks(self) -> None:
+        """What another reader may take for its end is no trailer field (RFC 9112, section 7.1.2);
+        what is one is dropped."""
+        node = await self.serve()
+        chunked = head(
+            SAY, "Host: localhost", "Transfer-Encoding: chunked", "Content-Type: text/plain"
+        )
+        hidden = head("/healthz", "Host: localhost", method="GET")
+        for trailers in (b"", b"X: y\n\n", b"X: y\n", b" X: y\r\n", b"x:\r\n" * 200):
+            raw = await node.raw("http")
+            raw.send(chunked + b"2\r\nhi\r\n0\r\n" + trailers + hidden)
+            answer = await HTTP(raw, "POST").answer()
+            self.assertEqual((answer.status, answer.code), (400, "bad_request"), trailers)
+            raw.end()
+            self.assertEqual(await raw.rest(), b"", trailers)
+        self.assertEqual(await said(node), [])
+        raw = await node.raw("http")
+        raw.send(chunked + b"2\r\nhi\r\n0\r\nX: y\r\nContent-Length: 9\r\n\r\n" + hidden)
+        statuses = [(await HTTP(raw, method).answer()).status for method in ("POST", "GET")]
+        self.assertEqual(statuses, [201, 200])
+
     async def test_chunks_in_http_1_0(self) -> None:
         """There are none: a proxy of that version sees another end (RFC 9112, section 6.1)."""
         node = await self.serve()

@@ -20,6 +20,7 @@ from zope.interface import implementer
 from chatd.net.tcp import LINGER, forget_unsent, half_close, tune
 from chatd.protocol.errors import Code
 from chatd.transports.http.ahead import Ahead
+from chatd.transports.http.chunks import Chunks
 from chatd.transports.http.deadline import ReadingDeadline
 from chatd.transports.http.head import (
     NO_TLS,
@@ -317,4 +318,8 @@ class HTTPConnection(Ahead):
     def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:
         if not frames_well(header, data, self._version):
             return bool(self._failChooseTransferDecoder())
-        return bool(super()._maybeChooseTransferDecoder(header, data))
+        chosen = bool(super()._maybeChooseTransferDecoder(header, data))
+        if chosen and header == b"Transfer-Encoding":
+            request = self.requests[-1]
+            self._transferDecoder = Chunks(request.handleContentChunk, self._finishRequestBody)
+        return chosen
