@@ -79,6 +79,14 @@ class Chat:
             self.entry(identity, name)  # again: the room or the right may be gone by now
         return room
 
+    async def room_to_read(self, identity: Identity, name: str) -> Room:
+        """As `room`, for who only reads, or has others wait until this is done: of those who had to
+        wait until it was attached, a few go on in each turn of the reactor."""
+        if self.rooms.get(self.entry(identity, name)) is None:
+            await self.room(identity, name)
+            await self.rooms.node.turns.wait()
+        return await self.room(identity, name)
+
     def unreadable(self, identity: Identity, name: str, error: Unavailable) -> ChatError:
         """The error for reading from the room ``name``, which failed with ``error``: as of `entry`
         if the room or the right is gone by now, else unavailable."""
@@ -161,7 +169,7 @@ class Chat:
     ) -> Answer:
         """The messages from ``start`` on, at most ``limit``. If there are none, waits up to
         ``wait`` seconds for the next. Raises `ChatError`."""
-        room = await self.room(identity, name)
+        room = await self.room_to_read(identity, name)
         try:
             return await self._poll(identity, room, start, limit, self.clock.seconds() + wait)
         except Unavailable as e:
@@ -172,7 +180,7 @@ class Chat:
     ) -> LookedBack:
         """The newest messages before ``cursor``, at most ``limit``, in order. Raises
         `ChatError`."""
-        room = await self.room(identity, name)
+        room = await self.room_to_read(identity, name)
         try:
             found = await look_back(room, cursor, limit, ANSWER_BYTES, identity.network)
             place = StartPosition(found.after)

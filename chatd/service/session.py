@@ -89,7 +89,7 @@ class Session:
     async def _join(
         self, name: str, subscriber: ISubscriber, start: Start, ready: Ready | None
     ) -> Joined | None:
-        room = await self.chat.room(self.identity, name)
+        room = await self.chat.room_to_read(self.identity, name)
         with room.held():  # nobody may be in it yet, and the client may take long to be ready
             return await self._take_part(room, name, subscriber, start, ready)
 

@@ -4,6 +4,7 @@ between."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -33,6 +34,12 @@ class TurnQueue:
         if not self._waiting:
             self._clock.callLater(0, self._turn)
         self._waiting[call] = None
+
+    def wait(self) -> Deferred[None]:
+        """A Deferred that fires in a later turn, and may be cancelled."""
+        waiter: Deferred[None] = Deferred()
+        self.add(partial(waiter.callback, None))
+        return waiter
 
     def _turn(self) -> None:
         calls = list(self._waiting)[: self._a_turn]

@@ -44,7 +44,7 @@ class RoomRoutes:
             entry = self._directory.get(name)
         else:
             identity = call.identify()
-            attached = await self._chat.room(identity, name)
+            attached = await self._chat.room_to_read(identity, name)
             entry = self._chat.entry(identity, name)
         members = self._chat.presence.members(name)
         return Reply(
