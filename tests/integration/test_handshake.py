@@ -179,6 +179,31 @@ class OpeningTests(ServingTests):
                 raw.send(data[-3:])
                 self.assertEqual((await socket.find("left"))["room"], "lobby")
 
+    async def test_another_method(self) -> None:
+        """What is allowed is said, and to HEAD nothing else."""
+        node = await self.serve()
+        for method, target, port, status in (
+            ("HEAD", "/", "websocket", 405),
+            ("POST", "/", "websocket", 405),
+            ("HEAD", "/ws", "http", 426),
+            ("HEAD", "/socket.io/?EIO=4&transport=websocket", "http", 400),
+            ("POST", "/ws", "http", 405),
+        ):
+            for more in ("\r\n".join(HEADERS), HEADERS[0]):
+                raw = await node.raw(port)
+                raw.send(f"{method} {target} HTTP/1.1\r\n{more}\r\n\r\n".encode())
+                http = HTTP(raw, method)
+                answer = await http.head()
+                self.assertEqual(answer.status, status, (method, port, more))
+                if status == 405:
+                    self.assertIn("GET", answer.header("allow") or "")
+                if method == "HEAD":
+                    if port == "http":  # the connection goes on
+                        raw.end()
+                    self.assertEqual(await raw.rest(), b"", (target, more))
+                else:
+                    self.assertIn(b'"Use GET."', await http.body(answer))
+
     async def test_no_websocket(self) -> None:
         """What does not ask for it, or may not (RFC 9110, sections 7.8 and 15.5.22)."""
         node = await self.serve()

@@ -29,8 +29,11 @@ def upgrade(factory: WebSocketFactory) -> Route:
 
 
 def wants_websocket(call: Call) -> bool:
-    """Whether a request asks for WebSocket."""
-    return asks_for_websocket(call.request.clientproto.decode("ascii"), call.header("upgrade"))
+    """Whether a request asks for WebSocket. An Upgrade with HEAD is ignored: the handshake is a GET
+    (RFC 6455, section 4.2.1)."""
+    return not call.asks_for_head and asks_for_websocket(
+        call.request.clientproto.decode("ascii"), call.header("upgrade")
+    )
 
 
 def hand_over(call: Call, resource: WebSocketResource) -> None:

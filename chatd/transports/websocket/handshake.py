@@ -23,6 +23,8 @@ from chatd.transports.websocket.strict_head import HandshakeHead
 #: What is answered 426 (RFC 9110, section 15.5.22).
 NO_UPGRADE = bad_request("This is a WebSocket: send Upgrade: websocket, over HTTP/1.1.")
 UPGRADE_REQUIRED = 426
+#: What is answered to another method than GET, with 405.
+NO_GET = bad_request("Use GET.")
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -89,6 +91,10 @@ class OpeningHandshake(WebSocketServerProtocol):
         except BadHead as error:
             self._refuse(str(error))
             return
+        if head.method != b"GET":
+            self._refusal = NO_GET
+            self.failHandshake(NO_GET.text, 405, [("Allow", "GET")])
+            return
         # Autobahn would judge the Origin by rules of its own, before `admit` does
         self.origin = head.origin
         taken = head.in_origin_form.with_one_extensions_line.without_origin
@@ -134,7 +140,10 @@ class OpeningHandshake(WebSocketServerProtocol):
         # not Autobahn's whole text: it quotes the request, which may have a token in the URL
         error = self._refusal or bad_request(re.split(r"""['":(]""", reason)[0].strip() + ".")
         status = code if error.code is Code.BAD_REQUEST else error.code.http
-        self.sendData(refusal(status, error, responseHeaders or ()))
+        said = refusal(status, error, responseHeaders or ())
+        if self.data.startswith(b"HEAD "):  # no body, though the headers tell its length
+            said = said[: said.index(b"\r\n\r\n") + 4]
+        self.sendData(said)
         self.refused(error, status)
         self.wasClean = True  # else Autobahn would log a warning for each
         self.dropConnection(abort=False)

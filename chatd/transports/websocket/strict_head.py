@@ -50,10 +50,15 @@ class HandshakeHead:
         return [value.strip() for known, value in self.fields if known == name]
 
     @property
+    def method(self) -> bytes:
+        """The method."""
+        return self.request.partition(b" ")[0]
+
+    @property
     def is_plain_get(self) -> bool:
         """Whether it is a GET in HTTP/1 that does not ask for WebSocket."""
-        method, version = self.request.partition(b" ")[0], self.request.rpartition(b" ")[2]
-        if method != b"GET" or version not in (b"HTTP/1.0", b"HTTP/1.1"):
+        version = self.request.rpartition(b" ")[2]
+        if self.method != b"GET" or version not in (b"HTTP/1.0", b"HTTP/1.1"):
             return False
         upgrade = b",".join(self.values(b"upgrade")).decode("latin-1")
         return not asks_for_websocket(version.decode(), upgrade)
