@@ -17,14 +17,15 @@ HOSTS = 256
 
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#@\s]+)", re.ASCII)
 
-_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]\s/?#@,]+)(?::([0-9]{1,5}))?", re.ASCII)
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]\s/?#@,]+)(?::([0-9]{0,5}))?", re.ASCII)
 
 _NAME = re.compile(r"[a-z0-9_*-]+(\.[a-z0-9_-]+)*\.?", re.ASCII)
 
 
 @lru_cache(maxsize=HOSTS)
 def split_host(value: str) -> tuple[str, int | None]:
-    """``name[:port]`` in lower case; ValueError for anything else."""
+    """``name[:port]`` in lower case, where a port of no digits is none (RFC 9110, section 7.2);
+    ValueError for anything else."""
     match = _HOST.fullmatch(value.strip().lower()) if len(value) <= 300 else None
     if match is None:
         raise ValueError(f"{value!r} is not a host")

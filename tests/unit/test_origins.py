@@ -190,8 +190,14 @@ class HostTests(PolicyTests):
         policy = OriginPolicy(loopback_only=True)
         for host in ("localhost", "LOCALHOST:8081", "127.0.0.1:8081", "[::1]:8081", "192.0.2.1"):
             self.passes(policy, host=host)
+        for host in ("localhost:", "127.0.0.1:", "[::1]:"):
+            self.passes(policy, host=host)
+        self.passes(policy, host="localhost:", origin="http://localhost")
+        self.refused(policy, host="localhost:", origin="http://localhost:8081")
         for host in (
             "evil.example",
+            "evil.example:",
+            ":",
             "evil.example:8081",
             "localhost.evil.example",
             "127.0.0.1.evil.example",
