@@ -165,6 +165,33 @@ describe('listeners', { timeout: 20_000 }, () => {
     assert.deepEqual([once, off], [['1'], ['1']]);
   });
 
+  it('that are off hear no more, nor does who left, though the past is on its way', async () => {
+    for (let i = 0; i < 20; i += 1) setting.server.publish('bob', `${i}`);
+    const held = [];
+    const slow = async (address, init) => {
+      const response = await fetch(address, init);
+      if (address.includes('limit=1000')) await new Promise((resolve) => { held.push(resolve); });
+      return response;
+    };
+    const chat = connect({ transports: ['websocket'], fetch: slow });
+    await chat.join('lobby');
+    for (const end of ['off', 'leave', 'close']) {
+      const room = await chat.join('lobby', { last: 10 });
+      const texts = [];
+      const off = room.on('message', ({ text }) => texts.push(text));
+      const read = [];
+      const reading = (async () => {
+        for await (const { text } of room) read.push(text);
+      })();
+      await until(() => held.length === 2);
+      ({ off, leave: room.leave, close: chat.close })[end]();
+      if (end === 'off') room.leave();
+      held.splice(0).forEach((answer) => answer());
+      await reading;
+      assert.deepEqual([texts, read], [['10'], ['10']], end);
+    }
+  });
+
   it('of what does not exist are errors, and so are misspelt options', async () => {
     const chat = connect({ transports: ['websocket'] });
     const room = await chat.join('lobby');

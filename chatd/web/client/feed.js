@@ -22,8 +22,9 @@ export class Feed {
   #live = null;
   /** @type {string | null} the cursor to catch up from */
   #behind;
-  /** @type {{error?: ChatError} | null} */
-  #ended = null;
+  /** @type {ChatError | undefined} why nothing follows what is here */
+  #error;
+  #stopped = false;
   #wake = () => {};
 
   /**
@@ -48,28 +49,28 @@ export class Feed {
     this.#wake();
   }
 
-  /** The room has ended: what is here can still be read. @param {ChatError} [error] */
+  /** The room has ended: what is here can still be read. @param {ChatError} error */
   end(error) {
-    this.#ended ??= { error };
+    this.#error ??= error;
     this.#wake();
   }
 
-  /** The reader wants no more. */
+  /** The reader wants no more, not even what is on its way. */
   stop() {
-    this.#queue = [];
-    this.end();
+    this.#stopped = true;
+    this.#wake();
   }
 
   /** To be called once. @returns {AsyncGenerator<Message, undefined>} */
   async* messages() {
-    for (;;) {
+    while (!this.#stopped) {
       const message = this.#queue.shift();
       if (message) yield message;
-      else if (this.#ended?.error) throw this.#ended.error;
-      else if (this.#ended) return undefined;
+      else if (this.#error) throw this.#error;
       else if (this.#behind !== null) await this.#catchUp(this.#behind);
       else await new Promise((resolve) => void (this.#wake = () => resolve(undefined)));
     }
+    return undefined;
   }
 
   /** @param {string} after */

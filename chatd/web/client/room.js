@@ -211,8 +211,15 @@ export class Room extends Emitter {
     const feed = new Feed((after) => this.history({ after, limit: FEED }), this.#kept,
       this.#behind);
     this.#feeds.add(feed);
-    if (this.#ended) feed.end(this.#ended.error);
+    if (this.#ended) this.#finish(feed, this.#ended.error);
     return feed;
+  }
+
+  /** Nothing follows: one who left wants no more; one who was put out may read what came before.
+   * @param {Feed} feed @param {ChatError} [error] */
+  #finish(feed, error) {
+    if (error) feed.end(error);
+    else feed.stop();
   }
 
   /** @param {Feed} feed */
@@ -253,7 +260,7 @@ export class Room extends Emitter {
   _end(error) {
     if (this.#ended) return;
     this.#ended = { error };
-    for (const feed of this.#feeds) feed.end(error);
+    for (const feed of this.#feeds) this.#finish(feed, error);
     if (error) this._emit('closed', error);
   }
 }
