@@ -74,6 +74,17 @@ describe('a room', { timeout: 20_000 }, () => {
     assert.deepEqual(chat.rooms, []);
   });
 
+  it('has a name that can be told, whatever the transport', async () => {
+    for (const transports of [['websocket'], ['sse'], ['poll']]) {
+      const chat = connect({ transports });
+      for (const name of ['', '\ud83d']) {
+        await assert.rejects(chat.join(name, { timeout: 5000 }), { code: 'bad_request' });
+      }
+      await chat.join('lobby');
+      assert.deepEqual(chat.states, ['connecting', 'online']);
+    }
+  });
+
   it('is refused when it was before, and nobody waited', async () => {
     setting.server.bar = ({ room }) => (room === 'no such name' ? 'bad_request' : null);
     const chat = connect({ transports: ['websocket'] });

@@ -46,6 +46,19 @@ class TestComingIn:
         ann.page.reload()
         expect(ann.page.get_by_label("Room")).to_be_visible()
 
+    @pytest.mark.parametrize("field", ["Your name", "Room"])
+    def test_spaces_are_no_name(self, visit: Visit, room: str, field: str) -> None:
+        ann = visit()
+        ann.page.get_by_label("Your name").fill("ann")
+        ann.page.get_by_label("Room").fill(room)
+        ann.page.get_by_label(field).fill("  ")
+        ann.page.get_by_role("button", name="Join").click()
+        assert ann.page.get_by_label(field).evaluate("input => input.validity.valueMissing")
+        expect(ann.page.get_by_label(field)).to_be_focused()
+        ann.page.get_by_label(field).fill(f" {room} ")
+        ann.page.get_by_role("button", name="Join").click()
+        ann.state("Online")
+
     def test_a_room_that_is_refused_leaves_one_where_one_is(self, visit: Visit, room: str) -> None:
         ann, bob = visit(), visit()
         ann.join("ann", room)

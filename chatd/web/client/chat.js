@@ -1,6 +1,7 @@
 /** The chat: rooms and messages over a connection that reconnects by itself. */
 
 import { Connection } from './connection.js';
+import { roomName } from './content.js';
 import { Emitter } from './emitter.js';
 import { ChatError, checkNames, closed } from './errors.js';
 import { Room } from './room.js';
@@ -94,7 +95,7 @@ export class Chat extends Emitter {
    */
   join(name, options = {}) {
     return patiently('join', options, ['after', 'last', 'since'],
-      (position, over) => this.#enter(String(name).normalize('NFC'), position, over));
+      (position, over) => this.#enter(roomName(name), position, over));
   }
 
   /**

@@ -21,6 +21,10 @@ function size(text) {
   return new TextEncoder().encode(text).length;
 }
 
+/** Halves of surrogate pairs, of which UTF-8 has none. A pair matches neither half (ECMA-262,
+ * 22.2.2.9: code points with the flag u). */
+const HALF = /\p{Cs}/u;
+
 /** @param {string} text @param {unknown} [cause] */
 function bad(text, cause) {
   return new ChatError('bad_request', text, undefined, cause);
@@ -49,14 +53,25 @@ export function copy(data) {
 }
 
 /**
+ * The name of a room as the server takes it. Throws a ChatError for what no request can carry, so
+ * that no answer would name it.
+ *
+ * @param {string} name
+ */
+export function roomName(name) {
+  const normal = String(name).normalize('NFC');
+  if (!normal || HALF.test(normal)) throw bad('The name of a room is a string of Unicode, not empty.');
+  return normal;
+}
+
+/**
  * Throw a ChatError for a message that the server would refuse.
  *
  * @param {Unsent} unsent
  * @param {Partial<Limits>} limits as far as the server has told them
  */
 export function check({ room, id, text, data }, limits) {
-  // A pair of surrogates matches neither half (ECMA-262, 22.2.2.9: code points with the flag u).
-  if (typeof text !== 'string' || /\p{Cs}/u.test(text)) throw bad('A text is a string of Unicode.');
+  if (typeof text !== 'string' || HALF.test(text)) throw bad('A text is a string of Unicode.');
   if (typeof id !== 'string' || !/^[!-~]{1,64}$/.test(id)) {
     throw bad('An id is 1 to 64 visible ASCII characters.');
   }

@@ -56,7 +56,7 @@ export class Wire {
     this.#base = base;
     this.#options = options;
     this.debug = debugger_(options.debug);
-    this.user = options.token ? undefined : (options.user ?? `guest-${hex(3)}`).normalize('NFC');
+    this.user = options.token ? undefined : (options.user || `guest-${hex(3)}`).normalize('NFC');
   }
 
   get name() {

@@ -45,7 +45,9 @@ export class Entry {
     }
     this.#form.addEventListener('submit', (event) => {
       event.preventDefault();
-      enter();
+      // Spaces alone are nothing.
+      for (const input of Object.values(this.#fields)) input.value = input.value.trim();
+      if (this.#form.reportValidity()) enter();
     });
     this.#form.addEventListener('input', () => this.clear());
   }
@@ -53,13 +55,13 @@ export class Entry {
   /** @returns {Entered} */
   get entered() {
     const { name, room, token } = this.#fields;
-    return { name: name.value.trim(), room: room.value.trim(), token: token.value.trim() };
+    return { name: name.value, room: room.value, token: token.value };
   }
 
   /** @param {Partial<Entered>} values empty ones change nothing */
   fill(values) {
     for (const [field, value] of Object.entries(values)) {
-      if (value) this.#fields[/** @type {Field} */ (field)].value = value;
+      if (value) this.#fields[/** @type {Field} */ (field)].value = value.trim();
     }
   }
 
