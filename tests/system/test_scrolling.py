@@ -18,6 +18,8 @@ pytestmark = pytest.mark.browser
 
 #: The requests for older messages.
 OLDER = re.compile(r"/messages\?before=")
+#: The requests for messages.
+PAGES = re.compile(r"/messages\?")
 #: Whether the end of the conversation is in sight.
 AT_END = "log => log.scrollHeight - log.scrollTop - log.clientHeight < 50"
 
@@ -126,6 +128,67 @@ class TestLatest:
         latest(ann)
         down(ann)
         expect(ann.messages.last).to_have_text("mine")
+
+
+class TestMany:
+    """More comes than the page can take at a time, or less than it asked for."""
+
+    @pytest.fixture
+    def back(self, visit: Visit, daemon: Daemon, room: str) -> Person:
+        """One who looks back where messages are long: an answer holds thirty."""
+        ann = come_in(visit, daemon, room)
+        ann.page.route(PAGES, shortened)
+        go_up(ann, lambda: is_there(ann, 600))
+        return ann
+
+    def test_what_one_said_is_passed_by_with_the_rest(
+        self, visit: Visit, daemon: Daemon, room: str
+    ) -> None:
+        ann = come_in(visit, daemon, room)
+        held = Held(ann, OLDER)
+        go_up(ann, lambda: held.asked)
+        ann.say("mine")
+        expect(ann.log.locator(".fate").last).to_have_text("Sent")
+        publish(daemon, room, 400, first=1000)
+        visit(f"/?room={room}&user=bob")
+        # he came after all that was said
+        expect(ann.page.locator("#members")).to_contain_text("bob")
+        held.end()
+        expect(ann.messages.last).to_have_text("1399")
+        expect(ann.messages).to_have_text([f"{number}" for number in range(1100, 1400)])
+
+    def test_one_who_scrolls_down_meets_them_all(
+        self, back: Person, daemon: Daemon, room: str
+    ) -> None:
+        publish(daemon, room, 3, first=1000)
+        for _ in range(1500):
+            back.log.evaluate("log => { log.scrollTop = log.scrollHeight; }")
+            if back.messages.last.text_content() == "1002":
+                break
+            back.page.wait_for_timeout(20)
+        expect(back.messages).to_have_text([f"{number}" for number in range(703, 1003)])
+        publish(daemon, room, 1, first=1003)
+        expect(back.messages.last).to_have_text("1003")
+        down(back)
+
+    def test_the_latest_are_the_latest(self, back: Person, daemon: Daemon, room: str) -> None:
+        publish(daemon, room, 3, first=1000)
+        latest(back)
+        expect(back.messages.last).to_have_text("1002")
+        down(back)
+
+
+def shortened(route: Route) -> None:
+    """Answered as where messages are long: with the first thirty of what was asked for; of what is
+    read backwards, with the last."""
+    answer = route.fetch()
+    page = answer.json()
+    backwards = OLDER.search(route.request.url)
+    page["messages"] = page["messages"][-30:] if backwards else page["messages"][:30]
+    page["cursor"] = (
+        page["messages"][0 if backwards else -1]["cursor"] if page["messages"] else page["cursor"]
+    )
+    route.fulfill(response=answer, json=page)
 
 
 class TestOlder:

@@ -43,6 +43,8 @@ export class Log {
   #empty = make('p', 'empty', 'Nothing has been said here yet.');
   /** @type {Message[]} what came in and is not shown yet */
   #queue = [];
+  /** @type {Message | null} the last that came in */
+  #last = null;
   /** The newest messages are not in the document: one has scrolled far up. */
   #detached = false;
   #following = true;
@@ -93,8 +95,9 @@ export class Log {
 
   /** @param {Message} message the next one, live */
   add(message) {
+    this.#last = message;
     this.#queue.push(message);
-    if (this.#queue.length > SHOWN) this.#queue.shift();
+    this.#passBy(this.#queue.splice(0, this.#queue.length - SHOWN));
     if (!this.#new && !this.#authors.isOurs(message)) this.#hooks.heard(message);
     if (this.#scheduled || this.#loading) return;
     this.#scheduled = true;
@@ -115,11 +118,13 @@ export class Log {
     this.#wanted = this.#loading;
     if (this.#detached && !this.#loading) {
       await this.#load(async () => {
-        const { messages } = await this.#room.history({ last: FETCHED });
+        const last = /** @type {Message} */ (this.#last);
+        // Not the last hundred: where they are too long for one answer, it begins with the oldest.
+        const { messages } = await this.#room.history({ before: last.cursor, limit: FETCHED - 1 });
         this.#timeline.clear();
         this.#detached = this.#complete = false;
         this.#following = true;
-        this.#append(messages);
+        this.#append([...messages, last]);
       });
     }
     this.#look();
@@ -149,7 +154,8 @@ export class Log {
   /** @param {string} id acknowledged; the message itself may have come already or not */
   sent(id) {
     this.tell(id, SENT);
-    if (this.#detached) this.discard(id);
+    // What is being fetched may have it in its place.
+    if (this.#detached && !this.#loading) this.discard(id);
   }
 
   // -- what is shown
@@ -158,11 +164,10 @@ export class Log {
     this.#scheduled = false;
     if (this.#loading || this.#ended.signal.aborted) return;
     const messages = this.#queue.splice(0);
-    this.#count(messages);
     const many = this.#timeline.items.length + messages.length > SHOWN;
     if (!this.#following && many) this.#detached = true;
     if (this.#detached) this.#passBy(messages);
-    else this.#append(messages);
+    else this.#follow(messages);
     if (this.#following) this.#toBottom();
     this.#look();
     if (this.#element.scrollHeight <= this.#element.clientHeight) void this.#older();
@@ -170,9 +175,16 @@ export class Log {
 
   /** @param {Message[]} messages not to be shown now */
   #passBy(messages) {
+    this.#count(messages);
     for (const message of messages) {
       if (this.#authors.isOurs(message)) this.#timeline.discard(message.id);
     }
+  }
+
+  /** @param {Message[]} messages that have just come, and follow on what is shown */
+  #follow(messages) {
+    this.#count(messages);
+    this.#append(messages);
   }
 
   /** @param {Message[]} messages that follow on what is shown */
@@ -219,16 +231,19 @@ export class Log {
   async #newer() {
     const { last } = this.#timeline;
     if (!last || this.#loading || !this.#detached || this.#resting) return;
+    const newest = this.#last;
     await this.#load(async () => {
       const { messages } = await this.#room.history({ after: last.cursor, limit: FETCHED });
-      if (messages.length < FETCHED) this.#detached = false;
+      // A page may be short because its messages are long.
+      const reached = messages.some((one) => newest && key(one) === key(newest));
+      if (reached || !messages.length) this.#detached = false;
       this.#append(messages);
     });
   }
 
   /**
    * Fetch something, one thing at a time; what comes in meanwhile is shown afterwards, unless
-   * it was among what was fetched.
+   * it was among what was fetched, or came before that.
    *
    * @param {() => Promise<void>} fetch
    */
@@ -246,10 +261,12 @@ export class Log {
     this.#loading = false;
     this.#element.ariaBusy = null;
     const shown = new Set(this.#timeline.items.map(({ said }) => key(said)));
-    this.#count(this.#queue.filter((message) => shown.has(key(message))));
-    this.#queue = this.#queue.filter((message) => !shown.has(key(message)));
+    const known = this.#queue.map((message) => shown.has(key(message))).lastIndexOf(true);
+    this.#passBy(this.#queue.splice(0, known + 1));
     this.#flush();
-    if (this.#wanted && !this.#ended.signal.aborted) await this.latest();
+    if (this.#ended.signal.aborted) return;
+    if (this.#wanted) await this.latest();
+    else this.#scrolled();
   }
 
   // -- scrolling and reading
