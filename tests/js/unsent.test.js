@@ -85,6 +85,25 @@ describe('unsent messages', { timeout: 20_000 }, () => {
     await until(() => again.unsent.length === 0);
   });
 
+  it('are sent by one tab, whichever is online first', async () => {
+    for (const transports of [['websocket'], ['sse'], ['poll']]) {
+      const storage = new FakeStorage();
+      const asleep = connect({ transports, storage });
+      const room = await asleep.join('lobby');
+      asleep.disconnect();
+      await until(() => asleep.state.state === 'offline');
+      const id = `id-${transports}`;
+      const sending = room.send('once', { id });
+      const awake = await connect({ transports, storage }).join('lobby');
+      await until(() => awake.unsent.length === 0 && storage.length === 1);
+      await asleep.connect();
+      assert.equal(await sending, id);
+      const { frames, requests } = setting.server;
+      assert.equal([...frames, ...requests.map(({ body }) => (body ? JSON.parse(body) : {}))]
+        .filter((one) => one.id === id).length, 1);
+    }
+  });
+
   it('are bounded', async () => {
     const chat = connect({ transports: ['websocket'], unsent: 2 });
     const room = await chat.join('lobby');

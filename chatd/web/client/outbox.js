@@ -32,6 +32,11 @@ export class Outbox {
     return [...this.#entries.values()];
   }
 
+  /** Whether another page of the same user may restore what is in it. */
+  get isShared() {
+    return this.#prefix !== '';
+  }
+
   /** @param {Unsent} unsent @param {string} [key] @returns {Entry} the one there is, if it was
    * added before */
   add(unsent, key = nameOf(unsent)) {

@@ -64,6 +64,7 @@ export class Sender {
       check(unsent, this.#wire.limits);
       const entry = this.#outbox.add(unsent);
       this.flush();
+      if (!this.#connection.link?.isUp) this.#share(entry);
       return entry.answer.promise;
     } catch (error) {
       queueMicrotask(() => this.#settled(unsent, asChatError(error)));
@@ -121,6 +122,7 @@ export class Sender {
         this.#rest(entry, entry.tries < PATIENT ? 0 : this.#wait(entry));
       }
     }
+    this.#outbox.all.forEach((entry) => this.#share(entry));
   }
 
   /** @param {{room: string, id: string}} which */
@@ -192,6 +194,17 @@ export class Sender {
     const error = new ChatError('timeout', 'A message was not acknowledged.');
     entry.timer = timer(() => this.#connection.abandon(error), this.#options.answer + 1000);
     void link.send(unsent);
+    this.#mark(entry);
+  }
+
+  /** It waits while others who have the same storage may restore and send it. @param {Entry} entry */
+  #share(entry) {
+    if (this.#outbox.isShared) this.#mark(entry);
+  }
+
+  /** From now on it may be in the room. @param {Entry} entry */
+  #mark(entry) {
+    const { unsent } = entry;
     if (unsent.after !== undefined) return;
     unsent.after = this.#place(unsent.room)?.cursor ?? '';
     this.#outbox.keep(entry);

@@ -51,7 +51,8 @@
  * @property {string} text
  * @property {Record<string, unknown>} [data]
  * @property {number} at when `send` was called, milliseconds since 1970
- * @property {string} [after] set once it has been on its way: up to where we had read then
+ * @property {string} [after] set once it has been on its way, or waits where another tab may
+ *   restore and send it: up to where we had read then
  *
  * @typedef {object} Options
  * @property {string} [user] open mode: who to be; without it a guest with a random name
