@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import WebSocketRoute, expect
 
 from tests.support.browser import LAX, PHONE, Person, Visit
 from tests.support.daemon import Daemon
@@ -22,6 +23,17 @@ def own() -> Iterator[Daemon]:
     """A server with rooms of its own, which takes short texts."""
     with Daemon("--room", "kitchen", "--room", "garden", "--max-text", "1KB") as daemon:
         yield daemon
+
+
+def away(socket: WebSocketRoute) -> None:
+    """A chatd whose broker is away."""
+    refusal = {"type": "error", "code": "unavailable", "text": "It is away."}
+
+    def answer(frame: str | bytes) -> None:
+        socket.send(json.dumps({**refusal, "room": json.loads(frame)["room"]}))
+
+    socket.on_message(answer)
+    socket.send(json.dumps({"type": "welcome", "user": "ann"}))
 
 
 class TestComingIn:
@@ -91,6 +103,15 @@ class TestComingIn:
         bob = visit(f"/?room={room}&user=bob")
         bob.sees("here")
         expect(bob.page.locator("#members .name")).to_have_text(["bob"])
+
+    def test_whoever_cannot_be_let_in_yet_is_told_to_wait(self, visit: Visit, room: str) -> None:
+        ann = visit(fresh=True)
+        ann.page.route_web_socket(re.compile("/ws"), away)
+        ann.page.reload()
+        ann.page.get_by_label("Your name").fill("ann")
+        ann.page.get_by_label("Room").fill(room)
+        ann.page.get_by_role("button", name="Join").click()
+        expect(ann.page.get_by_text("Waiting to be let in…")).to_be_visible()
 
     def test_whoever_waits_to_be_let_in_sees_time_pass(
         self, visit: Visit, room: str, relay: Relay

@@ -17,6 +17,9 @@ import { find } from './dom.js';
  * @typedef {import('./refusals.js').Refusal} Refusal
  */
 
+/** What the one who waits is told, by the connection's state; offline a countdown is. */
+const WAITING = { connecting: 'Connecting…', online: 'Waiting to be let in…', offline: '' };
+
 export class Entry {
   #form = find('join', HTMLFormElement);
   #refusal = find('refusal', HTMLElement);
@@ -83,7 +86,7 @@ export class Entry {
   /** What the one who waits to be let in may know. @param {State | null} now */
   wait(now) {
     this.#countdown.stop();
-    this.#waiting.textContent = now?.state === 'connecting' ? 'Connecting…' : '';
+    this.#waiting.textContent = now ? WAITING[now.state] : '';
     if (now?.state === 'offline') this.#countdown.start(now.retry ?? 0);
   }
 
