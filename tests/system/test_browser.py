@@ -225,6 +225,26 @@ class TestPage:
         assert send is not None
         assert send["x"] + send["width"] <= width
 
+    @pytest.mark.parametrize(("width", "height"), [(844, 180), (320, 200)])
+    def test_what_is_said_is_in_sight_on_a_low_screen(
+        self, visit: Visit, room: str, width: int, height: int
+    ) -> None:
+        """A phone on its side above its keys; a page of 1280 by 800 at 400 %."""
+        ann = visit(viewport={"width": width, "height": height})
+        ann.page.goto(f"{ann.page.url}?room={room}&user=ann")
+        ann.state("Online")
+        ann.say("one\ntwo")
+        ann.page.get_by_label("Message").fill("a\nb\nc\nd\ne\nf")
+        # once the page has scrolled to what was said
+        ann.page.wait_for_function(
+            """() => {
+              const [header, said, send] = ['header', '.text', '#composer button']
+                .map((which) => document.querySelector(which).getBoundingClientRect());
+              return header.bottom <= said.top && said.bottom <= send.top
+                && send.bottom <= innerHeight;
+            }"""
+        )
+
     def test_many_more_messages_than_the_document_holds(
         self, visit: Visit, daemon: Daemon, room: str
     ) -> None:
