@@ -6,6 +6,13 @@
  */
 export function copy(data: Record<string, unknown> | undefined): any;
 /**
+ * The name of a room as the server takes it. Throws a ChatError for what no request can carry, so
+ * that no answer would name it.
+ *
+ * @param {string} name
+ */
+export function roomName(name: string): string;
+/**
  * Throw a ChatError for a message that the server would refuse.
  *
  * @param {Unsent} unsent

@@ -16,9 +16,9 @@ export class Feed {
     constructor(read: (after: string) => Promise<Page>, first: Message[], behind: string | null);
     /** @param {Message} message */
     push(message: Message): void;
-    /** The room has ended: what is here can still be read. @param {ChatError} [error] */
-    end(error?: ChatError): void;
-    /** The reader wants no more. */
+    /** The room has ended: what is here can still be read. @param {ChatError} error */
+    end(error: ChatError): void;
+    /** The reader wants no more, not even what is on its way. */
     stop(): void;
     /** To be called once. @returns {AsyncGenerator<Message, undefined>} */
     messages(): AsyncGenerator<Message, undefined>;

@@ -4,6 +4,8 @@ export class Outbox {
     constructor(limit: number, storage: Options["storage"]);
     /** Oldest first. */
     get all(): import("./types.js").Entry[];
+    /** Whether another page of the same user may restore what is in it. */
+    get isShared(): boolean;
     /** @param {Unsent} unsent @param {string} [key] @returns {Entry} the one there is, if it was
      * added before */
     add(unsent: Unsent, key?: string): Entry;

@@ -116,7 +116,8 @@ export type Unsent = {
      */
     at: number;
     /**
-     * set once it has been on its way: up to where we had read then
+     * set once it has been on its way, or waits where another tab may
+     * restore and send it: up to where we had read then
      */
     after?: string | undefined;
 };
