@@ -34,8 +34,9 @@ CACHE_SECONDS = 5.0
 CACHE_OUTLINES = 1024
 #: Times that a piece is read anew because the broker has other records than it had.
 TRIES = 3
-#: Readers who go on in one turn of the reactor when what they all wait for was read.
-READERS = 4
+#: Readers who go on in one turn of the reactor: when what they all wait for was read, or from page
+#: to page.
+READERS = 16
 
 
 @frozen
@@ -85,7 +86,8 @@ class Blocks:
         self._outlines: OrderedDict[tuple[Stream, int], Outline] = OrderedDict()
         self._pieces: OrderedDict[tuple[Stream, int], _Piece] = OrderedDict()
         self._size = 0
-        turns = TurnQueue(clock, READERS)
+        #: A thousand clients that read at once must not delay everyone at the head.
+        self.turns = turns = TurnQueue(clock, READERS)
         self._outlining: SingleFlight[tuple[Stream, int, int], Outline] = SingleFlight(turns)
         self._reading: SingleFlight[tuple[Outline, int, int], _Piece | None] = SingleFlight(turns)
         self._queue = ReadQueue(clock)

@@ -16,9 +16,6 @@ from chatd.timing.gathering import Gathering
 from chatd.timing.turn_queue import TurnQueue
 from chatd.timing.wall import WallClock
 
-#: Subscriptions that catch up in one turn of the reactor.
-CATCH_UPS = 16
-
 
 @frozen
 class RoomContext:
@@ -37,10 +34,8 @@ class RoomContext:
     dating: Dating = field(
         init=False, default=Factory(lambda self: Dating(self.wall, self.retention), True)
     )
-    #: Catching up: a thousand clients that do so at once must not delay everyone at the head.
-    turns: TurnQueue = field(
-        init=False, default=Factory(lambda self: TurnQueue(self.clock, CATCH_UPS), True)
-    )
+    #: Catching up.
+    turns: TurnQueue = field(init=False, default=Factory(lambda self: self.history.turns, True))
     #: Fan-out in large rooms; see `chatd.rooms.audience`.
     fan_out: TurnQueue = field(
         init=False, default=Factory(lambda self: TurnQueue(self.clock, 1), True)

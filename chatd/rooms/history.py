@@ -70,6 +70,8 @@ class History:
     def __init__(self, broker: IBroker, clock: IReactorTime, dating: Dating | None = None) -> None:
         self._clock = clock
         self._blocks = Blocks(broker, clock, dating or Dating(WallClock(clock)))
+        #: Those in which readers go on.
+        self.turns = self._blocks.turns
 
     async def page(
         self,

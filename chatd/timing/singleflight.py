@@ -38,11 +38,13 @@ class Waiters(Generic[V]):
     def fire(self, result: V | Failure) -> None:
         """Fire all Deferreds that `wait` has returned since the last `fire`."""
         waiting, self._waiting = self._waiting, {}
-        for n, waiter in enumerate(waiting):
-            if self._turns is None or not n:
-                _fire(waiter, result)
-            else:
+        now = list(waiting)
+        if self._turns is not None:
+            now, later = now[:1], now[1:]
+            for waiter in later:  # before what the first one may add
                 self._turns.add(partial(_fire, waiter, result))
+        for waiter in now:
+            _fire(waiter, result)
 
 
 def _fire(waiter: Deferred[V], result: V | Failure) -> None:

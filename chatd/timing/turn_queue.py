@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -15,12 +16,15 @@ from twisted.logger import Logger
 WOKEN = 32
 #: Of many to whom the same is done, to how many in one turn.
 A_TURN = 100
+#: Seconds for which calls are made in one turn.
+LONG = 0.01
 
 T = TypeVar("T")
 
 
 class TurnQueue:
-    """Makes each added call once, in order, ``a_turn`` of them in each turn of the reactor."""
+    """Makes each added call once, in order, in each turn of the reactor ``a_turn`` of them, or as
+    many as take `LONG` seconds together."""
 
     _log = Logger()
 
@@ -28,12 +32,17 @@ class TurnQueue:
         self._clock = clock
         self._a_turn = a_turn
         self._waiting: dict[Callable[[], None], None] = {}
+        self._coming = False
 
     def add(self, call: Callable[[], None]) -> None:
         """Make ``call`` in a later turn. Does nothing if it is queued already."""
-        if not self._waiting:
-            self._clock.callLater(0, self._turn)
         self._waiting[call] = None
+        self._come()
+
+    def _come(self) -> None:
+        if not self._coming:
+            self._coming = True
+            self._clock.callLater(0, self._turn)
 
     def wait(self) -> Deferred[None]:
         """A Deferred that fires in a later turn, and may be cancelled."""
@@ -42,16 +51,18 @@ class TurnQueue:
         return waiter
 
     def _turn(self) -> None:
-        calls = list(self._waiting)[: self._a_turn]
-        for call in calls:
+        until = self._clock.seconds() + LONG
+        for call in list(islice(self._waiting, self._a_turn)):
             del self._waiting[call]
-        if self._waiting:
-            self._clock.callLater(0, self._turn)
-        for call in calls:
             try:
                 call()
             except Exception:
                 self._log.failure("A call in its turn failed; the others go on.")
+            if self._clock.seconds() >= until:
+                break
+        self._coming = False
+        if self._waiting:
+            self._come()
 
 
 class Waiter(Protocol):

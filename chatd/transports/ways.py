@@ -25,7 +25,7 @@ from chatd.transports.http.site import LimitedSite
 from chatd.transports.http.sse import EventStreams
 from chatd.transports.http.upgrade import upgrade
 from chatd.transports.http.waiting_poll import UsualPolls
-from chatd.transports.setup.protocol import SetupFactory
+from chatd.transports.setup.factory import SetupFactory
 from chatd.transports.socketio.routes import SocketIO
 from chatd.transports.websocket.dialects import dialect
 from chatd.transports.websocket.factory import WebSocketFactory

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.threads import deferToThread
 
 from chatd.access.overflow import KEPT
-from chatd.transports.setup.protocol import MAX_PER_ADDRESS
+from chatd.transports.setup.factory import MAX_PER_ADDRESS
 from chatd.transports.websocket.frames import PIECES
 from tests.support.http_client import HTTP
 from tests.support.kernel import connections

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.access.identity import Identity
 from chatd.protocol.cursors import Cursor
-from chatd.rooms.context import CATCH_UPS
+from chatd.rooms.blocks import READERS
 from chatd.rooms.start_position import Last, Now
 from tests.support.world import World
 
@@ -40,19 +40,19 @@ class AttachedTests(SynchronousTestCase):
 
     def test_polls(self) -> None:
         most = self.most_in_a_turn(lambda _: self.chat.poll(ANN, "lobby", Last(1), 100, 0))
-        self.assertLessEqual(most, CATCH_UPS)
+        self.assertLessEqual(most, READERS)
 
     def test_who_looks_back(self) -> None:
         cursor = Cursor(self.world.stream().life, 2)
         most = self.most_in_a_turn(lambda _: self.chat.look_back(ANN, "lobby", cursor, 100))
-        self.assertLessEqual(most, 2 * CATCH_UPS)  # the first ones wait for a read, too
+        self.assertLessEqual(most, 2 * READERS)  # the first ones wait for a read, too
 
     def test_who_joins(self) -> None:
         def join(n: int) -> Deferred[Any]:
             session, reader = self.world.session(f"user-{n}")
             return Deferred.fromCoroutine(session.join("lobby", reader, Now()))
 
-        self.assertLessEqual(self.most_in_a_turn(join), CATCH_UPS)
+        self.assertLessEqual(self.most_in_a_turn(join), READERS)
 
     def test_who_is_gone_by_then(self) -> None:
         polls = [

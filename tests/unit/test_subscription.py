@@ -14,15 +14,14 @@ from chatd.directory.directory import Directory
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import Code
 from chatd.rooms.audience import BATCH_BYTES
+from chatd.rooms.blocks import READERS
 from chatd.rooms.cache import RECENT_MESSAGES
-from chatd.rooms.context import CATCH_UPS
 from chatd.rooms.history import PAGE_BYTES, PAGE_MESSAGES
 from chatd.rooms.read_queue import ReadQueue
 from chatd.rooms.registry import SWEEP
 from chatd.rooms.room import IDLE
 from chatd.rooms.start_position import After, Last, Now, Start
 from chatd.rooms.subscription import SubscriptionState
-from chatd.timing.turn_queue import TurnQueue
 from tests.support.world import Reader, World
 
 
@@ -185,7 +184,7 @@ class BoundsTests(SubscriptionCase):
         self.assertEqual(other.texts, texts)
 
     def test_readers_take_turns(self) -> None:
-        readers = [self.join(f"r{n}", stalled=True) for n in range(3 * CATCH_UPS)]
+        readers = [self.join(f"r{n}", stalled=True) for n in range(3 * READERS)]
         self.say(3 * RECENT_MESSAGES)
         order: list[Reader] = []
         with mock.patch.object(Reader, "deliver", autospec=True, side_effect=Reader.deliver) as to:
@@ -200,21 +199,6 @@ class BoundsTests(SubscriptionCase):
             pages[reader] += 1
             ahead = max(pages.values()) - min(pages.values())
             self.assertLessEqual(ahead, 1, "somebody was served out of turn")
-
-    def test_few_in_each_turn_of_the_reactor(self) -> None:
-        clock = mock.Mock()
-        turns = TurnQueue(clock, CATCH_UPS)
-        called: list[int] = []
-        calls = [partial(called.append, n) for n in range(CATCH_UPS + 3)]
-        for call in [*calls, calls[0]]:
-            turns.add(call)
-        self.assertEqual(clock.callLater.call_count, 1)
-        clock.callLater.call_args.args[1]()
-        self.assertEqual(called, list(range(CATCH_UPS)))
-        turns.add(calls[0])
-        clock.callLater.call_args.args[1]()
-        self.assertEqual(called, [*range(CATCH_UPS + 3), 0])
-        self.assertEqual(clock.callLater.call_count, 2)
 
 
 class GapTests(SubscriptionCase):

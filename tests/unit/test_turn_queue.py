@@ -3,12 +3,55 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.timing.turn_queue import A_TURN, WOKEN, TurnQueue, WaitingInTurns, in_turns
+from chatd.timing.turn_queue import A_TURN, LONG, WOKEN, TurnQueue, WaitingInTurns, in_turns
+
+
+class QueueTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock: Any = Clock()
+        self.queue = TurnQueue(self.clock, 3)
+        self.called: list[int] = []
+
+    def turn(self) -> list[int]:
+        """What is called in one turn of the reactor."""
+        before = len(self.called)
+        for call in self.clock.getDelayedCalls():  # without those that it adds
+            func, args = call.func, call.args
+            call.cancel()
+            func(*args)
+        return self.called[before:]
+
+    def test_few_in_each_turn(self) -> None:
+        calls = [partial(self.called.append, n) for n in range(5)]
+        for call in [*calls, calls[0]]:
+            self.queue.add(call)
+        self.assertEqual(self.turn(), [0, 1, 2])
+        self.queue.add(calls[0])
+        self.assertEqual(self.turn(), [3, 4, 0])
+        self.assertEqual(self.turn(), [])
+
+    def test_fewer_where_they_take_long(self) -> None:
+        def call(n: int) -> None:
+            self.called.append(n)
+            self.clock.rightNow += 0.6 * LONG
+
+        for n in range(4):
+            self.queue.add(partial(call, n))
+        self.assertEqual([self.turn() for _ in range(3)], [[0, 1], [2, 3], []])
+
+    def test_what_is_called_may_add_itself(self) -> None:
+        def again() -> None:
+            self.called.append(0)
+            self.queue.add(again)
+
+        self.queue.add(again)
+        self.assertEqual([self.turn() for _ in range(3)], [[0], [0], [0]])
 
 
 class WaitingTests(SynchronousTestCase):

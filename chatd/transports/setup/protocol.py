@@ -6,9 +6,10 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any
 
+from attrs import define, field
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -21,7 +22,6 @@ from chatd.access.rate_limit import BAD_IN_A_ROW, too_fast
 from chatd.net.tcp import LINGER, forget_unsent, half_close, tune
 from chatd.protocol.errors import ChatError, Code, bad_request
 from chatd.protocol.json import load_object
-from chatd.service.administration import Administration
 from chatd.service.chat import going_down
 from chatd.telemetry.access_log import Access
 from chatd.telemetry.metrics import Metrics
@@ -32,9 +32,6 @@ from chatd.transports.setup.operations import SetupOperations
 #: Seconds without a request (white space is none) after which a connection is closed, and within
 #: which a request must be complete, however steadily its bytes come.
 IDLE = 60.0
-#: Set-up connections of a node, in all and per address: few systems create rooms.
-MAX_CONNECTIONS = 1000
-MAX_PER_ADDRESS = 200
 
 #: Errors of requests that are wrong in themselves, whichever rooms exist.
 _WRONG = frozenset({Code.BAD_REQUEST, Code.UNAUTHORIZED})
@@ -51,6 +48,19 @@ class SetupState(Enum):
     CLOSING = auto()
 
 
+@define(eq=False)
+class Shared:
+    """What the set-up connections of a node share."""
+
+    admission: Admission
+    metrics: Metrics
+    operations: SetupOperations
+    connections: Connections
+    #: Those that linger until they have read why they are refused.
+    overflow: Overflow = field(factory=Overflow)
+    protocols: set[SetupProtocol] = field(factory=set)
+
+
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class SetupProtocol(Protocol):
     """One connection. Requests are answered in their order, also after the client has closed its
@@ -59,8 +69,8 @@ class SetupProtocol(Protocol):
     _log = Logger()
     transport: Any
 
-    def __init__(self, factory: SetupFactory) -> None:
-        self.factory = factory
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
         self._splitter = Splitter()
         self._state = SetupState.READY
         self._reading = True
@@ -77,11 +87,11 @@ class SetupProtocol(Protocol):
 
     def connectionMade(self) -> None:
         tune(self.transport)
-        self.factory.protocols.add(self)
-        self.factory.metrics.connections.labels("setup").inc()
+        self._shared.protocols.add(self)
+        self._shared.metrics.connections.labels("setup").inc()
         self.transport.registerProducer(self, True)
-        self._idle = self.factory.admission.deadlines.after(IDLE, self.transport.abortConnection)
-        turns = self.factory.admission.turns
+        self._idle = self._shared.admission.deadlines.after(IDLE, self.transport.abortConnection)
+        turns = self._shared.admission.turns
         self._place = turns.place(self._address, self._next, lambda: self._give_up(too_fast()))
         self._count_for(self._peer())
 
@@ -95,18 +105,18 @@ class SetupProtocol(Protocol):
         if self._release is not None:
             self._release()
         try:
-            self._release = self.factory.connections.admit(address)
+            self._release = self._shared.connections.admit(address)
         except ChatError as error:
-            self._release = self.factory.overflow.admit(self.transport)
+            self._release = self._shared.overflow.admit(self.transport)
             self._give_up(error)
             return False
         return True
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._state = SetupState.CLOSING
-        if self in self.factory.protocols:
-            self.factory.metrics.connections.labels("setup").dec()
-        self.factory.protocols.discard(self)
+        if self in self._shared.protocols:
+            self._shared.metrics.connections.labels("setup").dec()
+        self._shared.protocols.discard(self)
         if self._idle is not None:
             self._idle.cancel()
         if self._release is not None:
@@ -147,7 +157,7 @@ class SetupProtocol(Protocol):
         while (request := self._take()) is not None:
             self._pace()
             try:
-                await self.factory.operations.perform(request, self._address)
+                await self._shared.operations.perform(request, self._address)
             except ChatError as error:
                 self._refuse(error)
             else:
@@ -256,15 +266,15 @@ class SetupProtocol(Protocol):
     def _stay(self, seconds: float) -> None:
         """Abort the connection in ``seconds``, instead of when it would have been."""
         if self._idle is not None:
-            self._idle.move(self.factory.admission.clock.seconds() + seconds)
+            self._idle.move(self._shared.admission.clock.seconds() + seconds)
 
     def _count(self, error: ChatError) -> None:
-        refusals = self.factory.metrics.refusals
+        refusals = self._shared.metrics.refusals
         refusals.add(error.code.word, self._address, "SETUP", error.text)
         self._log_access(error.code.http or 0, error.code.word)
 
     def _log_access(self, status: int, code: str) -> None:
-        log = self.factory.admission.access_log
+        log = self._shared.admission.access_log
         if log is not None:
             log.write(Access(self._address, "", "SETUP", status, 0, 0.0, code))
 
@@ -285,38 +295,3 @@ class SetupProtocol(Protocol):
 
     def stopProducing(self) -> None:
         self._state = SetupState.CLOSING
-
-
-class SetupFactory(Factory):
-    """Makes set-up connections."""
-
-    noisy = False
-
-    def __init__(
-        self, administration: Administration, admission: Admission, metrics: Metrics
-    ) -> None:
-        self.admission = admission
-        self.metrics = metrics
-        self.connections = Connections(MAX_CONNECTIONS, MAX_PER_ADDRESS)
-        #: Those that linger until they have read why they are refused.
-        self.overflow = Overflow()
-        self.protocols: set[SetupProtocol] = set()
-        self.operations = SetupOperations(administration, admission.rights)
-
-    def buildProtocol(self, addr: IAddress | None) -> SetupProtocol:
-        return SetupProtocol(self)
-
-    @property
-    def in_hand(self) -> int:
-        """How many requests are being done."""
-        return sum(protocol.busy for protocol in self.protocols)
-
-    @property
-    def leaving(self) -> int:
-        """None: a connection without a request is of no use to anyone."""
-        return 0
-
-    def drain(self, others: int) -> None:
-        """Close all connections, each after the answer to its request."""
-        for protocol in list(self.protocols):
-            protocol.drain()

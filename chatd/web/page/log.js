@@ -10,6 +10,7 @@
 import { make } from './dom.js';
 import { SENT } from './message.js';
 import { key, Timeline } from './timeline.js';
+import { Viewport } from './viewport.js';
 
 /**
  * @typedef {import('../chatd.js').Message} Message
@@ -39,6 +40,7 @@ export class Log {
   #authors;
   #hooks;
   #timeline;
+  #viewport;
   #top = make('p', 'edge');
   #empty = make('p', 'empty', 'Nothing has been said here yet.');
   /** @type {Message[]} what came in and is not shown yet */
@@ -72,6 +74,7 @@ export class Log {
     this.#authors = authors;
     this.#hooks = hooks;
     this.#timeline = new Timeline(authors);
+    this.#viewport = new Viewport(element);
     element.replaceChildren(this.#top, this.#timeline.element, this.#empty);
     const { signal } = this.#ended;
     element.addEventListener('scroll', () => this.#scrolled(), { passive: true, signal });
@@ -114,7 +117,7 @@ export class Log {
   /** Show the newest messages and stay with them; until they can be had, the last there are. */
   async latest() {
     this.#following = !this.#detached;
-    this.#element.scrollTop = this.#element.scrollHeight;
+    this.#viewport.toBottom();
     this.#wanted = this.#loading;
     if (this.#detached && !this.#loading) {
       await this.#load(async () => {
@@ -170,7 +173,7 @@ export class Log {
     else this.#follow(messages);
     if (this.#following) this.#toBottom();
     this.#look();
-    if (this.#element.scrollHeight <= this.#element.clientHeight) void this.#older();
+    if (!this.#viewport.isFull) void this.#older();
   }
 
   /** @param {Message[]} messages not to be shown now */
@@ -196,7 +199,7 @@ export class Log {
   #cutTop() {
     const extra = this.#timeline.items.length - SHOWN;
     if (extra <= 0) return;
-    this.#keepPlace(() => this.#timeline.cutTop(extra));
+    this.#viewport.keepPlace(this.#timeline.items, () => this.#timeline.cutTop(extra));
     this.#complete = false;
     this.#top.textContent = '';
   }
@@ -218,7 +221,7 @@ export class Log {
       this.#complete = !more;
       this.#top.textContent = this.#complete ? 'Nothing older is kept.' : '';
       if (first !== this.#timeline.first) return;
-      this.#keepPlace(() => this.#timeline.prepend(messages));
+      this.#viewport.keepPlace(this.#timeline.items, () => this.#timeline.prepend(messages));
       if (this.#following) return this.#cutTop();
       const extra = this.#timeline.items.length - SHOWN;
       if (extra <= 0) return;
@@ -272,38 +275,19 @@ export class Log {
   // -- scrolling and reading
 
   #scrolled() {
-    this.#following = !this.#detached && this.#below < FOLLOWING;
+    this.#following = !this.#detached && this.#viewport.below < FOLLOWING;
     this.#reach();
     this.#look();
   }
 
-  /** Pixels below what is in sight. */
-  get #below() {
-    const { scrollTop, scrollHeight, clientHeight } = this.#element;
-    return scrollHeight - scrollTop - clientHeight;
-  }
-
   /** Fetch what one is near to. */
   #reach() {
-    if (this.#element.scrollTop < NEAR) void this.#older();
-    if (this.#below < NEAR) void this.#newer();
+    if (this.#viewport.above < NEAR) void this.#older();
+    if (this.#viewport.below < NEAR) void this.#newer();
   }
 
   #toBottom() {
-    if (!this.#detached) this.#element.scrollTop = this.#element.scrollHeight;
-  }
-
-  /** Change what is above without moving what is in sight. @param {() => void} change */
-  #keepPlace(change) {
-    const element = this.#element;
-    const top = element.getBoundingClientRect().top;
-    const seen = this.#timeline.items
-      .find((one) => one.element.getBoundingClientRect().bottom > top)?.element;
-    // The text, for the lines above it may come and go.
-    const anchor = seen?.querySelector('.bubble');
-    const was = anchor?.getBoundingClientRect().top ?? 0;
-    change();
-    if (anchor?.isConnected) element.scrollTop += anchor.getBoundingClientRect().top - was;
+    if (!this.#detached) this.#viewport.toBottom();
   }
 
   get #watched() {
