@@ -43,8 +43,9 @@ Work = Append | Create | Delete
 
 
 class InDoubt(Exception):
-    """A commit failed when it could no longer be taken back, with ``fault``: only the file tells
-    what ``streams`` hold now."""
+    """A commit failed, with ``fault``, when it could no longer be taken back. Only the file tells
+    what ``streams`` hold now; the other streams of the commit do not hold it, unless the process
+    ends before the next commit, and the next start finds it in the write-ahead log."""
 
     def __init__(self, fault: BaseException, streams: frozenset[Stream]) -> None:
         super().__init__(str(fault))

@@ -204,7 +204,7 @@ class SQLiteBroker(LocalFanout, Service):
     def _submit(self, work: Append | Create | Delete) -> Deferred[None]:
         if not self.running or self._open is None:
             return fail(NotStored("the broker is not running"))
-        return self._open.commits.submit(work).addErrback(self._faults.damaged)
+        return self._open.commits.submit(work).addErrback(self._faults.unwritable)
 
     def _ask(self, question: Callable[[Reader], T]) -> Deferred[T]:
         if self._reads >= WAITING_READS:

@@ -9,7 +9,7 @@ from twisted.internet.defer import TimeoutError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from chatd.brokers.interfaces import Unavailable
+from chatd.brokers.interfaces import NotStored, Unavailable
 
 #: What clients are told; the log says what SQLite says.
 DAMAGED = "the database is damaged (see the runbook)"
@@ -47,16 +47,22 @@ class Faults:
     def unreadable(self, failure: Failure) -> Failure:
         """An errback of a read."""
         fault = failure.value
-        if isinstance(fault, sqlite3.Error | TimeoutError) and not is_damage(fault):
+        if self._is_damage(fault):
+            raise Damaged(DAMAGED) from None
+        if isinstance(fault, sqlite3.Error | TimeoutError):
             raise Unavailable(f"the records cannot be read: {fault}") from None
-        return self.damaged(failure)
+        return failure
 
-    def damaged(self, failure: Failure) -> Failure:
-        """An errback for damage, which is logged once."""
-        fault = failure.value
-        if not is_damage(fault):
-            return failure
-        if not self._told:
+    def unwritable(self, failure: Failure) -> Failure:
+        """An errback of what damage alone kept from being written."""
+        if self._is_damage(failure.value):
+            raise NotStored(DAMAGED) from None
+        return failure
+
+    def _is_damage(self, fault: BaseException | None) -> bool:
+        """Whether it is; that is logged once."""
+        damaged = is_damage(fault)
+        if damaged and not self._told:
             self._told = True
             self._log.error("{path} is damaged: {fault}", path=self.path, fault=fault)
-        raise Damaged(DAMAGED) from None
+        return damaged

@@ -138,9 +138,10 @@ class GroupCommit:
     def give_up(self) -> None:
         """Refuse all work that waits, and further work until the disk answers."""
         self.health = Health.STALLED
-        refused, self._unanswered = self._unanswered + self._gathered, []
-        self._gathered, self._bytes = [], 0
-        _refuse(refused, "the disk does not answer")
+        begun, self._unanswered = self._unanswered, []
+        gathered, self._gathered, self._bytes = self._gathered, [], 0
+        _refuse(begun, Unavailable("the disk does not answer"))
+        _refuse(gathered, NotStored("the disk does not answer"))
 
     def flush(self) -> Deferred[None]:
         """Commit everything submitted so far; fires when nothing is left to commit."""
@@ -177,7 +178,8 @@ class GroupCommit:
         if fault is not None:
             if isinstance(fault, InDoubt):
                 self._in_doubt(fault.streams)
-            _refuse(answered, f"the record could not be stored: {reason(fault)}")
+            kind = Unavailable if isinstance(fault, InDoubt) else NotStored
+            _refuse(answered, kind(f"the record could not be stored: {reason(fault)}"))
         else:
             self._committed(changes)
             for work in answered:
@@ -200,6 +202,6 @@ class GroupCommit:
                 self._log.info("records can be stored again")
 
 
-def _refuse(batch: list[Work], why: str) -> None:
+def _refuse(batch: list[Work], error: Unavailable) -> None:
     for work in batch:
-        work.done.errback(Unavailable(why))
+        work.done.errback(error)

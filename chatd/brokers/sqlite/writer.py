@@ -105,9 +105,10 @@ class SQLiteWriter:
             self._files.check()  # replaced between the look and the commit: it is in another file
         except Exception as e:
             self._heads.clear()
-            if decided and self._may_hold(done.changes):
-                raise InDoubt(e, frozenset(stream for stream, _ in done.changes)) from e
-            raise
+            if not decided:
+                raise
+            held = done.changes if self._may_hold(done.changes) else []
+            raise InDoubt(e, frozenset(stream for stream, _ in held)) from e
         return done.changes
 
     def _may_hold(self, changes: Changes) -> bool:
