@@ -154,9 +154,10 @@ class AlarmTests(Strangers):
         self.assertEqual(broker.figures()["broker_reconnects_total"][1], 2)
         self.rabbit.alarm(False)
         await until(lambda: broker.ready)
-        await self.say("lobby", "after")
-        for node in (self.node, late):
-            self.assertEqual(await self.texts("lobby", node), ["after"])
+        self.assertEqual((await self.say("lobby", "after")).status, 201)
+        self.assertEqual(await self.texts("lobby"), ["after"])
+        there = await late.get("/rooms/lobby/messages?last=100&wait=10")  # within two seconds
+        self.assertEqual([message["text"] for message in there.json["messages"]], ["after"])
 
 
 class BlockedTests(Neighbours):
