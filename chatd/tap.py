@@ -120,7 +120,8 @@ class ChatService(MultiService):
         self.chat = domain.chat
         self.node = NodeService(clock, domain, config.rooms, config.restored)
         self.status = NodeStatus(self.node, self.broker, self.admission.connections)
-        metrics.registry.register(Census(self.status))
+        census = Census(self.status)
+        metrics.include(census, census.look)
 
     def _tree(self, reactor: Any, clock: NodeClock) -> tuple[IService, ...]:
         """The parts, in the order in which they start."""

@@ -1,22 +1,25 @@
 """What is looked at only when the metrics are asked for: rooms, subscribers, members, the broker.
 Counting these as they change would cost each message; looking costs one scrape 5 ms for each
-thousand rooms.
+thousand rooms, in slices.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attrs import define
+from attrs import define, field
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from chatd.rooms.room import Room
 from chatd.service.status import NodeStatus
 
 #: The alarms of RabbitMQ (https://www.rabbitmq.com/docs/alarms), by a word of its own text.
 ALARMS = ("memory", "disk")
 #: Any other reason.
 OTHER = "other"
+#: Rooms that are looked at in one turn of the reactor.
+SLICE = 500
 
 
 def alarms_of(why: str) -> list[str]:
@@ -25,38 +28,63 @@ def alarms_of(why: str) -> list[str]:
 
 
 @define(eq=False)
+class _Rooms:
+    """What was seen of the rooms of a node."""
+
+    live: int = 0
+    behind: int = 0
+    lag: int = 0
+    polls: int = 0
+    away: int = 0
+    late: float = 0.0
+
+    def see(self, room: Room) -> None:
+        """Add ``room``."""
+        self.live += len(room.subscriptions)
+        if lagging := room.lagging:
+            self.live, self.behind = self.live - lagging, self.behind + lagging
+            self.lag = max(self.lag, *(one.behind for one in room.behind()))
+        self.polls += len(room.news)
+        self.away += not room.level_with_stream
+        self.late = max(self.late, room.lag)
+
+    def metrics(self) -> Iterator[Metric]:
+        yield _gauge("subscribers_live", "Subscribers at the head of their room.", self.live)
+        text = "Subscribers that have yet to read something."
+        yield _gauge("subscribers_behind", text, self.behind)
+        text = "How far the slowest of them is behind."
+        yield _gauge("subscribers_behind_offsets", text, self.lag)
+        yield _gauge("polls_waiting", "Long-polls that wait for a message.", self.polls)
+        text = "Rooms whose stream this node cannot follow now."
+        yield _gauge("rooms_not_level", text, self.away)
+        text = "For how long the stream of one of them has not been followed to its end."
+        yield _gauge("follower_lag_seconds", text, self.late)
+
+
+@define(eq=False)
 class Census:
-    """A collector for a Prometheus registry, of the node whose status is ``status``."""
+    """A collector for `Metrics.include`, of the node whose status is ``status``."""
 
     status: NodeStatus
+    _seen: _Rooms = field(factory=_Rooms, init=False)
+
+    async def look(self) -> None:
+        """Look at the rooms, of which there may be tens of thousands, at `SLICE` in each turn of
+        the reactor."""
+        rooms, seen = self.status.node.chat.rooms, _Rooms()
+        for n, room in enumerate(list(rooms)):
+            if n and n % SLICE == 0:
+                await rooms.node.turns.wait()
+            seen.see(room)
+        self._seen = seen
 
     def collect(self) -> Iterator[Metric]:
-        """The present figures."""
-        yield from self._rooms()
+        """The rooms as they were seen last, and the rest as it is."""
+        yield from self._seen.metrics()
+        total = self.status.node.chat.presence.total
+        yield _gauge("members_present", "Users present, in each room of theirs.", total)
         yield from self._broker()
         yield _gauge("ready", "Whether /readyz says 200.", self.status.ready)
-
-    def _rooms(self) -> Iterator[Metric]:
-        live = behind = lag = polls = away = 0
-        late = 0.0
-        chat = self.status.node.chat
-        for room in chat.rooms:  # of which there may be tens of thousands
-            live += len(room.subscriptions)
-            if lagging := room.lagging:
-                live, behind = live - lagging, behind + lagging
-                lag = max(lag, *(one.behind for one in room.behind()))
-            polls += len(room.news)
-            away += not room.level_with_stream
-            late = max(late, room.lag)
-        yield _gauge("subscribers_live", "Subscribers at the head of their room.", live)
-        yield _gauge("subscribers_behind", "Subscribers that have yet to read something.", behind)
-        yield _gauge("subscribers_behind_offsets", "How far the slowest of them is behind.", lag)
-        yield _gauge("polls_waiting", "Long-polls that wait for a message.", polls)
-        yield _gauge("rooms_not_level", "Rooms whose stream this node cannot follow now.", away)
-        text = "For how long the stream of one of them has not been followed to its end."
-        yield _gauge("follower_lag_seconds", text, late)
-        text = "Users present, in each room of theirs."
-        yield _gauge("members_present", text, chat.presence.total)
 
     def _broker(self) -> Iterator[Metric]:
         why, broker = self.status.blocked, self.status.broker

@@ -8,8 +8,9 @@ in one process.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from importlib.metadata import version
+from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -19,17 +20,23 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.registry import Collector
 
 from chatd import __version__
 from chatd.telemetry.refusals import Refusals
 from chatd.telemetry.tallies import Spread, Tally
+from chatd.timing.singleflight import SingleFlight
 
-#: Media type of `Metrics.text` (Prometheus text exposition format 0.0.4).
+#: Media type of `Metrics.show` (Prometheus text exposition format 0.0.4).
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 #: Read once: the metadata of a package is a file, parsed as an email.
 TWISTED = version("twisted")
 #: Upper bounds of the latency histograms' buckets, in seconds.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+async def _nothing() -> None:
+    """There is nothing to look at."""
 
 
 class Metrics:
@@ -38,6 +45,8 @@ class Metrics:
 
     def __init__(self, now: Callable[[], int] = lambda: 0) -> None:
         self.registry = registry = CollectorRegistry()
+        self._look: Callable[[], Coroutine[Any, Any, None]] = _nothing
+        self._looking: SingleFlight[None, None] = SingleFlight()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         self._of_messages()
@@ -112,6 +121,16 @@ class Metrics:
         """A gauge whose value is ``read()`` at each scrape."""
         Gauge(f"chatd_{name}", text, registry=self.registry).set_function(read)
 
+    def include(self, collector: Collector, look: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Show what ``collector`` collects, too. `show` awaits ``look()`` before that."""
+        self.registry.register(collector)
+        self._look = look
+
+    async def show(self) -> bytes:
+        """All metrics as they are now, in the format of `CONTENT_TYPE`."""
+        await self._looking.run(None, self._look)
+        return self.text()
+
     def text(self) -> bytes:
-        """All metrics, in the format of `CONTENT_TYPE`."""
+        """All metrics, without another look."""
         return generate_latest(self.registry)

@@ -9,9 +9,11 @@ import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from chatd.service import census
 from tests.support.daemon import ROOT
 from tests.support.serving import Node, ServingTests
 from tests.support.waiting import until
@@ -114,6 +116,17 @@ class MetricsTests(ServingTests):
         lobby = next(iter(node.service.chat.rooms))
         await until(lambda: len(lobby.news) == 1)
         self.assertEqual(await self.value(node, "chatd_polls_waiting"), 1)
+
+    async def test_many_rooms_are_looked_at_in_slices(self) -> None:
+        self.patch(census, "SLICE", 2)
+        node = await self.serve(*(f"--room=r{n}" for n in range(7)))
+        for n in range(7):
+            await node.chat(f"ann{n}", f"r{n}")
+        turns = node.service.chat.rooms.node.turns
+        waited = mock.Mock(wraps=turns.wait)
+        self.patch(turns, "wait", waited)
+        self.assertEqual(await self.value(node, "chatd_subscribers_live"), 7)
+        self.assertEqual(waited.call_count, 3)
 
     def test_the_rules_are_rules(self) -> None:
         checked = promtool("check", "rules", str(RULES))

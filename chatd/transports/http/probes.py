@@ -55,4 +55,4 @@ class Probes:
 
     async def open_metrics(self, call: Call) -> Reply:
         """Prometheus text, for whoever reaches it."""
-        return Reply(200, self._metrics.text(), CONTENT_TYPE)
+        return Reply(200, await self._metrics.show(), CONTENT_TYPE)
