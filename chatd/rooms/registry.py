@@ -20,6 +20,7 @@ from chatd.protocol.errors import ChatError, Code
 from chatd.rooms.context import RoomContext
 from chatd.rooms.follower import RoomState
 from chatd.rooms.room import Room
+from chatd.rooms.subscription import Subscription
 from chatd.timing.turn_queue import in_turns
 
 #: Seconds between sweeps for idle rooms.
@@ -133,9 +134,10 @@ class RoomRegistry:
 
     def _recheck(self, room: Room, entry: RoomEntry) -> None:
         error = ChatError(Code.FORBIDDEN, "You may no longer be in this room.", room=entry.name)
-        for subscription in list(room.subscriptions):  # at once: no message may come before
-            if not may_enter(subscription.subscriber.identity, entry):
-                subscription.close(error)
+        leaving = [s for s in room.subscriptions if not may_enter(s.subscriber.identity, entry)]
+        for subscription in leaving:  # at once: no message may come before
+            subscription.expel(error)
+        in_turns(self.node.clock, leaving, Subscription.tell_why)
         room.news.wake()
 
     # -- streams that vanish -----------------------------------------------------------------------

@@ -93,6 +93,8 @@ class Subscription:
         self._offset = offset
         #: Whether the subscriber must still be told that messages before ``_offset`` are gone.
         self._gap = False
+        #: Why it was ended, while the subscriber does not know.
+        self._why: ChatError | None = None
         #: The first and the latest presence news that the subscriber has not been told yet.
         self._missed: tuple[News, News] | None = None
 
@@ -163,15 +165,27 @@ class Subscription:
 
     def stop(self) -> None:
         """End the subscription. May be called twice."""
+        self._why = None
         if self.state is not SubscriptionState.CLOSED:
             self.state = SubscriptionState.CLOSED
             self.room.unsubscribed(self)
 
     def close(self, error: ChatError) -> None:
         """End the subscription and tell the subscriber why."""
+        self.expel(error)
+        self.tell_why()
+
+    def expel(self, error: ChatError) -> None:
+        """End the subscription; the subscriber is not told why before `tell_why`."""
         if self.state is not SubscriptionState.CLOSED:
             self.stop()
-            self.subscriber.closed(error)
+            self._why = error
+
+    def tell_why(self) -> None:
+        """Tell a subscriber who was expelled, unless it has stopped the subscription since."""
+        why, self._why = self._why, None
+        if why is not None:
+            self.subscriber.closed(why)
 
     def presence(self, news: News, data: bytes) -> None:
         """Send presence news, encoded as ``data``; keep it for later while the transport is not

@@ -189,6 +189,39 @@ class ChangedTests(RegistryCase):
         self.world.store("lobby", "one")
         self.assertEqual((self.ann.texts, self.bob.texts), (["one"], []))
 
+    def test_the_many_who_may_not_stay_are_told_in_turns(self) -> None:
+        self.patch(turn_queue, "A_TURN", 2)
+        directory = self.site.directory
+        members = [self.ann, self.bob, *(self.world.join("lobby", f"r{n}") for n in range(6))]
+        last, gone = members[-1], members[-2]
+        told: list[int] = []
+        closed = self.ann.closed
+
+        def first(error: ChatError) -> None:
+            """Meanwhile one leaves, and one may stay after all and joins again."""
+            closed(error)
+            self.assertEqual(len(self.room.subscriptions), 0, "somebody would get messages")
+            gone.session.leave("lobby")
+            self.world.begin(again())
+            self.world.clock.callLater(0, lambda: told.append(sum(map(bool, errors()))))
+
+        async def again() -> None:
+            await directory.add_member("lobby", "r5")
+            joined = await last.session.join("lobby", last, Now())
+            assert joined is not None
+            joined.subscription.resume()
+
+        def errors() -> list[ChatError | None]:
+            return [reader.error for reader in members]
+
+        self.patch(self.ann, "closed", first)
+        self.world.do(directory.set_private("lobby", True))
+        self.world.turn()
+        self.assertEqual((told, sum(map(bool, errors()))), ([4], 6))
+        self.assertEqual(errors()[-2:], [None, None])
+        self.world.store("lobby", "one")
+        self.assertEqual([reader.texts for reader in members], [[]] * 7 + [["one"]])
+
     def test_a_room_that_is_deleted_is_left_by_all(self) -> None:
         waiting = self.polling(self.room)
         self.world.do(self.site.directory.delete("lobby"))
