@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -156,11 +156,12 @@ class RoomRegistry:
             return
         renewing = Deferred.fromCoroutine(self._directory.renew(stream))
         renewing.addCallback(lambda _: self._lost.discard(stream))
-        renewing.addErrback(self._not_renewed, stream)
+        renewing.addErrback(self._again_later, self._renew_later, stream)
 
-    def _not_renewed(self, failure: Any, stream: Stream) -> None:
-        failure.trap(ChatError)
-        self.node.clock.callLater(AGAIN, self._renew_later, stream)
+    def _again_later(self, failure: Failure, what: Callable[..., None], *about: Any) -> None:
+        if not failure.check(ChatError):
+            self._log.failure("Giving a room a new life failed; it is tried again", failure)
+        self.node.clock.callLater(AGAIN, what, *about)
 
     def _renew(self, room: Room, old: Stream, entry: RoomEntry) -> None:
         del self._rooms[old]
@@ -171,11 +172,7 @@ class RoomRegistry:
     def _open_again(self, room: Room, entry: RoomEntry) -> None:
         if self._rooms.get(entry.stream) is room:
             opening = Deferred.fromCoroutine(self.open(entry))
-            opening.addErrback(self._not_opened, room, entry)
-
-    def _not_opened(self, failure: Failure, room: Room, entry: RoomEntry) -> None:
-        failure.trap(ChatError)
-        self.node.clock.callLater(AGAIN, self._open_again, room, entry)
+            opening.addErrback(self._again_later, self._open_again, room, entry)
 
     def _sweep_idle(self) -> None:
         self._sweep = self.node.clock.callLater(SWEEP, self._sweep_idle)

@@ -312,6 +312,18 @@ class VanishedTests(RegistryCase):
         self.world.say("lobby", "hello")
         self.assertEqual(self.bob.texts, ["GAP", "hello"])
 
+    def test_tried_again_after_a_fault_of_chatd_s_own(self) -> None:
+        """In whichever of the two steps."""
+        self.away = False
+        for step in ("renew", "ensure"):
+            with mock.patch.object(self.site.directory, step, side_effect=ZeroDivisionError):
+                self.world.advance(AGAIN)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.world.advance(AGAIN)
+        self.assertIs(self.room.state, RoomState.LEVEL)
+        self.world.say("lobby", "hello")
+        self.assertEqual(self.bob.texts, ["GAP", "hello"])
+
     def test_not_again_for_a_room_that_nobody_uses_any_more(self) -> None:
         """It is found missing once more by whoever uses it next."""
         self.bob.session.close()
