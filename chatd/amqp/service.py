@@ -44,6 +44,15 @@ def backoff(failures: int) -> float:
     return random.uniform(0.5, 1.0) * min(LONGEST, 0.2 * 1.6 ** min(failures, 20))
 
 
+def endpoints(reactor: Any, url: BrokerURL) -> list[Any]:
+    """For each host of ``url`` what connects to it, TLS included. Raises `BadURL`."""
+    return [
+        wrapClientTLS(tls_options(url, host.name), endpoint) if url.tls else endpoint
+        for host in url.hosts
+        for endpoint in [HostnameEndpoint(reactor, host.name, host.port, timeout=CONNECT)]
+    ]
+
+
 @define(eq=False, init=False)
 class _Factory(Factory):
     """Makes protocols by calling ``make``."""
@@ -67,11 +76,7 @@ class _Endpoint:
     ) -> None:
         self._connection = connection
         self._hosts = hosts
-        self._endpoints = [
-            wrapClientTLS(tls_options(url, host.name), endpoint) if url.tls else endpoint
-            for host in url.hosts
-            for endpoint in [HostnameEndpoint(reactor, host.name, host.port, timeout=CONNECT)]
-        ]
+        self._endpoints = endpoints(reactor, url)
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
         return Deferred.fromCoroutine(self._connect(self._hosts.present, protocolFactory))

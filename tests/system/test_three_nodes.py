@@ -8,6 +8,7 @@ many faults as are asked for, of one kind each, and print the figures.
 from __future__ import annotations
 
 import os
+import random
 from statistics import median
 
 import pytest
@@ -16,12 +17,13 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from chatd.amqp.url import BrokerURL
-from chatd.brokers.interfaces import Stream, Unavailable
+from chatd.brokers.interfaces import NoSuchStream, Stream, Unavailable
 from chatd.brokers.rabbitmq import publisher
 from chatd.brokers.rabbitmq.broker import AMQPBroker
 from tests.support.cluster import Cluster
 from tests.support.leader_kills import LeaderKills
 from tests.support.partition import AGREE, Partition
+from tests.support.rabbit_home import free_port
 from tests.support.reading_only import ReadingOnly
 from tests.support.recording import Recorder, body, ids, named, now
 from tests.support.tunnel import Tunnel
@@ -160,6 +162,49 @@ class LaggingTests(TestCase):
     async def fill(self, broker: AMQPBroker, stream: Stream, first: int, stop: int) -> None:
         for n in range(first, stop):
             await broker.append(stream, body(f"m{n}"), f"m{n}", now())
+
+
+#: Erlang: let this host alone know another stream, which is one that there is under another name.
+_KNOW = "{{ok, Q}} = rabbit_amqqueue:lookup({}), ets:insert(rabbit_queue, setelement(2, Q, {}))"
+
+
+class ForgetfulTests(TestCase):
+    """A host of RabbitMQ lacks a stream that the others have, as after a partition that RabbitMQ
+    was told to ignore."""
+
+    timeout = 60
+
+    async def test_its_word_alone_is_not_enough(self) -> None:
+        """The stream's room would begin a new life, without all that was said in it."""
+        nobody = [free_port(), free_port()]
+        self.patch(random, "randrange", lambda count: 0)  # all brokers connect to the first host
+        vhost = cluster.vhost()
+        self.addCleanup(cluster.drop_vhost, vhost)
+        here, forgetful, there = [node.port for node in cluster.nodes]
+        writer = await self.broker(vhost, [here])
+        await writer.create(Stream("lobby", "e1"))
+        stream = Stream("lobby", "e2")
+        queues = [f'rabbit_misc:r(<<"{vhost}">>, queue, <<"chatd.room.lobby.e{n}">>)' for n in "12"]
+        for node in (cluster.nodes[0], cluster.nodes[2]):
+            node.eval(_KNOW.format(*queues))
+        asked = await self.broker(vhost, [forgetful, there, here])
+        with self.assertRaisesRegex(Unavailable, "do not agree"):
+            await asked.open(stream)
+        alone = await self.broker(vhost, [forgetful, *nobody])
+        with self.assertRaisesRegex(Unavailable, "too few"):
+            await alone.exists(stream)
+        for node in (cluster.nodes[0], cluster.nodes[2]):
+            node.eval(f"ets:delete(rabbit_queue, {queues[1]})")
+        with self.assertRaises(NoSuchStream):
+            await asked.open(stream)
+
+    async def broker(self, vhost: str, ports: list[int]) -> AMQPBroker:
+        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+        broker = AMQPBroker(reactor, BrokerURL.parse(f"amqp://guest:guest@{hosts}/{vhost}"))
+        broker.startService()
+        self.addCleanup(broker.stopService)
+        await until(lambda: broker.ready)
+        return broker
 
 
 @pytest.mark.timeout(240)

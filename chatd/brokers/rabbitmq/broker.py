@@ -45,6 +45,7 @@ from chatd.brokers.rabbitmq.publisher import StreamPublisher
 from chatd.brokers.rabbitmq.queues import StreamQueues, room_for
 from chatd.brokers.rabbitmq.reader import StreamReader
 from chatd.brokers.rabbitmq.shared_channels import SharedChannels
+from chatd.brokers.rabbitmq.witnesses import Witnesses
 from chatd.timing.turn_queue import TurnQueue
 from chatd.timing.wall import WallClock
 
@@ -80,6 +81,7 @@ class AMQPBroker(MultiService):
         self._publishing = StreamPublisher(reactor, self._restore)
         self._reading = StreamReader(self.wall, self._readers, self._publishing, self.turns)
         self._streams = StreamQueues(self._makers, retention or Retention(), url.vhost)
+        self._witnesses = Witnesses(reactor, url)
         self._bindings = Bindings(self._streams.bind)
         self._followings: dict[RabbitMQFollowing, None] = {}
         #: The newest following of each stream.
@@ -183,8 +185,15 @@ class AMQPBroker(MultiService):
         return self._streams.delete(stream)
 
     def exists(self, stream: Stream) -> Deferred[bool]:
-        """Whether RabbitMQ has the stream. Fails with `Unavailable`."""
-        return self._streams.exists(stream)
+        """Whether RabbitMQ has the stream. Fails with `Unavailable`, also where its hosts do not
+        agree."""
+        return Deferred.fromCoroutine(self._exists(stream))
+
+    async def _exists(self, stream: Stream) -> bool:
+        if await self._streams.exists(stream):
+            return True
+        await self._witnesses.confirm(stream)
+        return False
 
     def append(self, stream: Stream, body: bytes, message_id: str, time: int) -> Deferred[None]:
         return self._publishing.append(stream, body, message_id, time)
@@ -204,7 +213,7 @@ class AMQPBroker(MultiService):
         return Deferred.fromCoroutine(self._look_and_bind(stream))
 
     async def _look_and_bind(self, stream: Stream) -> None:
-        if not await self._streams.exists(stream):
+        if not await self._exists(stream):
             raise NoSuchStream(stream.name)
         await self._streams.bind(stream)
 

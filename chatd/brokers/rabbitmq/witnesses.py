@@ -1,0 +1,90 @@
+"""Whether a stream is gone, by the word of all hosts of RabbitMQ.
+
+A host answers from its own copy of what queues there are. After a partition that RabbitMQ was told
+to ignore, that copy lacks what was made on the other side, until the host is restarted; and a copy
+may lag behind. But who takes a stream for gone gives up what is in it, for all nodes. So the word
+of one host is not enough where there are others.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import Logger
+from txamqp.client import ChannelClosed
+
+from chatd.amqp.channel import reason_of
+from chatd.amqp.client import Client
+from chatd.amqp.service import BrokerConnection, endpoints
+from chatd.amqp.url import BrokerURL
+from chatd.brokers.interfaces import Stream, Unavailable
+from chatd.brokers.rabbitmq.queues import is_missing
+from chatd.timing.slots import Slots
+
+#: Seconds for a host to answer, and to say goodbye; streams that are asked for at a time.
+PATIENCE, GOODBYE, AT_ONCE = 5.0, 1.0, 4
+
+
+@define(eq=False)
+class Witnesses:
+    """The hosts of the broker at ``url``, each asked on a connection that is made for it: it is
+    rare that a stream is missing."""
+
+    reactor: Any
+    url: BrokerURL
+    _turns: Slots = field(factory=lambda: Slots(AT_ONCE), init=False)
+
+    _log = Logger()
+
+    async def confirm(self, stream: Stream) -> None:
+        """Return if most hosts say that there is no ``stream``, and none says that there is. The
+        only host is not asked again. Raises `Unavailable`."""
+        if len(self.url.hosts) == 1:
+            return
+        await self._turns.acquire()
+        try:
+            answers = await self._ask_all(stream)
+        finally:
+            self._turns.release()
+        if True in answers:
+            raise Unavailable("RabbitMQ's hosts do not agree on which streams there are")
+        if 2 * answers.count(False) <= len(answers):
+            raise Unavailable("too few of RabbitMQ's hosts can say whether the stream is gone")
+
+    def _ask_all(self, stream: Stream) -> Deferred[list[bool | None]]:
+        return gatherResults(
+            Deferred.fromCoroutine(self._ask(endpoint, stream)).addTimeout(PATIENCE, self.reactor)
+            for endpoint in endpoints(self.reactor, self.url)
+        )
+
+    async def _ask(self, endpoint: Any, stream: Stream) -> bool | None:
+        """Whether the host has the stream; None if it does not say."""
+        answers: list[bool] = []
+
+        async def opened(client: Client) -> None:
+            answers.append(await _has(client, stream))
+
+        asking = BrokerConnection(self.reactor, self.url, "chatd question", opened, _lost)
+        try:
+            client, _ = await asking.establish(endpoint)
+            await Deferred.fromCoroutine(client.leave()).addTimeout(GOODBYE, self.reactor)
+        except Exception as e:  # whatever keeps it from answering; what it said before counts
+            self._log.debug("No answer about {stream}: {why!r}", stream=stream.name, why=e)
+        return answers[0] if answers else None
+
+
+async def _has(client: Client, stream: Stream) -> bool:
+    channel = await client.open_channel()
+    try:
+        await channel.queue_declare(queue=stream.name, passive=True)
+    except ChannelClosed as e:
+        if not is_missing(reason_of(e)):
+            raise
+        return False
+    return True
+
+
+def _lost(reason: object) -> None:
+    """Nothing depends on the connection any more."""
