@@ -21,6 +21,10 @@ class Unavailable(Exception):
     text says why, in the broker's own words if it gave a reason."""
 
 
+class Lagging(Unavailable):
+    """As `Unavailable`: what this node reads of the stream lags behind what is stored."""
+
+
 class NotStored(Unavailable):
     """As `Unavailable`; but the append was not stored."""
 

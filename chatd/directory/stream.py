@@ -33,6 +33,7 @@ from chatd.directory.projection import PROBE, ChangeKind, DirectoryChange, Proje
 from chatd.directory.refusal import unavailable
 from chatd.directory.restoration import Restoration
 from chatd.directory.watchers import Watchers
+from chatd.directory.wholeness import Wholeness
 from chatd.protocol.errors import ChatError
 from chatd.protocol.json import dump, load_object
 from chatd.telemetry.once import Once
@@ -94,6 +95,7 @@ class DirectoryStream:
         self._projection = Projection()
         self._read_back: ReadBack[str, bool] = ReadBack(broker, clock, counts, self._refresh)
         self._restoration = Restoration(broker, clock, self._append)
+        self._wholeness = Wholeness(broker, clock)
         self._new = Once()
         self._following: IFollowing | None = None
         self._running = self._refreshing = False
@@ -124,6 +126,7 @@ class DirectoryStream:
     def stop(self) -> None:
         """Stop following."""
         self._running = False
+        self._wholeness.stop()
         if self._following is not None:
             self._following.stop()
             self._following = None
@@ -215,8 +218,10 @@ class DirectoryStream:
         self._read_back.caught_up()
         if self._restoration.due:
             self._restoration.tell(self._load)
-        else:
+        elif self.loaded:
             self._load()
+        else:
+            self._wholeness.check(self._load)
 
     def _load(self) -> None:
         first, was_level, self.state = not self.loaded, self.level, DirectoryState.LEVEL
@@ -229,6 +234,7 @@ class DirectoryStream:
     def interrupted(self) -> None:
         """What is known stays in use; appends fail until the broker is back. That it is read anew
         for a record of ours is no interruption: each would need a new probe."""
+        self._wholeness.stop()
         if not self._refreshing and self.level:
             self.state = DirectoryState.INTERRUPTED
             self.on_level(False)
@@ -239,6 +245,7 @@ class DirectoryStream:
     def gone(self) -> None:
         self._log.error("The directory stream was deleted; it begins again, with no rooms.")
         was_level, self.state = self.level, DirectoryState.LOADING
+        self._wholeness.stop()
         self._leftovers.hold()
         self._read_back.lost()
         if was_level:

@@ -7,7 +7,7 @@ from unittest import mock
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.brokers.interfaces import NotStored, Stream, Unavailable
+from chatd.brokers.interfaces import Lagging, NotStored, Stream, Unavailable
 from chatd.brokers.rabbitmq import handover
 from chatd.brokers.rabbitmq.follower import LONGEST
 from chatd.brokers.rabbitmq.marks import APART, PATIENCE
@@ -87,7 +87,15 @@ class MarkTests(SynchronousTestCase):
     def test_a_replica_that_lags_for_long(self) -> None:
         end = self.ask()
         self.streams.clock.advance(PATIENCE)
-        self.assertIn("lags", str(self.failureResultOf(end, Unavailable).value))
+        self.assertIn("lags", str(self.failureResultOf(end, Lagging).value))
+
+    def test_a_mark_that_is_not_stored_says_nothing_of_the_replica(self) -> None:
+        self.streams.marked = Deferred()
+        end = self.ask()
+        self.streams.clock.advance(PATIENCE)
+        why = self.failureResultOf(end, Unavailable).value
+        self.assertNotIsInstance(why, Lagging)
+        self.assertNotIn("lags", str(why))
 
     def test_what_cannot_be_appended(self) -> None:
         self.streams.marked = fail(NotStored("low on memory"))

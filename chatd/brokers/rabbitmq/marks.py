@@ -19,15 +19,16 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from chatd.amqp.deliveries import Delivery
-from chatd.brokers.interfaces import Unavailable
+from chatd.brokers.interfaces import Lagging, Unavailable
 from chatd.timing.singleflight import SingleFlight
 
 #: Seconds for a mark to come; and between one that has come and the next, which is a record like
 #: any other to RabbitMQ, and which everyone who names a cursor can cause.
 PATIENCE, APART = 2.0, 0.25
 
-#: What is wrong where not all comes that there is.
+#: What is wrong where not all comes that there is, and where nothing is stored.
 LAGS = "this host of RabbitMQ lags behind"
+_TAKES_NOTHING = "RabbitMQ does not say that it has stored anything"
 
 
 @define(eq=False)
@@ -40,12 +41,14 @@ class Marks:
     _sharing: SingleFlight[None, None] = field(factory=SingleFlight, init=False)
     _name: bytes = field(default=b"", init=False)
     _waiting: Deferred[None] | None = field(default=None, init=False)
+    #: Whether the mark that is waited for is stored.
+    _stored: bool = field(default=False, init=False)
     #: Before when there is no other mark (the clock's seconds).
     _next: float = field(default=float("-inf"), init=False)
 
     async def reach(self) -> None:
         """Return when all that was in the stream at the time of the call has come. Raises
-        `Unavailable` or `NoSuchStream`."""
+        `Unavailable` (`Lagging` if a mark is stored, and does not come) or `NoSuchStream`."""
         if not self._sharing.idle(None):
             # one that is under way may have been appended too early
             await self._sharing.run(None, self._mark)
@@ -57,7 +60,7 @@ class Marks:
             if pause > 0:
                 self._waiting = deferLater(self.clock, pause)
                 await self._waiting
-            await self._append().addTimeout(PATIENCE, self.clock, _late)
+            await self._append().addTimeout(PATIENCE, self.clock, self._late)
         except CancelledError:
             raise Unavailable("the stream is no longer followed") from None
         finally:
@@ -67,7 +70,11 @@ class Marks:
     def _append(self) -> Deferred[None]:
         """Append a mark; fires when it comes."""
         name, coming = token_hex(16), Deferred[None]()
-        self._name, self._waiting = name.encode(), coming
+        self._name, self._waiting, self._stored = name.encode(), coming, False
+
+        def stored(_: None) -> None:
+            if self._waiting is coming:
+                self._stored = True
 
         def failed(failure: Failure) -> None:
             if self._waiting is coming:
@@ -77,7 +84,7 @@ class Marks:
                 coming.errback(Unavailable(str(failure.value)) if unavailable else failure)
 
         # not waited for: that the mark comes says more
-        self.append(name).addErrback(failed)
+        self.append(name).addCallbacks(stored, failed)
         return coming
 
     def among(self, batch: Sequence[Delivery]) -> bool:
@@ -96,6 +103,5 @@ class Marks:
         if waiting is not None:
             waiting.cancel()
 
-
-def _late(result: object, timeout: float) -> None:
-    raise Unavailable(LAGS)
+    def _late(self, result: object, timeout: float) -> None:
+        raise Lagging(LAGS) if self._stored else Unavailable(_TAKES_NOTHING)

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from chatd.amqp.channel import Channel, Reason
 from chatd.amqp.client import Client
 from chatd.amqp.deliveries import Delivery
-from chatd.brokers.interfaces import NoSuchStream, Record, Stream, Unavailable
+from chatd.brokers.interfaces import Lagging, NoSuchStream, Record, Stream, Unavailable
 from chatd.brokers.rabbitmq.channel_pool import ChannelPool
 from chatd.brokers.rabbitmq.consumer import PREFETCH, StreamConsumer
 from chatd.brokers.rabbitmq.marks import LAGS
@@ -136,7 +136,7 @@ class StreamReader:
                 reader = _Reader(client, stream, max(0, start), stop, self._publishing)
                 gathered = await reader.run(channel)
             if (gathered[-1].offset if gathered else -1) < min(known, stop - 1):
-                raise Unavailable(LAGS)
+                raise Lagging(LAGS)
             return [one for one in gathered if start <= one.offset < stop]
 
         async def read() -> Sequence[Record]:
