@@ -211,7 +211,6 @@ class Client(AMQClient):
     def fail(self, why: str) -> None:
         """Abort the connection, for the reason ``why``."""
         if self._ended is None:
-            self._log.warn("AMQP connection ended: {why}", why=why)
             self._ended = Reason(0, why)
             self._stop()
             self.transport.abortConnection()

@@ -32,6 +32,8 @@ CONNECT, HANDSHAKE, LONGEST = 5.0, 10.0, 4.0
 #: Seconds that a connection must last; one that ends sooner counts as a failed attempt, because the
 #: next one may end for the same reason.
 PROVED = 30.0
+#: Reasons for that remembered, at most.
+REASONS = 100
 
 #: Names that RabbitMQ makes up: a refusal has another one each time.
 _MADE_UP = re.compile(r"amq\.gen-[\w-]+")
@@ -142,6 +144,9 @@ class BrokerConnection(MultiService):
         self.reconnects = 0
         #: Successive connections that did not last `PROVED` seconds.
         self._short = 0
+        #: Why they ended, and whether the log tells of the newest one: it does so once for each
+        #: reason, until a connection lasts.
+        self._reasons, self._told = set[str](), False
 
     @property
     def trouble(self) -> str:
@@ -223,20 +228,25 @@ class BrokerConnection(MultiService):
         await self._opened(client)
 
     def _gone(self, reason: Reason, opened: float) -> Reason:
-        self._short = 0 if self._reactor.seconds() - opened >= PROVED else self._short + 1
         self._away_since = self._reactor.seconds()
-        if self.running:
+        self._short = 0 if self._away_since - opened >= PROVED else self._short + 1
+        if self._short == 0 or len(self._reasons) >= REASONS:
+            self._reasons.clear()
+        why = _MADE_UP.sub("", str(reason))
+        self._told = why not in self._reasons
+        self._reasons.add(why)
+        if self._told and self.running:
             self._log.warn("Connection to the broker lost: {why}", why=str(reason))
         return reason
 
     def _back(self) -> None:
         if self._away_since is not None:
             self.reconnects += 1
-            away = self._reactor.seconds() - self._away_since
+        if self._away_since is not None and self._told:
             self._log.info(
                 "{name} connected again after {seconds:.1f} s",
                 name=self._properties["connection_name"],
-                seconds=away,
+                seconds=self._reactor.seconds() - self._away_since,
             )
 
     def _say(self, why: str) -> None:

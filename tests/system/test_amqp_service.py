@@ -128,10 +128,12 @@ class ConnectionTests(Connecting):
         await until(lambda: len(self.opened) == 6 and connection.client)
         self.assertEqual(waits, sorted(set(waits)))
         self.assertEqual(len(waits), 5)
+        self.assertEqual(self.said, ["what one record does to each"])  # once
         # one that lasts has proved good
         self.patch(service, "PROVED", 0.0)
-        self.opened[-1].fail("another thing")
+        self.opened[-1].fail("what one record does to each")
         await until(lambda: len(self.opened) == 7)
+        self.assertEqual(self.said, ["what one record does to each"] * 2)
         self.assertLess(waits[-1], waits[0])
 
     async def test_the_wrong_password_is_said_once(self) -> None:
