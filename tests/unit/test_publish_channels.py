@@ -53,8 +53,9 @@ class SilentTests(SynchronousTestCase):
         server.lose()
 
 
-class AlarmTests(SynchronousTestCase):
-    """RabbitMQ is short of memory: it reads nothing more from a connection that has published."""
+class Answered(SynchronousTestCase):
+    """Helper: a broker that answers, and reads nothing more from who has published while there is
+    an alarm."""
 
     def setUp(self) -> None:
         self.server = Server().tuned()
@@ -101,6 +102,10 @@ class AlarmTests(SynchronousTestCase):
         for _ in range(int(seconds * 2)):
             self.server.clock.advance(0.5)
             self.answer()
+
+
+class AlarmTests(Answered):
+    """RabbitMQ is short of memory: it reads nothing more from a connection that has published."""
 
     def test_a_connection_that_is_made_meanwhile_is_kept(self) -> None:
         self.alarm, self.limit = True, 1000
@@ -159,6 +164,35 @@ class AlarmTests(SynchronousTestCase):
         self.publisher.channels.leader_changed()
         self.server.clock.pump([1.0] * int(ANSWER))
         self.assertTrue(self.server.client.ended)
+
+
+class OwnTests(Answered):
+    """Records of a stream are missing again and again: it gets a channel of its own."""
+
+    def test_asked_for_twice_at_once_it_is_one_channel(self) -> None:
+        self.connect()
+        channels, client = self.publisher.channels, self.server.client
+
+        def distrust() -> Deferred[None]:
+            return Deferred.fromCoroutine(channels.distrust(LOBBY, self.server.clock.seconds()))
+
+        self.wait(1)
+        first = distrust()
+        self.answer()
+        self.successResultOf(first)
+        shared = channels.of(LOBBY, 1)
+        for _ in range(2):
+            self.wait(1)
+            before = channels.of(LOBBY, 1)
+            both = [distrust(), distrust()]
+            self.answer()
+            for done in both:
+                self.successResultOf(done)
+            own = channels.of(LOBBY, 1)
+            self.assertNotIn(own, (before, shared))
+            self.assertEqual(channels.of(SHUT, 1), shared)
+            # and the spare one
+            self.assertEqual(len(client.publishers), 3)
 
 
 class NameTests(SynchronousTestCase):

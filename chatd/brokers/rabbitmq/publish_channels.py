@@ -78,6 +78,7 @@ class PublishChannels:
     _retired: dict[ConfirmChannel, IDelayedCall] = field(factory=dict, init=False)
     _troubles: dict[Stream, _Trouble] = field(factory=dict, init=False)
     _replacing: SingleFlight[None, None] = field(factory=SingleFlight, init=False)
+    _giving: SingleFlight[Stream, None] = field(factory=SingleFlight, init=False)
     _filling: SingleFlight[Client, None] = field(factory=SingleFlight, init=False)
     #: Replaces the shared channel at once when the broker closes that.
     _spare: _Opened | None = field(default=None, init=False)
@@ -159,7 +160,7 @@ class PublishChannels:
         if trouble.times == CONNECTION and self.clock.seconds() - self._since >= OLD:
             client.fail("records it confirmed or took are not there")
         elif trouble.times >= OWN and self._owners() < MOST_OWN:
-            await self._give_own(client, trouble)
+            await self._giving.run(stream, lambda: self._give_own(client, trouble))
         else:
             await self._replacing.run(None, lambda: self._replace(0))
 
