@@ -51,6 +51,20 @@ class SilentTests(SynchronousTestCase):
         self.assertTrue(server.client.ended)
         channels.lost()
         server.lose()
+        self.assertEqual(server.lost[0].text, "the broker allows 1 channels only")
+
+    def test_no_channel_is_left_to_ask_for_the_limit(self) -> None:
+        """Then it is not known; that is no reason for a traceback in the log."""
+        server = Server().tuned(channel_max=2)
+        channels = PublishChannels(server.clock)
+        connecting = Deferred.fromCoroutine(channels.connected(server.client))
+        for _ in range(2):
+            server.say(server.heard()[0][0], "channel.open-ok")
+            server.say(server.heard()[0][0], "confirm.select-ok")
+        self.successResultOf(connecting)
+        self.successResultOf(channels.learn(server.client))
+        self.assertFalse(server.client.ended)
+        channels.of(LOBBY, 1)
 
 
 class Answered(SynchronousTestCase):

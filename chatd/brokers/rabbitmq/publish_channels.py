@@ -111,7 +111,7 @@ class PublishChannels:
                 told.callback(None)
 
         learning = Deferred.fromCoroutine(self._refusals.learn(client))
-        learning.addErrback(lambda failure: failure.trap(Closed) and None)
+        learning.addErrback(lambda failure: failure.trap(Closed, ProtocolError) and None)
         learning.addErrback(lambda f: self._log.failure("Asking for the limit failed", f))
         learning.addBoth(ended)
         return told
@@ -249,8 +249,11 @@ class PublishChannels:
             return await self._patiently(client, self._open(client))
         except Closed:
             return None
-        except (CancelledError, ProtocolError):
+        except CancelledError:
             client.fail("no channel could be opened")
+            return None
+        except ProtocolError as e:
+            client.fail(str(e))
             return None
 
     def _retire(self, publisher: ConfirmChannel, grace: float) -> None:
