@@ -5,12 +5,14 @@ from __future__ import annotations
 from unittest import mock
 
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.brokers.interfaces import Lagging, NotStored, Stream, Unavailable
 from chatd.brokers.rabbitmq import handover
 from chatd.brokers.rabbitmq.follower import LONGEST
 from chatd.brokers.rabbitmq.marks import APART, PATIENCE
+from chatd.timing.turn_queue import TurnQueue
 from tests.support.followed import Streams
 from tests.support.recording import Recorder, body
 
@@ -83,6 +85,29 @@ class MarkTests(SynchronousTestCase):
             self.assertNoResult(end)
             self.streams.clock.pump([0] * 9)
         self.assertEqual(self.successResultOf(end), 8)
+
+    def test_one_that_is_handed_over_too_late_says_nothing_of_the_next(self) -> None:
+        """Neither while that is not appended yet, nor while it is on its way."""
+        for passed in (0, APART):
+            self.streams, self.recorder, turns = Streams(), Recorder(), Clock()
+            self.recorder.may_call = True
+            self.streams.turns = TurnQueue(turns, 1)  # much else waits for its turn
+            self.streams.follow(Stream("lobby", "1"), None, self.recorder)
+            self.late(0)
+            with mock.patch("chatd.brokers.rabbitmq.records.SLICE", 2):
+                self.streams.records += [body(f"m{n}", at=0) for n in range(1, 9)]
+                self.streams.bring()
+            first = self.ask()
+            self.streams.come(self.streams.marks[0], 9)
+            self.streams.clock.advance(PATIENCE)
+            self.failureResultOf(first, Unavailable)
+            second = self.ask()
+            self.streams.clock.advance(passed)
+            turns.pump([0] * 9)
+            self.assertNoResult(second)
+            self.streams.clock.advance(APART - passed)
+            self.streams.come(self.streams.marks[1], 10)
+            self.assertEqual(self.successResultOf(second), 8)
 
     def test_a_replica_that_lags_for_long(self) -> None:
         end = self.ask()

@@ -201,8 +201,8 @@ class RabbitMQFollowing:
         except AnotherStream:
             self._gone()
         else:
-            if self._marks.among(batch):
-                self._handover.in_order(self._marks.come)
+            if (come := self._marks.among(batch)) is not None:
+                self._handover.in_order(come)
 
     def caught_up(self) -> None:
         self._failures = 0

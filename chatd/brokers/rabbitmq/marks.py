@@ -34,7 +34,7 @@ _TAKES_NOTHING = "RabbitMQ does not say that it has stored anything"
 @define(eq=False)
 class Marks:
     """The marks in a stream. ``append`` appends one by its name; it fails with `Unavailable` or
-    `NoSuchStream`. The owner calls `come` for what is delivered, and `stop` at the end."""
+    `NoSuchStream`. The owner calls `among` for what is delivered, and `stop` at the end."""
 
     clock: IReactorTime
     append: Callable[[str], Deferred[None]]
@@ -87,15 +87,22 @@ class Marks:
         self.append(name).addCallbacks(stored, failed)
         return coming
 
-    def among(self, batch: Sequence[Delivery]) -> bool:
-        """Whether the mark that is waited for is in ``batch``."""
-        return bool(self._name) and any(self._name in one.raw for one in batch if not one.body)
+    def among(self, batch: Sequence[Delivery]) -> Callable[[], None] | None:
+        """What to call once ``batch`` was handed over; None if the mark that is waited for is not
+        in it."""
+        coming = self._waiting
+        if not self._name or coming is None:
+            return None
+        if not any(self._name in one.raw for one in batch if not one.body):
+            return None
+        # handing over may take so long that the next mark is waited for by then
+        return lambda: self._come(coming)
 
-    def come(self) -> None:
-        """The mark, and all before it, was handed over."""
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting.callback(None)
+    def _come(self, coming: Deferred[None]) -> None:
+        """All before the mark that ``coming`` stands for was handed over."""
+        if self._waiting is coming:
+            self._waiting = None
+            coming.callback(None)
 
     def stop(self) -> None:
         """Wait no longer."""
