@@ -35,6 +35,8 @@ CONFIRM, SHOWN = 1.0, 0.5
 LONGEST = 4.0
 #: Seconds between checks for records that are overdue.
 TICK = 0.1
+#: When a record is looked for again while it is found out what has become of it.
+JUDGED = float("inf")
 
 
 class Hint(Enum):
@@ -149,7 +151,12 @@ class ReadBack(Generic[K, V]):
 
     def _confirmed(self, _: None, append: _Append[V], attempt: int) -> None:
         if attempt == append.attempts and not append.done.called:
-            append.hint = Hint.CONFIRMED
+            self._answered(append, Hint.CONFIRMED)
+
+    def _answered(self, append: _Append[V], hint: Hint) -> None:
+        """The broker has answered ``hint`` to the newest attempt."""
+        append.hint = hint
+        if append.due < JUDGED:
             append.due = self.clock.seconds() + self._slower(SHOWN, append)
 
     def _refused(self, failure: Failure, key: K, append: _Append[V], attempt: int) -> None:
@@ -162,9 +169,8 @@ class ReadBack(Generic[K, V]):
             del self._under_way[key]
             append.done.errback(failure)
             return
-        append.hint = Hint.REFUSED
         append.why = str(error)
-        append.due = self.clock.seconds() + self._slower(SHOWN, append)
+        self._answered(append, Hint.REFUSED)
 
     # -- looking -----------------------------------------------------------------------------------
 
@@ -211,7 +217,7 @@ class ReadBack(Generic[K, V]):
             stream = next(iter(missing.values())).stream
             newest = max(append.sent for append in missing.values())
             for append in missing.values():
-                append.due = float("inf")  # not before it is known what has become of them
+                append.due = JUDGED
             distrusted = self.broker.distrust(stream, newest)
             # what the node reads may lag behind the stream, and a record that is there already
             # must not be sent again: later it would be too far from the first to be a repeat

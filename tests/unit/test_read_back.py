@@ -6,13 +6,13 @@ from types import SimpleNamespace
 from typing import Any, cast
 from unittest import mock
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from chatd.brokers.interfaces import DIRECTORY, IBroker, NotStored, Stream, Unavailable
-from chatd.brokers.read_back import CONFIRM, SHOWN, TICK, UNCOUNTED, ReadBack
+from chatd.brokers.read_back import CONFIRM, SHOWN, TICK, UNCOUNTED, Counts, ReadBack
 from chatd.protocol.errors import ChatError
 from chatd.rooms.publisher import PATIENCE
 from chatd.telemetry.tracing import TRACE
@@ -102,6 +102,87 @@ class TickTests(SynchronousTestCase):
         self.clock.pump([TICK] * 3)
         self.failureResultOf(second, Unavailable)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class AttemptTests(SynchronousTestCase):
+    """What the broker answers to attempts, of which there may be further ones by then."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.sent: list[Deferred[None]] = []
+        self.ends: list[Deferred[int]] = []
+        self.counted: list[str] = []
+        self.looks = 0
+        broker = SimpleNamespace(
+            exact=False,
+            blocked="",
+            append=lambda *record: self._kept(self.sent),
+            end=lambda stream: self._kept(self.ends),
+            distrust=lambda stream, since: succeed(None),
+        )
+        counts = Counts(
+            lambda: self.counted.append("false confirm"), lambda: self.counted.append("resent")
+        )
+        self.appends: ReadBack[int, None] = ReadBack(
+            cast(IBroker, broker), self.clock, counts, self._look
+        )
+        self.done = self.appends.append(Stream("lobby", "e"), 1, b"", "", 0, PATIENCE)
+
+    def _kept(self, here: list[Deferred[Any]]) -> Deferred[Any]:
+        here.append(Deferred())
+        return here[-1]
+
+    def _look(self) -> None:
+        self.looks += 1
+
+    def wait(self, seconds: float) -> None:
+        self.clock.pump([TICK] * round(seconds / TICK))
+
+    def missed(self) -> None:
+        """It is looked for, and is not there."""
+        before = self.looks
+        while self.looks == before:
+            self.wait(TICK)
+        self.appends.caught_up()
+
+    def test_a_late_answer_says_nothing_of_the_next_attempt(self) -> None:
+        for late in (None, Failure(Unavailable("the channel was given up"))):
+            self.setUp()
+            self.missed()
+            self.ends[0].callback(0)
+            self.sent[0].callback(late)
+            self.wait(2 * SHOWN + TICK)
+            self.assertEqual(self.looks, 1)
+            self.missed()
+            self.ends[1].callback(0)
+            self.assertEqual(self.counted, ["resent"] * 2)
+
+    def test_a_confirm_counts_for_its_own_attempt(self) -> None:
+        self.sent[0].callback(None)
+        for end in range(2):
+            self.missed()
+            self.ends[end].callback(0)
+        self.assertEqual(self.counted, ["false confirm", "resent"])
+
+    def test_an_answer_while_it_is_missed_does_not_have_it_sent_twice(self) -> None:
+        """As comes when its channel is closed, until which the stream's end is not asked for."""
+        for answer in (None, Failure(Unavailable("the channel was given up"))):
+            self.setUp()
+            self.missed()
+            self.sent[0].callback(answer)
+            self.wait(2 * CONFIRM - TICK)
+            self.assertEqual(self.looks, 1)
+            self.ends[0].callback(0)
+            self.assertEqual(len(self.sent), 2)
+
+    def test_only_of_the_first_it_can_be_known_that_nothing_was_stored(self) -> None:
+        self.missed()
+        self.ends[0].callback(0)
+        self.sent[1].errback(NotStored("RabbitMQ is not connected"))
+        self.assertNoResult(self.done)
+        self.wait(PATIENCE)
+        why = self.failureResultOf(self.done, Unavailable).value
+        self.assertNotIsInstance(why, NotStored)
 
 
 class HealTests(ReadBackCase):
