@@ -42,6 +42,14 @@ class LineageTests(FilledTests):
             self.assertFalse(self.broker.restored)
             await self.fill(n, n + 1)
 
+    async def test_one_that_nothing_is_written_to(self) -> None:
+        """Then nothing is written of that, either."""
+        await self.filled()
+        await self.broker._advance(self.broker._open)
+        before = read_mark(self.path)
+        await self.broker._advance(self.broker._open)
+        self.assertEqual(read_mark(self.path), before)
+
     async def test_an_earlier_copy(self) -> None:
         """It is one until the rooms have new lives."""
         await self.filled()

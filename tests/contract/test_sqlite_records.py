@@ -157,6 +157,31 @@ class ClearingTests(FilledTests):
         self.assertEqual(db.execute("SELECT count(*) FROM stream").fetchone(), (1,))
         self.assertEqual(ids(await self.broker.read(self.stream, 0, 10)), named(0, 1))
 
+    async def test_one_that_is_made_again_in_the_same_commit(self) -> None:
+        """Who followed the one before is told of nothing that comes after it."""
+        await self.filled(1)
+        follower = Recorder()
+        follower.following = self.broker.follow(self.stream, None, follower)
+        follower.may_call = True
+        await until(lambda: follower.ends)
+        self.append("m1")
+        self.broker.delete(self.stream)
+        self.broker.create(self.stream)
+        await self.append("m2")
+        self.assertEqual((follower.ids, follower.calls[-1]), (named(0, 1), "gone"))
+        await self.append("m3")
+        self.assertEqual(ids(await self.broker.read(self.stream, 0, 10)), named(2, 3))
+
+    async def test_what_is_known_of_streams_between_commits_is_bounded(self) -> None:
+        self.patch(sqlite_store, "_HEADS", 3)
+        await self.filled(0)
+        streams = [Stream("other", str(n)) for n in range(5)]
+        for stream in streams * 2:
+            self.broker.create(stream)
+            await self.broker.append(stream, b"{}", "id", now())
+            self.assertLessEqual(len(self.broker._open.writer._heads), 4)
+        self.assertEqual([await self.broker.end(stream) for stream in streams], [1] * 5)
+
     async def test_ids_of_streams_are_used_again(self) -> None:
         await self.filled(1)
         for n in range(5):

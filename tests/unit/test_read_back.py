@@ -11,7 +11,14 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from chatd.brokers.interfaces import DIRECTORY, IBroker, NotStored, Stream, Unavailable
+from chatd.brokers.interfaces import (
+    DIRECTORY,
+    IBroker,
+    NoSuchStream,
+    NotStored,
+    Stream,
+    Unavailable,
+)
 from chatd.brokers.read_back import CONFIRM, SHOWN, TICK, UNCOUNTED, Counts, ReadBack
 from chatd.protocol.errors import ChatError
 from chatd.rooms.publisher import PATIENCE
@@ -112,13 +119,14 @@ class AttemptTests(SynchronousTestCase):
         self.sent: list[Deferred[None]] = []
         self.ends: list[Deferred[int]] = []
         self.counted: list[str] = []
+        self.distrusted: list[float] = []
         self.looks = 0
         broker = SimpleNamespace(
             exact=False,
             blocked="",
             append=lambda *record: self._kept(self.sent),
             end=lambda stream: self._kept(self.ends),
-            distrust=lambda stream, since: succeed(None),
+            distrust=self._distrust,
         )
         counts = Counts(
             lambda: self.counted.append("false confirm"), lambda: self.counted.append("resent")
@@ -126,11 +134,19 @@ class AttemptTests(SynchronousTestCase):
         self.appends: ReadBack[int, None] = ReadBack(
             cast(IBroker, broker), self.clock, counts, self._look
         )
-        self.done = self.appends.append(Stream("lobby", "e"), 1, b"", "", 0, PATIENCE)
+        self.done = self.append(1)
+
+    def append(self, key: int) -> Deferred[None]:
+        until = self.clock.seconds() + PATIENCE
+        return self.appends.append(Stream("lobby", "e"), key, b"", "", 0, until)
 
     def _kept(self, here: list[Deferred[Any]]) -> Deferred[Any]:
         here.append(Deferred())
         return here[-1]
+
+    def _distrust(self, stream: Stream, since: float) -> Deferred[None]:
+        self.distrusted.append(since)
+        return succeed(None)
 
     def _look(self) -> None:
         self.looks += 1
@@ -175,6 +191,12 @@ class AttemptTests(SynchronousTestCase):
             self.ends[0].callback(0)
             self.assertEqual(len(self.sent), 2)
 
+    def test_a_refusal_of_what_has_come_already(self) -> None:
+        self.appends.brought(1, None)
+        self.sent[0].errback(NoSuchStream("chatd.room.lobby.e"))
+        self.assertIsNone(self.successResultOf(self.sent[0]))
+        self.assertIsNone(self.successResultOf(self.done))
+
     def test_only_of_the_first_it_can_be_known_that_nothing_was_stored(self) -> None:
         self.missed()
         self.ends[0].callback(0)
@@ -183,6 +205,26 @@ class AttemptTests(SynchronousTestCase):
         self.wait(PATIENCE)
         why = self.failureResultOf(self.done, Unavailable).value
         self.assertNotIsInstance(why, NotStored)
+        self.assertEqual(str(why), "RabbitMQ is not connected")
+
+    def test_all_is_looked_for_together(self) -> None:
+        """Once, until that was answered, or nobody waits for it any more."""
+        self.wait(SHOWN)
+        other, newest = self.append(2), self.clock.seconds()
+        for refused in self.sent:
+            refused.errback(Unavailable("it was refused"))
+        self.wait(2 * SHOWN)
+        self.assertEqual(self.looks, 1)
+        self.appends.caught_up()
+        self.assertEqual(self.distrusted, [newest])
+        self.ends[0].errback(Unavailable("it lags behind"))
+        self.wait(PATIENCE)
+        for outcome in (self.done, other):
+            self.failureResultOf(outcome, Unavailable)
+        self.assertEqual(self.looks, 2)
+        self.append(3)
+        self.wait(CONFIRM + TICK)
+        self.assertEqual(self.looks, 3)
 
 
 class HealTests(ReadBackCase):

@@ -155,6 +155,26 @@ class TurnsTests(SynchronousTestCase):
                 self.clock.advance(0)
             self.assertLessEqual(self.done[before:].index(address), 5)
 
+    def test_who_asks_again_while_it_waits_has_one_place(self) -> None:
+        places: dict[str, QueuePlace] = {}
+
+        def go(name: str) -> None:
+            self.now += TURN
+            self.done.append(name)
+            ask(name)
+
+        def ask(name: str) -> None:
+            for _ in range(3):
+                places[name].join()
+                places[name].take()
+
+        for name in "ab":
+            places[name] = self.turns.place("1.1.1.1", partial(go, name), lambda: None)
+            ask(name)
+        for _ in range(8):
+            self.clock.advance(0)
+        self.assertEqual("".join(self.done), "abababab")
+
     def test_those_who_ask_all_the_time_are_not_kept_waiting_for_ever(self) -> None:
         flood = self.client("1.1.1.1", "f")
         flood.send(1000)
