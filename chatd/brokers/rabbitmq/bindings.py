@@ -57,10 +57,11 @@ class Bindings:
             while self._waiting:
                 stream = next(iter(self._waiting))
                 del self._waiting[stream]
+                self._bound.add(stream)  # now: it may be forgotten meanwhile
                 try:
                     await self.bind(stream)
                 except (Unavailable, NoSuchStream):
-                    continue  # tried again after the next connection, and by publishers
-                self._bound.add(stream)
+                    # tried again after the next connection, and by publishers
+                    self._bound.discard(stream)
         finally:
             self._working = False
