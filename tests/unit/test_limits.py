@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.access.limits import Connections, network_of, sockets_for
-from chatd.access.rate_limit import Bucket, Buckets, Rate, too_fast
+from chatd.access.rate_limit import GUESSES, Bucket, Buckets, Guesses, Rate, too_fast
 from chatd.protocol.errors import ChatError, Code
 from chatd.timing import turn_queue
 from chatd.timing.timer_wheel import Deadline, TimerWheel
@@ -156,6 +156,16 @@ class BucketsTests(SynchronousTestCase):
         self.assertEqual(len(buckets), 10)
         buckets.take(999, 0.0)
         self.assertGreater(buckets.take(999, 0.0), 0.0)
+
+
+class GuessesTests(SynchronousTestCase):
+    def test_one_site_of_ipv6_guesses_as_one(self) -> None:
+        guesses = Guesses()
+        for n in range(int(GUESSES.burst)):
+            guesses.check("2001:db8:1:1::1", 0.0)
+            guesses.wrong(f"2001:db8:1:1::{n:x}", 0.0)
+        self.assertRaises(ChatError, guesses.check, "2001:db8:1:1:ffff::1", 0.0)
+        guesses.check("2001:db8:1:2::1", 0.0)
 
 
 class ConnectionsTests(SynchronousTestCase):

@@ -473,6 +473,36 @@ class TurnsTests(SynchronousTestCase):
             self.wait(int(PATIENCE))
         self.assertFalse(client.given_up)
 
+    def test_an_allowance_that_is_used_up_is_not_forgotten(self) -> None:
+        """By one that asks all the time, or by many who wait for it, when somebody else comes."""
+        for clients, seconds in ((1, 25), (30, 1)):
+            self.turns = FairQueue(self.clock, Rate(1, burst=AT_ONCE), timer=lambda: self.now)
+            flood = [self.client("1.1.1.1", "f") for _ in range(clients)]
+            flood[0].send(AT_ONCE)
+            for _ in range(seconds):
+                self.clock.advance(1)
+                for one in flood:
+                    one.send(1)
+            self.wait(25 - seconds)
+            self.client("2.2.2.2", "o").send(1)
+            before = len(self.done)
+            self.client("1.1.1.1", "f").send(AT_ONCE)
+            self.assertLess(len(self.done) - before, 2)
+
+    def test_a_turn_that_is_not_used_is_over(self) -> None:
+        place = self.client("1.1.1.1", "a").place
+        place.join()
+        self.clock.advance(0)
+        self.assertFalse(place.take())
+
+    def test_an_address_whose_connections_have_gone_waits_for_none(self) -> None:
+        gone = self.client("1.1.1.1", "gone").place
+        gone.join()
+        gone.leave()
+        self.clock.advance(0)
+        self.client("1.1.1.1", "a").send(1)
+        self.assertEqual(self.done, ["a"])
+
     def test_who_catches_up_in_between_is_not_given_up(self) -> None:
         self.turns = FairQueue(self.clock, Rate(1, burst=AT_ONCE), timer=lambda: self.now)
         client = self.client("1.1.1.1", "c")

@@ -82,6 +82,18 @@ class UnreadTests(SynchronousTestCase):
         self.assertEqual([one.cut, other.cut, new.cut], [True, False, False])
         self.assertEqual(unread.total, 1000)
 
+    def test_what_one_has_read_spares_it_once(self) -> None:
+        unread = Unread(1000, Clock())
+        one, other, new = Buffered(), Buffered(), Cut()
+        for held in (one, other):
+            held.give(400)
+            unread.hold(held, 400)
+            held.read(100)
+        unread.hold(new, 400)
+        self.assertEqual([one.cut, other.cut, new.cut], [False, False, True])
+        unread.hold(Cut(), 400)
+        self.assertEqual([one.cut, other.cut], [True, False])
+
     def test_memory_is_given_back_when_most_is_no_longer_held(self) -> None:
         clock, trimmed = Clock(), []
         unread = Unread(10 * WORTH_TRIMMING, clock, lambda: trimmed.append(clock.seconds()))
