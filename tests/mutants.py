@@ -49,9 +49,9 @@ TESTS = {
     "brokers": ("broker_registry", "meeting", "model", "read_back", "room", "replication"),
     "brokers.memory": ("directory", "history", "meeting", "model", "repeats", "room"),
     "brokers.rabbitmq": (
-        *("amqp_records", "broadcasts", "channel_pool", "followed_in_an_alarm", "handover"),
-        *("liveness", "long_names", "meeting", "own_records", "publish_channels", "tail"),
-        *("unplaced",),
+        *("amqp_records", "bindings", "broadcasts", "channel_pool", "followed_in_an_alarm"),
+        *("handover", "liveness", "long_names", "marks", "meeting", "own_records"),
+        *("publish_channels", "stream_consumer", "tail", "troubled_channels", "unplaced"),
     ),
     "directory": (
         *("another_stream", "directory", "faults", "readiness", "registry", "restoration"),

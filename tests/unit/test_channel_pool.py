@@ -73,6 +73,45 @@ class ChannelPoolTests(SynchronousTestCase):
         server.say(1, "channel.open-ok")
         self.assertEqual(self.successResultOf(done), "done")
 
+    def test_a_task_that_takes_too_long_keeps_no_channel(self) -> None:
+        """Nor does one that fails; another one may have the number then, and nobody else's."""
+        server = Server().tuned(channel_max=1)
+        self.pool.connected(server.client)
+        late = self.pool.run(self.never)
+        server.say(1, "channel.open-ok")
+        self.clock.advance(PATIENCE)
+        self.failureResultOf(late, Unavailable)
+        self.assertEqual(server.names(), ["channel.open", "channel.close"])
+        server.say(1, "channel.close-ok")
+        done = self.pool.run(self.at_once)
+        server.say(1, "channel.open-ok")
+        self.assertEqual(self.successResultOf(done), "done")
+        self.assertEqual(self.pool._running, {})
+
+    def test_what_ends_after_its_connection_leaves_no_channel_to_the_next(self) -> None:
+        """Nor one that was closed meanwhile."""
+        for closed in (True, False):
+            end: Deferred[None] = Deferred()
+
+            async def ending(client: Client, channel: Any, end: Deferred[None] = end) -> str:
+                channel.closed = closed
+                await end
+                return "done"
+
+            running = self.pool.run(ending)
+            if not closed:
+                self.pool.connected(connection())
+            end.callback(None)
+            self.assertEqual(self.successResultOf(running), "done")
+            self.assertEqual(self.pool._free, [])
+
+    def test_too_many_wait(self) -> None:
+        self.pool = ChannelPool(self.clock, 1, waiting=2)
+        self.pool.connected(connection())
+        tasks = [self.pool.run(self.never) for _ in range(4)]
+        self.failureResultOf(tasks[-1], Unavailable)
+        self.assertNoResult(tasks[-2])
+
     def test_all_channels_of_the_connection_are_in_use(self) -> None:
         server = Server().tuned(channel_max=1)
         server.channel()

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from txamqp.message import Message
 
-from chatd.amqp.channel import reason_of
+from chatd.amqp.channel import Reason, reason_of
 from chatd.amqp.spec import method
 from chatd.brokers.interfaces import NotStored, Stream, TooLarge, Unavailable
 from chatd.brokers.rabbitmq.consumer import StreamConsumer
@@ -142,6 +142,14 @@ class AlarmTests(Answered):
         self.answer()
         self.successResultOf(connecting)
         self.assertRaises(TooLarge, self.publisher.channels.of, LOBBY, 1001)
+
+    def test_the_next_connection_may_take_larger_ones(self) -> None:
+        self.limit = 1000
+        self.connect()
+        self.publisher.lost(Reason(0, "lost"))
+        self.server, self.limit = Server().tuned(), 0
+        self.connect()
+        self.publisher.channels.of(LOBBY, 1001)
 
     def test_channels_after_a_refusal_are_waited_for(self) -> None:
         self.connect()

@@ -13,8 +13,8 @@ from chatd.brokers.rabbitmq.handover import Handover
 from chatd.brokers.rabbitmq.records import publish_properties
 from chatd.timing.turn_queue import TurnQueue
 from tests.support.amqp_server import Server, delivery
+from tests.support.consumer_owner import Owner
 from tests.support.recording import Recorder, body
-from tests.unit.test_unplaced import Owner
 
 
 class ConsumerTests(SynchronousTestCase):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import cast
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.amqp.deliveries import Delivery
 from chatd.brokers.interfaces import Stream
 from chatd.brokers.rabbitmq.channel_pool import ChannelPool
 from chatd.brokers.rabbitmq.consumer import StreamConsumer
@@ -18,27 +17,9 @@ from chatd.brokers.rabbitmq.reader import StreamReader
 from chatd.timing.turn_queue import TurnQueue
 from chatd.timing.wall import WallClock
 from tests.support.amqp_server import Server, delivery
+from tests.support.consumer_owner import Owner
 
 FENCE = {"type": "chatd.fence"}
-
-
-class Owner:
-    """Notes what a consumer tells it."""
-
-    def __init__(self) -> None:
-        self.told: list[object] = []
-
-    def delivered(self, batch: Sequence[Delivery]) -> None:
-        self.told.append([one.offset for one in batch])
-
-    def caught_up(self) -> None:
-        self.told.append("caught up")
-
-    def silent(self) -> None:
-        self.told.append("silent")
-
-    def detached(self, suspect: bool) -> None:
-        self.told.append("detached")
 
 
 class UnplacedTests(SynchronousTestCase):

@@ -53,8 +53,7 @@ class ChannelPool:
         too many tasks wait, or the task takes too long; otherwise with what ``task`` raises."""
         running = Deferred.fromCoroutine(self._run(task))
         done: Deferred[T] = running.addTimeout(PATIENCE, self._clock, _too_late)
-        if not done.called:
-            self._running[done] = None
+        self._running[done] = None
         return done.addBoth(self._ended, done)
 
     def _ended(self, result: T | Failure, done: Deferred[T]) -> T | Failure:

@@ -1,0 +1,160 @@
+"""Channels for publishing that are replaced because records were not there, connection for
+connection."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatd.brokers.interfaces import Stream
+from chatd.brokers.rabbitmq import publish_channels
+from chatd.brokers.rabbitmq.publish_channels import OLD, RETIRE, TRUST, PublishChannels
+from chatd.brokers.rabbitmq.refusals import AGAIN
+from tests.support.amqp_server import Server
+
+LOBBY, DEN, SHUT = Stream("lobby", "1"), Stream("den", "2"), Stream("shut", "3")
+
+
+class TroubledTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.server = Server().tuned()
+        self.server.clock.advance(TRUST)
+        self.channels = PublishChannels(self.server.clock)
+        self.connect(self.server)
+
+    def connect(self, server: Server) -> None:
+        connecting = Deferred.fromCoroutine(self.channels.connected(server.client))
+        self.answer(server)
+        self.successResultOf(connecting)
+
+    def answer(self, server: Server) -> list[str]:
+        """Answer what is asked until nothing is; what that was."""
+        asked = []
+        while heard := server.heard():
+            for number, name, _ in heard:
+                if not name.endswith("-ok"):
+                    asked.append(name)
+                    server.say(number, f"{name}-ok")
+        return asked
+
+    def number(self, stream: Stream) -> int:
+        """Of the channel that a record goes over."""
+        publisher = self.channels.of(stream, 1)
+        self.assertFalse(publisher.closed)
+        return publisher.channel
+
+    def distrust(self, times: int = 1) -> list[str]:
+        """Records in the lobby are missing: each time those over the channel before. What is asked
+        the last time."""
+        asked = []
+        for _ in range(times):
+            self.server.clock.advance(0.1)
+            distrusted = Deferred.fromCoroutine(
+                self.channels.distrust(LOBBY, self.server.clock.seconds())
+            )
+            asked = self.answer(self.server)
+            self.successResultOf(distrusted)
+        return asked
+
+    def test_once_all_publish_on_another_and_twice_one_has_its_own(self) -> None:
+        first = self.number(LOBBY)
+        self.distrust()
+        shared = self.number(LOBBY)
+        self.assertNotEqual(shared, first)
+        self.distrust()
+        self.assertNotEqual(self.number(LOBBY), shared)
+        self.assertEqual(self.number(DEN), shared)
+
+    def test_what_was_sent_over_the_channel_before_says_nothing_of_this_one(self) -> None:
+        before = self.server.clock.seconds()
+        self.distrust()
+        shared = self.number(LOBBY)
+        again = Deferred.fromCoroutine(self.channels.distrust(LOBBY, before))
+        self.successResultOf(again)
+        self.assertEqual((self.number(LOBBY), self.answer(self.server)), (shared, []))
+
+    def test_all_that_it_may_have_been_sent_over_are_closed(self) -> None:
+        self.server.clock.advance(1)
+        self.channels.leader_changed()
+        self.answer(self.server)
+        self.server.clock.advance(0.1)
+        distrusting = Deferred.fromCoroutine(self.channels.distrust(LOBBY, 2 * TRUST))
+        self.assertEqual(self.answer(self.server).count("channel.close"), 2)
+        self.successResultOf(distrusting)
+        self.server.clock.advance(RETIRE)
+        self.assertEqual(self.answer(self.server), [])
+
+    def test_three_times_on_a_connection_that_is_old(self) -> None:
+        """On another one the channel is replaced once more."""
+        asked = self.distrust(3)
+        self.assertEqual(asked, ["channel.open", "confirm.select", "channel.close"])
+        self.assertFalse(self.server.client.ended)
+        self.setUp()
+        self.distrust(2)
+        self.server.clock.advance(OLD)
+        self.distrust()
+        self.assertTrue(self.server.client.ended)
+
+    def test_a_channel_of_its_own_is_given_back(self) -> None:
+        self.distrust(2)
+        self.server.clock.advance(TRUST)
+        Deferred.fromCoroutine(self.channels.distrust(DEN, 0.0))
+        self.assertEqual(self.number(LOBBY), self.number(DEN))
+        self.server.clock.advance(RETIRE)
+        self.assertEqual(self.answer(self.server), ["channel.close"])
+        self.reconnect()
+
+    def reconnect(self) -> None:
+        self.channels.lost()
+        self.server.lose()
+        self.server = Server().tuned()
+        self.connect(self.server)
+
+    def test_the_next_connection_has_channels_of_its_own(self) -> None:
+        self.distrust(2)
+        self.reconnect()
+        self.assertEqual(self.number(LOBBY), self.number(DEN))
+
+    def test_nothing_is_closed_on_it_because_of_the_one_before(self) -> None:
+        clock = self.server.clock
+        clock.advance(1)
+        self.channels.leader_changed()
+        self.answer(self.server)
+        self.reconnect()
+        clock.advance(RETIRE)
+        self.assertEqual(self.server.heard(), [])
+        self.number(LOBBY)
+
+    def refuse(self, number: int) -> None:
+        """The broker closes a channel because of a record for a room that is refused."""
+        why = "ACCESS_REFUSED - access to topic 'shut' in exchange 'chatd' in vhost '/' refused"
+        self.server.say(number, "channel.close", reply_code=403, reply_text=why)
+
+    def test_the_others_go_on_at_once_however_often_one_is_refused(self) -> None:
+        for _ in range(3):
+            self.refuse(self.number(DEN))
+            self.number(DEN)
+            self.answer(self.server)
+        self.distrust(2)
+        self.refuse(self.number(LOBBY))
+        self.assertEqual(self.number(LOBBY), self.number(DEN))
+
+    def test_who_was_refused_is_apart_from_the_others(self) -> None:
+        """On the next connection, too; the channel there is another one."""
+        self.refuse(self.number(SHUT))
+        self.answer(self.server)
+        self.server.clock.advance(AGAIN)
+        for _ in range(2):
+            self.assertNotEqual(self.number(SHUT), self.number(DEN))
+            self.refuse(self.number(SHUT))
+            self.answer(self.server)
+            self.server.clock.advance(AGAIN)
+        clock = self.server.clock
+        self.reconnect()
+        clock.advance(AGAIN)
+        self.assertNotEqual(self.number(SHUT), self.number(DEN))
+
+    def test_few_have_their_own(self) -> None:
+        self.patch(publish_channels, "MOST_OWN", 0)
+        self.distrust(2)
+        self.assertEqual(self.number(LOBBY), self.number(DEN))
