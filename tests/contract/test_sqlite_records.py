@@ -7,12 +7,12 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.brokers.interfaces import Record, Retention, Stream
+from chatd.brokers.interfaces import Record, Retention, Stream, Unavailable
 from chatd.brokers.sqlite import follower as sqlite_following
 from chatd.brokers.sqlite import reader as sqlite_reader
 from chatd.brokers.sqlite import writer as sqlite_store
 from chatd.brokers.sqlite.follower import SQLiteFollowing
-from chatd.brokers.sqlite.reader import RecordPage
+from chatd.brokers.sqlite.reader import PAGE_RECORDS, RecordPage
 from chatd.brokers.sqlite.schema import connect
 from tests.support.recording import Recorder, ids, named, now
 from tests.support.sqlite import FilledTests
@@ -105,6 +105,7 @@ class FollowingTests(SynchronousTestCase):
     def test_more_commits_than_are_kept_aside_are_read(self) -> None:
         for n in range(1000):
             self.following.grown(self.records(n, n + 1))
+            self.assertLessEqual(len(self.following._aside), PAGE_RECORDS)
         self.page(0, 10)
         self.assertEqual(self.follower.calls, ["records"])
         self.assertEqual(self.asked[-1][0], 10)
@@ -139,6 +140,22 @@ class FollowingTests(SynchronousTestCase):
         self.assertEqual(self.follower.calls, ["interrupted"])
         self.page(0, 3)
         self.assertEqual(self.offsets(), [0, 1, 2])
+
+    def test_nor_does_it_end_what_was_begun_since(self) -> None:
+        (_, late) = self.asked[-1]
+        self.following.interrupt()
+        self.following.begin()
+        late.errback(Unavailable("the records cannot be read"))
+        self.page(0, 3)
+        self.assertEqual(self.follower.calls, ["interrupted", "records", "caught_up"])
+
+    def test_who_stops_is_told_nothing_more(self) -> None:
+        for call in ("truncated", "records", "caught_up"):
+            self.setUp()
+            self.follower.stop_in = call
+            self.following.grown(self.records(3, 5))
+            self.asked[-1][1].callback(RecordPage(self.records(1, 3), 3, 2, True, True))
+            self.assertEqual(self.follower.calls[-1], call)
 
 
 class ClearingTests(FilledTests):

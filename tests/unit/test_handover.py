@@ -8,13 +8,15 @@ from typing import cast
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from chatd.amqp.deliveries import Delivery
 from chatd.brokers.interfaces import Stream
 from chatd.brokers.rabbitmq.follower import FollowingBroker, RabbitMQFollowing
 from chatd.brokers.rabbitmq.handover import Handover
+from chatd.brokers.rabbitmq.records import SLICE, publish_properties
 from chatd.brokers.rabbitmq.shared_channels import SharedChannels
 from chatd.timing.turn_queue import TurnQueue
 from tests.support.amqp_server import Server, delivery
-from tests.support.recording import Recorder
+from tests.support.recording import Recorder, body
 
 
 class InterruptionTests(SynchronousTestCase):
@@ -59,6 +61,22 @@ class InterruptionTests(SynchronousTestCase):
         self.handover.refresh()
         self.handover.interrupted()
         self.assertEqual(self.told(), ["caught_up"])
+
+    def test_read_anew_while_much_waits_for_its_turn(self) -> None:
+        """What is told stays in its place among the records."""
+        clock = Clock()
+        self.handover = Handover(Stream("lobby", "e"), self.follower, TurnQueue(clock, 1))
+        properties = publish_properties("m", 0)
+        self.handover.take(
+            [Delivery(n, body(f"m{n}"), properties, b"lobby") for n in range(2 * SLICE)]
+        )
+        self.handover.level()
+        self.handover.refresh()
+        self.handover.level()
+        self.handover.interrupted()
+        self.told()
+        clock.pump([0] * 3)
+        self.assertEqual(self.told(), [*["records"] * 2, *["caught_up", "interrupted"] * 2])
 
     def test_by_a_following(self) -> None:
         server = Server().tuned()
