@@ -16,7 +16,7 @@ from chatd.protocol.errors import Code
 from chatd.rooms.audience import BATCH_BYTES
 from chatd.rooms.blocks import READERS
 from chatd.rooms.cache import RECENT_MESSAGES
-from chatd.rooms.history import PAGE_BYTES, PAGE_MESSAGES
+from chatd.rooms.history import PAGE_BYTES, PAGE_MESSAGES, HistoryPage
 from chatd.rooms.read_queue import ReadQueue
 from chatd.rooms.registry import SWEEP
 from chatd.rooms.room import IDLE
@@ -134,6 +134,30 @@ class FallingBehindTests(SubscriptionCase):
         bob.read_on()
         self.assertEqual(bob.texts, [])
         self.assertIs(bob.state, SubscriptionState.CLOSED)
+
+    def test_a_page_from_before_it_was_moved_is_not_delivered(self) -> None:
+        """Though another one is being read by then."""
+        bob = self.join()
+        self.say(1)
+        bob.stall()
+        self.say(3 * RECENT_MESSAGES)
+        pages: list[Deferred[HistoryPage]] = []
+
+        async def page(offset: int, limit: int, asker: str) -> HistoryPage:
+            pages.append(Deferred())
+            return await pages[-1]
+
+        room = self.world.room()
+        with mock.patch.object(room, "page", page):
+            bob.read_on()
+            bob.subscription.lost(9)
+            bob.subscription.resume()
+            self.assertEqual(len(pages), 2)
+            pages[0].callback(HistoryPage([], self.said - 1, gap=False))
+            self.assertEqual(bob.subscription.offset, 9)
+            pages[1].callback(HistoryPage([], 9, gap=False))
+        self.world.turn()
+        self.assertEqual(bob.texts, ["m0", "GAP", *names(10, self.said)])
 
     def test_one_who_stalls_holds_up_nobody(self) -> None:
         readers = [self.join(f"r{n}") for n in range(20)]
