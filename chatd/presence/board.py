@@ -204,6 +204,10 @@ class PresenceBoard:
         """Whether ``user`` is in ``room``."""
         return user in self._rooms.get(room, _NOBODY).here
 
+    def nodes(self, room: str, user: str) -> list[str]:
+        """The names of the nodes on which ``user`` is in ``room``, sorted."""
+        return sorted(self._rooms.get(room, _NOBODY).here.get(user, {}))
+
     def members(self, room: str) -> Members:
         """The members of ``room``, for a client that will be told of changes from now on."""
         board = self._rooms.get(room)

@@ -235,10 +235,14 @@ class PresenceReplication:
     def _take(self, node: str, room: str, user: str, here: bool, quiet: bool) -> None:
         was = self._presence.here(room, user)
         self._presence.remote(node, room, user, here)
-        gone = was and not self._presence.here(room, user)
-        if gone and quiet and self.nodes[0] == self._presence.node:
+        on = self._presence.nodes(room, user)
+        if was and not on and quiet and self.nodes[0] == self._presence.node:
             # the user left several nodes at once, and each thought the user was on another one
             self._announced("left", room, user)
+        elif not here and not quiet and on[:1] == [self._presence.node]:
+            # the user came here before that node knew, and this one did not tell who is there
+            # already; but by now that node has told that the user left
+            self._announced("joined", room, user)
 
     def _take_part(self, node: str, peer: _Peer, number: int, heard: dict[str, Any]) -> None:
         part, parts = whole_number(heard["part"]), whole_number(heard["of"])

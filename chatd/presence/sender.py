@@ -39,11 +39,15 @@ class PresenceSender:
         self._sending: IDelayedCall | None = None
 
     def stop(self) -> None:
-        """Say goodbye, so that the others need not wait for the silence."""
+        """Say goodbye, so that the others need not wait for the silence. First they are told who
+        has left, lest they take it that the users go only now."""
         if self._sending is not None:
             self._sending.cancel()
             self._sending = None
-        self._parts.clear()
+        self._gather()
+        while self._parts:
+            kind, more = self._parts.popleft()
+            self.send(kind, **more)
         self.send("bye")
 
     def changed(self, room: str, user: str, here: bool) -> None:
@@ -65,13 +69,16 @@ class PresenceSender:
         if self._parts:
             self._clock.callLater(GATHER, self._tell)  # the parts describe an earlier state
             return
+        self._gather()
+        self._send_part()
+
+    def _gather(self) -> None:
         changes, self._changes = self._changes, {}
         typing, self._typing = self._typing, set()
         for some in divide(changes.values()):
             self._parts.append(("changes", {"changes": some}))
         for told in divide(typing):
             self._parts.append(("typing", {"typing": told}))
-        self._send_part()
 
     def send_snapshot(self) -> None:
         """Tell the others of all users of this node. If parts are still being sent, another

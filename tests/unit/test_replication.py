@@ -116,6 +116,36 @@ class StepTests(ReplicationCase):
             self.assertEqual(self.events()[before:], [("left", "ann")])
             self.all_see()
 
+    def test_who_moves_to_another_node_is_announced_there(self) -> None:
+        """The one has told that the user left before it heard where the user is now."""
+        for others in ([1], [2], [1, 2]):
+            self.enter(0, "ann")
+            self.world.advance(1)
+            before = len(self.events())
+            for n in others:
+                self.enter(n, "ann")
+            self.leave(0, "ann")
+            self.world.advance(1)
+            self.all_see("ann")
+            self.assertEqual(self.events()[before], ("left", "ann"))
+            self.assertEqual(self.events()[-1], ("joined", "ann"))
+            for n in others:
+                self.leave(n, "ann")
+            self.world.advance(1)
+            self.assertEqual(self.events()[-1], ("left", "ann"))
+
+    def test_who_left_a_node_that_stops_is_announced_once(self) -> None:
+        self.enter(2, "ann")
+        self.enter(2, "bob")
+        self.world.advance(1)
+        self.enter(0, "bob")
+        for user in ("ann", "bob"):
+            self.leave(2, user)
+        self.world.sites[2].replication.stop()
+        self.world.advance(1)
+        told = [("left", "ann"), ("left", "bob"), ("joined", "bob")]
+        self.assertEqual(self.events(), [("joined", "ann"), ("joined", "bob"), *told])
+
 
 class CrowdTests(ReplicationCase):
     """More names than one payload may carry."""
