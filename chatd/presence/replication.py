@@ -175,6 +175,8 @@ class PresenceReplication:
 
     def _announced(self, event: str, room: str, user: str) -> None:
         self._broker.announce(event, room, dump({"event": event, "room": room, "user": user}))
+        if event == "left":
+            self._sender.changed(room, user, here=False)  # a node where the user is answers
 
     def shown(self, node: str) -> None:
         """``node`` appended a probe to the directory."""

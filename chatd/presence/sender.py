@@ -31,7 +31,8 @@ class PresenceSender:
         self._broker = broker
         self._clock = clock
         self._number = 0
-        self._changes: dict[tuple[str, str], PresenceChange] = {}
+        #: The latest of each room and user, and before it the latest that may be answered.
+        self._changes: dict[tuple[str, str, bool], PresenceChange] = {}
         self._typing: set[tuple[str, str]] = set()
         #: Parts yet to be sent, and whether a snapshot was asked for since they were made.
         self._parts: deque[tuple[str, dict[str, Any]]] = deque()
@@ -51,10 +52,17 @@ class PresenceSender:
         self.send("bye")
 
     def changed(self, room: str, user: str, here: bool) -> None:
-        """A user of this node came to ``room``, or left it: tell the others soon."""
+        """A user of this node came to ``room``, or left it: tell the others soon.
+
+        That this was the last node with the user is told also if the user is back by then: another
+        node, where the user was already, answers by announcing the user.
+        """
         self._tell_soon()
-        quiet = not here and self._presence.here(room, user)
-        self._changes[room, user] = (room, user, here, quiet)
+        elsewhere = self._presence.here(room, user)
+        last = not here and not elsewhere
+        self._changes.pop((room, user, False), None)
+        self._changes.pop((room, user, last), None)
+        self._changes[room, user, last] = (room, user, here, not here and elsewhere)
 
     def typing(self, room: str, user: str) -> None:
         """A user of this node is typing: tell the others soon."""

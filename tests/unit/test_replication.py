@@ -134,6 +134,57 @@ class StepTests(ReplicationCase):
             self.world.advance(1)
             self.assertEqual(self.events()[-1], ("left", "ann"))
 
+    def test_who_moves_back_at_once_is_announced(self) -> None:
+        """What the other node answers to is told, though it is over before it is told."""
+        for comes_back in (True, False):
+            self.enter(0, "ann")
+            self.world.advance(1)
+            self.enter(1, "ann")
+            self.world.advance(0.9 * GATHER)
+            self.leave(0, "ann")
+            self.world.advance(0.5 * GATHER)
+            self.enter(0, "ann")
+            if not comes_back:
+                self.leave(0, "ann")
+            self.world.advance(1)
+            self.assertEqual(self.events()[-2:], [("left", "ann"), ("joined", "ann")])
+            self.all_see("ann")
+            for n in (0, 1):
+                self.leave(n, "ann")
+            self.world.advance(1)
+            self.assertEqual(self.events()[-1], ("left", "ann"))
+
+    def test_who_comes_while_others_of_the_same_name_leave_is_announced(self) -> None:
+        """Two nodes with the user each think that the other keeps the user, and a third one too."""
+        for n in (0, 1):
+            self.enter(n, "ann")
+            self.world.advance(1)
+        for n in (0, 1):
+            self.leave(n, "ann")
+        self.world.advance(0.5 * GATHER)
+        self.enter(2, "ann")
+        self.world.advance(1)
+        self.assertEqual(self.events(), [("joined", "ann"), ("left", "ann"), ("joined", "ann")])
+
+    @settings(deadline=None, max_examples=25)
+    @given(st.lists(st.tuples(st.integers(1, 2), *2 * [st.sampled_from([0.0, 0.3, 0.7, 1.5])])))
+    def test_the_latest_event_holds(self, moves: list[tuple[int, float, float]]) -> None:
+        """However a user moves about on three nodes."""
+        self.make(3)
+        at = 0
+        self.enter(at, "ann")
+        for by, wait, rest in moves:
+            self.leave(at, "ann")
+            self.world.advance(wait * GATHER)
+            at = (at + by) % 3
+            self.enter(at, "ann")
+            self.world.advance(rest * GATHER)
+        self.world.advance(1)
+        self.assertEqual(self.events()[-1], ("joined", "ann"))
+        self.leave(at, "ann")
+        self.world.advance(1)
+        self.assertEqual(self.events()[-1], ("left", "ann"))
+
     def test_who_left_a_node_that_stops_is_announced_once(self) -> None:
         self.enter(2, "ann")
         self.enter(2, "bob")
