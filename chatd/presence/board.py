@@ -170,7 +170,7 @@ class PresenceBoard:
             self._audience.show_typing(room, user)
 
     def replace(self, node: str, rooms: Mapping[str, Iterable[str]]) -> None:
-        """Take ``rooms`` (users by room) for all the users of another node."""
+        """Take ``rooms`` (users by room) for all the users of ``node``."""
         told = {(room, user) for room, users in rooms.items() for user in users}
         for room, user in self._of(node) - told:
             self._set(room, user, node, 0)
@@ -178,7 +178,7 @@ class PresenceBoard:
             self._set(room, user, node, 1)
 
     def drop(self, node: str) -> None:
-        """Forget another node, and its users."""
+        """Forget a node, and its users."""
         self.replace(node, {})
 
     def _of(self, node: str) -> set[tuple[str, str]]:

@@ -109,13 +109,15 @@ class PresenceReplication:
         self._look()
 
     def stop(self) -> None:
-        """Tell the other nodes that this one stops. May be called twice."""
+        """Tell the other nodes that this one stops, and that the users who are still here leave: a
+        poller stays until long after its poll. May be called twice."""
         if self._beat is not None:
             self._beat.cancel()
             self._beat = None
             if self._looking is not None:
                 self._looking.cancel()
                 self._looking = None
+            self._presence.drop(self._presence.node)
             self._sender.stop()
 
     @property

@@ -197,6 +197,19 @@ class StepTests(ReplicationCase):
         told = [("left", "ann"), ("left", "bob"), ("joined", "bob")]
         self.assertEqual(self.events(), [("joined", "ann"), ("joined", "bob"), *told])
 
+    def test_who_is_still_here_when_a_node_stops_is_announced_to_leave(self) -> None:
+        """Once, also if nobody is there to hear of it, and the user's connection ends later."""
+        for nodes in (1, 3):
+            self.make(nodes)
+            self.enter(0, "ann")
+            self.world.advance(1)
+            self.world.sites[0].replication.stop()
+            self.leave(0, "ann")
+            self.world.advance(1)
+            self.assertEqual(self.events(), [("joined", "ann"), ("left", "ann")])
+            for site in self.world.sites[1:]:
+                self.assertEqual(self.names(site), [])
+
 
 class CrowdTests(ReplicationCase):
     """More names than one payload may carry."""
