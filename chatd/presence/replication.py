@@ -87,6 +87,8 @@ class PresenceReplication:
         self._skipped = skipped
         self._new = Once()
         self._peers: dict[str, _Peer] = {}
+        #: Room and user of those who are present and were announced in answer to another node.
+        self._answered: set[tuple[str, str]] = set()
         self._sender = PresenceSender(presence, broker, clock)
         self._hearing = Hearing(presence.node, broker, clock, lambda: self.on_silent())
         self._beat: IDelayedCall | None = None
@@ -169,10 +171,12 @@ class PresenceReplication:
 
     def _announce(self, room: str, user: str, here: bool, node: str) -> None:
         """Publish an application event: on the node where it happened, or on the first of the
-        living nodes for one that died."""
-        if node == self._presence.node or (
-            node not in self._peers and self.nodes[0] == self._presence.node
-        ):
+        living nodes for one that died. Who answered announces also that the user is gone: the node
+        where that happened may have said so before the answer."""
+        answered = not here and (room, user) in self._answered
+        self._answered.discard((room, user))
+        first = node not in self._peers and self.nodes[0] == self._presence.node
+        if node == self._presence.node or first or answered:
             self._announced("joined" if here else "left", room, user)
 
     def _announced(self, event: str, room: str, user: str) -> None:
@@ -246,6 +250,7 @@ class PresenceReplication:
         elif not here and not quiet and on[:1] == [self._presence.node]:
             # the user came here before that node knew, and this one did not tell who is there
             # already; but by now that node has told that the user left
+            self._answered.add((room, user))
             self._announced("joined", room, user)
 
     def _take_part(self, node: str, peer: _Peer, number: int, heard: dict[str, Any]) -> None:

@@ -154,6 +154,24 @@ class StepTests(ReplicationCase):
             self.world.advance(1)
             self.assertEqual(self.events()[-1], ("left", "ann"))
 
+    def test_who_is_announced_in_answer_and_leaves_at_once_is_announced_to_leave(self) -> None:
+        """The other node has told already that the user left, before the answer."""
+        self.make(2)
+        self.enter(0, "ann")
+        self.world.advance(1)
+        self.leave(0, "ann")
+        self.enter(0, "ann")
+        with mock.patch.object(MemoryBroker, "broadcast") as on_its_way:
+            self.world.advance(1.2 * GATHER)
+            self.enter(1, "ann")
+            self.leave(0, "ann")
+        for call in on_its_way.call_args_list:
+            self.world.sites[1].replication.received(call.args[0])
+        self.leave(1, "ann")
+        self.world.advance(1)
+        self.all_see()
+        self.assertEqual(self.events()[-1], ("left", "ann"))
+
     def test_who_comes_while_others_of_the_same_name_leave_is_announced(self) -> None:
         """Two nodes with the user each think that the other keeps the user, and a third one too."""
         for n in (0, 1):
