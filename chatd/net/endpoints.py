@@ -1,8 +1,8 @@
 """Server endpoints from endpoint strings.
 
 They are Twisted's own (`twisted.internet.endpoints.serverFromString`), except ``ssl:``, whose
-certificate chatd can replace on SIGHUP, and ``unix:``, which takes the place of a socket that a
-killed process left.
+certificate chatd can replace on SIGHUP, ``unix:``, which takes the place of a socket that a killed
+process left, and ``haproxy:``, whose header comes before anything else, a TLS handshake, too.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from chatd.net import inherited
 from chatd.net.certificates import Certificate, Certificates
 from chatd.net.descriptions import Description
 from chatd.net.handshakes import FactoryInTurn, Handshakes
+from chatd.net.proxied import ProxiedEndpoint
 from chatd.net.unix_sockets import UnixEndpoint
 
 
@@ -32,7 +33,7 @@ from chatd.net.unix_sockets import UnixEndpoint
 class TLSEndpoint:
     """What an ``ssl:`` string describes."""
 
-    tcp: TCP4ServerEndpoint
+    tcp: IStreamServerEndpoint
     certificate: Certificate
     handshakes: Handshakes
 
@@ -40,7 +41,8 @@ class TLSEndpoint:
         """See `twisted.internet.interfaces.IStreamServerEndpoint`."""
         factory = FactoryInTurn(self.certificate, False, protocolFactory)
         factory.handshakes = self.handshakes
-        return cast("Deferred[IListeningPort]", self.tcp.listen(factory))
+        listening: Deferred[IListeningPort] = self.tcp.listen(factory)
+        return listening
 
 
 def listen_endpoint(reactor: Any, text: str, certificates: Certificates) -> IStreamServerEndpoint:
@@ -49,28 +51,32 @@ def listen_endpoint(reactor: Any, text: str, certificates: Certificates) -> IStr
     used."""
     try:
         description = Description.parse(text)
-        if description.kind == "systemd":
-            inherited.check_domain(text, description.arguments["domain"])
-        if description.kind != "ssl":
-            return _twisteds(reactor, description)
+        described = description.inner or description
+        if described.kind == "systemd":
+            inherited.check_domain(described.text, described.arguments["domain"])
+        if described.kind != "ssl":
+            return _proxied(description, _twisteds(reactor, described))
     except StartError:
         raise
     except Exception as e:  # other kinds are plug-ins, which may raise anything
         raise StartError(f"{text}: {str(e) or type(e).__name__}") from None
-    certificate = Certificate(description)
+    certificate = Certificate(described)
     certificates.add(certificate)
     tcp = TCP4ServerEndpoint(
         reactor,
-        int(description.arguments["port"]),
-        int(description.arguments.get("backlog", "50")),
-        description.arguments.get("interface", ""),
+        int(described.arguments["port"]),
+        int(described.arguments.get("backlog", "50")),
+        described.arguments.get("interface", ""),
     )
-    return TLSEndpoint(tcp, certificate, certificates.handshakes)
+    return TLSEndpoint(_proxied(description, tcp), certificate, certificates.handshakes)
+
+
+def _proxied(outer: Description, endpoint: IStreamServerEndpoint) -> IStreamServerEndpoint:
+    return endpoint if outer.inner is None else ProxiedEndpoint(endpoint)
 
 
 def _twisteds(reactor: Any, description: Description) -> IStreamServerEndpoint:
     endpoint = cast(IStreamServerEndpoint, serverFromString(reactor, description.text))
-    described = description.inner or description
-    if described.kind != "unix":
+    if description.kind != "unix":
         return endpoint
-    return UnixEndpoint(described.arguments["address"], endpoint)
+    return UnixEndpoint(description.arguments["address"], endpoint)

@@ -40,15 +40,14 @@ class TransportInTurn(BufferingTLSTransport):
     _place: Place | None = None
     _come = b""
 
-    def makeConnection(self, transport: Any) -> None:
-        peer = getattr(transport.getPeer(), "host", "")
-        self._place = self.factory.handshakes(peer, self._go_on, transport.abortConnection)
-        super().makeConnection(transport)
-
     def dataReceived(self, data: bytes) -> None:
-        if self._handshakeDone or self._place is None:
+        if self._handshakeDone:
             super().dataReceived(data)
             return
+        if self._place is None:  # behind a proxy it is known by now whose connection this is
+            peer = getattr(self.transport.getPeer(), "host", "")
+            give_up = self.transport.abortConnection
+            self._place = self.factory.handshakes(peer, self._go_on, give_up)
         self._come += data
         if self._place.take():
             self._work_off()

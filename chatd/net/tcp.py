@@ -11,8 +11,9 @@ from typing import Any
 
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.tcp import Connection
-from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOProtocol
+
+from chatd.net.proxied import Proxied
 
 #: Unsent bytes that the kernel buffers (TCP_NOTSENT_LOWAT): a stalled client costs this much, not
 #: the megabytes to which a send buffer may grow.
@@ -38,8 +39,9 @@ def tune(transport: Any) -> None:
 def is_proxied(transport: Any) -> bool:
     """Whether a proxy that speaks the PROXY protocol (``haproxy:``) is the peer: the client's
     address comes with the first bytes, and until then it is the proxy's."""
-    wrapped = isinstance(transport, ProtocolWrapper)
-    return wrapped and not isinstance(transport, TLSMemoryBIOProtocol)
+    if isinstance(transport, TLSMemoryBIOProtocol):
+        transport = transport.transport
+    return isinstance(transport, Proxied)
 
 
 def half_close(transport: Any) -> None:
