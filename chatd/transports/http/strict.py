@@ -5,7 +5,7 @@ from __future__ import annotations
 from chatd.net.tcp import LINGER, half_close
 from chatd.protocol.errors import Code
 from chatd.transports.http.ahead import Ahead
-from chatd.transports.http.chunks import Chunks
+from chatd.transports.http.chunks import CHUNKS, Chunks
 from chatd.transports.http.deadline import ReadingDeadline
 from chatd.transports.http.head import READ_ON, RestOfHead, frames_well, refusal
 from chatd.transports.http.phase import Phase
@@ -19,6 +19,7 @@ class StrictHTTP(Ahead):
     MAX_LENGTH = READ_ON
     paused: bool
     _due: ReadingDeadline
+    _transferDecoder: object
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,6 +75,8 @@ class StrictHTTP(Ahead):
         if long or self._receivedHeaderCount > self.maxHeaders:
             text = f"Headers are at most {self.maxHeaders} lines and {self.totalHeadersSize} bytes."
             self._fault = 431, Code.BAD_REQUEST, text
+        elif isinstance(self._transferDecoder, Chunks) and self._transferDecoder.too_many:
+            self._fault = 413, Code.TOO_LARGE, f"A body has at most {CHUNKS} chunks."
         in_head = self.line_mode and (long or hasattr(self, "_command"))
         if in_head and self._line and self._state is Phase.RECEIVING:
             self._state = Phase.READING_ON
