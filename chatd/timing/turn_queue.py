@@ -3,7 +3,7 @@ between."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
 from typing import Any, Protocol, TypeVar
@@ -122,19 +122,22 @@ class WaitingInTurns:
             self._turns.add(self._turn)
 
 
-def in_turns(
-    clock: IReactorTime, many: Sequence[T], call: Callable[[T], object], begin: int = 0
-) -> None:
-    """Call ``call`` with each of ``many`` from ``begin`` on: with `A_TURN` of them now, and with as
-    many in each later turn. If one call fails, that is logged, and the others go on."""
-    end = begin + A_TURN
-    if end < len(many):
-        clock.callLater(0, in_turns, clock, many, call, end)
-    for one in many[begin:end]:
+def in_turns(clock: IReactorTime, many: Iterable[T], call: Callable[[T], object]) -> None:
+    """Call ``call`` with each of ``many``, which do not change: with `A_TURN` of them now, or as
+    many as take `LONG` seconds together, and so on in each later turn. If one call fails, that is
+    logged, and the others go on."""
+    rest = iter(many)
+    later = clock.callLater(0, in_turns, clock, rest, call)  # before what the calls put off
+    until = clock.seconds() + LONG
+    for count, one in enumerate(rest, 1):
         try:
             call(one)
         except Exception:
             _log.failure("A call failed; the others go on.")
+        if count == A_TURN or clock.seconds() >= until:
+            return
+    if later.active():  # a clock that was stopped meanwhile has cancelled it
+        later.cancel()
 
 
 _log = Logger()

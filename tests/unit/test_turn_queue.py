@@ -164,6 +164,22 @@ class ManyTests(SynchronousTestCase):
         self.assertEqual(done, list(range(2 * A_TURN + 1)))
         self.assertEqual(clock.getDelayedCalls(), [])
 
+    def test_fewer_where_they_take_long(self) -> None:
+        """A room of many is told who came as one of few is, and takes as much longer."""
+        clock: Any = Clock()
+        done: list[int] = []
+
+        def call(n: int) -> None:
+            done.append(n)
+            clock.rightNow += 0.6 * LONG
+
+        in_turns(clock, range(5), call)
+        seen = [len(done)]
+        while clock.getDelayedCalls():
+            clock.callLater(0, lambda: seen.append(len(done)))
+            clock.advance(0)
+        self.assertEqual((seen[:2], done), ([2, 4], list(range(5))))
+
     def test_those_after_one_that_fails(self) -> None:
         clock = Clock()
         done: list[float] = []
