@@ -40,6 +40,7 @@ class Proxied(ProtocolWrapper):
     is there. Without a header, or with one that is wrong, the connection is closed."""
 
     transport: Any
+    wrappedProtocol: Any
     #: What has come of the header; None when it is complete.
     _head: bytes | None = b""
     _source: IAddress | None = None
@@ -75,17 +76,20 @@ class Proxied(ProtocolWrapper):
 
     def readConnectionLost(self) -> None:
         """The client has closed its sending side."""
-        protocol = IHalfCloseableProtocol(self.wrappedProtocol, None)
-        if protocol is not None:
-            protocol.readConnectionLost()
+        if self._half_closeable():
+            self.wrappedProtocol.readConnectionLost()
         else:
             self.transport.connectionLost(Failure(ConnectionDone()))
 
     def writeConnectionLost(self) -> None:
         """This side has been closed, which only those do who expect this."""
-        protocol = IHalfCloseableProtocol(self.wrappedProtocol, None)
-        if protocol is not None:
-            protocol.writeConnectionLost()
+        if self._half_closeable():
+            self.wrappedProtocol.writeConnectionLost()
+
+    def _half_closeable(self) -> bool:
+        """Whether the protocol expects half of its connection to close. TLS provides what this
+        does, but does nothing of it itself."""
+        return bool(IHalfCloseableProtocol.implementedBy(type(self.wrappedProtocol)))
 
 
 def _size(come: bytes) -> int | None:

@@ -123,3 +123,9 @@ class ProxyProtocolTests(TLSTests):
         tls: Any = end.protocol
         self.assertEqual(tls.wrappedProtocol.getPeer().host, "192.0.2.7")
         self.assertTrue(is_proxied(tls.wrappedProtocol.wrappedProtocol.transport))
+        raw.send(GET)
+        await HTTP(raw, "GET").answer()
+        tls = raw.transport.protocol
+        tls.transport.loseWriteConnection()  # without a word of TLS
+        await until(lambda: not node.connections())
+        self.assertEqual(self.tracebacks(), [])
