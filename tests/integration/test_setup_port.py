@@ -289,9 +289,13 @@ class FaultTests(ServingTests):
         self.assertEqual(await ask(two, {"roomname": "x"}), "200")
 
     async def test_too_many_behind_the_proxy_protocol(self) -> None:
-        """The client's address counts, not the proxy's."""
+        """The client's address counts, not the proxy's, also of those who have said nothing."""
         node = await self.serve("--setup=haproxy:tcp:0:interface=127.0.0.1")
-        node.service.ways.setup.connections.per_address = 2
+        connections = node.service.ways.setup.connections
+        connections.per_address = 2
+        for _ in range(3):
+            await node.raw("setup")
+        await until(lambda: connections.total == 3)
         answers = []
         for client in (1, 2, 1, 3, 1):
             raw = await node.raw("setup")

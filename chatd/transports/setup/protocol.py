@@ -19,7 +19,7 @@ from chatd.access.limits import Connections
 from chatd.access.overflow import Overflow
 from chatd.access.proxies import UNIX
 from chatd.access.rate_limit import BAD_IN_A_ROW, too_fast
-from chatd.net.tcp import LINGER, forget_unsent, half_close, tune
+from chatd.net.tcp import LINGER, forget_unsent, half_close, is_proxied, tune
 from chatd.protocol.errors import ChatError, Code, bad_request
 from chatd.protocol.json import load_object
 from chatd.service.chat import going_down
@@ -78,8 +78,9 @@ class SetupProtocol(Protocol):
         #: The client has closed its side; the node goes down.
         self._ended = self._draining = False
         self._bad = 0
-        #: The peer's address.
+        #: The peer's address, and whose connection it counts as.
         self._address = UNIX
+        self._counted: str | None = None
         #: The next request, while it waits for its turn.
         self._found: bytes | None = None
         self._release: Callable[[], None] | None = None
@@ -93,15 +94,18 @@ class SetupProtocol(Protocol):
         self._idle = self._shared.admission.deadlines.after(IDLE, self.transport.abortConnection)
         turns = self._shared.admission.turns
         self._place = turns.place(self._address, self._next, lambda: self._give_up(too_fast()))
-        self._count_for(self._peer())
+        # a proxy stands for many clients, of whom nothing is known yet
+        self._count_for(None if is_proxied(self.transport) else self._peer())
 
     def _peer(self) -> str:
         return getattr(self.transport.getPeer(), "host", UNIX)
 
-    def _count_for(self, address: str) -> bool:
-        """Count the connection as one of ``address``, and return True; or else give up."""
-        self._address = address
-        self._place.moved(address)
+    def _count_for(self, address: str | None) -> bool:
+        """Count the connection as one of ``address``, None for nobody's, and return True; or else
+        give up."""
+        self._counted = address
+        self._address = address or self._peer()
+        self._place.moved(self._address)
         if self._release is not None:
             self._release()
         try:
@@ -140,7 +144,7 @@ class SetupProtocol(Protocol):
         self._place.arrived()
         self._splitter.feed(data)
         # behind ``haproxy:`` it is the proxy's until the client's first bytes come
-        if (address := self._peer()) != self._address and not self._count_for(address):
+        if (address := self._peer()) != self._counted and not self._count_for(address):
             return
         if self._splitter.begun and not begun:
             self._stay(IDLE)
