@@ -74,6 +74,9 @@ class StrictTests(ServingTests):
             ("Origin: http://localhost\r\nOrigin: http://evil.example", 403),
             ("Sec-Fetch-Site: cross-site", 403),
             ("Content-Length: 0", 101),
+            ("Host: localhost:", 101),
+            ("Host: [::1]:", 101),
+            ("Host: evil.example:", 403),
         ):
             for port, path in PLACES:
                 socket = await shake(node, port, head(path, more))
@@ -87,6 +90,7 @@ class StrictTests(ServingTests):
             ("http://localhost", "Host: localhost", 101),
             ("http://localhost", "Host: evil.example", 101),
             ("HTTPS://LOCALHOST:9000", "Host: evil.example", 101),
+            ("http://localhost:", "Host: localhost", 101),
             ("http://evil.example", "Host: localhost", 403),
             ("http://evil.example", "Origin: http://localhost", 403),
             ("http://localhost", "Host: evil.example\r\nOrigin: http://localhost", 101),

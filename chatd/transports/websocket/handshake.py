@@ -97,7 +97,7 @@ class OpeningHandshake(WebSocketServerProtocol):
             return
         # Autobahn would judge the Origin by rules of its own, before `admit` does
         self.origin = head.origin
-        taken = head.in_origin_form.with_one_extensions_line.without_origin
+        taken = head.in_origin_form.without_empty_port.with_one_extensions_line.without_origin
         if taken is not head:
             self.data = taken.text + end + rest
         super().processHandshake()

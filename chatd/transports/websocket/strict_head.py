@@ -95,6 +95,15 @@ class HandshakeHead:
         return self._with(b"Host", authority, b" ".join([method, path, version]))
 
     @property
+    def without_empty_port(self) -> HandshakeHead:
+        """The checked head with a Host that ends with its name if its port is empty, which means
+        the same (RFC 3986, section 6.2.3); Autobahn does not accept that."""
+        (host,) = self.values(b"host")
+        if not host.endswith(b":"):
+            return self
+        return self._with(b"Host", host[:-1], self.request)
+
+    @property
     def with_one_extensions_line(self) -> HandshakeHead:
         """The head with all Sec-WebSocket-Extensions in one line, which means the same (RFC 6455,
         section 9.1); Autobahn does not accept several."""
