@@ -66,3 +66,9 @@ class TailTests(SynchronousTestCase):
         self.assertEqual(tail.gathered, stream[-len(tail.gathered) :])
         self.assertEqual(starts, sorted(starts, reverse=True))
         self.assertLessEqual(len(starts), 4)
+
+    def test_behind_very_many_fences(self) -> None:
+        stream = [record(n) for n in range(1000)] + [fence(n) for n in range(1000, 50_000)]
+        tail, starts = self.gather(stream, 1)
+        self.assertGreaterEqual(sum(1 for one in tail.gathered if one.body), WANTED)
+        self.assertLess(sum(50_000 - start for start in starts), 4 * 50_000)
