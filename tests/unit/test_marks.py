@@ -8,10 +8,12 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from chatd.amqp.deliveries import Delivery
 from chatd.brokers.interfaces import Lagging, NotStored, Stream, Unavailable
 from chatd.brokers.rabbitmq import handover
 from chatd.brokers.rabbitmq.follower import LONGEST
-from chatd.brokers.rabbitmq.marks import APART, PATIENCE
+from chatd.brokers.rabbitmq.marks import APART, MOST_APART, PATIENCE
+from chatd.brokers.rabbitmq.records import publish_properties
 from chatd.timing.turn_queue import TurnQueue
 from tests.support.followed import Streams
 from tests.support.recording import Recorder, body
@@ -26,6 +28,7 @@ class MarkTests(SynchronousTestCase):
         self.recorder.may_call = True
         self.streams.follow(Stream("lobby", "1"), None, self.recorder)
         self.streams.bring()
+        self.count = 0
 
     def ask(self) -> Deferred[int]:
         following = self.streams.following
@@ -53,7 +56,7 @@ class MarkTests(SynchronousTestCase):
             end = self.ask()
             self.streams.come(self.streams.marks[number], 3 + number)
             self.assertEqual(self.successResultOf(end), 2)
-            self.streams.clock.advance(APART)
+            self.streams.clock.advance(MOST_APART)
         self.assertEqual(self.recorder.calls, ["records", "caught_up"])
 
     def test_one_for_all_who_ask_before_it_is_appended(self) -> None:
@@ -71,6 +74,29 @@ class MarkTests(SynchronousTestCase):
             self.assertNoResult(end)
         self.streams.come(self.streams.marks[1], 4)
         self.assertEqual([self.successResultOf(end) for end in later], [2, 2, 2])
+
+    def marked(self, *more: Delivery) -> float:
+        """One asks, and gets an answer, with ``more`` before it; the seconds until the mark."""
+        following, marks = self.streams.following, self.streams.marks
+        assert following is not None
+        end, began = self.ask(), self.streams.clock.seconds()
+        while len(marks) == self.count:
+            self.streams.clock.advance(APART)
+        self.count += 1
+        if more:
+            following.delivered(more)
+        self.streams.come(marks[-1], 1000 + 2 * self.count)
+        self.successResultOf(end)
+        return self.streams.clock.seconds() - began
+
+    def test_fewer_while_they_bring_nothing(self) -> None:
+        """Who names cursors that nobody was given would fill the stream with marks."""
+        waits = [self.marked() for _ in range(9)]
+        self.assertEqual(waits, sorted(waits))
+        self.assertEqual(waits[-1], MOST_APART)
+        said = publish_properties("m", 0)
+        self.marked(Delivery(1019, body("m3", at=0), said, b"lobby"))
+        self.assertEqual(self.marked(), APART)
 
     def test_records_that_wait_for_their_turn_come_first(self) -> None:
         end = self.ask()

@@ -106,7 +106,9 @@ class RabbitMQFollowing:
         self._tail = tail
         self._gathering = Tail(tail or 0)
         self._handover = Handover(stream, follower, broker.turns)
-        self._marks = Marks(broker.clock, lambda name: broker.mark(stream, name))
+        self._marks = Marks(
+            broker.clock, lambda name: broker.mark(stream, name), lambda: self._handover.end
+        )
         self._consumer: StreamConsumer | None = None
         self._channel: SharedChannel | None = None
         self._failures = 0

@@ -22,9 +22,11 @@ from chatd.amqp.deliveries import Delivery
 from chatd.brokers.interfaces import Lagging, Unavailable
 from chatd.timing.singleflight import SingleFlight
 
-#: Seconds for a mark to come; and between one that has come and the next, which is a record like
-#: any other to RabbitMQ, and which everyone who names a cursor can cause.
-PATIENCE, APART = 2.0, 0.25
+#: Seconds for a mark to come.
+PATIENCE = 2.0
+#: Seconds between a mark that has come and the next, which is a record like any other to RabbitMQ,
+#: and which everyone who names a cursor can cause; and at most, after marks that brought nothing.
+APART, MOST_APART = 0.25, 4.0
 
 #: What is wrong where not all comes that there is, and where nothing is stored.
 LAGS = "this host of RabbitMQ lags behind"
@@ -34,10 +36,12 @@ _TAKES_NOTHING = "RabbitMQ does not say that it has stored anything"
 @define(eq=False)
 class Marks:
     """The marks in a stream. ``append`` appends one by its name; it fails with `Unavailable` or
-    `NoSuchStream`. The owner calls `among` for what is delivered, and `stop` at the end."""
+    `NoSuchStream`. ``end`` is the offset of the newest record that was handed over. The owner calls
+    `among` for what is delivered, and `stop` at the end."""
 
     clock: IReactorTime
     append: Callable[[str], Deferred[None]]
+    end: Callable[[], int]
     _sharing: SingleFlight[None, None] = field(factory=SingleFlight, init=False)
     _name: bytes = field(default=b"", init=False)
     _waiting: Deferred[None] | None = field(default=None, init=False)
@@ -45,6 +49,9 @@ class Marks:
     _stored: bool = field(default=False, init=False)
     #: Before when there is no other mark (the clock's seconds).
     _next: float = field(default=float("-inf"), init=False)
+    _apart: float = field(default=APART, init=False)
+    #: The newest record when a mark came last.
+    _known: int | None = field(default=None, init=False)
 
     async def reach(self) -> None:
         """Return when all that was in the stream at the time of the call has come. Raises
@@ -61,11 +68,17 @@ class Marks:
                 self._waiting = deferLater(self.clock, pause)
                 await self._waiting
             await self._append().addTimeout(PATIENCE, self.clock, self._late)
+            self._slow_down()
         except CancelledError:
             raise Unavailable("the stream is no longer followed") from None
         finally:
             self._name, self._waiting = b"", None
-            self._next = self.clock.seconds() + APART
+            self._next = self.clock.seconds() + self._apart
+
+    def _slow_down(self) -> None:
+        """A mark has come; if nothing came since the one before, the next one has more time."""
+        before, self._known = self._known, self.end()
+        self._apart = min(MOST_APART, 2 * self._apart) if self._known == before else APART
 
     def _append(self) -> Deferred[None]:
         """Append a mark; fires when it comes."""
