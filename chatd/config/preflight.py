@@ -55,7 +55,8 @@ def check_apart(config: Config) -> None:
         if place is not None:
             for other, taken in before:
                 if place.overlaps(taken):
-                    why = f"cannot listen on {place}: --{other} has {taken}"
+                    both = "" if place.kind == taken.kind else "; tcp6 takes IPv4 connections, too"
+                    why = f"cannot listen on {place}: --{other} has {taken}{both}"
                     raise StartError(f"--{option}: {why}")
             before.append((option, place))
 
@@ -91,12 +92,23 @@ class _Place:
 
     def overlaps(self, other: _Place) -> bool:
         """Whether one of the two takes what the other needs."""
-        if (self.kind, self.port) != (other.kind, other.port):
+        if self.port != other.port:  # a Unix socket has none
             return False
+        if self.kind != other.kind:
+            return self._takes_both or other._takes_both
         return self.interface == other.interface or not {
             self.interface,
             other.interface,
         }.isdisjoint(_EVERY)
+
+    @property
+    def _takes_both(self) -> bool:
+        """Whether IPv4 connections come, too (IPV6_V6ONLY of ipv6(7), which Twisted leaves as it
+        is)."""
+        if self.kind != "tcp6" or self.interface not in _EVERY:
+            return False
+        with socket.socket(socket.AF_INET6) as probe:
+            return not probe.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
 
     def __str__(self) -> str:
         return f"{self.interface or '*'}:{self.port}" if self.port else self.interface

@@ -131,6 +131,8 @@ class CheckTests(TestCase):
             (f"tcp:{port}", f"tcp:{port}:interface=127.0.0.1", f"--websocket has \\*:{port}"),
             (f"tcp6:{port}", f"tcp:{port}:interface=\\:\\:1", f"--websocket has \\*:{port}"),
             (f"tcp:{port}:backlog=9", f"tcp:{port}", f"--websocket has \\*:{port}"),
+            (f"tcp6:{port}", f"tcp:{port}", "--websocket has .*; tcp6 takes IPv4 .*, too$"),
+            (f"tcp:{port}:interface=127.0.0.1", f"tcp6:{port}", ".*; tcp6 takes IPv4 .*, too$"),
             (f"unix:{self.folder}/a", f"unix:{self.folder}/./a", "--websocket has .*/a$"),
         ):
             why = f"^--http: cannot listen on .*: {why}"
