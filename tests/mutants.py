@@ -49,7 +49,14 @@ TESTS = {
     "brokers": ("broker_registry", "meeting", "model", "read_back", "room", "replication"),
     "brokers.memory": ("directory", "history", "meeting", "model", "repeats", "room"),
     "brokers.rabbitmq": (
-        *("amqp_records", "bindings", "broadcasts", "channel_pool", "followed_in_an_alarm"),
+        *(
+            "amqp_records",
+            "another_stream",
+            "bindings",
+            "broadcasts",
+            "channel_pool",
+            "followed_in_an_alarm",
+        ),
         *("handover", "liveness", "long_names", "marks", "meeting", "own_records"),
         *("publish_channels", "stream_consumer", "tail", "troubled_channels", "unplaced"),
     ),
