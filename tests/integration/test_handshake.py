@@ -27,7 +27,7 @@ def head(path: str, *headers: str, version: str = "1.1") -> bytes:
     """A handshake, byte for byte; ``headers`` replace those of the same name."""
     names = {header.partition(":")[0] for header in headers}
     kept = [header for header in HEADERS if header.partition(":")[0] not in names]
-    given = [header for header in headers if not header.endswith(":")]
+    given = [header for header in headers if header.partition(":")[1:] != (":", "")]
     lines = [f"GET {path}?username=ann HTTP/{version}", *kept, *given, "", ""]
     return "\r\n".join(lines).encode()
 
