@@ -22,7 +22,8 @@ from chatd.brokers.rabbitmq.records import (
 )
 from chatd.timing.turn_queue import TurnQueue
 
-#: What may wait, by `weight`: about what the tail of a room holds. With more, nobody waits.
+#: What may wait, by `chatd.brokers.rabbitmq.records.weight`: about what the tail of a room holds.
+#: With more, nobody waits.
 WAITING_BYTES = 64 * 1024 * 1024
 
 
