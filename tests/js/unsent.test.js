@@ -40,6 +40,20 @@ describe('unsent messages', { timeout: 20_000 }, () => {
     assert.deepEqual(setting.server.rooms.get('lobby').map(({ text }) => text), ['new']);
   });
 
+  it('are cleared away after a week, whoever left them', async () => {
+    const storage = new FakeStorage();
+    const day = 24 * 3600_000;
+    const keep = (user, id, age) => storage.setItem(`chatd:unsent:http://elsewhere/:${user}:${id}`,
+      JSON.stringify({ room: 'lobby', id, text: id, at: Date.now() - age }));
+    keep('guest-123456', 'old', 8 * day);
+    keep('guest-123456', 'new', 6 * day);
+    storage.setItem('mine', '{"at":0}');
+    await connect({ transports: ['websocket'], storage }).join('lobby');
+    const names = Array.from({ length: storage.length }, (_, i) => storage.key(i));
+    assert.deepEqual(names.filter((name) => /old|new|mine/.test(name)).sort(),
+      ['chatd:unsent:http://elsewhere/:guest-123456:new', 'mine']);
+  });
+
   it('are not sent in the name of someone whose name begins alike', async () => {
     const storage = new FakeStorage();
     const keep = async (user, text) => {

@@ -10,8 +10,10 @@ import { parse } from './wire.js';
  * @typedef {import('./types.js').Unsent} Unsent
  */
 
-/** Unsent messages older than this are not restored: nobody expects them any more. */
+/** Unsent messages older than this are not restored but removed: nobody expects them any more. */
 const UNSENT_AGE = 7 * 24 * 3600_000;
+/** What the names of all begin with that anybody left in the storage. */
+const ANYBODYS = 'chatd:unsent:';
 
 /** Messages in the order of sending, each kept until the server has answered for it. */
 export class Outbox {
@@ -67,21 +69,25 @@ export class Outbox {
     if (this.#prefix) this.#try((storage) => storage.removeItem(this.#prefix + entry.key));
   }
 
-  /** Take over what an earlier page of the same user left. @param {string} prefix */
-  restore(prefix) {
+  /** Take over what an earlier page of the same user left. @param {string} user and server */
+  restore(user) {
     if (this.#prefix || !this.#storage) return;
-    this.#prefix = prefix;
+    const prefix = this.#prefix = `${ANYBODYS}${user}:`;
     for (const entry of this.all) this.keep(entry);
     this.#try((storage) => {
       const names = Array.from({ length: storage.length }, (_, i) => storage.key(i) ?? '');
-      const left = names.filter((name) => name.startsWith(prefix))
-        .map((name) => ({ key: name.slice(prefix.length), unsent: parse(storage.getItem(name) ?? '') }))
+      const left = names.filter((name) => name.startsWith(ANYBODYS))
+        .map((name) => ({ name, unsent: parse(storage.getItem(name) ?? '') }));
+      const old = left.filter(({ unsent }) => !(Date.now() - unsent?.at < UNSENT_AGE));
+      // A guest's name never comes again: whoever comes clears up after all.
+      for (const { name } of old) storage.removeItem(name);
+      const ours = left.filter((one) => one.name.startsWith(prefix) && !old.includes(one))
+        .map(({ name, unsent }) => ({ key: name.slice(prefix.length), unsent }))
         // A user's name may begin with another's and a colon; what is kept says where the name ends.
-        .filter(({ key, unsent }) => typeof unsent?.room === 'string'
-          && [nameOf(unsent), unsent.id].includes(key)
-          && Date.now() - unsent.at < UNSENT_AGE)
+        .filter(({ key, unsent }) => typeof unsent.room === 'string'
+          && [nameOf(unsent), unsent.id].includes(key))
         .sort((a, b) => a.unsent.at - b.unsent.at);
-      for (const { unsent, key } of left) this.add(unsent, key);
+      for (const { unsent, key } of ours) this.add(unsent, key);
     });
   }
 

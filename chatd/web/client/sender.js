@@ -85,7 +85,7 @@ export class Sender {
   /** The link is up: who we are and the server's limits are known. */
   begin() {
     const { limits, name, user } = this.#wire;
-    if (user) this.#outbox.restore(`chatd:unsent:${name}:${user}:`);
+    if (user) this.#outbox.restore(`${name}:${user}`);
     for (const entry of this.#outbox.all) {
       try {
         check(entry.unsent, limits);
