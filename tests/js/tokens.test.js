@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
+import { Wire } from '../../chatd/web/client/wire.js';
 import { begin } from './setting.js';
 import { token, until } from './server.js';
 
@@ -22,6 +23,14 @@ describe('tokens', { timeout: 20_000 }, () => {
     await until(() => setting.server.frames.some(({ type }) => type === 'auth'));
     assert.equal(made, 2);
     assert.equal(setting.server.sockets.size, 1);
+  });
+
+  it('are not asked for again and again by a clock that is hours fast', async () => {
+    const hour = 3600;
+    const given = () => token({ sub: 'ann', iat: seconds() - 3 * hour, exp: seconds() - 2 * hour });
+    const wire = new Wire(setting.url, { token: given, answer: 1000 });
+    await wire.authenticate();
+    assert.ok(wire.renewal - Date.now() > 0.7 * hour * 1000);
   });
 
   it('are asked for again when the server refuses one, and the best transport is tried again', async () => {

@@ -79,8 +79,10 @@ export class Wire {
     if (typeof token !== 'string') throw new TypeError('A token is a string.');
     const claims = attempt(() => JSON.parse(decode(token.split('.')[1])));
     const now = Date.now();
-    // A clock that is slow is corrected by the token's own age; one that is fast asks often.
-    const life = claims?.exp * 1000 - Math.max(now, claims?.iat * 1000 || 0);
+    const [exp, iat] = [claims?.exp * 1000, claims?.iat * 1000 || 0];
+    // A clock that is slow is corrected by the token's own age. By one that is fast a token may seem
+    // to have expired; should it really have, the server refuses it, and another is asked for.
+    const life = exp - (exp > now || !iat ? Math.max(now, iat) : iat);
     this.renewal = claims?.exp ? now + Math.max(1000, life * 0.8) : Infinity;
     if (typeof claims?.sub === 'string') this.user = claims.sub.normalize('NFC');
     this.token = token;
