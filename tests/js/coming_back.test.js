@@ -89,6 +89,35 @@ describe('coming back', { timeout: 20_000 }, () => {
     }
   });
 
+  for (const transport of ['sse', 'poll']) {
+    it(`asks anew over ${transport} when the page is shown again: what waits may be dead`, async (context) => {
+      const page = globalThis.document = new EventTarget();
+      const chat = connect({ transports: [transport] });
+      delete globalThis.document;
+      const texts = collect(await chat.join('lobby'));
+      await until(() => setting.server.waiting.length === 1);
+      setting.server.deafen();
+      setting.server.publish('bob', 'missed');
+      const later = Date.now() + 6000;
+      context.mock.method(Date, 'now', () => later);
+      page.dispatchEvent(new Event('visibilitychange'));
+      await until(() => texts.length === 1);
+      assert.deepEqual(chat.states, ['connecting', 'online']);
+    });
+  }
+
+  it('looks at a connection that it cannot have heard of when the clock was set back', async (context) => {
+    const page = globalThis.document = new EventTarget();
+    const chat = connect({ transports: ['websocket'], patience: 300 });
+    delete globalThis.document;
+    await chat.join('lobby');
+    setting.server.websocket = 'mute';
+    const before = Date.now() - 3_600_000;
+    context.mock.method(Date, 'now', () => before);
+    page.dispatchEvent(new Event('visibilitychange'));
+    await until(() => chat.states.includes('offline'));
+  });
+
   it('looks at once when the page is shown again', async () => {
     const page = new EventTarget();
     globalThis.document = page;

@@ -34,7 +34,7 @@ describe('event streams', () => {
     const headers = { 'Content-Type': 'text/event-stream' };
     const events = async () => new Response('data: '.padEnd(1_000_001, 'x'), { headers });
     const requests = { events };
-    const frames = stream({ ChatError, deadline, parse: JSON.parse, requests },
+    const frames = stream({ ChatError, deadline, heard() {}, parse: JSON.parse, requests },
       'lobby', '', { patience: 20_000 });
     await frames.next();
     await assert.rejects(frames.next(), { code: 'too_large' });

@@ -169,6 +169,17 @@ export class FakeServer {
   get streams() {
     return [...this.#streams];
   }
+
+  /** What waits for news over HTTP. */
+  get waiting() {
+    return [...this.#streams, ...this.#waiting];
+  }
+
+  /** What waits now hears of no news any more, and is told nothing of it. */
+  deafen() {
+    this.#streams.clear();
+    this.#waiting.clear();
+  }
 }
 
 /** The client's end of a WebSocket, with the server's manners built in. */

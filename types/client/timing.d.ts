@@ -1,6 +1,13 @@
 /** As setTimeout, which fires at once when it is to wait longer than it can: this never fires then.
  * @param {() => void} act @param {number} ms @returns {Timer | undefined} */
 export function timer(act: () => void, ms: number): Timer | undefined;
+/**
+ * Milliseconds since `then`, by the clock that goes on while a machine sleeps. Where it was set back
+ * that cannot be known, and is rather long than nothing.
+ *
+ * @param {number} then what Date.now() gave
+ */
+export function since(then: number): number;
 /** Back-off, exponential and with a limit. @param {{backoff: number, backoffMax: number}} options
  * @param {number} failures so far, after the first @returns {number} ms to wait at most */
 export function ceiling({ backoff, backoffMax }: {

@@ -2,7 +2,7 @@
 
 import { call, Emitter } from './emitter.js';
 import { Feed, FEED } from './feed.js';
-import { patiently } from './timing.js';
+import { patiently, since } from './timing.js';
 import { newId } from './wire.js';
 
 /**
@@ -124,7 +124,7 @@ export class Room extends Emitter {
 
   /** Tell the others that we are typing; call it at each key, it is passed on now and then. */
   typing() {
-    if (Date.now() - this.#typed < TYPING) return;
+    if (since(this.#typed) < TYPING) return;
     this.#typed = Date.now();
     this.#desk.typing();
   }

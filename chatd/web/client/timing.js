@@ -13,6 +13,16 @@ export function timer(act, ms) {
   return ms > LONGEST_TIMER ? undefined : setTimeout(act, ms);
 }
 
+/**
+ * Milliseconds since `then`, by the clock that goes on while a machine sleeps. Where it was set back
+ * that cannot be known, and is rather long than nothing.
+ *
+ * @param {number} then what Date.now() gave
+ */
+export function since(then) {
+  return Math.abs(Date.now() - then);
+}
+
 /** Back-off, exponential and with a limit. @param {{backoff: number, backoffMax: number}} options
  * @param {number} failures so far, after the first @returns {number} ms to wait at most */
 export function ceiling({ backoff, backoffMax }, failures) {

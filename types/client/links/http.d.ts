@@ -14,12 +14,13 @@ export function overHttp(kit: Kit, wire: Wire, options: Settings, closed: AbortS
 };
 /** All rooms over HTTP. */
 export class HttpLink {
-    /** @param {Omit<Way, 'wait' | 'isUp'>} way */
-    constructor(way: Omit<Way, "wait" | "isUp">);
+    /** @param {Omit<Way, 'wait' | 'isUp' | 'heard'>} way */
+    constructor(way: Omit<Way, "wait" | "isUp" | "heard">);
     /** @type {Hooks | undefined} */
     hooks: Hooks | undefined;
     isUp: boolean;
-    idle: number;
+    /** As over a WebSocket. */
+    get idle(): number;
     open(): void;
     /** Whether a stream gets through at all, or a request.
      * @param {string} room @param {Position} position @returns {Promise<boolean>} */
@@ -34,7 +35,8 @@ export class HttpLink {
     typing(): void;
     /** Ask with the new token. */
     renew(): void;
-    /** @param {string} room */
+    /** An answer to one request does not tell that those which wait for news would hear any: they are
+     * made anew. @param {string} room */
     check(room: string): Promise<void>;
     close(): void;
     #private;

@@ -27,6 +27,7 @@ declare namespace KIT {
     export { deadline };
     export { hex };
     export { parse };
+    export { since };
     export { sleep };
 }
 import { asChatError } from '../errors.js';
@@ -34,5 +35,6 @@ import { ChatError } from '../errors.js';
 import { deadline } from '../timing.js';
 import { hex } from '../wire.js';
 import { parse } from '../wire.js';
+import { since } from '../timing.js';
 import { sleep } from '../timing.js';
 export {};

@@ -4,7 +4,8 @@ export class Reader {
     constructor(way: Way, room: string, position: Position);
     get stopped(): boolean;
     stop(): void;
-    /** Ask anew from where we are: with a new token, or because others need the connection. */
+    /** Ask anew from where we are: with a new token, on a new connection, or because others need
+     * this one. Who asks in turn does so anyway. */
     restart(): void;
     /**
      * The room's frames, `joined` first; it comes when the way there has proved to work.
@@ -32,6 +33,10 @@ export type Shared = {
      */
     wait: number;
     isUp: () => boolean;
+    /**
+     * called with each sign of the server
+     */
+    heard: () => void;
 };
 /**
  * How rooms are read, and what that takes; shared by all readers of a link.

@@ -30,6 +30,7 @@ export async function* stream(way, room, after, { patience, signal }) {
       const { done, value } = await body.read();
       if (done) return events.retry;
       limit.extend(SILENCE);
+      way.heard();
       if (first) yield { type: 'started' };
       for (const { name, data } of events.push(text.decode(value, { stream: true }))) {
         const frame = parse(data) ?? {};

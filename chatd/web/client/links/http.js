@@ -47,15 +47,21 @@ export class HttpLink {
   /** @type {Hooks | undefined} */
   hooks;
   isUp = false;
-  idle = 0;
+  #heard = Date.now();
   #way;
   /** @type {Map<string, Reader>} */
   #readers = new Map();
   #ended = new AbortController();
 
-  /** @param {Omit<Way, 'wait' | 'isUp'>} way */
+  /** @param {Omit<Way, 'wait' | 'isUp' | 'heard'>} way */
   constructor(way) {
-    this.#way = { ...way, wait: WAIT, isUp: () => this.isUp };
+    const heard = () => void (this.#heard = Date.now());
+    this.#way = { ...way, wait: WAIT, isUp: () => this.isUp, heard };
+  }
+
+  /** As over a WebSocket. */
+  get idle() {
+    return this.#way.since(this.#heard);
   }
 
   open() {
@@ -117,11 +123,12 @@ export class HttpLink {
     for (const reader of this.#readers.values()) reader.restart();
   }
 
-  /** @param {string} room */
+  /** An answer to one request does not tell that those which wait for news would hear any: they are
+   * made anew. @param {string} room */
   async check(room) {
     const { options: { patience: timeout }, requests } = this.#way;
     await requests.here(room, { timeout, signal: this.#ended.signal })
-      .catch((error) => this.#lost(error));
+      .then(() => this.renew(), (error) => this.#lost(error));
   }
 
   close() {

@@ -1,7 +1,7 @@
 /** The links there are; what few pages need is loaded when one does: all that speaks HTTP. */
 
 import { asChatError, ChatError } from '../errors.js';
-import { deadline, sleep, within } from '../timing.js';
+import { deadline, since, sleep, within } from '../timing.js';
 import { hex, parse } from '../wire.js';
 import { SocketLink } from './socket.js';
 
@@ -15,7 +15,7 @@ import { SocketLink } from './socket.js';
 
 /** What the code that is loaded later has in common with the rest. It is handed over rather than
  * imported there: bundlers would make a third file of it, and all pages would load two. */
-const KIT = { asChatError, ChatError, deadline, hex, parse, sleep };
+const KIT = { asChatError, ChatError, deadline, hex, parse, since, sleep };
 
 /** @typedef {typeof KIT} Kit */
 

@@ -19,6 +19,7 @@ import { stream } from './events.js';
  * @property {boolean} streaming
  * @property {number} wait seconds that a poll asks to wait
  * @property {() => boolean} isUp
+ * @property {() => void} heard called with each sign of the server
  * @typedef {Shared & import('./loader.js').Kit} Way
  *   How rooms are read, and what that takes; shared by all readers of a link.
  */
@@ -43,6 +44,8 @@ export class Reader {
   #over = new AbortController();
   /** Ends the request under way, not the reading. */
   #request = new AbortController();
+  /** It waits for news. */
+  #waits = false;
   /** @type {Share | null} */
   #share = null;
   #looked = 0;
@@ -64,9 +67,10 @@ export class Reader {
     this.#share?.leave();
   }
 
-  /** Ask anew from where we are: with a new token, or because others need the connection. */
+  /** Ask anew from where we are: with a new token, on a new connection, or because others need
+   * this one. Who asks in turn does so anyway. */
   restart() {
-    this.#request.abort();
+    if (this.#waits) this.#request.abort();
   }
 
   /**
@@ -98,6 +102,7 @@ export class Reader {
     if (this.#share && !this.#share.leads) yield* this.#follow(this.#share);
     while (!this.stopped) {
       const release = await this.#way.tabs.slot();
+      this.#waits = Boolean(release);
       this.#request = new AbortController();
       const { signal } = this.#request;
       if (this.stopped) this.stop();
@@ -209,12 +214,14 @@ export class Reader {
   }
 
   /** @param {Record<string, unknown>} query @param {AbortSignal} [signal] @returns {Promise<Page>} */
-  #page(query, signal = this.#over.signal) {
-    const { isUp, options, requests, streaming } = this.#way;
+  async #page(query, signal = this.#over.signal) {
+    const { heard, isUp, options, requests, streaming } = this.#way;
     const timeout = Number(query.wait ?? 0) * 1000 + (isUp() ? options.answer : options.patience);
     const how = { query, timeout, signal };
-    return streaming && query.wait === undefined ? requests.read(this.#room, how)
-      : requests.messages(this.#room, how);
+    const page = await (streaming && query.wait === undefined ? requests.read(this.#room, how)
+      : requests.messages(this.#room, how));
+    heard();
+    return page;
   }
 
   /** @returns {Promise<Frame>} */

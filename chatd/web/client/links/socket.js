@@ -1,7 +1,7 @@
 /** One WebSocket for all rooms. */
 
 import { asChatError, ChatError } from '../errors.js';
-import { timer } from '../timing.js';
+import { since, timer } from '../timing.js';
 import { parse } from '../wire.js';
 
 /**
@@ -157,7 +157,7 @@ export class SocketLink {
   }
 
   get idle() {
-    return Date.now() - this.#heard;
+    return since(this.#heard);
   }
 
   /** Ask for an answer, and end if none comes: joining again where we are changes nothing.
