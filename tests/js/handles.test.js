@@ -165,6 +165,18 @@ describe('listeners', { timeout: 20_000 }, () => {
     assert.deepEqual([once, off], [['1'], ['1']]);
   });
 
+  it('hear as was said last, once or always', async () => {
+    const room = await connect({ transports: ['websocket'] }).join('lobby');
+    const [heard, on] = [[], collect(room)];
+    const listener = ({ text }) => heard.push(text);
+    room.once('message', listener);
+    room.on('message', listener);
+    await room.send('1');
+    await room.send('2');
+    await until(() => on.length === 2);
+    assert.deepEqual(heard, ['1', '2']);
+  });
+
   it('that are off hear no more, nor does who left, though the past is on its way', async () => {
     for (let i = 0; i < 20; i += 1) setting.server.publish('bob', `${i}`);
     const held = [];

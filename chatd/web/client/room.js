@@ -52,7 +52,8 @@ export class Room extends Emitter {
   #desk;
   /** @type {Set<Feed>} */
   #feeds = new Set();
-  /** @type {Map<unknown, Feed>} of the listeners to messages */
+  /** @type {Map<unknown, {feed: Feed, heard: (message: Message) => void}>} of the listeners to
+   * messages, and how each is called */
   #pumps = new Map();
   /** @type {Message[]} what later readers begin with: all messages, or the first if they are many */
   #kept = [];
@@ -182,10 +183,10 @@ export class Room extends Emitter {
    */
   off(name, listener) {
     super.off(name, listener);
-    const feed = name === 'message' && this.#pumps.get(listener);
-    if (!feed) return;
+    const pump = name === 'message' && this.#pumps.get(listener);
+    if (!pump) return;
     this.#pumps.delete(listener);
-    this.#drop(feed);
+    this.#drop(pump.feed);
   }
 
   /**
@@ -194,17 +195,21 @@ export class Room extends Emitter {
    */
   _listen(name, listener, heard) {
     const end = super._listen(name, listener, heard);
-    if (name !== 'message' || this.#pumps.has(listener)) return end;
-    const feed = this.#newFeed();
-    this.#pumps.set(listener, feed);
+    if (name !== 'message') return end;
+    const known = this.#pumps.get(listener);
+    // As for other events, what was said last counts: `once`, or `on`.
+    if (known) known.heard = heard;
+    if (known) return end;
+    const pump = { feed: this.#newFeed(), heard };
+    this.#pumps.set(listener, pump);
     // The room's end is told by `closed`.
-    this.#pump(feed, heard).catch(() => {});
+    this.#pump(pump).catch(() => {});
     return end;
   }
 
-  /** @param {Feed} feed @param {(value: any) => void} heard */
-  async #pump(feed, heard) {
-    for await (const message of feed.messages()) call(heard, message);
+  /** @param {{feed: Feed, heard: (message: Message) => void}} pump */
+  async #pump(pump) {
+    for await (const message of pump.feed.messages()) call(pump.heard, message);
   }
 
   #newFeed() {
