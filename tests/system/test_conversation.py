@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 from playwright.sync_api import expect
 
+from tests.support.backlog import publish
 from tests.support.browser import NO_EVENTSOURCE, NO_WEBSOCKET, PEOPLE, Visit
 from tests.support.daemon import Daemon
 
@@ -235,6 +236,19 @@ class TestConversation:
         box = ann.log.locator(".bubble").bounding_box()
         assert box is not None
         assert box["height"] > 2000
+
+    def test_all_of_it_is_printed(self, visit: Visit, daemon: Daemon, room: str) -> None:
+        publish(daemon, room, 40)
+        ann = visit(f"/?room={room}&user=ann")
+        expect(ann.messages).to_have_count(40)
+        ann.page.emulate_media(media="print")
+        expect(ann.messages.first).to_be_visible()
+        inside = ann.log.evaluate("log => log.scrollHeight - log.clientHeight")
+        whole = ann.page.evaluate("document.documentElement.scrollHeight - innerHeight")
+        ann.page.emulate_media(media="screen")
+        assert inside == 0
+        assert whole > 0
+        expect(ann.page.get_by_label("Message")).to_be_visible()
 
     def test_thousands_of_messages_live(self, visit: Visit, daemon: Daemon, room: str) -> None:
         ann = visit(f"/?room={room}&user=ann")
