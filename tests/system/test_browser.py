@@ -152,6 +152,8 @@ class TestPage:
         bob.join("bob", room)
         # what is said at first is what was said before
         bob.page.clock.run_for(2000)
+        # a clock that is set back does not make it so again
+        bob.page.clock.set_system_time(0)
         publish(daemon, room, 40)
         expect(bob.messages).to_have_count(40)
         expect(bob.messages.last).to_be_in_viewport()

@@ -56,7 +56,7 @@ export class Log {
   #complete = false;
   #scheduled = false;
   #unread = 0;
-  #began = Date.now();
+  #began = performance.now();
   /** Runs after a failure. @type {ReturnType<typeof setTimeout> | undefined} */
   #resting;
   #ended = new AbortController();
@@ -295,7 +295,7 @@ export class Log {
   }
 
   get #new() {
-    return Date.now() - this.#began < BACKLOG;
+    return performance.now() - this.#began < BACKLOG;
   }
 
   /** @param {Message[]} messages that have just come */
