@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import WebSocketRoute, expect
 
-from tests.support.browser import LAX, PHONE, Person, Visit
+from tests.support.browser import LAX, NO_WEBSOCKET, PHONE, Person, Visit
 from tests.support.daemon import Daemon
 from tests.support.proxy import Relay
 from tests.support.tokens import Issuer
@@ -112,6 +112,19 @@ class TestComingIn:
         ann.page.get_by_label("Room").fill(room)
         ann.page.get_by_role("button", name="Join").click()
         expect(ann.page.get_by_text("Waiting to be let in…")).to_be_visible()
+
+    def test_whoever_is_answered_not_now_is_told_so(self, visit: Visit, room: str) -> None:
+        ann = visit(script=NO_WEBSOCKET, fresh=True)
+        body = {"type": "error", "code": "unavailable", "text": "This node goes down."}
+        ann.page.route(
+            re.compile("/rooms/"),
+            lambda route: route.fulfill(status=503, headers={"Retry-After": "50"}, json=body),
+        )
+        ann.page.get_by_label("Your name").fill("ann")
+        ann.page.get_by_label("Room").fill(room)
+        ann.page.get_by_role("button", name="Join").click()
+        waiting = ann.page.locator("#waiting")
+        expect(waiting).to_contain_text("The server says: This node goes down – next try in 5")
 
     def test_whoever_waits_to_be_let_in_sees_time_pass(
         self, visit: Visit, room: str, relay: Relay

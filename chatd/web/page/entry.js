@@ -24,9 +24,11 @@ export class Entry {
   #form = find('join', HTMLFormElement);
   #refusal = find('refusal', HTMLElement);
   #waiting = find('waiting', HTMLElement);
+  /** Why there is a countdown. */
+  #why = '';
   #countdown = new Countdown((seconds) => {
     const next = seconds ? ` – next try in ${seconds} s` : '';
-    this.#waiting.textContent = `The server cannot be reached${next}`;
+    this.#waiting.textContent = this.#why + next;
   });
   #leave = find('leave', HTMLButtonElement);
   #fields = {
@@ -87,7 +89,9 @@ export class Entry {
   wait(now) {
     this.#countdown.stop();
     this.#waiting.textContent = now ? WAITING[now.state] : '';
-    if (now?.state === 'offline') this.#countdown.start(now.retry ?? 0);
+    if (now?.state !== 'offline') return;
+    this.#why = offline(now.error);
+    this.#countdown.start(now.retry ?? 0);
   }
 
   /** @param {Refusal} refusal */
@@ -114,4 +118,10 @@ export class Entry {
       input.removeAttribute('aria-describedby');
     }
   }
+}
+
+/** @param {State['error']} error @returns {string} why one waits, in the server's words if it has any */
+function offline(error) {
+  const answered = error && ['unavailable', 'rate_limited'].includes(error.code);
+  return answered ? `The server says: ${error.message.replace(/\.$/, '')}` : 'The server cannot be reached';
 }
