@@ -230,6 +230,28 @@ class TestWriting:
         box.press("Enter")
         ann.sees("にほ")
 
+    def test_what_was_begun_is_there_again(
+        self, visit: Visit, rooms: Iterator[str], room: str
+    ) -> None:
+        ann = visit(f"/?room={room}&user=ann")
+        ann.state("Online")
+        text = ann.page.get_by_label("Message")
+        text.fill("half a thought")
+        ann.page.reload()
+        expect(text).to_have_value("half a thought")
+        ann.page.get_by_label("Room").fill(next(rooms))
+        ann.page.get_by_role("button", name="Join").click()
+        expect(text).to_have_value("")
+        text.fill("another")
+        ann.page.get_by_label("Room").fill(room)
+        ann.page.get_by_role("button", name="Join").click()
+        expect(text).to_have_value("half a thought")
+        text.press("Enter")
+        ann.sees("half a thought")
+        ann.page.reload()
+        ann.sees("half a thought")
+        expect(text).to_have_value("")
+
     def test_too_long_is_told_before_it_is_sent(self, visit: Visit, own: Daemon) -> None:
         ann = visit("/?room=garden&user=ann", at=own.http)
         ann.state("Online")

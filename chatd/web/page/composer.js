@@ -6,6 +6,7 @@
  */
 
 import { find } from './dom.js';
+import { draft, keepDraft } from './drafts.js';
 
 /** `KeyboardEvent.keyCode` of a key that an input method takes. Safari ends the composition
  * before it tells of the Enter that ended it, so that `isComposing` is false (UI Events, 7.3.1). */
@@ -21,6 +22,8 @@ export class Composer {
   #size = find('size', HTMLElement);
   #encoder = new TextEncoder();
   #hooks;
+  /** Who writes, and where. @type {[string, string]} */
+  #place = ['', ''];
 
   /**
    * @param {{send: (text: string) => boolean, typing: () => void, limit: () => number,
@@ -44,6 +47,13 @@ export class Composer {
 
   focus() {
     this.#text.focus();
+  }
+
+  /** Go on with what was begun there. @param {string} me @param {string} room */
+  resume(me, room) {
+    this.#place = [me, room];
+    this.#text.value = draft(me, room);
+    this.#changed();
   }
 
   /** Take a text up again, before what is being written. @param {string} text */
@@ -72,6 +82,7 @@ export class Composer {
   }
 
   #changed() {
+    keepDraft(...this.#place, this.#text.value);
     const style = this.#text.style;
     style.height = 'auto';
     style.height = `${this.#text.scrollHeight + 2}px`;

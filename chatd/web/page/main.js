@@ -84,6 +84,7 @@ function settle(visit, namesake) {
   connection.show(visit.state);
   visit.show();
   arrived(visit.me, visit.room);
+  composer.resume(visit.me, visit.room);
   composer.focus();
   if (!namesake) return;
   const words = `Someone called ${visit.me} was here already. Is that you, elsewhere?`
