@@ -44,6 +44,21 @@ describe('a room', { timeout: 20_000 }, () => {
     await assert.rejects(reading, { code: 'unknown_room' });
   });
 
+  it('ends alone where its event stream does because it is gone', async () => {
+    setting.server.rooms.set('other', []);
+    const chat = connect({ transports: ['sse'] });
+    const [room, other] = await Promise.all([chat.join('lobby'), chat.join('other')]);
+    const texts = collect(other);
+    const closed = new Promise((resolve) => room.on('closed', resolve));
+    await until(() => setting.server.streams.length === 2);
+    setting.server.rooms.delete('lobby');
+    setting.server.streams.find((stream) => stream.room === 'lobby').end();
+    assert.equal((await closed).code, 'unknown_room');
+    setting.server.publish('bob', 'on', { room: 'other' });
+    await until(() => texts.length === 1);
+    assert.deepEqual(chat.states, ['connecting', 'online']);
+  });
+
   it('ends iteration when we leave, and can be joined again at once', async () => {
     const chat = connect({ transports: ['websocket'] });
     const room = await chat.join('lobby');

@@ -22,6 +22,8 @@ import { Tabs } from './tabs.js';
 
 /** Seconds that a poll asks to wait; less where something on the way cuts it short. */
 const WAIT = 25;
+/** Within so many ms it is asked why a stream has ended: not by all at the same time. */
+const WHY = 1000;
 
 /**
  * Makes links, which share what the tabs of this browser have in common, and reads what is stored.
@@ -165,7 +167,7 @@ export class HttpLink {
         const { value, done } = await frames.next();
         if (reader.stopped) return;
         if (done && first) throw new ChatError('unavailable', 'The event stream was empty.');
-        if (done) return this.#end({ retry: value });
+        if (done) return await this.#ask(room, reader, value);
         this.#up();
         this.hooks?.frame(value);
       }
@@ -176,14 +178,25 @@ export class HttpLink {
     }
   }
 
-  /** @param {string} room @param {ChatError} error */
-  #failed(room, error) {
+  /** A stream ends with the server, and also with its room or the right to it: then the others go on.
+   * @param {string} room @param {Reader} reader @param {number} [retry] ms to wait */
+  async #ask(room, reader, retry) {
+    const { options: { patience: timeout }, requests, sleep } = this.#way;
+    const { signal } = this.#ended;
+    await sleep(Math.random() * Math.min(WHY, retry ?? 0), signal);
+    if (reader.stopped) return;
+    await requests.here(room, { timeout, signal }).then(() => this.#end({ retry }),
+      (error) => reader.stopped || this.#failed(room, error, retry));
+  }
+
+  /** @param {string} room @param {ChatError} error @param {number} [retry] */
+  #failed(room, error, retry = error.retry) {
     if (['forbidden', 'unknown_room', 'bad_request'].includes(error.code)) {
       this.leave(room);
       this.#up();
       this.hooks?.frame({ ...refusal(error), room });
     } else {
-      this.#end({ error, retry: error.retry });
+      this.#end({ error, retry });
     }
   }
 }
