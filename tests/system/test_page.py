@@ -104,6 +104,24 @@ class TestComingIn:
         bob.sees("here")
         expect(bob.page.locator("#members .name")).to_have_text(["bob"])
 
+    def test_whoever_writes_on_is_not_interrupted(
+        self, visit: Visit, rooms: Iterator[str], room: str, relay: Relay
+    ) -> None:
+        ann = visit(at=("127.0.0.1", relay.port))
+        ann.join("ann", room)
+        relay.hold(True)
+        field, there = ann.page.get_by_label("Room"), next(rooms)
+        field.fill(there)
+        field.press("Enter")
+        field.press("x")
+        relay.mend()
+        expect(ann.page.locator("#title")).to_have_text(there)
+        expect(field).to_be_focused()
+        field.fill(room)
+        field.press("Enter")
+        expect(ann.page.locator("#title")).to_have_text(room)
+        expect(ann.page.get_by_label("Message")).to_be_focused()
+
     def test_whoever_cannot_be_let_in_yet_is_told_to_wait(self, visit: Visit, room: str) -> None:
         ann = visit(fresh=True)
         ann.page.route_web_socket(re.compile("/ws"), away)

@@ -24,6 +24,8 @@ export class Entry {
   #form = find('join', HTMLFormElement);
   #refusal = find('refusal', HTMLElement);
   #waiting = find('waiting', HTMLElement);
+  /** Something was written in it since it was sent. */
+  #edited = false;
   /** Why there is a countdown. */
   #why = '';
   #countdown = new Countdown((seconds) => {
@@ -52,9 +54,18 @@ export class Entry {
       event.preventDefault();
       // Spaces alone are nothing.
       for (const input of Object.values(this.#fields)) input.value = input.value.trim();
+      this.#edited = false;
       if (this.#form.reportValidity()) enter();
     });
-    this.#form.addEventListener('input', () => this.clear());
+    this.#form.addEventListener('input', () => {
+      this.#edited = true;
+      this.clear();
+    });
+  }
+
+  /** Whether someone is writing in it, though it was sent. */
+  get isBusy() {
+    return this.#edited && this.#form.contains(document.activeElement);
   }
 
   /** @returns {Entered} */

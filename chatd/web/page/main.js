@@ -79,13 +79,15 @@ function settle(visit, namesake) {
   notice.hide();
   title.textContent = visit.room;
   show(true);
-  drawer.close();
   connection.reset();
   connection.show(visit.state);
   visit.show();
   arrived(visit.me, visit.room);
   composer.resume(visit.me, visit.room);
-  composer.focus();
+  if (!entry.isBusy) {
+    drawer.close();
+    composer.focus();
+  }
   if (!namesake) return;
   const words = `Someone called ${visit.me} was here already. Is that you, elsewhere?`
     + ' If not, take another name.';
@@ -107,7 +109,7 @@ function leave(refusal) {
 
 /** @param {boolean} inside */
 function show(inside) {
-  drawer.close();
+  if (!inside) drawer.close();
   document.body.classList.toggle('outside', !inside);
   entry.move(inside);
 }
