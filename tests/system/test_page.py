@@ -104,6 +104,21 @@ class TestComingIn:
         bob.sees("here")
         expect(bob.page.locator("#members .name")).to_have_text(["bob"])
 
+    def test_under_a_path_of_another_site(self, visit: Visit, daemon: Daemon, room: str) -> None:
+        ann = visit(script=NO_WEBSOCKET, fresh=True)
+        asked: list[str] = []
+        ann.page.on("request", lambda request: asked.append(request.url))
+        below = re.compile("/chat/")
+        ann.page.route(
+            below, lambda route: route.continue_(url=below.sub("/", route.request.url, count=1))
+        )
+        ann.page.goto(daemon.url(f"/chat/?room={room}&user=ann"))
+        ann.transport("sse")
+        ann.say("here")
+        ann.sees("here")
+        expect(ann.log.locator(".fate")).to_have_text(["Sent"])
+        assert [url for url in asked if not url.startswith((daemon.url("/chat/"), "data:"))] == []
+
     def test_whoever_writes_on_is_not_interrupted(
         self, visit: Visit, rooms: Iterator[str], room: str, relay: Relay
     ) -> None:
