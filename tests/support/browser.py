@@ -40,6 +40,9 @@ _NETWORK = ("WebSocket connection to", "Failed to load resource", "net::ERR_")
 #: Scripts that take from a page what its browser has.
 NO_WEBSOCKET = "delete globalThis.WebSocket;"
 NO_EVENTSOURCE = "delete globalThis.EventSource;"
+#: What older browsers than most have not.
+OLD = """delete Intl.Segmenter; delete URL.canParse; delete Element.prototype.checkVisibility;
+delete AbortSignal.timeout;"""
 #: Lets the page think that the server takes longer texts than it does: 20,000 bytes.
 LAX = """document.addEventListener('readystatechange', () => {
   document.documentElement.dataset.maxText = '20000';

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.support.backlog import publish
-from tests.support.browser import NO_EVENTSOURCE, NO_WEBSOCKET, PEOPLE, Visit
+from tests.support.browser import NO_EVENTSOURCE, NO_WEBSOCKET, OLD, PEOPLE, PHONE, Visit
 from tests.support.daemon import Daemon
 
 pytestmark = pytest.mark.browser
@@ -236,6 +236,16 @@ class TestConversation:
         box = ann.log.locator(".bubble").bounding_box()
         assert box is not None
         assert box["height"] > 2000
+
+    def test_older_browsers_show_it(self, visit: Visit, room: str) -> None:
+        ann = visit(script=OLD, fresh=True, **PHONE)
+        ann.join("ann", room)
+        ann.say("See https://example.org/x, or http://[:: there.")
+        ann.sees("See https://example.org/x, or http://[:: there.")
+        expect(ann.log.get_by_role("link")).to_have_text(["https://example.org/x"])
+        expect(ann.log.locator(".face")).to_have_text(["A"])
+        ann.page.get_by_role("button", name="1 here").click()
+        expect(ann.page.get_by_role("button", name="Close")).to_be_focused()
 
     def test_all_of_it_is_printed(self, visit: Visit, daemon: Daemon, room: str) -> None:
         publish(daemon, room, 40)

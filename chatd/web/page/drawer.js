@@ -50,7 +50,7 @@ export class Drawer {
 
   get #focusable() {
     const all = /** @type {HTMLElement[]} */ ([...this.#side.querySelectorAll(FOCUSABLE)]);
-    return all.filter((element) => element.checkVisibility({ visibilityProperty: true }));
+    return all.filter(({ offsetParent }) => offsetParent);
   }
 
   /** @param {KeyboardEvent} event */

@@ -30,7 +30,7 @@ export function linked(text) {
   for (const { 0: found, index } of text.matchAll(ADDRESS)) {
     if (links === MOST) break;
     const address = found.slice(0, end(found));
-    if (address.length > LONGEST || !URL.canParse(address)) continue;
+    if (address.length > LONGEST || !isValid(address)) continue;
     parts.push(text.slice(done, index), link(address));
     done = index + address.length;
     links += 1;
@@ -58,6 +58,15 @@ function end(found) {
     count[c] -= 1;
   }
   return length;
+}
+
+/** @param {string} address */
+function isValid(address) {
+  try {
+    return Boolean(new URL(address));
+  } catch {
+    return false;
+  }
 }
 
 /** @param {string} address */

@@ -23,8 +23,11 @@ export function face(user, label = '') {
   return element;
 }
 
+/** Missing before Firefox 125. @type {Intl.Segmenter | null} */
+const characters = Intl.Segmenter ? new Intl.Segmenter() : null;
+
 /** @param {string} user @returns {string} what a reader takes for the first character */
 function initial(user) {
-  const [first] = new Intl.Segmenter().segment(user);
+  const [first] = characters?.segment(user) ?? [{ segment: [...user][0] }];
   return (first?.segment ?? '').toUpperCase();
 }
