@@ -77,17 +77,20 @@ export class Outbox {
     this.#try((storage) => {
       const names = Array.from({ length: storage.length }, (_, i) => storage.key(i) ?? '');
       const left = names.filter((name) => name.startsWith(ANYBODYS))
-        .map((name) => ({ name, unsent: parse(storage.getItem(name) ?? '') }));
-      const old = left.filter(({ unsent }) => !(Date.now() - unsent?.at < UNSENT_AGE));
-      // A guest's name never comes again: whoever comes clears up after all.
-      for (const { name } of old) storage.removeItem(name);
-      const ours = left.filter((one) => one.name.startsWith(prefix) && !old.includes(one))
-        .map(({ name, unsent }) => ({ key: name.slice(prefix.length), unsent }))
-        // A user's name may begin with another's and a colon; what is kept says where the name ends.
-        .filter(({ key, unsent }) => typeof unsent.room === 'string'
-          && [nameOf(unsent), unsent.id].includes(key))
+        .map((name) => ({ name, unsent: parse(storage.getItem(name) ?? '') }))
+        .filter(({ name, unsent }) => {
+          const isOld = !(Date.now() - unsent?.at < UNSENT_AGE);
+          // A guest's name never comes again: whoever comes clears up after all.
+          if (isOld) storage.removeItem(name);
+          return !isOld;
+        })
         .sort((a, b) => a.unsent.at - b.unsent.at);
-      for (const { unsent, key } of ours) this.add(unsent, key);
+      for (const { name, unsent } of left) {
+        const key = name.slice(prefix.length);
+        // A user's name may begin with another's and a colon; what is kept says where the name ends.
+        if (name.startsWith(prefix) && typeof unsent.room === 'string'
+          && [nameOf(unsent), unsent.id].includes(key)) this.add(unsent, key);
+      }
     });
   }
 

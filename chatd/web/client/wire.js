@@ -82,7 +82,7 @@ export class Wire {
     const [exp, iat] = [claims?.exp * 1000, claims?.iat * 1000 || 0];
     // A clock that is slow is corrected by the token's own age. By one that is fast a token may seem
     // to have expired; should it really have, the server refuses it, and another is asked for.
-    const life = exp - (exp > now || !iat ? Math.max(now, iat) : iat);
+    const life = exp - (exp > now ? Math.max(now, iat) : iat || now);
     this.renewal = claims?.exp ? now + Math.max(1000, life * 0.8) : Infinity;
     if (typeof claims?.sub === 'string') this.user = claims.sub.normalize('NFC');
     this.token = token;
