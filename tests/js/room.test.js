@@ -44,6 +44,20 @@ describe('a room', { timeout: 20_000 }, () => {
     await assert.rejects(reading, { code: 'unknown_room' });
   });
 
+  it('more than the server allows is refused here, and ends no connection', async () => {
+    setting.server.limits = { ...setting.server.limits, rooms: 2 };
+    for (const name of ['b', 'c', 'd', 'e']) setting.server.rooms.set(name, []);
+    const chat = connect({ transports: ['websocket'] });
+    const joined = await Promise.allSettled(['lobby', 'b', 'c', 'd'].map((name) => chat.join(name)));
+    assert.deepEqual(joined.map(({ reason }) => reason?.code), [undefined, undefined, 'bad_request', 'bad_request']);
+    joined[0].value.leave();
+    await chat.join('e');
+    await assert.rejects(chat.join('c'), { code: 'bad_request', message: /At most 2 rooms/ });
+    assert.deepEqual(setting.server.frames.filter(({ type }) => type === 'join').map(({ room }) => room),
+      ['lobby', 'b', 'e']);
+    assert.deepEqual(chat.states, ['connecting', 'online']);
+  });
+
   it('ends alone where its event stream does because it is gone', async () => {
     setting.server.rooms.set('other', []);
     const chat = connect({ transports: ['sse'] });

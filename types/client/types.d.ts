@@ -220,12 +220,14 @@ export type Frame = {
     [key: string]: any;
 };
 /**
- * bytes, as the server says
+ * as the server
+ * says: bytes, and rooms of a WebSocket
  */
 export type Limits = {
     text: number;
     content: number;
     frame: number;
+    rooms: number;
 };
 /**
  * Why a link ended: ms to wait, the error, the WebSocket's close code, and whether that speaks of

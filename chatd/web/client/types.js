@@ -80,7 +80,8 @@
  *   backoffMax: number, upgrade: number, unsent: number}} Settings options with their defaults
  * @typedef {{name: string, position: Position, isJoined: boolean}} Place where to read on in a room
  * @typedef {{type: string, room?: string, [key: string]: any}} Frame an object of the protocol
- * @typedef {{text: number, content: number, frame: number}} Limits bytes, as the server says
+ * @typedef {{text: number, content: number, frame: number, rooms: number}} Limits as the server
+ *   says: bytes, and rooms of a WebSocket
  * @typedef {{retry?: number, error?: ChatError, code?: number, isFatal?: boolean}} End
  *   Why a link ended: ms to wait, the error, the WebSocket's close code, and whether that speaks of
  *   what was sent.

@@ -39,6 +39,8 @@ export class SocketLink {
   /** @type {Map<string, string>} what each room was asked and has not answered, in order: j to join
    * it, l to leave it */
   #asked = new Map();
+  /** @type {Set<string>} the rooms we are in, or are about to be */
+  #in = new Set();
   /** Runs while any of that is not answered. @type {Timer | undefined} */
   #late;
 
@@ -75,7 +77,7 @@ export class SocketLink {
     if (this.isUp) this.#timer = void clearTimeout(this.#timer);
     if (frame?.type === 'welcome') {
       this.#wire.limits = frame.limits ?? {};
-      this.#early.splice(0).forEach((early) => this.#say(early));
+      this.#early.splice(0).forEach((early) => this.#ask(early));
       this.hooks?.up(frame.user);
     } else if (frame?.type === 'bye') {
       this.#retry = Number(frame.retry) || 0;
@@ -92,6 +94,7 @@ export class SocketLink {
    */
   #isPast({ type, room = '', id, code, text }) {
     const asked = this.#asked.get(room);
+    if (type === 'left' || (type === 'error' && id === undefined)) this.#in.delete(room);
     if (!asked || type === 'ack' || (type === 'error' && id !== undefined)) return false;
     const isPast = asked.includes('l');
     if (type === 'joined') this.#expect(room, asked.replace('j', ''));
@@ -132,12 +135,28 @@ export class SocketLink {
   /** @param {string} room @param {Position} position */
   join(room, position) {
     this.#expect(room, `${this.#asked.get(room) ?? ''}j`);
-    this.#say({ type: 'join', room, ...position });
+    this.#ask({ type: 'join', room, ...position });
+  }
+
+  /** Say it, unless the server would refuse it, and end the connection if that happened often: a
+   * room more than it allows. @param {Frame} frame */
+  #ask(frame) {
+    const { type, room = '' } = frame;
+    const { rooms = Infinity } = this.#wire.limits;
+    if (this.isUp && type === 'join') {
+      if (!this.#in.has(room) && this.#in.size >= rooms) {
+        const text = `At most ${rooms} rooms a connection; leave one first.`;
+        return this.#receive({ type: 'error', code: 'bad_request', room, text });
+      }
+      this.#in.add(room);
+    }
+    return this.#say(frame);
   }
 
   /** @param {string} room */
   leave(room) {
     this.#expect(room, `${this.#asked.get(room) ?? ''}l`);
+    this.#in.delete(room);
     this.#say({ type: 'leave', room });
   }
 
