@@ -54,6 +54,25 @@ describe('choosing a transport', { timeout: 20_000 }, () => {
     assert.ok(!chat.states.includes('offline'));
   });
 
+  it('keeps one that carries all rooms where a better one may not have so many', async () => {
+    setting.server.websocket = 'refuse';
+    setting.server.limits = { ...setting.server.limits, rooms: 1 };
+    setting.server.rooms.set('other', []);
+    let tried = 0;
+    const WebSocket = class extends setting.server.WebSocket {
+      deliver(frame) {
+        super.deliver(frame);
+        tried += 1;
+      }
+    };
+    const chat = connect({ transports: ['websocket', 'sse'], upgrade: 20, WebSocket });
+    const rooms = await Promise.all([chat.join('lobby'), chat.join('other')]);
+    setting.server.websocket = 'ok';
+    await until(() => tried >= 2);
+    assert.equal(chat.state.transport, 'sse');
+    assert.deepEqual(rooms.map(({ state }) => state.state), ['joined', 'joined']);
+  });
+
   it('gives up one that lets through but never lasts', async () => {
     const chat = connect({ transports });
     await chat.join('lobby');

@@ -29,6 +29,8 @@ export class Connection {
     change(link: Link, level: number): void;
     /** A room that we are in. @returns {Place | undefined} */
     get joined(): Place | undefined;
+    /** Whether a WebSocket may have as many rooms as there are. */
+    get fits(): boolean;
     #private;
 }
 export type End = import("./types.js").End;

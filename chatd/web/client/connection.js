@@ -282,6 +282,11 @@ export class Connection {
     return this.#owner.places().find(({ isJoined }) => isJoined);
   }
 
+  /** Whether a WebSocket may have as many rooms as there are. */
+  get fits() {
+    return this.#owner.places().length <= (this.#wire.limits.rooms ?? Infinity);
+  }
+
   #check() {
     const place = this.joined;
     if (place && this.link?.isUp) this.link.check(place.name, place.position);

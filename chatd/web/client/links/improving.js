@@ -28,11 +28,12 @@ export async function improve({ sleep }, connection, over) {
 }
 
 /** @param {Link} link @param {Connection} connection @returns {Promise<boolean>} whether it works */
-async function tried(link, { joined }) {
+async function tried(link, connection) {
+  const { joined } = connection;
   if (!joined) return false;
   if ('works' in link) return link.works(joined.name, joined.position);
   return new Promise((resolve) => {
-    link.hooks = { up: () => resolve(true), frame() {}, down: () => resolve(false) };
+    link.hooks = { up: () => resolve(connection.fits), frame() {}, down: () => resolve(false) };
     link.open();
   });
 }
