@@ -106,6 +106,12 @@ describe('coming back', { timeout: 20_000 }, () => {
     });
   }
 
+  it('tries again soon where some connections that the browser keeps are dead', async () => {
+    setting.server.mute = 1;
+    const chat = connect({ transports: ['sse'], patience: 300, answer: 30_000 });
+    await chat.join('lobby', { timeout: 10_000 });
+  });
+
   it('looks at a connection that it cannot have heard of when the clock was set back', async (context) => {
     const page = globalThis.document = new EventTarget();
     const chat = connect({ transports: ['websocket'], patience: 300 });

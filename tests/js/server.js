@@ -19,6 +19,8 @@ export class FakeServer {
   requests = [];
   /** What `welcome` says of limits. */
   limits = { text: 16384, content: 65536, frame: 131072, rooms: 100 };
+  /** So many questions who is in a room get no answer. */
+  mute = 0;
   /** Called with a publish; returns an error frame to refuse it. */
   refuse = () => null;
   /** Called with any frame; returns a code to refuse it. */
@@ -127,6 +129,7 @@ export class FakeServer {
       if (error) return fail(error.status, error.code, error.retry);
       return say({ id: this.publish(query.username ?? 'token', sent.text, { room, id: sent.id }) }, 201);
     }
+    if (!what && (this.mute -= 1) >= 0) return undefined;
     if (!what) {
       const members = [...new Set([...this.here(room), query.username])];
       return say({ room, private: false, cursor: this.read(room, {}).cursor, members, count: members.length });

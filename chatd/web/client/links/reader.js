@@ -227,8 +227,10 @@ export class Reader {
   /** @returns {Promise<Frame>} */
   async #here() {
     this.#looked = Date.now();
-    const { signal } = this.#over;
-    const { members, count } = await this.#way.requests.here(this.#room, { signal });
+    const { isUp, options, requests } = this.#way;
+    const timeout = isUp() ? options.answer : options.patience;
+    const how = { timeout, signal: this.#over.signal };
+    const { members, count } = await requests.here(this.#room, how);
     return { type: 'presence', room: this.#room, members, count };
   }
 }
