@@ -40,6 +40,8 @@ class Streams:
     place: Deferred[int] = field(factory=Deferred)
     #: Why no messages are taken.
     blocked: str = ""
+    #: What it brings is all that there is, so a directory asks for no mark.
+    exact: bool = True
 
     @property
     def channels(self) -> Any:
