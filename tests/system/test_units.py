@@ -57,3 +57,10 @@ def test_both_are_closed_alike() -> None:
         for text in ((ROOT / "etc" / unit).read_text() for unit in SERVICES)
     )
     assert one == several
+
+
+@pytest.mark.parametrize("unit", SERVICES)
+def test_the_process_can_count_its_files(unit: str) -> None:
+    """Without ``/proc/stat`` the client of Prometheus has no ``process_open_fds``, nor any other
+    metric of the process, and says nothing of it."""
+    assert not re.search("^ProcSubset=", (ROOT / "etc" / unit).read_text(), re.MULTILINE)
