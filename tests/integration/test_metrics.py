@@ -22,6 +22,20 @@ RULES = ROOT / "etc" / "prometheus" / "chatd.rules.yml"
 DASHBOARD = ROOT / "etc" / "grafana" / "chatd.json"
 #: Only on RabbitMQ, and only where Prometheus itself says them.
 ELSEWHERE = {"chatd_broker_reconnects_total", "chatd_unconfirmed_publishes", "up"}
+#: A disk of 100 GB that loses 0.2 GB a minute, after 100 minutes.
+FILLING = """
+rule_files: [{rules}]
+tests:
+  - interval: 1m
+    input_series:
+      - {{series: 'chatd_disk_free_bytes{{instance="a"}}', values: '100e9-2e8x100'}}
+    alert_rule_test:
+      - eval_time: 100m
+        alertname: ChatdDiskFull
+        exp_alerts:
+          - exp_labels: {{instance: a, severity: page}}
+            exp_annotations: {{summary: "a: 74.51GiB left for the database"}}
+"""
 
 
 def promtool(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -131,6 +145,13 @@ class MetricsTests(ServingTests):
     def test_the_rules_are_rules(self) -> None:
         checked = promtool("check", "rules", str(RULES))
         self.assertEqual((checked.returncode, checked.stderr), (0, b""), checked.stdout)
+
+    def test_a_disk_that_fills_is_told_of_by_what_is_left(self) -> None:
+        """Not by what is predicted to be left, which is less than nothing."""
+        path = Path(self.mktemp())
+        path.write_text(FILLING.format(rules=RULES))
+        checked = promtool("test", "rules", str(path))
+        self.assertEqual(checked.returncode, 0, checked.stdout.decode())
 
     async def test_what_rules_and_dashboard_ask_for_is_there(self) -> None:
         text = await self.text(await self.sqlite())
