@@ -14,7 +14,7 @@ from click.shell_completion import get_completion_class
 from chatd import __version__
 from chatd.ctl import backups, doctor, rooms, talk, tokens, top, transfer
 from chatd.ctl.api import ChatdAPI, Failed, why
-from chatd.ctl.output import Output
+from chatd.ctl.output import Output, show_what_cannot_be_written
 from chatd.ctl.setting import Setting
 
 #: Where a node is that was started without options.
@@ -102,6 +102,7 @@ for _module in (rooms, talk, top, tokens, transfer, backups, doctor):
 def main() -> None:
     """The console script. A file that cannot be read on, or output that cannot be written, such as
     to a full disk, ends it with one line."""
+    show_what_cannot_be_written()
     try:
         cli(prog_name="chatctl")
     except OSError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,7 +27,7 @@ class Output:
     def rows(self, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
         """A table, a line for each row with tabs between, or a list of objects."""
         if self.as_json:
-            click.echo(json.dumps(list(rows), ensure_ascii=False))
+            click.echo(as_json(list(rows)))
         elif self.console.is_terminal:
             self.console.print(table(columns, rows))
         else:
@@ -34,12 +36,12 @@ class Output:
 
     def done(self, text: str, **value: Any) -> None:
         """What was done, in words or as an object."""
-        click.echo(json.dumps(value, ensure_ascii=False) if self.as_json else text)
+        click.echo(as_json(value) if self.as_json else text)
 
     def message(self, message: Mapping[str, Any]) -> None:
         """One message, on a line of its own."""
         if self.as_json:
-            click.echo(json.dumps(message, ensure_ascii=False))
+            click.echo(as_json(message))
         else:
             click.echo(
                 f"{plain(message['time'])} {plain(message['user'])}: {plain(message['text'])}"
@@ -57,6 +59,19 @@ class Output:
             console=console,
             disable=not console.is_terminal,
         )
+
+
+def as_json(value: Any) -> str:
+    """``value`` as JSON that means the same in any encoding of standard output: with escapes unless
+    that is UTF-8, as which JSON is read."""
+    return json.dumps(value, ensure_ascii=codecs.lookup(sys.stdout.encoding).name != "utf-8")
+
+
+def show_what_cannot_be_written() -> None:
+    """What standard output has no character for is shown as an escape, and ends nothing: others
+    write the messages, and not for this terminal."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Table:

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import click
 
 from chatd.ctl.api import Away, Failed, MessageTooLarge, room_path
+from chatd.ctl.output import as_json
 from chatd.ctl.setting import Setting, pass_setting
 from chatd.ctl.tokens import mint
 
@@ -31,7 +32,7 @@ def export_room(setting: Setting, room: str) -> None:
         task = progress.add_task(f"Messages of {room}", total=None)
         for page in setting.api.history(room):
             for message in page.messages:
-                click.echo(json.dumps(message, ensure_ascii=False))
+                click.echo(as_json(message))
             progress.advance(task, len(page.messages))
 
 

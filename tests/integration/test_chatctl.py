@@ -127,6 +127,32 @@ class ChatctlTests(ServingTests):
         )
         self.assertEqual([m["data"]["time"] for m in new], [m["time"] for m in old])
 
+    async def test_where_output_is_not_utf_8(self) -> None:
+        """What it has no character for is shown as an escape, and exported so that it can be
+        imported."""
+        node = await self.node()
+        await node.post(
+            "/rooms/lobby/messages?username=bob", {"text": "caf\xe9 \U0001f372", "id": "i"}
+        )
+
+        def latin(*args: str) -> bytes:
+            url = f"http://127.0.0.1:{node.ports['http']}"
+            command = "from chatd.ctl.main import main; main()", "--url", url, *args
+            environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
+            return subprocess.run(
+                [sys.executable, "-c", *command],
+                cwd=ROOT,
+                env=environment,
+                capture_output=True,
+                check=True,
+            ).stdout
+
+        shown = await deferToThread(latin, "tail", "lobby")
+        self.assertIn(b"bob: caf\xe9 \\U0001f372\n", shown)
+        for command in (("export", "lobby"), ("--json", "tail", "lobby")):
+            printed = json.loads((await deferToThread(latin, *command)).decode("utf-8"))
+            self.assertEqual(printed["text"], "caf\xe9 \U0001f372")
+
     async def imported(self, node: Node, *lines: object, code: int = 0) -> tuple[str, list[Any]]:
         """What an import of ``lines`` into the room "copy" says, and what is there then."""
         file = self.mktemp()
