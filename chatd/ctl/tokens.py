@@ -30,6 +30,18 @@ def mint(secret: bytes, claims: dict[str, Any]) -> str:
         raise Failed(f"no token can be made with that secret: {error}") from None
 
 
+def check_user(user: str) -> str:
+    """``user``, if somebody can have that name. Raises `click.BadParameter`."""
+    # takes its time to import, too
+    from chatd.protocol.errors import ChatError
+    from chatd.protocol.names import user_name
+
+    try:
+        return user_name(user)
+    except ChatError as error:
+        raise click.BadParameter(error.text, param_hint="USER") from None
+
+
 @click.command()
 @click.argument("user")
 @click.option("--key", type=click.File("rb"), required=True, help="File of chatd's --token-key.")
@@ -50,7 +62,8 @@ def token(
     issuer: str | None,
 ) -> None:
     """Print a token that says its bearer is USER."""
-    claims: dict[str, Any] = {"sub": user, "exp": int(time.time()) + 60 * minutes}
+    named = check_user(user)
+    claims: dict[str, Any] = {"sub": named, "exp": int(time.time()) + 60 * minutes}
     claims |= {"rooms": list(rooms)} if rooms else {}
     claims |= {"admin": True} if admin else {}
     claims |= {"aud": audience} if audience else {}

@@ -245,6 +245,15 @@ class ChatctlTests(ServingTests):
         token = (await self.ctl(node, "token", "ann", "--key", key)).strip()
         await self.ctl(node, "--token", token, "send", "lobby", "hi")
 
+    def test_a_token_is_somebodys(self) -> None:
+        """chatd would refuse any other."""
+        key = self.mktemp()
+        Path(key).write_text(SECRET)
+        for name in ("", "a\nb", "a" * 300):
+            done = run("token", name, "--key", key)
+            self.assertEqual((done.exit_code, done.stdout), (2, ""))
+            self.assertIn("Invalid value for USER", done.stderr)
+
     async def test_exit_codes(self) -> None:
         node = await self.node()
         self.assertIn("unknown_room", await self.ctl(node, "tail", "nowhere", code=4))
