@@ -107,11 +107,15 @@ class _Place:
         is)."""
         if self.kind != "tcp6" or self.interface not in _EVERY:
             return False
-        with socket.socket(socket.AF_INET6) as probe:
-            return not probe.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        try:
+            with socket.socket(socket.AF_INET6) as probe:
+                return not probe.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        except OSError:  # there is no IPv6 here, which binding says
+            return False
 
     def __str__(self) -> str:
-        return f"{self.interface or '*'}:{self.port}" if self.port else self.interface
+        host = f"[{self.interface or '::'}]" if self.kind == "tcp6" else self.interface or "*"
+        return f"{host}:{self.port}" if self.port else self.interface
 
 
 def check_port(text: str) -> None:
