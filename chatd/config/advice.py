@@ -106,7 +106,10 @@ def _secrets(config: Config, admission: Admission) -> Iterator[str]:
 
 def _unspeakable(option: str, path: str, secret: Secret) -> Iterator[str]:
     if not secret.is_bearer:
-        yield f"{option}: {path} holds what no Authorization header can carry, such as spaces"
+        yield (
+            f"{option}: {path} holds what not every client can send in an Authorization header; a"
+            " key is visible ASCII characters"
+        )
 
 
 def _readable(option: str, path: str) -> Iterator[str]:

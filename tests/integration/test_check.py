@@ -100,8 +100,9 @@ class CheckTests(TestCase):
         self.assertIn("Note: --max-connections: 900000000 need", said)
         said = await self.said("--http=off", "--websocket=off", "--setup=off")
         self.assertIn("every port is off", said)
-        said = await self.said(f"--admin-key={self.secret('with spaces in it, alas')}")
-        self.assertIn("holds what no Authorization header can carry", said)
+        for key in ("with spaces in it, alas", "with\x01control\x1bcharacters", "with-\xfcmlauts"):
+            said = await self.said(f"--admin-key={self.secret(key)}")
+            self.assertIn("holds what not every client can send in an Authorization header", said)
 
     async def test_a_certificate_that_expired(self) -> None:
         for years, noted in ((1, True), (50, False)):
