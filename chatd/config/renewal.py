@@ -29,6 +29,12 @@ def renewed(old: Config, new: Config) -> tuple[Config, list[str], list[str]]:
     return evolve(old, **fields), [option.name for option in live], rest
 
 
+def _why(line: str) -> str:
+    """What is wrong, without the option, which has its name and perhaps the place where it was
+    given."""
+    return line.partition(": ")[2]
+
+
 @define(eq=False)
 class Settings:
     """The present configuration. ``read`` reads all sources again. Each of ``parts`` is called with
@@ -41,14 +47,17 @@ class Settings:
 
     def reload(self) -> Iterator[str]:
         """Read and apply the settings. Yields a line for each change that could not be applied."""
+        problem = ""
         try:
             new = self.read()
         except Problem as e:
-            yield str(e)
+            problem = str(e)
+            yield problem
             new = self.config
         self.config, changed, rest = renewed(self.config, new)
         for part in self.parts:
-            yield from part(self.config)
+            # which reads the same files, and may find the same
+            yield from (line for line in part(self.config) if _why(line) != _why(problem))
         if changed:
             self._log.info("Changed: {options}", options=", ".join(changed))
         if rest:

@@ -180,6 +180,14 @@ class RenewalTests(ServingTests):
         self.file.unlink()
         self.assertIn("cannot read", self.reload(node)[0])
 
+    async def test_a_file_that_is_missing_is_said_once(self) -> None:
+        path = self.key("admin", KEY)
+        node = await self.start(f'admin-key = "{path}"')
+        path.unlink()
+        (fault, _) = self.reload(node)
+        self.assertIn(f"cannot read {path}: No such file", fault)
+        self.assertEqual(await self.rooms(node, KEY), 200)
+
     async def test_tokens_are_never_switched_off(self) -> None:
         path = self.key("token", "a secret of more than thirty-two bytes")
         node = await self.start(f'auth = "token"\ntoken-key = "{path}"')
