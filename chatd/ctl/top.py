@@ -8,6 +8,7 @@ from typing import Any
 import click
 from prometheus_client.parser import text_string_to_metric_families
 from rich.live import Live
+from rich.table import Table
 
 from chatd.ctl.api import Failed
 from chatd.ctl.output import plain, table
@@ -43,6 +44,19 @@ def rows(now: Sample, before: Sample, seconds: float) -> list[dict[str, Any]]:
     return shown
 
 
+def fitting(found: list[dict[str, Any]], lines: int) -> list[dict[str, Any]]:
+    """What ``lines`` have room for: first what grows, then what is not zero. The last line says how
+    many are left out."""
+    if len(found) <= lines:
+        return found
+    telling = sorted(
+        range(len(found)), key=lambda n: (not found[n]["per second"], not found[n]["value"])
+    )
+    shown = sorted(telling[: max(lines - 1, 0)])
+    more = f"and {len(found) - len(shown)} more: chatctl top --once"
+    return [*(found[n] for n in shown), {"metric": more, "value": "", "per second": ""}]
+
+
 @click.command()
 @click.option("--interval", type=click.FloatRange(0.1), default=2.0, show_default=True)
 @click.option("--once", is_flag=True, help="Print once; so it is where output is no terminal.")
@@ -51,17 +65,21 @@ def top(setting: Setting, interval: float, once: bool) -> None:
     """Show a node's metrics, live. Elsewhere than on its machine it takes the admin key."""
     output = setting.output
     columns = ("metric", "value", "per second")
+
+    def seen(found: list[dict[str, Any]]) -> Table:
+        return table(columns, fitting(found, output.console.size.height - 1))  # the head is one
+
     now, at = read(setting), time.monotonic()
     if once or output.as_json or not output.console.is_terminal:
         output.rows(columns[:2], rows(now, {}, 0))
         return
     try:
-        with Live(table(columns, rows(now, {}, 0)), console=output.console, screen=True) as live:
+        with Live(seen(rows(now, {}, 0)), console=output.console, screen=True) as live:
             while True:
                 time.sleep(interval)
                 before, since = now, at
                 now, at = read(setting), time.monotonic()
-                live.update(table(columns, rows(now, before, at - since)))
+                live.update(seen(rows(now, before, at - since)))
     except KeyboardInterrupt:
         pass
 

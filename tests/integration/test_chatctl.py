@@ -33,7 +33,7 @@ from chatd.ctl import transfer
 from chatd.ctl.api import why
 from chatd.ctl.doctor import Patient
 from chatd.ctl.main import cli
-from chatd.ctl.top import rows
+from chatd.ctl.top import fitting, rows
 from tests.support.daemon import ROOT
 from tests.support.rabbit_home import free_port
 from tests.support.serving import Node, ServingTests
@@ -271,6 +271,16 @@ class ChatctlTests(ServingTests):
         self.assertRegex(shown, r"(?m)^chatd_messages_published_total\t1\.0$")
         faster = rows({"a_total": 30.0, "b": 5.0}, {"a_total": 10.0}, 2.0)
         self.assertEqual([row["per second"] for row in faster], [10.0, ""])
+
+    def test_top_on_a_terminal_that_is_too_low(self) -> None:
+        """What grows is in sight, then what is not zero, by name; and that there is more."""
+        now = {"a_total": 1.0, "b": 0.0, "c": 0.0, "d": 5.0, "e_total": 30.0}
+        sampled = rows(now, {"a_total": 1.0, "e_total": 10.0}, 2.0)
+        self.assertEqual(fitting(sampled, 5), sampled)
+        for lines, names in ((4, ["a_total", "d", "e_total"]), (3, ["a_total", "e_total"])):
+            *shown, last = fitting(sampled, lines)
+            self.assertEqual([row["metric"] for row in shown], names)
+            self.assertEqual(last["metric"], f"and {5 - len(names)} more: chatctl top --once")
 
     async def test_doctor(self) -> None:
         node = await self.node()
