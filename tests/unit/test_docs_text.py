@@ -111,6 +111,12 @@ def test_every_file_exists() -> None:
         assert list(ROOT.glob(name.rstrip("/"))), name
 
 
+def test_the_package_is_called_what_it_is() -> None:
+    """It brings libraries in machine code, so it is one for each architecture."""
+    assert "Architecture: any\n" in (ROOT / "debian" / "control").read_text()
+    assert set(re.findall(r"chatd_[\d.]+_(\w+)\.deb", EVERYTHING)) == {"amd64"}
+
+
 def test_every_page_is_reached() -> None:
     index = Path(ROOT / "docs" / "index.rst").read_text()
     listed = set(re.findall(r"^   (?:.* <)?([\w-]+)>?$", index, re.MULTILINE))
