@@ -123,7 +123,10 @@ def start(config: Config) -> list[str]:
 
 def kept(config: Config) -> str:
     """How much of each room is kept."""
-    return (
-        f"Each room keeps {age(config.retain)} of messages and {size(config.retain_bytes)} at most;"
-        " what is older is gone for good."
-    )
+    much = f"{age(config.retain)} of messages and {size(config.retain_bytes)} at most"
+    if config.broker.partition(":")[0] in ("amqp", "amqps"):  # the options go with the stream
+        return (
+            f"Each room made from now on keeps {much}; rooms that exist, what they were made with"
+            " or a policy of RabbitMQ says. What is older is gone for good."
+        )
+    return f"Each room keeps {much}; what is older is gone for good."

@@ -28,6 +28,7 @@ from chatd.brokers.sqlite.schema import prepare
 from chatd.config import check
 from chatd.config.check import report, run_check
 from chatd.config.example import example
+from chatd.config.explanation import kept
 from chatd.config.options import Options
 from chatd.config.table import OPTIONS
 from chatd.errors import StartError
@@ -93,6 +94,13 @@ class CheckTests(TestCase):
         said = await self.said(*token, "--trusted-proxy=10.0.0.0/8")
         self.assertIn("by https://login.example", said)
         self.assertIn("X-Forwarded-For of 10.0.0.0/8", said)
+
+    def test_what_is_kept_on_rabbitmq(self) -> None:
+        """Rooms that exist do not follow the options there."""
+        for broker in ("amqp://rabbit", "amqps://rabbit"):
+            said = kept(self.options(f"--broker={broker}").config)
+            self.assertIn("Each room made from now on keeps 7d of messages", said)
+            self.assertIn("rooms that exist, what they were made with or a policy", said)
 
     async def test_warnings(self) -> None:
         said = await self.said("--retain-bytes=1", "--max-connections=900000000")
