@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from chatd.config.options import Options
+from chatd.config.preflight import check_apart
 from tests.support.daemon import ROOT
 
 #: What `systemd-analyze security` says at most: 0 is closed, 10 is open. What is left is what a
@@ -45,6 +47,20 @@ def test_it_is_closed(units: Path, unit: str) -> None:
     said = analyze(units, "security", "--offline=yes", "--no-pager", f"./{unit}")
     [exposure] = re.findall(r"exposure level for \S+: ([0-9.]+)", said)
     assert float(exposure) <= EXPOSURE
+
+
+def test_each_process_has_a_port_for_its_metrics(units: Path) -> None:
+    """By the drop-in that the unit tells of: systemd puts the process's number into it."""
+    unit = units / "chatd@.service"
+    [line] = re.findall(r"^#   (Environment=CHATD_METRICS=\S+)$", unit.read_text(), re.MULTILINE)
+    ports = [f"--metrics={line.split('=', 2)[2].replace('%i', number)}" for number in "12"]
+    options = Options({})
+    options.parseOptions(["--broker=memory:", *ports])
+    check_apart(options.config)
+    dropin = units / "chatd@.service.d"
+    dropin.mkdir()
+    (dropin / "metrics.conf").write_text(f"[Service]\n{line}\n")
+    assert analyze(units, "verify", "./chatd@1.service") == ""
 
 
 def test_both_are_closed_alike() -> None:
