@@ -25,8 +25,9 @@ from chatd.timing.singleflight import SingleFlight
 #: Seconds for a mark to come.
 PATIENCE = 2.0
 #: Seconds between a mark that has come and the next, which is a record like any other to RabbitMQ,
-#: and which everyone who names a cursor can cause; and at most, after marks that brought nothing.
-APART, MOST_APART = 0.25, 4.0
+#: and which everyone who names a cursor can cause; and at most, after more than `VAIN` marks that
+#: brought nothing.
+APART, MOST_APART, VAIN = 0.25, 2.0, 8
 
 #: What is wrong where not all comes that there is, and where nothing is stored.
 LAGS = "this host of RabbitMQ lags behind"
@@ -49,7 +50,8 @@ class Marks:
     _stored: bool = field(default=False, init=False)
     #: Before when there is no other mark (the clock's seconds).
     _next: float = field(default=float("-inf"), init=False)
-    _apart: float = field(default=APART, init=False)
+    #: Marks that brought nothing, in a row.
+    _vain: int = field(default=0, init=False)
     #: The newest record when a mark came last.
     _known: int | None = field(default=None, init=False)
 
@@ -68,17 +70,20 @@ class Marks:
                 self._waiting = deferLater(self.clock, pause)
                 await self._waiting
             await self._append().addTimeout(PATIENCE, self.clock, self._late)
-            self._slow_down()
+            self._has_come()
         except CancelledError:
             raise Unavailable("the stream is no longer followed") from None
         finally:
             self._name, self._waiting = b"", None
-            self._next = self.clock.seconds() + self._apart
+            self._next = self.clock.seconds() + self._apart()
 
-    def _slow_down(self) -> None:
-        """A mark has come; if nothing came since the one before, the next one has more time."""
+    def _has_come(self) -> None:
         before, self._known = self._known, self.end()
-        self._apart = min(MOST_APART, 2 * self._apart) if self._known == before else APART
+        self._vain = self._vain + 1 if self._known == before else 0
+
+    def _apart(self) -> float:
+        """Seconds from now to the next mark."""
+        return min(MOST_APART, APART * 2.0 ** min(max(0, self._vain - VAIN), 9))
 
     def _append(self) -> Deferred[None]:
         """Append a mark; fires when it comes."""
