@@ -9,13 +9,17 @@ from unittest import mock
 from twisted.logger import capturedLogs
 
 from chatd.brokers.interfaces import Stream
-from chatd.brokers.sqlite import lineage
+from chatd.brokers.sqlite import broker, lineage
 from chatd.brokers.sqlite.mark import read_mark
 from tests.support.sqlite import FilledTests
 from tests.support.waiting import until, until_of
 
 
 class LineageTests(FilledTests):
+    def setUp(self) -> None:
+        # a disk that others use, too, may take long
+        self.patch(broker, "STOP_SECONDS", FilledTests.timeout)
+
     async def again(self) -> None:
         """Stop, and start again."""
         await self.broker.stopService()
