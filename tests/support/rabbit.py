@@ -181,6 +181,9 @@ class Node:
     def freeze(self) -> None:
         """Stop the process in its tracks: connections stay open and nothing answers."""
         self._signal(signal.SIGSTOP)
+        assert self.process is not None
+        # all of its threads: those on another processor go on for a moment
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)
 
     def thaw(self) -> None:
         """End `freeze`."""
