@@ -19,8 +19,8 @@ from tests.support.followed import Streams
 from tests.support.recording import Recorder, body
 
 
-class MarkTests(SynchronousTestCase):
-    """The stream has three records here, at the offsets 0 to 2; elsewhere it may have more."""
+class MarkCase(SynchronousTestCase):
+    """A following of a stream with three records, at the offsets 0 to 2."""
 
     def setUp(self) -> None:
         self.streams, self.recorder = Streams(), Recorder()
@@ -28,6 +28,13 @@ class MarkTests(SynchronousTestCase):
         self.recorder.may_call = True
         self.streams.follow(Stream("lobby", "1"), None, self.recorder)
         self.streams.bring()
+
+
+class MarkTests(MarkCase):
+    """Elsewhere the stream may have more records."""
+
+    def setUp(self) -> None:
+        super().setUp()
         self.count = 0
 
     def ask(self) -> Deferred[int]:
@@ -168,16 +175,12 @@ class MarkTests(SynchronousTestCase):
             self.assertEqual(self.streams.clock.getDelayedCalls(), [])
 
 
-class LaggingTests(SynchronousTestCase):
+class LaggingTests(MarkCase):
     """After an interruption nothing comes: the host that is read from now may lag behind, or there
     is another stream of the same name, which has not as many records."""
 
     def setUp(self) -> None:
-        self.streams, self.recorder = Streams(), Recorder()
-        self.streams.records = [body(f"m{n}", at=0) for n in range(3)]
-        self.recorder.may_call = True
-        self.streams.follow(Stream("lobby", "1"), None, self.recorder)
-        self.streams.bring()
+        super().setUp()
         self.come_back()
 
     def come_back(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
@@ -33,18 +35,23 @@ class GatheringTests(SynchronousTestCase):
     def texts(self, answer: Answer) -> list[str]:
         return [message.text for message in answer.messages]
 
-    def test_a_gap_between_messages_ends_the_answer(self) -> None:
-        self.world.store("lobby", "c", "d")
+    @contextmanager
+    def removed(self) -> Iterator[None]:
+        """c is removed while a and b are read."""
         page = Room.page
 
-        async def removed(room: Room, after: int, limit: int, asker: str) -> HistoryPage:
-            """c is removed while a and b are read."""
+        async def read_on(room: Room, after: int, limit: int, asker: str) -> HistoryPage:
             read = await page(room, after, limit, asker)
             if after < 0:
                 return HistoryPage(read.messages[:2], 1, gap=False)
             return HistoryPage(read.messages[-1:], 3, gap=True)
 
-        with mock.patch.object(Room, "page", removed):
+        with mock.patch.object(Room, "page", read_on):
+            yield
+
+    def test_a_gap_between_messages_ends_the_answer(self) -> None:
+        self.world.store("lobby", "c", "d")
+        with self.removed():
             start = After(Cursor(self.life, -1))
             answer = self.world.do(self.chat.poll(ANN, "lobby", start, 100, 0))
             self.assertEqual((self.texts(answer), answer.gap), (["a", "b"], False))
@@ -54,17 +61,8 @@ class GatheringTests(SynchronousTestCase):
 
     def test_looking_back_leaves_out_nothing_behind_a_gap(self) -> None:
         self.world.store("lobby", "c", "d")
-        page = Room.page
-
-        async def removed(room: Room, after: int, limit: int, asker: str) -> HistoryPage:
-            """c is removed while a and b are read."""
-            read = await page(room, after, limit, asker)
-            if after < 0:
-                return HistoryPage(read.messages[:2], 1, gap=False)
-            return HistoryPage(read.messages[-1:], 3, gap=True)
-
         before = Cursor(self.life, 4)
-        with mock.patch.object(Room, "page", removed):
+        with self.removed():
             error = self.world.error(self.chat.look_back(ANN, "lobby", before, 100))
         self.assertIs(error.code, Code.UNAVAILABLE)
 

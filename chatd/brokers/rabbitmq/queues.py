@@ -26,6 +26,18 @@ FILE_NAME = 255
 _ACCESS_REFUSED, _NOT_FOUND, _PRECONDITION_FAILED = 403, 404, 406
 
 
+async def has_queue(channel: Channel, stream: Stream) -> bool:
+    """Whether the host at the other end of ``channel`` has the stream's queue. If not, it closes
+    the channel. Raises `txamqp.client.Closed`."""
+    try:
+        await channel.queue_declare(queue=stream.name, passive=True)
+    except ChannelClosed as e:
+        if not is_missing(reason_of(e)):
+            raise
+        return False
+    return True
+
+
 def is_missing(reason: Reason) -> bool:
     """Whether the broker said that there is no such queue. The code alone does not tell: it is also
     used for a queue whose node is down."""
@@ -166,12 +178,6 @@ class StreamQueues:
         """Whether RabbitMQ has the stream. Fails with `Unavailable`."""
 
         async def task(client: Client, channel: Channel) -> bool:
-            try:
-                await channel.queue_declare(queue=stream.name, passive=True)
-            except ChannelClosed as e:
-                if not is_missing(reason_of(e)):
-                    raise
-                return False
-            return True
+            return await has_queue(channel, stream)
 
         return self._pool.run(task)

@@ -13,14 +13,12 @@ from typing import Any
 from attrs import define, field
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
-from txamqp.client import ChannelClosed
 
-from chatd.amqp.channel import reason_of
 from chatd.amqp.client import Client
 from chatd.amqp.service import BrokerConnection, endpoints
 from chatd.amqp.url import BrokerURL
 from chatd.brokers.interfaces import Stream, Unavailable
-from chatd.brokers.rabbitmq.queues import is_missing
+from chatd.brokers.rabbitmq.queues import has_queue
 from chatd.timing.slots import Slots
 
 #: Seconds for a host to answer, and to say goodbye; streams that are asked for at a time.
@@ -64,7 +62,7 @@ class Witnesses:
         answers: list[bool] = []
 
         async def opened(client: Client) -> None:
-            answers.append(await _has(client, stream))
+            answers.append(await has_queue(await client.open_channel(), stream))
 
         asking = BrokerConnection(self.reactor, self.url, "chatd question", opened, _lost)
         try:
@@ -73,17 +71,6 @@ class Witnesses:
         except Exception as e:  # whatever keeps it from answering; what it said before counts
             self._log.debug("No answer about {stream}: {why!r}", stream=stream.name, why=e)
         return answers[0] if answers else None
-
-
-async def _has(client: Client, stream: Stream) -> bool:
-    channel = await client.open_channel()
-    try:
-        await channel.queue_declare(queue=stream.name, passive=True)
-    except ChannelClosed as e:
-        if not is_missing(reason_of(e)):
-            raise
-        return False
-    return True
 
 
 def _lost(reason: object) -> None:
