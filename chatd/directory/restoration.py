@@ -11,7 +11,7 @@ from secrets import token_hex
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -40,6 +40,8 @@ class Restoration:
         self._append = append
         self._key = ""
         self._told: Callable[[], None] = lambda: None
+        self._again: IDelayedCall | None = None
+        self._stopped = False
 
     def tell(self, told: Callable[[], None]) -> None:
         """Append the event; ``told`` is called when it has been folded. Does nothing the second
@@ -60,4 +62,11 @@ class Restoration:
 
     def _failed(self, failure: Failure) -> None:
         failure.trap(Unavailable, NoSuchStream)
-        self._clock.callLater(RETRY, self._try)
+        if not self._stopped:
+            self._again = self._clock.callLater(RETRY, self._try)
+
+    def stop(self) -> None:
+        """Try no further."""
+        self._stopped = True
+        if self._again is not None and self._again.active():
+            self._again.cancel()

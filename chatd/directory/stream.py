@@ -127,6 +127,7 @@ class DirectoryStream:
         """Stop following."""
         self._running = False
         self._wholeness.stop()
+        self._restoration.stop()
         if self._following is not None:
             self._following.stop()
             self._following = None

@@ -12,6 +12,7 @@ from typing import Any
 from unittest import mock
 
 from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet.task import deferLater
 
 from chatd.service import census
 from tests.support.daemon import ROOT
@@ -136,9 +137,8 @@ class MetricsTests(ServingTests):
         node = await self.serve(*(f"--room=r{n}" for n in range(7)))
         for n in range(7):
             await node.chat(f"ann{n}", f"r{n}")
-        turns = node.service.chat.rooms.node.turns
-        waited = mock.Mock(wraps=turns.wait)
-        self.patch(turns, "wait", waited)
+        waited = mock.Mock(wraps=deferLater)
+        self.patch(census, "deferLater", waited)
         self.assertEqual(await self.value(node, "chatd_subscribers_live"), 7)
         self.assertEqual(waited.call_count, 3)
 

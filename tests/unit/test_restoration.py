@@ -63,6 +63,17 @@ class RestorationTests(TestCase):
         self.assertEqual(self.streams(directory), lives)
         self.check(directory)
 
+    def test_a_node_that_stops_tries_no_further(self) -> None:
+        refuse = mock.Mock(side_effect=lambda *_: fail(NotStored("away")))
+        with mock.patch.object(self.broker, "append", refuse):
+            directory = self.start()
+            self.assertEqual(refuse.call_count, 1)
+            self.world.advance(RETRY)
+            self.assertEqual(refuse.call_count, 2)
+            directory.stop()
+            self.world.advance(10 * RETRY)
+        self.assertEqual(refuse.call_count, 2)
+
     def test_confirmed_and_not_stored(self) -> None:
         """As RabbitMQ does, on a channel that outlived its stream's leader."""
         lost = len(self.broker.appended)
