@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attrs import define, field
+from attrs import Factory, define, field
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from twisted.internet.task import deferLater
 
 from chatd.rooms.room import Room
 from chatd.service.status import NodeStatus
+from chatd.timing.turn_queue import TurnQueue
 
 #: The alarms of RabbitMQ (https://www.rabbitmq.com/docs/alarms), by a word of its own text.
 ALARMS = ("memory", "disk")
@@ -68,6 +68,10 @@ class Census:
 
     status: NodeStatus
     _seen: _Rooms = field(factory=_Rooms, init=False)
+    #: Its own: Prometheus does not wait for long, as for those who catch up.
+    _turns: TurnQueue = field(
+        default=Factory(lambda self: TurnQueue(self.status.node.chat.clock, 1), True), init=False
+    )
 
     async def look(self) -> None:
         """Look at the rooms, of which there may be tens of thousands, at `SLICE` in each turn of
@@ -75,7 +79,7 @@ class Census:
         rooms, seen = self.status.node.chat.rooms, _Rooms()
         for n, room in enumerate(list(rooms)):
             if n and n % SLICE == 0:
-                await deferLater(rooms.node.clock, 0)  # no queue: Prometheus does not wait long
+                await self._turns.wait()
             seen.see(room)
         self._seen = seen
 

@@ -12,9 +12,9 @@ from typing import Any
 from unittest import mock
 
 from prometheus_client.parser import text_string_to_metric_families
-from twisted.internet.task import deferLater
 
 from chatd.service import census
+from chatd.timing.turn_queue import TurnQueue
 from tests.support.daemon import ROOT
 from tests.support.serving import Node, ServingTests
 from tests.support.waiting import until
@@ -137,9 +137,9 @@ class MetricsTests(ServingTests):
         node = await self.serve(*(f"--room=r{n}" for n in range(7)))
         for n in range(7):
             await node.chat(f"ann{n}", f"r{n}")
-        waited = mock.Mock(wraps=deferLater)
-        self.patch(census, "deferLater", waited)
-        self.assertEqual(await self.value(node, "chatd_subscribers_live"), 7)
+        wait = mock.patch.object(TurnQueue, "wait", autospec=True, side_effect=TurnQueue.wait)
+        with wait as waited:
+            self.assertEqual(await self.value(node, "chatd_subscribers_live"), 7)
         self.assertEqual(waited.call_count, 3)
 
     def test_the_rules_are_rules(self) -> None:
