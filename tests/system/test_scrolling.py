@@ -162,8 +162,9 @@ class TestMany:
     ) -> None:
         publish(daemon, room, 3, first=1000)
         for _ in range(1500):
+            reached = back.messages.last.text_content() == "1002"
             back.log.evaluate("log => { log.scrollTop = log.scrollHeight; }")
-            if back.messages.last.text_content() == "1002":
+            if reached:
                 break
             back.page.wait_for_timeout(20)
         expect(back.messages).to_have_text([f"{number}" for number in range(703, 1003)])
