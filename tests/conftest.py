@@ -14,8 +14,11 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
 from tests.support import rabbit_run
-from tests.support.collecting import pass_over_cases_without_fixtures
 from tests.support.rabbit import start_shared_node
+from tests.support.shortcuts import (
+    do_once_what_is_the_same_for_all,
+    pass_over_cases_without_fixtures,
+)
 
 # Until all tests are collected nothing is let go that is worth looking for, and what is there then
 # stays to the end: looked through in each collection, it took a fifth of the processor's time.
@@ -29,7 +32,8 @@ def pytest_collection(session: pytest.Session) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Look for garbage from here on, in what the tests make."""
+    """All modules are there. Look for garbage from here on, in what the tests make."""
+    do_once_what_is_the_same_for_all()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
     gc.enable()

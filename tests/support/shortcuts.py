@@ -1,4 +1,4 @@
-"""Collecting tests in less time than pytest takes, with the same outcome."""
+"""What pytest and trial do for each of thousands of tests and need not: the outcome is the same."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from functools import cache
 from typing import Any
 from unittest import TestCase
 
+import _pytest.unittest
 import pytest
+from twisted.trial import _synctest
 
 #: What ``pytest.fixture`` makes of a function.
 _FIXTURE = type(pytest.fixture(lambda: None))
@@ -24,6 +26,15 @@ def pass_over_cases_without_fixtures(session: pytest.Session) -> None:
             parse(*args, **more)
 
     manager.parsefactories = parsefactories
+
+
+def do_once_what_is_the_same_for_all() -> None:
+    """pytest reads Twisted's version from its metadata before each test, which takes longer than
+    most tests do. trial clears what each module has noted of its warnings, to hear of them again;
+    it also changes the filters, whereupon Python takes no notice of those notes
+    (``warnings.warn_explicit`` compares versions)."""
+    _pytest.unittest._get_twisted_version = cache(_pytest.unittest._get_twisted_version)
+    _synctest._setWarningRegistryToNone = lambda modules: None
 
 
 @cache
