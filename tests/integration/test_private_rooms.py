@@ -208,6 +208,16 @@ class RemovalTests(PrivateRoomTests):
             answer = await node.get(f"/rooms/{name}", **shown)
             self.assertEqual((answer.status, answer.json["private"]), (200, True))
 
+    async def test_a_member_with_a_space_in_the_name(self) -> None:
+        """The set-up port lets in whom it names, and nobody else."""
+        node = await self.guarded()
+        for op, let_in in (("add_member", {"Ann Smith"}), ("remove_member", set())):
+            asked = {"op": op, "roomname": "den", "username": "Ann Smith"}
+            self.assertEqual(await self.set_up(node, **asked), "200")
+            for user in ("Ann Smith", "Ann_Smith"):
+                answer = await node.get("/rooms/den", **bearing(token(node, user)))
+                self.assertEqual(answer.status, 200 if user in let_in else 403, (op, user))
+
     async def test_creating_again_opens_nothing(self) -> None:
         node = await self.guarded()
         self.assertEqual(await self.set_up(node, roomname="den", private=False), "200")

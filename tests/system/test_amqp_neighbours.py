@@ -89,7 +89,7 @@ class NeighbourTests(Neighbours):
         self.assertNotIn("time", one)
         self.assertEqual(
             two,
-            {"id": "i1", "user": "Mr_Bot", "text": "1", "time": "2026-10-26T07:33:20.000Z"},
+            {"id": "i1", "user": "Mr Bot", "text": "1", "time": "2026-10-26T07:33:20.000Z"},
         )
         self.assertEqual((three["text"], three["user"]), ("hi", "jürgen"))
         self.assertEqual((four["text"], four["user"]), ('{"text":"no"}', "amqp"))

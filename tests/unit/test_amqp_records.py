@@ -66,6 +66,25 @@ class ReasonTests(ReasonCase):
             self.assertIn("UTF-8 JSON cannot carry", self.reason(body), body)
 
 
+class UserTests(SynchronousTestCase):
+    def user(self, **properties: Any) -> str:
+        """Who wrote a text with these properties."""
+        [record] = records([delivery(7, b"hi", {**TEXT, **properties})], STREAM)
+        return read_message("lobby", Cursor("e1", 7), record.body, record.foreign).user
+
+    def test_whoever_the_program_says(self) -> None:
+        """Under the very name that they have on every transport: else a repeat is not known."""
+        for name in ("Ann Smith", "O'Brien", "auth0|abc123"):
+            self.assertEqual(self.user(headers={"user": name}), name)
+            self.assertEqual(self.user(**{"app-id": name}), name)
+        self.assertEqual(self.user(headers={"user": "Bjo\u0308rn"}), "Bj\xf6rn")
+
+    def test_what_is_no_name(self) -> None:
+        for name in (" Ann", "Ann  Smith", "", "\u3164", "x" * 65, 5, None):
+            self.assertEqual(self.user(headers={"user": name}, **{"app-id": "bot"}), "bot")
+            self.assertEqual(self.user(headers={"user": name}), "amqp")
+
+
 class SizeTests(ReasonCase):
     def test_what_fits_is_shown_however_it_is_written(self) -> None:
         """In escapes it is up to six times as long, and white space is for nothing."""

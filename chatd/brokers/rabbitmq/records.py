@@ -214,7 +214,7 @@ def _user(properties: dict[str, Any]) -> str:
     headers = properties.get("headers") or {}
     for value in (headers.get("user"), properties.get("app-id")):
         try:
-            return user_name(value, legacy=True)
+            return user_name(value)
         except ChatError:
             continue
     return "amqp"

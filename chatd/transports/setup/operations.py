@@ -46,15 +46,15 @@ class SetupOperations:
         await self._directory.delete(_room(request))
 
     async def _add_member(self, request: dict[str, Any], _: str) -> None:
-        await self._directory.add_member(_room(request), _user(request))
+        await self._directory.add_member(_room(request), self._user(request))
 
     async def _remove_member(self, request: dict[str, Any], _: str) -> None:
-        await self._directory.remove_member(_room(request), _user(request))
+        await self._directory.remove_member(_room(request), self._user(request))
+
+    def _user(self, request: dict[str, Any]) -> str:
+        # where tokens name users nobody has the name that an original client would get in open mode
+        return user_name(request.get("username"), legacy=self._rights.tokens is None)
 
 
 def _room(request: dict[str, Any]) -> str:
     return room_name(request.get("roomname"), legacy=True)
-
-
-def _user(request: dict[str, Any]) -> str:
-    return user_name(request.get("username"), legacy=True)
