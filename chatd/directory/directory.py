@@ -65,9 +65,14 @@ class Directory:
         """See `DirectoryStream.loaded`."""
         return self.stream.loaded
 
+    def check_loaded(self) -> None:
+        """Raise `ChatError` unavailable while it is not known which rooms there are."""
+        if not self.loaded:
+            raise unavailable()
+
     def get(self, name: str) -> RoomEntry:
         """The room called ``name`` (in NFC). Raises `ChatError` unknown_room."""
-        self._check_loaded()
+        self.check_loaded()
         entry = self.stream.rooms.get(name)
         if entry is None:
             raise ChatError(
@@ -100,7 +105,7 @@ class Directory:
         new = False
         if name not in self.stream.rooms:
             alone = self._creating.idle(name)
-            self._check_loaded()
+            self.check_loaded()
             event = {"op": "create", "room": name, "private": private}
             made = await self._creating.run(name, lambda: self._lives.begin(event))
             new = made and alone
@@ -110,17 +115,13 @@ class Directory:
         await self.ensure(entry)
         return new
 
-    def _check_loaded(self) -> None:
-        if not self.loaded:
-            raise unavailable()  # which rooms there are is not known yet
-
     async def ensure(self, entry: RoomEntry) -> None:
         """Make sure that the room has a stream, and that it is bound."""
         await self._lives.ensure(entry)
 
     async def delete(self, name: str) -> bool:
         """Delete a room with its messages; False if there is none."""
-        self._check_loaded()
+        self.check_loaded()
         entry = self.stream.rooms.get(name)
         if entry is None:
             return False
@@ -151,7 +152,7 @@ class Directory:
 
     async def renew(self, lost: Stream) -> None:
         """Begin a new life of a room whose stream vanished from the broker."""
-        self._check_loaded()
+        self.check_loaded()
         await self._lives.renew(lost)
 
     def _announce(self, event: str, entry: RoomEntry, more: dict[str, Any]) -> None:

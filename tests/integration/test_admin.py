@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
+from chatd.directory.stream import DirectoryState
 from tests.support.http_client import Answer
 from tests.support.serving import Node, ServingTests
 from tests.support.tokens import Issuer
@@ -216,3 +217,11 @@ class AdminTests(ServingTests):
             self.assertEqual((answer.status, answer.code), (503, "unavailable"), path)
             self.assertGreaterEqual(int(answer.header("retry-after") or 0), 1)
         node.service.broker.resume()
+
+    async def test_which_rooms_there_are_is_not_known_yet(self) -> None:
+        """None is not the answer."""
+        node = await self.node()
+        node.service.chat.directory.stream.state = DirectoryState.LOADING
+        answer = await self.admin(node, "GET", "/rooms")
+        self.assertEqual((answer.status, answer.code), (503, "unavailable"))
+        self.assertGreaterEqual(int(answer.header("retry-after") or 0), 1)

@@ -309,9 +309,21 @@ class RefusedTests(ServingTests):
         await self.refused(POLL)
 
     async def test_which_rooms_there_are_is_not_known_yet(self) -> None:
+        """Then every publish names its message, wherever its id is from."""
         node = await self.prepared()
         node.service.chat.directory.stream.state = DirectoryState.LOADING
-        await self.refused()
+        old = {"status": "message", "message": "x", "roomname": "lobby"}
+        for path, body, id in (
+            (SAY, {"text": "x", "id": "k-1"}, "k-1"),
+            (SAY, {"text": "x", "id": "k-1", "after": "0:1"}, "k-1"),
+            (SAY, {"text": "x"}, "[0-9a-f]{32}"),
+            (POLL, old, "[0-9a-f]{32}"),
+        ):
+            answer = await node.post(path, body)
+            self.assertEqual((answer.status, answer.code), (503, "unavailable"), body)
+            self.assertRegex(answer.json["id"], f"^{id}$")
+            self.assertEqual(answer.json.get("stored"), None if "after" in body else False)
+            self.assertIsNotNone(answer.header("retry-after"))
 
     async def test_too_many_connections(self) -> None:
         node = await self.prepared()

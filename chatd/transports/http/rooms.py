@@ -67,6 +67,7 @@ class RoomRoutes:
         limit = limit_of(call) if call.query("limit") is not None else None
         if call.query("details") not in (None, "1"):
             raise bad_request("details is 1, or left out.")
+        self._directory.check_loaded()
         entries = self._directory.page(after, limit)
         return Reply(200, _RoomPages(entries, self._chat, call.query("details") is not None))
 
