@@ -275,9 +275,10 @@ class RefusedTests(ServingTests):
         self.raw = await self.node.raw("http")
         return self.node
 
-    async def ask(self, target: str, *lines: str) -> Answer:
+    async def ask(self, target: str, *lines: str, body: str = "{}") -> Answer:
         """The answer to a publish on the connection there is."""
-        sent = [f"POST {target} HTTP/1.1", "Host: localhost", "Content-Length: 2", *lines, "", "{}"]
+        length = f"Content-Length: {len(body)}"
+        sent = [f"POST {target} HTTP/1.1", "Host: localhost", length, *lines, "", body]
         self.raw.send("\r\n".join(sent).encode())
         return await HTTP(self.raw, "POST").answer()
 
@@ -299,8 +300,21 @@ class RefusedTests(ServingTests):
         await self.ask(SAY)
         node.drain()
         await holder.find("bye")
-        await self.refused()
-        await self.refused(POLL)
+        old, key = '{"status":"message","message":"x"}', "Idempotency-Key: k-1"
+        for target, body, line, id in (
+            (SAY, '{"text":"x","id":"k-2"}', "x: y", "k-2"),
+            (SAY, '{"text":"x","id":"k-2","after":"0:1"}', "x: y", "k-2"),
+            (SAY, '{"text":"x"}', "x: y", "[0-9a-f]{32}"),
+            (SAY, '{"text":"x"}', key, "k-1"),
+            (POLL, old, "x: y", "[0-9a-f]{32}"),
+            (POLL, old, key, "k-1"),
+        ):
+            answer = await self.ask(target, line, body=body)
+            self.assertEqual((answer.status, answer.code), (503, "unavailable"), body)
+            self.assertRegex(answer.json["id"], f"^{id}$")
+            self.assertEqual(answer.json.get("stored"), None if "after" in body else False)
+            self.assertIsNotNone(answer.header("retry-after"))
+        self.assertEqual((await self.ask(POLL, body='{"status":"status"}')).status, 503)
 
     async def test_too_many_requests_in_hand(self) -> None:
         node = await self.prepared()

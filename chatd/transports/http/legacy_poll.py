@@ -16,7 +16,7 @@ from chatd.transports.http.call import Call, Reply
 from chatd.transports.http.long_poll import held_poll, listing
 from chatd.transports.http.parameters import LIMIT
 from chatd.transports.http.poll_presence import Pollers
-from chatd.transports.http.publishing import KEY, admit_publish
+from chatd.transports.http.publishing import KEY, admit_publish, publishing
 from chatd.transports.pairs import Pairs
 
 
@@ -29,6 +29,7 @@ class Poll:
 
     async def read(self, call: Call) -> Reply:
         """GET: the messages since the poller's last call."""
+        self._chat.check_draining()
         identity = call.identify(legacy=True)
         name = room_name(call.query("roomname"), legacy=True)
         cookie = _cookie(name, identity.user)
@@ -48,11 +49,13 @@ class Poll:
     async def publish(self, call: Call) -> Reply:
         """POST: the original's ``{"status":"message","message","username","roomname"}``. The id, of
         which the original knows nothing, may be in a header."""
+        draining = self._chat.draining
         identity = call.identify(legacy=True)
         if identity.user:
             admit_publish(call, identity)
         value = _request(call, await call.body())
         if value.get("status") == "status":
+            self._chat.check_draining()
             return Reply(200, {})
         if value.get("status") != "message":
             raise bad_request('The status is "message" or "status".')
@@ -67,7 +70,7 @@ class Poll:
         (name,) = rooms
         id = call.header(KEY)
         publication = self._chat.publication(identity, name, value.get("message"), id=id)
-        call.publishing = publication.content.id
+        publishing(call, publication, draining)
         receipt = await self._chat.publish(identity, publication)
         return Reply(200, {"id": receipt.id})
 

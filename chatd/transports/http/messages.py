@@ -21,7 +21,7 @@ from chatd.transports.http.legacy_poll import Poll
 from chatd.transports.http.long_poll import MessagePages, commas, held_poll
 from chatd.transports.http.parameters import before_of, limit_of, start_of
 from chatd.transports.http.poll_presence import Pollers
-from chatd.transports.http.publishing import KEY, admit_publish, refused
+from chatd.transports.http.publishing import KEY, admit_publish, publishing, refused
 
 #: Answers that are kept for those who wait for the same.
 ANSWERS = 8
@@ -36,8 +36,9 @@ def routes(chat: Chat, pollers: Pollers) -> list[Route]:
             "/rooms/{room}/messages",
             {"GET": messages.read, "POST": messages.publish},
             {"POST": refused},
+            drains=True,
         ),
-        Route("/poll", {"GET": poll.read, "POST": poll.publish}, {"POST": refused}),
+        Route("/poll", {"GET": poll.read, "POST": poll.publish}, {"POST": refused}, drains=True),
     ]
 
 
@@ -51,6 +52,7 @@ class Messages:
     async def read(self, call: Call, room: str) -> Reply:
         """GET: messages after a cursor; with ``wait``, waiting for the next if there are none; with
         ``before``, messages before a cursor."""
+        self._chat.check_draining()
         identity = call.identify()
         name = room_name(room)
         before = before_of(call)
@@ -88,6 +90,7 @@ class Messages:
 
     async def publish(self, call: Call, room: str) -> Reply:
         """POST: 201, or 200 if this node knows that the id is stored already."""
+        draining = self._chat.draining
         kind = _kind(call)
         name = room_name(room)
         identity = call.identify()
@@ -104,7 +107,7 @@ class Messages:
         publication = self._chat.publication(
             identity, name, content.text, content.data, id, content.after
         )
-        call.publishing = publication.content.id
+        publishing(call, publication, draining)
         receipt = await call.with_client(self._chat.repeated(identity, publication))
         if receipt is None:
             receipt = await self._chat.publish(identity, publication)
