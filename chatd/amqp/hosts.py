@@ -56,6 +56,12 @@ class Hosts:
         if host == self.present:
             self.present = (host + 1) % self.count
 
+    def leave(self) -> bool:
+        """The present host does not serve what it should: the next is the present one. False if
+        there is no other."""
+        self.unreachable(self.present)
+        return self.count > 1
+
     def meet(self, again: bool) -> None:
         """Nodes of ours on different hosts do not reach each other. Where the others are is not
         known, so the first host is the present one, for all go there, and who is there waits; if

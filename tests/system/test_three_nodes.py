@@ -17,8 +17,8 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from chatd.amqp.url import BrokerURL
-from chatd.brokers.interfaces import NoSuchStream, Stream, Unavailable
-from chatd.brokers.rabbitmq import publisher
+from chatd.brokers.interfaces import DIRECTORY, NoSuchStream, Stream, Unavailable
+from chatd.brokers.rabbitmq import hosting, publisher
 from chatd.brokers.rabbitmq.broker import AMQPBroker
 from tests.support.cluster import Cluster
 from tests.support.leader_kills import LeaderKills
@@ -198,6 +198,28 @@ class ForgetfulTests(TestCase):
         with self.assertRaises(NoSuchStream):
             await asked.open(stream)
 
+    async def test_another_directory_does_not_begin_there(self) -> None:
+        """Its node would serve an empty one. It goes to a host that has the one there is."""
+        self.patch(random, "randrange", lambda count: 0)
+        vhost = cluster.vhost()
+        self.addCleanup(cluster.drop_vhost, vhost)
+        here, forgetful, there = [node.port for node in cluster.nodes]
+        writer = await self.broker(vhost, [here])
+        await writer.create(Stream("lobby", "e1"))
+        names = "chatd.room.lobby.e1", DIRECTORY.name
+        known = [f'rabbit_misc:r(<<"{vhost}">>, queue, <<"{name}">>)' for name in names]
+        for node in (cluster.nodes[0], cluster.nodes[2]):
+            node.eval(_KNOW.format(*known))
+            self.addCleanup(node.eval, f"ets:delete(rabbit_queue, {known[1]})")
+        broker = await self.broker(vhost, [forgetful, there, here])
+        self.patch(broker.hosting, "_patience", 0.0)
+        with self.assertRaisesRegex(Unavailable, "do not agree"):
+            await broker.create(DIRECTORY)
+        await until(lambda: not broker.ready)
+        await until(lambda: broker.ready)
+        self.assertTrue(await broker.exists(DIRECTORY))
+        self.assertEqual(cluster.nodes[1].connections("guest"), 0)
+
     async def broker(self, vhost: str, ports: list[int]) -> AMQPBroker:
         hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
         broker = AMQPBroker(reactor, BrokerURL.parse(f"amqp://guest:guest@{hosts}/{vhost}"))
@@ -205,6 +227,35 @@ class ForgetfulTests(TestCase):
         self.addCleanup(broker.stopService)
         await until(lambda: broker.ready)
         return broker
+
+
+#: Erlang: take the replica of a stream from a host.
+_TAKE = 'ok = rabbit_stream_queue:delete_replica(<<"{}">>, <<"{}">>, \'{}\')'
+
+
+class RejoinedTests(TestCase):
+    """A host of RabbitMQ has no replica of the streams that were there before it came."""
+
+    timeout = 60
+
+    async def test_its_node_goes_to_another_one(self) -> None:
+        self.patch(random, "randrange", lambda count: 0)
+        self.patch(hosting, "AT_FIRST", 0.5)
+        vhost = cluster.vhost()
+        self.addCleanup(cluster.drop_vhost, vhost)
+        url = f"amqp://guest:guest@127.0.0.1:{{}},127.0.0.1:{{}}/{vhost}"
+        ports = [node.port for node in cluster.nodes]
+        broker = AMQPBroker(reactor, BrokerURL.parse(url.format(*ports)))
+        broker.startService()
+        self.addCleanup(broker.stopService)
+        await until(lambda: broker.ready)
+        await broker.create(DIRECTORY)
+        await broker.append(DIRECTORY, b"{}", "m", now())
+        cluster.nodes[0].eval(_TAKE.format(vhost, DIRECTORY.name, cluster.nodes[0].name))
+        recorder = Recorder()
+        recorder.following = broker.follow(DIRECTORY, None, recorder)
+        recorder.may_call = True
+        await until(lambda: recorder.got, 30)
 
 
 @pytest.mark.timeout(240)

@@ -39,6 +39,7 @@ from chatd.brokers.rabbitmq.broadcasts import Broadcasts
 from chatd.brokers.rabbitmq.channel_pool import ChannelPool
 from chatd.brokers.rabbitmq.counts import StreamCounts
 from chatd.brokers.rabbitmq.follower import RabbitMQFollowing
+from chatd.brokers.rabbitmq.hosting import Hosting
 from chatd.brokers.rabbitmq.liveness import AT_ONCE, Liveness
 from chatd.brokers.rabbitmq.names import declare_exchanges
 from chatd.brokers.rabbitmq.publisher import StreamPublisher
@@ -98,6 +99,7 @@ class AMQPBroker(MultiService):
         self._broadcasts = Broadcasts()
         self._vhost = url.vhost
         self._hosts = hosts = Hosts(len(url.hosts))
+        self.hosting = Hosting(reactor, self._leave)
         self._connections = [
             BrokerConnection(reactor, url, name, opened, lost, hosts)
             for name, opened, lost in (
@@ -152,6 +154,7 @@ class AMQPBroker(MultiService):
         self._broadcasts.bind_again()
 
     async def _connected(self, client: Client) -> None:
+        self.hosting.connected()
         await declare_exchanges(client)
         await self._broadcasts.connected(client)
         for pool in self._pools:
@@ -176,7 +179,19 @@ class AMQPBroker(MultiService):
         """Does nothing: a restored backup is only known from ``--restored``."""
 
     def create(self, stream: Stream) -> Deferred[None]:
-        return self._streams.create(stream).addCallback(lambda _: self._bindings.known(stream))
+        creating = Deferred.fromCoroutine(self._create(stream))
+        return creating.addCallback(lambda _: self._bindings.known(stream))
+
+    async def _create(self, stream: Stream) -> None:
+        if not stream.room:
+            # where this host lacks what the others have, a second one would begin here, without
+            # their rooms
+            try:
+                await self._exists(stream)
+            except Unavailable as e:
+                self.hosting.refused(str(e))
+                raise
+        await self._streams.create(stream)
 
     def open(self, stream: Stream) -> Deferred[None]:
         return self._restore(stream).addCallback(lambda _: self._bindings.known(stream))
@@ -283,10 +298,18 @@ class AMQPBroker(MultiService):
     def broadcast(self, payload: bytes) -> None:
         self._publishing.broadcast(payload)
 
-    def reconnect(self, why: str, again: bool) -> None:
-        self._hosts.meet(again)
+    def _leave(self, why: str) -> None:
+        """Go to another host of RabbitMQ, if there is one."""
+        if self._hosts.leave():
+            self._move(why)
+
+    def _move(self, why: str) -> None:
         for connection in self._connections:
             connection.move(why)
+
+    def reconnect(self, why: str, again: bool) -> None:
+        self._hosts.meet(again)
+        self._move(why)
         self._broadcasts.renew(why)  # if that did not move
 
     def listen(self, handler: Callable[[bytes], None]) -> None:

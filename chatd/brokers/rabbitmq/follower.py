@@ -23,6 +23,7 @@ from chatd.amqp.deliveries import Delivery
 from chatd.brokers.interfaces import IFollower, IFollowing, NoSuchStream, Stream, Unavailable
 from chatd.brokers.rabbitmq.consumer import StreamConsumer
 from chatd.brokers.rabbitmq.handover import AnotherStream, Handover
+from chatd.brokers.rabbitmq.hosting import Hosting
 from chatd.brokers.rabbitmq.marks import Marks
 from chatd.brokers.rabbitmq.shared_channels import SharedChannel, SharedChannels
 from chatd.brokers.rabbitmq.tail import Tail
@@ -59,6 +60,8 @@ class FollowingBroker(Protocol):
     turns: TurnQueue
     #: None while the broker is away.
     channels: SharedChannels | None
+    #: Told of whether the directory is served.
+    hosting: Hosting
 
     @property
     def blocked(self) -> str:
@@ -217,6 +220,8 @@ class RabbitMQFollowing:
             self._gathering.gathered = []
         if self.state is not FollowerState.STOPPED:
             self.state = FollowerState.LEVEL
+        if not self.stream.room:
+            self._broker.hosting.served()
         self._handover.level()
 
     def silent(self) -> None:
@@ -276,6 +281,8 @@ class RabbitMQFollowing:
             self._wait(
                 uniform(0.5, 1.0) * min(LONGEST, 0.1 * 2.0 ** min(self._failures, 10)), self.attach
             )
+            if not self.stream.room:
+                self._broker.hosting.refused("it cannot be followed")
 
     def _gone(self) -> None:
         self._handover.gone()
