@@ -137,8 +137,10 @@ class Client(AMQClient):
     async def close_publisher(self, publisher: ConfirmChannel) -> None:
         """Close a publisher's channel. Publishes without a confirm fail at once. When this returns,
         the broker stores nothing more from the channel."""
+        if self.publishers.get(publisher.channel) is not publisher:
+            return  # the broker has closed it, and another may have its number
         publisher.close("the channel was given up")
-        self.publishers.pop(publisher.channel, None)
+        del self.publishers[publisher.channel]
         channel = self.channels.get(publisher.channel)
         if channel is not None:
             await self.close_channel(channel)

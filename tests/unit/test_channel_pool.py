@@ -105,6 +105,16 @@ class ChannelPoolTests(SynchronousTestCase):
             self.assertEqual(self.successResultOf(running), "done")
             self.assertEqual(self.pool._free, [])
 
+    def test_the_broker_closes_a_channel_that_nobody_uses(self) -> None:
+        server = Server().tuned()
+        self.pool.connected(server.client)
+        for number in (1, 2):
+            done = self.pool.run(self.at_once)
+            self.assertEqual(server.heard()[-1][:2], (number, "channel.open"))
+            server.say(number, "channel.open-ok")
+            self.assertEqual(self.successResultOf(done), "done")
+            server.say(number, "channel.close", reply_code=541, reply_text="INTERNAL_ERROR")
+
     def test_too_many_wait(self) -> None:
         self.pool = ChannelPool(self.clock, 1, waiting=2)
         self.pool.connected(connection())

@@ -217,6 +217,37 @@ class OwnTests(Answered):
             self.assertEqual(len(client.publishers), 3)
 
 
+class ReplacedTests(SynchronousTestCase):
+    def test_the_broker_closes_a_replaced_channel(self) -> None:
+        """When its time is up, another one may have its number."""
+        server = Server().tuned(channel_max=4)
+        channels = PublishChannels(server.clock)
+        connecting = Deferred.fromCoroutine(channels.connected(server.client))
+        self.answer(server)
+        self.successResultOf(connecting)
+        server.clock.advance(APART)
+        channels.leader_changed()
+        self.answer(server)
+        why = "PRECONDITION_FAILED - message size 9 is larger than configured max size 8"
+        server.say(1, "channel.close", reply_code=406, reply_text=why)
+        for _ in range(2):
+            server.clock.advance(APART)
+            channels.leader_changed()
+            self.answer(server)
+        used = channels.of(LOBBY, 1)
+        self.assertEqual(used.channel, 1)
+        server.clock.advance(RETIRE - 2 * APART)
+        self.answer(server)
+        self.assertIs(server.client.publishers.get(1), used)
+
+    def answer(self, server: Server) -> None:
+        """Answer what is asked until nothing is."""
+        while heard := server.heard():
+            for channel, name, _ in heard:
+                if not name.endswith("-ok"):
+                    server.say(channel, f"{name}-ok")
+
+
 class NameTests(SynchronousTestCase):
     """Names that have a character which is not shown as it is: U+200C, between Persian letters."""
 
@@ -251,3 +282,52 @@ class NameTests(SynchronousTestCase):
         why = f"ACCESS_REFUSED - read access to queue '{stream.name}' in vhost '/' refused"
         server.say(number, "channel.close", reply_code=403, reply_text=why)
         self.assertEqual(sorted(broken), [("lobby", False), (self.NAME, True)])
+
+
+class SharedChannelTests(SynchronousTestCase):
+    """Channels that consumers share, where the broker has none for us."""
+
+    def setUp(self) -> None:
+        self.broken: list[str] = []
+
+    def attach(self, channels: SharedChannels, name: str, apart: bool = False) -> None:
+        def detached(suspect: bool) -> None:
+            self.assertTrue(suspect)  # lest it is tried again at once
+            self.broken.append(name)
+
+        owner = mock.Mock(detached=detached)
+        channels.attach(StreamConsumer(channels.client, name, "first", owner), apart)
+
+    def test_none_is_left(self) -> None:
+        """Who waits for one tries again later, when others may have been given back."""
+        server = Server().tuned(channel_max=1)
+        channels = SharedChannels(server.client)
+        taken = server.channel()
+        self.attach(channels, "a")
+        self.assertEqual(self.broken, ["a"])
+        self.assertEqual(server.names(), [])
+        closing = Deferred.fromCoroutine(server.client.close_channel(taken))
+        server.say(taken.id, "channel.close-ok")
+        self.successResultOf(closing)
+        server.sent()
+        self.attach(channels, "a")
+        server.say(server.heard()[0][0], "channel.open-ok")
+        server.say(server.heard()[0][0], "basic.qos-ok")
+        self.assertEqual(server.names(), ["basic.consume"])
+        self.assertEqual(self.broken, ["a"])
+
+    def test_the_broker_closes_it_before_it_is_used(self) -> None:
+        for answered in ("", "channel.open-ok"):
+            with self.subTest(answered=answered):
+                self.broken.clear()
+                server = Server().tuned()
+                channels = SharedChannels(server.client)
+                self.attach(channels, "a")
+                self.attach(channels, "b")
+                if answered:
+                    server.say(1, answered)
+                server.say(1, "channel.close", reply_code=541, reply_text="INTERNAL_ERROR")
+                self.assertEqual(sorted(self.broken), ["a", "b"])
+                server.sent()
+                self.attach(channels, "a")
+                self.assertEqual(server.heard()[0][:2], (2, "channel.open"))

@@ -79,6 +79,7 @@ class ChannelPool:
         client = self._client
         if client is None or client.ended:
             raise Unavailable("RabbitMQ is not connected")
+        self._free = [one for one in self._free if not one.closed]  # by the broker
         try:
             channel = self._free.pop() if self._free else await client.open_channel()
         except Closed as e:

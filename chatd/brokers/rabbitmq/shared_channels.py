@@ -6,14 +6,18 @@ consumer that had an error is started again on a channel with few others.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from txamqp.client import Closed
 
-from chatd.amqp.channel import Channel, Reason
+from chatd.amqp.channel import Channel, Reason, reason_of
 from chatd.amqp.client import Client
+from chatd.amqp.codec import ProtocolError
 from chatd.brokers.rabbitmq.consumer import PREFETCH, StreamConsumer
+from chatd.telemetry.once import Once
 
 #: Consumers on one channel, and on one for consumers that had an error.
 SHARED, APART = 200, 8
@@ -34,22 +38,34 @@ class SharedChannel:
         self._channel: Channel | None = None
         self._starting: set[StreamConsumer] = set()
         self._started: set[StreamConsumer] = set()
+
+    def open(self) -> None:
+        """Open the channel, and start the consumers added meanwhile."""
         opening = Deferred.fromCoroutine(self._open())
         opening.addErrback(self._failed)
 
     async def _open(self) -> None:
         channel = await self._channels.client.open_channel()
-        channel.on_close = self._closed
         await channel.basic_qos(prefetch_count=PREFETCH)
+        channel.on_close = self._closed
         self._channels.client.deliveries.slacken(channel.id, SLACK)
         self._channel = channel
         for consumer in list(self.members):
             self._begin(consumer, channel)
 
     def _failed(self, failure: Failure) -> None:
-        # `Closed`: the connection was lost; followers consume again after the next one
-        if not failure.check(Closed):
-            self._log.failure("Opening a channel failed", failure)
+        """The broker has no channel left for us, or has closed it at once. If the connection was
+        lost, followers consume again after the next one."""
+        failure.trap(Closed, ProtocolError)
+        if not self._channels.client.ended:
+            self._channels.failed(str(reason_of(failure)))
+            self._end(self.members)
+
+    def _end(self, suspects: Collection[StreamConsumer]) -> None:
+        members, self.members = self.members, set()
+        self._channels.dropped(self)
+        for consumer in members:
+            consumer.broken(consumer in suspects)
 
     def add(self, consumer: StreamConsumer) -> None:
         """Start ``consumer`` on this channel."""
@@ -71,20 +87,19 @@ class SharedChannel:
         any consumer without a consume-ok may be the cause, or the last one that got it: RabbitMQ
         3.10 sends that before it looks whether the stream has a replica on this node."""
         self._log.debug("A channel was closed: {why}", why=str(reason))
-        members, self.members = self.members, set()
-        self._channels.dropped(self)
-        suspects = {one for one in members if f"'{one.stream}'" in reason.raw}
-        suspects = suspects or self._starting | self._started
-        for consumer in members:
-            consumer.broken(consumer in suspects)
+        suspects = {one for one in self.members if f"'{one.stream}'" in reason.raw}
+        self._end(suspects or self._starting | self._started)
 
 
 class SharedChannels:
     """All shared channels of one connection."""
 
+    _log = Logger()
+
     def __init__(self, client: Client) -> None:
         self.client = client
         self._all: list[SharedChannel] = []
+        self._new = Once()
 
     def attach(self, consumer: StreamConsumer, apart: bool) -> SharedChannel:
         """Start ``consumer`` on a channel that is not full; ``apart``, on one for consumers that
@@ -96,8 +111,16 @@ class SharedChannels:
         else:
             channel = SharedChannel(self, capacity)
             self._all.append(channel)
+            channel.add(consumer)
+            channel.open()
+            return channel
         channel.add(consumer)
         return channel
+
+    def failed(self, why: str) -> None:
+        """No channel could be opened, because of ``why``."""
+        if self._new(why):
+            self._log.error("Rooms wait for a channel to be read on: {why}", why=why)
 
     def dropped(self, channel: SharedChannel) -> None:
         """Forget ``channel``, which was closed."""
