@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,8 +11,12 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.amqp.client import Client
-from chatd.brokers.interfaces import Unavailable
+from chatd.brokers.interfaces import Stream, Unavailable
 from chatd.brokers.rabbitmq.channel_pool import PATIENCE, ChannelPool
+from chatd.brokers.rabbitmq.publisher import StreamPublisher
+from chatd.brokers.rabbitmq.reader import StreamReader
+from chatd.timing.turn_queue import TurnQueue
+from chatd.timing.wall import WallClock
 from tests.support.amqp_server import Server
 
 #: More than Python's stack holds, if each ends inside the other.
@@ -114,6 +119,20 @@ class ChannelPoolTests(SynchronousTestCase):
             server.say(number, "channel.open-ok")
             self.assertEqual(self.successResultOf(done), "done")
             server.say(number, "channel.close", reply_code=541, reply_text="INTERNAL_ERROR")
+
+    def test_the_broker_closes_the_channel_of_one_that_begins_to_read(self) -> None:
+        """That is an answer for who asked, and no unhandled error in the log."""
+        server = Server().tuned()
+        self.pool.connected(server.client)
+        publisher, turns = cast(StreamPublisher, None), TurnQueue(self.clock, 1)
+        reader = StreamReader(WallClock(self.clock), self.pool, publisher, turns)
+        newest = reader.newest(Stream("lobby", "e"))
+        server.say(1, "channel.open-ok")
+        server.say(1, "channel.close", reply_code=541, reply_text="INTERNAL_ERROR")
+        self.failureResultOf(newest, Unavailable)
+        del newest
+        gc.collect()
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_too_many_wait(self) -> None:
         self.pool = ChannelPool(self.clock, 1, waiting=2)

@@ -62,8 +62,8 @@ class _Reader:
         self._consumer = StreamConsumer(client, stream.name, start, self, self._prefetch)
 
     async def run(self, channel: Channel) -> list[Delivery]:
-        channel.on_close = self._channel_closed
         await channel.basic_qos(prefetch_count=self._prefetch)
+        channel.on_close = self._channel_closed  # not before: nobody waits for `done` yet
         self._consumer.begin(channel)
         try:
             await self.done
