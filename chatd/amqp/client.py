@@ -304,6 +304,8 @@ class Client(AMQClient):
     def do_close(self, reason: object) -> None:
         if self._ended is None:
             self._ended = reason_of(reason)
+        else:
+            reason = self._ended  # says more than how the transport ended
         self._stop()
         self._pulse.stop()
         # copies, because those who are told may open or close channels

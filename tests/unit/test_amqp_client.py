@@ -203,6 +203,14 @@ class ConnectionTests(Consuming):
         self.server.lose()
         self.assertEqual([reason.code for reason in self.server.lost], [320])
 
+    def test_given_up(self) -> None:
+        """Those who wait for an answer are told why; how the transport ended says nothing."""
+        asking = self.channel.basic_qos()
+        self.server.client.fail("the broker has fallen silent")
+        self.server.lose()
+        reason = reason_of(self.failureResultOf(asking, Closed))
+        self.assertEqual(reason.text, "the broker has fallen silent")
+
     def test_who_is_told_of_the_end_opens_another_channel(self) -> None:
         opening: list[Deferred[object]] = []
 
