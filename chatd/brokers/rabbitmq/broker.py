@@ -183,7 +183,7 @@ class AMQPBroker(MultiService):
         return creating.addCallback(lambda _: self._bindings.known(stream))
 
     async def _create(self, stream: Stream) -> None:
-        if not stream.room:
+        if not stream.room and self._hosts.count > 1:
             # where this host lacks what the others have, a second one would begin here, without
             # their rooms
             try:
