@@ -25,7 +25,7 @@ from chatd.amqp.channel import Reason, reason_of
 from chatd.amqp.client import Client
 from chatd.amqp.hosts import Hosts
 from chatd.amqp.tls import tls_options
-from chatd.amqp.url import BrokerURL
+from chatd.amqp.url import BadURL, BrokerURL
 
 #: Seconds for connecting; for the handshake; between attempts, at most.
 CONNECT, HANDSHAKE, LONGEST = 5.0, 10.0, 4.0
@@ -73,19 +73,38 @@ class _Endpoint:
     """Connects to the present one of the hosts of the broker. It is connected after the handshake,
     because `ClientService` cannot handle a connection that is lost before that."""
 
+    _log = Logger()
+
     def __init__(
         self, connection: BrokerConnection, reactor: Any, url: BrokerURL, hosts: Hosts
     ) -> None:
         self._connection = connection
         self._hosts = hosts
-        self._endpoints = endpoints(reactor, url)
+        self._read = partial(endpoints, reactor, url)
+        self._endpoints = self._read()
+        self._tls = url.tls
+        #: What is wrong with the files of TLS; "" if nothing is.
+        self._fault = ""
+
+    def _endpoint(self, host: int) -> Any:
+        """What connects to ``host``. The files of TLS are read each time, for certificates are
+        renewed while chatd runs; if they cannot be used, what was in them before is."""
+        if self._tls:
+            before, self._fault = self._fault, ""
+            try:
+                self._endpoints = self._read()
+            except BadURL as e:
+                self._fault = str(e)
+                if self._fault != before:
+                    self._log.warn("{why} What was read before is used.", why=self._fault)
+        return self._endpoints[host]
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
         return Deferred.fromCoroutine(self._connect(self._hosts.present, protocolFactory))
 
     async def _connect(self, host: int, protocolFactory: IProtocolFactory) -> Any:
         try:
-            client, gone = await self._connection.establish(self._endpoints[host])
+            client, gone = await self._connection.establish(self._endpoint(host))
         except BaseException:
             self._hosts.unreachable(host)
             raise

@@ -20,7 +20,7 @@ from chatd.amqp.client import Client
 from chatd.amqp.hosts import Hosts
 from chatd.amqp.service import BrokerConnection, backoff
 from chatd.amqp.url import BadURL, BrokerURL
-from tests.support.certificates import make_certificates
+from tests.support.certificates import Certificates, make_certificates
 from tests.support.rabbit import Node, shared_node
 from tests.support.rabbit_home import free_port
 from tests.support.waiting import until
@@ -255,6 +255,29 @@ class TLSTests(Connecting):
 
     async def test_no_certificate_of_our_own(self) -> None:
         await self.refused(self.url(certfile=None, keyfile=None))
+
+    async def test_files_that_are_renewed(self) -> None:
+        """With the old ones it would not get in again."""
+        self.patch(service, "backoff", lambda failures: 0.05)
+        made, other = self.node.certificates, make_certificates(self.folder(), "others")
+        assert made is not None
+        certificate, key = [self.folder() / name for name in ("own.pem", "own.key")]
+
+        def write(certificates: Certificates) -> None:
+            certificate.write_bytes(certificates.client_certificate.read_bytes())
+            key.write_bytes(certificates.client_key.read_bytes())
+
+        write(other)
+        connection = self.connect(self.url(certfile=certificate, keyfile=key))
+        await until(lambda: self.said)
+        self.assertIsNone(connection.client)
+        write(made)
+        await until(lambda: connection.client)
+        key.write_text("half of it")
+        assert connection.client is not None
+        connection.client.fail("for the test")
+        await until(lambda: len(self.opened) == 2)
+        self.assertIn(f"{key} (keyfile) holds no PEM private key.", self.said)
 
     async def test_plain_to_a_tls_port(self) -> None:
         await self.refused(f"amqp://127.0.0.1:{self.node.tls_port}")

@@ -8,10 +8,14 @@ from pathlib import Path
 from unittest import mock
 
 from OpenSSL import SSL
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.amqp.tls import tls_options
 from chatd.amqp.url import BrokerURL
+from chatd.brokers.interfaces import Stream, Unavailable
+from chatd.brokers.rabbitmq.witnesses import Witnesses
 from tests.support.certificates import make_certificates
 
 
@@ -72,3 +76,12 @@ class BrokerTLSTests(SynchronousTestCase):
         """No static RSA either, for a broker whose certificate could do with it."""
         for name in self.client().get_cipher_list():
             self.assertRegex(name, r"^(TLS_|ECDHE-(RSA|ECDSA)-(AES(128|256)-GCM|CHACHA20)-)")
+
+
+class WitnessTests(SynchronousTestCase):
+    def test_files_that_cannot_be_used_for_a_moment(self) -> None:
+        """They are being renewed: no host can be asked, and that says nothing of the stream."""
+        url = BrokerURL.parse("amqps://one,two/?cacertfile=/nowhere/ca.pem")
+        asked = Deferred.fromCoroutine(Witnesses(Clock(), url).confirm(Stream("lobby", "e")))
+        why = str(self.failureResultOf(asked, Unavailable).value)
+        self.assertIn("/nowhere/ca.pem (cacertfile) cannot be read", why)

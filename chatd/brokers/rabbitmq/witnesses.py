@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from chatd.amqp.client import Client
 from chatd.amqp.service import BrokerConnection, endpoints
-from chatd.amqp.url import BrokerURL
+from chatd.amqp.url import BadURL, BrokerURL
 from chatd.brokers.interfaces import Stream, Unavailable
 from chatd.brokers.rabbitmq.queues import has_queue
 from chatd.timing.slots import Slots
@@ -44,6 +44,8 @@ class Witnesses:
         await self._turns.acquire()
         try:
             answers = await self._ask_all(stream)
+        except BadURL as e:  # files of TLS that are being renewed
+            raise Unavailable(str(e)) from None
         finally:
             self._turns.release()
         if True in answers:
