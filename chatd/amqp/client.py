@@ -302,10 +302,8 @@ class Client(AMQClient):
             channel.on_close(reason)
 
     def do_close(self, reason: object) -> None:
-        if self._ended is None:
-            self._ended = reason_of(reason)
-        else:
-            reason = self._ended  # says more than how the transport ended
+        # why it was given up says more than how the transport ended
+        reason, self._ended = self._ended or reason, self._ended or reason_of(reason)
         self._stop()
         self._pulse.stop()
         # copies, because those who are told may open or close channels

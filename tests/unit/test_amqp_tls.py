@@ -8,8 +8,8 @@ from pathlib import Path
 from unittest import mock
 
 from OpenSSL import SSL
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.amqp.tls import tls_options
@@ -82,6 +82,6 @@ class WitnessTests(SynchronousTestCase):
     def test_files_that_cannot_be_used_for_a_moment(self) -> None:
         """They are being renewed: no host can be asked, and that says nothing of the stream."""
         url = BrokerURL.parse("amqps://one,two/?cacertfile=/nowhere/ca.pem")
-        asked = Deferred.fromCoroutine(Witnesses(Clock(), url).confirm(Stream("lobby", "e")))
+        asked = Deferred.fromCoroutine(Witnesses(reactor, url).confirm(Stream("lobby", "e")))
         why = str(self.failureResultOf(asked, Unavailable).value)
         self.assertIn("/nowhere/ca.pem (cacertfile) cannot be read", why)
