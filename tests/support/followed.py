@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from chatd.amqp.deliveries import Delivery
 from chatd.brokers.interfaces import IFollower, IFollowing, Stream
 from chatd.brokers.rabbitmq.follower import RabbitMQFollowing
+from chatd.brokers.rabbitmq.hosting import Hosting
 from chatd.brokers.rabbitmq.records import FENCE, mark_properties, publish_properties
 from chatd.timing.turn_queue import TurnQueue
 
@@ -27,6 +28,9 @@ class Streams:
     clock: Clock = field(factory=Clock)
     restored: bool = False
     client: Any = None
+    #: Why the host was to be left.
+    left: list[str] = field(factory=list)
+    hosting: Hosting = Factory(lambda self: Hosting(self.clock, self.left.append), True)
     members: set[Any] = field(factory=set)
     #: Where each consumer began.
     starts: list[Any] = field(factory=list)
