@@ -64,7 +64,7 @@ class Admission:
         together = Rate(PER_ADDRESS * rate.per_second, PER_ADDRESS * rate.burst)
         self._publishers, self._addresses = Buckets(rate), Buckets(together)
         self._makers = Buckets(room_rate)
-        self.turns.rate = allowance(rate)
+        self.turns.set_rate(allowance(rate))
 
     def open(self, transport: Any) -> Callable[[], None] | None:
         """Count a connection that has not asked for anything yet. Returns a function to call when

@@ -160,6 +160,12 @@ class FairQueue:
     def __attrs_post_init__(self) -> None:
         self._newest = None, _Lane(self.rate.bucket())
 
+    def set_rate(self, rate: Rate) -> None:
+        """Allow each address so much from now on, also one that never pauses."""
+        self.rate = rate
+        for lane in [lane for (_, what), lane in self._lanes.items() if what is not Work.OWN_PROBE]:
+            lane.bucket.rate = rate
+
     def place(
         self, address: str, go: Callable[[], None], give_up: Callable[[], None]
     ) -> QueuePlace:

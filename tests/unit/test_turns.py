@@ -130,6 +130,19 @@ class TurnsTests(SynchronousTestCase):
             self.clock.advance(0.01)
         self.assertTrue(2970 <= len(self.done) <= 3030, len(self.done))
 
+    def test_another_allowance_from_now_on(self) -> None:
+        """Also for an address that never pauses."""
+        self.cost = 0.0
+        self.client("1.1.1.1", "f").send(9000)
+        self.clock.advance(0)
+        for rate in (1000, 4000, 500):
+            self.turns.set_rate(Rate(rate))
+            self.clock.advance(LOOK)
+            before = len(self.done)
+            for _ in range(100):
+                self.clock.advance(0.01)
+            self.assertTrue(0.95 <= (len(self.done) - before) / rate <= 1.05, rate)
+
     def test_what_takes_long_counts_for_several(self) -> None:
         self.cost = 8 * UNIT
         flood = self.client("1.1.1.1", "f")
@@ -196,6 +209,7 @@ class TurnsTests(SynchronousTestCase):
         client.place.moved("1.1.1.1", Work.PROBE)
         own.send(5000)
         client.send(5000)
+        self.turns.set_rate(self.turns.rate)
         for _ in range(2000):
             self.clock.advance(0)
         self.assertEqual(self.done.count("own"), 5000)
