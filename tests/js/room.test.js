@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
+import { Feed, FEED } from '../../chatd/web/client/feed.js';
 import { begin, collect } from './setting.js';
 import { until } from './server.js';
 
@@ -160,6 +161,23 @@ describe('a room', { timeout: 20_000 }, () => {
     await until(() => chat.states.includes('offline'));
     setting.server.websocket = 'ok';
     await joining;
+  });
+
+  it('gives each message once to a reader that falls behind again as it catches up', async () => {
+    const all = Array.from({ length: FEED + 30 }, (_, i) => ({ user: 'bob', id: `${i}`, cursor: `${i}` }));
+    const live = all.slice(FEED - 1);
+    const push = (count) => live.splice(0, count).forEach((one) => feed.push(one));
+    const feed = new Feed(async (after) => {
+      const messages = all.slice(Number(after) + 1, Number(after) + 1 + FEED);
+      push(10);
+      return { messages, cursor: messages.at(-1)?.cursor ?? after };
+    }, [], '-1');
+    const got = [];
+    for await (const { cursor } of feed.messages()) {
+      push(10);
+      if (got.push(cursor) === all.length) feed.stop();
+    }
+    assert.deepEqual(got, all.map(({ cursor }) => cursor));
   });
 
   it('does not lose what a slow reader has not read, nor keep it all', async () => {

@@ -191,6 +191,16 @@ describe('a message whose acknowledgement is lost', { timeout: 20_000 }, () => {
     });
   }
 
+  it('is one with another of the same id, and leaves nothing that runs out', async () => {
+    const room = await connect({ transports: ['websocket'] }).join('lobby');
+    const timers = () => process.getActiveResourcesInfo().filter((one) => one === 'Timeout').length;
+    const before = timers();
+    const sends = ['a', 'b'].map((text) => room.send(text, { id: 'x' }));
+    assert.deepEqual(await Promise.all(sends), ['x', 'x']);
+    assert.deepEqual(said(), ['a']);
+    await until(() => timers() === before);
+  });
+
   it('keeps its place among others, however often it is lost', async () => {
     const room = await connect({ transports: ['websocket'] }).join('lobby');
     let losses = 5;

@@ -44,7 +44,7 @@ export class Feed {
       if (this.#live.push(message) > FEED) this.#live = null;
     } else if (this.#behind === null) {
       if (this.#queue.length < FEED) this.#queue.push(message);
-      else this.#behind = this.#queue[FEED - 1].cursor;
+      else this.#behind = this.#queue[this.#queue.length - 1].cursor;
     }
     this.#wake();
   }
