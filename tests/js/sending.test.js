@@ -191,13 +191,15 @@ describe('a message whose acknowledgement is lost', { timeout: 20_000 }, () => {
     });
   }
 
-  it('is one with another of the same id, and leaves nothing that runs out', async () => {
-    const room = await connect({ transports: ['websocket'] }).join('lobby');
+  it('is one with another of the same id, and leaves nothing to be waited for', async () => {
     const timers = () => process.getActiveResourcesInfo().filter((one) => one === 'Timeout').length;
     const before = timers();
+    const chat = connect({ transports: ['websocket'] });
+    const room = await chat.join('lobby');
     const sends = ['a', 'b'].map((text) => room.send(text, { id: 'x' }));
     assert.deepEqual(await Promise.all(sends), ['x', 'x']);
     assert.deepEqual(said(), ['a']);
+    chat.close();
     await until(() => timers() === before);
   });
 
