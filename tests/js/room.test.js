@@ -194,6 +194,20 @@ describe('a room', { timeout: 20_000 }, () => {
     assert.ok(setting.server.requests.length >= 4);
   });
 
+  it('tells a slow reader of what is no longer kept', async () => {
+    const room = await connect({ transports: ['websocket'] }).join('lobby');
+    const gaps = [];
+    room.on('gap', (gap) => gaps.push(gap));
+    const reader = room[Symbol.asyncIterator]();
+    for (let i = 0; i < FEED + 100; i += 1) setting.server.publish('bob', `${i}`);
+    await until(() => room.cursor === `e:${FEED + 99}`);
+    setting.server.kept = FEED + 50;
+    for (let i = 0; i < FEED; i += 1) await reader.next();
+    assert.deepEqual([room.gap, gaps], [false, []]);
+    assert.equal((await reader.next()).value.text, `${FEED + 50}`);
+    assert.deepEqual([room.gap, gaps], [true, [{ cursor: null }]]);
+  });
+
   it('stops a listener at once', async () => {
     const room = await connect({ transports: ['websocket'] }).join('lobby');
     const texts = [];

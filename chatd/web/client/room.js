@@ -213,8 +213,7 @@ export class Room extends Emitter {
   }
 
   #newFeed() {
-    const feed = new Feed((after) => this.history({ after, limit: FEED }), this.#kept,
-      this.#behind);
+    const feed = new Feed((after) => this.#page({ after, limit: FEED }), this.#kept, this.#behind);
     this.#feeds.add(feed);
     if (this.#ended) this.#finish(feed, this.#ended.error);
     return feed;
@@ -238,9 +237,15 @@ export class Room extends Emitter {
   async _load(position) {
     this.#seat.handles.add(this);
     if (!Object.keys(position).length) return;
-    const { gap, cursor, messages } = await this.history({ ...position, limit: position.last ?? 1 });
-    if (gap) this._gapped(messages.length ? null : cursor);
+    const { messages } = await this.#page({ ...position, limit: position.last ?? 1 });
     if (messages.length) this.#startAt(messages[0]);
+  }
+
+  /** As `history`, for readers, who are told of a gap. @param {Position & {limit: number}} query */
+  async #page(query) {
+    const page = await this.history(query);
+    if (page.gap) this._gapped(page.messages.length ? null : page.cursor);
+    return page;
   }
 
   /** @param {string | null} cursor where it ends @package */
