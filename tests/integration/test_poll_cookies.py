@@ -161,6 +161,7 @@ class CookieTests(ServingTests):
         browser = Poller(node)
         query = "roomname=Harry%20Potter&username=Ann+Lee"
         self.assertEqual((await browser.poll(query)).json["roomname"], "Harry_Potter")
+        self.assertEqual((await node.get("/rooms/Harry_Potter")).json["members"], ["Ann_Lee"])
         await self.send(node, message="x", roomname="Harry Potter", username="Ann Lee")
         [message] = (await browser.poll(query)).json["messages"]
         self.assertEqual((message["room"], message["user"]), ("Harry_Potter", "Ann_Lee"))

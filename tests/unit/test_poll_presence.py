@@ -73,10 +73,15 @@ class BoundTests(ServingTests):
         node = await self.serve()
         directory = node.service.chat.directory
         await directory.create("den")
+        pollers = node.service.ways.pollers
         for n in range(20):
-            node.service.ways.pollers.seen(Identity(f"u{n}"), "lobby", "10.0.0.1")
+            pollers.seen(Identity(f"u{n}"), "lobby", "10.0.0.1")
         await poll(node, "ann", "den")
+        # whose last token names the room
+        pollers.seen(Identity("ben"), "den", "10.0.0.1")
+        pollers.seen(Identity("ben", ("den",)), "den", "10.0.0.1")
         with mock.patch("chatd.transports.http.poll_presence.may_enter", wraps=may_enter) as asked:
             await directory.set_private("den", True)
-        self.assertEqual(asked.call_count, 1)
-        self.assertEqual((await self.present(node), len(node.service.ways.pollers)), (20, 20))
+        self.assertEqual(asked.call_count, 2)
+        self.assertEqual((await self.present(node), len(pollers)), (20, 21))
+        self.assertEqual(node.service.chat.presence.members("den").names, ["ben"])
