@@ -18,12 +18,17 @@ from chatd.protocol.errors import ChatError, Code, bad_request
 from chatd.protocol.names import user_name
 from chatd.timing.wall import WallClock
 
-EXPIRED = ChatError(Code.UNAUTHORIZED, "The token has expired; connect with a new one.")
-WITHDRAWN = ChatError(
-    Code.UNAUTHORIZED, "The key of the token was withdrawn; connect with a new one."
-)
+#: What is said of a token that was valid when it was shown.
+EXPIRED = "The token has expired; connect with a new one."
+WITHDRAWN = "The key of the token was withdrawn; connect with a new one."
 #: Someone who reads without a name, in open mode.
 NOBODY = Identity("")
+
+
+def no_longer_valid(why: str) -> ChatError:
+    """The error for who goes on under a token, because of ``why``. Each is told in one of its own:
+    one that is raised keeps the frames that it went through, and with them requests."""
+    return ChatError(Code.UNAUTHORIZED, why)
 
 
 class Guarded(Protocol):
@@ -121,10 +126,11 @@ class Rights:
         """Why ``identity`` is no longer valid (its token has expired, or its key was withdrawn), or
         ``None`` if it is."""
         if identity.expires is not None and identity.expires <= self.wall.seconds():
-            return EXPIRED
+            return no_longer_valid(EXPIRED)
         if identity.proof is None or self.tokens is None:
             return None
-        return None if self.tokens.still_verifies(identity.proof) else WITHDRAWN
+        verified = self.tokens.still_verifies(identity.proof)
+        return None if verified else no_longer_valid(WITHDRAWN)
 
     def check_admin(self, token: str | None, address: str) -> None:
         """Raise `ChatError` unless ``token`` is the admin key, or a token with the claim ``admin``.

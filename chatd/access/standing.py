@@ -9,7 +9,7 @@ from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 
 from chatd.access.identity import Identity
-from chatd.access.rights import EXPIRED, Rights
+from chatd.access.rights import EXPIRED, Rights, no_longer_valid
 from chatd.protocol.errors import ChatError
 from chatd.timing.timer_wheel import TimerWheel
 from chatd.timing.turn_queue import in_turns
@@ -31,6 +31,10 @@ class Held:
             self.expiry.cancel()
             self.expiry = None
         self._release(self)
+
+    def expire(self) -> None:
+        """The token has expired."""
+        self.end(no_longer_valid(EXPIRED))
 
     def end(self, why: ChatError) -> None:
         """Release it, and tell its holder to end it, because of ``why``."""
@@ -55,8 +59,7 @@ class Standing:
         held = Held(identity, end, self._forget)
         if identity.expires is not None:
             self._held[held] = None
-            wall = self.rights.wall
-            held.expiry = Alarm(identity.expires, lambda: held.end(EXPIRED), wall, self.deadlines)
+            held.expiry = Alarm(identity.expires, held.expire, self.rights.wall, self.deadlines)
             # its key may have gone while it was on its way here
             self.clock.callLater(0, self._check, held)
         return held

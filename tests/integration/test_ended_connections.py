@@ -18,6 +18,7 @@ from chatd.transports.websocket.connection import WebSocketConnection
 from chatd.transports.websocket.heartbeat import PING_EVERY, PONG_WITHIN
 from tests.support.engine import PollingClient, SocketClient
 from tests.support.serving import Node, PreparedTests
+from tests.support.tokens import Issuer
 from tests.support.waiting import pause, until
 from tests.support.ws_client import CLOSE
 
@@ -56,12 +57,15 @@ class EndedConnectionTests(PreparedTests):
         self.assertTrue(ends)
         return [weakref.ref(part) for end in ends for part in (end, end.protocol)]
 
-    async def all_gone(self, parts: list[Part]) -> None:
+    async def all_gone(self, parts: list[Part], search: bool = False) -> None:
+        """Wait until there is nothing left of ``parts``, after a ``search`` of all objects or
+        without."""
         # the node's clock looks through what it has called now and then, and drops it
         clocks: tuple[Any, ...] = (self.node.service.chat.clock, self.node.clock)
         for clock in clocks:
             clock._calls = [call for call in clock._calls if call.active()]
-        """Wait until there is nothing left of ``parts``."""
+        if search:
+            gc.collect()
         await until(lambda: not [part for part in parts if part() is not None])
 
     async def ends_for_good(self) -> None:
@@ -220,6 +224,26 @@ class EndedConnectionTests(PreparedTests):
         await self.node.ask("GET", path, Connection="close")  # which is twisted.web's
         await until(lambda: ways.api.leaving)
         await self.ends_for_good()
+
+    async def test_polls_that_wait_until_their_token_expires(self) -> None:
+        issuer = Issuer(self.mktemp())
+        self.node = node = await self.serve("--room=lobby", *issuer.options)
+        shown = f"token={issuer.token('ann', node.clock.seconds() + 20)}"
+        cursor = (await node.get(f"{MESSAGES}?{shown}")).json["cursor"]
+        path, api = f"{MESSAGES}?{shown}&after={cursor}&wait=60", node.service.ways.api
+        polls = [await node.ask("GET", path, Connection="close") for _ in range(2)]
+        await until(lambda: api.in_hand == len(polls))
+        ends = [end.protocol for end in node.connections()]
+        asked = [weakref.ref(request) for end in ends for request in end.requests]
+        self.assertEqual(len(asked), len(polls))
+        del ends
+        node.clock.advance(21)
+        for poll in polls:
+            self.assertEqual((await poll.answer()).status, 401)
+        await node.hang_up()
+        await until(lambda: not node.connections())
+        # an error and the frames that it went through refer to one another
+        await self.all_gone(asked, search=True)
 
     async def test_an_event_stream(self) -> None:
         await self.node.events(EVENTS)

@@ -127,6 +127,12 @@ class IdentifyTests(RightsTests):
         self.refused(Code.UNAUTHORIZED, rights.renew, first, self.token(lives=-1))
         self.refused(Code.BAD_REQUEST, self.rights().renew, first, self.token())
 
+    def told(self, rights: Rights, identity: Identity) -> str:
+        """Why ``identity`` is not valid any more."""
+        why = rights.withdrawn(identity)
+        assert why is not None
+        return why.text
+
     def test_what_ends_it(self) -> None:
         rights = self.rights(tokens=True)
         everywhere = rights.identify(self.token(), None)
@@ -139,11 +145,11 @@ class IdentifyTests(RightsTests):
         Path(self.path).write_text("another secret of this node, of 32 bytes")
         rights.tokens = TokenKeys.load(self.path)
         for identity in (everywhere, somewhere, renewed):
-            self.assertIs(rights.withdrawn(identity), WITHDRAWN)
+            self.assertEqual(self.told(rights, identity), WITHDRAWN)
         self.clock.advance(1)
         for identity in (everywhere, somewhere, renewed):
-            self.assertIs(rights.withdrawn(identity), EXPIRED)
-            self.assertIs(self.rights().withdrawn(identity), EXPIRED)
+            self.assertEqual(self.told(rights, identity), EXPIRED)
+            self.assertEqual(self.told(self.rights(), identity), EXPIRED)
 
 
 class AdministratorTests(RightsTests):
@@ -251,11 +257,16 @@ class StandingTests(RightsTests):
         super().setUp()
         self.keys = self.rights(tokens=True)
         self.standing = Standing(self.keys, self.clock, TimerWheel(self.clock))
-        self.ended: list[ChatError] = []
+        #: What those were told that were ended.
+        self.ended: list[str] = []
+
+    def end(self, why: ChatError) -> None:
+        self.assertIs(why.code, Code.UNAUTHORIZED)
+        self.ended.append(why.text)
 
     def hold(self, **claims: Any) -> Any:
         identity = self.keys.identify(self.token(**claims), None)
-        return self.standing.hold(identity, self.ended.append)
+        return self.standing.hold(identity, self.end)
 
     def withdraw(self) -> None:
         """The key goes."""
@@ -291,8 +302,8 @@ class StandingTests(RightsTests):
         self.assertEqual(self.ended, [])
 
     def test_open_mode_holds_nothing(self) -> None:
-        self.standing.hold(Identity("ann"), self.ended.append).release()
-        self.standing.hold(Identity("ann"), self.ended.append)
+        self.standing.hold(Identity("ann"), self.end).release()
+        self.standing.hold(Identity("ann"), self.end)
         self.assertEqual(len(self.standing), 0)
 
     def test_until_its_key_is_withdrawn(self) -> None:
@@ -314,7 +325,7 @@ class StandingTests(RightsTests):
     def test_a_key_that_went_while_it_was_on_its_way(self) -> None:
         identity = self.keys.identify(self.token(), None)
         self.withdraw()
-        self.standing.hold(identity, self.ended.append)
+        self.standing.hold(identity, self.end)
         self.assertEqual(self.ended, [])
         self.clock.advance(0)
         self.assertEqual(self.ended, [WITHDRAWN])
