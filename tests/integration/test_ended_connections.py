@@ -233,7 +233,7 @@ class EndedConnectionTests(PreparedTests):
         path, api = f"{MESSAGES}?{shown}&after={cursor}&wait=60", node.service.ways.api
         polls = [await node.ask("GET", path, Connection="close") for _ in range(2)]
         await until(lambda: api.in_hand == len(polls))
-        ends = [end.protocol for end in node.connections()]
+        ends: list[Any] = [end.protocol for end in node.connections()]
         asked = [weakref.ref(request) for end in ends for request in end.requests]
         self.assertEqual(len(asked), len(polls))
         del ends
