@@ -83,6 +83,16 @@ class StateTests(OperatorTests):
         for bad in ("limit=x", "limit=-1", f"part={'x' * 101}", f"after={'x' * 101}"):
             self.assertEqual((await self.admin(node, "GET", f"{STATE}?{bad}")).status, 400, bad)
 
+    async def test_names_in_another_normal_form(self) -> None:
+        """As the names of files on some machines are; that of a room is in NFC."""
+        node = await self.node("--room=caf\u00e9", "--room=th\u00e9")
+        decomposed = quote("e\u0301")
+        for query in (f"part={decomposed}&after=caf{decomposed}", f"after=caf{decomposed}"):
+            rooms = (await self.state(node, f"?{query}"))["rooms"]
+            self.assertEqual([one["room"] for one in rooms["shown"]], ["th\u00e9"], query)
+        found = await self.admin(node, "GET", f"/rooms?after=caf{decomposed}")
+        self.assertEqual([one["room"] for one in found.json["rooms"]], ["th\u00e9"])
+
     async def test_readers_that_are_behind(self) -> None:
         node = await self.node()
         slow = await node.chat("slow", "lobby")

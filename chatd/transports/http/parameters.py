@@ -1,8 +1,9 @@
-"""Parameters of reading: where to start, how many messages, how long to wait."""
+"""Parameters of reading: where to start, how many messages or rooms, how long to wait."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Protocol
 
 from chatd.protocol.cursors import Cursor
@@ -60,6 +61,12 @@ def limit_of(call: Asking, start: Start | None = None) -> int:
     if isinstance(start, Last) and start.n:
         return start.n
     return size
+
+
+def name_of(call: Asking, name: str) -> str:
+    """A parameter that is a room's name or a part of one, in NFC as these are; "" if there is
+    none."""
+    return unicodedata.normalize("NFC", call.query(name) or "")
 
 
 def wait_of(call: Asking) -> float:

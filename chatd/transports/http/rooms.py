@@ -13,7 +13,7 @@ from chatd.service.administration import Administration
 from chatd.service.chat import Chat
 from chatd.service.room_details import room_details
 from chatd.transports.http.call import Call, Reply, Route
-from chatd.transports.http.parameters import limit_of
+from chatd.transports.http.parameters import limit_of, name_of
 
 #: Rooms in one piece of the list of all rooms.
 ROOMS = 200
@@ -63,7 +63,7 @@ class RoomRoutes:
         many of them at most, with ``details=1`` how much each keeps and when something was said
         last."""
         _check_admin(call)
-        after = call.query("after") or ""
+        after = name_of(call, "after")
         limit = limit_of(call) if call.query("limit") is not None else None
         if call.query("details") not in (None, "1"):
             raise bad_request("details is 1, or left out.")
