@@ -57,7 +57,7 @@ TESTS = {
             "channel_pool",
             "followed_in_an_alarm",
         ),
-        *("handover", "liveness", "long_names", "marks", "meeting", "own_records"),
+        *("barriers", "handover", "liveness", "long_names", "meeting", "own_records"),
         *("publish_channels", "stream_consumer", "tail", "troubled_channels", "unplaced"),
     ),
     "directory": (

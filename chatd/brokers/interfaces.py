@@ -13,8 +13,6 @@ from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from chatd.errors import StartError as StartError
-
 
 class Unavailable(Exception):
     """The broker cannot be reached, or did not answer in time; an append may have been stored. The

@@ -40,7 +40,7 @@ class DeduplicationWindow:
         #: The time of each record, in milliseconds.
         self._times = array("q")
         #: The lowest byte of each key, by which keys are found.
-        self._marks = bytearray()
+        self._low_bytes = bytearray()
         #: Where the next key goes once the window is full.
         self._next = 0
         #: How many of the keys have the same rest, by these; empty while there are few keys.
@@ -58,10 +58,10 @@ class DeduplicationWindow:
         """Whether there is a record with ``key`` from ``oldest`` (milliseconds) or later."""
         if not self.may_know(key):
             return False
-        keys, times, find, mark = self._keys, self._times, self._marks.find, key & 0xFF
-        at = find(mark)
+        keys, times, find, low = self._keys, self._times, self._low_bytes.find, key & 0xFF
+        at = find(low)
         while at >= 0 and (keys[at] != key or times[at] < oldest):
-            at = find(mark, at + 1)
+            at = find(low, at + 1)
         return at >= 0
 
     def repeats(self, key: int | None, claim: Claim | None) -> bool:
@@ -89,14 +89,14 @@ class DeduplicationWindow:
         if len(self._keys) < WINDOW:
             self._keys.append(key)
             self._times.append(time)
-            self._marks.append(key & 0xFF)
+            self._low_bytes.append(key & 0xFF)
             if len(self._keys) == _FEW:
                 self._count_all()
                 return
         else:
             oldest, self._keys[self._next] = self._keys[self._next], key
             self._times[self._next] = time
-            self._marks[self._next] = key & 0xFF
+            self._low_bytes[self._next] = key & 0xFF
             self._counts[oldest % _COUNTS] -= 1
             self._next = (self._next + 1) % WINDOW
         if self._counts:

@@ -8,7 +8,6 @@ from typing import Any
 from zope.interface import Attribute, Interface
 
 from chatd.access.identity import Identity
-from chatd.errors import StartError as StartError
 from chatd.protocol.errors import ChatError
 from chatd.protocol.messages import Message
 

@@ -14,7 +14,6 @@ from chatd.brokers.interfaces import (
     DIRECTORY,
     NameTooLong,
     Retention,
-    StartError,
     Stream,
     Unavailable,
 )
@@ -22,6 +21,7 @@ from chatd.brokers.rabbitmq import liveness
 from chatd.brokers.rabbitmq.broker import AMQPBroker
 from chatd.brokers.rabbitmq.counts import StreamCounts
 from chatd.brokers.rabbitmq.follower import RabbitMQFollowing
+from chatd.errors import StartError
 from tests.contract import broker_suite
 from tests.support.rabbit import shared_node
 from tests.support.rabbit_home import free_port

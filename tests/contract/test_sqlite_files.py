@@ -13,9 +13,10 @@ from unittest import mock
 
 from twisted.trial.unittest import TestCase
 
-from chatd.brokers.interfaces import Retention, StartError, Stream, Unavailable
+from chatd.brokers.interfaces import Retention, Stream, Unavailable
 from chatd.brokers.registry import preflight
 from chatd.brokers.sqlite.schema import APPLICATION_ID, STEPS, connect, prepare
+from chatd.errors import StartError
 from tests.support.recording import ids, named
 from tests.support.sqlite import FilledTests, SQLiteFiles, limited_files
 from tests.support.waiting import until

@@ -359,17 +359,17 @@ class SplitterTests(SynchronousTestCase):
         scanned = 0
 
         def counting(name: str) -> Any:
-            mark: re.Pattern[bytes] = getattr(json_splitter, name)
+            known: re.Pattern[bytes] = getattr(json_splitter, name)
 
             def search(buffer: bytearray, at: int) -> re.Match[bytes] | None:
                 nonlocal scanned
-                found = mark.search(buffer, at)
+                found = known.search(buffer, at)
                 scanned += (found.end() if found else len(buffer)) - at
                 return found
 
             return mock.patch.object(json_splitter, name, mock.Mock(search=search))
 
-        with counting("_MARK"), counting("_STRING_MARK"):
+        with counting("_OUTSIDE"), counting("_IN_STRING"):
             self.assertEqual(split([data[n : n + 1] for n in range(len(data))]), [data])
         self.assertLessEqual(scanned, 2 * len(data))
 

@@ -13,7 +13,7 @@ from chatd.amqp.deliveries import Delivery
 from chatd.brokers.interfaces import IFollower, IFollowing, Stream
 from chatd.brokers.rabbitmq.follower import RabbitMQFollowing
 from chatd.brokers.rabbitmq.hosting import Hosting
-from chatd.brokers.rabbitmq.records import FENCE, mark_properties, publish_properties
+from chatd.brokers.rabbitmq.records import FENCE, barrier_properties, publish_properties
 from chatd.timing.turn_queue import TurnQueue
 
 
@@ -37,14 +37,14 @@ class Streams:
     following: RabbitMQFollowing | None = None
     wall: Any = None
     turns: TurnQueue = field(default=Factory(lambda self: TurnQueue(self.clock, 1), True))
-    #: The names of marks appended, and what becomes of the next.
-    marks: list[str] = field(factory=list)
-    marked: Deferred[None] = field(factory=lambda: succeed(None))
-    #: Where the next mark lies that is asked for when no fence comes.
+    #: The names of barriers appended, and what becomes of the next.
+    barriers: list[str] = field(factory=list)
+    barrier_stored: Deferred[None] = field(factory=lambda: succeed(None))
+    #: Where the next barrier lies that is asked for when no fence comes.
     place: Deferred[int] = field(factory=Deferred)
     #: Why no messages are taken.
     blocked: str = ""
-    #: What it brings is all that there is, so a directory asks for no mark.
+    #: What it brings is all that there is, so a directory asks for no barrier.
     exact: bool = True
 
     @property
@@ -67,12 +67,12 @@ class Streams:
     def fence(self, stream: Stream, done: Callable[[], bool]) -> Deferred[bool]:
         return succeed(done())
 
-    def place_of_mark(self, stream: Stream) -> Deferred[int]:
+    def place_of_barrier(self, stream: Stream) -> Deferred[int]:
         return self.place
 
-    def mark(self, stream: Stream, name: str) -> Deferred[None]:
-        self.marks.append(name)
-        return self.marked
+    def append_barrier(self, stream: Stream, name: str) -> Deferred[None]:
+        self.barriers.append(name)
+        return self.barrier_stored
 
     def leader_changed(self) -> None:
         """Nothing follows from it here."""
@@ -106,11 +106,11 @@ class Streams:
         following.caught_up()
 
     def come(self, name: str, offset: int) -> None:
-        """A mark comes to the consumer."""
+        """A barrier comes to the consumer."""
         assert self.following is not None
         stream = self.following.stream
         self.following.delivered(
-            [Delivery(offset, b"", mark_properties(name), stream.name.encode())]
+            [Delivery(offset, b"", barrier_properties(name), stream.name.encode())]
         )
 
     def come_back(self) -> None:

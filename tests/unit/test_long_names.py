@@ -12,10 +12,11 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.amqp.url import BrokerURL
-from chatd.brokers.interfaces import NameTooLong, Retention, StartError, Stream
+from chatd.brokers.interfaces import NameTooLong, Retention, Stream
 from chatd.brokers.memory.broker import MemoryBroker
 from chatd.brokers.rabbitmq.broker import AMQPBroker
 from chatd.brokers.rabbitmq.queues import StreamQueues
+from chatd.errors import StartError
 from chatd.protocol.errors import Code
 from chatd.service.domain import compose
 from chatd.service.lifecycle import RETRY, NodeService

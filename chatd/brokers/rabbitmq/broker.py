@@ -30,7 +30,6 @@ from chatd.brokers.interfaces import (
     NoSuchStream,
     Record,
     Retention,
-    StartError,
     Stream,
     Unavailable,
 )
@@ -47,6 +46,7 @@ from chatd.brokers.rabbitmq.queues import StreamQueues, room_for
 from chatd.brokers.rabbitmq.reader import StreamReader
 from chatd.brokers.rabbitmq.shared_channels import SharedChannels
 from chatd.brokers.rabbitmq.witnesses import Witnesses
+from chatd.errors import StartError
 from chatd.timing.turn_queue import TurnQueue
 from chatd.timing.wall import WallClock
 
@@ -268,9 +268,9 @@ class AMQPBroker(MultiService):
     def locate(self, stream: Stream, time: int) -> Deferred[int]:
         return self._reading.locate(stream, time)
 
-    def place_of_mark(self, stream: Stream) -> Deferred[int]:
-        """The offset of a fence that is appended now, once it has come to this host."""
-        return self._looking.place_of_mark(stream)
+    def place_of_barrier(self, stream: Stream) -> Deferred[int]:
+        """The offset of a barrier that is appended now, once it has come to this host."""
+        return self._looking.place_of_barrier(stream)
 
     def end(self, stream: Stream) -> Deferred[int]:
         """As `IBroker.end`. Of a stream that is not followed, the end that this host of RabbitMQ
@@ -280,9 +280,9 @@ class AMQPBroker(MultiService):
             return self._reading.end(stream)
         return Deferred.fromCoroutine(following.end())
 
-    def mark(self, stream: Stream, name: str) -> Deferred[None]:
-        """Append a fence that has a name; see `chatd.brokers.rabbitmq.marks`."""
-        return self._publishing.mark(stream, name)
+    def append_barrier(self, stream: Stream, name: str) -> Deferred[None]:
+        """Append a barrier; see `chatd.brokers.rabbitmq.barriers`."""
+        return self._publishing.append_barrier(stream, name)
 
     def extents(self, streams: Sequence[Stream]) -> Deferred[Sequence[Extent | None]]:
         def told(counts: list[int | None]) -> Sequence[Extent | None]:

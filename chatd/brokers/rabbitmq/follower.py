@@ -21,10 +21,10 @@ from zope.interface import implementer
 
 from chatd.amqp.deliveries import Delivery
 from chatd.brokers.interfaces import IFollower, IFollowing, NoSuchStream, Stream, Unavailable
+from chatd.brokers.rabbitmq.barriers import Barriers
 from chatd.brokers.rabbitmq.consumer import StreamConsumer
 from chatd.brokers.rabbitmq.handover import AnotherStream, Handover
 from chatd.brokers.rabbitmq.hosting import Hosting
-from chatd.brokers.rabbitmq.marks import Marks
 from chatd.brokers.rabbitmq.shared_channels import SharedChannel, SharedChannels
 from chatd.brokers.rabbitmq.tail import Tail
 from chatd.timing.turn_queue import TurnQueue
@@ -75,11 +75,11 @@ class FollowingBroker(Protocol):
         """Append fences to the stream until ``done()``; False if it never is. Fails with
         `Unavailable` or `NoSuchStream`."""
 
-    def mark(self, stream: Stream, name: str) -> Deferred[None]:
-        """Append a fence that has a name. Fails with `Unavailable` or `NoSuchStream`."""
+    def append_barrier(self, stream: Stream, name: str) -> Deferred[None]:
+        """Append a barrier. Fails with `Unavailable` or `NoSuchStream`."""
 
-    def place_of_mark(self, stream: Stream) -> Deferred[int]:
-        """The offset of a fence that is appended now, once it has come to the host that is read
+    def place_of_barrier(self, stream: Stream) -> Deferred[int]:
+        """The offset of a barrier that is appended now, once it has come to the host that is read
         from. Fails with `Unavailable` or `NoSuchStream`."""
 
     def leader_changed(self) -> None:
@@ -109,8 +109,10 @@ class RabbitMQFollowing:
         self._tail = tail
         self._gathering = Tail(tail or 0)
         self._handover = Handover(stream, follower, broker.turns)
-        self._marks = Marks(
-            broker.clock, lambda name: broker.mark(stream, name), lambda: self._handover.end
+        self._barriers = Barriers(
+            broker.clock,
+            lambda name: broker.append_barrier(stream, name),
+            lambda: self._handover.end,
         )
         self._consumer: StreamConsumer | None = None
         self._channel: SharedChannel | None = None
@@ -132,7 +134,7 @@ class RabbitMQFollowing:
         """The offset of the newest record that anyone may have read, when all up to there has been
         passed to the follower; -1 if there never was one. Raises `Unavailable` or
         `NoSuchStream`."""
-        await self._marks.reach()
+        await self._barriers.reach()
         return self._handover.end
 
     # -- what the broker calls ---------------------------------------------------------------------
@@ -160,7 +162,7 @@ class RabbitMQFollowing:
             self._detach()
             self.state = FollowerState.STOPPED
             self._handover.stop()
-            self._marks.stop()
+            self._barriers.stop()
             self._broker.forget(self)
 
     def refresh(self) -> None:
@@ -206,7 +208,7 @@ class RabbitMQFollowing:
         except AnotherStream:
             self._gone()
         else:
-            if (come := self._marks.among(batch)) is not None:
+            if (come := self._barriers.among(batch)) is not None:
                 self._handover.in_order(come)
 
     def caught_up(self) -> None:
@@ -295,7 +297,7 @@ class RabbitMQFollowing:
         which, and nothing else does: who takes a stream for gone gives up what is in it."""
         if came or consumer is not self._consumer:
             return None
-        return self._broker.place_of_mark(self.stream).addCallback(self._placed, consumer)
+        return self._broker.place_of_barrier(self.stream).addCallback(self._placed, consumer)
 
     def _placed(self, offset: int, consumer: StreamConsumer) -> None:
         if consumer is self._consumer and not consumer.delivered:

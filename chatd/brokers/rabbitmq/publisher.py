@@ -20,7 +20,7 @@ from chatd.amqp.confirms import NotConfirmed, NotSent, Unroutable, pack_address,
 from chatd.brokers.interfaces import NoSuchStream, NotStored, Stream, TooLarge, Unavailable
 from chatd.brokers.rabbitmq.names import EVENTS, MESSAGES, PRESENCE, declare_exchanges
 from chatd.brokers.rabbitmq.publish_channels import PublishChannels
-from chatd.brokers.rabbitmq.records import FENCE, mark_properties, publish_properties
+from chatd.brokers.rabbitmq.records import FENCE, barrier_properties, publish_properties
 
 #: Fences sent at most; seconds to wait for the first (twice as long for each further one); seconds
 #: between checks.
@@ -117,10 +117,10 @@ class StreamPublisher:
             await self.channels.distrust(stream, sent)
         return False
 
-    def mark(self, stream: Stream, name: str) -> Deferred[None]:
-        """Append a fence that has a name. Fails with `Unavailable` or `NoSuchStream`."""
-        marked = self._publish(stream, "", stream.name, mark_properties(name), b"", name)
-        return marked.addErrback(_not_marked, stream)
+    def append_barrier(self, stream: Stream, name: str) -> Deferred[None]:
+        """Append a barrier. Fails with `Unavailable` or `NoSuchStream`."""
+        appended = self._publish(stream, "", stream.name, barrier_properties(name), b"", name)
+        return appended.addErrback(_no_barrier, stream)
 
     async def _pause(self, seconds: float) -> None:
         pause: Deferred[None] = deferLater(self._clock, seconds)
@@ -172,7 +172,7 @@ def _refused(failure: Failure) -> NoReturn:
     raise Unavailable(str(failure.value)) from None
 
 
-def _not_marked(failure: Failure, stream: Stream) -> NoReturn:
+def _no_barrier(failure: Failure, stream: Stream) -> NoReturn:
     if failure.check(Unroutable):
         raise NoSuchStream(stream.name) from None
     _refused(failure)

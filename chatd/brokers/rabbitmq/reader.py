@@ -17,9 +17,9 @@ from chatd.amqp.channel import Channel, Reason
 from chatd.amqp.client import Client
 from chatd.amqp.deliveries import Delivery
 from chatd.brokers.interfaces import Lagging, NoSuchStream, Record, Stream, Unavailable
+from chatd.brokers.rabbitmq.barriers import LAGS
 from chatd.brokers.rabbitmq.channel_pool import ChannelPool
 from chatd.brokers.rabbitmq.consumer import PREFETCH, StreamConsumer
-from chatd.brokers.rabbitmq.marks import LAGS
 from chatd.brokers.rabbitmq.publisher import StreamPublisher
 from chatd.brokers.rabbitmq.queues import is_missing
 from chatd.brokers.rabbitmq.records import is_fence, records, slices
@@ -169,11 +169,13 @@ class StreamReader:
 
         return self._pool.run(task)
 
-    def place_of_mark(self, stream: Stream) -> Deferred[int]:
-        """Append a mark, and wait until it comes; its offset."""
+    def place_of_barrier(self, stream: Stream) -> Deferred[int]:
+        """Append a barrier, and wait until it comes; its offset."""
 
         async def task(client: Client, channel: Channel) -> int:
-            reader = _MarkReader(client, stream, partial(self._publishing.mark, stream))
+            reader = _BarrierReader(
+                client, stream, partial(self._publishing.append_barrier, stream)
+            )
             return (await reader.run(channel))[0].offset
 
         return self._pool.run(task)
@@ -203,8 +205,8 @@ class StreamReader:
         return self._wall.milliseconds()
 
 
-class _MarkReader(_Reader):
-    """Has a mark appended by ``append(name)`` once it would not miss it, and gathers that."""
+class _BarrierReader(_Reader):
+    """Has a barrier appended by ``append(name)`` once it would not miss it, and gathers that."""
 
     def __init__(
         self, client: Client, stream: Stream, append: Callable[[str], Deferred[None]]

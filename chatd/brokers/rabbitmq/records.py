@@ -69,8 +69,8 @@ def publish_properties(id: str, time: int) -> bytes:
     return b"".join([head, message, _TIME(time // 1000), _OWN])
 
 
-def mark_properties(name: str) -> bytes:
-    """The properties of a fence that has a name."""
+def barrier_properties(name: str) -> bytes:
+    """The properties of a barrier, a fence that has a name (`chatd.brokers.rabbitmq.barriers`)."""
     return encode_properties({**_FENCE, "message-id": name})
 
 

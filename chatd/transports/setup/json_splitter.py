@@ -8,12 +8,12 @@ import re
 MAX_OBJECT = 64 * 1024
 #: Braces, quotes and backslashes of one object, at most: each costs as much as a hundred other
 #: bytes.
-MAX_MARKS = 10_000
+MAX_DELIMITERS = 10_000
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _LINE_END = re.compile(rb"[ \t\r]*\n")
 #: The bytes that matter for where an object ends, and for where a string in it does.
-_MARK, _STRING_MARK = re.compile(rb'[{}"]'), re.compile(rb'["\\\n]')
+_OUTSIDE, _IN_STRING = re.compile(rb'[{}"]'), re.compile(rb'["\\\n]')
 
 
 class NotAnObject(Exception):
@@ -31,7 +31,7 @@ class Splitter:
         self._buffer = bytearray()
         #: The positions up to which the buffer was returned, and scanned.
         self._start = self._scanned = 0
-        self._depth = self._marks = 0
+        self._depth = self._delimiters = 0
         self._in_string = False
         #: Whether more than white space has come since the object last returned.
         self.begun = False
@@ -88,24 +88,24 @@ class Splitter:
     def _scan(self) -> int | None:
         """The end of the object at the start of the buffer, None if it is not complete."""
         at = self._scanned
-        while match := (_STRING_MARK if self._in_string else _MARK).search(self._buffer, at):
-            mark, at = match[0], match.end()
-            self._marks += 1
-            if self._marks > MAX_MARKS:
+        while match := (_IN_STRING if self._in_string else _OUTSIDE).search(self._buffer, at):
+            delimiter, at = match[0], match.end()
+            self._delimiters += 1
+            if self._delimiters > MAX_DELIMITERS:
                 raise NotAnObject("Too many braces and quotes for one JSON object.")
-            if mark == b"\\":
+            if delimiter == b"\\":
                 if at == len(self._buffer):  # the escaped character has not come yet
                     self._scanned = at - 1
                     return None
                 at += 1
-            elif mark == b"\n":
-                raise NotAnObject("A line ends within a string; is a quotation mark missing?")
-            elif mark == b'"':
+            elif delimiter == b"\n":
+                raise NotAnObject("A line ends within a string; is a quotation delimiter missing?")
+            elif delimiter == b'"':
                 self._in_string = not self._in_string
             else:
-                self._depth += 1 if mark == b"{" else -1
+                self._depth += 1 if delimiter == b"{" else -1
                 if not self._depth:
-                    self._marks = 0
+                    self._delimiters = 0
                     return at
         self._scanned = len(self._buffer)
         return None

@@ -1,4 +1,4 @@
-"""Marks: a replica that lags behind is not taken for the whole stream."""
+"""Barriers: a replica that lags behind is not taken for the whole stream."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatd.amqp.deliveries import Delivery
 from chatd.brokers.interfaces import Lagging, NotStored, Stream, Unavailable
 from chatd.brokers.rabbitmq import handover
+from chatd.brokers.rabbitmq.barriers import APART, MOST_APART, PATIENCE, VAIN
 from chatd.brokers.rabbitmq.follower import LONGEST
-from chatd.brokers.rabbitmq.marks import APART, MOST_APART, PATIENCE, VAIN
 from chatd.brokers.rabbitmq.records import publish_properties
 from chatd.timing.turn_queue import TurnQueue
 from tests.support.followed import Streams
@@ -54,14 +54,14 @@ class MarkTests(MarkCase):
         self.assertNoResult(end)
         self.streams.come("another", 4)
         self.assertNoResult(end)
-        self.streams.come(self.streams.marks[0], 5)
+        self.streams.come(self.streams.barriers[0], 5)
         self.assertEqual(self.successResultOf(end), 3)
         self.assertEqual(self.recorder.ids, [f"m{n}" for n in range(4)])
 
-    def test_marks_are_no_records(self) -> None:
+    def test_barriers_are_no_records(self) -> None:
         for number in range(3):
             end = self.ask()
-            self.streams.come(self.streams.marks[number], 3 + number)
+            self.streams.come(self.streams.barriers[number], 3 + number)
             self.assertEqual(self.successResultOf(end), 2)
             self.streams.clock.advance(MOST_APART)
         self.assertEqual(self.recorder.calls, ["records", "caught_up"])
@@ -71,39 +71,39 @@ class MarkTests(MarkCase):
         second, whoever asks."""
         first = self.ask()
         later = [self.ask() for _ in range(3)]
-        self.streams.come(self.streams.marks[0], 3)
+        self.streams.come(self.streams.barriers[0], 3)
         self.assertEqual(self.successResultOf(first), 2)
         self.streams.clock.advance(APART / 2)
-        self.assertEqual(len(self.streams.marks), 1)
+        self.assertEqual(len(self.streams.barriers), 1)
         self.streams.clock.advance(APART / 2)
-        self.assertEqual(len(self.streams.marks), 2)
+        self.assertEqual(len(self.streams.barriers), 2)
         for end in later:
             self.assertNoResult(end)
-        self.streams.come(self.streams.marks[1], 4)
+        self.streams.come(self.streams.barriers[1], 4)
         self.assertEqual([self.successResultOf(end) for end in later], [2, 2, 2])
 
-    def marked(self, *more: Delivery) -> float:
-        """One asks, and gets an answer, with ``more`` before it; the seconds until the mark."""
-        following, marks = self.streams.following, self.streams.marks
+    def bounded(self, *more: Delivery) -> float:
+        """One asks, and gets an answer, with ``more`` before it; the seconds until the barrier."""
+        following, barriers = self.streams.following, self.streams.barriers
         assert following is not None
         end, began = self.ask(), self.streams.clock.seconds()
-        while len(marks) == self.count:
+        while len(barriers) == self.count:
             self.streams.clock.advance(APART)
         self.count += 1
         if more:
             following.delivered(more)
-        self.streams.come(marks[-1], 1000 + 2 * self.count)
+        self.streams.come(barriers[-1], 1000 + 2 * self.count)
         self.successResultOf(end)
         return self.streams.clock.seconds() - began
 
     def test_fewer_while_they_bring_nothing(self) -> None:
-        """Who names cursors that nobody was given would fill the stream with marks."""
-        waits = [self.marked() for _ in range(VAIN + 9)]
+        """Who names cursors that nobody was given would fill the stream with barriers."""
+        waits = [self.bounded() for _ in range(VAIN + 9)]
         self.assertEqual(waits, sorted(waits))
         self.assertEqual((waits[VAIN], waits[-1]), (APART, MOST_APART))
         said = publish_properties("m", 0)
-        self.marked(Delivery(1001 + 2 * self.count, body("m3", at=0), said, b"lobby"))
-        self.assertEqual(self.marked(), APART)
+        self.bounded(Delivery(1001 + 2 * self.count, body("m3", at=0), said, b"lobby"))
+        self.assertEqual(self.bounded(), APART)
 
     def test_records_that_wait_for_their_turn_come_first(self) -> None:
         end = self.ask()
@@ -114,7 +114,7 @@ class MarkTests(MarkCase):
             mock.patch("chatd.brokers.rabbitmq.records.SLICE", 2),
         ):
             self.streams.bring()
-            self.streams.come(self.streams.marks[0], 9)
+            self.streams.come(self.streams.barriers[0], 9)
             self.assertNoResult(end)
             self.streams.clock.pump([0] * 9)
         self.assertEqual(self.successResultOf(end), 8)
@@ -131,7 +131,7 @@ class MarkTests(MarkCase):
                 self.streams.records += [body(f"m{n}", at=0) for n in range(1, 9)]
                 self.streams.bring()
             first = self.ask()
-            self.streams.come(self.streams.marks[0], 9)
+            self.streams.come(self.streams.barriers[0], 9)
             self.streams.clock.advance(PATIENCE)
             self.failureResultOf(first, Unavailable)
             second = self.ask()
@@ -139,7 +139,7 @@ class MarkTests(MarkCase):
             turns.pump([0] * 9)
             self.assertNoResult(second)
             self.streams.clock.advance(APART - passed)
-            self.streams.come(self.streams.marks[1], 10)
+            self.streams.come(self.streams.barriers[1], 10)
             self.assertEqual(self.successResultOf(second), 8)
 
     def test_a_replica_that_lags_for_long(self) -> None:
@@ -148,7 +148,7 @@ class MarkTests(MarkCase):
         self.assertIn("lags", str(self.failureResultOf(end, Lagging).value))
 
     def test_a_mark_that_is_not_stored_says_nothing_of_the_replica(self) -> None:
-        self.streams.marked = Deferred()
+        self.streams.barrier_stored = Deferred()
         end = self.ask()
         self.streams.clock.advance(PATIENCE)
         why = self.failureResultOf(end, Unavailable).value
@@ -156,7 +156,7 @@ class MarkTests(MarkCase):
         self.assertNotIn("lags", str(why))
 
     def test_what_cannot_be_appended(self) -> None:
-        self.streams.marked = fail(NotStored("low on memory"))
+        self.streams.barrier_stored = fail(NotStored("low on memory"))
         why = self.failureResultOf(self.ask(), Unavailable).value
         self.assertEqual(str(why), "low on memory")
         self.assertNotIsInstance(why, NotStored)  # it says nothing of a message
@@ -166,7 +166,7 @@ class MarkTests(MarkCase):
         for pausing in (False, True):
             self.setUp()
             if pausing:
-                self.streams.come(self.streams.marks[0] if self.ask() else "", 3)
+                self.streams.come(self.streams.barriers[0] if self.ask() else "", 3)
             end = self.ask()
             following = self.streams.following
             assert following is not None
