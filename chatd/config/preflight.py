@@ -49,16 +49,18 @@ def check(config: Config) -> None:
 
 def check_apart(config: Config) -> None:
     """Raise `StartError` for a port or Unix socket that is given twice."""
-    before: list[tuple[str, _Place]] = []
+    before: list[tuple[str, _Address]] = []
     for option, text in endpoints(config):
-        place = _Place.of(text)
-        if place is not None:
+        address = _Address.of(text)
+        if address is not None:
             for other, taken in before:
-                if place.overlaps(taken):
-                    both = "" if place.kind == taken.kind else "; tcp6 takes IPv4 connections, too"
-                    why = f"cannot listen on {place}: --{other} has {taken}{both}"
+                if address.overlaps(taken):
+                    both = (
+                        "" if address.kind == taken.kind else "; tcp6 takes IPv4 connections, too"
+                    )
+                    why = f"cannot listen on {address}: --{other} has {taken}{both}"
                     raise StartError(f"--{option}: {why}")
-            before.append((option, place))
+            before.append((option, address))
 
 
 def endpoints(config: Config) -> Iterator[tuple[str, str]]:
@@ -69,7 +71,7 @@ def endpoints(config: Config) -> Iterator[tuple[str, str]]:
 
 
 @frozen
-class _Place:
+class _Address:
     """Where an endpoint listens: a port of an interface, or a path."""
 
     kind: str
@@ -77,7 +79,7 @@ class _Place:
     port: str
 
     @classmethod
-    def of(cls, text: str) -> _Place | None:
+    def of(cls, text: str) -> _Address | None:
         """That of the endpoint ``text``; None if it is not fixed."""
         outer = Description.parse(text)
         description = outer.inner or outer
@@ -90,7 +92,7 @@ class _Place:
         six = description.kind == "tcp6" or ":" in interface
         return cls("tcp6" if six else "tcp", interface, given["port"])
 
-    def overlaps(self, other: _Place) -> bool:
+    def overlaps(self, other: _Address) -> bool:
         """Whether one of the two takes what the other needs."""
         if self.port != other.port:  # a Unix socket has none
             return False

@@ -106,7 +106,7 @@ class RoomRegistry:
     def wake(self) -> None:
         """Wake all waiting polls."""
         for room in list(self._rooms.values()):
-            room.news.wake()
+            room.waiting.wake()
 
     def flush(self) -> None:
         """Hand out all messages that have come, without waiting for turns."""
@@ -130,7 +130,7 @@ class RoomRegistry:
         room.detach()
         error = ChatError(Code.UNKNOWN_ROOM, "The room was deleted.", room=stream.room)
         in_turns(self.node.clock, list(room.subscriptions), lambda one: one.close(error))
-        room.news.wake()
+        room.waiting.wake()
 
     def _recheck(self, room: Room, entry: RoomEntry) -> None:
         error = ChatError(Code.FORBIDDEN, "You may no longer be in this room.", room=entry.name)
@@ -138,7 +138,7 @@ class RoomRegistry:
         for subscription in leaving:  # at once: no message may come before
             subscription.expel(error)
         in_turns(self.node.clock, leaving, Subscription.tell_why)
-        room.news.wake()
+        room.waiting.wake()
 
     # -- streams that vanish -----------------------------------------------------------------------
 

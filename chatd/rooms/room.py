@@ -42,7 +42,7 @@ class Room:
     def __init__(self, stream: Stream, node: RoomContext, gone: Callable[[Room], None]) -> None:
         self.subscriptions: dict[Subscription, None] = {}
         #: Wakes waiting polls: there are messages, rights have changed, or the node drains.
-        self.news = WaitingInTurns(node.turns)
+        self.waiting = WaitingInTurns(node.turns)
         self.node = node
         self._gone = gone
         self._audience = Audience(node.fan_out, node.ring, self._count)
@@ -105,7 +105,7 @@ class Room:
         self._audience.clear()
         for subscription in self.subscriptions:
             subscription.lost(-1)
-        self.news.wake()
+        self.waiting.wake()
 
     @property
     def idle(self) -> bool:
@@ -113,7 +113,7 @@ class Room:
         return not (
             self.subscriptions
             or self._holders
-            or len(self.news)
+            or len(self.waiting)
             or len(self._publisher)
             or self.node.clock.seconds() < self._busy_until
         )
@@ -135,8 +135,8 @@ class Room:
     def arrived(self, messages: Sequence[Message]) -> None:
         if messages:
             self._audience.send(messages)
-        if len(self.news):
-            self.news.wake()
+        if len(self.waiting):
+            self.waiting.wake()
 
     def _count(self, messages: Sequence[Message], deliveries: int) -> None:
         """``messages`` went out, in so many ``deliveries``."""

@@ -109,7 +109,7 @@ async def reaches(room: Room, offset: int) -> bool:
     if await room.node.broker.end(room.stream) < offset:
         return False
     while room.known and room.head < offset:
-        await room.news.wait().addTimeout(5, room.node.clock, _behind)
+        await room.waiting.wait().addTimeout(5, room.node.clock, _behind)
     return True
 
 

@@ -45,7 +45,7 @@ class _Rooms:
         if lagging := room.lagging:
             self.live, self.behind = self.live - lagging, self.behind + lagging
             self.lag = max(self.lag, *(one.behind for one in room.behind()))
-        self.polls += len(room.news)
+        self.polls += len(room.waiting)
         self.away += not room.level_with_stream
         self.late = max(self.late, room.lag)
 

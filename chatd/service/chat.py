@@ -208,7 +208,7 @@ class Chat:
             if answer.messages or answer.gap or not limit or self.draining or left <= 0:
                 return answer
             if room.stream == stream:
-                await room.news.wait().addTimeout(left, self.clock, lambda *_: None)
+                await room.waiting.wait().addTimeout(left, self.clock, lambda *_: None)
             if self.entry(identity, stream.room).stream != stream:
                 # a new life of the room, which is read from its start, after a gap
                 old = After(Cursor(stream.life, place.offset))

@@ -25,7 +25,7 @@ from chatd.transports.dialect import BaseDialect, ClientLink
 REQUESTS = Rate(50, burst=400, what="requests")
 
 #: Called once with the answer to a request, or None if it has none.
-Answer = Callable[[dict[str, Any] | None], None]
+Respond = Callable[[dict[str, Any] | None], None]
 
 
 class RequestDialect(BaseDialect):
@@ -53,7 +53,7 @@ class RequestDialect(BaseDialect):
         self._await_expiry()
         return {"type": "welcome", "user": self.session.identity.user, "limits": limits}
 
-    def handle(self, frame: dict[str, Any], answer: Answer) -> None:
+    def handle(self, frame: dict[str, Any], answer: Respond) -> None:
         """Carry out one request. ``answer`` is called now or later; errors name the room and id."""
         request = _REQUESTS.get(str(frame.get("type")), RequestDialect._unknown)
         doing = maybeDeferred(request, self, frame, answer)
@@ -64,7 +64,7 @@ class RequestDialect(BaseDialect):
     def _done(self, _: None) -> None:
         self._bad = 0
 
-    def _failed(self, failure: Failure, frame: dict[str, Any], answer: Answer) -> None:
+    def _failed(self, failure: Failure, frame: dict[str, Any], answer: Respond) -> None:
         error = self._error(failure)
         room, id = frame.get("room"), frame.get("id")
         error = error.about(
@@ -72,10 +72,10 @@ class RequestDialect(BaseDialect):
         )
         self._refuse(error, lambda error: answer(shown(error)))
 
-    async def _unknown(self, frame: dict[str, Any], answer: Answer) -> None:
+    async def _unknown(self, frame: dict[str, Any], answer: Respond) -> None:
         raise bad_request(f"The type is one of {', '.join(_REQUESTS)}.")
 
-    async def _join(self, frame: dict[str, Any], answer: Answer) -> None:
+    async def _join(self, frame: dict[str, Any], answer: Respond) -> None:
         self._others.check(self._admission.clock.seconds())
         name = room_name(frame.get("room"))
         joined = await self.session.join(name, self.end(self, name), _start(frame), self._ready)
@@ -102,13 +102,13 @@ class RequestDialect(BaseDialect):
             outlet = self.connection.outlet  # the session goes on over another transport
         return True
 
-    async def _leave(self, frame: dict[str, Any], answer: Answer) -> None:
+    async def _leave(self, frame: dict[str, Any], answer: Respond) -> None:
         self._others.check(self._admission.clock.seconds())
         name = room_name(frame.get("room"))
         await self.session.leave_in_turn(name)
         answer({"type": "left", "room": name})
 
-    def _message(self, frame: dict[str, Any], answer: Answer) -> Deferred[None]:
+    def _message(self, frame: dict[str, Any], answer: Respond) -> Deferred[None]:
         # no coroutine: it would cost a tenth of what a publish does
         self._publishes.check(self._admission.clock.seconds())
         name = room_name(frame.get("room"))
@@ -123,14 +123,14 @@ class RequestDialect(BaseDialect):
             errbackArgs=(frame, publication),
         )
 
-    def _published(self, receipt: Receipt, name: str, answer: Answer) -> None:
+    def _published(self, receipt: Receipt, name: str, answer: Respond) -> None:
         answer({"type": "ack", "room": name, "id": receipt.id})
 
-    async def _typing(self, frame: dict[str, Any], answer: Answer) -> None:
+    async def _typing(self, frame: dict[str, Any], answer: Respond) -> None:
         await self.session.typing(room_name(frame.get("room")))
         answer(None)
 
-    async def _auth(self, frame: dict[str, Any], answer: Answer) -> None:
+    async def _auth(self, frame: dict[str, Any], answer: Respond) -> None:
         self._others.check(self._admission.clock.seconds())
         token = frame.get("token")
         if not isinstance(token, str):

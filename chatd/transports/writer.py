@@ -2,8 +2,8 @@
 
 There are two ways to write. An answer (`Writer.write`) is always accepted; if the client does not
 read its answers, chatd stops reading its requests. Answers of one `Gathering` leave in one write. A
-batch of messages (`Writer.offer`) is refused
-while the transport still holds unsent bytes; the subscription reads it again later.
+batch of messages (`Writer.offer`) is refused while the transport still holds unsent bytes; the
+subscription reads it again later.
 
 On plain TCP a write goes straight to the socket. ``transport.write`` would cost four times as much:
 an entry in a buffer, a turn of the reactor, and two changes to the poll set.

@@ -129,7 +129,7 @@ class MetricsTests(ServingTests):
         cursor = json.loads((await node.get("/rooms/lobby/messages")).body)["cursor"]
         await node.ask("GET", f"/rooms/lobby/messages?after={cursor}&wait=60")
         lobby = next(iter(node.service.chat.rooms))
-        await until(lambda: len(lobby.news) == 1)
+        await until(lambda: len(lobby.waiting) == 1)
         self.assertEqual(await self.value(node, "chatd_polls_waiting"), 1)
 
     async def test_many_rooms_are_looked_at_in_slices(self) -> None:

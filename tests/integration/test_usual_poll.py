@@ -90,7 +90,7 @@ class UsualTests(GuardedTests):
         ways, admission = self.node.service.ways, self.node.service.admission
         room = next(iter(self.node.service.chat.rooms))
         counted = [ways.polls.in_hand, admission.connections.total, admission.requests.total]
-        return [*counted, len(room.news), len(ways.polls.deadlines)]
+        return [*counted, len(room.waiting), len(ways.polls.deadlines)]
 
 
 class OneConnectionTests(UsualTests):
@@ -270,9 +270,9 @@ class OneConnectionTests(UsualTests):
         await self.begin()
         raw = await self.poll("&limit=1000")
         room = next(iter(self.node.service.chat.rooms))
-        with patch.object(room.news, "wake"):
+        with patch.object(room.waiting, "wake"):
             await self.say(*["x" * 15_000] * 8)
-        room.news.wake()
+        room.waiting.wake()
         self.assertEqual(len(texts(await self.answer(raw))), 8)
         self.assertEqual(self.counts(), [0] * 5)
 

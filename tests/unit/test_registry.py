@@ -42,7 +42,7 @@ class RegistryCase(SynchronousTestCase):
 
     def polling(self, room: Room) -> list[Any]:
         """One who waits for something to happen in ``room``."""
-        return self.world.begin(room.news.wait())
+        return self.world.begin(room.waiting.wait())
 
 
 class AttachedTests(RegistryCase):
@@ -126,7 +126,7 @@ class SweepTests(RegistryCase):
 
     def test_who_waits_for_messages_uses_it(self) -> None:
         room = self.world.room()
-        waiting = room.news.wait()
+        waiting = room.waiting.wait()
         self.assertTrue(self.kept(IDLE + 2 * SWEEP))
         waiting.addErrback(lambda _: None).cancel()
         self.assertFalse(self.kept(SWEEP))

@@ -142,6 +142,6 @@ class PageTests(CountsCase):
 class WokenTests(CountsCase):
     def test_who_polls_learns_of_records_that_are_no_messages(self) -> None:
         """The cursor has moved."""
-        waiting = self.world.begin(self.room.news.wait())
+        waiting = self.world.begin(self.room.waiting.wait())
         self.world.foreign("lobby", b"junk")
         self.assertEqual(waiting, [None])

@@ -245,7 +245,7 @@ class AheadTests(FindCase):
         outcome = self.begin(self.after(MANY))
         self.world.turn()
         self.room.detach()
-        self.room.news.wake()
+        self.room.waiting.wake()
         self.world.turn()
         self.unavailable(outcome)
 

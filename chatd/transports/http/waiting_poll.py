@@ -192,7 +192,7 @@ class WaitingPoll:
             if usual.identity.expires is not None:
                 self._held = polls.admission.standing.hold(usual.identity, self._withdrawn)
         if self._room is not None:
-            self._room.news.join(self)
+            self._room.waiting.join(self)
 
     # -- what ends it ------------------------------------------------------------------------------
 
@@ -257,7 +257,7 @@ class WaitingPoll:
     def _release(self) -> None:
         """It does not wait any more, and is not counted."""
         if self._room is not None:
-            self._room.news.leave(self)
+            self._room.waiting.leave(self)
         if self._due is not None:
             self._due.cancel()
         if self._held is not None:

@@ -15,7 +15,7 @@ from chatd.rooms.interfaces import IEncoding
 from chatd.timing.timer_wheel import Deadline
 from chatd.transports.dialect import CLOSE_BAD_REQUEST, BaseDialect, ClientLink, RoomEnd
 from chatd.transports.encodings import text_frame
-from chatd.transports.requests import Answer, RequestDialect, shown
+from chatd.transports.requests import RequestDialect, Respond, shown
 from chatd.transports.socketio.encoding import SOCKET_IO
 from chatd.transports.socketio.engine_packets import BadPacket
 from chatd.transports.socketio.packets import MAIN, PacketKind, SocketPacket, event, written
@@ -172,7 +172,7 @@ class Talk(RequestDialect):
 
     # -- what goes ---------------------------------------------------------------------------------
 
-    def _answer(self, id: int | None) -> Answer:
+    def _answer(self, id: int | None) -> Respond:
         """A function that sends the answer to an event: to its callback ``id``, or else as an
         event. It sends nothing once the client has left the namespace, also if it is there again,
         perhaps as somebody else."""

@@ -8,7 +8,7 @@ from chatd.protocol.errors import ChatError, bad_request
 from chatd.protocol.json import load_object, quoted
 from chatd.service.chat import Receipt
 from chatd.transports.encodings import text_frame
-from chatd.transports.requests import Answer, RequestDialect
+from chatd.transports.requests import RequestDialect, Respond
 from chatd.transports.websocket.connection import WebSocketConnection
 
 
@@ -45,7 +45,7 @@ class ChatV1(RequestDialect):
     def _say(self, frame: dict[str, Any]) -> None:
         self.connection.send(frame)
 
-    def _published(self, receipt: Receipt, name: str, answer: Answer) -> None:
+    def _published(self, receipt: Receipt, name: str, answer: Respond) -> None:
         # as `dump` would write it, without the search for what each part is
         said = f'{{"type":"ack","room":{quoted(name)},"id":{quoted(receipt.id)}}}'
         self.connection.outlet.write(text_frame(said.encode()))
