@@ -217,3 +217,18 @@ class TestOlder:
             "() => Number(document.querySelector('#log .text').textContent) <= 750"
         )
         expect(ann.log).not_to_contain_text("More cannot be fetched right now.")
+
+    def test_of_a_room_that_was_left(self, visit: Visit, daemon: Daemon, room: str) -> None:
+        ann = come_in(visit, daemon, room, clock=True)
+        look_back(ann, 850)
+        held: list[Route] = []
+        ann.page.route(OLDER, lambda route: held.append(route))
+        go_up(ann, lambda: bool(held))
+        ann.page.get_by_role("button", name="Leave").click()
+        expect(ann.page.locator("body")).to_have_class("outside")
+        asked = len(held)
+        for route in held:
+            route.abort()
+        for _ in range(3):
+            ann.page.clock.run_for(6000)
+        assert len(held) == asked

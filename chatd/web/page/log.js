@@ -88,6 +88,7 @@ export class Log {
       sizes.disconnect();
       clearInterval(days);
       clearTimeout(this.#resting);
+      element.ariaBusy = null;
     });
     this.#look();
   }
@@ -123,7 +124,7 @@ export class Log {
       await this.#load(async () => {
         const last = /** @type {Message} */ (this.#last);
         // Not the last hundred: where they are too long for one answer, it begins with the oldest.
-        const { messages } = await this.#room.history({ before: last.cursor, limit: FETCHED - 1 });
+        const { messages } = await this.#ask({ before: last.cursor, limit: FETCHED - 1 });
         this.#timeline.clear();
         this.#detached = this.#complete = false;
         this.#following = true;
@@ -217,7 +218,7 @@ export class Log {
     if (!first || this.#loading || this.#complete || this.#resting) return;
     this.#top.textContent = 'Looking further back…';
     await this.#load(async () => {
-      const { messages, more } = await this.#room.history({ before: first.cursor, limit: FETCHED });
+      const { messages, more } = await this.#ask({ before: first.cursor, limit: FETCHED });
       this.#complete = !more;
       this.#top.textContent = this.#complete ? 'Nothing older is kept.' : '';
       if (first !== this.#timeline.first) return;
@@ -236,12 +237,17 @@ export class Log {
     if (!last || this.#loading || !this.#detached || this.#resting) return;
     const newest = this.#last;
     await this.#load(async () => {
-      const { messages } = await this.#room.history({ after: last.cursor, limit: FETCHED });
+      const { messages } = await this.#ask({ after: last.cursor, limit: FETCHED });
       // A page may be short because its messages are long.
       const reached = messages.some((one) => newest && key(one) === key(newest));
       if (reached || !messages.length) this.#detached = false;
       this.#append(messages);
     });
+  }
+
+  /** @param {{before?: string, after?: string, limit: number}} query until we are closed */
+  #ask(query) {
+    return this.#room.history({ ...query, signal: this.#ended.signal });
   }
 
   /**
@@ -257,6 +263,7 @@ export class Log {
       await fetch();
       if (this.#top.textContent === FAILED) this.#top.textContent = '';
     } catch {
+      if (this.#ended.signal.aborted) return;
       this.#top.textContent = FAILED;
       clearTimeout(this.#resting);
       this.#resting = setTimeout(() => this.resume(), REST);
