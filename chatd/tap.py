@@ -36,9 +36,9 @@ from chatd.brokers.registry import broker_at
 from chatd.config import advice, explanation, preflight
 from chatd.config.access import make_admission, renew_admission, reopen_access_log
 from chatd.config.advice import Adviser
+from chatd.config.cannot_start import refusing
 from chatd.config.check import run_check
 from chatd.config.options import Options as Options
-from chatd.config.refusal import refusing
 from chatd.config.renewal import Settings
 from chatd.config.settings import Config
 from chatd.net.certificates import Certificates

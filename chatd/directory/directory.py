@@ -13,9 +13,9 @@ from chatd.brokers.read_back import UNCOUNTED, Counts
 from chatd.directory.leftovers import Leftovers
 from chatd.directory.lives import Lives
 from chatd.directory.projection import RoomEntry
-from chatd.directory.refusal import unavailable
 from chatd.directory.room_names import RoomNames
 from chatd.directory.stream import DirectoryStream
+from chatd.directory.unavailable import unavailable
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.json import dump
 from chatd.timing.singleflight import SingleFlight

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from chatd.brokers.interfaces import IBroker, NameTooLong, NoSuchStream, Stream, Unavailable
 from chatd.directory.leftovers import Leftovers
 from chatd.directory.projection import RoomEntry
-from chatd.directory.refusal import unavailable
+from chatd.directory.unavailable import unavailable
 from chatd.protocol.errors import ChatError, bad_request
 from chatd.timing.singleflight import SingleFlight
 from chatd.timing.wall import WallClock

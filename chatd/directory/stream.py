@@ -30,8 +30,8 @@ from chatd.brokers.interfaces import (
 from chatd.brokers.read_back import Counts, ReadBack
 from chatd.directory.leftovers import Leftovers
 from chatd.directory.projection import PROBE, ChangeKind, DirectoryChange, Projection, RoomEntry
-from chatd.directory.refusal import unavailable
 from chatd.directory.restoration import Restoration
+from chatd.directory.unavailable import unavailable
 from chatd.directory.watchers import Watchers
 from chatd.directory.wholeness import Wholeness
 from chatd.protocol.errors import ChatError

@@ -14,7 +14,7 @@ from chatd.access.rights import may_enter
 from chatd.brokers.interfaces import Stream, Unavailable
 from chatd.directory.directory import Directory
 from chatd.directory.projection import ChangeKind, DirectoryChange, RoomEntry
-from chatd.directory.refusal import unavailable
+from chatd.directory.unavailable import unavailable
 from chatd.presence.board import News
 from chatd.protocol.errors import ChatError, Code
 from chatd.rooms.context import RoomContext

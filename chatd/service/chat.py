@@ -14,7 +14,7 @@ from chatd.access.rights import check_entry
 from chatd.brokers.interfaces import NoSuchStream, NotStored, TooLarge, Unavailable
 from chatd.directory.directory import Directory
 from chatd.directory.projection import RoomEntry
-from chatd.directory.refusal import unavailable
+from chatd.directory.unavailable import unavailable
 from chatd.presence.board import PresenceBoard
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError, Code

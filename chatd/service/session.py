@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredLock, succe
 
 from chatd.access.identity import Identity
 from chatd.brokers.interfaces import Unavailable
-from chatd.directory.refusal import unavailable
+from chatd.directory.unavailable import unavailable
 from chatd.presence.board import Members
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError, Code, bad_request

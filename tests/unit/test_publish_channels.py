@@ -15,7 +15,7 @@ from chatd.brokers.interfaces import NotStored, Stream, TooLarge, Unavailable
 from chatd.brokers.rabbitmq.consumer import StreamConsumer
 from chatd.brokers.rabbitmq.publish_channels import ANSWER, APART, LEARN, RETIRE, PublishChannels
 from chatd.brokers.rabbitmq.publisher import StreamPublisher
-from chatd.brokers.rabbitmq.refusals import Refusals
+from chatd.brokers.rabbitmq.refused_records import RefusedRecords
 from chatd.brokers.rabbitmq.shared_channels import SharedChannels
 from tests.support.amqp_server import Server
 
@@ -254,14 +254,14 @@ class NameTests(SynchronousTestCase):
     NAME = "نامه\u200cای"
 
     def test_the_room_is_known_as_refused(self) -> None:
-        refusals = Refusals(Clock())
+        refused = RefusedRecords(Clock())
         stream = Stream(self.NAME, "1")
         for text in (REFUSED, REFUSED.replace("'shut'", f"'{self.NAME}'")):
             words = Message(method("channel.close"), [403, text.encode(), 0, 0])
-            self.assertTrue(refusals.note(reason_of(words)))
-        self.assertTrue(refusals.known(stream))
+            self.assertTrue(refused.note(reason_of(words)))
+        self.assertTrue(refused.known(stream))
         with self.assertRaises(NotStored) as raised:
-            refusals.check(stream, 1)
+            refused.check(stream, 1)
         self.assertIn("نامه\\u200cای", str(raised.exception))
 
     def test_the_stream_is_known_as_the_cause(self) -> None:

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatd.brokers.interfaces import Stream
 from chatd.brokers.rabbitmq import publish_channels
 from chatd.brokers.rabbitmq.publish_channels import OLD, RETIRE, TRUST, PublishChannels
-from chatd.brokers.rabbitmq.refusals import AGAIN
+from chatd.brokers.rabbitmq.refused_records import AGAIN
 from tests.support.amqp_server import Server
 
 LOBBY, DEN, SHUT = Stream("lobby", "1"), Stream("den", "2"), Stream("shut", "3")

@@ -26,7 +26,7 @@ from chatd.amqp.client import Client
 from chatd.amqp.codec import ProtocolError
 from chatd.amqp.confirms import ConfirmChannel
 from chatd.brokers.interfaces import NotStored, Stream
-from chatd.brokers.rabbitmq.refusals import Refusals
+from chatd.brokers.rabbitmq.refused_records import RefusedRecords
 from chatd.timing.singleflight import SingleFlight
 
 T = TypeVar("T")
@@ -82,8 +82,8 @@ class PublishChannels:
     _filling: SingleFlight[Client, None] = field(factory=SingleFlight, init=False)
     #: Replaces the shared channel at once when the broker closes that.
     _spare: _Opened | None = field(default=None, init=False)
-    _refusals: Refusals = field(
-        default=Factory(lambda self: Refusals(self.clock), True), init=False
+    _refused: RefusedRecords = field(
+        default=Factory(lambda self: RefusedRecords(self.clock), True), init=False
     )
     #: For streams whose records were refused lately: a refusal closes the channel.
     _apart: _Opened | None = field(default=None, init=False)
@@ -95,7 +95,7 @@ class PublishChannels:
         self._shared = await self._open(client)
         self._client = client
         self._since = self.clock.seconds()
-        self._refusals.largest = None
+        self._refused.largest = None
         await self._fill(client)
 
     def learn(self, client: Client) -> Deferred[None]:
@@ -110,7 +110,7 @@ class PublishChannels:
                 late.cancel()
                 told.callback(None)
 
-        learning = Deferred.fromCoroutine(self._refusals.learn(client))
+        learning = Deferred.fromCoroutine(self._refused.learn(client))
         learning.addErrback(lambda failure: failure.trap(Closed, ProtocolError) and None)
         learning.addErrback(lambda f: self._log.failure("Asking for the limit failed", f))
         learning.addBoth(ended)
@@ -128,10 +128,10 @@ class PublishChannels:
     def of(self, stream: Stream, size: int) -> ConfirmChannel:
         """The channel for a record of ``stream`` with a body of ``size`` bytes. Raises `TooLarge`,
         or `NotStored` without a connection or right after a refusal."""
-        self._refusals.check(stream, size)
+        self._refused.check(stream, size)
         trouble = self._troubles.get(stream)
         chosen = trouble.own if trouble is not None and trouble.own is not None else self._shared
-        if self._refusals.known(stream):
+        if self._refused.known(stream):
             chosen = self._apart
         if chosen is None:
             raise NotStored("RabbitMQ is not connected")
@@ -212,7 +212,7 @@ class PublishChannels:
     def _closed(self, client: Client, reason: Reason) -> None:
         """Replace a channel that the broker has closed because of one record. The other publishes
         that were under way on it are missing, and sent again."""
-        if not self._refusals.note(reason):
+        if not self._refused.note(reason):
             client.fail(f"a publishing channel was closed: {reason}")
             return
         if _is_closed(self._spare):
@@ -235,7 +235,7 @@ class PublishChannels:
                 self._shared = await self._open_or_fail(client)
             elif self._spare is None:
                 self._spare = await self._open_or_fail(client)
-            elif self._apart is None and self._refusals.any:
+            elif self._apart is None and self._refused.any:
                 self._apart = await self._open_or_fail(client)
             else:
                 return

@@ -43,8 +43,8 @@ class _Refusal:
 
 
 @define(eq=False)
-class Refusals:
-    """Remembers refusals. ``largest`` is the limit for bodies in bytes, None if none is known."""
+class RefusedRecords:
+    """Remembers what was refused. ``largest`` is the limit for bodies in bytes, None if unknown."""
 
     clock: IReactorTime
     largest: int | None = field(default=None, init=False)
