@@ -4,6 +4,8 @@ section 1)."""
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from attrs import evolve, field, frozen
@@ -142,6 +144,10 @@ class Message:
     def key(self) -> int:
         """The deduplication key: messages with the same user and id have the same key."""
         return content_key(self.user, self.id)
+
+
+#: The key by which messages are ordered and searched.
+by_offset: Callable[[Message], int] = attrgetter("cursor.offset")
 
 
 def content_key(user: str, id: str) -> int:

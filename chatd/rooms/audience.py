@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 from chatd.net.socket_group import SharedRing
-from chatd.protocol.messages import Message
+from chatd.protocol.messages import Message, by_offset
 from chatd.rooms.fanout import LiveSubscriptions
 from chatd.rooms.interfaces import IEncoding
 from chatd.rooms.subscription import Subscription
@@ -140,7 +140,7 @@ class Audience:
     def _serve(self, group: LiveSubscriptions) -> None:
         """Send ``group`` all that it misses."""
         first = self._missing.pop(group)
-        messages = self._messages[bisect_left(self._messages, first, key=_offset) :]
+        messages = self._messages[bisect_left(self._messages, first, key=by_offset) :]
         encoded = self._encoded.get((group.encoding, first))
         if encoded is None:
             encoded = self._encoded[group.encoding, first] = _encode(group.encoding, messages)
@@ -163,13 +163,9 @@ class Audience:
         if not self._missing:
             self._messages, self._bytes, self._encoded = [], 0, {}
             return
-        had = bisect_left(self._messages, next(iter(self._missing.values())), key=_offset)
+        had = bisect_left(self._messages, next(iter(self._missing.values())), key=by_offset)
         self._bytes -= sum(len(message.json) for message in self._messages[:had])
         del self._messages[:had]
-
-
-def _offset(message: Message) -> int:
-    return message.offset
 
 
 def _encode(encoding: IEncoding, messages: Sequence[Message]) -> list[Encoded]:

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from chatd.protocol.messages import Message
+from chatd.protocol.messages import Message, by_offset
 
 #: Messages and bytes kept for one room; older messages are read from the broker.
 RECENT_MESSAGES = 512
@@ -66,7 +66,7 @@ class RecentMessages:
         if offset < self.floor:
             return None
         taken: list[Message] = []
-        start = bisect_right(self._messages, offset, key=_offset)
+        start = bisect_right(self._messages, offset, key=by_offset)
         for message in self._messages[start : start + limit]:
             if size <= 0:
                 break
@@ -162,10 +162,6 @@ class RecentMessages:
         self.size -= dropped
         del self._messages[:count]
         return dropped
-
-
-def _offset(message: Message) -> int:
-    return message.offset
 
 
 class CacheBudget:

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from chatd.brokers.interfaces import IBroker, Stream, Unavailable
-from chatd.protocol.messages import Message
+from chatd.protocol.messages import Message, by_offset
 from chatd.rooms.blocks import Blocks
 from chatd.rooms.dating import Dating
 from chatd.rooms.outline import BLOCK, Outline
@@ -43,7 +43,7 @@ class HistoryPage:
         """The messages up to ``offset``."""
         if self.end <= offset:
             return self.messages
-        return self.messages[: bisect_right(self.messages, offset, key=_offset)]
+        return self.messages[: bisect_right(self.messages, offset, key=by_offset)]
 
 
 @frozen
@@ -224,7 +224,7 @@ class _Filling:
 
     def take(self, messages: Sequence[Message]) -> bool:
         """Add messages of a piece; whether the page is full."""
-        start = bisect_right(messages, self.after, key=_offset)
+        start = bisect_right(messages, self.after, key=by_offset)
         for message in islice(messages, start, None):
             if message.offset > self.upto:
                 break
@@ -289,7 +289,3 @@ class _Looking:
     def found(self, more: bool, gap: bool) -> Earlier:
         """What was found."""
         return Earlier(self.after, self.upto, self.count, more, gap)
-
-
-def _offset(message: Message) -> int:
-    return message.offset

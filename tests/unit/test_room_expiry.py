@@ -67,7 +67,7 @@ class ExpiryTests(RoomCase):
         # this broker still has them, as one that drops whole segments would
         bob = self.join("bob")
         broker = self.world.broker
-        with mock.patch("chatd.brokers.memory.log.Log.trim_age"):
+        with mock.patch("chatd.brokers.memory.log.MemoryLog.trim_age"):
             broker.interrupt()
             past = self.world.now - 101_000
             stored = [Content("a", f"m{n}", f"m{n}").record(past) for n in range(2)]
@@ -75,7 +75,7 @@ class ExpiryTests(RoomCase):
                 broker.store(self.world.stream(), body, self.world.now)
             broker.store(self.world.stream(), Content("a", "n", "new").record(self.world.now), 0)
             with mock.patch(
-                "chatd.brokers.memory.log.Log.since",
+                "chatd.brokers.memory.log.MemoryLog.since",
                 lambda log, start, stop, now: [
                     e.record for e in log.entries[log.at_offset(start) :]
                 ],

@@ -26,7 +26,7 @@ from chatd.brokers.interfaces import (
     Stream,
 )
 from chatd.brokers.local_fanout import LocalFanout
-from chatd.brokers.memory.log import FollowingState, Log, MemoryFollowing
+from chatd.brokers.memory.log import FollowingState, MemoryFollowing, MemoryLog
 from chatd.brokers.memory.world import World
 from chatd.timing.wall import WallClock
 
@@ -165,7 +165,7 @@ class MemoryBroker(LocalFanout, Service):
 
     # -- followers
 
-    def advance(self, stream: Stream, log: Log | None, now: Callable[[], int]) -> None:
+    def advance(self, stream: Stream, log: MemoryLog | None, now: Callable[[], int]) -> None:
         """Feed this node's followers of ``stream``."""
         for following in list(self._followings.get(stream, ())):
             if following.state is not FollowingState.STOPPED and self.ready:

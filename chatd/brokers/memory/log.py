@@ -23,7 +23,7 @@ class LogEntry:
 
 
 @define(eq=False)
-class Log:
+class MemoryLog:
     """The records of one stream. ``last`` is the last offset used, ``trimmed`` the last one removed
     by retention; -1 for none. ``latest`` is the largest time of all, those removed included."""
 
@@ -114,7 +114,7 @@ class MemoryFollowing:
     forget: Callable[[MemoryFollowing], None]
     wake: Callable[[Stream], None]
     state: FollowingState = FollowingState.STARTING
-    log: Log | None = None
+    log: MemoryLog | None = None
     position: int = 0
 
     fault = ""
@@ -136,7 +136,7 @@ class MemoryFollowing:
             self.state = FollowingState.STARTING
             self._tell(self.follower.interrupted)
 
-    def advance(self, log: Log | None, now: Callable[[], int]) -> None:
+    def advance(self, log: MemoryLog | None, now: Callable[[], int]) -> None:
         """Pass all records from the position on. ``log`` is the stream, None if it does not exist;
         ``now`` is asked where records may have expired (milliseconds since the epoch)."""
         if self.log is None and log is not None:
@@ -158,14 +158,14 @@ class MemoryFollowing:
     def _starting(self) -> bool:
         return self.state in (FollowingState.STARTING, FollowingState.REFRESHING)
 
-    def _attach(self, log: Log, now: int) -> None:
+    def _attach(self, log: MemoryLog, now: int) -> None:
         log.trim_age(now)
         self.log = log
         first = 0 if self.tail is None else max(0, len(log.entries) - self.tail)
         at_end = first >= len(log.entries)
         self.position = log.last + 1 if at_end else log.entries[first].record.offset
 
-    def _take(self, log: Log, now: Callable[[], int]) -> list[Record]:
+    def _take(self, log: MemoryLog, now: Callable[[], int]) -> list[Record]:
         if self._starting:
             batch = log.since(self.position, None, now())
         else:

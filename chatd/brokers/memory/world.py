@@ -19,7 +19,7 @@ from chatd.brokers.interfaces import (
     Stream,
     Unavailable,
 )
-from chatd.brokers.memory.log import Log
+from chatd.brokers.memory.log import MemoryLog
 from chatd.timing.wall import WallClock
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ class Node(Protocol):
     def ready(self) -> bool:
         """Whether it is here."""
 
-    def advance(self, stream: Stream, log: Log | None, now: Callable[[], int]) -> None:
+    def advance(self, stream: Stream, log: MemoryLog | None, now: Callable[[], int]) -> None:
         """Feed its followers of ``stream`` from ``log``, None if there is no such stream. ``now``
         returns the time (milliseconds since the epoch) from which retention counts back."""
 
@@ -55,7 +55,7 @@ class World:
         self.announced: deque[tuple[str, str, bytes]] = deque(maxlen=ANNOUNCED)
         self._retention = retention
         self._skip = skip
-        self._logs: dict[str, Log] = {}
+        self._logs: dict[str, MemoryLog] = {}
         self._changed: dict[Stream, None] = {}  # an ordered set
         self._work: list[tuple[Node, Callable[[], Any], Deferred[Any]]] = []
         self._turn: IDelayedCall | None = None
@@ -111,7 +111,7 @@ class World:
 
     # -- the work itself
 
-    def log(self, stream: Stream) -> Log:
+    def log(self, stream: Stream) -> MemoryLog:
         log = self._logs.get(stream.name)
         if log is None:
             raise NoSuchStream(stream.name)
@@ -124,7 +124,7 @@ class World:
     def create(self, stream: Stream) -> None:
         if stream.name not in self._logs:
             exempt = stream == DIRECTORY
-            self._logs[stream.name] = Log(None if exempt else self._retention, self._skip)
+            self._logs[stream.name] = MemoryLog(None if exempt else self._retention, self._skip)
 
     def delete(self, stream: Stream) -> None:
         log = self._logs.pop(stream.name, None)
