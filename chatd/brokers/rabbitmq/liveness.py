@@ -49,8 +49,8 @@ class Verdict(Enum):
 
 
 @define(eq=False)
-class Tally:
-    """What was delivered of a stream, against the number of records that it has."""
+class Comparison:
+    """Of what was delivered of a stream with the number of records that it has."""
 
     #: The newest offset delivered at the last glance.
     seen: int = -1
@@ -80,7 +80,7 @@ class Liveness:
     newest: Callable[[Stream], Deferred[int]]
     counts: Callable[[Sequence[Stream]], Deferred[list[int | None]]]
     followings: Callable[[], Iterable[RabbitMQFollowing]]
-    _tallies: dict[RabbitMQFollowing, Tally] = field(factory=dict, init=False)
+    _comparisons: dict[RabbitMQFollowing, Comparison] = field(factory=dict, init=False)
     #: Followings not glanced at yet in this cycle, and how many are due, fractions included.
     _turn: deque[RabbitMQFollowing] = field(factory=deque, init=False)
     _due: float = field(default=0.0, init=False)
@@ -131,10 +131,10 @@ class Liveness:
         """Glance at as many as are due. While the broker keeps us waiting they gather."""
         if not self._turn:
             followings = list(self.followings())
-            known = self._tallies
-            self._tallies = {one: known.get(one) or Tally() for one in followings}
+            known = self._comparisons
+            self._comparisons = {one: known.get(one) or Comparison() for one in followings}
             self._turn.extend(followings)
-        number = len(self._tallies)
+        number = len(self._comparisons)
         self._due = min(number, self._due + number * STEP / CYCLE)
         if self._glancing or self._due < 1:
             return
@@ -155,10 +155,10 @@ class Liveness:
             self._glancing = False
         first = FIRST_LOOKS
         for following, count in zip(batch, counts, strict=True):
-            tally, seen = self._tallies.get(following), following.seen
-            if tally is None or seen is None:
+            comparison, seen = self._comparisons.get(following), following.seen
+            if comparison is None or seen is None:
                 continue  # it was stopped
-            verdict = Verdict.DOUBTFUL if count is None else tally.judge(seen, count)
+            verdict = Verdict.DOUBTFUL if count is None else comparison.judge(seen, count)
             if verdict is Verdict.UNSURE:
                 first -= 1
             if verdict is Verdict.DOUBTFUL or (verdict is Verdict.UNSURE and first >= 0):
@@ -189,9 +189,9 @@ class Liveness:
             newest = await self.newest(following.stream)
         except (Unavailable, NoSuchStream):
             return  # the following finds out itself, or it is checked again
-        tally = self._tallies.get(following)
-        if newest == following.seen and count is not None and tally is not None:
-            tally.surplus, tally.sure = count - newest, True
+        comparison = self._comparisons.get(following)
+        if newest == following.seen and count is not None and comparison is not None:
+            comparison.surplus, comparison.sure = count - newest, True
         if self._next is not None and _is_behind(following, seen, newest):
             call = self.clock.callLater(LATE, lambda: self._settle(call, following, seen, newest))
             self._late.add(call)
