@@ -87,21 +87,17 @@ class AMQPBroker(MultiService):
         self._followings: dict[RabbitMQFollowing, None] = {}
         #: The newest following of each stream.
         self._followed: dict[Stream, RabbitMQFollowing] = {}
-        looking = StreamReader(self.wall, self._lookers, self._publishing, self.turns)
-        self._looking = looking
+        self._looking = StreamReader(self.wall, self._lookers, self._publishing, self.turns)
         self._counts = StreamCounts(self._counters)
         self._liveness = Liveness(
-            reactor,
-            looking.newest,
-            self._counts.of,
-            lambda: self._followings,
+            reactor, self._looking.newest, self._counts.of, lambda: self._followings
         )
         self._broadcasts = Broadcasts()
         self._vhost = url.vhost
-        self._hosts = hosts = Hosts(len(url.hosts))
+        self._hosts = Hosts(len(url.hosts))
         self.hosting = Hosting(reactor, self._leave)
         self._connections = [
-            BrokerConnection(reactor, url, name, opened, lost, hosts)
+            BrokerConnection(reactor, url, name, opened, lost, self._hosts)
             for name, opened, lost in (
                 ("chatd publisher", self._publisher_connected, self._publishing.lost),
                 ("chatd reader", self._connected, self._lost),

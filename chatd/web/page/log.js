@@ -171,7 +171,10 @@ export class Log {
     const many = this.#timeline.items.length + messages.length > SHOWN;
     if (!this.#following && many) this.#detached = true;
     if (this.#detached) this.#passBy(messages);
-    else this.#follow(messages);
+    else {
+      this.#count(messages);
+      this.#append(messages);
+    }
     if (this.#following) this.#toBottom();
     this.#look();
     if (!this.#viewport.isFull) void this.#older();
@@ -183,12 +186,6 @@ export class Log {
     for (const message of messages) {
       if (this.#authors.isOurs(message)) this.#timeline.discard(message.id);
     }
-  }
-
-  /** @param {Message[]} messages that have just come, and follow on what is shown */
-  #follow(messages) {
-    this.#count(messages);
-    this.#append(messages);
   }
 
   /** @param {Message[]} messages that follow on what is shown */
