@@ -14,6 +14,7 @@ The only module that knows the reactor and every part. The tree is ::
     |- setup:...      raw TCP
     |- metrics:...    Prometheus text
     |- garbage        searches for it when memory has grown
+    |- short turns    serves sockets a little in each turn of the reactor
     `- signals        the first SIGTERM or Ctrl-C counts
 """
 
@@ -44,6 +45,7 @@ from chatd.config.settings import Config
 from chatd.net.certificates import Certificates
 from chatd.net.notification import ServiceManager
 from chatd.net.ports import ports
+from chatd.net.short_turns import ShortTurns
 from chatd.service.announcement import Announcement
 from chatd.service.census import Census
 from chatd.service.domain import compose, fresh_name
@@ -79,6 +81,7 @@ def makeService(options: Options) -> IService:
         node = ChatService(steady(reactor), options.config, time.time, options.read, options.log)
         clients = node.admission.connections
         GarbageCollection(steady(reactor), lambda: clients.total).setServiceParent(node)
+        ShortTurns(reactor).setServiceParent(node)
         FirstSignal(reactor).setServiceParent(node)
         return node
 
