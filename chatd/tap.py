@@ -49,7 +49,7 @@ from chatd.net.short_turns import ShortTurns
 from chatd.service.announcement import Announcement
 from chatd.service.census import Census
 from chatd.service.domain import compose, fresh_name
-from chatd.service.garbage import GarbageCollection
+from chatd.service.garbage import GarbageCollection, known_bytes
 from chatd.service.lifecycle import NodeService
 from chatd.service.overview import Overview
 from chatd.service.reload import Reloader, Source
@@ -79,8 +79,8 @@ def makeService(options: Options) -> IService:
     with refusing():
         preflight.check(options.config)
         node = ChatService(steady(reactor), options.config, time.time, options.read, options.log)
-        clients = node.admission.connections
-        GarbageCollection(steady(reactor), lambda: clients.total).setServiceParent(node)
+        known = partial(known_bytes, node.status)
+        GarbageCollection(steady(reactor), known).setServiceParent(node)
         ShortTurns(reactor).setServiceParent(node)
         FirstSignal(reactor).setServiceParent(node)
         return node

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IReactorTime
 
 from chatd.net.memory import Resident, trim
+from chatd.service.status import NodeStatus
 from chatd.timing.onlooker import Onlooker
 
 #: Seconds between two looks at how much memory is used.
@@ -16,8 +17,11 @@ EVERY = 2.0
 #: Bytes of memory that may come until all objects are searched, and the share of what there is, if
 #: that is more.
 BYTES, SHARE = 64 * 1024 * 1024, 1 / 3
-#: Bytes of a client who is there, for whom nothing need be searched.
-CLIENT = 10 * 1024
+#: Bytes of a client who is there, of its place in each room that it takes part in, and of such a
+#: room: what these take is known, and nothing need be searched for it.
+CLIENT, PLACE, ROOM = 10 * 1024, 2 * 1024, 8 * 1024
+#: Of the bytes that a search is made for, the share that is to come back; else it was in vain.
+WORTH = 1 / 4
 #: Collections of younger objects between two of all: as good as never.
 NEVER = 1_000_000_000
 
@@ -33,17 +37,23 @@ class GarbageCollection(Onlooker):
     messages or so, and for 0.8 s, in which nobody is served. So that is left to this service. The
     younger objects are searched as ever, which takes a millisecond.
 
+    What was searched in vain is not searched again before there is more than that: who takes part
+    in very many rooms, and leaves, again and again, cannot have it done each time.
+
     It is for a process that is one node alone, because that is all of the process's objects.
-    ``clients`` returns how many are there.
+    ``known`` returns how many bytes are in use that it can be told for what; see `known_bytes`.
     """
 
     name = "garbage"
 
-    def __init__(self, clock: IReactorTime, clients: Callable[[], int]) -> None:
+    def __init__(self, clock: IReactorTime, known: Callable[[], int]) -> None:
         super().__init__(clock)
-        self._clients = clients
+        self._known = known
         self._before = gc.get_threshold()
+        #: The fewest bytes, without those that are known, since the last search.
         self._least = 0
+        #: Bytes, with those that are known, that were searched in vain.
+        self._in_vain = 0
         self._resident: Resident | None = None
 
     def startService(self) -> None:
@@ -55,7 +65,7 @@ class GarbageCollection(Onlooker):
             return  # there is no /proc, as in a bare chroot
         self._before = gc.get_threshold()
         gc.set_threshold(*self._before[:2], NEVER)
-        self._least = self._used(resident)
+        self._least, self._in_vain = resident.bytes() - self._known(), 0
         self._look_in(EVERY)
 
     def stopService(self) -> None:
@@ -66,18 +76,28 @@ class GarbageCollection(Onlooker):
             gc.set_threshold(*self._before)
             resident.close()
 
-    def _used(self, resident: Resident) -> int:
-        """Bytes of memory, without those of clients who are there."""
-        return resident.bytes() - CLIENT * self._clients()
-
     def _look(self) -> None:
         resident = self._resident
         if resident is None:
             return
-        now = self._used(resident)
-        if now - self._least > max(BYTES, resident.bytes() * SHARE):
+        there, known = resident.bytes(), self._known()
+        more = max(BYTES, there * SHARE)
+        if there - known - self._least > more and there - self._in_vain > more:
             gc.collect()
             trim()
-            now = self._least = self._used(resident)
-        self._least = min(self._least, now)
+            left = resident.bytes()
+            self._in_vain = left if there - left < more * WORTH else 0
+            self._least = left - known
+        self._least = min(self._least, there - known)
         self._look_in(EVERY)
+
+
+def known_bytes(status: NodeStatus) -> int:
+    """The bytes that clients of the node, what they take part in, and messages take."""
+    rooms = status.node.chat.rooms
+    places = attached = 0
+    for room in rooms:
+        attached += 1
+        places += len(room.subscriptions)
+    objects = CLIENT * status.connections.total + PLACE * places + ROOM * attached
+    return objects + rooms.node.budget.used

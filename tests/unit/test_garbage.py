@@ -6,6 +6,7 @@ import gc
 import mmap
 import weakref
 from typing import Any
+from unittest import mock
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,7 +14,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatd.config.options import Options
 from chatd.net.memory import Resident
 from chatd.service import garbage
-from chatd.service.garbage import CLIENT, EVERY, NEVER, GarbageCollection
+from chatd.service.garbage import (
+    CLIENT,
+    EVERY,
+    NEVER,
+    PLACE,
+    ROOM,
+    GarbageCollection,
+    known_bytes,
+)
 from chatd.tap import makeService
 
 MB = 1024 * 1024
@@ -39,8 +48,8 @@ class GarbageTests(SynchronousTestCase):
         self.addCleanup(gc.callbacks.remove, self.count)
         self.before = gc.get_threshold()
         gc.collect()
-        self.clients = 0
-        self.service = GarbageCollection(self.clock, lambda: self.clients)
+        self.known = 0
+        self.service = GarbageCollection(self.clock, lambda: self.known)
         self.service.startService()
         self.addCleanup(self.stop)
         self.searched = 0
@@ -87,11 +96,23 @@ class GarbageTests(SynchronousTestCase):
         self.assertEqual(self.searched, 1)
         self.clock.advance(EVERY)
         self.assertEqual(self.searched, 1, "searched again, though nothing has come")
-        self.free(kept)
+        kept += self.old(30)
         self.clock.advance(EVERY)
+        self.assertEqual((len(kept), self.searched), (60, 2))
+
+    def test_what_was_searched_in_vain_is_no_reason_again(self) -> None:
         kept = self.old(30)
         self.clock.advance(EVERY)
-        self.assertEqual((len(kept), self.searched), (30, 2))
+        self.assertEqual(self.searched, 1)
+        for _ in range(3):  # they leave and come back
+            self.free(kept)
+            self.clock.advance(EVERY)
+            kept = self.old(30)
+            self.clock.advance(EVERY)
+        self.assertEqual(self.searched, 1)
+        kept += self.old(30)
+        self.clock.advance(EVERY)
+        self.assertEqual(self.searched, 2, "there is more than was searched")
 
     def free(self, pieces: list[Piece]) -> None:
         """Let go of them without a search."""
@@ -101,11 +122,11 @@ class GarbageTests(SynchronousTestCase):
 
     def test_for_clients_who_are_there_nothing_is_searched(self) -> None:
         pieces = self.old(30)
-        self.clients = 30 * MB // CLIENT
+        self.known = 30 * MB
         self.clock.advance(EVERY)
         self.assertEqual(self.searched, 0)
         pieces.clear()
-        self.clients = 0
+        self.known = 0
         self.clock.advance(EVERY)
         self.assertEqual(self.searched, 1)
 
@@ -135,8 +156,18 @@ class GarbageTests(SynchronousTestCase):
         self.service.stopService()
         self.assertEqual(gc.get_threshold(), self.before)
 
+    def test_what_members_of_many_rooms_take_is_known(self) -> None:
+        room, budget = mock.Mock(subscriptions=range(800)), mock.Mock(used=5 * MB)
+        rooms = mock.MagicMock(node=mock.Mock(budget=budget))
+        rooms.__iter__.return_value = [room] * 48
+        status = mock.Mock(connections=mock.Mock(total=800))
+        status.node.chat.rooms = rooms
+        known = 800 * CLIENT + 48 * 800 * PLACE + 48 * ROOM + 5 * MB
+        self.assertEqual(known_bytes(status), known)
+
     def test_a_node_of_twistd_has_it(self) -> None:
         options = Options({})
         options.parseOptions(["--broker=memory:"])
         node: Any = makeService(options)
         self.assertIsInstance(node.getServiceNamed("garbage"), GarbageCollection)
+        self.assertEqual(known_bytes(node.status), 0)
