@@ -26,6 +26,18 @@ COALESCE = 1.0
 SHOWN = 1000
 
 
+class Listed(Protocol):
+    """What clients' lists of members are like; see `News`."""
+
+    @property
+    def sure(self) -> frozenset[str]:
+        """Names in every list."""
+
+    @property
+    def before(self) -> frozenset[str]:
+        """Names in some list."""
+
+
 @frozen
 class News:
     """Who joined and left a room, as its members are told.
@@ -55,8 +67,8 @@ class News:
         joined = sorted(after - sure) if complete else []
         return cls(joined, sorted(before - after), count, sure, before, after, complete)
 
-    def since(self, first: News) -> News:
-        """This and all earlier news back to ``first``, in one."""
+    def since(self, first: Listed) -> News:
+        """This and all earlier news, for clients whose lists were like ``first`` before them."""
         return self.of(self.count, first.sure, first.before, self.after, self.complete)
 
     def frame(self, room: str) -> dict[str, Any]:

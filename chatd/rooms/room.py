@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from chatd.brokers.interfaces import NoSuchStream, NotStored, Stream, Unavailable
 from chatd.presence.board import News
+from chatd.presence.missed import MissedNews
 from chatd.protocol.messages import Claim, Content, Message
 from chatd.rooms.audience import Audience
 from chatd.rooms.cache import RecentMessages
@@ -44,6 +45,7 @@ class Room:
         #: Wakes waiting polls: there are messages, rights have changed, or the node drains.
         self.waiting = WaitingInTurns(node.turns)
         self.node = node
+        self.missed = MissedNews()
         self._gone = gone
         self._audience = Audience(node.fan_out, node.ring, self._count)
         self._passing = PassingEvents(node.fan_out, node.clock, self.subscriptions)

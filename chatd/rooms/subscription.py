@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from chatd.brokers.interfaces import Stream, Unavailable
 from chatd.presence.board import News
+from chatd.presence.missed import ListedBefore, MissedNews
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError
 from chatd.protocol.messages import Message
@@ -44,6 +45,7 @@ class Source(Protocol):
     """What a subscription needs of its room."""
 
     node: RoomContext
+    missed: MissedNews
 
     @property
     def stream(self) -> Stream:
@@ -95,8 +97,9 @@ class Subscription:
         self._gap = False
         #: Why it was ended, while the subscriber does not know.
         self._why: ChatError | None = None
-        #: The first and the latest presence news that the subscriber has not been told yet.
-        self._missed: tuple[News, News] | None = None
+        #: What its list of members was before the presence news that the subscriber has not been
+        #: told yet, and the latest of these.
+        self._missed: tuple[ListedBefore, News] | None = None
 
     @property
     def offset(self) -> int:
@@ -193,13 +196,13 @@ class Subscription:
         if self._missed is not None:
             self._missed = self._missed[0], news
         elif not self.subscriber.notify(data):
-            self._missed = news, news
+            self._missed = self.room.missed.begin(news), news
 
     def _tell_missed(self) -> bool:
         if self._missed is None:
             return True
-        first, latest = self._missed
-        frame = latest.since(first).frame(self.room.stream.room)
+        listed, latest = self._missed
+        frame = latest.since(listed.now()).frame(self.room.stream.room)
         told = self.subscriber.notify(self.subscriber.encoding.event(frame))
         if told:
             self._missed = None

@@ -11,6 +11,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from chatd.directory.directory import Directory
+from chatd.presence import missed
+from chatd.presence.missed import GROUPS, ListedBefore
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import Code
 from chatd.rooms.audience import BATCH_BYTES
@@ -322,6 +324,50 @@ class MissedPresenceTests(SubscriptionCase):
         bob.read_on()
         self.assertEqual(bob.frames[-1]["joined"], ["ann", "cid", "dan"])
         self.assertEqual(bob.frames[-1]["room"], "lobby")
+
+    def listed(self, reader: Reader) -> ListedBefore:
+        """What its list of members is taken for."""
+        assert reader.subscription._missed is not None
+        return reader.subscription._missed[0].now()
+
+    def test_those_who_began_to_miss_some_at_many_times(self) -> None:
+        stalled = [self.join(f"r{n}") for n in range(3 * GROUPS)]
+        guests = [self.join(f"u{n}") for n in range(5)]
+        self.world.advance(2)
+        for n, reader in enumerate(stalled):
+            reader.stall()
+            guests.pop(n % 5).session.close()
+            self.world.advance(2)
+            guests.append(self.join(f"u{3 * n % 7}"))
+            self.world.advance(2)
+        lists = {self.listed(reader) for reader in stalled}
+        self.assertEqual(len(lists), GROUPS, "each has a list of members of its own")
+        for reader in reversed(stalled):
+            reader.read_on()
+            self.assertEqual(reader.present, self.members())
+        lists.clear()
+        stalled[-1].stall()
+        self.join("last")
+        self.world.advance(2)
+        self.assertEqual(len(self.world.room().missed._groups), 1, "the others are forgotten")
+
+    def test_of_those_whose_lists_are_one_few_names_are_kept(self) -> None:
+        readers = [f"r{n}" for n in range(GROUPS + 2)]
+        self.patch(missed, "NAMES", len(readers) + 6)
+        stalled = [self.join(name) for name in readers]
+        self.world.advance(2)
+        for n, reader in enumerate(stalled):
+            guests = [self.join(f"u{n}-{m}") for m in range(5)]
+            self.world.advance(2)
+            reader.stall()
+            for guest in guests:
+                guest.session.close()
+            self.world.advance(2)
+        oldest = self.listed(stalled[0])
+        self.assertIs(oldest, self.listed(stalled[2]))
+        self.assertIsNot(oldest, self.listed(stalled[3]))
+        self.assertEqual(len(oldest.before), missed.NAMES)
+        self.assertLess({*readers, *(f"u2-{m}" for m in range(5))}, oldest.before)
 
     def test_the_number_alone_above_the_limit(self) -> None:
         self.world = World(limit=2)
