@@ -79,7 +79,7 @@ def makeService(options: Options) -> IService:
     with refusing():
         preflight.check(options.config)
         node = ChatService(steady(reactor), options.config, time.time, options.read, options.log)
-        known = partial(known_bytes, node.status)
+        known = partial(known_bytes, node.status, node.admission.unread)
         GarbageCollection(steady(reactor), known).setServiceParent(node)
         ShortTurns(reactor).setServiceParent(node)
         FirstSignal(reactor).setServiceParent(node)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import select
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
+from twisted.python.log import callWithLogger
 
-#: Sockets served in a row, before the time is looked at.
-IN_A_ROW = 16
 #: Seconds for which sockets are served in one turn.
 LONG = 0.01
+#: Ready sockets that are asked for at once.
+MOST = 64
 
 
 class ShortTurns(Service):
@@ -20,8 +22,8 @@ class ShortTurns(Service):
 
     Twisted serves all that are ready before it makes a delayed call again, so a thousand clients
     that send, or hang up, at the same time would hold up everyone else, and the fair queue too.
-    Those that are left are the first in the next turn: epoll(7) goes round. Where few are ready,
-    this costs nothing. ``timer`` returns seconds.
+    Those that are left are the first in the next turn; of more than `MOST` epoll(7) tells in turn,
+    too. ``timer`` returns seconds.
 
     It is for a process that is one node alone, whose reactor that is. One that does not use epoll
     is left as it is.
@@ -32,47 +34,74 @@ class ShortTurns(Service):
     def __init__(self, reactor: Any, timer: Callable[[], float] = time.monotonic) -> None:
         self._reactor = reactor
         self._timer = timer
-        self._few: _Few | None = None
+        #: Sockets that wait for the next turn, with their number and what they are ready for.
+        self._left: deque[tuple[Any, int, int]] = deque()
+        self._serves = False
 
     def startService(self) -> None:
-        """Take over how the reactor waits for its sockets."""
+        """Take over how the reactor serves its sockets."""
         super().startService()
         poller = getattr(self._reactor, "_poller", None)
         if hasattr(select, "epoll") and isinstance(poller, select.epoll):
-            self._few = self._reactor._poller = _Few(poller)
+            self._serves = True
             self._reactor.doIteration = self._serve
 
     def stopService(self) -> None:
-        """Leave it to the reactor again."""
+        """Leave it to the reactor again, which will hear of those that are left."""
         super().stopService()
-        few, self._few = self._few, None
-        if few is not None:
-            self._reactor._poller = few.epoll
+        self._left.clear()
+        if self._serves:
+            self._serves = False
             del self._reactor.doIteration
 
     def _serve(self, timeout: float | None) -> None:
         """See `twisted.internet.interfaces.IReactorCore.doIteration`."""
-        few, serve = self._few, self._reactor.doPoll
-        serve(timeout)
-        if few is not None and few.may_be_more:
-            until = self._timer() + LONG
-            while few.may_be_more and self._timer() < until:
-                serve(0)
+        poll, timer = self._reactor._poller.poll, self._timer
+        until = None
+        if self._left:
+            until = timer() + LONG
+            if not self._serve_left(until):
+                return
+            timeout = 0
+        while True:
+            ready = poll(-1 if timeout is None else timeout, MOST)
+            if until is None:
+                until = timer() + LONG
+            if not self._serve_some(ready, until) or len(ready) < MOST:
+                return
+            timeout = 0
 
+    def _serve_some(self, ready: list[tuple[int, int]], until: float) -> bool:
+        """Serve those that are ``ready``; whether there is time for more."""
+        selectables, do, timer = (
+            self._reactor._selectables,
+            self._reactor._doReadOrWrite,
+            self._timer,
+        )
+        for n, (fd, event) in enumerate(ready, 1):
+            selectable = selectables.get(fd)
+            if selectable is not None:
+                callWithLogger(selectable, do, selectable, fd, event)
+            if timer() >= until:
+                known = ((selectables.get(fd), fd, event) for fd, event in ready[n:])
+                self._left.extend(one for one in known if one[0] is not None)
+                return False
+        return True
 
-class _Few:
-    """An ``epoll`` object of which no more than `IN_A_ROW` ready sockets are heard at once."""
-
-    def __init__(self, epoll: select.epoll) -> None:
-        self.epoll = epoll
-        #: Whether there may have been more than were told the last time.
-        self.may_be_more = False
-        self.register, self.modify, self.unregister = epoll.register, epoll.modify, epoll.unregister
-        self._poll = epoll.poll
-
-    def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
-        """See `select.epoll.poll`."""
-        self.may_be_more = False  # also if this raises
-        ready = self._poll(timeout, min(most, IN_A_ROW))
-        self.may_be_more = len(ready) == IN_A_ROW
-        return ready
+    def _serve_left(self, until: float) -> bool:
+        """Serve those that were left, as far as they are still there and want to be; whether there
+        is time for more."""
+        reactor = self._reactor
+        while self._left:
+            selectable, fd, event = self._left.popleft()
+            if reactor._selectables.get(fd) is not selectable:
+                continue
+            if fd not in reactor._reads:
+                event &= ~select.EPOLLIN
+            if fd not in reactor._writes:
+                event &= ~select.EPOLLOUT
+            if event:
+                callWithLogger(selectable, reactor._doReadOrWrite, selectable, fd, event)
+            if self._timer() >= until:
+                return False
+        return True

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 
+from chatd.access.unread import Unread
 from chatd.net.memory import Resident, trim
 from chatd.service.status import NodeStatus
 from chatd.timing.onlooker import Onlooker
@@ -92,12 +93,13 @@ class GarbageCollection(Onlooker):
         self._look_in(EVERY)
 
 
-def known_bytes(status: NodeStatus) -> int:
-    """The bytes that clients of the node, what they take part in, and messages take."""
+def known_bytes(status: NodeStatus, unread: Unread) -> int:
+    """The bytes that clients of the node, what they take part in, messages, and answers that are
+    not read take."""
     rooms = status.node.chat.rooms
     places = attached = 0
     for room in rooms:
         attached += 1
         places += len(room.subscriptions)
     objects = CLIENT * status.connections.total + PLACE * places + ROOM * attached
-    return objects + rooms.node.budget.used
+    return objects + rooms.node.budget.used + unread.total

@@ -162,12 +162,13 @@ class GarbageTests(SynchronousTestCase):
         rooms.__iter__.return_value = [room] * 48
         status = mock.Mock(connections=mock.Mock(total=800))
         status.node.chat.rooms = rooms
-        known = 800 * CLIENT + 48 * 800 * PLACE + 48 * ROOM + 5 * MB
-        self.assertEqual(known_bytes(status), known)
+        known = 800 * CLIENT + 48 * 800 * PLACE + 48 * ROOM + (5 + 7) * MB
+        unread = mock.Mock(total=7 * MB)
+        self.assertEqual(known_bytes(status, unread), known)
 
     def test_a_node_of_twistd_has_it(self) -> None:
         options = Options({})
         options.parseOptions(["--broker=memory:"])
         node: Any = makeService(options)
         self.assertIsInstance(node.getServiceNamed("garbage"), GarbageCollection)
-        self.assertEqual(known_bytes(node.status), 0)
+        self.assertEqual(known_bytes(node.status, node.admission.unread), 0)

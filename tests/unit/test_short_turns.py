@@ -11,12 +11,11 @@ from twisted.internet.selectreactor import SelectReactor
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.config.options import Options
-from chatd.net.short_turns import IN_A_ROW, LONG, ShortTurns
+from chatd.net.short_turns import LONG, MOST, ShortTurns
 from chatd.tap import makeService
 
-#: More than are served in a turn, if each takes `TAKES` seconds.
-MANY = 4 * IN_A_ROW
-TAKES = LONG / IN_A_ROW
+#: Sockets, more than are heard of at once, and how many of them are served in a turn.
+MANY, FEW = 2 * MOST, 10
 
 
 class Ready(FileDescriptor):
@@ -27,6 +26,7 @@ class Ready(FileDescriptor):
         self.socket, self._other = socket.socketpair()
         self._other.send(b"x")
         self._test = test
+        self.number = self.fileno()
         self.startReading()
 
     def fileno(self) -> int:
@@ -36,15 +36,18 @@ class Ready(FileDescriptor):
         self._test.served.append(self)
         self._test.now += self._test.takes
 
+    doWrite = doRead
+
     def close(self) -> None:
         self.stopReading()
+        self.stopWriting()
         self.socket.close()
         self._other.close()
 
 
 class ShortTurnsTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.now, self.takes = 0.0, TAKES
+        self.now, self.takes = 0.0, LONG / FEW
         self.served: list[Ready] = []
         self.reactor = EPollReactor()
         self.addCleanup(self.close)
@@ -72,21 +75,42 @@ class ShortTurnsTests(SynchronousTestCase):
 
     def test_a_turn_of_many_ends_in_time_and_the_next_goes_on_with_the_others(self) -> None:
         sockets = self.ready(MANY)
-        first, second = self.turn(), self.turn()
-        self.assertEqual(len(first), 2 * IN_A_ROW)
-        self.assertEqual({*first, *second}, set(sockets), "each in its turn")
-        self.assertEqual(self.turn(), first)
+        first = self.turn()
+        self.assertEqual(len(first), FEW)
+        others = {one for _ in range(MANY // FEW) for one in self.turn()}
+        self.assertEqual({*first, *others}, set(sockets))
 
     def test_all_are_served_in_one_turn_if_there_is_time(self) -> None:
         sockets = self.ready(MANY)
-        self.takes = LONG / MANY / 2
+        self.takes = LONG / MANY / 3
         self.assertLessEqual(set(sockets), set(self.turn()))
 
-    def test_few_are_served_as_ever(self) -> None:
-        sockets = self.ready(IN_A_ROW - 1)
-        self.takes = LONG
-        self.assertEqual(set(self.turn()), set(sockets))
-        self.assertEqual(self.now, LONG * len(sockets), "whatever they take, nobody waits")
+    def test_who_does_not_wait_any_more_is_not_served(self) -> None:
+        """Whose turn has not come yet, and who is closed or is not read from meanwhile."""
+        sockets = self.ready(2 * FEW)
+        left = [one for one in sockets if one not in self.turn()]
+        for one in left[:5]:
+            one.close()
+        for one in left[5:]:
+            one.stopReading()
+            one.startWriting()
+        again = self.ready(5)  # which have the numbers of those that are closed
+        self.assertEqual({one.fileno() for one in again}, {one.number for one in left[:5]})
+        self.takes = 0.0
+        served = self.turn()
+        self.assertFalse({*left[:5]} & {*served})
+        self.assertTrue({*left[5:], *again} <= {*served})
+        self.assertEqual([one for one in left[5:] if served.count(one) > 1], [])
+
+    def test_a_turn_waits_for_a_socket(self) -> None:
+        one, *_ = self.ready(1)
+        self.reactor.callLater(0, one.stopReading)
+        self.reactor.runUntilCurrent()
+        self.reactor.doIteration(0.001)
+        self.assertEqual(self.served, [])
+        one.startReading()
+        self.reactor.doIteration(None)
+        self.assertEqual(self.served, [one])
 
     def test_the_reactor_does_as_it_did_after_the_end(self) -> None:
         self.ready(MANY)
