@@ -47,6 +47,8 @@ class Chat:
     presence: PresenceBoard
     max_text: int = 16 * 1024
     draining: bool = False
+    #: Requests about rooms that are under way or wait, such as joins whose answers are not read.
+    waiting: int = field(default=0, init=False)
     _repeats: Repeats = field(
         init=False, default=Factory(lambda self: Repeats(self.clock), takes_self=True)
     )

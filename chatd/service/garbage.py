@@ -18,9 +18,9 @@ EVERY = 2.0
 #: Bytes of memory that may come until all objects are searched, and the share of what there is, if
 #: that is more.
 BYTES, SHARE = 64 * 1024 * 1024, 1 / 3
-#: Bytes of a client who is there, of its place in each room that it takes part in, and of such a
-#: room: what these take is known, and nothing need be searched for it.
-CLIENT, PLACE, ROOM = 10 * 1024, 2 * 1024, 8 * 1024
+#: Bytes of a client who is there, of its place in each room that it takes part in, of such a room,
+#: and of a request that waits: what these take is known, and nothing need be searched for it.
+CLIENT, PLACE, ROOM, REQUEST = 10 * 1024, 2 * 1024, 8 * 1024, 6 * 1024
 #: Of the bytes that a search is made for, the share that is to come back; else it was in vain.
 WORTH = 1 / 4
 #: Collections of younger objects between two of all: as good as never.
@@ -94,12 +94,14 @@ class GarbageCollection(Onlooker):
 
 
 def known_bytes(status: NodeStatus, unread: Unread) -> int:
-    """The bytes that clients of the node, what they take part in, messages, and answers that are
-    not read take."""
-    rooms = status.node.chat.rooms
+    """The bytes that clients of the node, what they take part in and ask for, messages, and answers
+    that are not read take."""
+    chat = status.node.chat
+    rooms = chat.rooms
     places = attached = 0
     for room in rooms:
         attached += 1
         places += len(room.subscriptions)
     objects = CLIENT * status.connections.total + PLACE * places + ROOM * attached
+    objects += REQUEST * chat.waiting
     return objects + rooms.node.budget.used + unread.total

@@ -74,7 +74,16 @@ class Session:
     async def _in_turn(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
         """Do ``work`` after all earlier requests about the same room."""
         turn = self._turns.setdefault(name, DeferredLock())
-        await turn.acquire()
+        self.chat.waiting += 1
+        try:
+            await turn.acquire()
+            return await self._in_its_turn(name, turn, work)
+        finally:
+            self.chat.waiting -= 1
+
+    async def _in_its_turn(
+        self, name: str, turn: DeferredLock, work: Callable[[], Awaitable[T]]
+    ) -> T:
         try:
             return await work()
         finally:

@@ -19,6 +19,7 @@ from chatd.service.garbage import (
     EVERY,
     NEVER,
     PLACE,
+    REQUEST,
     ROOM,
     GarbageCollection,
     known_bytes,
@@ -161,8 +162,8 @@ class GarbageTests(SynchronousTestCase):
         rooms = mock.MagicMock(node=mock.Mock(budget=budget))
         rooms.__iter__.return_value = [room] * 48
         status = mock.Mock(connections=mock.Mock(total=800))
-        status.node.chat.rooms = rooms
-        known = 800 * CLIENT + 48 * 800 * PLACE + 48 * ROOM + (5 + 7) * MB
+        status.node.chat.rooms, status.node.chat.waiting = rooms, 9
+        known = 800 * CLIENT + 48 * 800 * PLACE + 48 * ROOM + 9 * REQUEST + (5 + 7) * MB
         unread = mock.Mock(total=7 * MB)
         self.assertEqual(known_bytes(status, unread), known)
 

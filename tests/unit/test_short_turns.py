@@ -38,6 +38,9 @@ class Ready(FileDescriptor):
 
     doWrite = doRead
 
+    def connectionLost(self, reason: Any) -> None:
+        self._test.lost.append(self)
+
     def close(self) -> None:
         self.stopReading()
         self.stopWriting()
@@ -49,6 +52,7 @@ class ShortTurnsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.now, self.takes = 0.0, LONG / FEW
         self.served: list[Ready] = []
+        self.lost: list[Ready] = []
         self.reactor = EPollReactor()
         self.addCleanup(self.close)
         self.service = ShortTurns(self.reactor, lambda: self.now)
@@ -88,7 +92,8 @@ class ShortTurnsTests(SynchronousTestCase):
     def test_who_does_not_wait_any_more_is_not_served(self) -> None:
         """Whose turn has not come yet, and who is closed or is not read from meanwhile."""
         sockets = self.ready(2 * FEW)
-        left = [one for one in sockets if one not in self.turn()]
+        first = self.turn()
+        left = [one for one in sockets if one not in first]
         for one in left[:5]:
             one.close()
         for one in left[5:]:
@@ -98,9 +103,11 @@ class ShortTurnsTests(SynchronousTestCase):
         self.assertEqual({one.fileno() for one in again}, {one.number for one in left[:5]})
         self.takes = 0.0
         served = self.turn()
+        self.assertEqual(self.lost, [], "closed twice")
         self.assertFalse({*left[:5]} & {*served})
         self.assertTrue({*left[5:], *again} <= {*served})
-        self.assertEqual([one for one in left[5:] if served.count(one) > 1], [])
+        for one in left[5:] + again:
+            self.assertEqual(served.count(one), 1)
 
     def test_a_turn_waits_for_a_socket(self) -> None:
         one, *_ = self.ready(1)

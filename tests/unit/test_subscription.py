@@ -504,7 +504,9 @@ class SessionTests(SubscriptionCase):
 
         joining = self.world.begin(session.join("lobby", reader, Now(), ready))
         self.world.advance(IDLE + 2 * SWEEP)
+        self.assertEqual(session.chat.waiting, 1)
         reads.callback(None)
+        self.assertEqual(session.chat.waiting, 0)
         [joined] = joining
         reader.joined = joined
         joined.subscription.resume()
@@ -524,7 +526,7 @@ class SessionTests(SubscriptionCase):
             ready = partial(self._after, change)
             refused = self.world.error(session.join("lobby", reader, Now(), ready))
             self.assertIs(refused.code, code)
-            self.assertEqual(session.joined, {})
+            self.assertEqual((session.joined, session.chat.waiting), ({}, 0))
             self.assertEqual(self.world.sites[0].presence.members("lobby").count, 0)
 
     async def _after(self, change: Callable[[Directory], Coroutine[Any, Any, Any]]) -> bool:
