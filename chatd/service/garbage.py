@@ -21,6 +21,8 @@ BYTES, SHARE = 64 * 1024 * 1024, 1 / 3
 #: Bytes of a client who is there, of its place in each room that it takes part in, of such a room,
 #: and of a request that waits: what these take is known, and nothing need be searched for it.
 CLIENT, PLACE, ROOM, REQUEST = 10 * 1024, 2 * 1024, 8 * 1024, 6 * 1024
+#: Bytes that are known the less if clients leave just now.
+LEAVING = 1024 * 1024
 #: Of the bytes that a search is made for, the share that is to come back; else it was in vain.
 WORTH = 1 / 4
 #: Collections of younger objects between two of all: as good as never.
@@ -55,6 +57,7 @@ class GarbageCollection(Onlooker):
         self._least = 0
         #: Bytes, with those that are known, that were searched in vain.
         self._in_vain = 0
+        self._was_known = 0
         self._resident: Resident | None = None
 
     def startService(self) -> None:
@@ -83,7 +86,9 @@ class GarbageCollection(Onlooker):
             return
         there, known = resident.bytes(), self._known()
         more = max(BYTES, there * SHARE)
-        if there - known - self._least > more and there - self._in_vain > more:
+        # when those who leave are gone, there is less to search
+        leaving, self._was_known = self._was_known - known > LEAVING, known
+        if not leaving and min(there - known - self._least, there - self._in_vain) > more:
             gc.collect()
             trim()
             left = resident.bytes()
