@@ -176,7 +176,10 @@ class RoomRegistry:
 
     def _sweep_idle(self) -> None:
         self._sweep = self.node.clock.callLater(SWEEP, self._sweep_idle)
-        for stream, room in list(self._rooms.items()):
-            if room.idle:
-                room.detach()
-                del self._rooms[stream]
+        in_turns(self.node.clock, list(self._rooms), self._let_go_if_idle)
+
+    def _let_go_if_idle(self, stream: Stream) -> None:
+        room = self._rooms.get(stream)
+        if room is not None and room.idle:
+            room.detach()
+            del self._rooms[stream]

@@ -124,6 +124,21 @@ class SweepTests(RegistryCase):
         bob.session.close()
         self.assertFalse(self.kept(IDLE + 2 * SWEEP))
 
+    def test_many_are_let_go_in_turns_of_the_reactor(self) -> None:
+        self.patch(turn_queue, "A_TURN", 2)
+        for n in range(6):
+            self.create(f"r{n}")
+        left: list[int] = []  # after each one's turn and the next one
+        detach = Room.detach
+
+        def detached(room: Room) -> None:
+            detach(room)
+            self.world.clock.callLater(0, lambda: left.append(len(list(self.rooms))))
+
+        self.patch(Room, "detach", detached)
+        self.world.advance(IDLE + 2 * SWEEP)
+        self.assertEqual(left, [2, 2, 0, 0, 0, 0])
+
     def test_who_waits_for_messages_uses_it(self) -> None:
         room = self.world.room()
         waiting = room.waiting.wait()
