@@ -171,6 +171,26 @@ class FaultTests(FilledTests):
         self.assertEqual([ok for ok, _ in outcome], [True, True, False, False])
         await self.append("m15")
 
+    async def test_much_that_waits_is_committed_in_pieces(self) -> None:
+        """What a disk that stood still for a while made wait is handed out in as many turns."""
+        for limit, most, sizes in (
+            ("COMMIT_RECORDS", 3, [3, 3, 1]),
+            ("COMMIT_BYTES", 1500, [2, 2, 2, 1]),
+            ("COMMIT_BYTES", 1, [1] * 7),
+        ):
+            await self.filled(0)
+            self.patch(sqlite_threads, limit, most)
+            commit = mock.Mock(side_effect=self.broker._open.commits._commit)
+            self.patch(self.broker._open.commits, "_commit", commit)
+            appended = [self.append(f"m{n}", "x" * 500) for n in range(7)]
+            await self.broker._open.commits.flush()
+            self.assertTrue(all(one.called for one in appended))
+            self.assertEqual([len(call.args[0]) for call in commit.call_args_list], sizes)
+            self.assertEqual(self.broker._open.commits._bytes, 0)
+            self.assertEqual(ids(await self.broker.read(self.stream, 0, 10)), named(*range(7)))
+            await self.broker.stopService()
+            self.patch(sqlite_threads, limit, 1_000_000)
+
     async def test_too_many_reads_are_refused(self) -> None:
         await self.filled()
         reads = [self.broker.end(self.stream) for _ in range(WAITING_READS + 1)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from enum import Enum, auto
 from functools import partial
+from itertools import accumulate
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, ParamSpec, TypeVar
@@ -24,6 +25,10 @@ T = TypeVar("T")
 #: Records and bytes that may wait while a commit is under way.
 WAITING_RECORDS = 20_000
 WAITING_BYTES = 32 * 1024 * 1024
+#: Pieces of work, and bytes of records, of one commit, at most: what it has stored is handed out in
+#: one turn of the reactor, some 30 ms.
+COMMIT_RECORDS = 1000
+COMMIT_BYTES = 4 * 1024 * 1024
 
 #: Seconds after which the appends of a commit fail, although it may still be written.
 PATIENCE = 10.0
@@ -156,10 +161,20 @@ class GroupCommit:
 
     def _start(self) -> None:
         self._turn = None
-        batch, self._gathered, self._bytes = self._gathered, [], 0
-        self._unanswered = batch
+        self._unanswered = batch = self._take()
         self._began = self._reactor.seconds()
         self._thread.post(partial(self._work, batch))
+
+    def _take(self) -> list[Work]:
+        """What is next to be committed: all that was gathered, unless that is very much."""
+        batch, self._gathered = self._gathered, []
+        if len(batch) > COMMIT_RECORDS or self._bytes > COMMIT_BYTES:
+            sizes = accumulate(len(w.body) if isinstance(w, Append) else 0 for w in batch)
+            most = next((n for n, size in enumerate(sizes) if size > COMMIT_BYTES), len(batch))
+            count = max(1, min(most, COMMIT_RECORDS))
+            batch, self._gathered = batch[:count], batch[count:]
+        self._bytes = sum(len(w.body) for w in self._gathered if isinstance(w, Append))
+        return batch
 
     def _work(self, batch: list[Work]) -> None:
         """Commit ``batch``. Runs in the thread."""
