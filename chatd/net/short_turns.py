@@ -13,8 +13,6 @@ from twisted.python.log import callWithLogger
 
 #: Seconds for which sockets are served in one turn.
 LONG = 0.01
-#: Ready sockets that are asked for at once.
-MOST = 64
 
 
 class ShortTurns(Service):
@@ -22,8 +20,7 @@ class ShortTurns(Service):
 
     Twisted serves all that are ready before it makes a delayed call again, so a thousand clients
     that send, or hang up, at the same time would hold up everyone else, and the fair queue too.
-    Those that are left are the first in the next turn; of more than `MOST` epoll(7) tells in turn,
-    too. ``timer`` returns seconds.
+    Those that are left are the first in the next turn. ``timer`` returns seconds.
 
     It is for a process that is one node alone, whose reactor that is. One that does not use epoll
     is left as it is.
@@ -56,28 +53,19 @@ class ShortTurns(Service):
 
     def _serve(self, timeout: float | None) -> None:
         """See `twisted.internet.interfaces.IReactorCore.doIteration`."""
-        poll, timer = self._reactor._poller.poll, self._timer
         until = None
         if self._left:
-            until = timer() + LONG
+            until, timeout = self._timer() + LONG, 0
             if not self._serve_left(until):
                 return
-            timeout = 0
-        while True:
-            ready = poll(-1 if timeout is None else timeout, MOST)
-            if until is None:
-                until = timer() + LONG
-            if not self._serve_some(ready, until) or len(ready) < MOST:
-                return
-            timeout = 0
+        selectables = self._reactor._selectables
+        ready = self._reactor._poller.poll(-1 if timeout is None else timeout, len(selectables))
+        self._serve_some(ready, until or self._timer() + LONG)
 
-    def _serve_some(self, ready: list[tuple[int, int]], until: float) -> bool:
-        """Serve those that are ``ready``; whether there is time for more."""
-        selectables, do, timer = (
-            self._reactor._selectables,
-            self._reactor._doReadOrWrite,
-            self._timer,
-        )
+    def _serve_some(self, ready: list[tuple[int, int]], until: float) -> None:
+        """Serve those that are ``ready`` as far as there is time."""
+        selectables, do = self._reactor._selectables, self._reactor._doReadOrWrite
+        timer = self._timer
         for n, (fd, event) in enumerate(ready, 1):
             selectable = selectables.get(fd)
             if selectable is not None:
@@ -85,8 +73,7 @@ class ShortTurns(Service):
             if timer() >= until:
                 known = ((selectables.get(fd), fd, event) for fd, event in ready[n:])
                 self._left.extend(one for one in known if one[0] is not None)
-                return False
-        return True
+                return
 
     def _serve_left(self, until: float) -> bool:
         """Serve those that were left, as far as they are still there and want to be; whether there
