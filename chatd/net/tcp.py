@@ -20,6 +20,9 @@ from chatd.net.proxied import Proxied
 NOT_SENT = 16 * 1024
 #: Seconds without an acknowledgement of sent data after which a peer counts as dead.
 SILENCE = 45.0
+#: Window probes in a row without an answer that count: one may have been sent just now, minutes
+#: after the one before.
+UNANSWERED = 2
 #: Seconds for a client to read a refusal before its connection is aborted.
 LINGER = 5.0
 
@@ -102,14 +105,16 @@ def behind(transport: Any) -> bool:
 
 
 def silent(transport: Any) -> bool:
-    """Whether the peer has not acknowledged sent data for `SILENCE` seconds.
+    """Whether the peer has not acknowledged sent data for `SILENCE` seconds; or, if it did not read
+    before, the kernel's window probes, which a peer that lives does.
 
-    Uses ``tcpi_unacked`` and ``tcpi_last_ack_recv`` of tcp_info (tcp(7), linux/tcp.h). A peer that
-    lives, but does not read, acknowledges the kernel's window probes.
+    Uses ``tcpi_probes``, ``tcpi_unacked`` and ``tcpi_last_ack_recv`` of tcp_info (tcp(7),
+    linux/tcp.h).
     """
     info = _tcp_info(transport)
     unacked, last_ack = struct.unpack_from("I", info, 24)[0], struct.unpack_from("I", info, 56)[0]
-    return bool(unacked) and last_ack > SILENCE * 1000
+    waits = unacked or info[_PROBES] >= UNANSWERED
+    return bool(waits) and last_ack > SILENCE * 1000
 
 
 def acknowledged(transport: Any) -> int:
@@ -134,5 +139,7 @@ def _socket(transport: Any) -> socket.socket:
 
 #: Bytes of tcp_info that are read, up to ``tcpi_bytes_acked``.
 _INFO = 128
+#: Where ``tcpi_probes`` is in it.
+_PROBES = 3
 
 _TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import json
 import re
+import struct
 
+from chatd.net import tcp
 from chatd.transports.http.sse import TYPES
 from tests.support.http_client import EventStream
 from tests.support.serving import Node, ServingTests
@@ -272,6 +274,24 @@ class EventTests(ServingTests):
             await stream.block()
         await say(node, "x")
         self.assertEqual(await texts(stream, 1), ["x"])
+
+    async def test_a_client_whose_network_is_gone(self) -> None:
+        """Nothing tells that its connection is gone but that it acknowledges nothing: it is not
+        present, and holds no place, as over WebSocket."""
+        node = await self.serve()
+        await node.events(f"{EVENTS}?username=ann")
+        other = await node.events(f"{EVENTS}?username=ben")
+        await other.block()
+        (gone,) = (s for s in node.service.ways.streams._open if s.identity.user == "ann")
+        info = bytearray(tcp._INFO)
+        struct.pack_into("I", info, 24, 1)
+        struct.pack_into("I", info, 56, int(1000 * tcp.SILENCE) + 1)
+        known, transport = tcp._tcp_info, gone._request.channel.transport
+        self.patch(tcp, "_tcp_info", lambda t: bytes(info) if t is transport else known(t))
+        node.clock.advance(16)
+        await until(lambda: node.service.ways.streams.leaving == 1)
+        self.assertEqual((await node.get("/rooms/lobby")).json["members"], ["ben"])
+        self.assertEqual(node.service.admission.connections.total, 1)
 
     async def test_the_room_is_deleted(self) -> None:
         node = await self.serve()

@@ -18,12 +18,13 @@ from chatd.transports.websocket.heartbeat import PING_EVERY, PONG_WITHIN, Heartb
 class Silence:
     """A socket whose kernel says how long its peer has acknowledged nothing (tcp_info)."""
 
-    unacked = 0
+    unacked = probes = 0
     last_ack = 0.0
 
     def getsockopt(self, level: int, option: int, size: int) -> bytes:
         assert (level, option) == (socket.IPPROTO_TCP, socket.TCP_INFO)
         info = bytearray(size)
+        info[3] = self.probes
         struct.pack_into("I", info, 24, self.unacked)
         struct.pack_into("I", info, 56, int(self.last_ack * 1000))
         return bytes(info)
@@ -127,13 +128,18 @@ class HeartbeatTests(SynchronousTestCase):
 class SilentTests(SynchronousTestCase):
     def test_what_the_kernel_says(self) -> None:
         peer = Peer()
-        for unacked, last_ack, gone in (
-            (0, 0, False),
-            (0, 1000, False),
-            (1, SILENCE - 1, False),
-            (1, SILENCE + 1, True),
+        for unacked, probes, last_ack, gone in (
+            (0, 0, 0, False),
+            (0, 0, 1000, False),
+            (1, 0, SILENCE - 1, False),
+            (1, 0, SILENCE + 1, True),
+            # it did not read, and then its network went
+            (0, 3, SILENCE - 1, False),
+            (0, 1, 1000, False),
+            (0, 2, SILENCE + 1, True),
         ):
-            peer.socket.unacked, peer.socket.last_ack = unacked, last_ack
+            peer.socket.unacked, peer.socket.probes = unacked, probes
+            peer.socket.last_ack = last_ack
             self.assertIs(silent(peer), gone)
 
     def test_a_transport_without_a_socket(self) -> None:

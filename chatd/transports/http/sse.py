@@ -8,7 +8,7 @@ from zope.interface import implementer
 
 from chatd.access.identity import Identity
 from chatd.access.standing import Held
-from chatd.net.tcp import tune
+from chatd.net.tcp import silent, tune
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError
 from chatd.protocol.names import room_name
@@ -192,6 +192,10 @@ class EventStream:
         self._next_comment = self._deadlines.after(KEEP_ALIVE, self._still_here)
 
     def _still_here(self) -> None:
+        transport = self._request.channel.transport
+        if silent(transport):  # its network is gone, and nothing else would tell for a long time
+            transport.abortConnection()
+            return
         self._writer.write(b":\n\n")
         self._keep_alive()
 
