@@ -261,6 +261,26 @@ class HeadTests(GuardedTests):
             for target in ("xws?username=ann", "*ws?username=ann", "*"):
                 self.assertEqual((await node.websocket(target, port)).status, 400, (port, target))
 
+    async def test_a_client_that_waits_for_the_end(self) -> None:
+        """Wherever ``close`` stands among the options of Connection (RFC 9112, section 9.6)."""
+        node = await self.serve()
+        for lines, closes in (
+            (["Connection: close"], True),
+            (["Connection: close, TE", "TE: trailers"], True),
+            (["Connection: TE,\tClose", "TE: trailers"], True),
+            (["Connection: keep-alive", "Connection: close"], True),
+            (["Connection: keep-alive"], False),
+            (["Connection: close-not"], False),
+        ):
+            raw = await node.raw("http")
+            raw.send(head("/healthz", "Host: localhost", *lines, method="GET"))
+            http = HTTP(raw, "GET")
+            answer = await http.answer()
+            said = answer.header("connection")
+            self.assertEqual((answer.status, said), (200, "close" if closes else None), lines)
+            if closes:
+                self.assertEqual(await raw.rest(), b"")
+
     async def test_no_version_is_named(self) -> None:
         node = await self.serve()
         for path in ("/healthz", "/nowhere", "/"):

@@ -20,7 +20,7 @@ from zope.interface import implementer
 from chatd.net.tcp import forget_unsent, tune
 from chatd.protocol.errors import Code
 from chatd.transports.http.deadline import ReadingDeadline
-from chatd.transports.http.head import NO_TLS, BadHead, check_host, is_tls
+from chatd.transports.http.head import NO_TLS, BadHead, asks_to_close, check_host, is_tls
 from chatd.transports.http.line import Line
 from chatd.transports.http.phase import Phase
 from chatd.transports.http.strict import StrictHTTP
@@ -73,7 +73,8 @@ class HTTPConnection(StrictHTTP):
         self.line = Line(self.site.admission.turns, self.transport, give_up)
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:
-        if self.too_many:
+        connection = request.requestHeaders.getRawHeaders(b"connection", ())
+        if self.too_many or asks_to_close(connection):
             request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
             return False
         return bool(super().checkPersistence(request, version))

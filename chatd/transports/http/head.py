@@ -53,6 +53,14 @@ def check_host(hosts: Sequence[bytes], version: bytes) -> None:
         raise BadHead("The Host header is a name or an address, and perhaps a port.")
 
 
+def asks_to_close(connection: Sequence[bytes]) -> bool:
+    """Whether ``close`` is among the options of the Connection headers (RFC 9112, section 9.6): the
+    client waits for the connection's end. twisted.web looks at the first header alone, and takes
+    ``close,`` for another word."""
+    options = b",".join(connection).lower().split(b",")
+    return any(option.strip(b" \t") == b"close" for option in options)
+
+
 def frames_well(name: bytes, value: bytes, version: bytes) -> bool:
     """Whether a header with the canonical ``name`` leaves no doubt where the body ends: of the
     codings ``chunked`` alone will do, and in HTTP/1.0 none (RFC 9112, sections 6.1 and 6.3).
