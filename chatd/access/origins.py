@@ -186,9 +186,11 @@ def _same_origin(origin: Origin, caller: Caller) -> bool:
     """Whether the Origin's host and port equal those of the Host header.
 
     A Host without a port means the default port of the request's scheme. Where a proxy that is not
-    trusted may have ended TLS the scheme is unknown; then the Origin's scheme is assumed.
+    trusted may have ended TLS the scheme is unknown; then the Origin's scheme is assumed. That may
+    be ``ws`` or ``wss``: no page has such an origin, but clients outside browsers make one of the
+    address that they connect to (Starscream, and with it Socket.IO's on iOS).
     """
-    if origin.scheme not in ("http", "https") or caller.host is None:
+    if origin.scheme not in DEFAULT_PORTS or caller.host is None:
         return False
     try:
         host, port = split_host(caller.host)

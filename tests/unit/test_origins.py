@@ -64,6 +64,19 @@ class SameOriginTests(PolicyTests):
         ):
             self.passes(OriginPolicy(), origin=origin, host=host)
 
+    def test_what_is_no_browser_names_the_address_that_it_connects_to(self) -> None:
+        """As Starscream does, and Socket.IO's client for iOS with it."""
+        for origin, host in (
+            ("ws://chat.example.org", "chat.example.org"),
+            ("ws://chat.example.org:9000", "chat.example.org:9000"),
+            ("wss://chat.example.org", "chat.example.org:443"),
+            ("wss://chat.example.org", "chat.example.org"),
+        ):
+            self.passes(OriginPolicy(), origin=origin, host=host)
+        host = "chat.example.org"
+        self.passes(OriginPolicy(), True, origin="wss://chat.example.org", host=host)
+        self.refused(OriginPolicy(), True, origin="ws://chat.example.org", host=host)
+
     def test_not_equal(self) -> None:
         for origin, host in (
             ("null", "chat.example.org"),
@@ -78,7 +91,8 @@ class SameOriginTests(PolicyTests):
             ("http://chat.example.org/", "chat.example.org"),
             ("http://evil.example, http://chat.example.org", "chat.example.org"),
             ("http://localhost:8081", "127.0.0.1:8081"),
-            ("ws://chat.example.org", "chat.example.org"),
+            ("wss://chat.example.org", "chat.example.org:8081"),
+            ("wss://evil.example", "chat.example.org"),
             ("file://", "chat.example.org"),
             ("chrome-extension://chat.example.org", "chat.example.org"),
             ("http://", "chat.example.org"),
