@@ -6,6 +6,7 @@ import json
 from typing import Any
 from urllib.parse import urlencode
 
+from chatd.transports.http.legacy_poll import COOKIES
 from tests.support.http_client import Answer
 from tests.support.polls import FORM, MESSAGES, say, texts, waiting
 from tests.support.serving import Node, ServingTests
@@ -24,6 +25,8 @@ class Poller:
         for cookie in answer.headers.getRawHeaders("set-cookie") or ():
             name, _, value = cookie.partition(";")[0].partition("=")
             self.jar[name] = value
+            if "Max-Age=0" in cookie:
+                del self.jar[name]
         return answer
 
 
@@ -55,6 +58,27 @@ class CookieTests(ServingTests):
         for place in places:
             expected = ["x"] if "lobby" in place else ["y"]
             self.assertEqual(texts(await browser.poll(place)), expected, place)
+
+    async def test_a_browser_that_was_in_many_rooms(self) -> None:
+        """It sends the cookies of all of them with each request. Those of long ago are removed,
+        before its requests are too large for anyone to answer."""
+        node = await self.serve("--rate=1000/s")
+        browser = Poller(node)
+        browser.jar["login"] = "x"
+        for n in range(COOKIES + 30):
+            browser.jar[f"chatd_{n:020x}"] = "a:1"
+            if n % 3 == 0:
+                await browser.poll("roomname=lobby&username=ann")
+        await say(node, "x")
+        self.assertEqual(texts(await browser.poll("roomname=lobby&username=ann")), ["x"])
+        self.assertLessEqual(len(browser.jar), COOKIES + 2)
+        self.assertIn("login", browser.jar)
+        self.assertIn(f"chatd_{COOKIES + 29:020x}", browser.jar)
+        self.assertNotIn(f"chatd_{0:020x}", browser.jar)
+        few = Poller(node)
+        few.jar = dict(list(browser.jar.items())[-COOKIES + 1 :])
+        answer = await few.poll("roomname=lobby&username=ben")
+        self.assertEqual(len(answer.headers.getRawHeaders("set-cookie") or ()), 1)
 
     async def test_two_tabs(self) -> None:
         """They share a cookie; ``after`` wins over it."""

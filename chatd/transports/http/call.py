@@ -105,13 +105,18 @@ class Call:
     def cookie(self, name: str) -> str | None:
         """The value of a cookie; the first if there are several of that name, which is that of the
         longest path (RFC 6265, section 5.4): twisted.web would take the last."""
-        wanted = name.encode("ascii")
+        return self.cookies().get(name)
+
+    def cookies(self) -> dict[str, str]:
+        """All cookies by name, in the order in which they came; see `cookie`. Who sends them puts
+        the one first that it has kept for longest."""
+        found: dict[str, str] = {}
         for cookies in self.request.requestHeaders.getRawHeaders(b"cookie", ()):
-            for cookie in cookies.split(b";"):
-                key, equals, value = cookie.strip().partition(b"=")
-                if equals and key == wanted:
-                    return bytes(value).decode("latin-1")
-        return None
+            for cookie in cookies.decode("latin-1").split(";"):
+                name, equals, value = cookie.strip(" \t\n\r\x0b\x0c").partition("=")
+                if equals:
+                    found.setdefault(name, value)
+        return found
 
     def header(self, name: str) -> str | None:
         """A header's value; several of one name joined by commas."""

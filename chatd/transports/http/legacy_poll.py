@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -18,6 +20,12 @@ from chatd.transports.http.parameters import LIMIT
 from chatd.transports.http.poll_presence import Pollers
 from chatd.transports.http.publishing import KEY, admit_publish, publishing
 from chatd.transports.pairs import Pairs
+
+#: Cookies that a client may keep, for as many rooms and users: it sends all of them with each
+#: request, also for other pages, and many servers take 8 KiB of them. Those kept for longest go
+#: first, a few with each answer, whose head has limits as well.
+COOKIES, FORGOTTEN = 128, 4
+_COOKIE = re.compile(r"chatd_[0-9a-f]{20}")
 
 
 class Poll:
@@ -106,7 +114,11 @@ def _set(call: Call, cookie: str, value: str) -> None:
     secure = call.caller.scheme == "https"
     listed = _CREDENTIALS in call.admission.origin_policy.cors_headers(call.header("origin"))
     site = "none" if secure and listed else "lax"
-    call.request.addCookie(cookie, value, secure=secure, httpOnly=True, sameSite=site)
+    add = partial(call.request.addCookie, secure=secure, httpOnly=True, sameSite=site)
+    add(cookie, value)
+    others = [name for name in call.cookies() if name != cookie and _COOKIE.fullmatch(name)]
+    for name in others[: max(0, min(FORGOTTEN, len(others) + 1 - COOKIES))]:
+        add(name, "", max_age="0")
 
 
 _CREDENTIALS = "Access-Control-Allow-Credentials"
