@@ -141,15 +141,16 @@ class RecentMessages:
     def clear(self, floor: int, newest: int = 0) -> None:
         """Drop everything; what `extend` adds next lies after the offset ``floor``. ``newest`` is
         the newest time (milliseconds) of the messages up to there, as far as it is known."""
-        self._budget.charge(self, -self.size)
+        freed, self.size = self.size, 0
         self._messages.clear()
-        self.size = 0
         self.floor = floor
         self._newest_dropped = newest
+        self._budget.charge(self, -freed)  # last: it keeps what has a size
 
-    def forget(self) -> None:
-        """Drop everything and stay usable: later readers go to the broker."""
-        self._budget.charge(self, -self._drop(len(self._messages)))
+    def forget(self) -> int:
+        """For the budget: drop everything and stay usable, for later readers go to the broker.
+        Returns how much it weighed."""
+        return self._drop(len(self._messages))
 
     def _drop(self, count: int) -> int:
         """Drop the ``count`` oldest; how much they weighed."""
@@ -181,5 +182,5 @@ class CacheBudget:
         else:
             self._rooms.pop(recent, None)
         while self.used > self._limit and len(self._rooms) > 1:
-            quiet = next(iter(self._rooms))
-            quiet.forget()
+            quiet, _ = self._rooms.popitem(last=False)
+            self.used -= quiet.forget()

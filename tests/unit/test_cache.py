@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Iterable
 from random import Random
 
@@ -159,7 +160,7 @@ class RecentTests(TestCase):
     def test_what_was_forgotten_is_not_said_to_be_gone(self) -> None:
         self.fill(0, 1, 4)
         for _ in range(2):
-            self.recent.forget()
+            self.budget.used -= self.recent.forget()
             self.assertEqual((len(self.recent), self.recent.size, self.budget.used), (0, 0, 0))
             self.assertIsNone(self.recent.after(3, 0, 9))
             self.assertEqual(self.recent.after(4, 0, 9), [])
@@ -215,6 +216,31 @@ class RecentTests(TestCase):
         rooms[0].extend([message(n, size=400) for n in (4, 5)])
         self.assertEqual([len(recent) for recent in rooms], [2, 5, 0])
         self.assertEqual(budget.used, sum(recent.size for recent in rooms))
+
+    def test_a_room_that_nobody_takes_part_in_any_more_leaves_nothing(self) -> None:
+        """Rooms come and go for as long as a node runs."""
+        left = []
+        for _ in range(3):
+            recent = RecentMessages(self.budget)
+            recent.extend([message(0), message(1)])
+            recent.clear(-1)
+            left.append(weakref.ref(recent))
+        del recent
+        self.assertEqual([gone() for gone in left], [None] * 3)
+        self.assertEqual(self.budget.used, 0)
+
+    def test_many_small_rooms_make_way_for_a_large_one(self) -> None:
+        """However many they are: what comes is neither lost nor late because of them."""
+        budget = CacheBudget(limit=2000 * SMALL)
+        rooms = [RecentMessages(budget) for _ in range(2000)]
+        for recent in rooms:
+            recent.extend([message(0)])
+        large = RecentMessages(budget)
+        large.extend([message(0, size=250_000)])
+        self.assertEqual(len(large), 1)
+        self.assertLessEqual(budget.used, 2000 * SMALL)
+        self.assertEqual(budget.used, large.size + sum(recent.size for recent in rooms))
+        self.assertEqual([len(rooms[0]), len(rooms[-1])], [0, 1])
 
 
 #: Milliseconds for which the ids of these tests are remembered.
