@@ -95,6 +95,47 @@ describe('a handle', { timeout: 20_000 }, () => {
     await until(() => setting.server.frames.some(({ type }) => type === 'leave'));
   });
 
+  it('gives once what it has read before it comes live, and after an interruption', async () => {
+    for (const text of ['a', 'b']) setting.server.publish('bob', text);
+    const chat = connect({ transports: ['websocket'] });
+    await chat.join('lobby');
+    const late = setting.server.hold();
+    for (const text of ['c', 'd', 'e']) setting.server.publish('bob', text);
+    const [last, since] = [await chat.join('lobby', { last: 1 }), await chat.join('lobby', { after: 'e:1' })];
+    const texts = [last, since].map(collect);
+    await until(() => texts[0].length === 1 && texts[1].length === 3);
+    await until(() => setting.server.requests.filter(({ query }) => query.limit === '1000').length >= 2);
+    late();
+    setting.server.publish('bob', 'f');
+    await until(() => texts.every((one) => one.at(-1) === 'f'));
+    assert.deepEqual(texts, [['e', 'f'], ['c', 'd', 'e', 'f']]);
+    setting.server.hold();
+    for (const text of ['g', 'h']) setting.server.publish('bob', text);
+    const back = collect(await chat.join('lobby', { last: 2 }));
+    await until(() => back.length === 2);
+    setting.server.cut();
+    await until(() => texts.every((one) => one.at(-1) === 'h'));
+    setting.server.publish('bob', 'i');
+    await until(() => [...texts, back].every((one) => one.at(-1) === 'i'));
+    assert.deepEqual(back, ['g', 'h', 'i']);
+    assert.deepEqual(texts[0], ['e', 'f', 'g', 'h', 'i']);
+  });
+
+  it('has its beginning, though that cannot be had at first', async () => {
+    for (const text of ['a', 'b']) setting.server.publish('bob', text);
+    const busy = '{"type":"error","code":"unavailable","text":"in a moment"}';
+    const failures = [() => Promise.reject(new TypeError('no route')),
+      async () => new Response(busy, { status: 503, headers: { 'Retry-After': '0' } })];
+    const fake = (address, init) =>
+      ((address.includes('last=2') && failures.shift()) || fetch)(address, init);
+    const chat = connect({ transports: ['websocket'], fetch: fake });
+    await chat.join('lobby');
+    const texts = collect(await chat.join('lobby', { last: 2 }));
+    await until(() => texts.length === 2);
+    assert.deepEqual(failures, []);
+    assert.deepEqual(texts, ['a', 'b']);
+  });
+
   it('tells of a gap in what it asked for itself, and of no other', async () => {
     for (const text of ['a', 'b', 'c', 'd']) setting.server.publish('bob', text);
     setting.server.kept = 2;
@@ -337,6 +378,26 @@ it('leaves nothing behind that would hold a process, closed while it reads', { t
     for (let i = 0; i < 100; i += 1) setting.server.publish('bob', `${transports} ${i}`);
     await until(() => room.state.state === 'closed' && timers() <= before);
   }
+});
+
+it('waits for nothing when closed: no page of history, no token', { timeout: 5_000 }, async () => {
+  const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
+  const before = timers();
+  const silent = (address, { signal }) => new Promise((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason));
+  });
+  const reading = connect({ transports: ['websocket'], fetch: silent, patience: 30_000 });
+  const room = await reading.join('lobby');
+  const another = connect({ transports: ['websocket'],
+    fetch: (address, init) => (address.includes('/messages') ? silent : fetch)(address, init) });
+  const page = (await another.join('lobby')).history({ last: 1 });
+  const asking = connect({ token: () => new Promise(() => {}) });
+  const joining = asking.join('lobby');
+  const given = room.history({ last: 1 });
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  for (const chat of [reading, another, asking]) chat.close();
+  for (const promise of [given, page, joining]) await assert.rejects(promise, { code: 'closed' });
+  await until(() => timers() <= before);
 });
 
 it('tells what happens to whoever debugs, but no token', async () => {

@@ -86,6 +86,16 @@ export class FakeServer {
     this.#http?.closeAllConnections();
   }
 
+  /** What is said over the sockets that there are is late, until the function returned is called. */
+  hold() {
+    const held = [...this.sockets];
+    held.forEach((socket) => { socket.late = []; });
+    return () => held.forEach((socket) => {
+      for (const frame of socket.late.splice(0)) socket.tell(frame);
+      socket.late = null;
+    });
+  }
+
   // -- over HTTP
 
   async listen(port = 0) {
@@ -191,6 +201,7 @@ class FakeSocket {
   onmessage = null;
   onclose = null;
   joined = new Set();
+  late = null;
 
   constructor(server, url, protocol) {
     Object.assign(this, { server, url, protocol, token: url.searchParams.get('token') });
@@ -209,6 +220,11 @@ class FakeSocket {
 
   /** From the server to the client. */
   deliver(frame) {
+    if (this.late) this.late.push(frame);
+    else this.tell(frame);
+  }
+
+  tell(frame) {
     setTimeout(() => this.readyState === 1 && this.onmessage?.({ data: JSON.stringify(frame) }));
   }
 

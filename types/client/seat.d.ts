@@ -13,6 +13,9 @@ export class Seat {
     count: number;
     /** @type {string | null} where we are */
     cursor: string | null;
+    /** Up to where the handles were told: a room that is joined again begins before that.
+     * @type {string | null} */
+    told: string | null;
     /** @type {RoomState} */
     state: RoomState;
     /** The server has let us in once. */

@@ -15,21 +15,21 @@ export function ceiling({ backoff, backoffMax }: {
     backoffMax: number;
 }, failures: number): number;
 /**
- * An abort signal that fires with `outer`, and with a ChatError after a time that may be extended.
- * Once it has fired, or is cleared, nothing of it is left: a timer would hold a process of Node.
+ * An abort signal that fires with any of `outer`, and with a ChatError after a time that may be
+ * extended. Once it has fired, or is cleared, nothing of it is left: a timer would hold a process of Node.
  *
  * @param {number | undefined} ms undefined: no such time
- * @param {AbortSignal} [outer]
+ * @param {(AbortSignal | undefined)[]} outer
  * @returns {{signal: AbortSignal, extend: (ms: number) => void, clear: () => void}}
  */
-export function deadline(ms: number | undefined, outer?: AbortSignal): {
+export function deadline(ms: number | undefined, ...outer: (AbortSignal | undefined)[]): {
     signal: AbortSignal;
     extend: (ms: number) => void;
     clear: () => void;
 };
-/** @param {number} ms @param {AbortSignal} [signal] @returns {Promise<boolean>} whether it was not
- * cut short by `signal` */
-export function sleep(ms: number, signal?: AbortSignal): Promise<boolean>;
+/** @param {number} ms @param {AbortSignal[]} over @returns {Promise<boolean>} whether it was not cut
+ * short by one of `over` */
+export function sleep(ms: number, ...over: AbortSignal[]): Promise<boolean>;
 /**
  * A promise to be settled later. Nobody need look at it: what a promise tells, events tell too.
  *

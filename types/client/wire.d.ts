@@ -28,6 +28,9 @@ export class Wire {
     /** @type {(what: string, detail: unknown) => void} */
     debug: (what: string, detail: unknown) => void;
     get name(): string;
+    /** Fires when the chat is closed for good, with a ChatError. */
+    get closed(): AbortSignal;
+    close(): void;
     /** Get a token if there is none or it is about to expire, or anyhow. @param {boolean} [anyhow] */
     authenticate(anyhow?: boolean): Promise<void>;
     /** @returns {string} the WebSocket's address; there a token has no other place than the URL */

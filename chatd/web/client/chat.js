@@ -3,7 +3,7 @@
 import { Connection } from './connection.js';
 import { roomName } from './content.js';
 import { Emitter } from './emitter.js';
-import { ChatError, checkNames, closed } from './errors.js';
+import { asChatError, ChatError, checkNames, closed } from './errors.js';
 import { Room } from './room.js';
 import { Seat } from './seat.js';
 import { Sender } from './sender.js';
@@ -147,8 +147,7 @@ export class Chat extends Emitter {
     if (known) {
       // The first one's past is not ours.
       try {
-        await seat.current.promise;
-        if (!over.aborted) await room._load(position);
+        await this.#load(seat, room, position, over);
       } catch (error) {
         room.leave();
         throw error;
@@ -160,6 +159,23 @@ export class Chat extends Emitter {
       await seat.entered.promise;
     }
     return room;
+  }
+
+  /** Have the past of one more handle, however often that fails for now.
+   * @param {Seat} seat @param {Room} room @param {Position} position @param {AbortSignal} over */
+  async #load(seat, room, position, over) {
+    for (;;) {
+      await seat.current.promise;
+      if (over.aborted) return;
+      try {
+        await room._load(position, over);
+        return;
+      } catch (error) {
+        const { temporary, retry = 1000 + Math.random() * 1000 } = asChatError(error);
+        if (!temporary) throw error;
+        await sleep(retry, over, this.#connection.closed);
+      }
+    }
   }
 
   /** @param {Seat} seat @param {Room} room */

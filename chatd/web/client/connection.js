@@ -49,7 +49,6 @@ export class Connection {
   #online = deferred();
   /** The origin's refusal was written to the console. */
   #told = false;
-  #closed = new AbortController();
   #wake = (/** @type {boolean} */ _) => {};
   /** Fires when the link that is looked after is up no more. */
   #tending = new AbortController();
@@ -59,7 +58,7 @@ export class Connection {
     this.#wire = wire;
     this.#options = options;
     this.#owner = owner;
-    this.links = new Loader(wire, options, this.closed);
+    this.links = new Loader(wire, options);
     this.transports = new Transports(options, wire.name);
     this.delay = options.upgrade;
     listen(this.closed, {
@@ -71,7 +70,7 @@ export class Connection {
 
   /** Fires when the connection is closed for good. */
   get closed() {
-    return this.#closed.signal;
+    return this.#wire.closed;
   }
 
   /** Connect, because a room was joined. */
@@ -107,7 +106,7 @@ export class Connection {
 
   /** End for good. */
   close() {
-    this.#closed.abort();
+    this.#wire.close();
     this.#finish({});
     this.#wake(true);
     this.#online.reject(closed());

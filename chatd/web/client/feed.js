@@ -2,7 +2,6 @@
 
 import { asChatError } from './errors.js';
 import { sleep } from './timing.js';
-import { key } from './wire.js';
 
 /**
  * @typedef {import('./errors.js').ChatError} ChatError
@@ -13,15 +12,26 @@ import { key } from './wire.js';
 /** Messages kept for a reader that does not read; beyond them it reads on from the server. */
 export const FEED = 1000;
 
-/** One reader's place in a room. A reader that is slow is neither waited for nor buffered for
- * without end: it falls behind, and then reads on from the server. */
+/**
+ * One reader's place in a room. A reader that is slow is neither waited for nor buffered for
+ * without end: it falls behind, and then reads on from the server. What it has read there may be
+ * yet to come live: a connection can be slower than a request, or be away. So it goes on with what
+ * comes live only where that has been seen to meet what was read.
+ */
 export class Feed {
   #read;
+  #told;
   #queue;
-  /** @type {Message[] | null} what arrives while we catch up */
-  #live = null;
   /** @type {string | null} the cursor to catch up from */
   #behind;
+  /** The cursor of the last message that was read, while we are behind. */
+  #last;
+  /** Something came live, or was read, since the server was last asked. */
+  #fresh = true;
+  /** @type {Message[]} what came live since the server was asked, while it is */
+  #live = [];
+  /** @type {string | null | undefined} the cursor that this follows; undefined: nothing is asked */
+  #from;
   /** @type {ChatError | undefined} why nothing follows what is here */
   #error;
   #stopped = false;
@@ -29,23 +39,22 @@ export class Feed {
 
   /**
    * @param {(after: string) => Promise<Page>} read a page of FEED messages
+   * @param {() => string | null} told up to which cursor the room came live
    * @param {Message[]} first what to begin with
    * @param {string | null} behind the cursor to read on from, if the room has more
    */
-  constructor(read, first, behind) {
+  constructor(read, told, first, behind) {
     this.#read = read;
+    this.#told = told;
     this.#queue = [...first];
-    this.#behind = behind;
+    this.#behind = this.#last = behind;
   }
 
   /** @param {Message} message */
   push(message) {
-    if (this.#live) {
-      if (this.#live.push(message) > FEED) this.#live = null;
-    } else if (this.#behind === null) {
-      if (this.#queue.length < FEED) this.#queue.push(message);
-      else this.#behind = this.#queue[this.#queue.length - 1].cursor;
-    }
+    if (this.#behind !== null) this.#pass(message);
+    else if (this.#queue.length < FEED) this.#queue.push(message);
+    else [this.#behind, this.#fresh] = [this.#last = this.#queue[this.#queue.length - 1].cursor, true];
     this.#wake();
   }
 
@@ -67,31 +76,42 @@ export class Feed {
       const message = this.#queue.shift();
       if (message) yield message;
       else if (this.#error) throw this.#error;
-      else if (this.#behind !== null) await this.#catchUp(this.#behind);
+      else if (this.#behind !== null && this.#fresh) await this.#catchUp(this.#behind);
       else await new Promise((resolve) => void (this.#wake = () => resolve(undefined)));
     }
     return undefined;
   }
 
+  /** @param {Message} message that came live while we are behind */
+  #pass(message) {
+    this.#fresh = true;
+    if (this.#from !== undefined) this.#live.push(message);
+    // What was read has come live as well: what comes from now on follows on it.
+    else if (message.cursor === this.#last) this.#behind = null;
+    if (this.#live.length > FEED) [this.#live, this.#from] = [[], null];
+  }
+
   /** @param {string} after */
   async #catchUp(after) {
-    this.#live = [];
+    this.#fresh = false;
+    this.#from = this.#told();
     try {
-      const page = await this.#read(after);
-      const got = new Set(page.messages.map(key));
-      this.#queue.push(...page.messages);
-      this.#behind = page.cursor;
+      const { messages, cursor } = await this.#read(after);
+      this.#queue.push(...messages);
+      this.#behind = cursor;
+      this.#last = messages.at(-1)?.cursor ?? this.#last;
       // A page may be short because its messages are long: only an empty one is the last.
-      const meets = this.#live?.some((message) => got.has(key(message)));
-      if (this.#live && (meets || !page.messages.length)) {
-        this.#queue.push(...this.#live.filter((message) => !got.has(key(message))));
-        this.#behind = null;
-      }
+      this.#fresh ||= messages.length > 0;
+      const place = [this.#from, ...this.#live.map((one) => one.cursor)].lastIndexOf(this.#last);
+      if (place < 0) return;
+      this.#queue.push(...this.#live.slice(place));
+      this.#behind = null;
     } catch (error) {
+      this.#fresh = true;
       if (!asChatError(error).temporary) this.end(asChatError(error));
       else await sleep(1000 + Math.random() * 1000);
     } finally {
-      this.#live = null;
+      [this.#live, this.#from] = [[], undefined];
     }
   }
 }

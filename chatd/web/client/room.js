@@ -213,7 +213,8 @@ export class Room extends Emitter {
   }
 
   #newFeed() {
-    const feed = new Feed((after) => this.#page({ after, limit: FEED }), this.#kept, this.#behind);
+    const feed = new Feed((after) => this.#page({ after, limit: FEED }), () => this.#seat.told,
+      this.#kept, this.#behind);
     this.#feeds.add(feed);
     if (this.#ended) this.#finish(feed, this.#ended.error);
     return feed;
@@ -233,15 +234,15 @@ export class Room extends Emitter {
   }
 
   /** Begin with what lies at `position` in a room that others have joined before.
-   * @param {Position} position @package */
-  async _load(position) {
+   * @param {Position} position @param {AbortSignal} signal nobody waits any more @package */
+  async _load(position, signal) {
     this.#seat.handles.add(this);
     if (!Object.keys(position).length) return;
-    const { messages } = await this.#page({ ...position, limit: position.last ?? 1 });
+    const { messages } = await this.#page({ ...position, limit: position.last ?? 1, signal });
     if (messages.length) this.#startAt(messages[0]);
   }
 
-  /** As `history`, for readers, who are told of a gap. @param {Position & {limit: number}} query */
+  /** As `history`, for readers, who are told of a gap. @param {Position & {limit: number, signal?: AbortSignal}} query */
   async #page(query) {
     const page = await this.history(query);
     if (page.gap) this._gapped(page.messages.length ? null : page.cursor);

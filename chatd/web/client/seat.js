@@ -31,6 +31,9 @@ export class Seat {
   count = 0;
   /** @type {string | null} where we are */
   cursor = null;
+  /** Up to where the handles were told: a room that is joined again begins before that.
+   * @type {string | null} */
+  told = null;
   /** @type {RoomState} */
   state = { state: 'joining', error: null };
   /** The server has let us in once. */
@@ -128,6 +131,7 @@ export class Seat {
     if (frame.gap) this.#gapped(frame.cursor ?? null); // where it ends, not where we were
     this.#present(frame);
     if (!again) this.#become('joined');
+    if (!this.hasEntered) this.told = this.cursor;
     this.hasEntered = true;
     this.entered.resolve(undefined);
   }
@@ -158,6 +162,7 @@ export class Seat {
     this.#seen.add(key(message));
     if (this.#seen.size > WINDOW) this.#seen.delete(this.#seen.values().next().value);
     this.#recovered += 1;
+    this.told = message.cursor;
     for (const handle of this.handles) handle._push(message);
   }
 

@@ -30,26 +30,26 @@ export function ceiling({ backoff, backoffMax }, failures) {
 }
 
 /**
- * An abort signal that fires with `outer`, and with a ChatError after a time that may be extended.
- * Once it has fired, or is cleared, nothing of it is left: a timer would hold a process of Node.
+ * An abort signal that fires with any of `outer`, and with a ChatError after a time that may be
+ * extended. Once it has fired, or is cleared, nothing of it is left: a timer would hold a process of Node.
  *
  * @param {number | undefined} ms undefined: no such time
- * @param {AbortSignal} [outer]
+ * @param {(AbortSignal | undefined)[]} outer
  * @returns {{signal: AbortSignal, extend: (ms: number) => void, clear: () => void}}
  */
-export function deadline(ms, outer) {
+export function deadline(ms, ...outer) {
   const controller = new AbortController();
   /** @type {Timer | undefined} */
   let running;
   const clear = () => {
     clearTimeout(running);
-    outer?.removeEventListener('abort', follow);
+    outer.forEach((one) => one?.removeEventListener('abort', follow));
   };
   const fire = (/** @type {unknown} */ reason) => {
     clear();
     controller.abort(reason);
   };
-  const follow = () => fire(outer?.reason);
+  const follow = () => fire(outer.find((one) => one?.aborted)?.reason);
   const extend = (/** @type {number} */ more) => {
     clearTimeout(running);
     if (controller.signal.aborted) return;
@@ -57,7 +57,7 @@ export function deadline(ms, outer) {
     running = timer(() => fire(late), more);
   };
   if (ms !== undefined) extend(ms);
-  if (outer) whenAborted(outer, follow);
+  outer.forEach((one) => one && whenAborted(one, follow));
   return { signal: controller.signal, extend, clear };
 }
 
@@ -67,11 +67,11 @@ function whenAborted(signal, act) {
   else signal.addEventListener('abort', act);
 }
 
-/** @param {number} ms @param {AbortSignal} [signal] @returns {Promise<boolean>} whether it was not
- * cut short by `signal` */
-export function sleep(ms, signal) {
+/** @param {number} ms @param {AbortSignal[]} over @returns {Promise<boolean>} whether it was not cut
+ * short by one of `over` */
+export function sleep(ms, ...over) {
   return new Promise((resolve) =>
-    whenAborted(deadline(ms, signal).signal, () => resolve(!signal?.aborted)));
+    whenAborted(deadline(ms, ...over).signal, () => resolve(!over.some(({ aborted }) => aborted))));
 }
 
 /**

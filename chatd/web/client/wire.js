@@ -1,7 +1,7 @@
 /** Who we are and whom to ask: addresses and credentials. */
 
 import { call } from './emitter.js';
-import { attempt, ChatError } from './errors.js';
+import { attempt, ChatError, closed } from './errors.js';
 import { deadline, within } from './timing.js';
 
 /**
@@ -46,6 +46,7 @@ export class Wire {
   limits = {};
   /** @type {(what: string, detail: unknown) => void} */
   debug;
+  #closed = new AbortController();
 
   /** @param {string | URL} url @param {Settings} options */
   constructor(url, options) {
@@ -63,6 +64,15 @@ export class Wire {
     return this.#base.href;
   }
 
+  /** Fires when the chat is closed for good, with a ChatError. */
+  get closed() {
+    return this.#closed.signal;
+  }
+
+  close() {
+    this.#closed.abort(closed());
+  }
+
   /** Get a token if there is none or it is about to expire, or anyhow. @param {boolean} [anyhow] */
   async authenticate(anyhow = false) {
     if (!this.#options.token) return;
@@ -75,7 +85,8 @@ export class Wire {
 
   /** @param {() => string | Promise<string>} ask */
   async #renew(ask) {
-    const token = await within((async () => ask())(), { timeout: this.#options.answer });
+    const token = await within((async () => ask())(),
+      { signal: this.closed, timeout: this.#options.answer });
     if (typeof token !== 'string') throw new TypeError('A token is a string.');
     const claims = attempt(() => JSON.parse(decode(token.split('.')[1])));
     const now = Date.now();
@@ -116,7 +127,7 @@ export class Wire {
 
   /** Rejects unless the server answers, whatever that is. @param {string} path */
   async probe(path) {
-    const { signal, clear } = deadline(this.#options.patience);
+    const { signal, clear } = deadline(this.#options.patience, this.closed);
     return this.fetch(this.address(path, {}, true), { signal, cache: 'no-store' }).finally(clear);
   }
 

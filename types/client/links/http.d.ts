@@ -2,9 +2,8 @@
  * Makes links, which share what the tabs of this browser have in common, and reads what is stored.
  *
  * @param {Kit} kit @param {Wire} wire @param {Settings} options
- * @param {AbortSignal} closed for good
  */
-export function overHttp(kit: Kit, wire: Wire, options: Settings, closed: AbortSignal): {
+export function overHttp(kit: Kit, wire: Wire, options: Settings): {
     /** @param {boolean} streaming */
     make: (streaming: boolean) => HttpLink;
     /** @param {string} room @param {import('./requests.js').How} how */

@@ -1,8 +1,8 @@
 /** @typedef {typeof KIT} Kit */
 /** Makes links. */
 export class Loader {
-    /** @param {Wire} wire @param {Settings} options @param {AbortSignal} closed for good */
-    constructor(wire: Wire, options: Settings, closed: AbortSignal);
+    /** @param {Wire} wire @param {Settings} options */
+    constructor(wire: Wire, options: Settings);
     /** @param {Transport} transport @returns {Promise<Link>} rejects as `http` does */
     make(transport: Transport): Promise<Link>;
     /**

@@ -29,11 +29,10 @@ const WHY = 1000;
  * Makes links, which share what the tabs of this browser have in common, and reads what is stored.
  *
  * @param {Kit} kit @param {Wire} wire @param {Settings} options
- * @param {AbortSignal} closed for good
  */
-export function overHttp(kit, wire, options, closed) {
+export function overHttp(kit, wire, options) {
   const requests = new Requests(kit, wire, options);
-  const tabs = new Tabs(wire.name, kit.hex(8), closed);
+  const tabs = new Tabs(wire.name, kit.hex(8), wire.closed);
   return {
     /** @param {boolean} streaming */
     make: (streaming) => new HttpLink({ ...kit, wire, requests, options, tabs, streaming }),

@@ -23,15 +23,13 @@ const KIT = { asChatError, ChatError, deadline, hex, parse, since, sleep };
 export class Loader {
   #wire;
   #options;
-  #closed;
   /** @type {Promise<Http> | undefined} */
   #http;
 
-  /** @param {Wire} wire @param {Settings} options @param {AbortSignal} closed for good */
-  constructor(wire, options, closed) {
+  /** @param {Wire} wire @param {Settings} options */
+  constructor(wire, options) {
     this.#wire = wire;
     this.#options = options;
-    this.#closed = closed;
   }
 
   /** @param {Transport} transport @returns {Promise<Link>} rejects as `http` does */
@@ -48,7 +46,7 @@ export class Loader {
    */
   http() {
     this.#http ??= this.#load();
-    return within(this.#http, { timeout: this.#options.patience });
+    return within(this.#http, { signal: this.#wire.closed, timeout: this.#options.patience });
   }
 
   async #load() {
@@ -57,7 +55,7 @@ export class Loader {
       // is asked for only where the server can be reached, whatever that answers.
       await this.#wire.probe('healthz');
       const { overHttp } = await import('./http.js');
-      return overHttp(KIT, this.#wire, this.#options, this.#closed);
+      return overHttp(KIT, this.#wire, this.#options);
     } catch (error) {
       this.#http = undefined;
       throw asChatError(error);

@@ -56,7 +56,7 @@ export class Requests {
    * @returns {Promise<any>} what is said; failures of any kind are thrown as ChatError
    */
   async request(path, { query, body, timeout = this.#options.answer, signal, unnamed } = {}) {
-    const limit = this.#kit.deadline(timeout, signal);
+    const limit = this.#kit.deadline(timeout, signal, this.#wire.closed);
     try {
       const headers = { 'Content-Type': 'application/json' };
       // What is sent goes before what waits for news, should the browser have to choose.
