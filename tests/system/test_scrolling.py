@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Page, Route, WebSocketRoute, expect
 
 from tests.support.backlog import publish
 from tests.support.browser import Person, Visit
@@ -77,6 +77,32 @@ class Held:
         for route in self._routes:
             route.continue_()
         self._page.unroute(self._which)
+
+
+class Late:
+    """What a page's WebSocket brings, kept back when that is asked for."""
+
+    def __init__(self, page: Page) -> None:
+        self._kept: list[str | bytes] | None = None
+        page.route_web_socket(re.compile("/ws"), self._opened)
+
+    def _opened(self, route: WebSocketRoute) -> None:
+        self._route = route
+        route.connect_to_server().on_message(self._brought)
+
+    def _brought(self, frame: str | bytes) -> None:
+        if self._kept is None:
+            self._route.send(frame)
+        else:
+            self._kept.append(frame)
+
+    def hold(self) -> None:
+        self._kept = []
+
+    def end(self) -> None:
+        kept, self._kept = self._kept or [], None
+        for frame in kept:
+            self._route.send(frame)
 
 
 def latest(person: Person) -> None:
@@ -171,6 +197,28 @@ class TestMany:
         publish(daemon, room, 1, first=1003)
         expect(back.messages.last).to_have_text("1003")
         down(back)
+
+    def test_what_is_fetched_before_it_comes_in_is_there_once(
+        self, visit: Visit, daemon: Daemon, room: str
+    ) -> None:
+        """The connection is slower than a request, or was away."""
+        publish(daemon, room, 400)
+        ann = visit("/healthz", fresh=True)
+        late = Late(ann.page)
+        ann.page.goto(daemon.url(f"/?room={room}&user=ann"))
+        expect(ann.messages.last).to_have_text("399")
+        look_back(ann, 50)
+        late.hold()
+        publish(daemon, room, 3, first=400)
+        for _ in range(1500):
+            ann.log.evaluate("log => { log.scrollTop = log.scrollHeight; }")
+            if ann.page.locator("#latest").is_hidden():
+                break
+            ann.page.wait_for_timeout(20)
+        late.end()
+        publish(daemon, room, 1, first=403)
+        expect(ann.messages.last).to_have_text("403")
+        expect(ann.messages).to_have_text([f"{number}" for number in range(104, 404)])
 
     def test_the_latest_are_the_latest(self, back: Person, daemon: Daemon, room: str) -> None:
         publish(daemon, room, 3, first=1000)

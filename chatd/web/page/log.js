@@ -235,10 +235,11 @@ export class Log {
     const newest = this.#last;
     await this.#load(async () => {
       const { messages } = await this.#ask({ after: last.cursor, limit: FETCHED });
+      const place = messages.findIndex((one) => newest && key(one) === key(newest));
       // A page may be short because its messages are long.
-      const reached = messages.some((one) => newest && key(one) === key(newest));
-      if (reached || !messages.length) this.#detached = false;
-      this.#append(messages);
+      if (place >= 0 || !messages.length) this.#detached = false;
+      // What follows on the newest is yet to come in, should the connection be slower than this.
+      this.#append(place < 0 ? messages : messages.slice(0, place + 1));
     });
   }
 
