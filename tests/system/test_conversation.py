@@ -111,6 +111,25 @@ class TestConversation:
         assert rules[:2] == [["Yesterday", "Today"], [rules[2][0], "Yesterday", "Today"]]
         assert rules[2][2] == "Yesterday"
 
+    def test_times_are_those_of_where_the_reader_is(self, visit: Visit, room: str) -> None:
+        """Also of one who travels while the page is open."""
+        ann = visit(f"/?room={room}&user=ann", fresh=True)
+        ann.say("at home")
+        ann.sees("at home")
+        session = ann.context.new_cdp_session(ann.page)
+        session.send("Emulation.setTimezoneOverride", {"timezoneId": "Asia/Kathmandu"})
+        ann.say("abroad")
+        ann.sees("at home", "abroad")
+        wrong = ann.page.evaluate(
+            """() => {
+            const parts = { hour: 'numeric', minute: '2-digit' };
+            const clock = new Intl.DateTimeFormat(undefined, parts);
+            return [...document.querySelectorAll('time')].filter(({ dateTime, textContent }) =>
+              clock.format(new Date(dateTime)) !== textContent).length;
+            }"""
+        )
+        assert wrong == 0
+
     def test_two_people_of_one_name_are_told_apart(self, visit: Visit, room: str) -> None:
         first, other, bob = visit(), visit(), visit()
         first.join("ann", room)
@@ -142,6 +161,14 @@ class TestConversation:
         ann.page.reload()
         ann.state("Online")
         expect(ann.log.locator(".mine .text")).to_have_text(["mine"])
+        expect(ann.page.locator("#notice")).to_be_hidden()
+
+    def test_whose_name_is_written_otherwise_is_no_namesake(self, visit: Visit, room: str) -> None:
+        """An accent may be a character of its own."""
+        ann = visit()
+        ann.join("Jose\u0301", room)
+        ann.page.get_by_role("button", name="Join").click()
+        expect(ann.page.get_by_label("Message")).to_be_focused()
         expect(ann.page.locator("#notice")).to_be_hidden()
 
     def test_who_comes_back_is_no_namesake(self, visit: Visit, room: str) -> None:

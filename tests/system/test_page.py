@@ -17,6 +17,13 @@ from tests.support.tokens import Issuer
 
 pytestmark = pytest.mark.browser
 
+#: Scripts that take from a page what it could store things in.
+FORBIDDEN = """for (const kind of ['localStorage', 'sessionStorage']) {
+  const get = () => { throw new DOMException('', 'SecurityError'); };
+  Object.defineProperty(globalThis, kind, { get });
+}"""
+FULL = "Storage.prototype.setItem = () => { throw new DOMException('', 'QuotaExceededError'); };"
+
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[Daemon]:
@@ -284,6 +291,23 @@ class TestWriting:
         ann.page.reload()
         ann.sees("half a thought")
         expect(text).to_have_value("")
+
+    @pytest.mark.parametrize("script", [FORBIDDEN, FULL], ids=["forbidden", "full"])
+    def test_what_cannot_be_stored_lasts_as_long_as_the_page(
+        self, visit: Visit, rooms: Iterator[str], room: str, script: str
+    ) -> None:
+        ann = visit(f"/?room={room}&user=ann", script=script, fresh=True)
+        ann.state("Online")
+        ann.say("mine")
+        text = ann.page.get_by_label("Message")
+        text.fill("half a thought")
+        for place in (next(rooms), room):
+            ann.page.get_by_label("Room").fill(place)
+            ann.page.get_by_role("button", name="Join").click()
+            expect(ann.page.locator("#title")).to_have_text(place)
+        ann.sees("mine")
+        expect(ann.log.locator(".mine")).to_have_count(1)
+        expect(text).to_have_value("half a thought")
 
     def test_too_long_is_told_before_it_is_sent(self, visit: Visit, own: Daemon) -> None:
         ann = visit("/?room=garden&user=ann", at=own.http)

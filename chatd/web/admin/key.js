@@ -4,14 +4,14 @@
  * @module admin/key
  */
 
-import { keep, passing } from '../page/storage.js';
+import { passing } from '../page/storage.js';
 
 const NAME = 'chatd:admin';
 
 /** @returns {string} empty if there is none */
-export const remembered = () => passing?.getItem(NAME) ?? '';
+export const remembered = () => passing.getItem(NAME) ?? '';
 
 /** @param {string} key */
-export const remember = (key) => keep(passing, NAME, key);
+export const remember = (key) => passing.setItem(NAME, key);
 
-export const forget = () => passing?.removeItem(NAME);
+export const forget = () => passing.removeItem(NAME);

@@ -10,7 +10,7 @@
  */
 
 import { newId } from '../chatd.js';
-import { keep, lasting } from './storage.js';
+import { lasting } from './storage.js';
 
 /** @typedef {{user: string, id: string}} Written */
 
@@ -21,10 +21,10 @@ const MARKS = 8;
 
 /** @returns {string} this browser's mark, eight hex digits */
 function ownMark() {
-  const known = lasting?.getItem('chatd:mark') ?? '';
+  const known = lasting.getItem('chatd:mark') ?? '';
   if (/^[0-9a-f]{8}$/.test(known)) return known;
   const mark = newId().slice(0, 8);
-  keep(lasting, 'chatd:mark', mark);
+  lasting.setItem('chatd:mark', mark);
   return mark;
 }
 

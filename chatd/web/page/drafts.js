@@ -5,24 +5,18 @@
  * @module page/drafts
  */
 
-import { keep, passing } from './storage.js';
-
-/** Where storage is forbidden or full, for as long as the page lives.
- * @type {Map<string, string>} */
-const drafts = new Map();
+import { passing } from './storage.js';
 
 /** @param {string} me @param {string} room @returns {string} empty if there is none */
 export function draft(me, room) {
-  const name = nameOf(me, room);
-  return drafts.get(name) ?? passing?.getItem(name) ?? '';
+  return passing.getItem(nameOf(me, room)) ?? '';
 }
 
 /** @param {string} me @param {string} room @param {string} text */
 export function keepDraft(me, room, text) {
   const name = nameOf(me, room);
-  drafts.set(name, text);
-  if (text) keep(passing, name, text);
-  else passing?.removeItem(name);
+  if (text) passing.setItem(name, text);
+  else passing.removeItem(name);
 }
 
 /** @param {string} me @param {string} room */

@@ -71,7 +71,9 @@ export class Entry {
   /** @returns {Entered} */
   get entered() {
     const { name, room, token } = this.#fields;
-    return { name: name.value, room: room.value, token: token.value };
+    // As the server takes them, to be compared with who and where we are.
+    const [who, where] = [name, room].map(({ value }) => value.normalize());
+    return { name: who, room: where, token: token.value };
   }
 
   /** @param {Partial<Entered>} values empty ones change nothing */

@@ -46,10 +46,14 @@ export function draw({ id, user, text, time }, ours, label) {
   return element;
 }
 
-/** @param {HTMLElement} element @param {string} time when it was said, RFC 3339 */
-export function date(element, time) {
+/**
+ * @param {HTMLElement} element
+ * @param {string} time when it was said, RFC 3339
+ * @param {boolean} [anew] though it stands there: the reader's clock shows it otherwise now
+ */
+export function date(element, time, anew = false) {
   const when = element.querySelector('time');
-  if (!when || when.dateTime === time) return;
+  if (!when || (when.dateTime === time && !anew)) return;
   const moment = new Date(time);
   when.dateTime = time;
   when.title = wholeTime(moment);

@@ -7,7 +7,7 @@
  * @module page/settings
  */
 
-import { keep, lasting, passing } from './storage.js';
+import { lasting, passing } from './storage.js';
 
 const { auth, maxText } = document.documentElement.dataset;
 
@@ -49,11 +49,11 @@ function roomOf(value) {
 /** What to fill the form with; whether to join at once; whether we were there just now. */
 export function start() {
   const asked = new URLSearchParams(location.search);
-  const inside = passing?.getItem('chatd:in');
+  const inside = passing.getItem('chatd:in');
   const room = asked.get('room') ?? '';
   const name = asked.get('user') ?? inside ?? '';
   return {
-    name: name || lasting?.getItem('chatd:name') || '',
+    name: name || lasting.getItem('chatd:name') || '',
     room: room || roomOf(token()),
     token: token(),
     again: Boolean(inside && inside === name),
@@ -67,13 +67,13 @@ export function arrived(name, room) {
   url.search = String(new URLSearchParams({ room }));
   history.replaceState(null, '', url);
   if (tokens) return;
-  keep(passing, 'chatd:in', name);
-  keep(lasting, 'chatd:name', name);
+  passing.setItem('chatd:in', name);
+  lasting.setItem('chatd:name', name);
 }
 
 /** We have left, or were put out: a reload does not go back. */
 export function left() {
-  passing?.removeItem('chatd:in');
+  passing.removeItem('chatd:in');
   const url = new URL(location.href);
   url.search = '';
   history.replaceState(null, '', url);
@@ -87,7 +87,7 @@ function shades() {
   /** @type {Record<string, number>} */
   let known = {};
   try {
-    known = JSON.parse(passing?.getItem('chatd:left') ?? '{}');
+    known = JSON.parse(passing.getItem('chatd:left') ?? '{}');
   } catch {
     // Somebody else's.
   }
@@ -98,7 +98,7 @@ function shades() {
 export function departed(name, room) {
   const known = Object.fromEntries(shades());
   known[`${name}\n${room}`] = Date.now() + LINGER;
-  keep(passing, 'chatd:left', JSON.stringify(known));
+  passing.setItem('chatd:left', JSON.stringify(known));
 }
 
 /** @param {string} name @param {string} room @returns {boolean} whether that one may be ourselves */

@@ -10,7 +10,7 @@
 
 import { make } from './dom.js';
 import { date, draw, SENT, tell, tellApart } from './message.js';
-import { dayName, sameDay } from './times.js';
+import { dayName, move, sameDay } from './times.js';
 
 /**
  * @typedef {import('../chatd.js').Message} Message
@@ -39,8 +39,8 @@ export class Timeline {
   #gap = false;
   /** @type {string | null} the message that the line "New" stands above */
   #divider = null;
-  /** The day that is called today. */
-  #today = '';
+  /** When the day began that is called today. */
+  #today = 0;
 
   /** @param {Authors} authors */
   constructor(authors) {
@@ -111,11 +111,13 @@ export class Timeline {
     this.#dressUnsent();
   }
 
-  /** Name the days anew if another has begun. */
+  /** Name days and times anew if another day has begun, or the reader has come to another time zone. */
   turn() {
-    const today = new Date().toDateString();
+    const today = new Date().setHours(0, 0, 0, 0);
     if (today === this.#today) return;
     this.#today = today;
+    move();
+    for (const { said, element } of [...this.items, ...this.#unsent]) date(element, said.time, true);
     this.#dress(0, this.items.length);
     this.#dressUnsent();
   }
