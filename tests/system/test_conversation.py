@@ -130,6 +130,22 @@ class TestConversation:
         )
         assert wrong == 0
 
+    def test_an_address_looks_like_what_it_is(self, visit: Visit, room: str) -> None:
+        """An override of the direction of writing would have it begin with its end."""
+        ann = visit(f"/?room={room}&user=ann")
+        ann.say("\u202ehttps://evil.example/moc.knab//:sptth \u202dhttps://a.example/\u202eb")
+        links = ann.messages.locator("a")
+        expect(links).to_have_text(["https://evil.example/moc.knab//:sptth", "https://a.example/"])
+        first, last = links.first.evaluate(
+            """(link) => [0, link.textContent.length - 1].map((at) => {
+              const range = document.createRange();
+              range.setStart(link.firstChild, at);
+              range.setEnd(link.firstChild, at + 1);
+              return range.getBoundingClientRect().left;
+            })"""
+        )
+        assert first < last
+
     def test_two_people_of_one_name_are_told_apart(self, visit: Visit, room: str) -> None:
         first, other, bob = visit(), visit(), visit()
         first.join("ann", room)

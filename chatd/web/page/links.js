@@ -11,8 +11,9 @@ import { make } from './dom.js';
 const LONGEST = 2048;
 /** Links in one text; what comes after them stays text. */
 const MOST = 50;
-/** Quotes and what Chinese and Japanese set without a space after it end an address. */
-const ADDRESS = /https?:\/\/[^\s<>"'`“”、。，；：！？「」『』（）《》【】]+/giu;
+/** Quotes, what Chinese and Japanese set without a space after it, and what turns the direction of
+ * writing, so that an address would look like another one, end an address. */
+const ADDRESS = /https?:\/\/[^\s<>"'`“”、。，；：！？「」『』（）《》【】\p{Bidi_Control}]+/giu;
 /** What ends a sentence rather than an address. */
 const STOPS = new Set('.,;:!?…');
 const BRACKETS = /** @type {Record<string, string>} */ ({ ')': '(', ']': '[', '}': '{' });
