@@ -171,7 +171,7 @@ describe('a room', { timeout: 20_000 }, () => {
       const messages = all.slice(Number(after) + 1, Number(after) + 1 + FEED);
       push(10);
       return { messages, cursor: messages.at(-1)?.cursor ?? after };
-    }, [], '-1');
+    }, () => `${all.length - live.length - 1}`, [], '-1');
     const got = [];
     for await (const { cursor } of feed.messages()) {
       push(10);

@@ -54,8 +54,14 @@ export class Feed {
   push(message) {
     if (this.#behind !== null) this.#pass(message);
     else if (this.#queue.length < FEED) this.#queue.push(message);
-    else [this.#behind, this.#fresh] = [this.#last = this.#queue[this.#queue.length - 1].cursor, true];
+    else this.#fallBehind(this.#queue[this.#queue.length - 1].cursor);
     this.#wake();
+  }
+
+  /** @param {string} last the cursor of the last message that waits to be read */
+  #fallBehind(last) {
+    this.#behind = this.#last = last;
+    this.#fresh = true;
   }
 
   /** The room has ended: what is here can still be read. @param {ChatError} error */
