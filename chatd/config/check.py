@@ -83,8 +83,10 @@ async def report(reactor: Any, options: Options, say: Callable[[str], object]) -
 
 def run_check(reactor: Any, options: Options, out: TextIO | None = None) -> int:
     """Run `report` on ``reactor``, which is started and stopped for it. Returns the exit status: 0
-    only if the report has ended well."""
+    only if the report has ended well. Without ``out`` it goes to standard output, if there is one.
+    """
     status = 1
+    output = out or sys.stdout
 
     def told(_: None) -> None:
         nonlocal status
@@ -96,9 +98,12 @@ def run_check(reactor: Any, options: Options, out: TextIO | None = None) -> int:
         else:
             failure.printTraceback(sys.stderr)  # a fault of chatd
 
+    def say(line: str) -> None:
+        if output is not None:  # it was closed by whoever started this
+            output.write(f"{line}\n")
+
     def begin() -> None:
-        say = (out or sys.stdout).write
-        telling = report(reactor, options, lambda line: say(f"{line}\n"))
+        telling = report(reactor, options, say)
         doing = Deferred.fromCoroutine(telling).addCallbacks(told, failed)
         doing.addBoth(lambda _: reactor.stop())
 

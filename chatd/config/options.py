@@ -24,6 +24,7 @@ from chatd.config.table import BY_NAME
 from chatd.config.table import OPTIONS as OPTIONS
 from chatd.config.table import Option as Option
 from chatd.telemetry.log import Log
+from chatd.telemetry.standard_output import show_what_cannot_be_written
 
 # -- from texts to the configuration ---------------------------------------------------------------
 
@@ -156,6 +157,7 @@ class Options(usage.Options):
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parse the command line, and combine it with the other sources into ``config``."""
+        show_what_cannot_be_written()
         try:
             super().parseOptions(options)
             if self.parent is not None:

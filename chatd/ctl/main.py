@@ -14,8 +14,9 @@ from click.shell_completion import get_completion_class
 from chatd import __version__
 from chatd.ctl import backups, doctor, rooms, talk, tokens, top, transfer
 from chatd.ctl.api import ChatdAPI, Failed, why
-from chatd.ctl.output import Output, show_what_cannot_be_written
+from chatd.ctl.output import Output
 from chatd.ctl.setting import Setting
+from chatd.telemetry.standard_output import show_what_cannot_be_written
 
 #: Where a node is that was started without options.
 URL = "http://localhost:8081"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -65,13 +64,6 @@ def as_json(value: Any) -> str:
     """``value`` as JSON that means the same in any encoding of standard output: with escapes unless
     that is UTF-8, as which JSON is read."""
     return json.dumps(value, ensure_ascii=codecs.lookup(sys.stdout.encoding).name != "utf-8")
-
-
-def show_what_cannot_be_written() -> None:
-    """What standard output has no character for is shown as an escape, and ends nothing: others
-    write the messages, and not for this terminal."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Table:

@@ -32,6 +32,7 @@ from chatd.config.explanation import kept
 from chatd.config.options import Options
 from chatd.config.table import OPTIONS
 from chatd.errors import StartError
+from chatd.telemetry.log import Output
 from tests.support.certificates import make_certificates
 from tests.support.daemon import ROOT
 from tests.support.rabbit_home import free_port
@@ -299,7 +300,12 @@ class StatusTests(SynchronousTestCase):
         self.patch(sys, "stderr", self.err)
 
     def status(self, fault: Exception | None) -> int:
-        """That of a check which ends with ``fault``, if there is one."""
+        """That of a check which ends with ``fault``, if there is one, and says how far it went."""
+        status = self.ran(fault)
+        self.assertEqual(self.out.getvalue(), "as far as it went\n")
+        return status
+
+    def ran(self, fault: Exception | None) -> int:
         begin: list[Callable[[], None]] = []
 
         async def told(reactor: Any, options: Options, say: Callable[[str], object]) -> None:
@@ -313,7 +319,6 @@ class StatusTests(SynchronousTestCase):
         )
         status = run_check(started, Options({}), self.out)
         started.stop.assert_called_once_with()
-        self.assertEqual(self.out.getvalue(), "as far as it went\n")
         return status
 
     def test_all_is_well(self) -> None:
@@ -326,6 +331,22 @@ class StatusTests(SynchronousTestCase):
     def test_a_fault_of_chatd_s(self) -> None:
         self.assertEqual(self.status(ValueError("nobody thought of it")), 1)
         self.assertIn("ValueError: nobody thought of it", self.err.getvalue())
+
+    def test_nowhere_to_say_it(self) -> None:
+        """Standard output was closed: the status tells."""
+        self.patch(sys, "stdout", None)
+        self.patch(self, "out", None)
+        self.assertEqual(self.ran(None), 0)
+
+    def test_an_output_of_few_characters(self) -> None:
+        """What it lacks is an escape in the report, and in the log after it."""
+        written = io.BytesIO()
+        self.patch(sys, "stdout", io.TextIOWrapper(written, "ascii"))
+        self.patch(sys, "__stdout__", sys.stdout)
+        Options({}).parseOptions(["--broker=memory:", "--room=küche"])
+        print("--room=küche")
+        self.assertEqual(Output(None).write("küche\n"), "")
+        self.assertEqual(written.getvalue(), b"--room=k\\xfcche\nk\\xfcche\n")
 
     def test_ended_before_it_knew(self) -> None:
         never = SimpleNamespace(callWhenRunning=lambda begin: None, run=lambda: None)
