@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,10 @@ def settle(twistd: MutableMapping[str, Any], check: bool = False) -> None:
     In the foreground there is no pid file: whoever started the process knows its id, and a file
     left by a killed process would block the next start when the id is used again, as in a
     container, where it is always 1. The log goes to standard output. A ``check`` may run beside a
-    running chatd. Raises `usage.UsageError` for a pid file that cannot be written.
+    running chatd. Raises `usage.UsageError` for a pid file that cannot be written, and for a root
+    or working directory that cannot be used.
     """
+    _check_folders(twistd)
     if check or (twistd.get("nodaemon") and twistd.get("pidfile") == PIDFILE):
         twistd["pidfile"] = ""
     elif twistd.get("pidfile"):
@@ -35,6 +37,21 @@ def settle(twistd: MutableMapping[str, Any], check: bool = False) -> None:
         _check_writable("pidfile", os.path.normpath(path))
     if twistd.get("umask") is None:
         os.umask(0o077)
+
+
+def _check_folders(twistd: Mapping[str, Any]) -> None:
+    """Those of ``--chroot`` and ``--rundir``. Without the null device a daemon never tells the
+    process that waits for it that it could not start, and Twisted opens no port."""
+    root, folder = twistd.get("chroot"), twistd.get("rundir") or "."
+    if root:
+        if not os.path.isdir(root):
+            raise usage.UsageError(f"--chroot: there is no folder {root}")
+        if not os.path.exists(root + os.devnull):
+            raise usage.UsageError(f"--chroot: {root} has no {os.devnull}; make it with mknod")
+        if os.path.isabs(folder):
+            folder = root + folder
+    if not os.path.isdir(folder):
+        raise usage.UsageError(f"--rundir: there is no folder {folder}")
 
 
 def take_log(twistd: MutableMapping[str, Any], format: str, check: bool = False) -> Log | None:

@@ -86,6 +86,30 @@ class PreflightTests(SynchronousTestCase):
         ):
             self.refused(why, "--broker=memory:", "--http=off", own=(own,), stay=True)
 
+    def test_a_root_or_working_directory_that_cannot_be_used(self) -> None:
+        """A daemon without a null device would be waited for without end."""
+        (self.folder / "root").mkdir()
+        for own, why in (
+            ("--chroot=no", "--chroot: there is no folder no"),
+            ("--chroot=root", "--chroot: root has no /dev/null; make it with mknod"),
+            ("--rundir=no", "--rundir: there is no folder no"),
+        ):
+            self.refused(why, "--broker=memory:", "--http=off", own=(own,))
+
+    def test_interrupted_while_it_is_imported(self) -> None:
+        """Ctrl-C ends it, and no traceback is shown."""
+        slow = "import os, signal; from twisted.application import service\n"
+        slow += "service.namedAny = lambda name: os.kill(os.getpid(), signal.SIGINT)\n"
+        done = subprocess.run(
+            [sys.executable, "-c", slow + TWISTD, "-n", "chatd", "--broker=memory:"],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        self.assertEqual((done.returncode, done.stderr), (-signal.SIGINT, ""))
+
     def test_a_path_that_is_no_socket_s(self) -> None:
         """A socket that nobody listens on may be left there; nothing else makes way."""
         (self.folder / "file").write_text("not to be lost")
