@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -80,3 +81,44 @@ def test_the_process_can_count_its_files(unit: str) -> None:
     """Without ``/proc/stat`` the client of Prometheus has no ``process_open_fds``, nor any other
     metric of the process, and says nothing of it."""
     assert not re.search("^ProcSubset=", (ROOT / "etc" / unit).read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "told"),
+    [
+        (
+            "postinst",
+            ("configure", "1.0.0"),
+            ["restart chatd@1.service", "restart chatd@2.service"],
+        ),
+        ("postinst", ("configure", ""), []),
+        ("prerm", ("remove",), ["stop chatd@*.socket chatd@*.service"]),
+        ("prerm", ("upgrade", "1.1.0"), []),
+    ],
+)
+def test_the_package_looks_after_each_instance(
+    tmp_path: Path, script: str, arguments: tuple[str, ...], told: list[str]
+) -> None:
+    """debhelper does so for ``chatd.service`` alone; the others would go on with files that are
+    gone."""
+    programs, log = tmp_path / "programs", tmp_path / "log"
+    programs.mkdir()
+    for name, does in (
+        ("adduser", ""),
+        ("chown", ""),
+        ("chmod", ""),
+        ("find", ""),
+        ("rm", ""),
+        ("systemctl", '[ "$1" != list-units ] || printf "chatd@%d.service loaded active\\n" 1 2'),
+        ("deb-systemd-invoke", f'echo "$*" >>{log}'),
+    ):
+        (programs / name).write_text(f"#!/bin/sh\n{does}\n")
+        (programs / name).chmod(0o755)
+    text = (ROOT / "debian" / script).read_text().replace("/run/systemd/system", str(tmp_path))
+    (tmp_path / script).write_text(text.replace("/opt/chatd/bin/python", "true"))
+    subprocess.run(
+        ["sh", tmp_path / script, *arguments],
+        env={"PATH": f"{programs}:{os.environ['PATH']}"},
+        check=True,
+    )
+    assert (log.read_text().splitlines() if log.exists() else []) == told
