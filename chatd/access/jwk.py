@@ -44,7 +44,11 @@ def _read(path: str, option: str) -> bytes:
 def read_secret(path: str, option: str) -> bytes:
     """The content of a file, without one newline at its end, which editors add. Raises `StartError`
     that names ``option``."""
-    secret = _read(path, option).removesuffix(b"\n").removesuffix(b"\r")
+    return _secret(_read(path, option), path, option)
+
+
+def _secret(content: bytes, path: str, option: str) -> bytes:
+    secret = content.removesuffix(b"\n").removesuffix(b"\r")
     if not secret.strip():
         raise StartError(f"{option}: {path} is empty; all that it holds is the secret")
     return secret
@@ -200,13 +204,13 @@ _Found = tuple[Callable[[Any], Key], Any]
 def load_keys(path: str) -> KeySet:
     """Read an HS256 secret, a PEM public key, or a JWKS, of which keys that cannot be used are
     skipped (RFC 7517, section 5). Raises `StartError` if no key is left."""
-    content = _read(path, "--token-key")
+    content = _read(path, "--token-key")  # once: it may be a pipe
     if content.lstrip().startswith(b"{"):
         found: list[_Found] = [(_from_jwk, value) for value in _jwks(content, path)]
     elif b"-----BEGIN " in content:
         found = [(_from_pem, content)]
     else:
-        found = [(_from_secret, read_secret(path, "--token-key"))]
+        found = [(_from_secret, _secret(content, path, "--token-key"))]
     verifiers: list[Verifier] = []
     skipped: list[str] = []
     for number, (read, value) in enumerate(found, 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from attrs import evolve
@@ -17,6 +18,7 @@ from chatd.access.rights import Rights
 from chatd.access.tokens import Secret, TokenKeys
 from chatd.access.turns import FairQueue, allowance
 from chatd.access.unread import Unread
+from chatd.config.parsers import is_pipe
 from chatd.config.settings import Config, is_loopback_only
 from chatd.errors import StartError
 from chatd.net.descriptions import Description
@@ -61,19 +63,26 @@ def renew_admission(admission: Admission, config: Config) -> list[str]:
     then stays as it was), and for an access log that cannot be written."""
     rights, faults = admission.rights, []
 
-    def read(load: Callable[[], T | None], before: T | None) -> T | None:
+    def read(
+        option: str, path: str | None, load: Callable[[], T | None], old: T | None
+    ) -> T | None:
+        if path is not None and is_pipe(path):  # it would hold nothing, or be waited for
+            faults.append(f"{option}: {path} is a pipe, which is read at the start only")
+            return old
         try:
             return load()
         except StartError as e:
             faults.append(str(e))
-            return before
+            return old
+
+    def secret(option: str, path: str | None, old: Secret | None) -> Secret | None:
+        return read(option, path, lambda: _secret(path, option), old)
 
     if rights.tokens is not None:  # the mode, open or token, is decided at the start
-        rights.tokens = read(lambda: _token_keys(config), rights.tokens)
-    rights.admin_key = read(lambda: _secret(config.admin_key, "--admin-key"), rights.admin_key)
-    rights.setup_secret = read(
-        lambda: _secret(config.setup_secret, "--setup-secret"), rights.setup_secret
-    )
+        keys = partial(_token_keys, config)
+        rights.tokens = read("--token-key", config.token_key, keys, rights.tokens)
+    rights.admin_key = secret("--admin-key", config.admin_key, rights.admin_key)
+    rights.setup_secret = secret("--setup-secret", config.setup_secret, rights.setup_secret)
     admission.origin_policy = _origin_policy(config)
     if admission.access_log is not None:
         admission.access_log.output.close()

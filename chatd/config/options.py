@@ -175,7 +175,8 @@ class Options(usage.Options):
         file: Given = {}
         if self._file is not None:
             where, path = self._file
-            file = from_file(os.path.join(self._folder, path), where)
+            again = hasattr(self, "config")
+            file = from_file(os.path.join(self._folder, path), where, again)
         said = anchored(file | from_environment(self._environ) | self.given, self._folder)
         config = _configure(said)
         self.said = said

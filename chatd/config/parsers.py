@@ -6,10 +6,12 @@ They are pure, except `file` and `writable`, which look at the file system.
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import math
 import os
 import re
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -142,13 +144,25 @@ def file(text: str) -> str:
         raise ValueError("'' is not a path; give the name of a file")
     path = Path(text).absolute()
     try:
-        with path.open("rb"):
-            pass  # reading would use up a pipe, such as the shell's <(...)
+        if is_pipe(path):
+            # such as the shell's <(...): opening one waits for its writer, reading uses it up
+            if not os.access(path, os.R_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        else:
+            path.open("rb").close()
     except OSError as e:
         raise ValueError(f"cannot read {text}: {e.strerror}") from None
     except ValueError:
         raise ValueError(f"{text!r} is not a path") from None
     return str(path)
+
+
+def is_pipe(path: str | Path) -> bool:
+    """Whether there is a pipe at ``path``, which can be read once. False if it cannot be seen."""
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 def writable(text: str) -> str:

@@ -59,12 +59,15 @@ def from_environment(environ: Mapping[str, str]) -> Given:
     return given
 
 
-def from_file(path: str, said: str = "--config") -> Given:
-    """The options in the TOML file that ``said`` names. Raises `Problem` if it cannot be read or
-    has unknown keys."""
+def from_file(path: str, said: str = "--config", again: bool = False) -> Given:
+    """The options in the TOML file that ``said`` names. Raises `Problem` if it cannot be read, has
+    unknown keys, or is a pipe that is to be read ``again``."""
+    if again and values.is_pipe(path):
+        # by now it would hold nothing, or keep the reactor waiting for a writer
+        raise Problem(f"{said}: {path} is a pipe, which is read at the start only")
     try:
-        with Path(path).open("rb") as file:
-            table = tomllib.load(file)
+        # some editors begin a file with U+FEFF, which TOML knows nothing of
+        table = tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
     except OSError as e:
         raise Problem(f"{said}: cannot read {path}: {e.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from contextlib import suppress
 
 
 def show_what_cannot_be_written() -> None:
@@ -11,4 +12,5 @@ def show_what_cannot_be_written() -> None:
     encoding is the terminal's, or ASCII where a service has no locale, and what is written comes
     from settings and from others."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+        with suppress(OSError):  # it became something else after Python opened it
+            sys.stdout.reconfigure(errors="backslashreplace")

@@ -263,6 +263,12 @@ class BadTests(OptionTests):
         ):
             self.assertIn(why, self.bad_file(text), text)
 
+    def test_a_file_as_other_editors_write_it(self) -> None:
+        path = self.folder / "marked.toml"
+        path.write_bytes(b'\xef\xbb\xbfretain = "2d"\r\nroom = "a"\r\n')
+        config = self.config("--config", str(path))
+        self.assertEqual((config.retain, config.rooms), (2 * 86400, ("a",)))
+
     def test_files_that_cannot_be_read(self) -> None:
         self.assertIn("No such file", self.bad("--config", "/nowhere/chatd.toml"))
         self.assertIn("Is a directory", self.bad("--config", "/"))

@@ -3,6 +3,7 @@ that it was not."""
 
 from __future__ import annotations
 
+import os
 from json import dumps
 from pathlib import Path
 from typing import Any, ClassVar
@@ -98,6 +99,24 @@ class RenewalTests(ServingTests):
         self.assertIn("A part of the reload failed; the others are done", said)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(await self.rooms(node, KEY), 401)
+
+    async def test_what_came_through_a_pipe_is_kept(self) -> None:
+        """It is read once: it would be waited for, or count as an empty file."""
+        path = self.key("admin", KEY)
+        node = await self.start(f'admin-key = "{path}"\norigin = "https://a.example"')
+        for pipe, option in ((path, "--admin-key"), (self.file, "--config")):
+            pipe.unlink()
+            os.mkfifo(pipe)
+            reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+            with open(pipe, "wb"):
+                self.addCleanup(os.close, reader)  # like the shell's <(...): open, and used up
+            why = f"{pipe} is a pipe, which is read at the start only"
+            self.assertIn(f"Not reloaded: {option}: {why}", self.reload(node))
+            pipe.unlink()
+            if pipe == path:
+                self.key("admin", KEY)
+        self.assertEqual(await self.rooms(node, KEY), 200)
+        self.assertEqual(node.service.settings.config.origins, ("https://a.example",))
 
     async def test_the_setup_secret(self) -> None:
         path = self.key("setup", KEY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import itertools
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,14 @@ class KeyFileTests(KeyTests):
     def test_empty(self) -> None:
         for content in ("", "\n", " \n"):
             self.assertIn("empty", self.bad_file(content))
+
+    def test_a_pipe(self) -> None:
+        """As of the shell's <(...): what is read from it is gone."""
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, reader)
+        os.write(writer, b"a secret that came through a pipe\n")
+        os.close(writer)
+        self.assertTrue(TokenKeys.load(f"/dev/fd/{reader}").secret)
 
     def test_a_private_key_is_not_for_this_machine(self) -> None:
         for key in (RSA, EC, ED):
