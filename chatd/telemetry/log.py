@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import select
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -96,15 +97,18 @@ class Output:
     _file: int | None = field(default=None, init=False)
     #: What a pipe or a disk that is full did not take of the last line; it goes before the next.
     _rest: bytes = field(default=b"", init=False)
+    #: Others write there by the same open file, which therefore stays one that blocks.
+    _shared: bool = field(default=False, init=False)
 
     def write(self, text: str) -> str:
         """Write ``text`` at once. Returns why it is lost, "" if it is not; never raises."""
         try:
             if self.path is not None:
-                self._append(self._open(self.path), text)
+                self._append(self._open(self.path), text.encode("utf-8", "backslashreplace"))
             elif sys.__stdout__ is not None:
-                sys.__stdout__.write(text)
-                sys.__stdout__.flush()
+                self._shared = True
+                line = text.encode(sys.__stdout__.encoding, "backslashreplace")
+                self._append(sys.__stdout__.fileno(), line)
         except OSError as e:
             return _why(e)
         except ValueError as e:  # standard output was closed
@@ -113,18 +117,18 @@ class Output:
 
     def _open(self, path: str) -> int:
         if self._file is None:
-            self._file = _open(path)
+            self._file, self._shared = _open(path)
         return self._file
 
     # not by way of a file of Python's: that keeps what a full disk does not take, and fails again
     # when it is closed
-    def _append(self, file: int, text: str) -> None:
+    def _append(self, file: int, line: bytes) -> None:
+        put = _put_at_once if self._shared else os.write
         if self._rest:
-            self._rest = self._rest[os.write(file, self._rest) :]
+            self._rest = self._rest[put(file, self._rest) :]
         if self._rest:  # lines are lost whole
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        line = text.encode("utf-8", "backslashreplace")
-        self._rest = line[os.write(file, line) :]
+        self._rest = line[put(file, line) :]
 
     def close(self) -> None:
         """Close the file; the next line opens it again. Never raises."""
@@ -134,7 +138,7 @@ class Output:
             return
         if rest:
             with suppress(OSError):
-                os.write(file, rest)
+                (_put_at_once if self._shared else os.write)(file, rest)
         with suppress(OSError):
             os.close(file)
 
@@ -149,16 +153,28 @@ class Output:
         return []
 
 
-def _open(path: str) -> int:
+def _put_at_once(file: int, data: bytes) -> int:
+    """Write as much of ``data`` as ``file`` takes without being waited for. Returns how much."""
+    space = select.poll()
+    space.register(file, select.POLLOUT)
+    written = 0
+    # a pipe that has any has space for so much (pipe(7))
+    while written < len(data) and space.poll(0):
+        written += os.write(file, data[written : written + select.PIPE_BUF])
+    return written
+
+
+def _open(path: str) -> tuple[int, bool]:
+    """The file at ``path``, and whether it is one that others write to, too."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
     try:
-        return os.open(path, flags, 0o666)
+        return os.open(path, flags, 0o666), False
     except OSError as e:
         # what is a socket, as the output of a service may be, cannot be opened by its name
         inherited = {"/dev/stdout": 1, "/dev/stderr": 2}.get(path)
         if e.errno != errno.ENXIO or inherited is None:
             raise
-        return os.dup(inherited)
+        return os.dup(inherited), True
 
 
 def _why(error: OSError) -> str:

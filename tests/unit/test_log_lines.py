@@ -169,6 +169,35 @@ class LogTests(SynchronousTestCase):
             "".join(line for line, why in zip(lines, lost, strict=True) if not why) + "last\n",
         )
 
+    def standard_output(self, encoding: str) -> int:
+        """Standard output becomes a pipe. Returns the end to read from."""
+        reader, writer = os.pipe()
+        stream = os.fdopen(writer, "w", encoding=encoding)
+        self.addCleanup(os.close, reader)
+        self.addCleanup(stream.close)
+        self.patch(sys, "__stdout__", stream)
+        return reader
+
+    def test_standard_output_that_is_not_read_is_not_waited_for(self) -> None:
+        """A terminal that Ctrl-S stopped, a collector of logs that hangs: the node goes on."""
+        reader, output = self.standard_output("utf-8"), Output(None)
+        lines = [f"{n} {'x' * 9000}\n" for n in range(20)]
+        lost = [output.write(line) for line in lines]
+        self.assertEqual(
+            (lost[0], lost[-1]), ("", "it is a pipe that is not read as fast as it is written")
+        )
+        taken = os.read(reader, 1_000_000)
+        self.assertEqual(output.write("last\n"), "")
+        taken += os.read(reader, 1_000_000)
+        kept = [line for line, why in zip(lines, lost, strict=True) if not why]
+        self.assertEqual(taken.decode(), "".join(kept) + "last\n")
+
+    def test_standard_output_of_few_characters(self) -> None:
+        """What it lacks is an escape, and the line is not lost."""
+        reader = self.standard_output("ascii")
+        self.assertEqual(Output(None).write("küche\n"), "")
+        self.assertEqual(os.read(reader, 100), b"k\\xfcche\n")
+
     def test_the_output_that_was_inherited(self) -> None:
         """By its name, as a container's or a service's log: a pipe, or a socket."""
         for one, other in (os.pipe(), (socket.socketpair())):
