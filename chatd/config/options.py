@@ -117,7 +117,11 @@ class Options(usage.Options):
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         self._environ = dict(os.environ if environ is None else environ)
-        self._folder = os.getcwd()
+        try:
+            self._folder = os.getcwd()
+        except OSError as e:  # deleted, perhaps by who made it anew
+            why = f"chatd: the working directory cannot be used: {e.strerror}; cd to another one"
+            raise SystemExit(why) from None
         self.given: Given = {}
         #: What was given, by the source that won.
         self.said: Given = {}

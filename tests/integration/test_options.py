@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -268,6 +269,14 @@ class BadTests(OptionTests):
         path.write_bytes(b'\xef\xbb\xbfretain = "2d"\r\nroom = "a"\r\n')
         config = self.config("--config", str(path))
         self.assertEqual((config.retain, config.rooms), (2 * 86400, ("a",)))
+
+    def test_a_working_directory_that_was_deleted(self) -> None:
+        def gone() -> str:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+        self.patch(os, "getcwd", gone)
+        said = str(self.assertRaises(SystemExit, Options, {}))
+        self.assertIn("chatd: the working directory cannot be used: No such file", said)
 
     def test_files_that_cannot_be_read(self) -> None:
         self.assertIn("No such file", self.bad("--config", "/nowhere/chatd.toml"))
