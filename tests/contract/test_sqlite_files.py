@@ -9,12 +9,14 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from twisted.trial.unittest import TestCase
 
 from chatd.brokers.interfaces import Retention, Stream, Unavailable
 from chatd.brokers.registry import preflight
+from chatd.brokers.sqlite import schema
 from chatd.brokers.sqlite.schema import APPLICATION_ID, STEPS, connect, prepare
 from chatd.errors import StartError
 from tests.support.recording import ids, named
@@ -205,6 +207,33 @@ class FileTests(FilledTests):
         await until(lambda: again.ready)
 
 
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def prepare_until(path: str, statements: int) -> bool:
+    """`prepare` by a process that is killed after so many ``statements``; whether it was."""
+
+    class Connection(sqlite3.Connection):
+        left = statements
+
+        def execute(self, *args: Any) -> sqlite3.Cursor:
+            if self.left == 0:
+                raise Killed
+            self.left -= 1
+            return super().execute(*args)
+
+    def dying(path: str) -> sqlite3.Connection:
+        return sqlite3.connect(path, isolation_level=None, factory=Connection)
+
+    try:
+        with mock.patch.object(schema, "connect", dying):
+            prepare(path)
+    except Killed:
+        return True
+    return False
+
+
 class MigrationTests(SQLiteFiles, TestCase):
     """Files of older versions. What they look like is recorded here, not taken from the code."""
 
@@ -260,7 +289,7 @@ class MigrationTests(SQLiteFiles, TestCase):
             ],
         )
 
-    def schema(self, path: str) -> list[tuple[str, ...]]:
+    def shape(self, path: str) -> list[tuple[str, ...]]:
         db = connect(path)
         self.addCleanup(db.close)
         return [
@@ -273,12 +302,24 @@ class MigrationTests(SQLiteFiles, TestCase):
         old, new = self.version_1(), self.mktemp()
         prepare(old)
         prepare(new)
-        self.assertEqual(self.schema(old), self.schema(new))
+        self.assertEqual(self.shape(old), self.shape(new))
+
+    def test_a_start_or_an_upgrade_that_was_killed_is_done_again(self) -> None:
+        for begin in (self.mktemp, self.version_1):
+            new, statements, killed = begin(), 0, True
+            prepare(new)
+            while killed:
+                path = begin()
+                killed = prepare_until(path, statements)
+                prepare(path)
+                self.assertEqual(self.shape(path), self.shape(new), statements)
+                statements += 1
+            self.assertGreater(statements, 8)
 
     def test_a_failing_upgrade_changes_nothing(self) -> None:
         path = self.version_1()
-        before = self.schema(path)
+        before = self.shape(path)
         with self.assertRaises(StartError):
             prepare(path, (*STEPS, "INSERT INTO nowhere VALUES (1)"))
-        self.assertEqual(self.schema(path), before)
+        self.assertEqual(self.shape(path), before)
         prepare(path)

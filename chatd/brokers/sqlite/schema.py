@@ -48,6 +48,8 @@ STEPS = (
     """,
 )
 
+#: What ``PRAGMA auto_vacuum`` says of a database that is made here.
+_INCREMENTAL = 2
 #: Seconds that a statement waits for a lock held by another program, such as a backup.
 _BUSY_SECONDS = 5.0
 
@@ -97,7 +99,7 @@ def check_known(db: sqlite3.Connection, path: str, steps: tuple[str, ...] = STEP
 
 def _upgrade(db: sqlite3.Connection, path: str, steps: tuple[str, ...]) -> None:
     if is_empty(db):
-        # both can only be set while the file is empty
+        # only while the file is empty; it writes the file, and does nothing in a transaction
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     version = check_known(db, path, steps)
@@ -113,8 +115,14 @@ def _upgrade(db: sqlite3.Connection, path: str, steps: tuple[str, ...]) -> None:
 
 
 def is_empty(db: sqlite3.Connection) -> bool:
-    """Whether nothing was ever written there."""
-    return _number(db, "user_version") == 0 and _number(db, "page_count") == 0
+    """Whether nothing was ever written there, or no more than the first setting of a new database:
+    the process that began it was killed before the next one."""
+    if _number(db, "user_version") or _number(db, "application_id"):
+        return False
+    if _number(db, "page_count") == 0:
+        return True
+    empty = db.execute("SELECT 1 FROM sqlite_schema").fetchone() is None
+    return empty and _number(db, "auto_vacuum") == _INCREMENTAL
 
 
 def _number(db: sqlite3.Connection, pragma: str) -> int:
