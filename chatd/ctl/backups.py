@@ -148,13 +148,32 @@ def _copy_unused(
             if found != "ok":
                 raise Failed(f"{source} is damaged: {found}")
         ready(file)  # not by its name: who may write in the folder could put another file there
+        os.fsync(file)
+        _gather(target)
         for left in ("-wal", "-shm", "-journal"):
             Path(f"{target}{left}").unlink(missing_ok=True)
         os.replace(new, target)
+        _sync(target.parent)
     finally:
         os.close(file)
         with suppress(FileNotFoundError):
             new.unlink()
+
+
+def _gather(database: Path) -> None:
+    """Bring what SQLite has beside ``database`` into the file, where it can be read: until another
+    one is in its place, which may fail, nothing that it holds is to be lost."""
+    with suppress(Failed), _database(database, "rw") as old:
+        old.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _sync(folder: Path) -> None:
+    """Let the names in ``folder`` outlast a power cut."""
+    names = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(names)
+    finally:
+        os.close(names)
 
 
 def _check_ours(path: Path) -> None:

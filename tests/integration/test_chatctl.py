@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -574,6 +575,31 @@ class BackupTests(TestCase):
         self.assertTrue(link.is_symlink())
         self.assertEqual(list(old.parent.iterdir()), [old])
         self.assertEqual(self.bodies(old), [b"one"])
+
+    def test_a_copy_that_cannot_be_put_in_place_costs_nothing(self) -> None:
+        """As where the database is a mount of its own: what is only in its log is kept."""
+        self.write(b"one")
+        old = self.folder / "old"
+        for end in ("", "-wal"):
+            shutil.copy(f"{self.database}{end}", f"{old}{end}")
+        self.write(b"two")
+        with mock.patch("os.replace", side_effect=OSError(errno.EBUSY, "Device or resource busy")):
+            done = run("restore", str(self.database), str(old), "--yes")
+        self.assertEqual(done.exit_code, 1)
+        self.assertIn("Device or resource busy", done.output)
+        self.assertEqual(self.bodies(old), [b"one"])
+
+    def test_what_is_told_to_be_there_outlasts_a_power_cut(self) -> None:
+        self.write(b"one")
+        synced: list[tuple[str, list[str]]] = []
+
+        def fsync(file: int) -> None:
+            path = os.readlink(f"/proc/self/fd/{file}")
+            synced.append((path, sorted(name.name for name in self.folder.glob("copy"))))
+
+        with mock.patch("os.fsync", fsync):
+            self.assertEqual(run("backup", str(self.database), f"{self.folder}/copy").exit_code, 0)
+        self.assertEqual(synced[-1], (os.path.realpath(self.folder), ["copy"]))
 
     def restored(self, target: Path) -> os.stat_result:
         done = run("restore", str(self.database), str(target), "--yes")
