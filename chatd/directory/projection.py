@@ -82,15 +82,17 @@ class Projection:
         first, or it is a repeat, because an event that the broker seems to have lost is appended
         again.
 
-        Raises KeyError, TypeError or `ChatError` for a malformed event.
+        Raises KeyError, TypeError or `ChatError` for a malformed event, or one of a later version.
         """
         if event["op"] == PROBE or self._repeats(event.get("event")):
             return []
         if event["op"] == RESTORE:
             return self._restore(epoch(event["life"]))
         name = room_name(event["room"])
-        fold = self._folds.get(event["op"])  # None for an op of a later version
-        change = fold(name, event) if fold is not None else None
+        fold = self._folds.get(event["op"])
+        if fold is None:
+            raise TypeError(f"{str(event['op'])[:40]!r} is no op, or one of a later version")
+        change = fold(name, event)
         return [change] if change is not None else []
 
     def _restore(self, life: str) -> list[DirectoryChange]:

@@ -86,7 +86,8 @@ class Metrics:
             "bad_records", "Records skipped: no chat message (format, fault).", "reason"
         )
         self.bad_events = self._counter(
-            "bad_events", "Directory records and presence payloads skipped: from no chatd node."
+            "bad_events",
+            "Directory records and presence payloads skipped: from no chatd node, or a newer one.",
         )
 
     def _of_clients(self, now: Callable[[], int]) -> None:
