@@ -248,6 +248,9 @@ class OpeningTests(ServingTests):
                 socket = await shake(node, port, head(path, *more))
                 code = "forbidden" if status == 403 else "bad_request"
                 self.assertEqual((socket.status, socket.answer.code), (status, code), (port, more))
+                # else a cache in front would refuse everyone's handshake so
+                kept = socket.answer.header("cache-control")
+                self.assertEqual(kept, "no-store, no-transform", (port, more))
                 if more[0].endswith(("8", "12")):
                     self.assertEqual(socket.answer.header("sec-websocket-version"), "13")
         self.assertEqual(node.service.admission.connections.total, 0)

@@ -211,6 +211,9 @@ class BodyTests(LimitsTests):
             raw.send(sent)
             answer = await HTTP(raw, "GET").answer()
             self.assertEqual((answer.status, answer.code), (status, "bad_request"), sent[:80])
+            # else a cache in front would give it to everyone who asks for the same path
+            self.assertEqual(answer.header("cache-control"), "no-store, no-transform", sent[:80])
+            self.assertEqual(answer.header("x-content-type-options"), "nosniff", sent[:80])
         self.assertEqual(self.refused(node, "bad_request"), 18)
         self.assertEqual(await self.said(node), [])
 

@@ -10,6 +10,7 @@ from twisted.web.http_headers import Headers
 
 from chatd.protocol.errors import Code
 from chatd.protocol.json import dump
+from chatd.transports.http.heading import NOT_KEPT
 
 #: An absolute-form request target, as sent to proxies.
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
@@ -138,6 +139,7 @@ def refusal(status: int, code: Code, text: str, more: Mapping[str, str]) -> byte
     body = dump({"type": "error", "code": code.word, "text": text}) + b"\n"
     headers = {
         "Content-Type": "application/json; charset=utf-8",
+        **NOT_KEPT,
         "Connection": "close",
         "Content-Length": str(len(body)),
         **more,

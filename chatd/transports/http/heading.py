@@ -7,6 +7,13 @@ from functools import lru_cache
 
 from twisted.web.http import datetimeToString
 
+#: What every answer says, unless it is one of the page's files: no cache keeps it for others, and
+#: no browser takes it for something else than it is.
+NOT_KEPT: Mapping[str, str] = {
+    "Cache-Control": "no-store, no-transform",
+    "X-Content-Type-Options": "nosniff",
+}
+
 
 def common_headers(type: str, seconds: int) -> dict[str, str]:
     """The headers that every answer has, in their order. ``type`` is the media type of its body,
@@ -15,8 +22,7 @@ def common_headers(type: str, seconds: int) -> dict[str, str]:
         "Server": "chatd",  # without a version, which would help attackers only
         "Date": http_date(seconds),
         "Content-Type": type,
-        "Cache-Control": "no-store, no-transform",
-        "X-Content-Type-Options": "nosniff",
+        **NOT_KEPT,
     }
 
 
