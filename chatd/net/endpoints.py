@@ -27,6 +27,12 @@ from chatd.net.handshakes import FactoryInTurn, Handshakes
 from chatd.net.proxied import ProxiedEndpoint
 from chatd.net.unix_sockets import UnixEndpoint
 
+#: Connections that wait to be accepted (listen(2)), where an endpoint string does not say. A crowd
+#: that comes back at once has to find room: who finds none tries again after 1, 3, 7 and 15 s.
+BACKLOG = 1024
+#: Kinds of endpoints that can be told.
+_TOLD = ("tcp", "tcp6", "tls", "unix")
+
 
 @implementer(IStreamServerEndpoint)
 @frozen
@@ -65,7 +71,7 @@ def listen_endpoint(reactor: Any, text: str, certificates: Certificates) -> IStr
     tcp = TCP4ServerEndpoint(
         reactor,
         int(described.arguments["port"]),
-        int(described.arguments.get("backlog", "50")),
+        int(described.arguments.get("backlog", BACKLOG)),
         described.arguments.get("interface", ""),
     )
     return TLSEndpoint(_proxied(description, tcp), certificate, certificates.handshakes)
@@ -76,7 +82,10 @@ def _proxied(outer: Description, endpoint: IStreamServerEndpoint) -> IStreamServ
 
 
 def _twisteds(reactor: Any, description: Description) -> IStreamServerEndpoint:
-    endpoint = cast(IStreamServerEndpoint, serverFromString(reactor, description.text))
+    text = description.text
+    if description.kind in _TOLD and "backlog" not in description.arguments:
+        text = f"{text}:backlog={BACKLOG}"
+    endpoint = cast(IStreamServerEndpoint, serverFromString(reactor, text))
     if description.kind != "unix":
         return endpoint
     return UnixEndpoint(description.arguments["address"], endpoint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -392,6 +393,26 @@ class HandshakeTests(FileTests):
         )
         self.assertTrue(os.path.exists(path))
         self.assertEqual(self.certificates.reload(), [])
+
+    async def test_a_crowd_finds_room_until_it_is_accepted(self) -> None:
+        """Meanwhile nobody is: this test is in the way of the reactor."""
+        path = str(self.folder / "socket")
+        for text in (
+            "tcp:0:interface=127.0.0.1",
+            "haproxy:tcp:0:interface=127.0.0.1",
+            r"tcp6:0:interface=\:\:ffff\:127.0.0.1",
+            f"unix:{path}",
+            self.ssl(),
+        ):
+            port = await self.listen(text)
+            host: Any = port.getHost()
+            family = socket.AF_UNIX if text.startswith("unix") else socket.AF_INET
+            to = path if text.startswith("unix") else ("127.0.0.1", host.port)
+            for _ in range(64):
+                one = socket.socket(family)
+                self.addCleanup(one.close)
+                one.settimeout(0.5)
+                one.connect(to)
 
 
 class StartTests(FileTests):
