@@ -414,6 +414,64 @@ class BoundTests(SocketIOTests):
         self.assertEqual(seen, [f"{n:02}" for n in range(60)])
 
 
+class SentAgainTests(SocketIOTests):
+    """A browser sends a request again, as it was, if its connection breaks before the answer."""
+
+    async def stamped(self, node: Node) -> PollingClient:
+        """A client each request of which has another ``t``."""
+        client = await PollingClient.open(node, t="0")
+        self.numbers = iter(range(1, 100))
+        self.patch(
+            PollingClient,
+            "path",
+            property(lambda self_: path("polling", sid=self_.sid, t=str(next(self.numbers)))),
+        )
+        await client.connect(username="ann")
+        joined = await client.ask("join", {"room": "lobby"})
+        self.assertEqual(joined["type"], "joined")
+        return client
+
+    async def test_a_poll_sent_again_ends_the_session_for_its_answer_is_lost(self) -> None:
+        node = await self.serve()
+        ann = await self.stamped(node)
+        await node.post("/rooms/lobby/messages?username=ben", b"x", content_type="text/plain")
+        at = ann.path
+        lost = await node.get(at)
+        self.assertIn(b"message", lost.body)
+        answer = await node.get(at)
+        self.assertEqual((answer.status, answer.json["code"]), (400, 3))
+        answer = await node.get(ann.path)
+        self.assertEqual((answer.status, answer.json["code"]), (400, 1))
+        self.assertEqual((await node.get("/rooms/lobby")).json["members"], [])
+
+    async def test_the_first_poll_sent_again(self) -> None:
+        node = await self.serve()
+        ann = await PollingClient.open(node, t="a")
+        await ann.post('40{"username":"ann"}')
+        at = path("polling", sid=ann.sid, t="b")
+        self.assertEqual((await node.get(at)).status, 200)
+        self.assertEqual((await node.get(at)).status, 400)
+
+    async def test_a_post_sent_again_says_nothing_twice(self) -> None:
+        node = await self.serve()
+        ann = await self.stamped(node)
+        at, said = ann.path, '42["message",{"room":"lobby","text":"once"}]'
+        for status in (200, 400):
+            answer = await node.post(at, said, content_type="text/plain;charset=UTF-8")
+            self.assertEqual(answer.status, status)
+        kept = (await node.get("/rooms/lobby/messages?last=10")).json["messages"]
+        self.assertEqual([message["text"] for message in kept], ["once"])
+
+    async def test_a_client_with_one_timestamp_for_all(self) -> None:
+        node = await self.serve()
+        for stamp in ({}, {"t": "x"}):
+            ann = await PollingClient.open(node, **stamp)
+            at = path("polling", sid=ann.sid, **stamp)
+            for packet in ("40", '42["join",{"room":"lobby"}]', '42["leave",{"room":"lobby"}]'):
+                self.assertEqual((await node.post(at, packet)).status, 200)
+                self.assertEqual((await node.get(at)).status, 200)
+
+
 class RoamingTests(SocketIOTests):
     async def test_another_node_says_begin_again_and_nothing_is_lost(self) -> None:
         """Behind a balancer without sticky sessions, as often as it likes."""

@@ -17,6 +17,7 @@ from chatd.transports.socketio.engine_packets import BadPacket, EngineKind, Engi
 from chatd.transports.socketio.faults import BAD_REQUEST, UNKNOWN_SID, EngineFault
 from chatd.transports.socketio.poll_outlet import FULL, PollOutlet
 from chatd.transports.socketio.session import EngineSession
+from chatd.transports.socketio.timestamps import Timestamps
 from chatd.transports.websocket.connection import UNDER_WAY
 from chatd.transports.websocket.heartbeat import PING_EVERY, PONG_WITHIN
 
@@ -38,16 +39,23 @@ class PollingState(Enum):
 
 
 class PollingLink:
-    """The polls and posts of one session that began from ``address``. ``release`` gives back its
-    place among the open connections; that also happens when the client does not answer pings, which
-    it receives by polling."""
+    """The polls and posts of one session that began from ``address`` with a ``timestamp``, if it
+    had one. ``release`` gives back its place among the open connections; that also happens when the
+    client does not answer pings, which it receives by polling."""
 
     session: EngineSession
     outlet: PollOutlet
 
-    def __init__(self, factory: Serving, address: str, release: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        factory: Serving,
+        address: str,
+        release: Callable[[], None],
+        timestamp: str | None,
+    ) -> None:
         self.factory = factory
         self._address = address
+        self._timestamps = Timestamps(timestamp)
         admission = factory.admission
         self.outlet = PollOutlet(admission.clock, admission.unread, self, self._on_writable)
         self.state = PollingState.OPEN
@@ -69,6 +77,13 @@ class PollingLink:
         return self.state is PollingState.OPEN
 
     # -- the client's requests ---------------------------------------------------------------------
+
+    def check_new(self, method: str, timestamp: str | None) -> None:
+        """A request that was made before ends the session and raises `EngineFault`: its client,
+        which has not seen the answer, comes back with its cursor."""
+        if self._timestamps.repeats(method, timestamp):
+            self.end()
+            raise EngineFault(BAD_REQUEST)
 
     async def poll(self) -> bytes:
         """The next payload. A second poll at the same time ends the session and raises

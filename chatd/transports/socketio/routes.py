@@ -121,6 +121,12 @@ class SocketIO:
             raise EngineFault(BAD_REQUEST)
         return polling
 
+    def _asked(self, call: Call, method: str) -> PollingLink:
+        """The session that a poll or a post is for. Raises `EngineFault`."""
+        polling = self._polling(call)
+        polling.check_new(method, call.query("t"))
+        return polling
+
     async def _get(self, call: Call) -> Reply | None:
         if wants_websocket(call) or call.query("sid") is None:
             self._check_draining()
@@ -130,7 +136,7 @@ class SocketIO:
         if call.asks_for_head:
             return await self._other(call)
         if call.query("sid") is not None:
-            polling = self._polling(call)
+            polling = self._asked(call, "GET")
         elif call.query("transport") == "polling":
             polling = self._open(call)
         else:
@@ -142,7 +148,8 @@ class SocketIO:
         username = call.admission.rights.username(call.query)
         credentials = Credentials(call.caller.address, call.token, username)
         release = call.admission.connections.admit(call.caller.address)
-        polling = PollingLink(self._sockets, call.caller.address, release)
+        timestamp = call.query("t")
+        polling = PollingLink(self._sockets, call.caller.address, release, timestamp)
         polling.session = self._sessions.add(self._sockets, polling, credentials)
         polling.session.open("websocket")
         return polling
@@ -157,7 +164,7 @@ class SocketIO:
 
     async def _post(self, call: Call) -> Reply:
         self._check_draining()
-        polling = self._polling(call)
+        polling = self._asked(call, "POST")
 
         async def packets() -> list[EnginePacket]:
             if call.media_type().name == BYTES:
