@@ -367,6 +367,22 @@ class BoundTests(SocketIOTests):
         self.assertEqual((await post.answer()).body, b"ok")
         self.assertEqual(held.total, 0)
 
+    async def test_answers_that_are_not_polled_for_during_an_upgrade(self) -> None:
+        """A stock client, once its WebSocket is answered, ends its poll and polls no more, and
+        waits for its post before it says so."""
+        node = await self.serve("--rate=1000000/s")
+        client = await self.connected(PollingClient, node, "ann")
+        asked = [f'42{n}["message",{{"room":"{"x" * 99}","text":"x"}}]' for n in range(500)]
+        post = await node.ask("POST", client.path, "\x1e".join(asked))
+        await until(lambda: node.service.admission.unread.total > 30 * KB)
+        socket = await client.probe()
+        self.assertEqual((await post.answer()).body, b"ok")
+        joins = ['42["join",{"room":"lobby"}]'] * 100
+        self.assertEqual((await client.post("\x1e".join(joins))).body, b"ok")
+        await socket.send("5")
+        for n in range(500):
+            self.assertTrue((await socket.packet()).startswith(f"43{n}["))
+
     async def test_who_never_polls_is_forgotten(self) -> None:
         node = await self.serve("--rate=1000000/s")
         client = await self.connected(PollingClient, node, "ann", "lobby")

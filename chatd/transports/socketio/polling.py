@@ -25,6 +25,9 @@ _CLOSE, _NOOP = (text_frame(kind.value) for kind in (EngineKind.CLOSE, EngineKin
 #: The payload that ends a session.
 _LAST = EngineKind.CLOSE.value
 
+#: Bytes of answers held for one client in an upgrade: as many as for any one that does not read.
+HELD = 256 * 1024
+
 Packets = Sequence[EnginePacket]
 
 
@@ -112,8 +115,9 @@ class PollingLink:
         self, packets: Callable[[], Awaitable[Packets]], turn: Callable[[], Awaitable[None]]
     ) -> None:
         """Handle what ``packets`` returns, each packet in its ``turn``, pausing while the client
-        leaves answers unread or has too many requests under way. A second post at the same time and
-        invalid packets raise `EngineFault`; any failure ends the session."""
+        leaves answers unread or has too many requests under way, but not in an upgrade. A second
+        post at the same time and invalid packets raise `EngineFault`; any failure ends the
+        session."""
         if self._posting:
             self.end()
             raise EngineFault(BAD_REQUEST)
@@ -143,6 +147,8 @@ class PollingLink:
                 return
 
     def _takes_more(self) -> bool:
+        if self._probed:  # it polls no more, and waits for its post before it says so
+            return self.outlet.size < HELD
         return self.outlet.size < FULL and self._under_way < UNDER_WAY
 
     def check_probe(self) -> None:
@@ -153,9 +159,10 @@ class PollingLink:
     # -- an upgrade --------------------------------------------------------------------------------
 
     def probed(self, probed: bool = True) -> None:
-        """Whether a WebSocket is about to take the session over. Meanwhile polls are answered at
-        once, so that the client can complete the upgrade."""
+        """Whether a WebSocket is about to take the session over. Meanwhile polls and posts are
+        answered at once, so that the client can complete the upgrade."""
         self._probed = probed
+        self.outlet.wake()
         self._hurry()
 
     def _hurry(self) -> None:
