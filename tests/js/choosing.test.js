@@ -41,6 +41,8 @@ describe('choosing a transport', { timeout: 20_000 }, () => {
     assert.equal(chat.state.transport, 'poll');
     setting.server.events = 'ok';
     await until(() => chat.state.transport === 'sse');
+    // That with which it was tried is given back.
+    await until(() => setting.server.streams.length === 1);
     setting.server.publish('bob', 'one');
     await until(() => texts.length === 1);
     setting.server.websocket = 'ok';

@@ -40,6 +40,25 @@ describe('a handle', { timeout: 20_000 }, () => {
     }
   });
 
+  it('is had as soon as the server can be asked for what was said before', async () => {
+    for (const text of ['a', 'b']) setting.server.publish('bob', text);
+    let failures = 3;
+    const failing = async (address, init) => {
+      if (address.includes('messages') && (failures -= 1) >= 0) throw new TypeError('no route');
+      return fetch(address, init);
+    };
+    const chat = connect({ transports: ['websocket'], fetch: failing });
+    await chat.join('lobby');
+    const texts = collect(await chat.join('lobby', { last: 2 }));
+    await until(() => texts.length === 2);
+    assert.ok(failures < 0);
+    failures = Infinity;
+    const joining = chat.join('lobby', { last: 2 });
+    await until(() => chat.rooms.length === 3);
+    chat.close();
+    await assert.rejects(joining, { code: 'closed' });
+  });
+
   it('gives each listener what came before it, however late it is', async () => {
     for (const text of ['a', 'b']) setting.server.publish('bob', text);
     const room = await connect({ transports: ['websocket'] }).join('lobby', { last: 2 });
@@ -321,6 +340,16 @@ describe('connecting by hand', { timeout: 20_000 }, () => {
     });
   }
 
+  it('is done again at once, and not done before it is', async () => {
+    const chat = connect({ transports: ['websocket'] });
+    await chat.connect();
+    const [first] = setting.server.sockets;
+    chat.disconnect();
+    await chat.connect();
+    assert.equal(chat.state.state, 'online');
+    assert.ok(!setting.server.sockets.has(first) && setting.server.sockets.size === 1);
+  });
+
   it('tries now', async () => {
     setting.server.websocket = 'refuse';
     const chat = connect({ transports: ['websocket'], backoff: 1e9, backoffMax: 1e9 });
@@ -347,6 +376,21 @@ describe('a token', { timeout: 20_000 }, () => {
     const told = new Promise((resolve) => chat.once('error', resolve));
     await assert.rejects(chat.join('lobby'), { code: 'unauthorized', message: /50 ms/ });
     assert.equal((await told).cause.code, 'timeout');
+  });
+
+  it('that is refused is renewed for what is read, and readers wait for one that is taken', async () => {
+    for (let i = 0; i < 5; i += 1) setting.server.publish('bob', `${i}`);
+    let [good, made] = [1, 0];
+    setting.server.accept = (shown) => shown === token({ sub: 'ann', n: good });
+    const chat = connect({ transports: ['websocket'], token: () => token({ sub: 'ann', n: made += 1 }) });
+    const room = await chat.join('lobby');
+    good = 2;
+    assert.equal((await room.history({ last: 1 })).messages.length, 1);
+    assert.equal(made, 2);
+    good = 5;
+    const texts = collect(await chat.join('lobby', { last: 5 }));
+    await until(() => texts.length === 5);
+    assert.deepEqual(chat.states, ['connecting', 'online']);
   });
 
   it('that is renewed does not interrupt an event stream', async () => {
@@ -397,6 +441,26 @@ it('waits for nothing when closed: no page of history, no token', { timeout: 5_0
   await new Promise((resolve) => setTimeout(resolve, 100));
   for (const chat of [reading, another, asking]) chat.close();
   for (const promise of [given, page, joining]) await assert.rejects(promise, { code: 'closed' });
+  await until(() => timers() <= before);
+});
+
+it('leaves nothing behind, closed while a message is on its way that was refused before', async () => {
+  const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
+  const before = timers();
+  const chat = connect({ transports: ['websocket'], backoff: 1e6, backoffMax: 1e6 });
+  const room = await chat.join('lobby');
+  const [socket] = setting.server.sockets;
+  setting.server.websocket = 'mute';
+  const sending = room.send('x', { id: 'x' });
+  const tries = () => setting.server.frames.filter(({ type }) => type === 'message').length;
+  for (let i = 1; i <= 3; i += 1) {
+    await until(() => tries() === i);
+    socket.deliver({ type: 'error', code: 'rate_limited', text: 'later', room: 'lobby', id: 'x', retry: 1 });
+  }
+  await until(() => tries() === 4);
+  chat.close();
+  await assert.rejects(sending, { code: 'closed' });
+  await new Promise((resolve) => { setImmediate(resolve); });
   await until(() => timers() <= before);
 });
 

@@ -180,6 +180,49 @@ describe('a room', { timeout: 20_000 }, () => {
     assert.deepEqual(got, all.map(({ cursor }) => cursor));
   });
 
+  it('gives each message once, whichever brings it first, the link or the server', async () => {
+    const held = [];
+    const Late = class extends setting.server.WebSocket {
+      deliver(frame) {
+        if (held.isHeld) held.push(() => super.deliver(frame));
+        else super.deliver(frame);
+      }
+    };
+    const chat = connect({ transports: ['websocket'], WebSocket: Late });
+    const room = await chat.join('lobby');
+    const reader = room[Symbol.asyncIterator]();
+    const publish = (count) => {
+      for (let i = 0; i < count; i += 1) setting.server.publish('bob', `${setting.server.rooms.get('lobby').length}`);
+    };
+    publish(FEED + 10);
+    await until(() => room.cursor === `e:${FEED + 9}`);
+    held.isHeld = true;
+    publish(20);
+    const late = await chat.join('lobby', { last: 5 });
+    const [texts, others] = [[], collect(late)];
+    while (texts.length < FEED + 30) texts.push((await reader.next()).value.text);
+    held.isHeld = false;
+    held.forEach((deliver) => deliver());
+    await room.send('end');
+    while (texts.at(-1) !== 'end') texts.push((await reader.next()).value.text);
+    await until(() => others.at(-1) === 'end');
+    const all = setting.server.rooms.get('lobby').map(({ text }) => text);
+    assert.deepEqual([texts, others], [all, all.slice(-6)]);
+  });
+
+  it('waits for a server that does not know yet what the link has brought', async () => {
+    const all = Array.from({ length: FEED + 3 }, (_, i) => ({ user: 'bob', id: `${i}`, cursor: `${i}` }));
+    let reads = 0;
+    const feed = new Feed(async (after) => {
+      const messages = (reads += 1) === 1 ? [] : all.slice(Number(after) + 1);
+      return { messages, cursor: messages.at(-1)?.cursor ?? after };
+    }, () => all.at(-1).cursor, [], null);
+    all.forEach((one) => feed.push(one));
+    const got = [];
+    for await (const { cursor } of feed.messages()) if (got.push(cursor) === all.length) feed.stop();
+    assert.deepEqual(got, all.map(({ cursor }) => cursor));
+  });
+
   it('does not lose what a slow reader has not read, nor keep it all', async () => {
     const chat = connect({ transports: ['websocket'] });
     const room = await chat.join('lobby');

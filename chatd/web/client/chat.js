@@ -3,7 +3,7 @@
 import { Connection } from './connection.js';
 import { roomName } from './content.js';
 import { Emitter } from './emitter.js';
-import { asChatError, ChatError, checkNames, closed } from './errors.js';
+import { ChatError, checkNames, closed } from './errors.js';
 import { Room } from './room.js';
 import { Seat } from './seat.js';
 import { Sender } from './sender.js';
@@ -36,6 +36,7 @@ const OPTIONS = [...Object.keys(DEFAULTS), 'user', 'token', 'storage', 'transpor
  */
 export class Chat extends Emitter {
   #wire;
+  #options;
   #sender;
   #connection;
   /** @type {Map<string, Seat>} */
@@ -48,7 +49,7 @@ export class Chat extends Emitter {
   constructor(url, options = {}) {
     super(['state', 'error']);
     checkNames('option', Object.keys(options), OPTIONS);
-    const settings = { ...DEFAULTS, ...options };
+    const settings = this.#options = { ...DEFAULTS, ...options };
     this.#wire = new Wire(url, settings);
     this.#connection = new Connection(this.#wire, settings, {
       places: () => [...this.#seats.values()],
@@ -138,6 +139,7 @@ export class Chat extends Emitter {
     seat.wanted += 1;
     const room = new Room(seat, {
       wire: this.#wire,
+      options: this.#options,
       sender: this.#sender,
       http: () => this.#connection.links.http(),
       typing: () => this.#connection.link?.typing(name),
@@ -147,7 +149,8 @@ export class Chat extends Emitter {
     if (known) {
       // The first one's past is not ours.
       try {
-        await this.#load(seat, room, position, over);
+        await seat.current.promise;
+        if (!over.aborted) await room._load(position);
       } catch (error) {
         room.leave();
         throw error;
@@ -159,23 +162,6 @@ export class Chat extends Emitter {
       await seat.entered.promise;
     }
     return room;
-  }
-
-  /** Have the past of one more handle, however often that fails for now.
-   * @param {Seat} seat @param {Room} room @param {Position} position @param {AbortSignal} over */
-  async #load(seat, room, position, over) {
-    for (;;) {
-      await seat.current.promise;
-      if (over.aborted) return;
-      try {
-        await room._load(position, over);
-        return;
-      } catch (error) {
-        const { temporary, retry = 1000 + Math.random() * 1000 } = asChatError(error);
-        if (!temporary) throw error;
-        await sleep(retry, over, this.#connection.closed);
-      }
-    }
   }
 
   /** @param {Seat} seat @param {Room} room */

@@ -92,6 +92,7 @@ export class Connection {
     this.#wish = false;
     this.#finish({});
     this.#wake(true);
+    this.#show('offline');
   }
 
   tryNow() {

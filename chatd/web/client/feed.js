@@ -1,7 +1,6 @@
 /** One reader's place in a room. */
 
 import { asChatError } from './errors.js';
-import { sleep } from './timing.js';
 
 /**
  * @typedef {import('./errors.js').ChatError} ChatError
@@ -11,6 +10,10 @@ import { sleep } from './timing.js';
 
 /** Messages kept for a reader that does not read; beyond them it reads on from the server. */
 export const FEED = 1000;
+/** Where the server does not tell yet what has come live, it is asked again after so many ms: at
+ * first, and at most. */
+const AT_FIRST = 250;
+const AT_MOST = 8000;
 
 /**
  * One reader's place in a room. A reader that is slow is neither waited for nor buffered for
@@ -32,13 +35,17 @@ export class Feed {
   #live = [];
   /** @type {string | null | undefined} the cursor that this follows; undefined: nothing is asked */
   #from;
+  /** @type {string | null} the cursor of the last that came live while we are behind, until it is
+   * read: a server can be behind the one that we are connected to */
+  #passed = null;
+  #patience = AT_FIRST;
   /** @type {ChatError | undefined} why nothing follows what is here */
   #error;
   #stopped = false;
   #wake = () => {};
 
   /**
-   * @param {(after: string) => Promise<Page>} read a page of FEED messages
+   * @param {(after: string) => Promise<Page>} read a page of FEED messages, however long that takes
    * @param {() => string | null} told up to which cursor the room came live
    * @param {Message[]} first what to begin with
    * @param {string | null} behind the cursor to read on from, if the room has more
@@ -83,17 +90,32 @@ export class Feed {
       if (message) yield message;
       else if (this.#error) throw this.#error;
       else if (this.#behind !== null && this.#fresh) await this.#catchUp(this.#behind);
-      else await new Promise((resolve) => void (this.#wake = () => resolve(undefined)));
+      else await this.#wait();
     }
     return undefined;
+  }
+
+  /** Wait until something comes, or it is time to ask the server again. */
+  async #wait() {
+    /** @type {import('./types.js').Timer | undefined} */
+    let again;
+    await new Promise((resolve) => {
+      this.#wake = () => resolve(undefined);
+      if (this.#passed === null) return;
+      again = setTimeout(() => resolve(this.#fresh = true), this.#patience);
+      this.#patience = Math.min(2 * this.#patience, AT_MOST);
+    });
+    clearTimeout(again);
   }
 
   /** @param {Message} message that came live while we are behind */
   #pass(message) {
     this.#fresh = true;
+    this.#passed = message.cursor;
+    this.#patience = AT_FIRST;
     if (this.#from !== undefined) this.#live.push(message);
     // What was read has come live as well: what comes from now on follows on it.
-    else if (message.cursor === this.#last) this.#behind = null;
+    else if (message.cursor === this.#last) this.#behind = this.#passed = null;
     if (this.#live.length > FEED) [this.#live, this.#from] = [[], null];
   }
 
@@ -106,16 +128,15 @@ export class Feed {
       this.#queue.push(...messages);
       this.#behind = cursor;
       this.#last = messages.at(-1)?.cursor ?? this.#last;
+      if (messages.some((one) => one.cursor === this.#passed)) this.#passed = null;
       // A page may be short because its messages are long: only an empty one is the last.
       this.#fresh ||= messages.length > 0;
       const place = [this.#from, ...this.#live.map((one) => one.cursor)].lastIndexOf(this.#last);
       if (place < 0) return;
       this.#queue.push(...this.#live.slice(place));
-      this.#behind = null;
+      this.#behind = this.#passed = null;
     } catch (error) {
-      this.#fresh = true;
-      if (!asChatError(error).temporary) this.end(asChatError(error));
-      else await sleep(1000 + Math.random() * 1000);
+      this.end(asChatError(error));
     } finally {
       [this.#live, this.#from] = [[], undefined];
     }

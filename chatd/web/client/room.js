@@ -1,8 +1,9 @@
 /** A room that was joined. */
 
 import { call, Emitter } from './emitter.js';
+import { asChatError, closed } from './errors.js';
 import { Feed, FEED } from './feed.js';
-import { patiently, since } from './timing.js';
+import { ceiling, patiently, since, sleep } from './timing.js';
 import { newId } from './wire.js';
 
 /**
@@ -30,6 +31,7 @@ import { newId } from './wire.js';
  *
  * @typedef {object} Desk What a room asks of its chat.
  * @property {import('./wire.js').Wire} wire
+ * @property {import('./types.js').Settings} options
  * @property {import('./sender.js').Sender} sender
  * @property {() => Promise<{read: (room: string, how: object) => Promise<Page>}>} http
  * @property {() => void} typing
@@ -63,6 +65,8 @@ export class Room extends Emitter {
   #gap = false;
   /** @type {{error?: ChatError} | null} */
   #ended = null;
+  /** Ends what is read for readers. */
+  #over = new AbortController();
 
   /** @param {Seat} seat @param {Desk} desk @package */
   constructor(seat, desk) {
@@ -149,7 +153,14 @@ export class Room extends Emitter {
       async (rest, signal) => {
         const { http, wire } = this.#desk;
         const [{ read }] = await Promise.all([http(), wire.authenticate()]);
-        return read(this.name, { query: rest, signal });
+        const { token } = wire;
+        try {
+          return await read(this.name, { query: rest, signal });
+        } catch (error) {
+          if (asChatError(error).code !== 'unauthorized' || !token) throw error;
+          if (token === wire.token) await wire.authenticate(true);
+          return read(this.name, { query: rest, signal });
+        }
       });
   }
 
@@ -234,19 +245,30 @@ export class Room extends Emitter {
   }
 
   /** Begin with what lies at `position` in a room that others have joined before.
-   * @param {Position} position @param {AbortSignal} signal nobody waits any more @package */
-  async _load(position, signal) {
+   * @param {Position} position @package */
+  async _load(position) {
     this.#seat.handles.add(this);
     if (!Object.keys(position).length) return;
-    const { messages } = await this.#page({ ...position, limit: position.last ?? 1, signal });
+    const { messages } = await this.#page({ ...position, limit: position.last ?? 1 });
     if (messages.length) this.#startAt(messages[0]);
   }
 
-  /** As `history`, for readers, who are told of a gap. @param {Position & {limit: number, signal?: AbortSignal}} query */
-  async #page(query) {
-    const page = await this.history(query);
-    if (page.gap) this._gapped(page.messages.length ? null : page.cursor);
-    return page;
+  /** As `history`, for readers, who are told of a gap and wait for what cannot be had now.
+   * @param {Position & {limit: number}} query @param {number} [failures] so far
+   * @returns {Promise<Page>} */
+  async #page(query, failures = 0) {
+    try {
+      const page = await this.history({ ...query, signal: this.#over.signal });
+      if (page.gap) this._gapped(page.messages.length ? null : page.cursor);
+      return page;
+    } catch (error) {
+      const { code, temporary, retry } = asChatError(error);
+      // For a token that is refused the connection gets another.
+      if (!temporary && code !== 'unauthorized') throw error;
+      const wait = retry ?? ceiling(this.#desk.options, failures) * (0.5 + Math.random() / 2);
+      if (!await sleep(wait, this.#over.signal)) throw this.#over.signal.reason;
+      return this.#page(query, Math.min(failures + 1, 2));
+    }
   }
 
   /** @param {string | null} cursor where it ends @package */
@@ -271,6 +293,7 @@ export class Room extends Emitter {
   _end(error) {
     if (this.#ended) return;
     this.#ended = { error };
+    this.#over.abort(error ?? closed());
     for (const feed of this.#feeds) this.#finish(feed, error);
     if (error) this._emit('closed', error);
   }

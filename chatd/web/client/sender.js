@@ -111,6 +111,7 @@ export class Sender {
 
   /** The link has ended, and why. @param {End} end */
   lost({ error, isFatal }) {
+    if (this.#connection.closed.aborted) return;
     for (const entry of this.#flying) {
       entry.lost += 1;
       if (entry.lost === UNLUCKY) entry.tries += PATIENT;

@@ -17,15 +17,17 @@ const LONGEST_LINE = 1_000_000;
 export async function* stream(way, room, after, { patience, signal }) {
   const { ChatError, deadline, parse, requests } = way;
   const limit = deadline(patience, signal);
+  /** @type {ReadableStreamDefaultReader<Uint8Array> | undefined} */
+  let body;
   try {
     const response = await requests.events(room, after, limit.signal);
+    body = response.body?.getReader();
     const type = response.headers.get('Content-Type') ?? '';
-    if (!response.body || !type.startsWith('text/event-stream')) {
+    if (!body || !type.startsWith('text/event-stream')) {
       throw new ChatError('unavailable', 'This is no event stream.');
     }
     const events = new EventParser();
     const text = new TextDecoder();
-    const body = response.body.getReader();
     for (let first = true; ; first = false) {
       const { done, value } = await body.read();
       if (done) return events.retry;
@@ -41,6 +43,8 @@ export async function* stream(way, room, after, { patience, signal }) {
     }
   } finally {
     limit.clear();
+    // Whoever wants no more of it gives the connection back.
+    body?.cancel().catch(() => {});
   }
 }
 
