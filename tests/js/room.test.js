@@ -210,6 +210,31 @@ describe('a room', { timeout: 20_000 }, () => {
     assert.deepEqual([texts, others], [all, all.slice(-6)]);
   });
 
+  it('gives each message once when it is checked with many on their way', async () => {
+    const held = [];
+    const Late = class extends setting.server.WebSocket {
+      deliver(frame) {
+        if (held.isHeld) held.push(() => super.deliver(frame));
+        else super.deliver(frame);
+      }
+    };
+    const chat = connect({ transports: ['websocket'], WebSocket: Late });
+    const room = await chat.join('lobby');
+    const texts = collect(room);
+    await room.send('first');
+    await until(() => texts.length === 1);
+    held.isHeld = true;
+    for (let i = 0; i < 1500; i += 1) setting.server.publish('bob', `${i}`);
+    chat.tryNow();
+    held.isHeld = false;
+    held.forEach((deliver) => deliver());
+    chat.tryNow();
+    await room.send('last');
+    await until(() => texts.at(-1) === 'last');
+    assert.deepEqual(texts, setting.server.rooms.get('lobby').map(({ text }) => text));
+    assert.equal(setting.server.frames.filter(({ type }) => type === 'join').length, 2);
+  });
+
   it('waits for a server that does not know yet what the link has brought', async () => {
     const all = Array.from({ length: FEED + 3 }, (_, i) => ({ user: 'bob', id: `${i}`, cursor: `${i}` }));
     let reads = 0;

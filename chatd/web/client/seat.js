@@ -55,6 +55,10 @@ export class Seat {
   #since = 0;
   #recovered = 0;
   #lost = false;
+  /** Where we were when the link asked last whether we are. @type {string | null} */
+  #asked = null;
+  /** Up to where all comes once more. @type {string | null} */
+  #repeated = null;
 
   /**
    * @param {string} name
@@ -70,6 +74,13 @@ export class Seat {
   /** Where to read on. @returns {Position} */
   get position() {
     return this.cursor ? { after: this.cursor } : this.#start;
+  }
+
+  /** Where we are, to be asked for once more: what is on its way already comes twice then.
+   * @returns {Position} */
+  again() {
+    this.#asked = this.cursor;
+    return this.position;
   }
 
   get isJoined() {
@@ -91,6 +102,7 @@ export class Seat {
     clearTimeout(this.#quiet);
     if (this.isCurrent) this.current = deferred();
     this.isCurrent = false;
+    this.#asked = this.#repeated = null;
     if (this.isJoined) this.#become('joining');
   }
 
@@ -120,7 +132,10 @@ export class Seat {
   /** @param {Frame} frame */
   #joined(frame) {
     const again = this.isJoined;
-    if (frame.cursor) this.cursor = frame.cursor;
+    const was = this.cursor;
+    const known = again && was !== null && was === this.told && frame.cursor !== was;
+    if (known && frame.cursor === this.#asked && !frame.gap) this.#repeated = was;
+    else if (frame.cursor) this.cursor = frame.cursor;
     if (!again) {
       this.#since = Date.now();
       this.#recovered = 0;
@@ -151,13 +166,18 @@ export class Seat {
   /** @param {string | null} cursor */
   #gapped(cursor) {
     this.#lost = true;
+    this.#repeated = null;
     for (const handle of [...this.handles]) handle._gapped(cursor);
   }
 
   /** @param {Message} message */
   #message(message) {
-    this.cursor = message.cursor;
     if (!this.isCurrent) this.#listen();
+    if (this.#repeated !== null) {
+      if (message.cursor === this.#repeated) this.#repeated = null;
+      return;
+    }
+    this.cursor = message.cursor;
     if (this.#seen.has(key(message))) return;
     this.#seen.add(key(message));
     if (this.#seen.size > WINDOW) this.#seen.delete(this.#seen.values().next().value);

@@ -78,7 +78,8 @@
  *
  * @typedef {Options & {patience: number, answer: number, silence: number, backoff: number,
  *   backoffMax: number, upgrade: number, unsent: number}} Settings options with their defaults
- * @typedef {{name: string, position: Position, isJoined: boolean}} Place where to read on in a room
+ * @typedef {{name: string, position: Position, isJoined: boolean, again: () => Position}} Place
+ *   where to read on in a room
  * @typedef {{type: string, room?: string, [key: string]: any}} Frame an object of the protocol
  * @typedef {{text: number, content: number, frame: number, rooms: number}} Limits as the server
  *   says: bytes, and rooms of a WebSocket
