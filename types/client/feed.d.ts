@@ -13,7 +13,7 @@ export const FEED: 1000;
  */
 export class Feed {
     /**
-     * @param {(after: string) => Promise<Page>} read a page of FEED messages
+     * @param {(after: string) => Promise<Page>} read a page of FEED messages, however long that takes
      * @param {() => string | null} told up to which cursor the room came live
      * @param {Message[]} first what to begin with
      * @param {string | null} behind the cursor to read on from, if the room has more

@@ -57,8 +57,8 @@ export class Room extends Emitter<RoomEvents> {
      */
     before(message: Message, count?: number): Promise<Message[]>;
     /** Begin with what lies at `position` in a room that others have joined before.
-     * @param {Position} position @param {AbortSignal} signal nobody waits any more @package */
-    _load(position: Position, signal: AbortSignal): Promise<void>;
+     * @param {Position} position @package */
+    _load(position: Position): Promise<void>;
     /** @param {string | null} cursor where it ends @package */
     _gapped(cursor: string | null): void;
     /** @param {Message} message @package */
@@ -125,6 +125,7 @@ export type RoomEvents = {
  */
 export type Desk = {
     wire: import("./wire.js").Wire;
+    options: import("./types.js").Settings;
     sender: import("./sender.js").Sender;
     http: () => Promise<{
         read: (room: string, how: object) => Promise<Page>;

@@ -37,6 +37,9 @@ export class Seat {
     name: string;
     /** Where to read on. @returns {Position} */
     get position(): Position;
+    /** Where we are, to be asked for once more: what is on its way already comes twice then.
+     * @returns {Position} */
+    again(): Position;
     get isJoined(): boolean;
     /** @param {Frame} frame */
     receive(frame: Frame): void;

@@ -210,6 +210,7 @@ export type Place = {
     name: string;
     position: Position;
     isJoined: boolean;
+    again: () => Position;
 };
 /**
  * an object of the protocol
