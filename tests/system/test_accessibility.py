@@ -183,6 +183,21 @@ class TestSpoken:
         added = [name for name in ann.page.evaluate("added") if name]
         assert added == ["message mine", "message mine together"]
 
+    def test_a_text_that_is_refused(self, visit: Visit, room: str) -> None:
+        ann = visit(f"/?room={room}&user=ann", script=LAX, clock=True)
+        ann.state("Online")
+        ann.page.evaluate(LISTEN)
+        ann.say("x" * 17_000)
+        expect(ann.log.locator(".failed")).to_have_count(1)
+        ann.page.clock.run_for(1000)
+        [words] = ann.page.evaluate("spoken")
+        assert words.startswith("Not sent: A text is at most")
+        ann.say("y" * 17_000)
+        ann.say("z" * 17_000)
+        expect(ann.log.locator(".failed")).to_have_count(3)
+        ann.page.clock.run_for(1000)
+        assert ann.page.evaluate("spoken.slice(1)") == ["2 messages were not sent."]
+
     def test_a_flood_is_only_counted(self, visit: Visit, room: str) -> None:
         ann = visit(f"/?room={room}&user=ann")
         ann.state("Online")
@@ -269,6 +284,26 @@ class TestKeyboard:
         ann.page.keyboard.press("Escape")
         expect(ann.page.get_by_role("dialog")).to_have_count(0)
         expect(drawer).to_be_focused()
+
+    def test_a_button_that_goes_hands_on_the_focus(
+        self, visit: Visit, room: str, relay: Relay
+    ) -> None:
+        ann = visit(script=LAX, at=("127.0.0.1", relay.port))
+        visit(f"/?room={room}&user=ann").state("Online")
+        ann.join("ann", room)
+        ann.say("x" * 17_000)
+        for name in ("Try again", "Discard", "Dismiss"):
+            ann.page.get_by_role("button", name=name).press("Enter")
+            expect(ann.log).to_be_focused()
+        retry = ann.page.get_by_role("button", name="Try now")
+        relay.cut()
+        ann.state("Offline")
+        retry.press("Enter")
+        ann.state("Offline")
+        expect(retry).to_be_focused()
+        relay.mend()
+        ann.reconnect()
+        expect(ann.log).to_be_focused()
 
     @pytest.mark.parametrize("inside", [False, True], ids=["outside", "inside"])
     def test_a_refusal_is_about_a_field(self, visit: Visit, room: str, inside: bool) -> None:

@@ -24,6 +24,8 @@ export class Announcer {
   /** @type {Heard[]} */
   #heard = [];
   #count = 0;
+  /** @type {Map<string, string>} what is said of those of ours that were not taken, by id */
+  #failed = new Map();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
 
@@ -47,8 +49,18 @@ export class Announcer {
     this.#timer ??= setTimeout(() => this.#tell(), PAUSE);
   }
 
+  /** @param {string} id of a message of ours that was not taken @param {string} words why */
+  fail(id, words) {
+    this.#failed.set(id, words);
+    this.#timer ??= setTimeout(() => this.#tell(), PAUSE);
+  }
+
   #tell() {
     this.#timer = undefined;
+    const failed = [...this.#failed.values()];
+    this.#failed.clear();
+    if (failed.length > 1) this.say(`${failed.length} messages were not sent.`);
+    else if (failed.length) this.say(failed[0]);
     const [heard, count] = [this.#heard.splice(0), this.#count];
     this.#count = 0;
     if (count > FEW) this.say(`${count} new messages.`);

@@ -5,7 +5,7 @@
  */
 
 import { Countdown } from './countdown.js';
-import { find } from './dom.js';
+import { find, passFocus } from './dom.js';
 
 /**
  * @typedef {import('../chatd.js').State} State
@@ -37,7 +37,8 @@ export class ConnectionView {
     document.body.dataset.transport = transport ?? '';
     this.#element.dataset.state = state;
     this.#countdown.stop();
-    this.#retry.hidden = state !== 'offline';
+    // Once offered it stays while it is tried: whoever has pressed it may want to again.
+    if (state === 'offline') this.#retry.hidden = false;
     if (state === 'online') this.#up();
     else if (this.#worked) this.#worry ??= setTimeout(() => this.#down(), PATIENCE);
     if (state === 'offline') this.#countdown.start(retry ?? 0);
@@ -57,6 +58,12 @@ export class ConnectionView {
     clearTimeout(this.#worry);
     this.#worry = undefined;
     this.#worked = this.#spoken = false;
+    this.#withdraw();
+  }
+
+  /** There is nothing to try. */
+  #withdraw() {
+    passFocus(this.#retry, find('log', HTMLElement));
     this.#retry.hidden = true;
   }
 
@@ -67,6 +74,7 @@ export class ConnectionView {
 
   #up() {
     this.#say('Online');
+    this.#withdraw();
     clearTimeout(this.#worry);
     this.#worry = undefined;
     if (this.#spoken) this.#announcer.say('Online again.');

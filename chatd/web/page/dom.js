@@ -30,6 +30,16 @@ export function make(tag, style = '', text = '') {
   return element;
 }
 
+/**
+ * Before `element` goes: the focus, if it is in there, goes to `next`. Otherwise it would be lost,
+ * and who works by keys or by ear would begin at the top of the page again.
+ *
+ * @param {HTMLElement} element @param {HTMLElement} next
+ */
+export function passFocus(element, next) {
+  if (element.contains(document.activeElement)) next.focus({ preventScroll: true });
+}
+
 /** @param {string} text @param {() => void} action */
 export function button(text, action) {
   const element = make('button', '', text);

@@ -51,6 +51,7 @@ async function enter(again = false) {
     state: (now) => follow(visit, now),
     closed: (error) => visit === current && leave(explainEnd(error, visit.room)),
     heard: (message) => announcer.hear(message),
+    failed: (id, words) => announcer.fail(id, words),
     reading: ({ unread, following }) => {
       document.title = `${unread ? `(${unread}) ` : ''}${visit.room} · chatd`;
       latest.hidden = following;

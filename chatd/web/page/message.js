@@ -4,7 +4,7 @@
  * @module page/message
  */
 
-import { button, make } from './dom.js';
+import { button, find, make, passFocus } from './dom.js';
 import { linked } from './links.js';
 import { face, name } from './names.js';
 import { clockTime, wholeTime } from './times.js';
@@ -80,7 +80,10 @@ export function tell(element, words, actions = []) {
   element.classList.toggle('failed', actions.length > 0);
   element.classList.toggle('sent', words === SENT);
   const fate = element.querySelector('.fate');
-  if (fate && (fate.textContent !== words || actions.length)) fate.replaceChildren(words, ...actions);
+  if (!(fate instanceof HTMLElement)) return;
+  if (fate.textContent === words && !actions.length) return;
+  passFocus(fate, find('log', HTMLElement));
+  fate.replaceChildren(words, ...actions);
 }
 
 /** @param {string} text */

@@ -4,7 +4,7 @@
  * @module page/notice
  */
 
-import { button, find, make } from './dom.js';
+import { button, find, make, passFocus } from './dom.js';
 
 /** @typedef {import('./announcer.js').Announcer} Announcer */
 
@@ -32,6 +32,7 @@ export class Notice {
   }
 
   hide() {
+    passFocus(this.#element, find('log', HTMLElement));
     this.#element.hidden = true;
     this.#element.replaceChildren();
   }

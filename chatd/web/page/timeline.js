@@ -8,7 +8,7 @@
  * @module page/timeline
  */
 
-import { make } from './dom.js';
+import { find, make, passFocus } from './dom.js';
 import { date, draw, SENT, tell, tellApart } from './message.js';
 import { dayName, move, sameDay } from './times.js';
 
@@ -143,7 +143,10 @@ export class Timeline {
   /** @param {string} id of one of ours that is not to be shown as on its way any more */
   discard(id) {
     const place = this.#find(id);
-    if (place >= 0) this.#unsent.splice(place, 1)[0].element.remove();
+    if (place < 0) return;
+    const [{ element }] = this.#unsent.splice(place, 1);
+    passFocus(element, find('log', HTMLElement));
+    element.remove();
     this.#dressUnsent();
   }
 

@@ -24,6 +24,7 @@ import { Typing } from './typing.js';
  * @property {(now: State) => void} state
  * @property {(error: ChatError) => void} closed the server has ended the stay
  * @property {(message: Message) => void} heard somebody else has written
+ * @property {(id: string, words: string) => void} failed a text was not taken
  * @property {(reading: Reading) => void} reading
  * @property {(text: string) => void} edit a text that was not taken is to be changed
  */
@@ -185,7 +186,9 @@ export class Visit {
       discard();
       this.#hooks.edit(text);
     });
-    this.#log?.tell(id, `Not sent: ${error.message}`, [again, edit, button('Discard', discard)]);
+    const words = `Not sent: ${error.message}`;
+    this.#log?.tell(id, words, [again, edit, button('Discard', discard)]);
+    this.#hooks.failed(id, words);
   }
 
   typing() {
