@@ -247,6 +247,24 @@ class TestPage:
             }"""
         )
 
+    def test_all_of_it_is_within_reach_on_a_low_screen(self, visit: Visit, room: str) -> None:
+        """A small phone above its keys, and a notice that takes its room."""
+        visit(f"/?room={room}&user={'a' * 64}").state("Online")
+        ann = visit(viewport={"width": 320, "height": 220})
+        ann.join("a" * 64, room)
+        expect(ann.page.locator("#notice")).to_be_visible()
+        ann.page.mouse.move(20, 200)
+        for which, turn in [("header", -1000), ("#below", 1000)]:
+            ann.page.mouse.wheel(0, turn)
+            ann.page.wait_for_function(
+                """which => {
+                  const [{ top, bottom }, send] = [which, '#composer button']
+                    .map((one) => document.querySelector(one).getBoundingClientRect());
+                  return top >= 0 && bottom <= send.top + 1 && send.bottom <= innerHeight;
+                }""",
+                arg=which,
+            )
+
     def test_many_more_messages_than_the_document_holds(
         self, visit: Visit, daemon: Daemon, room: str
     ) -> None:
