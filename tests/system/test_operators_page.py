@@ -23,10 +23,12 @@ KEPT = """() => JSON.stringify([
 
 @pytest.fixture(scope="module")
 def administered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A chatd that has administrators."""
+    """A chatd that has administrators, and more rooms than are shown at a time."""
     key = Path(tmp_path_factory.mktemp("key")) / "key"
     key.write_text(KEY)
-    with Daemon("--admin-key", str(key), "--room", "kitchen", "--room", "lobby") as daemon:
+    names = ["kitchen", "lobby", *(f"room-{number}" for number in range(12))]
+    rooms = [word for name in names for word in ("--room", name)]
+    with Daemon("--admin-key", str(key), *rooms) as daemon:
         yield daemon
         assert "Traceback" not in daemon.log(), daemon.log()
 
@@ -67,6 +69,13 @@ def test_a_node_and_its_rooms(operator: Person, visit: Visit, administered: Daem
     check_themes(page)
     wide = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
     assert not page.evaluate(wide)
+
+    # at either end the focus goes where there is a way on
+    further, back = (page.get_by_role("button", name=name) for name in ("Next", "First"))
+    further.press("Enter")
+    expect(back).to_be_focused()
+    back.press("Enter")
+    expect(further).to_be_focused()
 
     _look_after_a_room(page)
     page.reload()

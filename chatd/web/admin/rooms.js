@@ -4,7 +4,7 @@
  * @module admin/rooms
  */
 
-import { button, find, make } from '../page/dom.js';
+import { button, find, make, passFocus } from '../page/dom.js';
 import { words } from './api.js';
 import { count, rate, since } from './format.js';
 import { Rows, tableRow, write } from './rows.js';
@@ -69,8 +69,8 @@ export class Rooms {
     write(this.#count, count(all));
     this.#rows.show(shown);
     this.#none.hidden = shown.length > 0;
-    this.#first.disabled = !this.#after;
-    this.#next.disabled = !more;
+    enable(this.#first, Boolean(this.#after), more ? this.#next : this.#find);
+    enable(this.#next, more, this.#after ? this.#first : this.#find);
   }
 
   /** @param {string} after */
@@ -129,4 +129,14 @@ export class Rooms {
     this.#name.focus();
     this.#hooks.say(why);
   }
+}
+
+/**
+ * @param {HTMLButtonElement} one @param {boolean} enabled
+ * @param {HTMLElement} next has its focus if it is not
+ */
+function enable(one, enabled, next) {
+  if (next instanceof HTMLButtonElement) next.disabled = false;
+  if (!enabled) passFocus(one, next);
+  one.disabled = !enabled;
 }
