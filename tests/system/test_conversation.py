@@ -294,8 +294,13 @@ class TestConversation:
         publish(daemon, room, 40)
         ann = visit(f"/?room={room}&user=ann")
         expect(ann.messages).to_have_count(40)
+        ann.say("mine")
+        expect(ann.messages).to_have_count(41)
         ann.page.emulate_media(media="print")
         expect(ann.messages.first).to_be_visible()
+        who = ann.log.locator(".mine .who").bounding_box()
+        assert who is not None
+        assert who["height"] > 10
         inside = ann.log.evaluate("log => log.scrollHeight - log.clientHeight")
         whole = ann.page.evaluate("document.documentElement.scrollHeight - innerHeight")
         ann.page.emulate_media(media="screen")
