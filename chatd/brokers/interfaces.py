@@ -133,8 +133,9 @@ class IFollowing(Interface):
     """The handle that `IBroker.follow` returns."""
 
     fault = Attribute(
-        "str: why the stream cannot be read though the broker is there, where waiting would not "
-        "help, such as damage of its file; '' if it can. Set before `IFollower.interrupted`."
+        "str: why the stream cannot be read though the broker is there, such as damage of its "
+        "file, or a refusal; '' if it can. Set before `IFollower.interrupted`, which is called "
+        "for a stream that was not at its head yet only where waiting would not help."
     )
 
     def stop() -> None:

@@ -105,7 +105,10 @@ class RoomFollower:
             self.state, self._tail = RoomState.ATTACHING, StreamTail()
             self._since = self._node.clock.seconds()
             self._following = self._node.broker.follow(self.stream, TAIL, self)
-        return self._level.wait().addTimeout(PATIENCE, self._node.clock, _late)
+        return self._level.wait().addTimeout(PATIENCE, self._node.clock, self._late)
+
+    def _late(self, result: object, timeout: float) -> None:
+        raise Unavailable(self._following.fault if self._following is not None else "")
 
     def detach(self, stream: Stream | None = None) -> None:
         """Stop following and free the cache. With ``stream``, `attach` follows that one next."""
@@ -211,7 +214,3 @@ class RoomFollower:
             elif not seen(message.key, message.claim):
                 messages.append(message.at(time))
         return messages
-
-
-def _late(result: object, timeout: float) -> None:
-    raise Unavailable

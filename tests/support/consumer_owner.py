@@ -22,5 +22,5 @@ class Owner:
     def silent(self) -> None:
         self.told.append("silent")
 
-    def detached(self, suspect: bool) -> None:
+    def detached(self, why: str) -> None:
         self.told.append("detached")

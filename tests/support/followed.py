@@ -55,6 +55,9 @@ class Streams:
         self.starts.append(consumer._start)
         return self
 
+    def refused(self, stream: str, times: int, why: str) -> None:
+        """The log says nothing of it here."""
+
     def create(self, stream: Stream) -> Deferred[None]:
         return succeed(None)
 

@@ -268,20 +268,20 @@ class NameTests(SynchronousTestCase):
         """Of the closing of a channel that others share."""
         server = Server().tuned()
         channels = SharedChannels(server.client)
-        broken: list[tuple[str, bool]] = []
+        broken: list[tuple[str, str]] = []
         for stream in (Stream("lobby", "1"), Stream(self.NAME, "1")):
-            owner = mock.Mock(detached=lambda suspect, name=stream.room: told(name, suspect))
+            owner = mock.Mock(detached=lambda why, name=stream.room: told(name, why))
             channels.attach(StreamConsumer(server.client, stream.name, "first", owner), False)
 
-        def told(name: str, suspect: bool) -> None:
-            broken.append((name, suspect))
+        def told(name: str, why: str) -> None:
+            broken.append((name, why[:14]))
 
         number = server.heard()[0][0]
         server.say(number, "channel.open-ok")
         server.say(number, "basic.qos-ok")
         why = f"ACCESS_REFUSED - read access to queue '{stream.name}' in vhost '/' refused"
         server.say(number, "channel.close", reply_code=403, reply_text=why)
-        self.assertEqual(sorted(broken), [("lobby", False), (self.NAME, True)])
+        self.assertEqual(sorted(broken), [("lobby", ""), (self.NAME, "ACCESS_REFUSED")])
 
 
 class SharedChannelTests(SynchronousTestCase):
@@ -291,8 +291,8 @@ class SharedChannelTests(SynchronousTestCase):
         self.broken: list[str] = []
 
     def attach(self, channels: SharedChannels, name: str, apart: bool = False) -> None:
-        def detached(suspect: bool) -> None:
-            self.assertTrue(suspect)  # lest it is tried again at once
+        def detached(why: str) -> None:
+            self.assertTrue(why)  # lest it is tried again at once
             self.broken.append(name)
 
         owner = mock.Mock(detached=detached)

@@ -31,6 +31,7 @@ APART, MOST_APART, VAIN = 0.25, 2.0, 8
 
 #: What is wrong where not all comes that there is, and where nothing is stored.
 LAGS = "this host of RabbitMQ lags behind"
+BRINGS_NOTHING = "this host of RabbitMQ does not bring what is stored"
 _TAKES_NOTHING = "RabbitMQ does not say that it has stored anything"
 
 

@@ -45,7 +45,7 @@ from chatd.brokers.rabbitmq.publisher import StreamPublisher
 from chatd.brokers.rabbitmq.queues import StreamQueues, room_for
 from chatd.brokers.rabbitmq.reader import StreamReader
 from chatd.brokers.rabbitmq.shared_channels import SharedChannels
-from chatd.brokers.rabbitmq.witnesses import Witnesses
+from chatd.brokers.rabbitmq.witnesses import Undecided, Witnesses
 from chatd.errors import StartError
 from chatd.timing.turn_queue import TurnQueue
 from chatd.timing.wall import WallClock
@@ -184,8 +184,11 @@ class AMQPBroker(MultiService):
             # their rooms
             try:
                 await self._exists(stream)
+            except Undecided:
+                raise  # nor could another host tell
             except Unavailable as e:
-                self.hosting.refused(str(e))
+                if self.channels is not None:
+                    self.hosting.refused(str(e))
                 raise
         await self._streams.create(stream)
 

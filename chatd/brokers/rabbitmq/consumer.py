@@ -29,6 +29,8 @@ from chatd.amqp.deliveries import Delivery
 
 #: Unacknowledged deliveries of one consumer; RabbitMQ exceeds it by up to a chunk.
 PREFETCH = 1000
+#: Why a consumer ended, where the broker does not say: a replica went down, or the stream is gone.
+CANCELLED = "RabbitMQ cancelled the consumer"
 
 _tags = count(1)
 
@@ -47,9 +49,9 @@ class ConsumerOwner(Protocol):
         """Nothing with a readable offset was delivered: perhaps the stream is empty, or ends before
         the start. Called at most once."""
 
-    def detached(self, suspect: bool) -> None:
-        """The broker has ended the consumer; if ``suspect``, probably because of its stream,
-        otherwise because of another consumer's on the same channel. The last call."""
+    def detached(self, why: str) -> None:
+        """The broker has ended the consumer, probably because of its stream, in the words ``why``;
+        "" if it was because of another consumer's on the same channel. The last call."""
 
 
 class ConsumerState(Enum):
@@ -105,7 +107,7 @@ class StreamConsumer:
             self.stream,
             self._tag,
             self._deliver,
-            lambda: self.broken(True),
+            lambda: self.broken(CANCELLED),
             {"x-stream-offset": self._start},
         )
         # an error closes the channel, whose owner calls `broken`
@@ -122,12 +124,12 @@ class StreamConsumer:
             if self._channel is not None:
                 self._client.cancel(self._channel, self._tag)
 
-    def broken(self, suspect: bool) -> None:
+    def broken(self, why: str) -> None:
         """The broker has cancelled the consumer, or closed its channel; see
         `ConsumerOwner.detached`."""
         if self._state is not ConsumerState.CLOSED:
             self._state = ConsumerState.CLOSED
-            self._owner.detached(suspect)
+            self._owner.detached(why)
 
     def _ask(self) -> None:
         closed = self._state is ConsumerState.CLOSED

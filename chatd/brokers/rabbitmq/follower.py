@@ -21,7 +21,7 @@ from zope.interface import implementer
 
 from chatd.amqp.deliveries import Delivery
 from chatd.brokers.interfaces import IFollower, IFollowing, NoSuchStream, Stream, Unavailable
-from chatd.brokers.rabbitmq.barriers import Barriers
+from chatd.brokers.rabbitmq.barriers import BRINGS_NOTHING, Barriers
 from chatd.brokers.rabbitmq.consumer import StreamConsumer
 from chatd.brokers.rabbitmq.handover import AnotherStream, Handover
 from chatd.brokers.rabbitmq.hosting import Hosting
@@ -97,7 +97,6 @@ class RabbitMQFollowing:
     """Feeds ``follower`` with ``stream``, from ``tail`` records before its end (None: from the
     first)."""
 
-    fault = ""
     _log = Logger()
 
     def __init__(
@@ -117,6 +116,8 @@ class RabbitMQFollowing:
         self._consumer: StreamConsumer | None = None
         self._channel: SharedChannel | None = None
         self._failures = 0
+        #: Why the broker refuses the stream at present; "" if it does not.
+        self.fault = ""
         self._timer: IDelayedCall | None = None
 
     @property
@@ -155,6 +156,7 @@ class RabbitMQFollowing:
     def lost(self) -> None:
         """The connection to the broker was lost."""
         self._detach()
+        self.fault = ""
         self._handover.interrupted()
 
     def stop(self) -> None:
@@ -212,7 +214,7 @@ class RabbitMQFollowing:
                 self._handover.in_order(come)
 
     def caught_up(self) -> None:
-        self._failures = 0
+        self._failures, self.fault = 0, ""
         if self.state is FollowerState.GATHERING:
             start = self._gathering.next_start()
             if start is not None:
@@ -253,25 +255,26 @@ class RabbitMQFollowing:
             self._handover.level()
         else:
             self._detach()
-            self._check()
+            self._check(self._broker.blocked or BRINGS_NOTHING)
 
-    def detached(self, suspect: bool) -> None:
+    def detached(self, why: str) -> None:
         self._detach()
-        if suspect:
+        if why:
             self._broker.leader_changed()
-            self._check()
+            self._check(why)
         else:
             self.attach()
 
     # -- the broker refused ------------------------------------------------------------------------
 
-    def _check(self) -> None:
-        """Find out whether the stream still exists before consuming again."""
+    def _check(self, why: str) -> None:
+        """Find out whether the stream still exists before consuming again, which ended for the
+        reason ``why``."""
         asking = self._broker.exists(self.stream)
         asking.addErrback(lambda failure: bool(failure.trap(Unavailable)))
-        asking.addCallback(self._checked)
+        asking.addCallback(self._checked, why)
 
-    def _checked(self, there: bool) -> None:
+    def _checked(self, there: bool, why: str) -> None:
         # the broker may have reconnected, or the following been stopped, since it was asked
         if self.state is not FollowerState.AWAY or self._timer is not None:
             return
@@ -279,12 +282,14 @@ class RabbitMQFollowing:
             self._gone()
         elif self._broker.channels is not None:
             self._failures += 1
+            self.fault = why
             self._handover.interrupted()
             self._wait(
                 uniform(0.5, 1.0) * min(LONGEST, 0.1 * 2.0 ** min(self._failures, 10)), self.attach
             )
+            self._broker.channels.refused(self.stream.name, self._failures, why)
             if not self.stream.room:
-                self._broker.hosting.refused("it cannot be followed")
+                self._broker.hosting.refused(why)
 
     def _gone(self) -> None:
         self._handover.gone()
@@ -305,10 +310,10 @@ class RabbitMQFollowing:
                 self._gone()
             else:
                 self._detach()
-                self._check()
+                self._check(BRINGS_NOTHING)
 
     def _unfenced(self, failure: Failure, consumer: StreamConsumer) -> None:
         failure.trap(Unavailable, NoSuchStream)
         if consumer is self._consumer:
             self._detach()
-            self._check()
+            self._check(str(failure.value))

@@ -93,7 +93,7 @@ class _Reader:
         if not came:
             self.fail(Unavailable("the stream does not bring what it stored"))
 
-    def detached(self, suspect: bool) -> None:
+    def detached(self, why: str) -> None:
         self.fail(NoSuchStream(self._stream.name))
 
     def _channel_closed(self, reason: Reason) -> None:

@@ -24,6 +24,8 @@ SHARED, APART = 200, 8
 #: Deliveries on a channel that wait for their acknowledgement: so few that no consumer runs out of
 #: its prefetch.
 SLACK = PREFETCH // 4
+#: Refusals in a row after which the log says why: a new leader takes less.
+TELLING = 6
 
 
 class SharedChannel:
@@ -58,14 +60,15 @@ class SharedChannel:
         lost, followers consume again after the next one."""
         failure.trap(Closed, ProtocolError)
         if not self._channels.client.ended:
-            self._channels.failed(str(reason_of(failure)))
-            self._end(self.members)
+            why = str(reason_of(failure))
+            self._channels.failed(why)
+            self._end(self.members, why)
 
-    def _end(self, suspects: Collection[StreamConsumer]) -> None:
+    def _end(self, suspects: Collection[StreamConsumer], why: str) -> None:
         members, self.members = self.members, set()
         self._channels.dropped(self)
         for consumer in members:
-            consumer.broken(consumer in suspects)
+            consumer.broken(why if consumer in suspects else "")
 
     def add(self, consumer: StreamConsumer) -> None:
         """Start ``consumer`` on this channel."""
@@ -88,7 +91,7 @@ class SharedChannel:
         3.10 sends that before it looks whether the stream has a replica on this node."""
         self._log.debug("A channel was closed: {why}", why=str(reason))
         suspects = {one for one in self.members if f"'{one.stream}'" in reason.raw}
-        self._end(suspects or self._starting | self._started)
+        self._end(suspects or self._starting | self._started, str(reason))
 
 
 class SharedChannels:
@@ -121,6 +124,11 @@ class SharedChannels:
         """No channel could be opened, because of ``why``."""
         if self._new(why):
             self._log.error("Rooms wait for a channel to be read on: {why}", why=why)
+
+    def refused(self, stream: str, times: int, why: str) -> None:
+        """``stream`` could not be read, because of ``why``, so many ``times`` in a row."""
+        if times == TELLING and self._new(why.replace(stream, "")):
+            self._log.error("{stream} cannot be read: {why}", stream=stream, why=why)
 
     def dropped(self, channel: SharedChannel) -> None:
         """Forget ``channel``, which was closed."""

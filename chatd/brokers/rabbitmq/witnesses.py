@@ -11,18 +11,24 @@ from __future__ import annotations
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, gatherResults
 from twisted.logger import Logger
 
+from chatd.amqp.channel import reason_of
 from chatd.amqp.client import Client
 from chatd.amqp.service import BrokerConnection, endpoints
 from chatd.amqp.url import BadURL, BrokerURL
 from chatd.brokers.interfaces import Stream, Unavailable
 from chatd.brokers.rabbitmq.queues import has_queue
+from chatd.telemetry.once import Once
 from chatd.timing.slots import Slots
 
 #: Seconds for a host to answer, and to say goodbye; streams that are asked for at a time.
 PATIENCE, GOODBYE, AT_ONCE = 5.0, 1.0, 4
+
+
+class Undecided(Unavailable):
+    """Too few hosts can be asked whether there is a stream: another host could not tell either."""
 
 
 @define(eq=False)
@@ -33,34 +39,51 @@ class Witnesses:
     reactor: Any
     url: BrokerURL
     _turns: Slots = field(factory=lambda: Slots(AT_ONCE), init=False)
+    _new: Once = field(factory=Once, init=False)
 
     _log = Logger()
 
     async def confirm(self, stream: Stream) -> None:
         """Return if most hosts say that there is no ``stream``, and none says that there is. The
-        only host is not asked again. Raises `Unavailable`."""
+        only host is not asked again. Raises `Unavailable`, `Undecided` where most say nothing."""
         if len(self.url.hosts) == 1:
             return
         await self._turns.acquire()
         try:
             answers = await self._ask_all(stream)
         except BadURL as e:  # files of TLS that are being renewed
-            raise Unavailable(str(e)) from None
+            raise Undecided(str(e)) from None
         finally:
             self._turns.release()
         if True in answers:
             raise Unavailable("RabbitMQ's hosts do not agree on which streams there are")
         if 2 * answers.count(False) <= len(answers):
-            raise Unavailable("too few of RabbitMQ's hosts can say whether the stream is gone")
+            self._say(answers)
+            raise Undecided("too few of RabbitMQ's hosts can say whether there is such a stream")
 
-    def _ask_all(self, stream: Stream) -> Deferred[list[bool | None]]:
+    def _say(self, answers: list[bool | str]) -> None:
+        """Log which hosts gave no answer, and why; each such state of affairs once. Clients are
+        not told of hosts."""
+        silent = [
+            f"{host} ({answer})"
+            for host, answer in zip(self.url.hosts, answers, strict=True)
+            if isinstance(answer, str)
+        ]
+        if self._new(tuple(silent)):
+            self._log.warn(
+                "Whether a stream is there is not known: most hosts of --broker must say so, and"
+                " there is no answer from {silent}",
+                silent=", ".join(silent),
+            )
+
+    def _ask_all(self, stream: Stream) -> Deferred[list[bool | str]]:
         return gatherResults(
             Deferred.fromCoroutine(self._ask(endpoint, stream)).addTimeout(PATIENCE, self.reactor)
             for endpoint in endpoints(self.reactor, self.url)
         )
 
-    async def _ask(self, endpoint: Any, stream: Stream) -> bool | None:
-        """Whether the host has the stream; None if it does not say."""
+    async def _ask(self, endpoint: Any, stream: Stream) -> bool | str:
+        """Whether the host has the stream; why it does not say, if it does not."""
         answers: list[bool] = []
 
         async def opened(client: Client) -> None:
@@ -71,8 +94,11 @@ class Witnesses:
             client, _ = await asking.establish(endpoint)
             await Deferred.fromCoroutine(client.leave()).addTimeout(GOODBYE, self.reactor)
         except Exception as e:  # whatever keeps it from answering; what it said before counts
-            self._log.debug("No answer about {stream}: {why!r}", stream=stream.name, why=e)
-        return answers[0] if answers else None
+            late = isinstance(e, CancelledError | TimeoutError)
+            why = "no answer in time" if late else str(reason_of(e))
+        else:
+            why = "no answer"
+        return answers[0] if answers else why
 
 
 def _lost(reason: object) -> None:
