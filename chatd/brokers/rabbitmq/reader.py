@@ -32,8 +32,10 @@ from chatd.timing.wall import WallClock
 #: Deliveries under way to one that reads a range. All share a connection, where what is under way
 #: delays everything else: a megabyte of large messages.
 LEAST, MOST = 4, 64
-#: Seconds by which the clocks of nodes and broker may differ.
-SKEW = 5
+#: Seconds by which a record's time may be ahead of that at which it was stored: by another program,
+#: or a node whose clock is fast (`chatd.rooms.dating`); the records at most that are read for that;
+#: and the seconds looked at in a room that has more.
+AHEAD, AHEAD_RECORDS, SKEW = 3600, PREFETCH, 5
 
 
 class _Reader:
@@ -185,9 +187,11 @@ class StreamReader:
         from there finds the record."""
 
         async def task(client: Client, channel: Channel) -> int:
-            start = datetime.fromtimestamp(max(0, time // 1000 - SKEW), UTC)
-            finder = _Finder(client, stream, start, time, self._now())
+            finder = _Finder(client, stream, time, self._now(), AHEAD, AHEAD_RECORDS)
             gathered = await finder.run(channel)
+            if finder.given_up:
+                finder = _Finder(client, stream, time, self._now(), SKEW)
+                gathered = await finder.run(channel)
             if finder.found is not None:
                 return finder.found
             if gathered:
@@ -232,13 +236,24 @@ class _BarrierReader(_Reader):
 
 
 class _Finder(_Reader):
-    """Reads from ``start`` until a record at or after ``time`` (milliseconds) is found."""
+    """Reads what was stored since ``seconds`` before ``time`` (milliseconds), until a record at or
+    after that is found, or gives up after ``most`` records."""
 
     def __init__(
-        self, client: Client, stream: Stream, start: datetime, time: int, now: int
+        self,
+        client: Client,
+        stream: Stream,
+        time: int,
+        now: int,
+        seconds: int,
+        most: float = float("inf"),
     ) -> None:
-        super().__init__(client, stream, start)
+        super().__init__(
+            client, stream, datetime.fromtimestamp(max(0, time // 1000 - seconds), UTC)
+        )
         self.found: int | None = None
+        self.given_up = False
+        self._left = most
         self._first: int | None = None
         self._time = time
         self._now = now
@@ -258,6 +273,10 @@ class _Finder(_Reader):
                     self._end()
                     return
                 self._first = None
+        self._left -= len(batch)
+        if self._left < 0:
+            self.given_up = True
+            self._end()
 
 
 def _newest(gathered: Sequence[Delivery]) -> int:
