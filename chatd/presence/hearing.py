@@ -86,9 +86,10 @@ class Hearing:
             now = self.clock.seconds()
             spans[node] = (spans.get(node, (now, now))[0], now)
 
-    def told(self, node: str, hears: Collection[str]) -> None:
-        """A sign of life of ``node`` has come, by which it ``hears`` these."""
-        if self.node in hears:
+    def told(self, node: str, hears: Collection[str] | None) -> None:
+        """A sign of life of ``node`` has come, by which it ``hears`` these; None if it is not
+        connected to where it would hear."""
+        if hears is None or self.node in hears:
             self._unheard_by.pop(node, None)
         else:
             self._unheard_by.setdefault(node, self.clock.seconds())

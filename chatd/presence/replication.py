@@ -144,8 +144,10 @@ class PresenceReplication:
 
     def _tick(self) -> None:
         self._beat = self._clock.callLater(BEAT, self._tick)
-        hears = [name for name, peer in self._peers.items() if not peer.missed]
-        self._sender.send("beat", vitals=self.vitals().payload(), hears=hears[:HEARS])
+        hears = None
+        if self._broker.ready:  # else nothing can come, which says nothing of the others
+            hears = [name for name, peer in self._peers.items() if not peer.missed][:HEARS]
+        self._sender.send("beat", vitals=self.vitals().payload(), hears=hears)
 
     def _look(self) -> None:
         """Notice nodes that are missed, or have died, and whether this one is missed."""
@@ -230,8 +232,10 @@ class PresenceReplication:
             self._ask(node, peer)
 
     def _compare(self, node: str, hears: object) -> None:
-        """``node`` says whom it hears: is this one among them, and are there others?"""
+        """``node`` says whom it hears, unless it cannot tell: is this one among them, and are there
+        others?"""
         if not isinstance(hears, list):
+            self._hearing.told(node, None)
             return
         if len(hears) < HEARS:  # else it need not name this one
             self._hearing.told(node, hears)

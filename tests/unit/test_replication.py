@@ -465,6 +465,24 @@ class LossTests(ReplicationCase):
         asks = [payload for payload in asked if json.loads(payload)["kind"] == "ask"]
         self.assertIn(len(asks), range(8, 13))
 
+    def test_who_cannot_hear_keeps_nobody_from_being_heard(self) -> None:
+        """A node that starts, and gets no queue at the broker, though it can publish."""
+        for away in (False, True):
+            self.make(1)
+            here = self.world.sites[0]
+            deaf = Site("deaf", MemoryBroker(self.world.clock), self.world.clock, self.world)
+            deaf.start()
+            self.addCleanup(deaf.stop)
+            if away:
+                deaf.broker.interrupt()
+            with (
+                mock.patch.object(deaf.broker, "broadcast", here.replication.received),
+                mock.patch.object(here.broker, "reconnect") as reconnect,
+            ):
+                self.world.advance(6 * BEAT)
+            self.assertEqual(here.replication.others, 1)
+            self.assertEqual(reconnect.called, not away)
+
     def test_what_is_no_payload_is_ignored_and_logged(self) -> None:
         self.enter(0, "ann")
         self.world.advance(1)
