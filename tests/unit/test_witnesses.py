@@ -6,6 +6,7 @@ from itertools import pairwise
 from unittest import mock
 
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -13,7 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from chatd.amqp.url import BrokerURL
 from chatd.brokers.interfaces import DIRECTORY, Stream, Unavailable
 from chatd.brokers.rabbitmq.broker import AMQPBroker
+from chatd.brokers.rabbitmq.looking import _rooms
 from chatd.brokers.rabbitmq.witnesses import Undecided, Witnesses
+from tests.support.amqp_server import Server
 from tests.support.rabbit_home import free_port
 
 
@@ -68,3 +71,31 @@ class FirstStartTests(SynchronousTestCase):
                 clock.advance(1)
                 hosts.append(broker._hosts.present)
         return sum(one != other for one, other in pairwise(hosts))
+
+
+class CheckTests(SynchronousTestCase):
+    """What ``--check`` says of rooms, by the word of the host that it came to and of the others."""
+
+    def said(self, word: Exception | None, closed: str = "") -> str:
+        server = Server().tuned()
+
+        async def confirm(stream: Stream) -> None:
+            if word is not None:
+                raise word
+
+        looking = Deferred.fromCoroutine(_rooms(server.client, mock.Mock(confirm=confirm)))
+        server.say(1, "channel.open-ok")
+        if closed:
+            server.say(1, "channel.close", reply_code=404, reply_text=closed)
+        else:
+            server.say(1, "queue.declare-ok", queue=DIRECTORY.name)
+        return self.successResultOf(looking)
+
+    def test_what_a_node_would_find(self) -> None:
+        missing = f"NOT_FOUND - no queue '{DIRECTORY.name}' in vhost '/'"
+        self.assertEqual(self.said(None), "it holds chatd's rooms")
+        self.assertEqual(self.said(None, missing), "chatd has no rooms there yet")
+        unknown = "whether chatd has rooms there is not known, and it would wait: "
+        self.assertEqual(self.said(Undecided("too few"), missing), unknown + "too few")
+        down = f"NOT_FOUND - home node of queue '{DIRECTORY.name}' is down"
+        self.assertEqual(self.said(None, down), unknown + down)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred, TimeoutError
-from txamqp.client import Closed
+from txamqp.client import ChannelClosed
 
+from chatd.amqp.channel import reason_of
 from chatd.amqp.client import Client
 from chatd.amqp.service import BrokerConnection
 from chatd.amqp.url import BrokerURL
-from chatd.brokers.interfaces import DIRECTORY
+from chatd.brokers.interfaces import DIRECTORY, Unavailable
+from chatd.brokers.rabbitmq.queues import has_queue
+from chatd.brokers.rabbitmq.witnesses import Witnesses
 from chatd.errors import StartError
 
 #: Seconds for all hosts together.
@@ -21,14 +24,12 @@ async def look(reactor: Any, url: BrokerURL) -> str:
     """Connect as a node does, to any of the hosts; what answers there, in a line. `StartError`
     with the last reason if none does in time."""
     found: Deferred[str] = Deferred()
+    witnesses = Witnesses(reactor, url)
 
     async def opened(client: Client) -> None:
-        there = await _has_directory(client)
+        rooms = await _rooms(client, witnesses)
         if not found.called:
-            found.callback(
-                f"{client.server} answers as {url}; "
-                + ("it holds chatd's rooms" if there else "chatd has no rooms there yet")
-            )
+            found.callback(f"{client.server} answers as {url}; {rooms}")
 
     connection = BrokerConnection(reactor, url, "chatd check", opened, lambda _: None)
     connection.startService()
@@ -42,10 +43,13 @@ async def look(reactor: Any, url: BrokerURL) -> str:
         await connection.stopService()
 
 
-async def _has_directory(client: Client) -> bool:
-    channel = await client.open_channel()
+async def _rooms(client: Client, witnesses: Witnesses) -> str:
+    """What a node that starts would find: that this host has no directory is not enough."""
     try:
-        await channel.queue_declare(queue=DIRECTORY.name, passive=True)
-    except Closed:
-        return False
-    return True
+        if await has_queue(await client.open_channel(), DIRECTORY):
+            return "it holds chatd's rooms"
+        await witnesses.confirm(DIRECTORY)
+    except (ChannelClosed, Unavailable) as e:
+        why = reason_of(e)
+        return f"whether chatd has rooms there is not known, and it would wait: {why}"
+    return "chatd has no rooms there yet"
