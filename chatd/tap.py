@@ -56,6 +56,7 @@ from chatd.service.reload import Reloader, Source
 from chatd.service.signals import FirstSignal
 from chatd.service.status import NodeStatus
 from chatd.service.supervision import Supervision
+from chatd.service.survey import Survey
 from chatd.telemetry.log import Log
 from chatd.telemetry.loop_lag import LoopLag
 from chatd.telemetry.metrics import Metrics
@@ -107,7 +108,8 @@ class ChatService(MultiService):
         self.metrics = metrics = Metrics(wall.milliseconds)
         self.admission = make_admission(config, clock, wall, TimerWheel(clock))
         self._make_domain(reactor, clock)
-        overview = Overview(self.status, config.broker.partition(":")[0], metrics, wall)
+        kind = config.broker.partition(":")[0]
+        overview = Overview(self.status, self._survey, kind, metrics, wall)
         self.ways = Ways(reactor, config, self.chat, self.admission, metrics, overview)
         self.settings = Settings(config, read_again or (lambda: config), [self._renew])
         for part in self._tree(reactor, clock):
@@ -123,7 +125,8 @@ class ChatService(MultiService):
         self.chat = domain.chat
         self.node = NodeService(clock, domain, config.rooms, config.restored)
         self.status = NodeStatus(self.node, self.broker, self.admission.connections)
-        census = Census(self.status)
+        self._survey = Survey(self.chat.rooms, clock)
+        census = Census(self.status, self._survey)
         metrics.include(census, census.look)
 
     def _tree(self, reactor: Any, clock: NodeClock) -> tuple[IService, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import Factory, field, frozen
+from attrs import Factory, define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from chatd.brokers.interfaces import IBroker, Retention
@@ -15,6 +15,13 @@ from chatd.telemetry.metrics import Metrics
 from chatd.timing.gathering import Gathering
 from chatd.timing.turn_queue import TurnQueue
 from chatd.timing.wall import WallClock
+
+
+@define(eq=False)
+class Places:
+    """The subscriptions in all rooms of a node: how many there are."""
+
+    taken: int = 0
 
 
 @frozen
@@ -44,6 +51,7 @@ class RoomContext:
     ring: SharedRing = field(factory=SharedRing, init=False)
     #: Open while several publishes are acknowledged, one after the other.
     answers: Gathering = field(factory=Gathering, init=False)
+    places: Places = field(factory=Places, init=False)
 
     def oldest(self) -> int:
         """The time (milliseconds since the epoch) before which messages have expired."""

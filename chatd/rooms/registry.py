@@ -44,12 +44,17 @@ class RoomRegistry:
         directory.watchers.add(self)
         metrics = node.metrics
         metrics.gauge("rooms", "Rooms that exist.", lambda: len(directory))
-        metrics.gauge("rooms_attached", "Rooms followed by this node.", lambda: len(self._rooms))
+        metrics.gauge("rooms_attached", "Rooms followed by this node.", lambda: self.count)
         metrics.gauge("recent_bytes", "Recent messages kept.", lambda: node.budget.used)
 
     def __iter__(self) -> Iterator[Room]:
         """The rooms of this node."""
         return iter(self._rooms.values())
+
+    @property
+    def count(self) -> int:
+        """How many rooms this node follows."""
+        return len(self._rooms)
 
     def start(self) -> None:
         """Begin to detach idle rooms."""

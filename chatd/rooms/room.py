@@ -173,10 +173,13 @@ class Room:
         """Subscribe after ``offset``. Call `Subscription.resume` to let messages flow."""
         subscription = Subscription(self, subscriber, offset)
         self.subscriptions[subscription] = None
+        self.node.places.taken += 1
         return subscription
 
     def unsubscribed(self, subscription: Subscription) -> None:
-        self.subscriptions.pop(subscription, None)
+        if subscription in self.subscriptions:
+            del self.subscriptions[subscription]
+            self.node.places.taken -= 1
         self._stranded.discard(subscription.resume)
         self._audience.remove(subscription)
 

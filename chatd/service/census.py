@@ -7,20 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attrs import Factory, define, field
+from attrs import define, field
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from chatd.rooms.room import Room
 from chatd.service.status import NodeStatus
-from chatd.timing.turn_queue import TurnQueue
+from chatd.service.survey import Survey
 
 #: The alarms of RabbitMQ (https://www.rabbitmq.com/docs/alarms), by a word of its own text.
 ALARMS = ("memory", "disk")
 #: Any other reason.
 OTHER = "other"
-#: Rooms that are looked at in one turn of the reactor.
-SLICE = 500
 
 
 def alarms_of(why: str) -> list[str]:
@@ -64,23 +62,17 @@ class _Rooms:
 
 @define(eq=False)
 class Census:
-    """A collector for `Metrics.include`, of the node whose status is ``status``."""
+    """A collector for `Metrics.include`, of the node whose status is ``status`` and whose rooms
+    ``survey`` looks at."""
 
     status: NodeStatus
+    survey: Survey
     _seen: _Rooms = field(factory=_Rooms, init=False)
-    #: Its own: Prometheus does not wait for long, as for those who catch up.
-    _turns: TurnQueue = field(
-        default=Factory(lambda self: TurnQueue(self.status.node.chat.clock, 1), True), init=False
-    )
 
     async def look(self) -> None:
-        """Look at the rooms, of which there may be tens of thousands, at `SLICE` in each turn of
-        the reactor."""
-        rooms, seen = self.status.node.chat.rooms, _Rooms()
-        for n, room in enumerate(list(rooms)):
-            if n and n % SLICE == 0:
-                await self._turns.wait()
-            seen.see(room)
+        """Look at the rooms."""
+        seen = _Rooms()
+        await self.survey.look(seen.see)
         self._seen = seen
 
     def collect(self) -> Iterator[Metric]:

@@ -103,10 +103,6 @@ def known_bytes(status: NodeStatus, unread: Unread) -> int:
     that are not read take."""
     chat = status.node.chat
     rooms = chat.rooms
-    places = attached = 0
-    for room in rooms:
-        attached += 1
-        places += len(room.subscriptions)
-    objects = CLIENT * status.connections.total + PLACE * places + ROOM * attached
-    objects += REQUEST * chat.waiting
+    objects = CLIENT * status.connections.total + PLACE * rooms.node.places.taken
+    objects += ROOM * rooms.count + REQUEST * chat.waiting
     return objects + rooms.node.budget.used + unread.total

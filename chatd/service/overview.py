@@ -1,25 +1,29 @@
 """What operators see of a node at a glance: nodes, rooms, readers, the broker, refusals.
 
-Everything is looked at when it is asked for, and bounded: rooms come page by page, of readers and
-refusals only some.
+Everything is looked at when it is asked for, in slices, and bounded: rooms come page by page, of
+readers and refusals only some.
 """
 
 from __future__ import annotations
 
 from heapq import nlargest
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 from attrs import asdict, define, field, frozen
 from prometheus_client.registry import Collector
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from chatd import __version__
 from chatd.directory.projection import RoomEntry
 from chatd.presence.payloads import Vitals
 from chatd.protocol.timestamps import format_time
+from chatd.rooms.room import Room
 from chatd.service.census import alarms_of
 from chatd.service.chat import Chat
 from chatd.service.status import NodeStatus
+from chatd.service.survey import Survey
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.wall import WallClock
 
@@ -39,24 +43,54 @@ class RoomQuery:
 
 
 @define(eq=False)
+class _Readers:
+    """Readers that have yet to read something: how many, and the slowest of those looked at."""
+
+    behind: int = 0
+    _looked_at: int = 0
+    #: How far each is behind, its user and its room.
+    _slowest: list[tuple[int, str, str]] = field(factory=list)
+
+    def see(self, room: Room) -> None:
+        """Add those of ``room``."""
+        if not (lagging := room.lagging):
+            return
+        self.behind += lagging
+        name, some = room.stream.room, islice(room.behind(), LOOKED_AT - self._looked_at)
+        found = [(one.behind, one.subscriber.identity.user, name) for one in some]
+        self._looked_at += len(found)
+        self._slowest = nlargest(SLOWEST, self._slowest + found)
+
+    def slowest(self) -> list[dict[str, Any]]:
+        """The slowest, the slowest one first."""
+        return [{"user": user, "room": room, "behind": n} for n, user, room in self._slowest]
+
+
+@define(eq=False)
 class Overview:
-    """The node whose status is ``status``; its broker is of the ``kind`` that its address begins
-    with. Tells the other nodes its vitals."""
+    """The node whose status is ``status`` and whose rooms ``survey`` looks at; its broker is of the
+    ``kind`` that its address begins with. Tells the other nodes its vitals."""
+
+    _log = Logger()
 
     status: NodeStatus
+    survey: Survey
     kind: str
     metrics: Metrics
     wall: WallClock
     chat: Chat = field(init=False)
     _began: float = field(init=False)
+    #: As they were seen last.
+    _readers: _Readers = field(factory=_Readers, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.chat = self.status.node.chat
         self._began = self.chat.clock.seconds()
-        self.status.node.replication.vitals = self._vitals
+        self.status.node.replication.vitals = self._sign_of_life
 
-    def state(self, query: RoomQuery) -> dict[str, Any]:
+    async def state(self, query: RoomQuery) -> dict[str, Any]:
         """All of it, as a JSON object."""
+        await self._look()
         chat, vitals = self.chat, self._vitals()
         return {
             "node": chat.presence.node,
@@ -75,16 +109,27 @@ class Overview:
             "delivered": self.metrics.delivered.value,
             "refused": _total(self.metrics.refusals.counter),
             "rooms": self._rooms(query),
-            "readers": self._readers(),
+            "readers": self._readers.slowest(),
             "refusals": [
                 asdict(one) | {"time": format_time(one.time)} for one in self.metrics.refusals
             ],
         }
 
+    async def _look(self) -> None:
+        readers = _Readers()
+        await self.survey.look(readers.see)
+        self._readers = readers
+
     def _vitals(self) -> Vitals:
+        """With the readers as they were seen last."""
         connected = int(sum(_samples(self.metrics.connections, "transport").values()))
-        rooms = list(self.chat.rooms)
-        return Vitals(__version__, connected, sum(room.lagging for room in rooms), len(rooms))
+        return Vitals(__version__, connected, self._readers.behind, self.chat.rooms.count)
+
+    def _sign_of_life(self) -> Vitals:
+        """The vitals; the readers are looked at again for the next time."""
+        looking = Deferred.fromCoroutine(self._look())
+        looking.addErrback(lambda why: self._log.failure("Looking at the readers failed", why))
+        return self._vitals()
 
     def _broker(self) -> dict[str, Any]:
         why, broker = self.status.blocked, self.status.broker
@@ -124,19 +169,6 @@ class Overview:
             "readers": len(room.subscriptions) if room is not None else None,
             "behind": room.lagging if room is not None else 0,
         }
-
-    def _readers(self) -> list[dict[str, Any]]:
-        """The slowest readers, the slowest one first."""
-        behind = chain.from_iterable(room.behind() for room in self.chat.rooms)
-        slowest = nlargest(SLOWEST, islice(behind, LOOKED_AT), key=lambda one: one.behind)
-        return [
-            {
-                "user": one.subscriber.identity.user,
-                "room": one.room.stream.room,
-                "behind": one.behind,
-            }
-            for one in slowest
-        ]
 
 
 def _samples(metric: Collector, label: str) -> dict[str, float]:

@@ -13,7 +13,7 @@ from unittest import mock
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from chatd.service import census
+from chatd.service import survey
 from chatd.timing.turn_queue import TurnQueue
 from tests.support.daemon import ROOT
 from tests.support.serving import Node, ServingTests
@@ -133,7 +133,7 @@ class MetricsTests(ServingTests):
         self.assertEqual(await self.value(node, "chatd_polls_waiting"), 1)
 
     async def test_many_rooms_are_looked_at_in_slices(self) -> None:
-        self.patch(census, "SLICE", 2)
+        self.patch(survey, "SLICE", 2)
         node = await self.serve(*(f"--room=r{n}" for n in range(7)))
         for n in range(7):
             await node.chat(f"ann{n}", f"r{n}")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from itertools import product
 from typing import Any
+from unittest import mock
 from urllib.parse import quote
 
 from twisted.internet.task import Clock
 
 from chatd.protocol.messages import Content
+from chatd.service import survey
+from chatd.timing.turn_queue import TurnQueue
 from tests.support.http_client import Answer
 from tests.support.serving import Node, ServingTests
 from tests.support.tokens import Issuer
@@ -107,6 +111,43 @@ class StateTests(OperatorTests):
         [reader] = state["readers"]
         self.assertEqual((reader["user"], reader["room"], state["behind"]), ("slow", "lobby", 1))
         self.assertGreater(reader["behind"], 0)
+
+    async def test_many_rooms_are_looked_at_in_slices(self) -> None:
+        """Also for the vitals that the other nodes are told."""
+        self.patch(survey, "SLICE", 2)
+        node = await self.node(*(f"--room=r{n}" for n in range(7)))
+        slow = [await node.chat(f"ann{n}", f"r{n}") for n in range(7)]
+        for client in slow[:3]:
+            client.raw.transport.pauseProducing()
+        rooms = list(node.service.chat.rooms)
+        for room, number in product(rooms[:3], range(1000)):
+            if not room.lagging:
+                await room.publish(Content("bob", str(number), "x" * 60_000))
+        replication = node.service.node.replication
+        wait = mock.patch.object(TurnQueue, "wait", autospec=True, side_effect=TurnQueue.wait)
+        with wait as waited:
+            state = await self.state(node)
+            self.assertEqual(waited.call_count, 3)
+            self.assertEqual(
+                (state["behind"], len(state["readers"]), state["rooms"]["count"]), (3, 3, 7)
+            )
+            vitals = replication.vitals()
+            self.assertEqual(waited.call_count, 4, "in this turn one slice")
+            self.assertEqual((vitals.clients, vitals.behind, vitals.rooms), (7, 3, 7))
+            await until(lambda: waited.call_count == 6)
+
+    async def test_places_in_rooms_are_counted(self) -> None:
+        """Who looks for garbage goes by them."""
+        node = await self.node("--room=r1", "--room=r2")
+        ann, ben = await node.chat("ann", "r1"), await node.chat("ben", "r1")
+        ben.send({"type": "join", "room": "r2"})
+        places = node.service.chat.rooms.node.places
+        await until(lambda: places.taken == 3)
+        ben.send({"type": "leave", "room": "r1"})
+        await until(lambda: places.taken == 2)
+        ann.raw.transport.abortConnection()
+        await self.admin(node, "DELETE", "/rooms/r2")
+        await until(lambda: places.taken == 0)
 
     async def test_the_broker_takes_no_messages(self) -> None:
         node = await self.node()

@@ -160,9 +160,8 @@ class GarbageTests(SynchronousTestCase):
         self.assertEqual(gc.get_threshold(), self.before)
 
     def test_what_members_of_many_rooms_take_is_known(self) -> None:
-        room, budget = mock.Mock(subscriptions=range(800)), mock.Mock(used=5 * MB)
-        rooms = mock.MagicMock(node=mock.Mock(budget=budget))
-        rooms.__iter__.return_value = [room] * 48
+        places, budget = mock.Mock(taken=48 * 800), mock.Mock(used=5 * MB)
+        rooms = mock.Mock(node=mock.Mock(places=places, budget=budget), count=48)
         status = mock.Mock(connections=mock.Mock(total=800))
         status.node.chat.rooms, status.node.chat.waiting = rooms, 9
         known = 800 * CLIENT + 48 * 800 * PLACE + 48 * ROOM + 9 * REQUEST + (5 + 7) * MB

@@ -22,6 +22,6 @@ def routes(overview: Overview) -> list[Route]:
         if max(len(after), len(part)) > NAME:
             raise bad_request(f"A room's name has at most {NAME} characters.")
         limit = min(limit_of(call), MOST) if call.query("limit") is not None else ROOMS
-        return Reply(200, overview.state(RoomQuery(after, part, limit)))
+        return Reply(200, await overview.state(RoomQuery(after, part, limit)))
 
     return [Route("/admin/state", {"GET": state})]
