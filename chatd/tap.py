@@ -7,6 +7,7 @@ The only module that knows the reactor and every part. The tree is ::
     |- node           directory, rooms, presence
     |- reload         SIGHUP
     |- supervision    tells systemd
+    |- gate           connections wait until the node is ready
     |- loop lag       measures how late calls are
     |- announcement   what the log says of a start
     |- websocket:...  Autobahn, one service for each endpoint
@@ -43,6 +44,7 @@ from chatd.config.options import Options as Options
 from chatd.config.renewal import Settings
 from chatd.config.settings import Config
 from chatd.net.certificates import Certificates
+from chatd.net.gate import Gate
 from chatd.net.notification import ServiceManager
 from chatd.net.ports import ports
 from chatd.net.short_turns import ShortTurns
@@ -142,17 +144,19 @@ class ChatService(MultiService):
         access_log = partial(reopen_access_log, self.admission)
         self.reloader = Reloader(reactor, sources, (*log, access_log))
         manager = ServiceManager.of(os.environ)
+        gate = Gate(clock, lambda: status.ready)
         self.supervision = Supervision(clock, manager, lambda: status.ready, status.line)
         return (
             self.broker,
             self.node,
             self.reloader,
             self.supervision,
+            gate,
             LoopLag(clock, self.metrics.loop_lag.observe),
             Announcement(clock, explanation.start(config), lambda: status.ready, STOP),
-            *ports(reactor, "websocket", config.websocket, ways.websockets, certificates),
-            *ports(reactor, "http", config.http, ways.http, certificates),
-            *ports(reactor, "setup", config.setup, ways.setup, certificates),
+            *ports(reactor, "websocket", config.websocket, ways.websockets, certificates, gate),
+            *ports(reactor, "http", config.http, ways.http, certificates, gate),
+            *ports(reactor, "setup", config.setup, ways.setup, certificates, gate),
             *ports(reactor, "metrics", config.metrics, ways.counts, certificates),
         )
 

@@ -1,4 +1,4 @@
-"""Accepting connections, a few in each turn of the reactor."""
+"""Accepting connections, a few in each turn of the reactor, once the node is ready."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
+from chatd.net.gate import Gate
+
 #: Connections accepted in one turn of the reactor: some 2 ms of work.
 A_TURN = 8
 
@@ -23,20 +25,22 @@ A_TURN = 8
 class PacedEndpoint:
     """``endpoint``, whose port accepts `A_TURN` connections a turn at most. Twisted's own accept
     twenty more in each turn as long as there are enough, so who connects and hangs up all the time
-    would hold up everyone else."""
+    would hold up everyone else. With a ``gate`` it accepts none before that is open."""
 
     endpoint: IStreamServerEndpoint
+    gate: Gate | None = None
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """See `twisted.internet.interfaces.IStreamServerEndpoint`."""
         listening: Deferred[IListeningPort] = self.endpoint.listen(protocolFactory)
-        return listening.addCallback(_paced)
+        return listening.addCallback(self._listening)
 
-
-def _paced(port: Any) -> Any:
-    if isinstance(port, tcp.Port):  # and not of another reactor, or of none
-        _pace(port)
-    return port
+    def _listening(self, port: Any) -> Any:
+        if isinstance(port, tcp.Port):  # and not of another reactor, or of none
+            _pace(port)
+            if self.gate is not None:
+                self.gate.hold(port)
+        return port
 
 
 def _pace(port: Any) -> None:

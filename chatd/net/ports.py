@@ -17,6 +17,7 @@ from chatd.errors import StartError
 from chatd.net.accepting import PacedEndpoint
 from chatd.net.certificates import Certificates
 from chatd.net.endpoints import listen_endpoint
+from chatd.net.gate import Gate
 
 
 @implementer(IStreamServerEndpoint)
@@ -53,17 +54,18 @@ def ports(
     texts: tuple[str, ...],
     factory: IProtocolFactory,
     certificates: Certificates,
+    gate: Gate | None = None,
 ) -> list[StreamServerEndpointService]:
     """A service for each endpoint string of ``texts``, called ``name:text``, that serves
-    ``factory``. `StartError` for an endpoint that cannot be; so ends the start, too, where one
-    cannot be listened on."""
+    ``factory``, once the ``gate`` is open if there is one. `StartError` for an endpoint that cannot
+    be; so ends the start, too, where one cannot be listened on."""
     services = []
     for text in texts:
         try:
             endpoint = listen_endpoint(reactor, text, certificates)
         except StartError as e:
             raise StartError(f"--{name}: {e}") from None
-        service = StreamServerEndpointService(_Named(name, PacedEndpoint(endpoint)), factory)
+        service = StreamServerEndpointService(_Named(name, PacedEndpoint(endpoint, gate)), factory)
         # raised, not logged: what `twisted.application.strports.service` does too
         service._raiseSynchronously = True
         service.setName(f"{name}:{text}")

@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -244,8 +245,6 @@ class CheckTests(TestCase):
                 await self.looked_at(path, "this user may not write")
 
     async def test_a_port_that_speaks_something_else(self) -> None:
-        self.patch(looking, "PATIENCE", 5.0)
-
         class Other(Protocol):
             def connectionMade(self) -> None:
                 assert self.transport is not None
@@ -260,6 +259,15 @@ class CheckTests(TestCase):
             f"--broker: .*u@127.0.0.1:{port}.*does not speak AMQP",
             f"--broker=amqp://u:hunter2@127.0.0.1:{port}/",
         )
+
+    async def test_a_broker_that_refuses_connections_is_not_waited_for(self) -> None:
+        """Each host is tried once."""
+        self.patch(looking, "PATIENCE", 60.0)
+        ports = free_port(), free_port()
+        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+        began = time.monotonic()
+        await self.refused("^--broker: .*refused", f"--broker=amqp://{hosts}")
+        self.assertLess(time.monotonic() - began, 30)
 
 
 async def _stop(listening: Any) -> None:

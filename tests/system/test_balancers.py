@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
@@ -23,9 +24,27 @@ def nodes() -> Iterator[tuple[Daemon, Daemon]]:
 def ask(proxy: Proxy, times: int) -> None:
     """Read and publish; whatever is refused raises."""
     for number in range(times):
-        _open(proxy.url("/rooms/lobby"), timeout=30).close()
+        read(proxy.url("/rooms/lobby"))
         path = f"/rooms/lobby/messages?username=user{number}"
         _open(Request(proxy.url(path), b"text=hi", method="POST"), timeout=30).close()
+
+
+def read(url: str) -> str:
+    with _open(url, timeout=30) as answer:
+        return str(answer.read().decode())
+
+
+def test_many_ask_while_one_is_away(nodes: tuple[Daemon, Daemon]) -> None:
+    """It has least to do, and is not asked by all of them for that."""
+    one, two = nodes
+    with Apache(one.http, two.http) as proxy, ThreadPoolExecutor(20) as readers:
+        for away, other in ((one, two), (two, one)):
+            away.stop()
+            list(readers.map(read, [proxy.url("/rooms/lobby")] * 60))
+            away.start()
+            other.stop()
+            list(readers.map(read, [proxy.url("/rooms/lobby")] * 20))
+            other.start()
 
 
 def test_one_goes_down(nodes: tuple[Daemon, Daemon]) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from attrs import define, field
 from twisted.internet.defer import Deferred, TimeoutError
 from txamqp.client import ChannelClosed
 
 from chatd.amqp.channel import reason_of
 from chatd.amqp.client import Client
+from chatd.amqp.hosts import Hosts
 from chatd.amqp.service import BrokerConnection
 from chatd.amqp.url import BrokerURL
 from chatd.brokers.interfaces import DIRECTORY, Unavailable
@@ -20,9 +23,27 @@ from chatd.errors import StartError
 PATIENCE = 12.0
 
 
+@define(eq=False)
+class _EachOnce(Hosts):
+    """Calls ``tried_all`` when none of the hosts could be connected to."""
+
+    tried_all: Callable[[], None] = field(kw_only=True)
+    _tried_hosts: set[int] = field(factory=set, init=False)
+
+    def unreachable(self, host: int) -> None:
+        super().unreachable(host)
+        self._tried_hosts.add(host)
+        if len(self._tried_hosts) == self.count:
+            self.tried_all()
+
+
+def _refused(url: BrokerURL, connection: BrokerConnection) -> StartError:
+    return StartError(f"cannot use the broker {url}: {connection.trouble or 'no answer in time'}")
+
+
 async def look(reactor: Any, url: BrokerURL) -> str:
-    """Connect as a node does, to any of the hosts; what answers there, in a line. `StartError`
-    with the last reason if none does in time."""
+    """Connect as a node does, to each of the hosts until one answers; what does, in a line.
+    `StartError` with the last reason if none does, or not in time."""
     found: Deferred[str] = Deferred()
     witnesses = Witnesses(reactor, url)
 
@@ -31,14 +52,18 @@ async def look(reactor: Any, url: BrokerURL) -> str:
         if not found.called:
             found.callback(f"{client.server} answers as {url}; {rooms}")
 
-    connection = BrokerConnection(reactor, url, "chatd check", opened, lambda _: None)
+    def tried_all() -> None:
+        if not found.called:
+            found.errback(_refused(url, connection))
+
+    hosts = _EachOnce(len(url.hosts), tried_all=tried_all)
+    connection = BrokerConnection(reactor, url, "chatd check", opened, lambda _: None, hosts)
     connection.startService()
     found.addTimeout(PATIENCE, reactor)
     try:
         return await found
     except TimeoutError:
-        why = connection.trouble or "no answer in time"
-        raise StartError(f"cannot use the broker {url}: {why}") from None
+        raise _refused(url, connection) from None
     finally:
         await connection.stopService()
 
