@@ -37,6 +37,21 @@ tests:
           - exp_labels: {{instance: a, severity: page}}
             exp_annotations: {{summary: "a: 74.51GiB left for the database"}}
 """
+#: RabbitMQ is lost six times, and both connections of a node with it.
+LOSING = """
+rule_files: [{rules}]
+tests:
+  - interval: 1m
+    input_series:
+      - {{series: 'chatd_broker_reconnects_total{{instance="a"}}', values: '0x14 2+2x5 12x30'}}
+      - {{series: 'chatd_broker_reconnects_total{{instance="b"}}', values: '0x14 2+2x3 8x30'}}
+    alert_rule_test:
+      - eval_time: 24m
+        alertname: ChatdReconnects
+        exp_alerts:
+          - exp_labels: {{instance: a, severity: ticket}}
+            exp_annotations: {{summary: "a lost the broker 6 times in 15 minutes"}}
+"""
 
 
 def promtool(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -148,10 +163,17 @@ class MetricsTests(ServingTests):
 
     def test_a_disk_that_fills_is_told_of_by_what_is_left(self) -> None:
         """Not by what is predicted to be left, which is less than nothing."""
+        self.fires(FILLING)
+
+    def test_a_broker_that_is_lost_again_and_again(self) -> None:
+        """Both connections of a node are lost at a time, which is once."""
+        self.fires(LOSING)
+
+    def fires(self, tests: str) -> None:
         path = Path(self.mktemp())
-        path.write_text(FILLING.format(rules=RULES))
+        path.write_text(tests.format(rules=RULES))
         checked = promtool("test", "rules", str(path))
-        self.assertEqual(checked.returncode, 0, checked.stdout.decode())
+        self.assertEqual(checked.returncode, 0, checked.stdout.decode() + checked.stderr.decode())
 
     async def test_what_rules_and_dashboard_ask_for_is_there(self) -> None:
         text = await self.text(await self.sqlite())
