@@ -33,6 +33,11 @@ class Gate(Onlooker):
         #: None once it is open.
         self._held: list[Any] | None = []
 
+    @property
+    def is_open(self) -> bool:
+        """Whether connections are accepted."""
+        return self._held is None
+
     def hold(self, port: Any) -> None:
         """``port``, a `twisted.internet.tcp.Port`, has begun to listen."""
         if self._held is not None:

@@ -80,7 +80,7 @@ class Node(Clients):
         self._stopping: Deferred[Any] | None = None
 
     async def start(self) -> None:
-        """Return when every port is open and the rooms of ``--room`` exist."""
+        """Return when every port accepts connections and the rooms of ``--room`` exist."""
         before = signal.getsignal(signal.SIGHUP)
         self.service.privilegedStartService()
         self.service.startService()
@@ -93,7 +93,9 @@ class Node(Clients):
                 )
         wanted = self.service._config.rooms
         directory = self.service.chat.directory
-        await until(lambda: self.service.status.ready and all(map(directory.find, wanted)))
+        gate: Any = self.service.getServiceNamed("gate")
+        await until(lambda: gate.is_open and self.service.status.ready)
+        await until(lambda: all(map(directory.find, wanted)))
 
     def drain(self) -> Deferred[Any]:
         """What SIGTERM does; fires when the node has stopped."""
