@@ -95,7 +95,7 @@ class Client(AMQClient):
             await channel.channel_open()
         except Closed:
             raise
-        except BaseException:
+        except Exception:  # not when the connection is garbage: GeneratorExit
             self.abandon(channel)  # the broker may open it yet
             raise
         return channel

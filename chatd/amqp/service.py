@@ -105,7 +105,7 @@ class _Endpoint:
     async def _connect(self, host: int, protocolFactory: IProtocolFactory) -> Any:
         try:
             client, gone = await self._connection.establish(self._endpoint(host))
-        except BaseException:
+        except Exception:
             self._hosts.unreachable(host)
             raise
         self._connection.host = host
@@ -229,7 +229,7 @@ class BrokerConnection(MultiService):
         try:
             ready = Deferred.fromCoroutine(self._handshake(client))
             await ready.addTimeout(HANDSHAKE, self._reactor)
-        except BaseException as e:
+        except Exception as e:
             client.transport.abortConnection()
             reason = await gone
             why = str(reason_of(e)) if isinstance(e, Closed) else str(reason)

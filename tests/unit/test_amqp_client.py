@@ -170,6 +170,16 @@ class ChannelTests(Consuming):
         self.assertFalse(server.client.ended)
         self.assertEqual(server.channel().id, 1)
 
+    def test_opening_one_when_all_of_it_is_garbage(self) -> None:
+        """There is no connection to say it on. (A coroutine that the collector finds ends with
+        ``GeneratorExit``; what it refers to may have been finalized before.)"""
+        server = Server().tuned()
+        opening = server.client.open_channel()
+        opening.send(None)
+        self.assertEqual(server.names(), ["channel.open"])
+        opening.close()
+        self.assertEqual(server.names(), [])
+
     def test_flow(self) -> None:
         self.server.say(1, "channel.flow", active=True)
         self.assertEqual(self.server.names(), ["channel.flow-ok"])

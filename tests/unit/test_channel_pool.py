@@ -93,6 +93,18 @@ class ChannelPoolTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(done), "done")
         self.assertEqual(self.pool._running, {})
 
+    def test_a_task_that_is_garbage_asks_for_nothing(self) -> None:
+        server = Server().tuned()
+        self.pool.connected(server.client)
+        opening = self.pool._run(self.never)
+        waiting = opening.send(None)
+        server.say(1, "channel.open-ok")
+        self.assertTrue(waiting.called)
+        opening.send(None)
+        self.assertEqual(server.names(), ["channel.open"])
+        opening.close()
+        self.assertEqual(server.names(), [])
+
     def test_what_ends_after_its_connection_leaves_no_channel_to_the_next(self) -> None:
         """Nor one that was closed meanwhile."""
         for closed in (True, False):

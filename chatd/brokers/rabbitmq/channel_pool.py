@@ -90,7 +90,7 @@ class ChannelPool:
             yield client, channel
         except Closed as e:
             raise Unavailable(str(reason_of(e))) from None
-        except BaseException:
+        except Exception:  # not when all of it is garbage: GeneratorExit
             # replies to the task may still come, so the channel cannot be used again
             client.abandon(channel)
             raise
