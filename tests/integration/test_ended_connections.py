@@ -37,7 +37,6 @@ class EndedConnectionTests(PreparedTests):
         self.made: list[Part] = []
         self.watch(WebSocketConnection)
         self.watch(HTTPConnection)
-        gc.collect()
         gc.disable()
         self.addCleanup(gc.enable)
 

@@ -240,6 +240,7 @@ class SizeTests(ServingTests):
 class RateTests(ServingTests):
     async def test_per_user(self) -> None:
         node = await self.serve("--rate=2/s")
+        node.clock.hold()
         for _ in range(4):
             self.assertEqual((await node.post(SAY, {"text": "x"})).status, 201)
         for path, body in (
@@ -259,6 +260,7 @@ class RateTests(ServingTests):
 
     async def test_in_open_mode_per_address_too(self) -> None:
         node = await self.serve("--rate=1/s", "--trusted-proxy", "127.0.0.1")
+        node.clock.hold()
 
         async def say(address: str) -> int:
             return (await node.post(SAY, {"text": "x"}, x_forwarded_for=address)).status

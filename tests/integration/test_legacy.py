@@ -136,6 +136,7 @@ class LegacyTests(ServingTests):
 
     async def test_rate(self) -> None:
         node = await self.serve("--rate=1/s")
+        node.clock.hold()
         ann = await open_legacy(node, "roomname=lobby&username=ann")
         for text in ("1", "2", "3"):
             ann.send(message(text))

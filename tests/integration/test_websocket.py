@@ -198,6 +198,7 @@ class ErrorTests(ServingTests):
     async def test_rate(self) -> None:
         """Per connection, with a burst of twice the rate; it fills with time."""
         node = await self.serve("--rate=2/s")
+        node.clock.hold()
         ann, ben = [await node.chat(u) for u in ("ann", "ben")]
         for _ in range(4):
             await ann.say("lobby", "x")

@@ -19,8 +19,10 @@ import signal
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from twisted.application.internet import StreamServerEndpointService
 from twisted.internet.defer import Deferred
@@ -42,13 +44,20 @@ class TurnedClock:
 
     def __init__(self) -> None:
         self._ahead = 0.0
+        self._held: float | None = None
         self._calls: list[IDelayedCall] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(reactor, name)
 
     def seconds(self) -> float:
-        return float(reactor.seconds()) + self._ahead
+        real = reactor.seconds() if self._held is None else self._held
+        return float(real) + self._ahead
+
+    def hold(self) -> None:
+        """Let no time pass but by `advance`, for what is counted by the second. Delayed calls come
+        when they would have come all the same."""
+        self._held = reactor.seconds()
 
     def callLater(self, delay: float, call: Callable[..., Any], *a: Any, **kw: Any) -> IDelayedCall:
         made: IDelayedCall = reactor.callLater(delay, call, *a, **kw)
@@ -78,6 +87,8 @@ class Node(Clients):
         self.clock = TurnedClock()
         self.service = ChatService(self.clock, parsed.config, read_again=parsed.read)
         self._stopping: Deferred[Any] | None = None
+        #: The node's ends of all connections that were accepted.
+        self._ends: WeakSet[Any] = WeakSet()
 
     async def start(self) -> None:
         """Return when every port accepts connections and the rooms of ``--room`` exist."""
@@ -88,14 +99,20 @@ class Node(Clients):
         for part in self.service:
             if isinstance(part, StreamServerEndpointService):
                 waiting: Any = part._waitingForPort
-                self.ports[str(part.name).partition(":")[0]] = getattr(
-                    waiting.result.getHost(), "port", 0
-                )
+                port: Any = waiting.result
+                self.ports[str(part.name).partition(":")[0]] = getattr(port.getHost(), "port", 0)
+                if hasattr(port, "transport"):
+                    port.transport = partial(self._accepted, port.transport)
         wanted = self.service._config.rooms
         directory = self.service.chat.directory
         gate: Any = self.service.getServiceNamed("gate")
         await until(lambda: gate.is_open and self.service.status.ready)
         await until(lambda: all(map(directory.find, wanted)))
+
+    def _accepted(self, make: Callable[..., Any], *of: Any) -> Any:
+        end = make(*of)
+        self._ends.add(end)
+        return end
 
     def drain(self) -> Deferred[Any]:
         """What SIGTERM does; fires when the node has stopped."""
@@ -119,6 +136,10 @@ class Node(Clients):
             self.clock.advance(FAREWELL)
         await stopped
         await until(lambda: not self.connections())
+        # one that was not read from, because it had to wait, does not notice that its client went
+        for end in list(self._ends):
+            end.abortConnection()
+        await until(lambda: not any(end.connected for end in self._ends))
 
     def connections(self) -> list[Server]:
         """The node's ends of TCP connections; one that was refused lingers until it is closed."""
