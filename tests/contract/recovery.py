@@ -15,6 +15,8 @@ from chatd.protocol.cursors import Cursor
 from chatd.protocol.messages import content_key
 from chatd.protocol.timestamps import format_time, parse_time
 from chatd.rooms.subscription import SubscriptionState
+from chatd.transports.socketio import polling
+from chatd.transports.websocket import heartbeat
 from tests.contract.readings import (
     GAP,
     STREAMING,
@@ -285,10 +287,13 @@ class RecoverySuite(ServingTests, ABC):
             await self.refused(node, {"since": bad})
 
     async def test_join_during_a_flood(self) -> None:
+        # a busy machine may take longer for it than a client has to answer pings
+        for heartbeats in (heartbeat, polling):
+            self.patch(heartbeats, "PONG_WITHIN", 600)
         node = await self.node_on()
         await self.say(node, "m0")
         start = {"after": (await self.cursors(node))[0]}
-        flooding = together(*(self._flood(node, n, 8, 1200) for n in range(8)))
+        flooding = together(*(self._flood(node, n, 8, 600) for n in range(8)))
         reads: list[Any] = []
         while not flooding.called and len(reads) < 30:
             for transport in TRANSPORTS:
@@ -297,7 +302,7 @@ class RecoverySuite(ServingTests, ABC):
         await flooding
         await self.say(node, "end")
         stored = await self._all(node, start["after"])
-        self.assertEqual(len(stored), 1200)
+        self.assertEqual(len(stored), 600)
         self.assertGreater(len(reads), 3)
         for read in reads:
             [items] = await read

@@ -8,7 +8,7 @@ import { FakeStorage, until } from './server.js';
 const setting = begin();
 const { connect } = setting;
 
-describe('choosing a transport', { timeout: 20_000 }, () => {
+describe('choosing a transport', { timeout: 100_000 }, () => {
   const transports = ['websocket', 'sse', 'poll'];
 
   it('takes WebSocket where it works', async () => {

@@ -8,7 +8,7 @@ import { until } from './server.js';
 const setting = begin();
 const { connect } = setting;
 
-describe('coming back', { timeout: 20_000 }, () => {
+describe('coming back', { timeout: 100_000 }, () => {
   it('waits as long as the goodbye says', async () => {
     const chat = connect({ transports: ['websocket'], backoff: 1, backoffMax: 1 });
     await chat.join('lobby');

@@ -9,7 +9,7 @@ import { token, until } from './server.js';
 const setting = begin();
 const { connect } = setting;
 
-describe('a handle', { timeout: 20_000 }, () => {
+describe('a handle', { timeout: 100_000 }, () => {
   it('has the backlog that it asked for, whoever joined before', async () => {
     for (const text of ['a', 'b', 'c', 'd']) setting.server.publish('bob', text);
     for (const transports of [['websocket'], ['sse'], ['poll']]) {
@@ -210,7 +210,7 @@ describe('a handle', { timeout: 20_000 }, () => {
   });
 });
 
-describe('listeners', { timeout: 20_000 }, () => {
+describe('listeners', { timeout: 100_000 }, () => {
   it('hear once, and no more when off', async () => {
     const room = await connect({ transports: ['websocket'] }).join('lobby');
     const [once, off, on] = [[], [], collect(room)];
@@ -279,7 +279,7 @@ describe('listeners', { timeout: 20_000 }, () => {
   });
 });
 
-describe('waiting', { timeout: 20_000 }, () => {
+describe('waiting', { timeout: 100_000 }, () => {
   it('ends with a signal or after a time', async () => {
     setting.server.websocket = 'silent';
     const chat = connect({ transports: ['websocket'], patience: 300 });
@@ -318,7 +318,7 @@ describe('waiting', { timeout: 20_000 }, () => {
   });
 });
 
-describe('connecting by hand', { timeout: 20_000 }, () => {
+describe('connecting by hand', { timeout: 100_000 }, () => {
   for (const transports of [['websocket'], ['sse'], ['poll']]) {
     it(`is done without a room, undone and done again, over ${transports}`, async () => {
       const chat = connect({ transports });
@@ -370,7 +370,7 @@ describe('connecting by hand', { timeout: 20_000 }, () => {
   });
 });
 
-describe('a token', { timeout: 20_000 }, () => {
+describe('a token', { timeout: 100_000 }, () => {
   it('that does not come is waited for so long, and told', async () => {
     const chat = connect({ token: () => new Promise(() => {}), answer: 50 });
     const told = new Promise((resolve) => chat.once('error', resolve));
@@ -412,7 +412,7 @@ describe('a token', { timeout: 20_000 }, () => {
   });
 });
 
-it('leaves nothing behind that would hold a process, closed while it reads', { timeout: 20_000 }, async () => {
+it('leaves nothing behind that would hold a process, closed while it reads', { timeout: 100_000 }, async () => {
   const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
   for (const transports of [['websocket'], ['sse'], ['poll']]) {
     const before = timers();
@@ -424,7 +424,7 @@ it('leaves nothing behind that would hold a process, closed while it reads', { t
   }
 });
 
-it('waits for nothing when closed: no page of history, no token', { timeout: 5_000 }, async () => {
+it('waits for nothing when closed: no page of history, no token', { timeout: 25_000 }, async () => {
   const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
   const before = timers();
   const silent = (address, { signal }) => new Promise((_, reject) => {

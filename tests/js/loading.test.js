@@ -17,7 +17,7 @@ register(`data:text/javascript,${encodeURIComponent(HOOKS)}`);
 const setting = begin();
 const { connect } = setting;
 
-describe('the links over HTTP', { timeout: 20_000 }, () => {
+describe('the links over HTTP', { timeout: 100_000 }, () => {
   it('are loaded where the server answers, and not had are a try that failed', async () => {
     let routes = 0;
     const fake = (address, init) => ((routes += 1) === 1

@@ -9,7 +9,7 @@ import { until } from './server.js';
 const setting = begin();
 const { connect } = setting;
 
-describe('a room', { timeout: 20_000 }, () => {
+describe('a room', { timeout: 100_000 }, () => {
   it('tells who comes and goes, and who types', async () => {
     const chat = connect({ transports: ['websocket'] });
     const room = await chat.join('lobby');

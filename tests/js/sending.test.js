@@ -17,7 +17,7 @@ function deep(levels) {
   return data;
 }
 
-describe('a message that cannot be stored', { timeout: 20_000 }, () => {
+describe('a message that cannot be stored', { timeout: 100_000 }, () => {
   it('is refused before it is queued, and told', async () => {
     const storage = new FakeStorage();
     const room = await connect({ transports: ['websocket'], storage }).join('lobby');
@@ -152,7 +152,7 @@ describe('a message that cannot be stored', { timeout: 20_000 }, () => {
   });
 });
 
-describe('a message whose acknowledgement is lost', { timeout: 20_000 }, () => {
+describe('a message whose acknowledgement is lost', { timeout: 100_000 }, () => {
   for (const transports of [['websocket'], ['sse'], ['poll']]) {
     it(`is found in the room and not sent again, over ${transports}`, async () => {
       const { server } = setting;

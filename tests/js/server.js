@@ -303,7 +303,7 @@ export class FakeStorage {
 
 /** Resolve once `condition()` is truthy, checked at each turn; whatever never is fails the test. */
 export async function until(condition) {
-  const deadline = performance.now() + 20_000;
+  const deadline = performance.now() + 60_000;
   for (;;) {
     const value = condition();
     if (value) return value;

@@ -9,7 +9,7 @@ import { token, until } from './server.js';
 const setting = begin();
 const { connect } = setting;
 
-describe('tokens', { timeout: 20_000 }, () => {
+describe('tokens', { timeout: 100_000 }, () => {
   const seconds = () => Math.floor(Date.now() / 1000);
 
   it('are renewed before they expire, on the open connection', async () => {

@@ -8,7 +8,7 @@ import { FakeStorage, until } from './server.js';
 const setting = begin();
 const { connect } = setting;
 
-describe('unsent messages', { timeout: 20_000 }, () => {
+describe('unsent messages', { timeout: 100_000 }, () => {
   it('outlive the page where there is storage, and are sent once', async () => {
     const storage = new FakeStorage();
     const first = connect({ transports: ['websocket'], storage });

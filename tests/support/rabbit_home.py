@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 #: Seconds for a node to start, or a tool to end; some four are usual on a small machine.
-PATIENCE = 90.0
+PATIENCE = 180.0
 
 _claims: list[socket.socket] = []
 

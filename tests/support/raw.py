@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 reactor: Any = _reactor
 
 #: Seconds a client waits for what must come, on a busy machine.
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Raw(Protocol):

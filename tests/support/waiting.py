@@ -17,7 +17,7 @@ T = TypeVar("T")
 _SHORTEST, _LONGEST, _SHARE = 0.002, 0.05, 0.05
 
 
-async def until(condition: Callable[[], object], timeout: float = 15.0) -> None:
+async def until(condition: Callable[[], object], timeout: float = 60.0) -> None:
     """Return once ``condition()`` is true; AssertionError after ``timeout`` seconds."""
     clock = IReactorTime(reactor)
     began = clock.seconds()
@@ -28,7 +28,7 @@ async def until(condition: Callable[[], object], timeout: float = 15.0) -> None:
         await pause(min(max(_SHORTEST, waited * _SHARE), _LONGEST))
 
 
-async def until_of(subject: T, condition: Callable[[T], object], timeout: float = 15.0) -> None:
+async def until_of(subject: T, condition: Callable[[T], object], timeout: float = 60.0) -> None:
     """As `until`, for ``condition(subject)``; for loops, whose variables a lambda must not use."""
     await until(lambda: condition(subject), timeout)
 

@@ -22,6 +22,9 @@ from tests.support.rabbit_home import free_port
 SOURCES = ("chatd", "twisted", "setup.cfg", "pyproject.toml", "README.rst", "LICENSE")
 _open = build_opener(ProxyHandler({})).open
 
+#: A build on a busy machine.
+pytestmark = pytest.mark.timeout(400)
+
 
 def _pip(python: Path, *args: str) -> None:
     """Run the pip of these tests on the environment of ``python``, which has none of its own."""

@@ -96,7 +96,7 @@ class SizeTests(Strangers):
     async def test_a_limit_that_chatd_did_not_know(self) -> None:
         """Another one, set while it runs: the first message above it closes the channel."""
         channels = self.node.service.broker._publishing.channels
-        channels._refusals.largest = None
+        channels._refused.largest = None
         answers = await together(
             *[self.say("lobby", f"text {n}") for n in range(5)],
             self.say("hp", "x" * 5000),
