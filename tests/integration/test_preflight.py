@@ -10,15 +10,26 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.brokers.sqlite.lock import Lock
 from tests.support.daemon import PATIENCE, ROOT, TWISTD
+from tests.support.forked_command import ForkedCommand
 from tests.support.rabbit_home import free_port
 
 
 class PreflightTests(SynchronousTestCase):
+    command: ClassVar[ForkedCommand]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.command = ForkedCommand(Path(folder.name) / "bin")
+        cls.addClassCleanup(cls.command.close)
+
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
@@ -40,9 +51,8 @@ class PreflightTests(SynchronousTestCase):
         how += ["--pidfile=chatd.pid", "--logfile=chatd.log", *own, "chatd"]
         ports = ["--setup=off", "--websocket=off"]
         return subprocess.run(
-            [sys.executable, "-c", TWISTD, *how, *ports, *options],
+            [self.command.folder / "twistd", *how, *ports, *options],
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             timeout=PATIENCE,

@@ -414,7 +414,7 @@ class RoomMachine(RuleBasedStateMachine):
 
 RoomTests = RoomMachine.TestCase
 RoomTests.settings = settings(
-    max_examples=40,
+    max_examples=30,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
