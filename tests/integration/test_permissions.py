@@ -34,21 +34,32 @@ def commands() -> list[list[str]]:
     return [shlex.split(line)[1:] for line in re.findall(r"^    (rabbitmqctl .*)$", text, re.M)]
 
 
+def erlang(text: str) -> str:
+    """``text`` as Erlang is told of a binary."""
+    escaped = text.replace("\\", "\\\\")
+    return f'<<"{escaped}">>'
+
+
 class PermissionTests(TestCase):
     def setUp(self) -> None:
         self.node = shared_node()
         self.vhost = self.node.vhost()
         self.addCleanup(self.node.drop_vhost, self.vhost)
 
-    def grant(self, user: str) -> None:
-        """Add ``user`` to the node, and give it the permissions that the page gives it."""
+    def grant(self, user: str, run: bool = False) -> None:
+        """Add ``user`` to the node, and give it the permissions that the page gives it: ``run`` the
+        commands themselves, or do at once what they do."""
         users = "rabbit_auth_backend_internal"
         self.node.eval(f'{users}:add_user(<<"{user}">>, <<"password">>, <<"test">>)')
         self.addCleanup(self.node.eval, f'{users}:delete_user(<<"{user}">>, <<"test">>)')
         given = 0
         for name, *rest in commands():
             if name.startswith("set_") and rest[:3] == ["-p", "chatd", user]:
-                self.node.ctl(name, "-p", self.vhost, *rest[2:])
+                if run:
+                    self.node.ctl(name, "-p", self.vhost, *rest[2:])
+                else:
+                    told = [user, self.vhost, *rest[3:], "test"]
+                    self.node.eval(f"ok = {users}:{name}({', '.join(map(erlang, told))})")
                 given += 1
         self.assertGreater(given, 0)
 
@@ -97,7 +108,7 @@ class PermissionTests(TestCase):
 
     def test_a_program_that_publishes(self) -> None:
         self.make_room()
-        self.grant("reporter")
+        self.grant("reporter", run=True)
         with self.channel("reporter") as channel:
             channel.basic_publish("chatd", "lobby", b"news", mandatory=True)
         self.refused("reporter", "basic_publish", exchange="chatd", routing_key="secret", body=b"")
