@@ -9,6 +9,23 @@ import { until } from './server.js';
 const setting = begin();
 const { connect } = setting;
 
+/** A connection that brings nothing between `hold` and `deliver`. */
+function heldLink() {
+  let held = null;
+  const WebSocket = class extends setting.server.WebSocket {
+    deliver(frame) {
+      if (held) held.push(() => super.deliver(frame));
+      else super.deliver(frame);
+    }
+  };
+  const deliver = () => {
+    const late = held;
+    held = null;
+    late.forEach((bring) => bring());
+  };
+  return { WebSocket, hold: () => void (held = []), deliver };
+}
+
 describe('a room', { timeout: 100_000 }, () => {
   it('tells who comes and goes, and who types', async () => {
     const chat = connect({ transports: ['websocket'] });
@@ -181,14 +198,8 @@ describe('a room', { timeout: 100_000 }, () => {
   });
 
   it('gives each message once, whichever brings it first, the link or the server', async () => {
-    const held = [];
-    const Late = class extends setting.server.WebSocket {
-      deliver(frame) {
-        if (held.isHeld) held.push(() => super.deliver(frame));
-        else super.deliver(frame);
-      }
-    };
-    const chat = connect({ transports: ['websocket'], WebSocket: Late });
+    const link = heldLink();
+    const chat = connect({ transports: ['websocket'], WebSocket: link.WebSocket });
     const room = await chat.join('lobby');
     const reader = room[Symbol.asyncIterator]();
     const publish = (count) => {
@@ -196,13 +207,12 @@ describe('a room', { timeout: 100_000 }, () => {
     };
     publish(FEED + 10);
     await until(() => room.cursor === `e:${FEED + 9}`);
-    held.isHeld = true;
+    link.hold();
     publish(20);
     const late = await chat.join('lobby', { last: 5 });
     const [texts, others] = [[], collect(late)];
     while (texts.length < FEED + 30) texts.push((await reader.next()).value.text);
-    held.isHeld = false;
-    held.forEach((deliver) => deliver());
+    link.deliver();
     await room.send('end');
     while (texts.at(-1) !== 'end') texts.push((await reader.next()).value.text);
     await until(() => others.at(-1) === 'end');
@@ -211,23 +221,16 @@ describe('a room', { timeout: 100_000 }, () => {
   });
 
   it('gives each message once when it is checked with many on their way', async () => {
-    const held = [];
-    const Late = class extends setting.server.WebSocket {
-      deliver(frame) {
-        if (held.isHeld) held.push(() => super.deliver(frame));
-        else super.deliver(frame);
-      }
-    };
-    const chat = connect({ transports: ['websocket'], WebSocket: Late });
+    const link = heldLink();
+    const chat = connect({ transports: ['websocket'], WebSocket: link.WebSocket });
     const room = await chat.join('lobby');
     const texts = collect(room);
     await room.send('first');
     await until(() => texts.length === 1);
-    held.isHeld = true;
+    link.hold();
     for (let i = 0; i < 1500; i += 1) setting.server.publish('bob', `${i}`);
     chat.tryNow();
-    held.isHeld = false;
-    held.forEach((deliver) => deliver());
+    link.deliver();
     chat.tryNow();
     await room.send('last');
     await until(() => texts.at(-1) === 'last');
