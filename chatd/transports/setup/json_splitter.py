@@ -99,7 +99,7 @@ class Splitter:
                     return None
                 at += 1
             elif delimiter == b"\n":
-                raise NotAnObject("A line ends within a string; is a quotation delimiter missing?")
+                raise NotAnObject("A line ends within a string; is a quotation mark missing?")
             elif delimiter == b'"':
                 self._in_string = not self._in_string
             else:
