@@ -33,7 +33,7 @@ from twisted.trial.unittest import TestCase
 
 from chatd.config.options import Options
 from chatd.service.lifecycle import FAREWELL
-from chatd.tap import ChatService
+from chatd.tap import ChatService, makeService
 from tests.support.clients import Clients
 from tests.support.raw import reactor
 from tests.support.waiting import until
@@ -76,14 +76,24 @@ class TurnedClock:
                     continue
 
 
+#: Options of a node that takes nobody's port.
+ANY_PORTS = [f"--{name}=tcp:0:interface=127.0.0.1" for name in ("websocket", "http", "setup")]
+
+
+def node_of_twistd(*options: str) -> Any:
+    """What twistd is given to run, which is not started."""
+    parsed = Options({})
+    parsed.parseOptions(["--broker=memory:", *ANY_PORTS, *options])
+    return makeService(parsed)
+
+
 class Node(Clients):
     """A running `ChatService` and the ports it listens on."""
 
     def __init__(self, *options: str) -> None:
         super().__init__({})
         parsed = Options({})
-        ports = [f"--{p}=tcp:0:interface=127.0.0.1" for p in ("websocket", "http", "setup")]
-        parsed.parseOptions(["--broker=memory:", *ports, *options])
+        parsed.parseOptions(["--broker=memory:", *ANY_PORTS, *options])
         self.clock = TurnedClock()
         self.service = ChatService(self.clock, parsed.config, read_again=parsed.read)
         self._stopping: Deferred[Any] | None = None

@@ -11,7 +11,6 @@ from unittest import mock
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.config.options import Options
 from chatd.net.memory import Resident
 from chatd.service import garbage
 from chatd.service.garbage import (
@@ -24,7 +23,7 @@ from chatd.service.garbage import (
     GarbageCollection,
     known_bytes,
 )
-from chatd.tap import makeService
+from tests.support.serving import node_of_twistd
 
 MB = 1024 * 1024
 FULL = b"x" * MB
@@ -169,8 +168,6 @@ class GarbageTests(SynchronousTestCase):
         self.assertEqual(known_bytes(status, unread), known)
 
     def test_a_node_of_twistd_has_it(self) -> None:
-        options = Options({})
-        options.parseOptions(["--broker=memory:"])
-        node: Any = makeService(options)
+        node = node_of_twistd()
         self.assertIsInstance(node.getServiceNamed("garbage"), GarbageCollection)
         self.assertEqual(known_bytes(node.status, node.admission.unread), 0)

@@ -10,9 +10,8 @@ from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.selectreactor import SelectReactor
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.config.options import Options
 from chatd.net.short_turns import LONG, ShortTurns
-from chatd.tap import makeService
+from tests.support.serving import node_of_twistd
 
 #: Sockets, and how many of them are served in a turn.
 MANY, FEW = 100, 10
@@ -136,7 +135,5 @@ class ShortTurnsTests(SynchronousTestCase):
         service.stopService()
 
     def test_a_node_of_twistd_has_it(self) -> None:
-        options = Options({})
-        options.parseOptions(["--broker=memory:"])
-        node: Any = makeService(options)
+        node = node_of_twistd()
         self.assertIsInstance(node.getServiceNamed("short turns"), ShortTurns)

@@ -8,9 +8,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.config.options import Options
 from chatd.service.signals import SIGNALS, FirstSignal
-from chatd.tap import makeService
+from tests.support.serving import node_of_twistd
 
 
 class Reactor:
@@ -56,7 +55,5 @@ class SignalTests(SynchronousTestCase):
         self.assertIs(signal.getsignal(signal.SIGINT), signal.SIG_IGN)
 
     def test_a_node_of_twistd_has_it(self) -> None:
-        options = Options({})
-        options.parseOptions(["--broker=memory:"])
-        node: Any = makeService(options)
+        node = node_of_twistd()
         self.assertIsInstance(node.getServiceNamed("signals"), FirstSignal)

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence, Set
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any
 
 import pytest
 from twisted.trial.unittest import TestCase
@@ -22,7 +21,7 @@ from zope.interface.verify import verifyClass
 import chatd
 from chatd import tap
 from chatd.brokers.interfaces import IBroker, IFollower, IFollowing
-from chatd.config.options import Options
+from tests.support.serving import node_of_twistd
 
 ROOT = Path(chatd.__file__).parent
 LINES = 320
@@ -156,9 +155,7 @@ class ImportTests(TestCase):
         self.assertEqual(shown[: len(folders)], folders)
 
     def test_the_service_tree_is_shown_as_it_is(self) -> None:
-        options = Options({})
-        options.parseOptions(["--broker=memory:", "--metrics=tcp:0"])
-        node: Any = tap.makeService(options)
+        node = node_of_twistd("--metrics=tcp:0")
         names = [part.name.partition(":")[0] for part in node]
         map_ = (ROOT.parent / "docs" / "architecture.rst").read_text()
         for shown in (tap.__doc__ or "", map_):
