@@ -91,7 +91,8 @@ def matters(event: LogEvent) -> bool:
 class Output:
     """Where lines are written: the file ``path``, or standard output. The file is only appended to,
     so a file that is truncated by others stays without holes. What cannot be written is lost: that
-    is no reason to serve nobody. A pipe is never waited for, neither for a reader nor for space."""
+    is no reason to serve nobody. A pipe is never waited for, neither for a reader nor for space;
+    nor is a terminal, unless it is that of another user."""
 
     path: str | None
     _file: int | None = field(default=None, init=False)
@@ -106,9 +107,8 @@ class Output:
             if self.path is not None:
                 self._append(self._open(self.path), text.encode("utf-8", "backslashreplace"))
             elif sys.__stdout__ is not None:
-                self._shared = True
                 line = text.encode(sys.__stdout__.encoding, "backslashreplace")
-                self._append(sys.__stdout__.fileno(), line)
+                self._append(self._standard_output(sys.__stdout__.fileno()), line)
         except OSError as e:
             return _why(e)
         except ValueError as e:  # standard output was closed
@@ -119,6 +119,14 @@ class Output:
         if self._file is None:
             self._file, self._shared = _open(path)
         return self._file
+
+    # a terminal that has any space need not have it for a line, so it is opened anew, not to block
+    def _standard_output(self, file: int) -> int:
+        if self._file is None and os.isatty(file):
+            with suppress(OSError):  # as when it is the terminal of another user
+                return self._open(f"/dev/fd/{file}")
+        self._shared = self._file is None
+        return file if self._file is None else self._file
 
     # not by way of a file of Python's: that keeps what a full disk does not take, and fails again
     # when it is closed
@@ -180,7 +188,7 @@ def _open(path: str) -> tuple[int, bool]:
 def _why(error: OSError) -> str:
     meaning = {
         errno.ENXIO: "it is a pipe that nobody reads",
-        errno.EAGAIN: "it is a pipe that is not read as fast as it is written",
+        errno.EAGAIN: "it is a pipe or a terminal that is not read as fast as it is written",
     }
     return meaning.get(error.errno or 0) or error.strerror or str(error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -9,12 +10,16 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from threading import Thread
 
 from twisted.logger import LogEvent, Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.telemetry.log import FORMATS, OFTEN, PERIOD, Log, Output
+
+#: Why a line is lost that there is no space for.
+TOO_FAST = "it is a pipe or a terminal that is not read as fast as it is written"
 
 
 class LogTests(SynchronousTestCase):
@@ -159,7 +164,7 @@ class LogTests(SynchronousTestCase):
         lines = [f"{n} {'x' * 9000}\n" for n in range(20)]
         lost = [output.write(line) for line in lines]
         self.assertEqual(lost[0], "")
-        self.assertEqual(lost[-1], "it is a pipe that is not read as fast as it is written")
+        self.assertEqual(lost[-1], TOO_FAST)
         taken = os.read(reader, 1_000_000)
         self.assertEqual(output.write("last\n"), "")
         taken += os.read(reader, 1_000_000)
@@ -169,9 +174,10 @@ class LogTests(SynchronousTestCase):
             "".join(line for line, why in zip(lines, lost, strict=True) if not why) + "last\n",
         )
 
-    def standard_output(self, encoding: str) -> int:
-        """Standard output becomes a pipe. Returns the end to read from."""
-        reader, writer = os.pipe()
+    def standard_output(self, encoding: str, ends: tuple[int, int] | None = None) -> int:
+        """Standard output becomes a pipe, or else the second of ``ends``. Returns the end to read
+        from."""
+        reader, writer = ends or os.pipe()
         stream = os.fdopen(writer, "w", encoding=encoding)
         self.addCleanup(os.close, reader)
         self.addCleanup(stream.close)
@@ -179,18 +185,43 @@ class LogTests(SynchronousTestCase):
         return reader
 
     def test_standard_output_that_is_not_read_is_not_waited_for(self) -> None:
-        """A terminal that Ctrl-S stopped, a collector of logs that hangs: the node goes on."""
+        """A collector of logs that hangs: the node goes on."""
         reader, output = self.standard_output("utf-8"), Output(None)
         lines = [f"{n} {'x' * 9000}\n" for n in range(20)]
         lost = [output.write(line) for line in lines]
-        self.assertEqual(
-            (lost[0], lost[-1]), ("", "it is a pipe that is not read as fast as it is written")
-        )
+        self.assertEqual((lost[0], lost[-1]), ("", TOO_FAST))
         taken = os.read(reader, 1_000_000)
         self.assertEqual(output.write("last\n"), "")
         taken += os.read(reader, 1_000_000)
         kept = [line for line, why in zip(lines, lost, strict=True) if not why]
         self.assertEqual(taken.decode(), "".join(kept) + "last\n")
+
+    def test_a_terminal_that_is_not_read_is_not_waited_for(self) -> None:
+        """That of a remote login whose line is down: the node goes on."""
+        ends = os.openpty()
+        terminal, output = self.standard_output("utf-8", ends), Output(None)
+        self.addCleanup(output.close)
+        lost: list[str] = []
+        lines = [f"{n} {'x' * 90}\n" for n in range(2000)]
+        writing = Thread(target=lambda: lost.extend(map(output.write, lines)), daemon=True)
+        writing.start()
+        writing.join(5)
+        self.assertFalse(writing.is_alive())
+        self.assertEqual((lost[0], lost[-1]), ("", TOO_FAST))
+        self.assertTrue(os.get_blocking(ends[1]), "for others that write there")
+        os.set_blocking(terminal, False)
+        kept = [line for line, why in zip(lines, lost, strict=True) if not why]
+        self.assertEqual(self.read_all(terminal, output), "".join(kept) + "last\n")
+
+    def read_all(self, terminal: int, output: Output) -> str:
+        """What was written to ``terminal``, and a last line that is written when there is space."""
+        taken = b""
+        while not taken.endswith(b"last\r\n"):
+            with contextlib.suppress(BlockingIOError):
+                taken += os.read(terminal, 1_000_000)
+                continue
+            output.write("last\n")
+        return taken.decode().replace("\r\n", "\n")
 
     def test_standard_output_of_few_characters(self) -> None:
         """What it lacks is an escape, and the line is not lost."""
