@@ -130,9 +130,13 @@ class LimitedRequest(Request):
 
     def write(self, data: bytes) -> None:
         if not self.startedWriting and not self._disconnected and not self.channel.goes_on:
-            self.channel.persistent = False
-            self.setHeader(b"Connection", b"close")
+            self.close_after()
         super().write(data)
+
+    def close_after(self) -> None:
+        """Close the connection once this is answered, and say so in the answer."""
+        self.channel.persistent = False
+        self.setHeader(b"Connection", b"close")
 
     def finish(self) -> None:
         self.body.discard()

@@ -66,7 +66,8 @@ class Api(Resource):
             self._routes.add(route.path, route)
 
     def drain(self, others: int) -> None:
-        """New requests are refused because of ``chat.draining``; nothing else is to be done."""
+        """Nothing: because of ``chat.draining`` new requests are refused, and each answer is the
+        last on its connection."""
 
     def _left(self) -> None:
         self.leaving -= 1
@@ -187,6 +188,8 @@ class Api(Resource):
         request = call.request
         self._metrics.requests.labels(str(reply.status)).inc()
         begin(request, reply.status, reply.type, self._admission, reply.headers)
+        if self._chat.draining:  # its next request is for another node
+            request.close_after()
         if reply.status in (204, 304):  # no body, and no length of one (RFC 9110, section 8.6)
             request.responseHeaders.removeHeader(b"content-type")
             request.finish()
