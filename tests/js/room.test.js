@@ -9,7 +9,8 @@ import { until } from './server.js';
 const setting = begin();
 const { connect } = setting;
 
-/** A connection that brings nothing between `hold` and `deliver`. */
+/** A connection that brings nothing between `hold` and `deliver`, which may bring only the first
+ * `count` frames of what is held; `lose` forgets the others. */
 function heldLink() {
   let held = null;
   const WebSocket = class extends setting.server.WebSocket {
@@ -18,12 +19,13 @@ function heldLink() {
       else super.deliver(frame);
     }
   };
-  const deliver = () => {
-    const late = held;
-    held = null;
+  const hold = () => void (held = []);
+  const deliver = (count) => {
+    const late = held.splice(0, count ?? held.length);
+    if (count === undefined) held = null;
     late.forEach((bring) => bring());
   };
-  return { WebSocket, hold: () => void (held = []), deliver };
+  return { WebSocket, hold, deliver, lose: hold };
 }
 
 describe('a room', { timeout: 100_000 }, () => {
@@ -238,17 +240,105 @@ describe('a room', { timeout: 100_000 }, () => {
     assert.equal(setting.server.frames.filter(({ type }) => type === 'join').length, 2);
   });
 
+  it('gives each message once when it is checked again before the first check is answered', async () => {
+    const link = heldLink();
+    const chat = connect({ transports: ['websocket'], WebSocket: link.WebSocket });
+    const room = await chat.join('lobby');
+    const texts = collect(room);
+    await room.send('first');
+    await until(() => texts.length === 1);
+    link.hold();
+    for (let i = 0; i < 1500; i += 1) setting.server.publish('bob', `${i}`);
+    chat.tryNow();
+    link.deliver(300);
+    await until(() => texts.length === 301);
+    chat.tryNow();
+    link.deliver();
+    await room.send('last');
+    await until(() => texts.at(-1) === 'last');
+    assert.deepEqual(texts, setting.server.rooms.get('lobby').map(({ text }) => text));
+  });
+
+  it('goes on where a check cut short what an earlier one had asked for once more', async () => {
+    const link = heldLink();
+    const chat = connect({ transports: ['websocket'], WebSocket: link.WebSocket });
+    const room = await chat.join('lobby');
+    const texts = collect(room);
+    await room.send('first');
+    await until(() => texts.length === 1);
+    link.hold();
+    for (let i = 0; i < 20; i += 1) setting.server.publish('bob', `${i}`);
+    chat.tryNow();
+    const typed = [];
+    room.on('presence', () => typed.push('checked'));
+    link.deliver(20 + 1 + 5);
+    await until(() => typed.length);
+    await new Promise((resolve) => { setTimeout(resolve, 5); });
+    link.lose();
+    chat.tryNow();
+    link.deliver();
+    await room.send('last');
+    await until(() => texts.at(-1) === 'last');
+    assert.deepEqual(texts, setting.server.rooms.get('lobby').map(({ text }) => text));
+  });
+
   it('waits for a server that does not know yet what the link has brought', async () => {
     const all = Array.from({ length: FEED + 3 }, (_, i) => ({ user: 'bob', id: `${i}`, cursor: `${i}` }));
-    let reads = 0;
-    const feed = new Feed(async (after) => {
-      const messages = (reads += 1) === 1 ? [] : all.slice(Number(after) + 1);
-      return { messages, cursor: messages.at(-1)?.cursor ?? after };
-    }, () => all.at(-1).cursor, [], null);
-    all.forEach((one) => feed.push(one));
-    const got = [];
-    for await (const { cursor } of feed.messages()) if (got.push(cursor) === all.length) feed.stop();
-    assert.deepEqual(got, all.map(({ cursor }) => cursor));
+    // It fell behind, at last or long ago; or it begins with what came live before it was there.
+    for (const [first, behind, pushed] of [[[], null, FEED + 1], [[], null, FEED + 3], [[all[0]], '0', 0]]) {
+      let reads = 0;
+      const feed = new Feed(async (after) => {
+        const messages = (reads += 1) === 1 ? [] : all.slice(Number(after) + 1, pushed || FEED);
+        return { messages, cursor: messages.at(-1)?.cursor ?? after, gap: false };
+      }, () => all[(pushed || FEED) - 1].cursor, first, behind);
+      all.slice(0, pushed).forEach((one) => feed.push(one));
+      const got = [];
+      for await (const { cursor } of feed.messages()) if (got.push(cursor) === (pushed || FEED)) feed.stop();
+      assert.deepEqual(got, all.slice(0, pushed || FEED).map(({ cursor }) => cursor));
+    }
+  });
+
+  it('asks ever more seldom for what has come live and is no longer kept', async ({ mock }) => {
+    mock.timers.enable({ apis: ['setTimeout'] });
+    const all = Array.from({ length: FEED + 3 }, (_, i) => ({ user: 'bob', id: `${i}`, cursor: `${i}` }));
+    for (const [end, most] of [[`${FEED + 2}`, 1], ['where no message is', 20]]) {
+      let reads = 0;
+      const feed = new Feed(async (after) => {
+        reads += 1;
+        return { messages: [], cursor: end, gap: after !== end };
+      }, () => `${FEED + 2}`, [], null);
+      all.forEach((one) => feed.push(one));
+      const reader = feed.messages();
+      for (let i = 0; i < FEED; i += 1) await reader.next();
+      const next = reader.next();
+      for (let hours = 0; hours < 24; hours += 1 / 60) {
+        mock.timers.tick(60_000);
+        await new Promise((resolve) => { setImmediate(resolve); });
+      }
+      assert.ok(reads <= most, `${reads} requests`);
+      feed.push({ user: 'bob', id: 'x', cursor: 'x' });
+      if (most === 1) assert.equal((await next).value.cursor, 'x');
+      feed.stop();
+    }
+  });
+
+  it('that is joined again goes on after what was said, though the server does not tell it yet', async () => {
+    let lags = false;
+    const lagging = async (address, init) => {
+      if (!lags || !address.includes('/messages')) return fetch(address, init);
+      lags = false;
+      return Response.json({ room: 'lobby', messages: [], cursor: 'e:0', gap: false });
+    };
+    const chat = connect({ transports: ['websocket'], fetch: lagging });
+    const first = collect(await chat.join('lobby'));
+    for (const text of ['a', 'b', 'c']) setting.server.publish('bob', text);
+    await until(() => first.length === 3);
+    lags = true;
+    const texts = collect(await chat.join('lobby', { after: 'e:0' }));
+    await until(() => texts.length === 2);
+    setting.server.publish('bob', 'd');
+    await until(() => texts.length === 3);
+    assert.deepEqual(texts, ['b', 'c', 'd']);
   });
 
   it('does not lose what a slow reader has not read, nor keep it all', async () => {

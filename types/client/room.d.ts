@@ -51,13 +51,12 @@ export class Room extends Emitter<RoomEvents> {
     /**
      * Up to `count` messages that precede `message`, oldest first; none if it is the oldest kept.
      *
-     * @param {Message} message
-     * @param {number} [count]
+     * @param {Message} message @param {number} [count]
      * @returns {Promise<Message[]>}
      */
     before(message: Message, count?: number): Promise<Message[]>;
-    /** Begin with what lies at `position` in a room that others have joined before.
-     * @param {Position} position @package */
+    /** Begin with what lies at `position` in a room that others have joined before: what follows on it
+     * may have come live, though the server does not tell it yet. @param {Position} position @package */
     _load(position: Position): Promise<void>;
     /** @param {string | null} cursor where it ends @package */
     _gapped(cursor: string | null): void;

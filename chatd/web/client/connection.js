@@ -289,7 +289,7 @@ export class Connection {
 
   #check() {
     const place = this.joined;
-    if (place && this.link?.isUp) this.link.check(place.name, place.again());
+    if (place && this.link?.isUp) this.link.check(place);
   }
 
   /** @param {number} ms @param {boolean} interruptible @returns {Promise<void>} */

@@ -1,6 +1,7 @@
 /** One reader's place in a room. */
 
 import { asChatError } from './errors.js';
+import { timer } from './timing.js';
 
 /**
  * @typedef {import('./errors.js').ChatError} ChatError
@@ -10,10 +11,9 @@ import { asChatError } from './errors.js';
 
 /** Messages kept for a reader that does not read; beyond them it reads on from the server. */
 export const FEED = 1000;
-/** Where the server does not tell yet what has come live, it is asked again after so many ms: at
- * first, and at most. */
-const AT_FIRST = 250;
-const AT_MOST = 8000;
+/** Where the server does not tell yet what has come live, it is asked again after so many ms, and
+ * each time after twice as long: it may never tell, having given it up meanwhile. */
+const PATIENCE = 250;
 
 /**
  * One reader's place in a room. A reader that is slow is neither waited for nor buffered for
@@ -25,10 +25,8 @@ export class Feed {
   #read;
   #told;
   #queue;
-  /** @type {string | null} the cursor to catch up from */
+  /** @type {string | null} the cursor to catch up from: of the last message read, or of a gap's end */
   #behind;
-  /** The cursor of the last message that was read, while we are behind. */
-  #last;
   /** Something came live, or was read, since the server was last asked. */
   #fresh = true;
   /** @type {Message[]} what came live since the server was asked, while it is */
@@ -38,7 +36,7 @@ export class Feed {
   /** @type {string | null} the cursor of the last that came live while we are behind, until it is
    * read: a server can be behind the one that we are connected to */
   #passed = null;
-  #patience = AT_FIRST;
+  #patience = PATIENCE;
   /** @type {ChatError | undefined} why nothing follows what is here */
   #error;
   #stopped = false;
@@ -54,21 +52,17 @@ export class Feed {
     this.#read = read;
     this.#told = told;
     this.#queue = [...first];
-    this.#behind = this.#last = behind;
+    this.#behind = behind;
   }
 
   /** @param {Message} message */
   push(message) {
-    if (this.#behind !== null) this.#pass(message);
-    else if (this.#queue.length < FEED) this.#queue.push(message);
-    else this.#fallBehind(this.#queue[this.#queue.length - 1].cursor);
+    if (this.#behind === null && this.#queue.length < FEED) this.#queue.push(message);
+    else {
+      this.#behind ??= this.#queue[this.#queue.length - 1].cursor;
+      this.#pass(message);
+    }
     this.#wake();
-  }
-
-  /** @param {string} last the cursor of the last message that waits to be read */
-  #fallBehind(last) {
-    this.#behind = this.#last = last;
-    this.#fresh = true;
   }
 
   /** The room has ended: what is here can still be read. @param {ChatError} error */
@@ -102,8 +96,8 @@ export class Feed {
     await new Promise((resolve) => {
       this.#wake = () => resolve(undefined);
       if (this.#passed === null) return;
-      again = setTimeout(() => resolve(this.#fresh = true), this.#patience);
-      this.#patience = Math.min(2 * this.#patience, AT_MOST);
+      again = timer(() => resolve(this.#fresh = true), this.#patience);
+      this.#patience *= 2;
     });
     clearTimeout(again);
   }
@@ -112,10 +106,10 @@ export class Feed {
   #pass(message) {
     this.#fresh = true;
     this.#passed = message.cursor;
-    this.#patience = AT_FIRST;
+    this.#patience = PATIENCE;
     if (this.#from !== undefined) this.#live.push(message);
     // What was read has come live as well: what comes from now on follows on it.
-    else if (message.cursor === this.#last) this.#behind = this.#passed = null;
+    else if (message.cursor === this.#behind) this.#behind = this.#passed = null;
     if (this.#live.length > FEED) [this.#live, this.#from] = [[], null];
   }
 
@@ -124,15 +118,14 @@ export class Feed {
     this.#fresh = false;
     this.#from = this.#told();
     try {
-      const { messages, cursor } = await this.#read(after);
+      const { messages, cursor, gap } = await this.#read(after);
       this.#queue.push(...messages);
-      this.#behind = cursor;
-      this.#last = messages.at(-1)?.cursor ?? this.#last;
+      this.#behind = messages.at(-1)?.cursor ?? (gap ? cursor : after);
       if (messages.some((one) => one.cursor === this.#passed)) this.#passed = null;
       // A page may be short because its messages are long: only an empty one is the last.
       this.#fresh ||= messages.length > 0;
-      const place = [this.#from, ...this.#live.map((one) => one.cursor)].lastIndexOf(this.#last);
-      if (place < 0) return;
+      const place = [this.#from, ...this.#live.map((one) => one.cursor)].lastIndexOf(this.#behind);
+      if (place < 0) return void (this.#passed ??= this.#from);
       this.#queue.push(...this.#live.slice(place));
       this.#behind = this.#passed = null;
     } catch (error) {

@@ -167,8 +167,7 @@ export class Room extends Emitter {
   /**
    * Up to `count` messages that precede `message`, oldest first; none if it is the oldest kept.
    *
-   * @param {Message} message
-   * @param {number} [count]
+   * @param {Message} message @param {number} [count]
    * @returns {Promise<Message[]>}
    */
   async before(message, count = 100) {
@@ -244,13 +243,14 @@ export class Room extends Emitter {
     feed.stop();
   }
 
-  /** Begin with what lies at `position` in a room that others have joined before.
-   * @param {Position} position @package */
+  /** Begin with what lies at `position` in a room that others have joined before: what follows on it
+   * may have come live, though the server does not tell it yet. @param {Position} position @package */
   async _load(position) {
     this.#seat.handles.add(this);
     if (!Object.keys(position).length) return;
-    const { messages } = await this.#page({ ...position, limit: position.last ?? 1 });
+    const { messages, cursor } = await this.#page({ ...position, limit: position.last ?? 1 });
     if (messages.length) this.#startAt(messages[0]);
+    else if (position.after) [this.#behind, this.#kept] = [cursor, []];
   }
 
   /** As `history`, for readers, who are told of a gap and wait for what cannot be had now.

@@ -134,8 +134,9 @@ export class Seat {
     const again = this.isJoined;
     const was = this.cursor;
     const known = again && was !== null && was === this.told && frame.cursor !== was;
-    if (known && frame.cursor === this.#asked && !frame.gap) this.#repeated = was;
-    else if (frame.cursor) this.cursor = frame.cursor;
+    // What was asked for before this comes no more.
+    this.#repeated = known && frame.cursor === this.#asked && !frame.gap ? was : null;
+    this.cursor = this.#repeated ?? frame.cursor ?? was;
     if (!again) {
       this.#since = Date.now();
       this.#recovered = 0;

@@ -35,8 +35,8 @@ export class HttpLink {
     /** Ask with the new token. */
     renew(): void;
     /** An answer to one request does not tell that those which wait for news would hear any: they are
-     * made anew. @param {string} room */
-    check(room: string): Promise<void>;
+     * made anew. @param {Place} place */
+    check({ name }: Place): Promise<void>;
     close(): void;
     #private;
 }
@@ -45,6 +45,7 @@ export type ChatError = import("../errors.js").ChatError;
 export type End = import("../types.js").End;
 export type Frame = import("../types.js").Frame;
 export type Hooks = import("../types.js").Hooks;
+export type Place = import("../types.js").Place;
 export type Position = import("../types.js").Position;
 export type Settings = import("../types.js").Settings;
 export type Unsent = import("../types.js").Unsent;

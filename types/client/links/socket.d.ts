@@ -17,15 +17,16 @@ export class SocketLink {
     /** The wire has a new token. */
     renew(): void;
     get idle(): number;
-    /** Ask for an answer, and end if none comes: joining again where we are changes nothing.
-     * @param {string} room @param {Position} position */
-    check(room: string, position: Position): void;
+    /** Ask for an answer, unless one is due, and end if none comes: joining again where we are changes
+     * nothing. @param {Place} place */
+    check(place: Place): void;
     close(): void;
     #private;
 }
 export type End = import("../types.js").End;
 export type Frame = import("../types.js").Frame;
 export type Hooks = import("../types.js").Hooks;
+export type Place = import("../types.js").Place;
 export type Position = import("../types.js").Position;
 export type Settings = import("../types.js").Settings;
 export type Timer = import("../types.js").Timer;

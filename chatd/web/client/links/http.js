@@ -12,6 +12,7 @@ import { Tabs } from './tabs.js';
  * @typedef {import('../types.js').End} End
  * @typedef {import('../types.js').Frame} Frame
  * @typedef {import('../types.js').Hooks} Hooks
+ * @typedef {import('../types.js').Place} Place
  * @typedef {import('../types.js').Position} Position
  * @typedef {import('../types.js').Settings} Settings
  * @typedef {import('../types.js').Unsent} Unsent
@@ -125,10 +126,10 @@ export class HttpLink {
   }
 
   /** An answer to one request does not tell that those which wait for news would hear any: they are
-   * made anew. @param {string} room */
-  async check(room) {
+   * made anew. @param {Place} place */
+  async check({ name }) {
     const { options: { patience: timeout }, requests } = this.#way;
-    await requests.here(room, { timeout, signal: this.#ended.signal })
+    await requests.here(name, { timeout, signal: this.#ended.signal })
       .then(() => this.renew(), (error) => this.#lost(error));
   }
 

@@ -8,6 +8,7 @@ import { parse } from '../wire.js';
  * @typedef {import('../types.js').End} End
  * @typedef {import('../types.js').Frame} Frame
  * @typedef {import('../types.js').Hooks} Hooks
+ * @typedef {import('../types.js').Place} Place
  * @typedef {import('../types.js').Position} Position
  * @typedef {import('../types.js').Settings} Settings
  * @typedef {import('../types.js').Timer} Timer
@@ -179,12 +180,12 @@ export class SocketLink {
     return since(this.#heard);
   }
 
-  /** Ask for an answer, and end if none comes: joining again where we are changes nothing.
-   * @param {string} room @param {Position} position */
-  check(room, position) {
+  /** Ask for an answer, unless one is due, and end if none comes: joining again where we are changes
+   * nothing. @param {Place} place */
+  check(place) {
     if (this.#timer) return;
     this.#timer = timer(() => this.#end({}), this.#options.patience);
-    this.join(room, position);
+    if (!this.#asked.has(place.name)) this.join(place.name, place.again());
   }
 
   close() {
