@@ -220,6 +220,16 @@ class TestMany:
         expect(ann.messages.last).to_have_text("403")
         expect(ann.messages).to_have_text([f"{number}" for number in range(104, 404)])
 
+    def test_what_is_no_longer_kept_is_told(self, back: Person, daemon: Daemon, room: str) -> None:
+        """All that follows on what is shown was removed meanwhile."""
+        publish(daemon, room, 3, first=1000)
+        back.page.route(PAGES, removed)
+        back.log.evaluate("log => { log.scrollTop = log.scrollHeight; }")
+        expect(back.page.locator("#latest")).to_be_hidden()
+        publish(daemon, room, 1, first=1003)
+        expect(back.messages.last).to_have_text("1003")
+        expect(back.log.locator(".rule").last).to_have_text("Some earlier ones are no longer kept")
+
     def test_the_latest_are_the_latest(self, back: Person, daemon: Daemon, room: str) -> None:
         publish(daemon, room, 3, first=1000)
         latest(back)
@@ -238,6 +248,12 @@ def shortened(route: Route) -> None:
         page["messages"][0 if backwards else -1]["cursor"] if page["messages"] else page["cursor"]
     )
     route.fulfill(response=answer, json=page)
+
+
+def removed(route: Route) -> None:
+    """Answered as where retention has removed all that was asked for."""
+    answer = route.fetch()
+    route.fulfill(response=answer, json={**answer.json(), "messages": [], "gap": True})
 
 
 class TestOlder:

@@ -234,11 +234,11 @@ export class Log {
     if (!last || this.#loading || !this.#detached || this.#resting) return;
     const newest = this.#last;
     await this.#load(async () => {
-      const { messages } = await this.#ask({ after: last.cursor, limit: FETCHED });
+      const { messages, gap } = await this.#ask({ after: last.cursor, limit: FETCHED });
       const place = messages.findIndex((one) => newest && key(one) === key(newest));
-      // A page may be short because its messages are long.
+      if (gap) this.gap();
+      // A page may be short for its messages are long; what follows on the newest is yet to come in.
       if (place >= 0 || !messages.length) this.#detached = false;
-      // What follows on the newest is yet to come in, should the connection be slower than this.
       this.#append(place < 0 ? messages : messages.slice(0, place + 1));
     });
   }
