@@ -28,6 +28,18 @@ function heldLink() {
   return { WebSocket, hold, deliver, lose: hold };
 }
 
+/** A room in which one message came, before its connection was held. */
+async function held() {
+  const link = heldLink();
+  const chat = connect({ transports: ['websocket'], WebSocket: link.WebSocket });
+  const room = await chat.join('lobby');
+  const texts = collect(room);
+  await room.send('first');
+  await until(() => texts.length === 1);
+  link.hold();
+  return { link, chat, room, texts };
+}
+
 describe('a room', { timeout: 100_000 }, () => {
   it('tells who comes and goes, and who types', async () => {
     const chat = connect({ transports: ['websocket'] });
@@ -223,13 +235,7 @@ describe('a room', { timeout: 100_000 }, () => {
   });
 
   it('gives each message once when it is checked with many on their way', async () => {
-    const link = heldLink();
-    const chat = connect({ transports: ['websocket'], WebSocket: link.WebSocket });
-    const room = await chat.join('lobby');
-    const texts = collect(room);
-    await room.send('first');
-    await until(() => texts.length === 1);
-    link.hold();
+    const { link, chat, room, texts } = await held();
     for (let i = 0; i < 1500; i += 1) setting.server.publish('bob', `${i}`);
     chat.tryNow();
     link.deliver();
@@ -241,13 +247,7 @@ describe('a room', { timeout: 100_000 }, () => {
   });
 
   it('gives each message once when it is checked again before the first check is answered', async () => {
-    const link = heldLink();
-    const chat = connect({ transports: ['websocket'], WebSocket: link.WebSocket });
-    const room = await chat.join('lobby');
-    const texts = collect(room);
-    await room.send('first');
-    await until(() => texts.length === 1);
-    link.hold();
+    const { link, chat, room, texts } = await held();
     for (let i = 0; i < 1500; i += 1) setting.server.publish('bob', `${i}`);
     chat.tryNow();
     link.deliver(300);
@@ -260,13 +260,7 @@ describe('a room', { timeout: 100_000 }, () => {
   });
 
   it('goes on where a check cut short what an earlier one had asked for once more', async () => {
-    const link = heldLink();
-    const chat = connect({ transports: ['websocket'], WebSocket: link.WebSocket });
-    const room = await chat.join('lobby');
-    const texts = collect(room);
-    await room.send('first');
-    await until(() => texts.length === 1);
-    link.hold();
+    const { link, chat, room, texts } = await held();
     for (let i = 0; i < 20; i += 1) setting.server.publish('bob', `${i}`);
     chat.tryNow();
     const typed = [];
