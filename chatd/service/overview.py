@@ -12,7 +12,6 @@ from typing import Any
 
 from attrs import asdict, define, field, frozen
 from prometheus_client.registry import Collector
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from chatd import __version__
@@ -25,6 +24,7 @@ from chatd.service.chat import Chat
 from chatd.service.status import NodeStatus
 from chatd.service.survey import Survey
 from chatd.telemetry.metrics import Metrics
+from chatd.timing.singleflight import SingleFlight
 from chatd.timing.wall import WallClock
 
 #: Readers that are shown, and that are looked at to find the slowest.
@@ -82,6 +82,8 @@ class Overview:
     _began: float = field(init=False)
     #: As they were seen last.
     _readers: _Readers = field(factory=_Readers, init=False)
+    #: One look for all who ask meanwhile, however many do, and however long it takes.
+    _looking: SingleFlight[None, None] = field(factory=SingleFlight, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.chat = self.status.node.chat
@@ -90,7 +92,7 @@ class Overview:
 
     async def state(self, query: RoomQuery) -> dict[str, Any]:
         """All of it, as a JSON object."""
-        await self._look()
+        await self._looking.run(None, self._look)
         chat, vitals = self.chat, self._vitals()
         return {
             "node": chat.presence.node,
@@ -127,7 +129,7 @@ class Overview:
 
     def _sign_of_life(self) -> Vitals:
         """The vitals; the readers are looked at again for the next time."""
-        looking = Deferred.fromCoroutine(self._look())
+        looking = self._looking.run(None, self._look)
         looking.addErrback(lambda why: self._log.failure("Looking at the readers failed", why))
         return self._vitals()
 

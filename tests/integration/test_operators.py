@@ -133,6 +133,8 @@ class StateTests(OperatorTests):
             )
             vitals = replication.vitals()
             self.assertEqual(waited.call_count, 4, "in this turn one slice")
+            replication.vitals()
+            self.assertEqual(waited.call_count, 4, "the same look is for both")
             self.assertEqual((vitals.clients, vitals.behind, vitals.rooms), (7, 3, 7))
             await until(lambda: waited.call_count == 6)
 
