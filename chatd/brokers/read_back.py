@@ -123,6 +123,12 @@ class ReadBack(Generic[K, V]):
         if append is not None:
             append.done.callback(outcome)
 
+    def give_up(self, key: K, why: str) -> None:
+        """Fail the append of the record with ``key`` with `Unavailable`, if it is under way."""
+        append = self._under_way.pop(key, None)
+        if append is not None:
+            append.done.errback(Unavailable(why))
+
     def lost(self) -> None:
         """Fail all appends under way with `Unavailable`: the stream is gone."""
         under_way, self._under_way = self._under_way, {}

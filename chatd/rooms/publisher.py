@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -13,8 +14,8 @@ from chatd.protocol.messages import Claim, Content, content_key
 from chatd.rooms.context import RoomContext
 from chatd.rooms.deduplication import DeduplicationWindow
 from chatd.rooms.records import OwnRecords
+from chatd.timing.lines import Lines, Piece
 from chatd.timing.singleflight import SingleFlight
-from chatd.timing.slots import Lines
 
 T = TypeVar("T")
 
@@ -32,7 +33,8 @@ class RoomPublisher:
 
     If the broker may lose one message and store the next (see `IBroker.exact`), a sender's next
     message is sent when the previous one is published or has failed, so that a message that must be
-    sent again is not overtaken. Different senders do not wait for each other.
+    sent again is not overtaken; or before, over the same way (`IBroker.way`). One that is overtaken
+    all the same is given up. Different senders do not wait for each other.
 
     ``own`` is told what is written. ``refresh`` makes the follower read again; see
     `IFollowing.refresh`. Ids are forgotten with the messages, by the retention.
@@ -116,7 +118,7 @@ class RoomPublisher:
     def _append_in_line(
         self, sender: Hashable, stream: Stream, key: int, content: Content, until: float
     ) -> Deferred[bool]:
-        """Append after all that ``sender`` published before; `NotStored` if that takes longer than
+        """Append behind all that ``sender`` published before; `NotStored` if that takes longer than
         ``until``, or the room has been forgotten meanwhile: ``stream`` may be the one it had. No
         timer is needed for that: whoever stands before it has an earlier end."""
         window = self._window
@@ -128,4 +130,8 @@ class RoomPublisher:
                 return fail(NotStored("the messages before it are still under way"))
             return self._append(stream, key, content, until)
 
-        return self._lines.run(sender, append)
+        def overtaken() -> None:
+            self._read_back.give_up(key, "the next message of the same connection came before it")
+
+        piece = Piece(append, partial(self._broker.way, stream), overtaken)
+        return self._lines.run(sender, piece)

@@ -64,6 +64,10 @@ class SingleFlight(Generic[K, V]):
         self._running: dict[K, Waiters[V]] = {}
         self._turns = turns
 
+    def __len__(self) -> int:
+        """How many pieces of work are under way."""
+        return len(self._running)
+
     def idle(self, key: K) -> bool:
         """Whether nothing is under way for ``key``."""
         return key not in self._running

@@ -44,6 +44,11 @@ class LyingBroker(MemoryBroker):
         self.lie: Callable[[Stream, int, int], Lie] = lambda stream, number, channel: Lie.NONE
         self.appended: list[bytes] = []
         self.distrusted: list[float] = []
+        #: Whether there is a way that keeps the order, another one after each `distrust`; and
+        #: whether it was to be made ready.
+        self.keeps_order = False
+        self.wanted = False
+        self._way = object()
 
     def append(self, stream: Stream, body: bytes, message_id: str, time: int) -> Deferred[None]:
         lie = self.lie(stream, len(self.appended), len(self.distrusted))
@@ -67,6 +72,11 @@ class LyingBroker(MemoryBroker):
                 self.store(stream, body, time)
         return super().append(stream, body, message_id, time)
 
+    def way(self, stream: Stream, more: bool) -> object | None:
+        self.wanted |= more
+        return self._way if self.keeps_order else None
+
     def distrust(self, stream: Stream, since: float) -> Deferred[None]:
         self.distrusted.append(since)
+        self._way = object()
         return succeed(None)

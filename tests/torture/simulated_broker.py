@@ -57,6 +57,10 @@ class AppendFault(Enum):
     REFUSED_BUT_STORED = auto()
 
 
+#: After one of these a way is broken.
+BREAKING = (AppendFault.CONFIRMED_ONLY, AppendFault.STORED_LATE, AppendFault.DROPPED)
+
+
 @implementer(IBroker, IService)
 class SimulatedBroker(Service):
     """One node's connection to the streams of ``hub``."""
@@ -86,6 +90,10 @@ class SimulatedBroker(Service):
         self._asked: dict[Deferred[Any], None] = {}
         self._followings: dict[SimulatedFollowing, None] = {}
         self._late: dict[object, tuple[Stream, float]] = {}
+        #: What appends to a stream go over once several are under way; and those that are broken:
+        #: what follows over them has the fate of the one before.
+        self._ways: dict[Stream, object] = {}
+        self._broken: dict[object, AppendFault] = {}
 
     # -- the connection ----------------------------------------------------------------------------
 
@@ -112,6 +120,8 @@ class SimulatedBroker(Service):
         self.ready = False
         self.out.cut(delivered)
         self.back.cut()
+        self._ways.clear()
+        self._broken.clear()
         for following in list(self._followings):
             following.interrupt()
         asked, self._asked = self._asked, {}
@@ -187,6 +197,11 @@ class SimulatedBroker(Service):
 
     def append(self, stream: Stream, body: bytes, message_id: str, time: int) -> Deferred[None]:
         fault = self.faults.popleft() if self.faults and self.ready else None
+        way = self._ways.get(stream)
+        if way in self._broken:
+            fault = self._broken[way]
+        elif way is not None and fault in BREAKING:
+            self._broken[way] = fault
         return self._ask(lambda: self._append(stream, body, message_id, time, fault))
 
     def _append(
@@ -222,8 +237,19 @@ class SimulatedBroker(Service):
         if self._late.pop(token, None) is not None:
             self.hub.append(stream, body, "", time).addErrback(lambda _: None)
 
+    def way(self, stream: Stream, more: bool) -> object | None:
+        if more and stream not in self._ways:
+            asked = self._ask(lambda: succeed(object()))
+            asked.addCallbacks(lambda way: self._ways.setdefault(stream, way), lambda _: None)
+        return self._ways.get(stream)
+
     def distrust(self, stream: Stream, since: float) -> Deferred[None]:
-        return self._ask(lambda: self._renew(stream)).addErrback(lambda _: None)
+        renewed = self._ask(lambda: self._renew(stream))
+        return renewed.addCallbacks(lambda _: self._renewed(stream), lambda _: None)
+
+    def _renewed(self, stream: Stream) -> None:
+        if stream in self._ways:
+            self._ways[stream] = object()
 
     def _renew(self, stream: Stream) -> Deferred[None]:
         """At the broker: nothing more comes over the old channel."""

@@ -457,6 +457,80 @@ class OrderTests(ReadBackCase):
         self.assertIs(second["stored"], False)
 
 
+class SeveralTests(ReadBackCase):
+    """One sender has several messages under way, over what keeps their order."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.broker.keeps_order = True
+        self.sender = object()
+
+    def say_all(self, *texts: str) -> list[list[Any]]:
+        return [self.say(text, self.sender) for text in texts]
+
+    def test_they_do_not_wait_for_each_other(self) -> None:
+        self.broker.lie = lambda *_: Lie.DROP
+        self.say_all("a", "b", "c")
+        self.assertEqual(len(self.broker.appended), 3)
+
+    def test_one_at_a_time_needs_nothing_made_ready(self) -> None:
+        self.say_all("a", "b")
+        self.assertFalse(self.broker.wanted)
+        self.first(Lie.DROP)
+        self.broker.appended.clear()
+        self.say_all("c", "d")
+        self.assertTrue(self.broker.wanted)
+
+    def test_those_that_were_lost_together_are_sent_again_in_order(self) -> None:
+        """And who follows them waits: they go another way."""
+        self.broker.lie = lambda _, number, way: Lie.NONE if number < 2 or way else Lie.DROP
+        texts = [f"{n}" for n in range(6)]
+        outcomes = self.say_all(*texts)
+        self.assertEqual((self.bob.texts, len(self.broker.appended)), (texts[:2], 6))
+        end: Deferred[int] = Deferred()
+        with mock.patch.object(self.broker, "end", return_value=end):
+            self.world.advance(MENDED)
+            self.assertTrue(self.broker.distrusted)
+            outcomes += self.say_all("later")
+        self.assertEqual(len(self.broker.appended), 6)
+        end.callback(1)
+        self.world.advance(MENDED)
+        self.assertEqual(self.bob.texts, [*texts, "later"])
+        self.assertEqual([outcome[0].id for outcome in outcomes], [*texts, "later"])
+
+    def test_one_that_was_overtaken_is_given_up(self) -> None:
+        """It must not come behind those that were sent after it."""
+        self.first(Lie.CONFIRM_ONLY)
+        first, second, third = self.say_all("a", "b", "c")
+        self.assertEqual([outcome[0].id for outcome in (second, third)], ["b", "c"])
+        frame = self.refused(first)
+        self.assertEqual(frame["code"], "unavailable")
+        self.assertNotIn("stored", frame)
+        self.world.advance(PATIENCE)
+        self.assertEqual((self.bob.texts, len(self.broker.appended)), (["b", "c"], 3))
+
+    def test_one_that_is_refused_takes_nobody_with_it(self) -> None:
+        refused = mock.patch.object(
+            self.broker, "append", side_effect=lambda *_: _failed(NotStored("it is full"))
+        )
+        self.first(Lie.STORE_LATE)
+        first = self.say("a", self.sender)
+        with refused:
+            second = self.say("b", self.sender)
+        self.assertIs(self.refused(second)["stored"], False)
+        self.assertEqual(first, [])
+        self.world.advance(MENDED + LATE)
+        self.assertEqual(self.bob.texts, ["a"])
+
+    def test_the_room_is_lost_with_all_of_them(self) -> None:
+        self.broker.lie = lambda *_: Lie.DROP
+        outcomes = self.say_all("a", "b", "c")
+        self.world.room()._publisher.forget()
+        self.world.turn()
+        self.assertEqual({self.refused(one)["code"] for one in outcomes}, {"unavailable"})
+        self.assertFalse(len(self.world.room()._publisher))
+
+
 class DirectoryTests(ReadBackCase):
     def test_a_change_that_was_confirmed_and_not_stored(self) -> None:
         for lie in (Lie.CONFIRM_ONLY, Lie.DROP, Lie.STORE_LATE, Lie.STORE_TWICE):

@@ -5,8 +5,11 @@ RabbitMQ drops. Before 4.0.1 RabbitMQ sends that publish again under the channel
 instead of the stream's own, and takes as many of the next records for repeats
 (https://github.com/rabbitmq/rabbitmq-server/pull/12236). So the channel is replaced when a change
 of leader becomes known, and closed when records are found missing: first the shared channel is
-replaced, then the stream gets a channel of its own (on which both numbers are the same, so that
-the fault cannot occur), then the connection is replaced.
+replaced, then the stream gets a channel of its own, then the connection is replaced.
+
+On a channel that only one stream uses both numbers are the same, so that the fault cannot occur: the
+stream's leaders get its records in order, and again from the first that was not confirmed. So a
+stream also gets one when somebody wants to send several records at once and in order (`way`).
 """
 
 from __future__ import annotations
@@ -41,8 +44,9 @@ RETIRE = 3.0
 APART = 1.0
 #: Seconds that a new connection waits to learn how large a record may be.
 LEARN = 1.0
-#: Seconds without missing records after which a stream uses the shared channel again.
-TRUST = 60.0
+#: Seconds after which a stream uses the shared channel again, without missing records or senders
+#: that want its own; and between looks for such streams.
+TRUST, FORGIVE = 60.0, 1.0
 #: Streams with a channel of their own, at most.
 MOST_OWN = 100
 #: How often a stream's records must be missing until it gets a channel of its own, and until the
@@ -52,19 +56,20 @@ OWN, CONNECTION, OLD = 2, 3, 10.0
 
 @define(eq=False)
 class _Opened:
-    """A channel, and when it was opened (the clock's seconds)."""
+    """A channel, when it was opened, and when its stream needed it last if it is a stream's own
+    (the clock's seconds)."""
 
     publisher: ConfirmChannel
     opened: float
+    needed: float = 0.0
 
 
 @define(eq=False)
 class _Trouble:
-    """How often records of a stream were missing, and the channel that it got for that."""
+    """How often records of a stream were missing, and when they were last."""
 
     times: int = 0
     latest: float = 0.0
-    own: _Opened | None = None
 
 
 @define(eq=False)
@@ -76,7 +81,9 @@ class PublishChannels:
     _since: float = field(default=0.0, init=False)
     _shared: _Opened | None = field(default=None, init=False)
     _retired: dict[ConfirmChannel, IDelayedCall] = field(factory=dict, init=False)
+    _own: dict[Stream, _Opened] = field(factory=dict, init=False)
     _troubles: dict[Stream, _Trouble] = field(factory=dict, init=False)
+    _forgiven: float = field(default=0.0, init=False)
     _replacing: SingleFlight[None, None] = field(factory=SingleFlight, init=False)
     _giving: SingleFlight[Stream, None] = field(factory=SingleFlight, init=False)
     _filling: SingleFlight[Client, None] = field(factory=SingleFlight, init=False)
@@ -122,20 +129,75 @@ class PublishChannels:
         for call in self._retired.values():
             call.cancel()
         self._retired.clear()
-        for trouble in self._troubles.values():
-            trouble.own = None
+        self._own.clear()
 
     def of(self, stream: Stream, size: int) -> ConfirmChannel:
         """The channel for a record of ``stream`` with a body of ``size`` bytes. Raises `TooLarge`,
         or `NotStored` without a connection or right after a refusal."""
         self._refused.check(stream, size)
-        trouble = self._troubles.get(stream)
-        chosen = trouble.own if trouble is not None and trouble.own is not None else self._shared
+        chosen = self._own.get(stream) or self._shared
         if self._refused.known(stream):
             chosen = self._apart
         if chosen is None:
             raise NotStored("RabbitMQ is not connected")
         return chosen.publisher
+
+    # -- channels of one stream --------------------------------------------------------------------
+
+    def way(self, stream: Stream, more: bool) -> ConfirmChannel | None:
+        """As `IBroker.way`: the stream's own channel, if it has one."""
+        if self._refused.known(stream):
+            return None
+        own = self._own.get(stream)
+        if more and own is not None:
+            own.needed = self.clock.seconds()
+        elif more:
+            self._want_own(stream)
+        return own.publisher if own is not None else None
+
+    def out_of_step(self, stream: Stream) -> None:
+        """A record of ``stream`` had nowhere to go. It was counted on the stream's own channel, but
+        not in the stream, so that channel is as a shared one now."""
+        own = self._own.pop(stream, None)
+        if own is not None:
+            self._retire(own.publisher, RETIRE)
+
+    def _want_own(self, stream: Stream) -> None:
+        client = self._client
+        if client is None or client.blocked is not None or not self._giving.idle(stream):
+            return
+        if self._may_give(client):
+            giving = self._giving.run(stream, lambda: self._give_own(client, stream))
+            giving.addErrback(lambda f: self._log.failure("Opening a channel failed", f))
+
+    def _may_give(self, client: Client) -> bool:
+        """Whether there are channels left for one more stream, and enough for all else."""
+        self._forgive()
+        given = len(self._own) + len(self._giving)
+        return given < MOST_OWN and 2 * len(client.channels) < (client.channel_max or 65_535)
+
+    async def _give_own(self, client: Client, stream: Stream) -> None:
+        fresh = await self._open_or_fail(client)
+        if fresh is None or client is not self._client:
+            return
+        old, self._own[stream] = self._own.get(stream), fresh
+        fresh.needed = self.clock.seconds()
+        if old is not None:
+            await self._close(old.publisher)
+
+    def _forgive(self) -> None:
+        """Forget troubles that are over, and take back channels that no stream needs."""
+        now = self.clock.seconds()
+        if now - self._forgiven < FORGIVE:
+            return
+        self._forgiven = now
+        for stream, trouble in list(self._troubles.items()):
+            if now - trouble.latest >= TRUST:
+                del self._troubles[stream]
+        for stream, own in list(self._own.items()):
+            if now - own.needed >= TRUST and stream not in self._troubles:
+                del self._own[stream]
+                self._retire(own.publisher, RETIRE)
 
     # -- replacing ---------------------------------------------------------------------------------
 
@@ -152,33 +214,18 @@ class PublishChannels:
             return  # the next connection has new channels; a blocked one opens none
         self._forgive()
         trouble = self._troubles.setdefault(stream, _Trouble())
-        used = trouble.own or self._shared
+        own = self._own.get(stream)
+        used = own or self._shared
         if used is None or used.opened > since:
             return
         trouble.times += 1
         trouble.latest = self.clock.seconds()
         if trouble.times == CONNECTION and self.clock.seconds() - self._since >= OLD:
             client.fail("records it confirmed or took are not there")
-        elif trouble.times >= OWN and self._owners() < MOST_OWN:
-            await self._giving.run(stream, lambda: self._give_own(client, trouble))
+        elif own is not None or (trouble.times >= OWN and self._may_give(client)):
+            await self._giving.run(stream, lambda: self._give_own(client, stream))
         else:
             await self._replacing.run(None, lambda: self._replace(0))
-
-    def _owners(self) -> int:
-        return sum(1 for trouble in self._troubles.values() if trouble.own is not None)
-
-    def _forgive(self) -> None:
-        now = self.clock.seconds()
-        for stream, trouble in list(self._troubles.items()):
-            if now - trouble.latest >= TRUST:
-                del self._troubles[stream]
-                if trouble.own is not None:
-                    self._retire(trouble.own.publisher, RETIRE)
-
-    async def _give_own(self, client: Client, trouble: _Trouble) -> None:
-        own, trouble.own = trouble.own, await self._open_or_fail(client)
-        if own is not None:
-            await self._close(own.publisher)
 
     async def _replace(self, grace: float) -> None:
         """Replace the shared channel; close the old one after ``grace`` seconds. With 0, close the
@@ -221,9 +268,7 @@ class PublishChannels:
             self._shared, self._spare = self._spare, None
         if _is_closed(self._apart):
             self._apart = None
-        for trouble in self._troubles.values():
-            if _is_closed(trouble.own):
-                trouble.own = None
+        self._own = {stream: own for stream, own in self._own.items() if not _is_closed(own)}
         # one that is under way goes on with what is missing now
         filling = self._filling.run(client, lambda: self._fill(client))
         filling.addErrback(lambda f: self._log.failure("Opening a channel failed", f))

@@ -94,6 +94,7 @@ class StreamPublisher:
         """Publish again after binding the stream, if the record could not be routed."""
         if not failure.check(Unroutable):
             return _refused(failure)
+        self.channels.out_of_step(stream)
         restored = self._restore(stream).addErrback(_not_restored)
         again = restored.addCallback(lambda _: self._publish(stream, *record))
         return again.addErrback(_not_routed)
