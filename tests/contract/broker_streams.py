@@ -174,6 +174,22 @@ class StreamSuite(BrokerCase):
         self.assertEqual(early.got, late.got)
         self.assertEqual(await self.all_of(broker, stream), early.got)
 
+    async def test_what_goes_one_way_comes_in_that_order(self) -> None:
+        broker = await self.make_broker()
+        stream, other = await self.created(broker), await self.created(broker)
+        recorder = await self.followed(broker, stream)
+        await until(lambda: broker.way(stream, True) is not None)
+        way, appended = broker.way(stream, False), []
+        for n in range(200):
+            appended.append(self.append(broker, stream, f"m{n}"))
+            appended.append(self.append(broker, other, f"o{n}"))
+            if n % 50 == 25:
+                await pause()
+        self.assertIs(broker.way(stream, True), way)
+        await gatherResults(appended, consumeErrors=True)
+        await until(lambda: len(recorder.got) >= 200)
+        self.assertEqual(recorder.ids, named(*range(200)))
+
     async def test_an_acknowledged_record_can_be_read(self) -> None:
         broker = await self.make_broker()
         stream = await self.created(broker)

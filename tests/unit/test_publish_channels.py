@@ -12,8 +12,9 @@ from txamqp.message import Message
 from chatd.amqp.channel import Reason, reason_of
 from chatd.amqp.spec import method
 from chatd.brokers.interfaces import NotStored, Stream, TooLarge, Unavailable
+from chatd.brokers.rabbitmq.channel_opener import ANSWER
 from chatd.brokers.rabbitmq.consumer import StreamConsumer
-from chatd.brokers.rabbitmq.publish_channels import ANSWER, APART, LEARN, RETIRE, PublishChannels
+from chatd.brokers.rabbitmq.publish_channels import APART, LEARN, RETIRE, PublishChannels
 from chatd.brokers.rabbitmq.publisher import StreamPublisher
 from chatd.brokers.rabbitmq.refused_records import RefusedRecords
 from chatd.brokers.rabbitmq.shared_channels import SharedChannels

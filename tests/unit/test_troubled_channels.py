@@ -15,7 +15,7 @@ from tests.support.amqp_server import Server
 LOBBY, DEN, SHUT = Stream("lobby", "1"), Stream("den", "2"), Stream("shut", "3")
 
 
-class TroubledTests(SynchronousTestCase):
+class ChannelsCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.server = Server().tuned()
         self.server.clock.advance(TRUST)
@@ -37,6 +37,17 @@ class TroubledTests(SynchronousTestCase):
                     server.say(number, f"{name}-ok")
         return asked
 
+    def reconnect(self) -> None:
+        self.channels.lost()
+        self.server.lose()
+        self.server = Server().tuned()
+        self.connect(self.server)
+
+    def refuse(self, number: int) -> None:
+        """The broker closes a channel because of a record for a room that is refused."""
+        why = "ACCESS_REFUSED - access to topic 'shut' in exchange 'chatd' in vhost '/' refused"
+        self.server.say(number, "channel.close", reply_code=403, reply_text=why)
+
     def number(self, stream: Stream) -> int:
         """Of the channel that a record goes over."""
         publisher = self.channels.of(stream, 1)
@@ -56,6 +67,8 @@ class TroubledTests(SynchronousTestCase):
             self.successResultOf(distrusted)
         return asked
 
+
+class TroubledTests(ChannelsCase):
     def test_once_all_publish_on_another_and_twice_one_has_its_own(self) -> None:
         first = self.number(LOBBY)
         self.distrust()
@@ -104,12 +117,6 @@ class TroubledTests(SynchronousTestCase):
         self.assertEqual(self.answer(self.server), ["channel.close"])
         self.reconnect()
 
-    def reconnect(self) -> None:
-        self.channels.lost()
-        self.server.lose()
-        self.server = Server().tuned()
-        self.connect(self.server)
-
     def test_the_next_connection_has_channels_of_its_own(self) -> None:
         self.distrust(2)
         self.reconnect()
@@ -124,11 +131,6 @@ class TroubledTests(SynchronousTestCase):
         clock.advance(RETIRE)
         self.assertEqual(self.server.heard(), [])
         self.number(LOBBY)
-
-    def refuse(self, number: int) -> None:
-        """The broker closes a channel because of a record for a room that is refused."""
-        why = "ACCESS_REFUSED - access to topic 'shut' in exchange 'chatd' in vhost '/' refused"
-        self.server.say(number, "channel.close", reply_code=403, reply_text=why)
 
     def test_the_others_go_on_at_once_however_often_one_is_refused(self) -> None:
         for _ in range(3):
@@ -158,3 +160,109 @@ class TroubledTests(SynchronousTestCase):
         self.patch(publish_channels, "MOST_OWN", 0)
         self.distrust(2)
         self.assertEqual(self.number(LOBBY), self.number(DEN))
+
+
+class WantedTests(ChannelsCase):
+    """Somebody wants to send several records of a stream at once, and in order."""
+
+    def way(self, stream: Stream = LOBBY, more: bool = True) -> int | None:
+        """The number of the channel that keeps the order."""
+        way = self.channels.way(stream, more)
+        return way.channel if way is not None else None
+
+    def given(self, stream: Stream = LOBBY) -> int:
+        """Ask for a channel, and have it."""
+        self.way(stream)
+        self.assertEqual(self.answer(self.server), ["channel.open", "confirm.select"])
+        way = self.way(stream, False)
+        assert way is not None
+        return way
+
+    def test_it_gets_a_channel_that_no_other_stream_uses(self) -> None:
+        shared = self.number(LOBBY)
+        self.assertIsNone(self.way(more=False))
+        self.assertEqual(self.server.heard(), [])
+        own = self.given()
+        self.assertEqual((self.number(LOBBY), self.number(DEN)), (own, shared))
+        self.assertNotEqual(own, shared)
+
+    def test_one_is_opened_however_often_it_is_asked_for(self) -> None:
+        self.assertIsNone(self.way())
+        self.assertIsNone(self.way())
+        self.given()
+        self.way()
+        self.assertEqual(self.server.heard(), [])
+
+    def test_it_is_the_same_when_leaders_change(self) -> None:
+        own = self.given()
+        self.server.clock.advance(1)
+        self.channels.leader_changed()
+        self.answer(self.server)
+        self.assertEqual((self.way(), self.number(LOBBY)), (own, own))
+
+    def test_it_is_another_one_once_records_are_missing(self) -> None:
+        own, shared = self.given(), self.number(DEN)
+        asked = self.distrust()
+        self.assertEqual(asked, ["channel.open", "confirm.select", "channel.close"])
+        self.assertNotIn(self.way(), (own, shared, None))
+        self.assertEqual(self.number(DEN), shared)
+
+    def test_it_is_given_back_when_nobody_needs_it_any_more(self) -> None:
+        self.given()
+        self.server.clock.advance(TRUST / 2)
+        self.way()
+        self.server.clock.advance(TRUST - 1)
+        self.given(DEN)
+        self.assertIsNotNone(self.way(more=False))
+        self.server.clock.advance(1)
+        self.given(Stream("hall", "1"))
+        self.assertIsNone(self.way(more=False))
+        self.assertIsNotNone(self.way(DEN, more=False))
+        self.server.clock.advance(RETIRE)
+        self.assertEqual(self.answer(self.server), ["channel.close"])
+
+    def test_none_after_a_record_that_had_nowhere_to_go(self) -> None:
+        """The channel has counted it, the stream has not."""
+        own = self.given()
+        self.channels.out_of_step(LOBBY)
+        self.assertIsNone(self.way(more=False))
+        self.server.clock.advance(RETIRE)
+        self.assertEqual(self.answer(self.server), ["channel.close"])
+        self.assertNotEqual(self.given(), own)
+
+    def test_none_for_a_room_that_is_refused(self) -> None:
+        own = self.given(SHUT)
+        self.refuse(own)
+        self.answer(self.server)
+        self.assertIsNone(self.way(SHUT))
+        self.assertEqual(self.answer(self.server), [])
+
+    def test_none_once_the_broker_has_closed_it(self) -> None:
+        self.refuse(self.given())
+        self.assertIsNone(self.way(more=False))
+
+    def test_none_while_the_broker_takes_nothing(self) -> None:
+        self.server.say(0, "connection.blocked", reason="low on memory")
+        self.assertIsNone(self.way())
+        self.assertEqual(self.server.heard(), [])
+
+    def test_none_without_a_connection(self) -> None:
+        self.given()
+        self.channels.lost()
+        self.assertIsNone(self.way())
+
+    def test_few_get_one(self) -> None:
+        self.patch(publish_channels, "MOST_OWN", 2)
+        self.assertEqual([self.way(one) for one in (LOBBY, DEN, SHUT)], [None] * 3)
+        self.assertEqual(self.answer(self.server).count("channel.open"), 2)
+        self.assertIsNone(self.way(SHUT, False))
+
+    def test_half_of_the_channels_are_for_all_else(self) -> None:
+        self.channels.lost()
+        self.server = Server().tuned(channel_max=8)
+        self.connect(self.server)
+        for n in range(8):
+            self.way(Stream(f"room{n}", "1"))
+            self.answer(self.server)
+        self.assertEqual(len(self.server.client.channels), 4)
+        self.assertFalse(self.server.client.ended)

@@ -7,21 +7,17 @@ instead of the stream's own, and takes as many of the next records for repeats
 of leader becomes known, and closed when records are found missing: first the shared channel is
 replaced, then the stream gets a channel of its own, then the connection is replaced.
 
-On a channel that only one stream uses both numbers are the same, so that the fault cannot occur: the
-stream's leaders get its records in order, and again from the first that was not confirmed. So a
+On a channel that only one stream uses both numbers are the same, so that the fault cannot occur:
+the stream's leaders get its records in order, and again from the first that was not confirmed. So a
 stream also gets one when somebody wants to send several records at once and in order (`way`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from typing import Any, TypeVar
-
 from attrs import Factory, define, field
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from txamqp.client import Closed
 
 from chatd.amqp.channel import Reason
@@ -29,15 +25,10 @@ from chatd.amqp.client import Client
 from chatd.amqp.codec import ProtocolError
 from chatd.amqp.confirms import ConfirmChannel
 from chatd.brokers.interfaces import NotStored, Stream
+from chatd.brokers.rabbitmq.channel_opener import ChannelOpener, Opened, is_closed
 from chatd.brokers.rabbitmq.refused_records import RefusedRecords
 from chatd.timing.singleflight import SingleFlight
 
-T = TypeVar("T")
-
-#: Seconds for a channel to open or to close before the connection is closed. While the broker takes
-#: no messages it reads nothing from the connection, so that time does not count; seconds between
-#: looks at that.
-ANSWER, LOOK = 5.0, 1.0
 #: Seconds for which a replaced channel stays open for the confirms that are under way.
 RETIRE = 3.0
 #: Seconds between two replacements of the shared channel because of a change of leader, at least.
@@ -55,16 +46,6 @@ OWN, CONNECTION, OLD = 2, 3, 10.0
 
 
 @define(eq=False)
-class _Opened:
-    """A channel, when it was opened, and when its stream needed it last if it is a stream's own
-    (the clock's seconds)."""
-
-    publisher: ConfirmChannel
-    opened: float
-    needed: float = 0.0
-
-
-@define(eq=False)
 class _Trouble:
     """How often records of a stream were missing, and when they were last."""
 
@@ -77,33 +58,33 @@ class PublishChannels:
     """The channels of the publishing connection. Use them between `connected` and `lost`."""
 
     clock: IReactorTime
-    _client: Client | None = field(default=None, init=False)
+    _opener: ChannelOpener | None = field(default=None, init=False)
     _since: float = field(default=0.0, init=False)
-    _shared: _Opened | None = field(default=None, init=False)
-    _retired: dict[ConfirmChannel, IDelayedCall] = field(factory=dict, init=False)
-    _own: dict[Stream, _Opened] = field(factory=dict, init=False)
+    _shared: Opened | None = field(default=None, init=False)
+    _own: dict[Stream, Opened] = field(factory=dict, init=False)
     _troubles: dict[Stream, _Trouble] = field(factory=dict, init=False)
     _forgiven: float = field(default=0.0, init=False)
     _replacing: SingleFlight[None, None] = field(factory=SingleFlight, init=False)
     _giving: SingleFlight[Stream, None] = field(factory=SingleFlight, init=False)
-    _filling: SingleFlight[Client, None] = field(factory=SingleFlight, init=False)
+    _filling: SingleFlight[ChannelOpener, None] = field(factory=SingleFlight, init=False)
     #: Replaces the shared channel at once when the broker closes that.
-    _spare: _Opened | None = field(default=None, init=False)
+    _spare: Opened | None = field(default=None, init=False)
     _refused: RefusedRecords = field(
         default=Factory(lambda self: RefusedRecords(self.clock), True), init=False
     )
     #: For streams whose records were refused lately: a refusal closes the channel.
-    _apart: _Opened | None = field(default=None, init=False)
+    _apart: Opened | None = field(default=None, init=False)
 
     _log = Logger()
 
     async def connected(self, client: Client) -> None:
         """Open channels on the new connection ``client``. `learn` is to follow."""
-        self._shared = await self._open(client)
-        self._client = client
+        opener = ChannelOpener(self.clock, client, lambda reason: self._closed(opener, reason))
+        self._shared = await opener.open()
+        self._opener = opener
         self._since = self.clock.seconds()
         self._refused.largest = None
-        await self._fill(client)
+        await self._fill(opener)
 
     def learn(self, client: Client) -> Deferred[None]:
         """Find out how large a record may be; fires when that is known, after `LEARN` seconds at
@@ -125,10 +106,9 @@ class PublishChannels:
 
     def lost(self) -> None:
         """Forget all channels: the connection was lost."""
-        self._client = self._shared = self._spare = self._apart = None
-        for call in self._retired.values():
-            call.cancel()
-        self._retired.clear()
+        if self._opener is not None:
+            self._opener.lost()
+        self._opener = self._shared = self._spare = self._apart = None
         self._own.clear()
 
     def of(self, stream: Stream, size: int) -> ConfirmChannel:
@@ -159,33 +139,33 @@ class PublishChannels:
         """A record of ``stream`` had nowhere to go. It was counted on the stream's own channel, but
         not in the stream, so that channel is as a shared one now."""
         own = self._own.pop(stream, None)
-        if own is not None:
-            self._retire(own.publisher, RETIRE)
+        if own is not None and self._opener is not None:
+            self._opener.retire(own.publisher, RETIRE)
 
     def _want_own(self, stream: Stream) -> None:
-        client = self._client
-        if client is None or client.blocked is not None or not self._giving.idle(stream):
+        opener = self._opener
+        if opener is None or opener.client.blocked is not None or not self._giving.idle(stream):
             return
-        if self._may_give(client):
-            giving = self._giving.run(stream, lambda: self._give_own(client, stream))
+        if self._may_give(opener):
+            giving = self._giving.run(stream, lambda: self._give_own(opener, stream))
             giving.addErrback(lambda f: self._log.failure("Opening a channel failed", f))
 
-    def _may_give(self, client: Client) -> bool:
+    def _may_give(self, opener: ChannelOpener) -> bool:
         """Whether there are channels left for one more stream, and enough for all else."""
-        self._forgive()
-        given = len(self._own) + len(self._giving)
+        self._forgive(opener)
+        client, given = opener.client, len(self._own) + len(self._giving)
         return given < MOST_OWN and 2 * len(client.channels) < (client.channel_max or 65_535)
 
-    async def _give_own(self, client: Client, stream: Stream) -> None:
-        fresh = await self._open_or_fail(client)
-        if fresh is None or client is not self._client:
+    async def _give_own(self, opener: ChannelOpener, stream: Stream) -> None:
+        fresh = await opener.open_or_fail()
+        if fresh is None or opener is not self._opener:
             return
         old, self._own[stream] = self._own.get(stream), fresh
         fresh.needed = self.clock.seconds()
         if old is not None:
-            await self._close(old.publisher)
+            await opener.close(old.publisher)
 
-    def _forgive(self) -> None:
+    def _forgive(self, opener: ChannelOpener) -> None:
         """Forget troubles that are over, and take back channels that no stream needs."""
         now = self.clock.seconds()
         if now - self._forgiven < FORGIVE:
@@ -197,7 +177,7 @@ class PublishChannels:
         for stream, own in list(self._own.items()):
             if now - own.needed >= TRUST and stream not in self._troubles:
                 del self._own[stream]
-                self._retire(own.publisher, RETIRE)
+                opener.retire(own.publisher, RETIRE)
 
     # -- replacing ---------------------------------------------------------------------------------
 
@@ -209,10 +189,10 @@ class PublishChannels:
 
     async def distrust(self, stream: Stream, since: float) -> None:
         """As `IBroker.distrust`."""
-        client = self._client
-        if client is None or client.blocked is not None:
+        opener = self._opener
+        if opener is None or opener.client.blocked is not None:
             return  # the next connection has new channels; a blocked one opens none
-        self._forgive()
+        self._forgive(opener)
         trouble = self._troubles.setdefault(stream, _Trouble())
         own = self._own.get(stream)
         used = own or self._shared
@@ -221,126 +201,52 @@ class PublishChannels:
         trouble.times += 1
         trouble.latest = self.clock.seconds()
         if trouble.times == CONNECTION and self.clock.seconds() - self._since >= OLD:
-            client.fail("records it confirmed or took are not there")
-        elif own is not None or (trouble.times >= OWN and self._may_give(client)):
-            await self._giving.run(stream, lambda: self._give_own(client, stream))
+            opener.client.fail("records it confirmed or took are not there")
+        elif own is not None or (trouble.times >= OWN and self._may_give(opener)):
+            await self._giving.run(stream, lambda: self._give_own(opener, stream))
         else:
             await self._replacing.run(None, lambda: self._replace(0))
 
     async def _replace(self, grace: float) -> None:
         """Replace the shared channel; close the old one after ``grace`` seconds. With 0, close the
         channels that were replaced before as well."""
-        client, old = self._client, self._shared
-        if client is None or old is None or client.blocked is not None:
+        opener, old = self._opener, self._shared
+        if opener is None or old is None or opener.client.blocked is not None:
             return
-        fresh = await self._open_or_fail(client)
-        if fresh is None or client is not self._client:
+        fresh = await opener.open_or_fail()
+        if fresh is None or opener is not self._opener:
             return
         self._shared = fresh
         if grace:
-            self._retire(old.publisher, grace)
-            return
-        retired, self._retired = self._retired, {}
-        for call in retired.values():
-            call.cancel()
-        for publisher in (*retired, old.publisher):
-            await self._close(publisher)
+            opener.retire(old.publisher, grace)
+        else:
+            await opener.close_all(old.publisher)
 
-    # -- opening and closing -----------------------------------------------------------------------
-
-    async def _open(self, client: Client) -> _Opened:
-        opened = self.clock.seconds()
-
-        def closed(reason: Reason) -> None:
-            self._closed(client, reason)
-
-        return _Opened(await client.open_publisher(closed=closed), opened)
-
-    def _closed(self, client: Client, reason: Reason) -> None:
+    def _closed(self, opener: ChannelOpener, reason: Reason) -> None:
         """Replace a channel that the broker has closed because of one record. The other publishes
         that were under way on it are missing, and sent again."""
         if not self._refused.note(reason):
-            client.fail(f"a publishing channel was closed: {reason}")
+            opener.client.fail(f"a publishing channel was closed: {reason}")
             return
-        if _is_closed(self._spare):
+        if is_closed(self._spare):
             self._spare = None
-        if _is_closed(self._shared):
+        if is_closed(self._shared):
             self._shared, self._spare = self._spare, None
-        if _is_closed(self._apart):
+        if is_closed(self._apart):
             self._apart = None
-        self._own = {stream: own for stream, own in self._own.items() if not _is_closed(own)}
+        self._own = {stream: own for stream, own in self._own.items() if not is_closed(own)}
         # one that is under way goes on with what is missing now
-        filling = self._filling.run(client, lambda: self._fill(client))
+        filling = self._filling.run(opener, lambda: self._fill(opener))
         filling.addErrback(lambda f: self._log.failure("Opening a channel failed", f))
 
-    async def _fill(self, client: Client) -> None:
+    async def _fill(self, opener: ChannelOpener) -> None:
         """Open the channels that are missing."""
-        while client is self._client and not client.ended:
+        while opener is self._opener and not opener.client.ended:
             if self._shared is None:
-                self._shared = await self._open_or_fail(client)
+                self._shared = await opener.open_or_fail()
             elif self._spare is None:
-                self._spare = await self._open_or_fail(client)
+                self._spare = await opener.open_or_fail()
             elif self._apart is None and self._refused.any:
-                self._apart = await self._open_or_fail(client)
+                self._apart = await opener.open_or_fail()
             else:
                 return
-
-    async def _open_or_fail(self, client: Client) -> _Opened | None:
-        """Open a channel; None if the connection ends. If there is no answer, or no channel left,
-        close the connection."""
-        if client.ended:
-            return None
-        try:
-            return await self._patiently(client, self._open(client))
-        except Closed:
-            return None
-        except CancelledError:
-            client.fail("no channel could be opened")
-            return None
-        except ProtocolError as e:
-            client.fail(str(e))
-            return None
-
-    def _retire(self, publisher: ConfirmChannel, grace: float) -> None:
-        self._retired[publisher] = self.clock.callLater(grace, self._retire_now, publisher)
-
-    def _retire_now(self, publisher: ConfirmChannel) -> None:
-        self._retired.pop(publisher, None)
-        closing = Deferred.fromCoroutine(self._close(publisher))
-        closing.addErrback(lambda f: self._log.failure("Closing a channel failed", f))
-
-    async def _close(self, publisher: ConfirmChannel) -> None:
-        """Close a channel. When this returns, the broker stores nothing more from it."""
-        client = self._client
-        if client is None:
-            return
-        try:
-            await self._patiently(client, client.close_publisher(publisher))
-        except CancelledError:
-            client.fail("a channel could not be closed")
-
-    def _patiently(self, client: Client, asking: Coroutine[Any, Any, T]) -> Deferred[T]:
-        """The outcome of ``asking``, which is cancelled after `ANSWER` seconds in which the broker
-        did not answer though it reads."""
-        asked = Deferred.fromCoroutine(asking)
-        left = ANSWER
-        call = self.clock.callLater(LOOK, lambda: look())
-
-        def look() -> None:
-            nonlocal left, call
-            left = ANSWER if client.blocked is not None else left - LOOK
-            if left <= 0:
-                asked.cancel()
-            else:
-                call = self.clock.callLater(LOOK, look)
-
-        def answered(result: T | Failure) -> T | Failure:
-            if call.active():
-                call.cancel()
-            return result
-
-        return asked.addBoth(answered)
-
-
-def _is_closed(one: _Opened | None) -> bool:
-    return one is not None and one.publisher.closed
