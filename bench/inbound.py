@@ -4,8 +4,7 @@
 
 Connections that have joined nothing publish messages of 256 characters with ids of their own: one
 connection with 16 under way, 16 with one each, and one with one. The echo gets the same frames. CPU
-of the server for each message. What one connection has under way goes to RabbitMQ one after the
-other, because that may lose one message and store the next; so there its 16 cost as much as one.
+of the server for each message.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from txamqp.protocol import AMQClient
 
 from chatd.amqp.channel import Channel, Reason, reason_of
 from chatd.amqp.codec import ProtocolError, encode_method
-from chatd.amqp.confirms import ConfirmChannel
+from chatd.amqp.confirms import ConfirmChannel, Waiting
 from chatd.amqp.delegate import Delegate
 from chatd.amqp.deliveries import Consumer, Deliveries, Delivery
 from chatd.amqp.frames import FRAME_MAX, FrameReader
@@ -60,6 +60,7 @@ class Client(AMQClient):
         #: The broker's product and version, once it has greeted us.
         self.server = ""
         self.publishers: dict[int, ConfirmChannel] = {}
+        self._waiting = Waiting()
         self._outgoing = Outgoing(clock)
         self.deliveries = Deliveries(self.send, clock)
         self.frame_max = FRAME_MAX
@@ -129,7 +130,7 @@ class Client(AMQClient):
         channel.on_close = closed
         await channel.confirm_select()
         publisher = ConfirmChannel(
-            self.clock, channel.id, self._publish, self.frame_max, limit, timeout
+            self.clock, channel.id, self._publish, self.frame_max, self._waiting, limit, timeout
         )
         self.publishers[channel.id] = publisher
         return publisher

@@ -18,7 +18,7 @@ from chatd.amqp.deliveries import BODY, FRAME_END, HEADER, METHOD
 _FRAME = Struct("!BHI")
 _CONTENT = Struct("!BHIHHQ")
 _END = bytes([FRAME_END])
-#: Bytes of bodies that may wait for confirms on one channel.
+#: Bytes of bodies that may wait for confirms on one connection.
 MOST_BYTES = 64 * 1024 * 1024
 #: Addresses that are kept encoded.
 ADDRESSES = 1024
@@ -79,12 +79,22 @@ class _Unconfirmed:
     returned: bool = False
 
 
+@define
+class Waiting:
+    """How many publishes wait for confirms on all channels of a connection, and the bytes of their
+    bodies."""
+
+    number: int = 0
+    size: int = 0
+
+
 class ConfirmChannel:
     """A channel in confirm mode.
 
-    At most ``limit`` publishes and `MOST_BYTES` of bodies may wait for their confirms, each for
-    ``timeout`` seconds. ``write`` sends bytes, and is told whether they are alone or may wait a
-    moment for others. After `close` every publish fails with `NotSent`.
+    At most ``limit`` publishes and `MOST_BYTES` of bodies may wait for their confirms on all
+    channels that share ``waiting``, each for ``timeout`` seconds. ``write`` sends bytes, and is
+    told whether they are alone or may wait a moment for others. After `close` every publish fails
+    with `NotSent`.
     """
 
     def __init__(
@@ -93,6 +103,7 @@ class ConfirmChannel:
         channel: int,
         write: Callable[[bytes, bool], object],
         frame_max: int,
+        waiting: Waiting,
         limit: int = 10_000,
         timeout: float = 10.0,
     ) -> None:
@@ -103,7 +114,7 @@ class ConfirmChannel:
         self._limit = limit
         self._timeout = timeout
         self._pending: dict[int, _Unconfirmed] = {}
-        self._bytes = 0
+        self._waiting = waiting
         self._last = 0
         self._closed = ""
         self._sweep = LoopingCall(self._expire)
@@ -127,13 +138,15 @@ class ConfirmChannel:
         message id ``id``."""
         if self._closed:
             return fail(NotSent(self._closed))
-        if len(self._pending) >= self._limit or self._bytes > MOST_BYTES:
+        waiting = self._waiting
+        if waiting.number >= self._limit or waiting.size > MOST_BYTES:
             return fail(NotSent("too many publishes wait for the broker"))
         self._last += 1
         done: Deferred[None] = Deferred()
         deadline = self._clock.seconds() + self._timeout
         self._pending[self._last] = _Unconfirmed(done, deadline, key, id, len(body))
-        self._bytes += len(body)
+        waiting.number += 1
+        waiting.size += len(body)
         frames = pack_publish(self.channel, address, properties, body, self._frame_max)
         self._write(frames, len(self._pending) <= FEW)
         return done
@@ -165,8 +178,10 @@ class ConfirmChannel:
 
     def _take(self, numbers: list[int]) -> list[_Unconfirmed]:
         taken = [self._pending.pop(number) for number in numbers]
+        waiting = self._waiting
+        waiting.number -= len(taken)
         for one in taken:
-            self._bytes -= one.size
+            waiting.size -= one.size
         return taken
 
     def _expire(self) -> None:
@@ -180,6 +195,5 @@ class ConfirmChannel:
         self._closed = why
         if self._sweep.running:
             self._sweep.stop()
-        pending, self._pending = self._pending, {}
-        for one in pending.values():
+        for one in self._take(list(self._pending)):
             one.done.errback(NotConfirmed(why))

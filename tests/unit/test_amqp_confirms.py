@@ -20,7 +20,7 @@ class ConfirmTests(SynchronousTestCase):
 
     def open(self, **limits: Any) -> ConfirmChannel:
         opening = Deferred.fromCoroutine(self.server.client.open_publisher(**limits))
-        number = self.server.heard()[0][0]
+        number = self.server.heard()[-1][0]
         self.server.say(number, "channel.open-ok")
         self.assertEqual(self.server.names(), ["confirm.select"])
         self.server.say(number, "confirm.select-ok")
@@ -127,13 +127,24 @@ class ConfirmTests(SynchronousTestCase):
         self.server.say(2, "basic.ack", delivery_tag=1)
         self.successResultOf(done[0])
         self.assertNoResult(self.publish())
+        self.publisher = self.open(limit=3)
+        self.failureResultOf(self.publish(), NotConfirmed)
 
     def test_a_bounded_size(self) -> None:
         self.patch(confirms, "MOST_BYTES", 1000)
         done = [self.publish(body=b"x" * 600) for _ in range(2)]
         self.failureResultOf(self.publish(), NotConfirmed)
+        first, self.publisher = self.publisher, self.open()
+        self.failureResultOf(self.publish(), NotConfirmed)
         self.server.say(1, "basic.ack", delivery_tag=2, multiple=True)
         self.successResultOf(done[1])
+        large = self.publish(body=b"x" * 1001)
+        self.publisher, other = first, self.publisher
+        self.failureResultOf(self.publish(), NotConfirmed)
+        closing = Deferred.fromCoroutine(self.server.client.close_publisher(other))
+        self.server.say(2, "channel.close-ok")
+        self.successResultOf(closing)
+        self.failureResultOf(large, NotConfirmed)
         self.assertNoResult(self.publish())
 
     def test_the_connection_goes(self) -> None:
