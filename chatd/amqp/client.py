@@ -130,7 +130,7 @@ class Client(AMQClient):
         channel.on_close = closed
         await channel.confirm_select()
         publisher = ConfirmChannel(
-            self.clock, channel.id, self._publish, self.frame_max, self._waiting, limit, timeout
+            self.clock, channel.id, self.send, self.frame_max, self._waiting, limit, timeout
         )
         self.publishers[channel.id] = publisher
         return publisher
@@ -192,14 +192,8 @@ class Client(AMQClient):
         self.deliveries.close_channel(number)
         self._numbers.retire(number)
 
-    def send(self, data: bytes) -> None:
-        """Write encoded frames."""
-        if not self.closed:
-            self._pulse.sent = True
-            self._outgoing.write(data)
-
-    def _publish(self, data: bytes, alone: bool) -> None:
-        """Write the frames of a publish: at once if it is ``alone``, else together with others."""
+    def send(self, data: bytes, alone: bool = True) -> None:
+        """Write encoded frames: at once if they are ``alone``, else together with others."""
         if not self.closed:
             self._pulse.sent = True
             (self._outgoing.write if alone else self._outgoing.gather)(data)
