@@ -250,6 +250,30 @@ class WantedTests(ChannelsCase):
         self.given()
         self.channels.lost()
         self.assertIsNone(self.way())
+        self.channels.out_of_step(LOBBY)
+
+    def test_the_connection_ends_while_it_is_opened(self) -> None:
+        self.way()
+        self.reconnect()
+        self.assertIsNone(self.way(more=False))
+        self.given()
+
+    def test_it_is_opened_too_late_for_its_connection(self) -> None:
+        """The next one is there already."""
+        before = self.server
+        self.way()
+        self.channels.lost()
+        self.server = Server().tuned()
+        self.connect(self.server)
+        self.answer(before)
+        self.assertIsNone(self.way(more=False))
+
+    def test_nothing_is_taken_from_a_stream_that_has_none(self) -> None:
+        shared = self.number(LOBBY)
+        self.channels.out_of_step(LOBBY)
+        self.assertEqual(self.number(LOBBY), shared)
+        self.server.clock.advance(RETIRE)
+        self.assertEqual(self.server.heard(), [])
 
     def test_few_get_one(self) -> None:
         self.patch(publish_channels, "MOST_OWN", 2)
