@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from tests.torture.bursts import BurstWriter
 from tests.torture.clients import Client
 from tests.torture.history import Recorder
 from tests.torture.neighbours import AMQPNeighbour, LegacyClient
@@ -17,6 +18,9 @@ from tests.torture.schedule import Schedule
 from tests.torture.scripted import ScriptClient
 from tests.torture.site import Site
 from tests.torture.writers import RequestWriter, SessionWriter, SocketWriter, Writer
+
+#: Of each room.
+WRITERS = SocketWriter, BurstWriter, SessionWriter, RequestWriter
 
 #: Seconds within which readers come to the end, and nodes agree on who is there, after all faults.
 LEVEL = 100.0
@@ -49,7 +53,7 @@ class Run:
         self.others: list[ScriptClient | LegacyClient | AMQPNeighbour] = []
         self.strangers: list[Reader] = []
         for room in self.rooms:
-            for number, kind in enumerate((SocketWriter, SessionWriter, RequestWriter)):
+            for number, kind in enumerate(WRITERS):
                 self.writers.append(self._client(kind, f"{room}-writer{number}", room))
             for number in range(3):
                 self.readers.append(self._client(Reader, f"{room}-reader{number}", room))
