@@ -80,7 +80,7 @@ def makeService(options: Options) -> IService:
     if options.check:
         raise SystemExit(run_check(steady(reactor), options))
     with refusing():
-        preflight.check(options.config)
+        preflight.check(options.config, options.as_user)
         node = ChatService(steady(reactor), options.config, time.time, options.read, options.log)
         known = partial(known_bytes, node.status, node.admission.unread)
         GarbageCollection(steady(reactor), known).setServiceParent(node)

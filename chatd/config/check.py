@@ -21,7 +21,6 @@ from chatd.config import advice, explanation, preflight
 from chatd.config.access import make_admission
 from chatd.config.options import Options
 from chatd.config.parsers import mask_password, one_line
-from chatd.config.settings import Config
 from chatd.config.table import OPTIONS
 from chatd.errors import InUse, StartError
 from chatd.net.certificates import Certificates
@@ -40,9 +39,10 @@ def effective(options: Options) -> Iterator[str]:
         yield f"  {option.name + ' =':30} {one_line(shown) or 'none':44} {one_line(where)}"
 
 
-def _in_use(config: Config, certificates: Certificates) -> Iterator[str]:
+def _in_use(options: Options, certificates: Certificates) -> Iterator[str]:
     """A line for each port and database that is in use. The certificates of ports are added to
     ``certificates``. Raises `StartError` for what cannot be used at all."""
+    config = options.config
     preflight.check_apart(config)
     for option, text in preflight.endpoints(config):
         try:
@@ -52,7 +52,7 @@ def _in_use(config: Config, certificates: Certificates) -> Iterator[str]:
         except InUse as e:
             yield str(e)
     try:
-        with preflight.naming("broker"):
+        with preflight.naming("broker"), options.as_user():
             registry.preflight(config.broker)
     except InUse as e:
         yield str(e)
@@ -65,7 +65,7 @@ async def report(reactor: Any, options: Options, say: Callable[[str], object]) -
     wall = WallClock(reactor)
     admission = make_admission(config, reactor, wall, TimerWheel(reactor))
     certificates = Certificates(admission.turns.handshake)
-    in_use = list(_in_use(config, certificates))
+    in_use = list(_in_use(options, certificates))
     with preflight.naming("broker"):
         there = await registry.look(reactor, config.broker)
     say(f"chatd {__version__} can start with these settings.\n")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 from twisted.python import usage
@@ -23,17 +24,23 @@ from chatd.config.sources import no_such as _no_such
 from chatd.config.table import BY_NAME
 from chatd.config.table import OPTIONS as OPTIONS
 from chatd.config.table import Option as Option
+from chatd.config.user import as_user
 from chatd.telemetry.log import Log
 from chatd.telemetry.standard_output import show_what_cannot_be_written
+
+#: Makes the context in which files are opened as by whom twistd becomes.
+AsUser = Callable[[], AbstractContextManager[None]]
 
 # -- from texts to the configuration ---------------------------------------------------------------
 
 
-def _read(option: Option, given: Given) -> Any:
+def _read(option: Option, given: Given, as_user: AsUser) -> Any:
     default = [option.default] if option.default is not None else []
     where, texts = given.get(option.name, (f"--{option.name}", default))
     try:
-        read = [option.read(text) for text in texts]
+        # keys are read while still root; what is written is so later
+        with as_user() if option.read is values.writable else nullcontext():
+            read = [option.read(text) for text in texts]
     except ValueError as e:
         raise Problem(f"{where}: {e}") from None
     if not option.repeated:
@@ -45,8 +52,8 @@ def _read(option: Option, given: Given) -> Any:
     return tuple(dict.fromkeys(read))
 
 
-def _configure(given: Given) -> Config:
-    read: dict[str, Any] = {option.attribute: _read(option, given) for option in OPTIONS}
+def _configure(given: Given, as_user: AsUser) -> Config:
+    read: dict[str, Any] = {option.attribute: _read(option, given, as_user) for option in OPTIONS}
     proxies = read["trusted_proxies"]
     read["trust_unix"] = values.UNIX in proxies
     read["trusted_proxies"] = tuple(p for p in proxies if p != values.UNIX)
@@ -173,6 +180,10 @@ class Options(usage.Options):
             why = _begin_with_option(str(e))
             raise SystemExit(f"chatd: {values.one_line(why)}") from None
 
+    def as_user(self) -> AbstractContextManager[None]:
+        """A context in which files are opened as by whom twistd is told to become."""
+        return as_user(self.parent or {})
+
     def read(self) -> Config:
         """The configuration that all sources give now; the file may have changed since the start.
         Raises `Problem`."""
@@ -182,7 +193,7 @@ class Options(usage.Options):
             again = hasattr(self, "config")
             file = from_file(os.path.join(self._folder, path), where, again)
         said = anchored(file | from_environment(self._environ) | self.given, self._folder)
-        config = _configure(said)
+        config = _configure(said, self.as_user)
         self.said = said
         return config
 

@@ -22,6 +22,7 @@ from chatd.net.descriptions import Description
 from chatd.protocol.errors import ChatError
 from chatd.protocol.messages import CONTENT_BYTES as CONTENT_BYTES
 from chatd.protocol.names import room_name
+from chatd.telemetry.log import INHERITED
 from chatd.telemetry.log import one_line as one_line
 
 OFF = "off"
@@ -166,7 +167,7 @@ def is_pipe(path: str | Path) -> bool:
 
 
 def writable(text: str) -> str:
-    """The absolute path of a file that can be written, or created."""
+    """The absolute path of a file that can be written, or created, by the effective user."""
     path = Path(text).absolute()
     why = _unwritable(path) if text else "give the name of a file"
     if why:
@@ -180,8 +181,13 @@ def _unwritable(path: Path) -> str:
     if not path.parent.is_dir():
         return f"there is no folder {path.parent}"
     if path.exists():
-        return "" if os.access(path, os.W_OK) else "this user may not write it"
-    return "" if os.access(path.parent, os.W_OK) else f"this user may not write in {path.parent}"
+        return "" if _may_write(path) else "this user may not write it"
+    return "" if _may_write(path.parent) else f"this user may not write in {path.parent}"
+
+
+def _may_write(path: Path) -> bool:
+    # standard streams are written to as they are, whoever opened them
+    return str(path) in INHERITED or os.access(path, os.W_OK, effective_ids=True)
 
 
 def endpoint(text: str) -> str:

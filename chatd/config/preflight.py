@@ -8,8 +8,8 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from attrs import frozen
 
@@ -36,14 +36,16 @@ def naming(option: str) -> Iterator[None]:
         raise type(e)(f"--{option}: {e}") from None
 
 
-def check(config: Config) -> None:
+def check(
+    config: Config, as_user: Callable[[], AbstractContextManager[None]] = nullcontext
+) -> None:
     """Raise `StartError` for a port that cannot be opened (`InUse` if another process has it), and
-    for a broker that cannot be used."""
+    for a broker that cannot be used by whoever it is in the context ``as_user()``."""
     check_apart(config)
     for option, text in endpoints(config):
         with naming(option):
             check_port(text)
-    with naming("broker"):
+    with naming("broker"), as_user():
         registry.preflight(config.broker)
 
 

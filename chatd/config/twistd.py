@@ -12,6 +12,7 @@ from typing import Any
 from twisted.python import usage
 
 from chatd.config import parsers as values
+from chatd.config.user import as_user, check_user
 from chatd.telemetry.log import FORMATS, Log, Output
 
 #: twistd's own default for ``--pidfile``.
@@ -24,9 +25,10 @@ def settle(twistd: MutableMapping[str, Any], check: bool = False) -> None:
     In the foreground there is no pid file: whoever started the process knows its id, and a file
     left by a killed process would block the next start when the id is used again, as in a
     container, where it is always 1. The log goes to standard output. A ``check`` may run beside a
-    running chatd. Raises `usage.UsageError` for a pid file that cannot be written, and for a root
-    or working directory that cannot be used.
+    running chatd. Raises `usage.UsageError` for a pid file that cannot be written, for a root or
+    working directory that cannot be used, and for a user whom this process cannot become.
     """
+    check_user(twistd)
     _check_folders(twistd)
     if check or (twistd.get("nodaemon") and twistd.get("pidfile") == PIDFILE):
         twistd["pidfile"] = ""
@@ -64,7 +66,8 @@ def take_log(twistd: MutableMapping[str, Any], format: str, check: bool = False)
     if path == "-" and not twistd.get("nodaemon"):
         return None  # twistd refuses it
     if path not in ("", "-"):
-        _check_writable("logfile", path)
+        with as_user(twistd):
+            _check_writable("logfile", path)
     # absolute, for a daemon changes its working directory
     output = Output(os.path.abspath(path) if path not in ("", "-") else None)
     if not check and output.path is not None and _is_pipe(output.path):

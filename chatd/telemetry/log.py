@@ -25,6 +25,9 @@ OFTEN, PERIOD = 20, 10.0
 #: The most kinds of lines that are counted separately.
 KINDS = 1000
 
+#: Names of files that a process has open from its start.
+INHERITED = {"/dev/stdout": 1, "/dev/stderr": 2}
+
 #: The library that warns about each invalid frame, of which clients can send any number.
 ABOUT_CLIENTS = "autobahn."
 
@@ -178,11 +181,11 @@ def _open(path: str) -> tuple[int, bool]:
     try:
         return os.open(path, flags, 0o666), False
     except OSError as e:
-        # what is a socket, as the output of a service may be, cannot be opened by its name
-        inherited = {"/dev/stdout": 1, "/dev/stderr": 2}.get(path)
-        if e.errno != errno.ENXIO or inherited is None:
+        # what is a socket, as the output of a service may be, cannot be opened by its name, nor
+        # what belongs to another user, as after root has become one that may do less
+        if e.errno not in (errno.ENXIO, errno.EACCES) or path not in INHERITED:
             raise
-        return os.dup(inherited), True
+        return os.dup(INHERITED[path]), True
 
 
 def _why(error: OSError) -> str:

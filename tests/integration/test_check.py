@@ -241,7 +241,7 @@ class CheckTests(TestCase):
         places = (self.folder, path, Path(f"{path}-wal"))
         for closed in map(os.path.realpath, places):
             # root may write everywhere
-            with mock.patch("os.access", lambda file, _, closed=closed: file != closed):
+            with mock.patch("os.access", lambda file, _, closed=closed, **__: file != closed):
                 await self.looked_at(path, "this user may not write")
 
     async def test_a_port_that_speaks_something_else(self) -> None:

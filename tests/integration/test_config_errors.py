@@ -187,7 +187,7 @@ class ConfigErrorTests(SynchronousTestCase):
     def test_a_log_that_may_be_written_or_not(self) -> None:
         """What counts is the file, if it is there, and else its folder."""
         denied: set[str] = set()
-        self.patch(os, "access", lambda path, mode: str(path) not in denied)
+        self.patch(os, "access", lambda path, mode, **_: str(path) not in denied)
         for there, may_not, why in (
             (True, "folder/log", "this user may not write it"),
             (False, "folder", "this user may not write in "),

@@ -106,6 +106,31 @@ class PreflightTests(SynchronousTestCase):
         ):
             self.refused(why, "--broker=memory:", "--http=off", own=(own,))
 
+    def test_a_user_whom_it_cannot_become(self) -> None:
+        """Else twistd would end with a traceback, or without a word."""
+        memory = ("--broker=memory:", "--http=off")
+        self.refused("--uid: there is no user 54321 on", *memory, own=("--uid=54321",))
+        if os.geteuid():
+            self.refused("--uid: only root can become", *memory, own=("--uid=nobody",))
+
+    def test_what_its_user_may_not_write(self) -> None:
+        """As whom twistd is told to become, although it is root that looks: the log would be lost,
+        unnoticed."""
+        if os.geteuid():
+            self.skipTest("only root can become another user")
+        self.folder.chmod(0o755)
+        may_not = "this user may not write in"
+        for option, why in (
+            ("--broker=memory:", f"--logfile: cannot write 'chatd.log': {may_not}"),
+            (f"--access-log={self.folder}/a.log", f"--access-log: cannot write '.*': {may_not}"),
+            ("--broker=sqlite:chat.sqlite", f"--broker: .*chat.sqlite: {may_not} its folder"),
+        ):
+            log = ["--logfile=/dev/null"] if "--logfile" not in why else []
+            for check in ([], ["--check"]):
+                own = ("--uid=nobody", *log)
+                self.refused(why, "--http=off", option, *check, own=own)
+        self.assertEqual(list(self.folder.iterdir()), [])
+
     def test_interrupted_while_it_is_imported(self) -> None:
         """Ctrl-C ends it, and no traceback is shown."""
         slow = "import os, signal; from twisted.application import service\n"

@@ -21,6 +21,9 @@ from chatd.telemetry.log import FORMATS, OFTEN, PERIOD, Log, Output
 #: Why a line is lost that there is no space for.
 TOO_FAST = "it is a pipe or a terminal that is not read as fast as it is written"
 
+#: A program that says something where its output goes, by the name of that.
+SAY = "from chatd.telemetry.log import Output\nOutput('/dev/stdout').write('said\\n')"
+
 
 class LogTests(SynchronousTestCase):
     def setUp(self) -> None:
@@ -234,10 +237,20 @@ class LogTests(SynchronousTestCase):
         for one, other in (os.pipe(), (socket.socketpair())):
             reader, writer = (end if isinstance(end, int) else end.detach() for end in (one, other))
             self.addCleanup(os.close, reader)
-            code = "from chatd.telemetry.log import Output; Output('/dev/stdout').write('said\\n')"
-            subprocess.run([sys.executable, "-c", code], stdout=writer, check=True)
+            subprocess.run([sys.executable, "-c", SAY], stdout=writer, check=True)
             os.close(writer)
             self.assertEqual(os.read(reader, 100), b"said\n")
+
+    def test_the_output_of_another_user(self) -> None:
+        """Who has become somebody else since then may write there, and not open it by its name."""
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, reader)
+        os.fchmod(writer, 0)
+        become = "import os; os.geteuid() or os.seteuid(65534)\n"
+        code = SAY.replace("\n", f"\n{become}", 1)
+        subprocess.run([sys.executable, "-c", code], stdout=writer, check=True)
+        os.close(writer)
+        self.assertEqual(os.read(reader, 100), b"said\n")
 
     def test_what_is_no_text(self) -> None:
         self.emit("a name: {name}", name="\udcff")

@@ -64,8 +64,9 @@ def check_places(path: str) -> None:
     """Raise `StartError` unless this user may write the database, what is beside it, and in its
     folder, where a lock, a log and a mark are made."""
     folder = os.path.dirname(path)
-    if not os.access(folder, os.W_OK | os.X_OK):
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
         raise cannot_use(path, f"this user may not write in its folder {folder}")
     for file in (path, *(f"{path}{end}" for end in ("-wal", "-shm", ".lock"))):
-        if os.path.exists(file) and not os.access(file, os.R_OK | os.W_OK):
+        may = os.access(file, os.R_OK | os.W_OK, effective_ids=True)
+        if os.path.exists(file) and not may:
             raise cannot_use(path, f"this user may not write {os.path.basename(file)}")

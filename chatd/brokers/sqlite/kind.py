@@ -35,6 +35,7 @@ def _preflight(address: str) -> None:
     # not if that would make the lock file: twistd may yet switch to another user
     if os.path.exists(f"{path}.lock") or not os.path.isdir(os.path.dirname(path)):
         Lock(path).release()
+    check_places(path)
     refuse_names(path)
     inspect(path)
 
