@@ -222,8 +222,12 @@ class Subscription:
         told = self.subscriber.notify(self.subscriber.encoding.event(frame))
         self._gap = not told
         if told:
-            self.room.node.metrics.gaps.inc()
+            self.gap_told()
         return told
+
+    def gap_told(self) -> None:
+        """Count that the subscriber was told of a gap."""
+        self.room.node.metrics.gaps.inc()
 
     def _read(self) -> None:
         self.state = SubscriptionState.READING

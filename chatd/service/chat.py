@@ -173,9 +173,12 @@ class Chat:
         ``wait`` seconds for the next. Raises `ChatError`."""
         room = await self.room_to_read(identity, name)
         try:
-            return await self._poll(identity, room, start, limit, self.clock.seconds() + wait)
+            answer = await self._poll(identity, room, start, limit, self.clock.seconds() + wait)
         except Unavailable as e:
             raise self.unreadable(identity, name, e) from None
+        if answer.gap:
+            room.node.metrics.gaps.inc()
+        return answer
 
     async def look_back(
         self, identity: Identity, name: str, cursor: Cursor, limit: int

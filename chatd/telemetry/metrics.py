@@ -70,9 +70,7 @@ class Metrics:
         self.catch_up_reads = self._counter(
             "catch_up_reads", "Pages read from the broker for subscribers that were behind."
         )
-        self.gaps = self._counter(
-            "gaps", "Times that a subscriber was told that messages are gone."
-        )
+        self.gaps = self._counter("gaps", "Times that a reader was told that messages are gone.")
 
     def _of_records(self) -> None:
         self.false_confirms = self._counter(

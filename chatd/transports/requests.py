@@ -91,6 +91,8 @@ class RequestDialect(BaseDialect):
                 "gap": joined.gap,
             }
         )
+        if joined.gap:
+            joined.subscription.gap_told()
         joined.subscription.resume()
 
     async def _ready(self) -> bool:

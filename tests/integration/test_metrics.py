@@ -139,6 +139,25 @@ class MetricsTests(ServingTests):
         await until(lambda: node.service.broker.ready)
         self.assertEqual(await self.value(node, "chatd_follower_lag_seconds"), 0)
 
+    async def test_whoever_comes_back_too_late(self) -> None:
+        """However they come back: the alert is about retention, not about a transport."""
+        node = await self.serve()
+        ann = await node.chat("ann")
+        self.assertTrue((await ann.join("lobby", after="0:3"))["gap"])
+        seen = [await self.value(node, "chatd_gaps_total")]
+        for path in (
+            "/rooms/lobby/messages?after=0:3",
+            "/poll?roomname=lobby&after=0:3",
+            "/rooms/lobby/messages",
+        ):
+            await node.get(path)
+            seen.append(await self.value(node, "chatd_gaps_total"))
+        stream = await node.events("/rooms/lobby/events?after=0:3")
+        while b"event: gap" not in await stream.block():
+            pass
+        seen.append(await self.value(node, "chatd_gaps_total"))
+        self.assertEqual(seen, [1, 2, 3, 3, 4])
+
     async def test_polls_that_wait(self) -> None:
         node = await self.serve()
         cursor = json.loads((await node.get("/rooms/lobby/messages")).body)["cursor"]
