@@ -1,4 +1,5 @@
-"""Unix sockets in the file system, and what is left of one whose process was killed."""
+"""Unix sockets in the file system: what is left of one whose process was killed, and what a process
+leaves that ends in order."""
 
 from __future__ import annotations
 
@@ -7,14 +8,18 @@ import os
 import socket
 import stat
 from contextlib import suppress
+from functools import partial
+from typing import Any
 
 from attrs import frozen
+from twisted.internet import tcp, unix
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IListeningPort,
     IProtocolFactory,
     IStreamServerEndpoint,
 )
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 #: What an attempt to connect says where no process listens: the socket is left over, or there is
@@ -54,7 +59,37 @@ class UnixEndpoint:
         if is_deserted(self.path):
             _clear(self.path)
         listening: Deferred[IListeningPort] = self.endpoint.listen(protocolFactory)
-        return listening
+        return listening.addCallback(self._listening)
+
+    def _listening(self, port: Any) -> Any:
+        if isinstance(port, unix.Port):  # and not of another reactor, or of none
+            _close_in_order(port, self.path)
+        return port
+
+
+def _close_in_order(port: Any, path: str) -> None:
+    port.connectionLost = partial(_close, port, path, _identity(path))
+
+
+def _close(port: Any, path: str, identity: tuple[int, int] | None, reason: Failure) -> None:
+    """Close ``port``, and remove its socket at ``path``, and the lock, unless they are gone, others
+    have put their own there, or only root may write in the folder. Twisted's own fails then,
+    and leaves the port open, in whose queue clients wait."""
+    if _identity(path) == identity:
+        with suppress(OSError):
+            os.unlink(path)
+    if port.lockFile is not None:
+        with suppress(OSError, ValueError):  # the latter if it is another process's
+            port.lockFile.unlock()
+    tcp.Port.connectionLost(port, reason)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _clear(path: str) -> None:

@@ -52,6 +52,27 @@ class UnixSocketTests(TestCase):
             await maybeDeferred(port.stopListening)
             self.assertFalse(os.path.lexists(self.path) or os.path.lexists(self.lock))
 
+    async def test_what_it_cannot_remove_when_it_ends(self) -> None:
+        """Somebody else did, and may have put another socket there. It closes, as it should."""
+        for other in (None, socket.socket(socket.AF_UNIX)):
+            port = await self.listen()
+            client = socket.socket(socket.AF_UNIX)
+            self.addCleanup(client.close)
+            client.connect(self.path)
+            os.unlink(self.path)
+            os.unlink(self.lock)
+            if other is not None:
+                self.addCleanup(other.close)
+                other.bind(self.path)
+                other.listen()
+                os.symlink("1", self.lock)
+            await maybeDeferred(port.stopListening)
+            # it was in the queue, of which nobody takes it any more
+            with self.assertRaises(ConnectionResetError):
+                client.recv(1)
+            self.assertEqual(os.path.exists(self.path), other is not None)
+            self.assertEqual(os.path.lexists(self.lock), other is not None)
+
     def test_what_stays(self) -> None:
         """A socket that somebody listens on, and what is neither a socket nor a lock."""
         with socket.socket(socket.AF_UNIX) as other:
