@@ -138,6 +138,7 @@ class ChatService(MultiService):
         self.adviser = Adviser(
             lambda: advice.warnings(self.settings.config, self.admission),
             lambda: certificates.out_of_date(self._wall.seconds()),
+            lambda: advice.closed_to_us(self.settings.config, certificates.files),
         )
         log: list[Source] = [] if self._log_to is None else [self._log_to.output.reopen]
         sources = (*log, certificates.reload, self.settings.reload, self.adviser.say)

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from chatd.access.admission import Admission
 from chatd.access.limits import sockets_for
 from chatd.access.tokens import Secret
-from chatd.config.parsers import CONTENT_BYTES
+from chatd.config.parsers import CONTENT_BYTES, is_pipe
 from chatd.config.settings import Config, is_loopback_only
 
 #: A secret with fewer bytes can be guessed.
@@ -52,6 +52,28 @@ class Adviser:
 def warnings(config: Config, admission: Admission) -> list[str]:
     """The warnings about ``config`` and the keys of ``admission``, a line each."""
     return [*_exposure(config, admission), *_sizes(config), *_secrets(config, admission)]
+
+
+def closed_to_us(config: Config, certificates: Iterable[str]) -> Iterator[str]:
+    """A line for each file with a key of ``config``, or of ``certificates``, that this user may not
+    read, although it was read at the start, by root: what is renewed would expire unnoticed."""
+    for path in (*certificates, config.token_key, config.admin_key, config.setup_secret):
+        if path is not None and _is_closed(path):
+            yield (
+                f"{path}: the user that chatd runs as may not read it; when it is replaced, a"
+                " reload (SIGHUP) will not do, only a restart"
+            )
+
+
+def _is_closed(path: str) -> bool:
+    try:
+        if not is_pipe(path):  # whose writer would be told that it is read
+            open(path, "rb").close()
+    except PermissionError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _exposure(config: Config, admission: Admission) -> Iterator[str]:

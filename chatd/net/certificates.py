@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,11 @@ class Certificate:
         self._files = {name: os.path.abspath(given[name]) for name in _FILES if name in given}
         self.reload()
 
+    @property
+    def files(self) -> Iterable[str]:
+        """The paths of its files."""
+        return self._files.values()
+
     def reload(self) -> None:
         """Read the files again. Raises `StartError` if they cannot be used; the old certificate
         stays in use then."""
@@ -158,6 +164,12 @@ class Certificates:
             except StartError as e:
                 faults.append(str(e))
         return faults
+
+    @property
+    def files(self) -> Iterator[str]:
+        """The path of each file that is read again."""
+        for certificate in self._all:
+            yield from certificate.files
 
     def out_of_date(self, now: float) -> list[str]:
         """A line for each certificate that is not valid ``now``, in seconds since the epoch."""

@@ -38,19 +38,26 @@ class Reloader(Service):
 
     def reload(self) -> None:
         """Call all sources, and log what they return."""
-        self._call(self._sources)
-        self._log.info("Read keys and certificates again, and all settings that may change.")
+        if self._call(self._sources):
+            self._log.warn("Read keys and certificates again, but for what the lines above name.")
+        else:
+            self._log.info("Read keys and certificates again, and all settings that may change.")
 
     def reopen(self) -> None:
         """Call the logs, and log what they return."""
-        self._call(self._logs)
-        self._log.info("Opened the logs anew.")
+        if not self._call(self._logs):
+            self._log.info("Opened the logs anew.")
 
-    def _call(self, sources: Iterable[Source]) -> None:
+    def _call(self, sources: Iterable[Source]) -> int:
+        """How many faults there were."""
+        faults = 0
         for source in sources:
             try:
                 for fault in source():
+                    faults += 1
                     self._log.error("Not reloaded: {fault}", fault=fault)
             except Exception:
+                faults += 1
                 # what the others would revoke must not stay valid for it
                 self._log.failure("A part of the reload failed; the others are done")
+        return faults

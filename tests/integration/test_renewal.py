@@ -100,6 +100,30 @@ class RenewalTests(ServingTests):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(await self.rooms(node, KEY), 401)
 
+    async def test_the_last_line_says_whether_all_was_read(self) -> None:
+        """It is what the runbook says to look for, when a key has leaked."""
+        path = self.key("admin", KEY)
+        node = await self.start(f'admin-key = "{path}"')
+        self.assertEqual(self.reload(node), [READ])
+        path.write_text("")
+        (_, last) = self.reload(node)
+        self.assertRegex(last, "^Read .*, but for what the lines above name")
+
+    async def test_a_key_that_only_root_may_read(self) -> None:
+        """It was read before root became another user, and is not read again: that is said while
+        there is time, not when a certificate has expired."""
+        path = self.key("admin", KEY)
+        node = await self.start(f'admin-key = "{path}"')
+        path.chmod(0)
+        if not os.geteuid():
+            os.seteuid(65534)
+            self.addCleanup(os.seteuid, 0)
+        with capturedLogs() as events:
+            node.service.adviser.say()
+        self.assertIn(
+            f"{path}: the user that chatd runs as may not read it", formatEvent(events[0])
+        )
+
     async def test_what_came_through_a_pipe_is_kept(self) -> None:
         """It is read once: it would be waited for, or count as an empty file."""
         path = self.key("admin", KEY)

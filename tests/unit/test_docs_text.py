@@ -21,7 +21,7 @@ EVERYTHING = "\n".join(TEXTS.values())
 
 _TEST = re.compile(r"``(tests/[\w/]+\.py)::(\w+)``")
 #: Options of ``twistd chatd`` that are no settings, and those of other programs that are spoken of.
-_OTHERS = {"--config", "--check", "--help", "--version", "--preview"}
+_OTHERS = {"--config", "--check", "--help", "--version", "--preview", "--uid"}
 
 
 def _inline(pattern: str) -> set[str]:
