@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
-from attrs import frozen
+from attrs import define, field, frozen
 from twisted.internet import tcp
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
@@ -12,12 +14,17 @@ from twisted.internet.interfaces import (
     IProtocolFactory,
     IStreamServerEndpoint,
 )
+from twisted.logger import ILogObserver, LogEvent, Logger
 from zope.interface import implementer
 
 from chatd.net.gate import Gate
 
 #: Connections accepted in one turn of the reactor: some 2 ms of work.
 A_TURN = 8
+#: How what Twisted says begins where a connection is closed at once, or not even accepted.
+_SHORT = ("EMFILE encountered", "Could not accept")
+#: Seconds after which it is said again.
+AGAIN = 60.0
 
 
 @implementer(IStreamServerEndpoint)
@@ -38,6 +45,7 @@ class PacedEndpoint:
     def _listening(self, port: Any) -> Any:
         if isinstance(port, tcp.Port):  # and not of another reactor, or of none
             _pace(port)
+            _tell_shortage(port)
             if self.gate is not None:
                 self.gate.hold(port)
         return port
@@ -51,3 +59,30 @@ def _pace(port: Any) -> None:
         accept()
 
     port.doRead = accept_few
+
+
+def _tell_shortage(port: Any) -> None:
+    namespace = port._logger.namespace
+    port._logger = Logger(namespace, observer=_Shortage(port.reactor.seconds))
+
+
+@implementer(ILogObserver)
+@define(eq=False)
+class _Shortage:
+    """Says that there are too few files for further connections. Twisted says so as well, among its
+    routine messages, of which the log has none."""
+
+    _seconds: Callable[[], float]
+    _said: float = field(default=-math.inf, init=False)
+    _log = Logger()
+
+    def __call__(self, event: LogEvent) -> None:
+        now = self._seconds()
+        short = str(event.get("log_format", "")).startswith(_SHORT)
+        if short and now - self._said >= AGAIN:
+            self._said = now
+            self._log.error(
+                "Too many open files ({why}): who connects now is turned away, unheard. Raise"
+                " LimitNOFILE or ulimit -n, or allow fewer connections.",
+                why=event.get("acceptError", "EMFILE"),
+            )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from itertools import pairwise
 from pathlib import Path
 from socket import create_connection
@@ -12,7 +14,7 @@ from unittest import mock
 from twisted.internet import reactor as _reactor
 from twisted.internet.error import ConnectionLost
 from twisted.internet.tcp import Port
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
 from chatd.access.turns import AT_ONCE
@@ -174,6 +176,25 @@ class FloodTests(ServingTests):
             for client in clients:
                 client.close()
             await until(lambda: not node.connections())
+
+    async def test_connections_for_which_there_is_no_file(self) -> None:
+        """They are closed at once. That is in the log, and not once for each."""
+        node = await self.serve()
+        (port,) = [
+            one
+            for one in reactor.getReaders()
+            if isinstance(one, Port) and one.getHost().port == node.port("http")
+        ]
+        real, port.socket = port.socket, mock.Mock()
+        self.addCleanup(setattr, port, "socket", real)
+        with capturedLogs() as events:
+            for number in (errno.EMFILE, errno.ENFILE):
+                full = OSError(number, os.strerror(number))
+                port.socket.accept.side_effect = [full, BlockingIOError(errno.EAGAIN, "")]
+                port.doRead()
+        said = [formatEvent(event) for event in events if event["log_level"] >= LogLevel.warn]
+        self.assertEqual(len(said), 1, said)
+        self.assertIn("Too many open files", said[0])
 
     async def joins(self, count: int) -> tuple[Node, WebSocket, Any]:
         """A client that asks ``count`` times for a crowd and does not read; and the node's side."""
