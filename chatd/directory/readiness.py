@@ -118,6 +118,11 @@ class Readiness:
         error = failure.value
         if not isinstance(error, ChatError):
             self._log.failure("Probing the directory failed", failure)
+        elif self._blocked():
+            # it says nothing of the directory: an earlier proof counts on, or all nodes would be
+            # sent no clients just when the alarm has ended
+            self._retry = self._clock.callLater(AGAIN, self._probe)
+            return
         elif self.proof is not ProbeState.FAILED:
             self._log.warn("The directory cannot be written: {why}", why=error.text)
         self.proof = ProbeState.FAILED

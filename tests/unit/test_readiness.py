@@ -50,6 +50,21 @@ class ReadinessTests(TestCase):
         why = ""
         self.assertFalse(self.readiness.ready)
 
+    def test_when_the_broker_takes_records_again(self) -> None:
+        """An alarm that ends, however long it lasted: a node that was ready is, and is not sent no
+        clients meanwhile."""
+        why = ""
+        self.readiness = Readiness(self.directory.stream, self.world.clock, lambda: why)
+        self.start()
+        why = "low on disk"
+        self.lie(Lie.REFUSE)
+        self.readiness.doubt()
+        self.world.advance(10 * SLOWEST)
+        why = ""
+        self.assertTrue(self.readiness.ready)
+        self.world.advance(AGAIN + PATIENCE)
+        self.assertFalse(self.readiness.ready)  # for it is still refused, which has been seen
+
     def test_not_by_a_confirm(self) -> None:
         for lie in (Lie.CONFIRM_ONLY, Lie.DROP, Lie.REFUSE):
             self.setUp()
