@@ -102,6 +102,8 @@ class Hearing:
         if stood_still or not self.broker.ready:
             self._self_heard = now  # nothing could come back
             self._unheard_by.clear()
+        if not self.broker.ready:
+            self._miss_anew(now)  # nor could others be, who have shown themselves
         self._forget(peers, now)
         self._show(now)
         if now - self._tried < self._patience:
@@ -150,7 +152,8 @@ class Hearing:
         return any(last - first > SLOWEST for first, last in spans)
 
     def _miss_anew(self, now: float) -> None:
-        """Who goes on living shows it once more, for as long; the others may have died since."""
+        """Who has shown itself so far is to be heard from now on, and else shows it once more, for
+        as long; the others may have died since."""
         for spans in (self._unheard, self._named):
             spans.update({node: (now, last) for node, (_, last) in spans.items()})
 

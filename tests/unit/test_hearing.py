@@ -70,6 +70,17 @@ class HearingTests(TestCase):
         self.wait(60, beats=False)
         self.assertEqual(self.broker.reasons, [])
 
+    def test_who_showed_itself_before_the_broker_took_nothing(self) -> None:
+        """As in an alarm of RabbitMQ, when no node's signs of life are taken: a connection that can
+        still be read from is not given up for that."""
+        for peer in "acd":
+            self.hearing.shown(peer)
+        self.broker.ready = False
+        self.wait(STALE - UNHEARD, *"acd", beats=False)
+        self.broker.ready = True
+        self.wait(UNHEARD - 1, *"acd")
+        self.assertEqual(self.broker.reasons, [])
+
     def test_the_smaller_side_moves(self) -> None:
         self.hearing.shown("c")
         self.hearing.shown("d")
