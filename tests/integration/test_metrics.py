@@ -37,6 +37,17 @@ tests:
           - exp_labels: {{instance: a, severity: page}}
             exp_annotations: {{summary: "a: 74.51GiB left for the database"}}
 """
+#: A node that has just been started, when a backup of 20 GB is made on a disk of 100 GB.
+BACKING_UP = """
+rule_files: [{rules}]
+tests:
+  - interval: 1m
+    input_series:
+      - {{series: 'chatd_disk_free_bytes{{instance="a"}}', values: '100e9-1e9x20 80e9x100'}}
+    alert_rule_test:
+      - {{eval_time: 15m, alertname: ChatdDiskFull}}
+      - {{eval_time: 30m, alertname: ChatdDiskFull}}
+"""
 #: RabbitMQ is lost six times, and both connections of a node with it.
 LOSING = """
 rule_files: [{rules}]
@@ -183,6 +194,9 @@ class MetricsTests(ServingTests):
     def test_a_disk_that_fills_is_told_of_by_what_is_left(self) -> None:
         """Not by what is predicted to be left, which is less than nothing."""
         self.fires(FILLING)
+
+    def test_a_disk_that_has_not_been_watched_for_long(self) -> None:
+        self.fires(BACKING_UP)
 
     def test_a_broker_that_is_lost_again_and_again(self) -> None:
         """Both connections of a node are lost at a time, which is once."""
