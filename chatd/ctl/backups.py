@@ -156,8 +156,9 @@ def _copy_unused(
         _sync(target.parent)
     finally:
         os.close(file)
-        with suppress(FileNotFoundError):
-            new.unlink()
+        # with what SQLite leaves beside it where it cannot end in order, as on a full disk
+        for end in ("", *BESIDE):
+            Path(f"{new}{end}").unlink(missing_ok=True)
 
 
 def _gather(database: Path) -> None:

@@ -506,6 +506,25 @@ class BackupTests(TestCase):
         self.assertEqual(done.exit_code, 0, done.output)
         self.assertEqual(self.bodies(self.database), [b"one"])
 
+    def test_no_room_for_a_copy(self) -> None:
+        """Nothing stays of what was begun, neither what SQLite keeps beside it."""
+        self.write(b"x" * 4_000_000)  # more than SQLite holds back until the end
+        full = self.folder / "full"
+        full.mkdir()
+        user = [] if os.getuid() == 0 else ["--map-root-user"]
+        script = f'mount -t tmpfs -o size=100k tmpfs {full}; "$@"; ls -A {full}'
+        backup = ["backup", str(self.database), str(full / "copy")]
+        command = [sys.executable, "-c", "from chatd.ctl.main import main; main()", *backup]
+        done = subprocess.run(
+            ["unshare", "--mount", *user, "sh", "-c", script, "sh", *command],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        self.assertIn("database or disk is full", done.stderr)
+        self.assertEqual((done.returncode, done.stdout), (0, ""))
+
     def contents(self) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in self.folder.iterdir() if path.is_file()}
 
