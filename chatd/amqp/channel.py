@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import Factory, field, frozen
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred, fail, succeed
 from txamqp.client import ChannelClosed, Closed, ConnectionClosed
 from txamqp.connection import Frame, Method
@@ -19,6 +20,7 @@ from txamqp.protocol import AMQChannel
 from txamqp.queue import Closed as QueueClosed
 
 from chatd.amqp.codec import ProtocolError
+from chatd.amqp.tls import trouble_of
 
 
 @frozen
@@ -44,6 +46,8 @@ def reason_of(error: object) -> Reason:
     value = getattr(error, "value", error)
     if value is not error:
         return reason_of(value)
+    if isinstance(error, SSL.Error):
+        return Reason(0, printable(trouble_of(error)))
     if isinstance(error, Message):
         raw = _decoded(error.reply_text)
         return Reason(error.reply_code, printable(raw), raw)

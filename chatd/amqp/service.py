@@ -24,7 +24,7 @@ from zope.interface import implementer
 from chatd.amqp.channel import Reason, reason_of
 from chatd.amqp.client import Client
 from chatd.amqp.hosts import Hosts
-from chatd.amqp.tls import tls_options
+from chatd.amqp.tls import TLS, tls_options
 from chatd.amqp.url import BadURL, BrokerURL
 
 #: Seconds for connecting; for the handshake; between attempts, at most.
@@ -234,7 +234,8 @@ class BrokerConnection(MultiService):
             reason = await gone
             why = str(reason_of(e)) if isinstance(e, Closed) else str(reason)
             why = "no answer in time" if isinstance(e, TimeoutError) else why
-            self._say(why if client.server else f"{why}; {NO_AMQP}")
+            met = client.server or why.startswith(TLS)
+            self._say(why if met else f"{why}; {NO_AMQP}")
             raise
         self.client = client
         self._said = ""

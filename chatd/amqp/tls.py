@@ -8,6 +8,7 @@ from typing import Any
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import Certificate, load_pem_x509_certificates
+from OpenSSL import SSL
 from OpenSSL.crypto import X509
 from twisted.internet import ssl
 
@@ -15,6 +16,24 @@ from chatd.amqp.url import BadURL, BrokerURL
 
 #: For TLS 1.2: forward secrecy and authenticated encryption (RFC 9325, section 4.2).
 CIPHERS = ssl.AcceptableCiphers.fromOpenSSLCipherString("ECDHE+AESGCM:ECDHE+CHACHA20")
+
+#: How begins what `trouble_of` says.
+TLS = "TLS: "
+#: What is to be looked at, for what OpenSSL says where the operator can do something.
+_ADVICE = {
+    "certificate verify failed": "the broker's certificate is out of date, or not of an authority"
+    " that is trusted; see cacertfile",
+    "wrong version number": "what answers there does not speak it, is the port right?",
+}
+
+
+def trouble_of(error: SSL.Error) -> str:
+    """Why there is no TLS to the broker, in a line."""
+    said = error.args[0] if error.args else ()
+    reasons = [str(one[-1]) for one in said] if isinstance(said, list) else []
+    why = ", ".join(filter(None, reasons)) or str(error) or "no reason given"
+    advice = _ADVICE.get(why)
+    return f"{TLS}{why}: {advice}" if advice else f"{TLS}{why}"
 
 
 def tls_options(url: BrokerURL, host: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -20,6 +21,7 @@ from chatd.amqp.client import Client
 from chatd.amqp.hosts import Hosts
 from chatd.amqp.service import BrokerConnection, backoff
 from chatd.amqp.url import BadURL, BrokerURL
+from chatd.brokers.rabbitmq.looking import look
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.rabbit import Node, shared_node
 from tests.support.rabbit_home import free_port
@@ -232,6 +234,13 @@ class TLSTests(Connecting):
             connection = self.connect(self.url(host))
             await until(lambda: connection.client)
 
+    async def test_a_check(self) -> None:
+        """``--check`` looks, and hangs up when it has seen enough, without a word."""
+        found = await look(reactor, BrokerURL.parse(self.url()))
+        self.assertIn("answers as amqps://guest@localhost:", found)
+        gc.collect()
+        self.assertEqual(self.flushLoggedErrors(), [])
+
     async def refused(self, url: str) -> str:
         connection = self.connect(url)
         await until(lambda: self.said)
@@ -247,7 +256,7 @@ class TLSTests(Connecting):
     async def test_another_authority(self) -> None:
         other = make_certificates(self.folder(), "others")
         said = await self.refused(self.url(cacertfile=other.authority))
-        self.assertIn("certificate verify failed", said)
+        self.assertRegex(said, "^TLS: certificate verify failed: .* see cacertfile$")
 
     async def test_the_system_s_authorities_by_default(self) -> None:
         said = await self.refused(self.url(cacertfile=None))
@@ -278,6 +287,11 @@ class TLSTests(Connecting):
         connection.client.fail("for the test")
         await until(lambda: len(self.opened) == 2)
         self.assertIn(f"{key} (keyfile) holds no PEM private key.", self.said)
+
+    async def test_tls_to_a_plain_port(self) -> None:
+        url = self.url().replace(f":{self.node.tls_port}/", f":{self.node.port}/")
+        said = await self.refused(url)
+        self.assertRegex(said, "^TLS: .* does not speak it, is the port right[?]$")
 
     async def test_plain_to_a_tls_port(self) -> None:
         await self.refused(f"amqp://127.0.0.1:{self.node.tls_port}")

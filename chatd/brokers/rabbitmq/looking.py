@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.task import deferLater
 from txamqp.client import ChannelClosed
 
 from chatd.amqp.channel import reason_of
@@ -65,6 +66,9 @@ async def look(reactor: Any, url: BrokerURL) -> str:
     except TimeoutError:
         raise _refused(url, connection) from None
     finally:
+        # when it has taken the connection, which it does after `opened`: else it is told of its
+        # end, and knows nothing of it
+        await deferLater(reactor, 0)
         await connection.stopService()
 
 
