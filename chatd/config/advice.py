@@ -15,6 +15,8 @@ from chatd.access.limits import sockets_for
 from chatd.access.tokens import Secret
 from chatd.config.parsers import CONTENT_BYTES, is_pipe
 from chatd.config.settings import Config, is_loopback_only
+from chatd.net.descriptions import Description
+from chatd.net.inherited import left_over
 
 #: A secret with fewer bytes can be guessed.
 GOOD_SECRET_BYTES = 16
@@ -51,7 +53,12 @@ class Adviser:
 
 def warnings(config: Config, admission: Admission) -> list[str]:
     """The warnings about ``config`` and the keys of ``admission``, a line each."""
-    return [*_exposure(config, admission), *_sizes(config), *_secrets(config, admission)]
+    return [
+        *_exposure(config, admission),
+        *_left_over(config),
+        *_sizes(config),
+        *_secrets(config, admission),
+    ]
 
 
 def closed_to_us(config: Config, certificates: Iterable[str]) -> Iterator[str]:
@@ -84,6 +91,17 @@ def _exposure(config: Config, admission: Admission) -> Iterator[str]:
         )
     if not (config.http or config.websocket or config.setup):
         yield "--http, --websocket, --setup: every port is off, so nobody can connect."
+
+
+def _left_over(config: Config) -> Iterator[str]:
+    every = (*config.http, *config.websocket, *config.setup, *config.metrics)
+    given = [Description.parse(text) for text in every]
+    inherited = [one.inner or one for one in given]
+    for index in left_over(one.text for one in inherited if one.kind == "systemd"):
+        yield (
+            f"A socket unit passed a socket that no port takes ({index}): who connects to it waits"
+            " in vain. Sockets of one FileDescriptorName= are told apart by their index."
+        )
 
 
 def _sizes(config: Config) -> Iterator[str]:

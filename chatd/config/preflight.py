@@ -16,6 +16,7 @@ from attrs import frozen
 from chatd.brokers import registry
 from chatd.config.settings import Config
 from chatd.errors import InUse, StartError
+from chatd.net import inherited
 from chatd.net.descriptions import Description
 from chatd.net.unix_sockets import is_deserted, is_socket
 
@@ -88,6 +89,11 @@ class _Address:
         given = description.arguments
         if description.kind == "unix":
             return cls("unix", os.path.realpath(given["address"]), "")
+        if description.kind == "systemd":
+            try:
+                return cls("systemd", str(inherited.descriptor(description.text)), "")
+            except StartError:  # which listening says
+                return None
         if not int(given.get("port", "0")):
             return None
         interface = given.get("interface", "")
@@ -118,6 +124,8 @@ class _Address:
             return False
 
     def __str__(self) -> str:
+        if self.kind == "systemd":
+            return f"the socket that was passed as descriptor {self.interface}"
         host = f"[{self.interface or '::'}]" if self.kind == "tcp6" else self.interface or "*"
         return f"{host}:{self.port}" if self.port else self.interface
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from itertools import count
 
 from twisted.internet.endpoints import serverFromString
 
@@ -31,20 +32,37 @@ def check(arguments: Mapping[str, str]) -> None:
         raise ValueError(f"{index!r} is not an index")
 
 
-@cache
-def bound_to(text: str) -> tuple[str, str | None]:
-    """Of the socket that ``text`` names: its domain, and the address of its interface, None for
-    a Unix socket. `StartError` if no such socket was passed on, or not one that listens."""
+def descriptor(text: str) -> int:
+    """The file descriptor of the socket that ``text`` names. `StartError` if none was passed on."""
     try:
         # the reactor is of no interest before it is listened on
-        fileno = getattr(serverFromString(None, text), "fileno", -1)
+        return int(getattr(serverFromString(None, text), "fileno", -1))
     except LookupError:
         raise StartError(
             f"{text}: no such socket was passed to this process; it is started by a socket unit,"
             " whose FileDescriptorName= is the name"
         ) from None
+
+
+def left_over(texts: Iterable[str]) -> Iterator[str]:
+    """Each socket that was passed on and that none of ``texts`` names, as an index; who connects to
+    it waits for ever."""
+    named = {descriptor(text) for text in texts}
+    for place in count():
+        index = f"index={place}"
+        try:
+            if descriptor(f"systemd:domain=INET:{index}") not in named:
+                yield index
+        except StartError:
+            return  # there are no more
+
+
+@cache
+def bound_to(text: str) -> tuple[str, str | None]:
+    """Of the socket that ``text`` names: its domain, and the address of its interface, None for
+    a Unix socket. `StartError` if no such socket was passed on, or not one that listens."""
     try:
-        with socket.socket(fileno=os.dup(fileno)) as found:
+        with socket.socket(fileno=os.dup(descriptor(text))) as found:
             listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
             family, name = found.family, found.getsockname()
     except OSError as e:

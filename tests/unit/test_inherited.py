@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pytest
+from twisted.internet.task import Clock
 
+from chatd.config.access import make_admission
+from chatd.config.advice import warnings
+from chatd.config.options import Options
+from chatd.config.preflight import check_apart
+from chatd.config.settings import Config
 from chatd.errors import StartError
+from chatd.net import inherited
 from chatd.net.certificates import Certificates
 from chatd.net.endpoints import listen_endpoint
+from chatd.timing.timer_wheel import TimerWheel
+from chatd.timing.wall import WallClock
 
 
 @pytest.mark.parametrize(
@@ -26,3 +36,47 @@ from chatd.net.endpoints import listen_endpoint
 def test_what_is_wrong_is_said(endpoint: str, why: str) -> None:
     with pytest.raises(StartError, match=f"^{re.escape(endpoint)}: .*{re.escape(why)}"):
         listen_endpoint(None, endpoint, Certificates(lambda *_: pytest.fail("nobody connects")))
+
+
+@pytest.fixture
+def two_of_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a socket unit with two ``ListenStream=`` passes, as Twisted finds it."""
+
+    def server_from_string(_: object, text: str) -> SimpleNamespace:
+        descriptors = {"index=0": 3, "index=1": 4, "name=http": 4}
+        return SimpleNamespace(fileno=descriptors[text.rpartition(":")[2]])
+
+    monkeypatch.setattr(inherited, "serverFromString", server_from_string)
+
+
+def configured(*options: str) -> Config:
+    parsed = Options({})
+    parsed.parseOptions(["--broker=memory:", "--websocket=off", "--setup=off", *options])
+    return parsed.config
+
+
+@pytest.mark.usefixtures("two_of_a_name")
+def test_a_socket_that_nobody_takes_is_told_of() -> None:
+    """Who connects to it would wait in vain, and nobody would know why."""
+    clock = Clock()
+
+    def told(*options: str) -> list[str]:
+        config = configured(*options)
+        admission = make_admission(config, clock, WallClock(clock), TimerWheel(clock))
+        return [line for line in warnings(config, admission) if "in vain" in line]
+
+    [line] = told("--http=systemd:domain=INET:name=http")
+    assert "no port takes (index=0)" in line
+    assert len(told("--http=tcp:0:interface=127.0.0.1")) == 2
+    both = [f"--http=systemd:domain=INET:index={n}" for n in (0, 1)]
+    assert told(*both) == []
+    assert told(both[0], "--metrics=haproxy:systemd:domain=INET:index=1") == []
+
+
+@pytest.mark.usefixtures("two_of_a_name")
+def test_a_socket_that_two_take_is_refused() -> None:
+    config = configured(
+        "--http=systemd:domain=INET:name=http", "--metrics=systemd:domain=INET:index=1"
+    )
+    with pytest.raises(StartError, match=r"^--metrics: cannot listen on .*: --http has the socket"):
+        check_apart(config)
