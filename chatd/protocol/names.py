@@ -27,6 +27,8 @@ _PLAIN_USER = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*", re.ASCII)
 #: Letters, marks and decimal digits (Unicode, general categories).
 _WORD = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd"})
 _JOINERS = "\u200c\u200d"
+#: What is said of characters that nobody sees, and that are common all the same.
+_UNSEEN = {" ": "a space", "\t": "a tab", "\r": "a line end", "\n": "a line end"}
 #: Invisible letters and marks: Default_Ignorable_Code_Point in Unicode's
 #: DerivedCoreProperties.txt. All other characters with this property are of category C.
 _IGNORABLE = re.compile(
@@ -71,8 +73,10 @@ def message_id(value: object) -> str:
 
 
 def _normalised(value: object, what: str, characters: int, legacy: bool) -> str:
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str):
         raise bad_request(f"Give {what[0].lower()}{what[1:]} as a string.")
+    if not value:
+        raise bad_request(f"{what} is empty.")
     # NFC joins at most three characters into one, so a longer text is too long in any case
     name = unicodedata.normalize("NFC", value) if len(value) <= 4 * characters else value
     if len(name) > characters:
@@ -97,7 +101,8 @@ def _check_room(name: str) -> None:
             fits = c in "_.:@-" or (unicodedata.category(c) in _WORD and not _IGNORABLE.match(c))
         if not fits:
             raise bad_request(
-                f"The room name may hold letters, marks, digits and _ . : @ - only, not {_shown(c)}"
+                "The room name may hold letters, marks, digits and _ . : @ - only, not"
+                f" {_shown(c)}."
             )
 
 
@@ -108,7 +113,7 @@ def _check_user(name: str) -> None:
     try:
         _FREE_FORM.enforce(name)
     except UnicodeEncodeError as e:
-        raise bad_request(f"The user name may not hold {_shown(name[e.start])}") from None
+        raise bad_request(f"The user name may not hold {_shown(name[e.start])}.") from None
     for c in name:
         if c != " " and unicodedata.category(c) == "Zs":
             raise bad_request(f"The user name may not hold {_shown(c)}, only plain spaces.")
@@ -123,4 +128,11 @@ def _joins(name: str, at: int) -> bool:
 
 
 def _shown(c: str) -> str:
-    return f"U+{ord(c):04X}"
+    """The character ``c`` for whoever typed it: itself where it can be seen, else its name."""
+    code = f"U+{ord(c):04X}"
+    if c in _UNSEEN:
+        return f"{_UNSEEN[c]} ({code})"
+    if unicodedata.category(c)[0] in "LNPS" and not _IGNORABLE.match(c):
+        return f'"{c}" ({code})'
+    name = unicodedata.name(c, "")
+    return f"{code} ({name})" if name else code

@@ -130,9 +130,31 @@ class NameTests(SynchronousTestCase):
 
     def test_what_to_give_is_said(self) -> None:
         for check, what in ((room_name, "the room name"), (user_name, "the user name")):
-            for value in (None, "", 5):
+            for value in (None, 5):
                 error = self.assertRaises(ChatError, check, value)
                 self.assertEqual(error.text, f"Give {what} as a string.")
+            error = self.assertRaises(ChatError, check, "")
+            self.assertEqual(error.text, f"T{what[1:]} is empty.")
+
+    def test_what_may_not_be_in_it_is_shown(self) -> None:
+        """Itself where it can be seen, else by its name: who types a space knows no U+0020."""
+        for check, name, shown in (
+            (room_name, "a b", "not a space (U+0020)."),
+            (room_name, "a\tb", "not a tab (U+0009)."),
+            (room_name, "a\nb", "not a line end (U+000A)."),
+            (room_name, "a/b", 'not "/" (U+002F).'),
+            (room_name, "½", 'not "½" (U+00BD).'),
+            (room_name, "a\xa0b", "not U+00A0 (NO-BREAK SPACE)."),
+            (room_name, "a\u3164", "not U+3164 (HANGUL FILLER)."),
+            (room_name, "a\u202eb", "not U+202E (RIGHT-TO-LEFT OVERRIDE)."),
+            (room_name, "a\x00", "not U+0000."),
+            (room_name, "a\ud800", "not U+D800."),
+            (user_name, "a\nb", "may not hold a line end (U+000A)."),
+            (user_name, "a\u200bb", "may not hold U+200B (ZERO WIDTH SPACE)."),
+            (user_name, "a\u3000b", "may not hold U+3000 (IDEOGRAPHIC SPACE), only plain spaces."),
+        ):
+            error = self.assertRaises(ChatError, check, name)
+            self.assertTrue(error.text.endswith(shown), error.text)
 
     @given(NAMES)
     def test_valid_names_stay(self, name: str) -> None:
