@@ -17,6 +17,7 @@ from chatd.brokers import registry
 from chatd.config.settings import Config
 from chatd.errors import InUse, StartError
 from chatd.net import inherited
+from chatd.net.cannot_listen import why_not
 from chatd.net.descriptions import Description
 from chatd.net.unix_sockets import is_deserted, is_socket
 
@@ -148,17 +149,17 @@ def check_port(text: str) -> None:
 
 def _cannot(interface: str, port: str, error: OSError) -> StartError:
     kind = InUse if error.errno == errno.EADDRINUSE else StartError
-    return kind(f"cannot listen on {interface or '*'}:{port}: {error}")
+    return kind(f"cannot listen on {interface or '*'}:{port}: {why_not(error, int(port))}")
 
 
 def _bind(interface: str, port: str, six: bool) -> None:
     """Bind the port as Twisted would, and release it."""
-    with socket.socket(socket.AF_INET6 if six else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    try:
+        with socket.socket(socket.AF_INET6 if six else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((interface, int(port)))
-        except OSError as e:
-            raise _cannot(interface, port, e) from None
+    except OSError as e:
+        raise _cannot(interface, port, e) from None
 
 
 def _check_socket(path: str) -> None:
@@ -175,4 +176,5 @@ def _check_socket(path: str) -> None:
     if os.path.lexists(path) and not is_socket(path):
         raise StartError(f"cannot listen on {path}: something else than a socket is there")
     if not is_deserted(path):
-        raise InUse(f"cannot listen on {path}: Address already in use")
+        taken = OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        raise InUse(f"cannot listen on {path}: {why_not(taken)}")

@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from chatd.errors import StartError
 from chatd.net.accepting import PacedEndpoint
+from chatd.net.cannot_listen import why_not
 from chatd.net.certificates import Certificates
 from chatd.net.endpoints import listen_endpoint
 from chatd.net.gate import Gate
@@ -35,10 +36,12 @@ class _Named:
 
     def _refused(self, failure: Failure) -> NoReturn:
         failure.trap(CannotListenError, OSError)
-        error, where = failure.value, ""
+        error, where, port = failure.value, "", None
         if isinstance(error, CannotListenError):
-            where, error = f" on {_place(error)}", error.socketError
-        raise StartError(f"--{self.option}: cannot listen{where}: {error}") from None
+            where, port = f" on {_place(error)}", error.port
+            error = error.socketError
+        why = why_not(error, port if isinstance(port, int) else None)
+        raise StartError(f"--{self.option}: cannot listen{where}: {why}") from None
 
 
 def _place(error: CannotListenError) -> str:
