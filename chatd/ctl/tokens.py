@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from typing import Any, BinaryIO
 
 import click
@@ -15,19 +16,35 @@ def mint(secret: bytes, claims: dict[str, Any]) -> str:
     """A token signed with an HS256 secret."""
     # take a sixth of a start, for which no other command is to wait
     from joserfc import jwt
-    from joserfc.errors import JoseError
+    from joserfc.errors import JoseError, SecurityWarning
     from joserfc.jwk import OctKey
 
     if secret.lstrip().startswith((b"-----BEGIN", b"{")):
         raise Failed(
             "that file holds no HS256 secret; only who has the private key can make tokens"
         )
-    # as chatd reads it: all of the file is the secret, but for one line end
-    kept = secret.removesuffix(b"\n").removesuffix(b"\r")
     try:
-        return jwt.encode({"alg": "HS256"}, claims, OctKey.import_key(kept))
+        with warnings.catch_warnings():
+            # `weakness` says it in better words
+            warnings.simplefilter("ignore", SecurityWarning)
+            return jwt.encode({"alg": "HS256"}, claims, OctKey.import_key(_all_of(secret)))
     except (JoseError, ValueError) as error:
         raise Failed(f"no token can be made with that secret: {error}") from None
+
+
+def _all_of(secret: bytes) -> bytes:
+    """As chatd reads it: all of the file is the secret, but for one line end."""
+    return secret.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def weakness(secret: bytes) -> str | None:
+    """What is to be said of a ``secret`` that can be guessed. chatd says it, too."""
+    from chatd.access.jwk import GOOD_SECRET_BYTES  # takes its time to import, too
+
+    if len(_all_of(secret)) >= GOOD_SECRET_BYTES:
+        return None
+    size = f"a secret of less than {GOOD_SECRET_BYTES} bytes"
+    return f"{size}; anyone with one token can try to guess it"
 
 
 def check_user(user: str) -> str:
@@ -68,7 +85,10 @@ def token(
     claims |= {"admin": True} if admin else {}
     claims |= {"aud": audience} if audience else {}
     claims |= {"iss": issuer} if issuer else {}
-    made = mint(key.read(), claims)
+    secret = key.read()
+    made = mint(secret, claims)
+    if weak := weakness(secret):
+        click.echo(f"chatctl: {key.name} holds {weak}", err=True)
     setting.output.done(made, token=made, claims=claims)
 
 

@@ -44,7 +44,7 @@ def export_room(setting: Setting, room: str) -> None:
 def import_messages(
     setting: Setting, file: BinaryIO, room: str | None, token_key: BinaryIO | None
 ) -> None:
-    """Publish what ``export`` printed, under the same users and ids, so that it can be repeated.
+    """Publish what "export" printed, under the same users and ids, so that it can be repeated.
 
     The time of a message is that of the import; its own is kept in data, as "time". A line that
     is refused is reported, and left out.

@@ -246,6 +246,18 @@ class ChatctlTests(ServingTests):
         token = (await self.ctl(node, "token", "ann", "--key", key)).strip()
         await self.ctl(node, "--token", token, "send", "lobby", "hi")
 
+    def test_a_secret_that_can_be_guessed(self) -> None:
+        """As chatd says it, and not as a library does: with a line of its source."""
+        key = self.mktemp()
+        Path(key).write_text("x" * 31 + "\n")
+        command = [sys.executable, "-c", "from chatd.ctl.main import main; main()"]
+        done = subprocess.run(
+            [*command, "token", "ann", "--key", key], capture_output=True, text=True, check=True
+        )
+        said = f"chatctl: {key} holds a secret of less than 32 bytes; anyone with one token can"
+        self.assertEqual(done.stderr, f"{said} try to guess it\n")
+        self.assertEqual(done.stdout.count("."), 2)
+
     def test_a_token_is_somebodys(self) -> None:
         """chatd would refuse any other."""
         key = self.mktemp()
