@@ -25,6 +25,7 @@ from chatd.config.table import OPTIONS
 from chatd.errors import InUse, StartError
 from chatd.net.certificates import Certificates
 from chatd.net.endpoints import listen_endpoint
+from chatd.telemetry.standard_output import print_all
 from chatd.timing.timer_wheel import TimerWheel
 from chatd.timing.wall import WallClock
 
@@ -86,7 +87,7 @@ def run_check(reactor: Any, options: Options, out: TextIO | None = None) -> int:
     only if the report has ended well. Without ``out`` it goes to standard output, if there is one.
     """
     status = 1
-    output = out or sys.stdout
+    said: list[str] = []
 
     def told(_: None) -> None:
         nonlocal status
@@ -98,15 +99,11 @@ def run_check(reactor: Any, options: Options, out: TextIO | None = None) -> int:
         else:
             failure.printTraceback(sys.stderr)  # a fault of chatd
 
-    def say(line: str) -> None:
-        if output is not None:  # it was closed by whoever started this
-            output.write(f"{line}\n")
-
     def begin() -> None:
-        telling = report(reactor, options, say)
+        telling = report(reactor, options, said.append)
         doing = Deferred.fromCoroutine(telling).addCallbacks(told, failed)
         doing.addBoth(lambda _: reactor.stop())
 
     reactor.callWhenRunning(begin)
     reactor.run()
-    return status
+    return status if not said or print_all("\n".join(said), out) else 1

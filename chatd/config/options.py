@@ -26,7 +26,7 @@ from chatd.config.table import OPTIONS as OPTIONS
 from chatd.config.table import Option as Option
 from chatd.config.user import as_user
 from chatd.telemetry.log import Log
-from chatd.telemetry.standard_output import show_what_cannot_be_written
+from chatd.telemetry.standard_output import print_all, show_what_cannot_be_written
 
 #: Makes the context in which files are opened as by whom twistd becomes.
 AsUser = Callable[[], AbstractContextManager[None]]
@@ -80,6 +80,11 @@ def _configure(given: Given, as_user: AsUser) -> Config:
 _OTHERS = ("check", "config", "help", "version")
 #: What getopt says: ``option --foo not recognized``.
 _COMPLAINT = re.compile(r"option (--?[^\s]+) (.*)", re.DOTALL)
+#: In words that say what to do.
+_GETOPT = {
+    "requires argument": "give a value after it",
+    "must not have an argument": "it takes no value; leave out the = and what follows",
+}
 
 
 def _begin_with_option(complaint: str) -> str:
@@ -91,7 +96,7 @@ def _begin_with_option(complaint: str) -> str:
     if why == "not recognized":
         known = [f"--{name}" for name in (*BY_NAME, *_OTHERS)]
         return str(_no_such(option, known, option, "--"))
-    return f"{option}: {why}"
+    return f"{option}: {_GETOPT.get(why, why)}"
 
 
 def _handler(option: Option) -> Callable[..., None]:
@@ -153,13 +158,11 @@ class Options(usage.Options):
 
     def opt_version(self) -> None:
         """show the version and exit"""
-        print(f"chatd {__version__}")
-        raise SystemExit(0)
+        raise SystemExit(0 if print_all(f"chatd {__version__}") else 1)
 
     def opt_help(self) -> None:
         """show this help and exit"""
-        print(self)
-        raise SystemExit(0)
+        raise SystemExit(0 if print_all(str(self)) else 1)
 
     def parseArgs(self, *args: str) -> None:
         """There are none: every setting is an option."""

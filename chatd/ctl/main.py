@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,10 @@ from chatd.ctl import backups, doctor, rooms, talk, tokens, top, transfer
 from chatd.ctl.api import ChatdAPI, Failed, why
 from chatd.ctl.output import Output
 from chatd.ctl.setting import Setting
-from chatd.telemetry.standard_output import show_what_cannot_be_written
+from chatd.telemetry.standard_output import give_up, show_what_cannot_be_written
 
 #: Where a node is that was started without options.
 URL = "http://localhost:8081"
-#: The descriptor of standard output.
-STDOUT = 1
 #: What an Authorization header can carry after "Bearer".
 _SENDABLE = re.compile(rb"[!-~]+")
 
@@ -108,6 +105,5 @@ def main() -> None:
         cli(prog_name="chatctl")
     except OSError as error:
         Failed(f"{error.filename or 'output'}: {why(error)}").show()
-        # what is left of the output would fail once more when Python ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+        give_up()
         raise SystemExit(Failed.exit_code) from None

@@ -1,10 +1,15 @@
-"""What standard output cannot show."""
+"""What standard output cannot show, or take."""
 
 from __future__ import annotations
 
 import io
+import os
 import sys
 from contextlib import suppress
+from typing import TextIO
+
+#: Its descriptor.
+STDOUT = 1
 
 
 def show_what_cannot_be_written() -> None:
@@ -14,3 +19,25 @@ def show_what_cannot_be_written() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         with suppress(OSError):  # it became something else after Python opened it
             sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def print_all(text: str, output: TextIO | None = None) -> bool:
+    """Print ``text`` to the last byte, to standard output if no ``output`` is given, or nowhere if
+    there is none. Returns whether that was possible; standard error says why it was not, unless who
+    reads it has seen enough, as ``head`` does."""
+    try:
+        print(text, file=output, flush=True)
+    except OSError as e:
+        give_up()
+        if not isinstance(e, BrokenPipeError):
+            why = e.strerror or str(e)
+            print(f"chatd: cannot write to standard output: {why}", file=sys.stderr)
+        return False
+    return True
+
+
+def give_up() -> None:
+    """Let go of what is left of the output: it would fail once more when Python ends."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, STDOUT)
+    os.close(nothing)

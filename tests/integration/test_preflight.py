@@ -76,6 +76,38 @@ class PreflightTests(SynchronousTestCase):
                 http = f"--http=tcp:{port}:interface=127.0.0.1"
                 self.refused(why, "--broker=memory:", http, stay=stay)
 
+    def test_output_that_cannot_be_written(self) -> None:
+        """One line, or none where who reads it has seen enough."""
+        full = "chatd: cannot write to standard output: No space left on device\n"
+        for option, to, said in (
+            ("--version", Path("/dev/full"), full),
+            ("--help", None, ""),
+            ("--check", None, ""),
+        ):
+            self.assertEqual(self.written(option, to), (1, said), option)
+
+    def written(self, option: str, to: Path | None) -> tuple[int, str]:
+        """The status and what is on standard error, with output to a file or to a closed pipe."""
+        if to is None:
+            reader, writer = os.pipe()
+            os.close(reader)
+        else:
+            writer = os.open(to, os.O_WRONLY)
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", TWISTD, "--nodaemon", "chatd", "--broker=memory:", option],
+                cwd=self.folder,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdout=writer,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+        finally:
+            os.close(writer)
+        return done.returncode, done.stderr
+
     def test_a_port_given_twice(self) -> None:
         http = f"--http=tcp:{free_port()}:interface=127.0.0.1"
         again = f"{http}:backlog=5"
