@@ -18,7 +18,7 @@ from chatd.access.rights import Rights
 from chatd.access.tokens import Secret, TokenKeys
 from chatd.access.turns import FairQueue, allowance
 from chatd.access.unread import Unread
-from chatd.config.parsers import is_pipe
+from chatd.config.parsers import STDOUT, is_pipe
 from chatd.config.settings import Config, is_loopback_only
 from chatd.errors import StartError
 from chatd.net.descriptions import Description
@@ -139,7 +139,8 @@ def _origin_policy(config: Config) -> OriginPolicy:
 def _access_log(config: Config, wall: WallClock) -> AccessLog | None:
     if config.access_log is None:
         return None
-    return AccessLog(Output(config.access_log), config.log_format == "json", wall.seconds)
+    path = config.access_log if config.access_log != STDOUT else None
+    return AccessLog(Output(path), config.log_format == "json", wall.seconds)
 
 
 def _token_keys(config: Config) -> TokenKeys | None:

@@ -179,6 +179,8 @@ class Options(usage.Options):
             self.config = self.read()
             if self.parent is not None:
                 self.log = twistd.take_log(self.parent, self.config.log_format, self.check)
+                if not self.check:
+                    twistd.check_access_log(self.parent, self.config.access_log)
         except (usage.UsageError, Problem) as e:
             why = _begin_with_option(str(e))
             raise SystemExit(f"chatd: {values.one_line(why)}") from None

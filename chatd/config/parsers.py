@@ -1,7 +1,7 @@
 """Readers of option values: each takes one text and returns the value, or raises ValueError that
 says what is wrong.
 
-They are pure, except `file` and `writable`, which look at the file system.
+They are pure, except `file`, `writable` and `log_file`, which look at the file system.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from chatd.telemetry.log import INHERITED
 from chatd.telemetry.log import one_line as one_line
 
 OFF = "off"
+#: Standard output, in place of a log file.
+STDOUT = "-"
 
 _AGE = re.compile(r"([0-9]{1,12})([smhd])", re.ASCII)
 _SIZE = re.compile(r"([0-9]{1,18})(|KB|MB|GB)", re.ASCII)
@@ -173,6 +175,11 @@ def writable(text: str) -> str:
     if why:
         raise ValueError(f"cannot write {text!r}: {why}")
     return str(path)
+
+
+def log_file(text: str) -> str:
+    """As `writable`, or `STDOUT`."""
+    return text if text == STDOUT else writable(text)
 
 
 def _unwritable(path: Path) -> str:

@@ -44,6 +44,7 @@ class Config:
     trusted_proxies: tuple[Network, ...]
     #: ``--trusted-proxy unix``: clients on Unix sockets are proxies.
     trust_unix: bool
+    #: A path, or ``-`` for standard output.
     access_log: str | None = None
     #: ``text`` or ``json``.
     log_format: str = "text"

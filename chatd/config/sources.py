@@ -111,9 +111,12 @@ def _text(option: Option, value: Any, where: str) -> str:
 
 def anchored(given: Given, folder: str) -> Given:
     """The same options with absolute paths, because twistd may change the working directory."""
+
+    def anchor(read: object, text: str) -> str:
+        is_path = read is values.file or (read is values.log_file and text != values.STDOUT)
+        return os.path.join(folder, text) if is_path and text else text
+
     return {
-        name: (where, [os.path.join(folder, text) if text else text for text in texts])
-        if BY_NAME[name].read in (values.file, values.writable)
-        else (where, texts)
+        name: (where, [anchor(BY_NAME[name].read, text) for text in texts])
         for name, (where, texts) in given.items()
     }

@@ -200,8 +200,9 @@ OPTIONS = (
     Option(
         "access-log",
         None,
-        values.writable,
-        "file with a line for each request, refused ones too: who, what, how it ended",
+        values.log_file,
+        "file with a line for each request, refused ones too: who, what, how it ended; - for"
+        " standard output",
         live=True,
     ),
     Option(

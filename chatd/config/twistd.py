@@ -77,6 +77,13 @@ def take_log(twistd: MutableMapping[str, Any], format: str, check: bool = False)
     return Log(output, FORMATS[format])
 
 
+def check_access_log(twistd: Mapping[str, Any], path: str | None) -> None:
+    """Raise `usage.UsageError` where standard output was chosen and there is none."""
+    if path == values.STDOUT and not twistd.get("nodaemon"):
+        why = "- is standard output, which a daemon has not; give a file, or twistd --nodaemon"
+        raise usage.UsageError(f"--access-log: {why}")
+
+
 def _check_writable(option: str, path: str) -> None:
     try:
         values.writable(path)

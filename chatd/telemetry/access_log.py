@@ -55,11 +55,11 @@ class AccessLog:
         lost = self.output.write(line)
         if lost != self._lost:
             self._lost = lost
+            where = self.output.path or "the access log on standard output"
             if lost:
-                where = self.output.path
                 self._log.error("{path}: lines are lost: {fault}", path=where, fault=lost)
             else:
-                self._log.info("{path}: lines are written again", path=self.output.path)
+                self._log.info("{path}: lines are written again", path=where)
 
 
 def _text(access: Access, time: datetime) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 from chatd.amqp.codec import decode_properties
@@ -47,6 +48,16 @@ class AccessLogTests(ServingTests):
             ("192.0.2.7", "ann", "201", "-", "POST /rooms/lobby/messages HTTP/1.1"),
         )
         self.assertNotIn("secret", self.path.read_text())
+
+    async def test_on_standard_output(self) -> None:
+        self.path = Path(self.mktemp())
+        with self.path.open("w") as output:
+            self.patch(sys, "__stdout__", output)
+            node = await self.serve("--access-log=-")
+            await node.get("/rooms/lobby")
+            line = await self.line("GET /rooms/lobby")
+        self.assertEqual((line["status"], line["code"]), ("200", "-"))
+        self.assertFalse(Path("-").exists())
 
     async def test_whom_the_gate_refused_behind_a_proxy(self) -> None:
         node = await self.start("--trusted-proxy=127.0.0.1")
