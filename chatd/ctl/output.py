@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 from attrs import define, field
-from rich.console import Console
+from rich.console import Console, OverflowMethod
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 
@@ -66,9 +66,12 @@ def as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=codecs.lookup(sys.stdout.encoding).name != "utf-8")
 
 
-def table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Table:
-    """``rows`` as a table for a terminal."""
-    made = Table(*columns, box=None, pad_edge=False)
+def table(
+    columns: Sequence[str], rows: Sequence[Mapping[str, Any]], overflow: OverflowMethod = "fold"
+) -> Table:
+    """``rows`` as a table for a terminal. What is too wide for it goes on in the next line, for a
+    name that is cut off is of no use; with an ``overflow`` of ``ellipsis`` a row stays one line."""
+    made = Table(*(Column(name, overflow=overflow) for name in columns), box=None, pad_edge=False)
     for row in rows:
         # as Text: what strangers have written is no markup
         made.add_row(*(Text(plain(row[column])) for column in columns))

@@ -67,7 +67,8 @@ def top(setting: Setting, interval: float, once: bool) -> None:
     columns = ("metric", "value", "per second")
 
     def seen(found: list[dict[str, Any]]) -> Table:
-        return table(columns, fitting(found, output.console.size.height - 1))  # the head is one
+        shown = fitting(found, output.console.size.height - 1)  # the head is one
+        return table(columns, shown, "ellipsis")
 
     now, at = read(setting), time.monotonic()
     if once or output.as_json or not output.console.is_terminal:

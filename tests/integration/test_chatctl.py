@@ -20,11 +20,12 @@ from http.client import BadStatusLine
 from pathlib import Path
 from ssl import SSLError
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 from urllib.error import HTTPError, URLError
 
 from click.testing import CliRunner, Result
+from rich.console import Console
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
@@ -34,6 +35,7 @@ from chatd.ctl import transfer
 from chatd.ctl.api import why
 from chatd.ctl.doctor import Patient
 from chatd.ctl.main import cli
+from chatd.ctl.output import table
 from chatd.ctl.top import fitting, rows
 from tests.support.daemon import ROOT
 from tests.support.rabbit_home import free_port
@@ -294,6 +296,17 @@ class ChatctlTests(ServingTests):
             *shown, last = fitting(sampled, lines)
             self.assertEqual([row["metric"] for row in shown], names)
             self.assertEqual(last["metric"], f"and {5 - len(names)} more: chatctl top --once")
+
+    def test_a_terminal_that_is_too_narrow(self) -> None:
+        """Two rooms may differ at their ends alone; what is live has a line for each row."""
+        names = ["x" * 60 + end for end in "ab"]
+        for overflow, lines, whole in (("fold", 5, True), ("ellipsis", 3, False)):
+            console = Console(file=io.StringIO(), width=50)
+            shown: Any = overflow
+            console.print(table(("room", "count"), [{"room": n, "count": 1} for n in names], shown))
+            text = cast(io.StringIO, console.file).getvalue()
+            self.assertEqual(len(text.splitlines()), lines, text)
+            self.assertEqual(("a" in text, "…" in text), (whole, not whole), text)
 
     async def test_doctor(self) -> None:
         node = await self.node()
