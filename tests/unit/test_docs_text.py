@@ -117,6 +117,21 @@ def test_the_package_is_called_what_it_is() -> None:
     assert set(re.findall(r"chatd_[\d.]+_(\w+)\.deb", EVERYTHING)) == {"amd64"}
 
 
+def test_the_package_has_the_files_that_documents_name() -> None:
+    rules = (ROOT / "debian" / "rules").read_text()
+    # its own scripts make the user
+    folders = {path.name for path in (ROOT / "etc").iterdir() if path.is_dir()} - {"sysusers.d"}
+    for folder in sorted(folders):
+        assert f" etc/{folder}" in rules, folder
+    assert " docs/examples/" in rules
+
+
+def test_the_package_names_no_home() -> None:
+    """As CONTRIBUTING.rst says, there is none."""
+    assert "Homepage:" not in (ROOT / "debian" / "control").read_text()
+    assert "Source:" not in (ROOT / "debian" / "copyright").read_text()
+
+
 def test_every_page_is_reached() -> None:
     index = Path(ROOT / "docs" / "index.rst").read_text()
     listed = set(re.findall(r"^   (?:.* <)?([\w-]+)>?$", index, re.MULTILINE))
