@@ -58,20 +58,31 @@ def _configure(given: Given, as_user: AsUser) -> Config:
     read["trust_unix"] = values.UNIX in proxies
     read["trusted_proxies"] = tuple(p for p in proxies if p != values.UNIX)
     config = Config(**read)
+    _check_together(config, given)
+    return config
+
+
+def _check_together(config: Config, given: Given) -> None:
+    """Raise `Problem` for values that do not go together."""
+
+    def where(name: str) -> str:
+        return given[name][0] if name in given else f"--{name}"
+
     if config.auth == "token" and config.token_key is None:
-        raise Problem("--auth token needs --token-key FILE")
+        raise Problem(f"{where('auth')}: token needs a key; give --token-key FILE")
     if config.auth == "open" and config.token_key is not None:
         # someone who gives a key expects it to be used
-        raise Problem("--token-key: open mode checks no tokens; give --auth token as well")
+        raise Problem(
+            f"{where('token-key')}: open mode checks no tokens; give --auth token as well"
+        )
     if config.max_text > values.CONTENT_BYTES:
-        most = values.CONTENT_BYTES
-        raise Problem(f"--max-text: {config.max_text} is too long: a message has {most} bytes")
+        most = f"{values.CONTENT_BYTES} bytes (64KB), with its data"
+        raise Problem(f"{where('max-text')}: {config.max_text} is too long: a message has {most}")
     if config.max_frame < config.max_text:
         raise Problem(
-            f"--max-frame: {config.max_frame} must not be smaller than --max-text"
-            f" {config.max_text}, or no such text fits"
+            f"{where('max-frame')}: {config.max_frame} bytes hold no text of {config.max_text}, as"
+            f" --max-text allows; give {config.max_text} or more"
         )
-    return config
 
 
 # -- the options of twistd chatd -------------------------------------------------------------------

@@ -244,6 +244,21 @@ class ConfigErrorTests(SynchronousTestCase):
         self.assertEqual(self.bad("--retain"), "chatd: --retain: give a value after it")
         self.assertIn("chatd: --restored: it takes no value", self.bad("--restored=yes"))
 
+    def test_what_does_not_go_together(self) -> None:
+        """Named as it was given, like any other mistake."""
+        path = self.folder / "chatd.toml"
+        for text, name, why in (
+            ('auth = "token"', "auth", "token needs a key; give --token-key FILE"),
+            (f'token-key = "{self.good}"', "token-key", "open mode checks no tokens"),
+            ('max-text = "65KB"', "max-text", "66560 is too long: a message has 65536 bytes"),
+            ('max-frame = "1KB"', "max-frame", "1024 bytes hold no text of 16384"),
+        ):
+            path.write_text(text)
+            said = self.bad("--config", str(path))
+            self.assertTrue(said.startswith(f"chatd: {name} in {path}: {why}"), said)
+        said = self.bad(CHATD_MAX_FRAME="1KB")
+        self.assertTrue(said.startswith("chatd: CHATD_MAX_FRAME: 1024 bytes hold no"), said)
+
     def test_sections(self) -> None:
         path = self.folder / "chatd.toml"
         path.write_text('[chatd]\nhttp = "off"\n')
