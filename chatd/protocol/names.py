@@ -45,7 +45,8 @@ def room_name(value: object, legacy: bool = False) -> str:
     original's clients. Raises `ChatError` bad_request."""
     if isinstance(value, str) and _USUAL_ROOM.fullmatch(value):
         return value
-    name = _normalised(value, "The room name", ROOM_CHARACTERS, legacy)
+    called = "roomname" if legacy else "room"
+    name = _normalised(value, "The room name", called, ROOM_CHARACTERS, legacy)
     if not _PLAIN_ROOM.fullmatch(name):
         _check_room(name)
     if name in (".", ".."):
@@ -57,7 +58,7 @@ def room_name(value: object, legacy: bool = False) -> str:
 def user_name(value: object, legacy: bool = False) -> str:
     """Check a user's name and return it in NFC. ``legacy`` turns spaces into ``_``, for the
     original's clients. Raises `ChatError` bad_request."""
-    name = _normalised(value, "The user name", USER_CHARACTERS, legacy)
+    name = _normalised(value, "The user name", "username", USER_CHARACTERS, legacy)
     if not _PLAIN_USER.fullmatch(name):
         _check_user(name)
     _check_bytes(name, "The user name")
@@ -72,9 +73,10 @@ def message_id(value: object) -> str:
     return value
 
 
-def _normalised(value: object, what: str, characters: int, legacy: bool) -> str:
+def _normalised(value: object, what: str, called: str, characters: int, legacy: bool) -> str:
+    """``called`` is the field or parameter that clients give it in."""
     if not isinstance(value, str):
-        raise bad_request(f"Give {what[0].lower()}{what[1:]} as a string.")
+        raise bad_request(f'Give {what[0].lower()}{what[1:]} as a string, called "{called}".')
     if not value:
         raise bad_request(f"{what} is empty.")
     # NFC joins at most three characters into one, so a longer text is too long in any case

@@ -130,11 +130,17 @@ class NameTests(SynchronousTestCase):
 
     def test_what_to_give_is_said(self) -> None:
         for check, what in ((room_name, "the room name"), (user_name, "the user name")):
+            called = what.removeprefix("the ").removesuffix(" name")
             for value in (None, 5):
-                error = self.assertRaises(ChatError, check, value)
-                self.assertEqual(error.text, f"Give {what} as a string.")
+                error = self.assertRaises(ChatError, check, value, True)
+                self.assertEqual(error.text, f'Give {what} as a string, called "{called}name".')
             error = self.assertRaises(ChatError, check, "")
             self.assertEqual(error.text, f"T{what[1:]} is empty.")
+
+    def test_what_it_is_called_is_said(self) -> None:
+        """As the original's clients call it, or as those of chatd.v1 do."""
+        error = self.assertRaises(ChatError, room_name, None)
+        self.assertEqual(error.text, 'Give the room name as a string, called "room".')
 
     def test_what_may_not_be_in_it_is_shown(self) -> None:
         """Itself where it can be seen, else by its name: who types a space knows no U+0020."""
