@@ -200,7 +200,7 @@ def backup(setting: Setting, database: Path, file: Path, force: bool) -> None:
     setting.output.done(f"{database} is in {file}", file=str(file), bytes=file.stat().st_size)
 
 
-@click.command()
+@click.command(short_help="Put a backup in the place of a database.")
 @click.argument("file", type=_path)
 @click.argument("database", type=_new_path)
 @click.option("--yes", is_flag=True, help="Do not ask.")

@@ -142,7 +142,7 @@ def _files(setting: Setting) -> Finding:
     return Finding("open files", well, f"{now:.0f} of {most:.0f}" + ("" if well else ": too few"))
 
 
-@click.command()
+@click.command(short_help="Say what is wrong with a running chatd.")
 @click.option("--room", default="lobby", show_default=True, help="A room to try things in.")
 @pass_setting
 def doctor(setting: Setting, room: str) -> None:
@@ -164,7 +164,10 @@ def doctor(setting: Setting, room: str) -> None:
         raise click.exceptions.Exit(1)
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@click.command(
+    context_settings={"ignore_unknown_options": True},
+    short_help="Try the options of twistd chatd.",
+)
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def check(options: tuple[str, ...]) -> None:
     """Try the OPTIONS of twistd chatd: ports, keys, certificates, files and the broker with its

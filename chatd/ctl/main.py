@@ -83,7 +83,7 @@ def cli(
     context.obj = Setting(ChatdAPI(url, key), Output(as_json))
 
 
-@cli.command()
+@cli.command(short_help="Print the completion for a shell.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print the completion for a shell: chatctl completion bash >>~/.bashrc"""

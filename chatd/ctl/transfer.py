@@ -23,7 +23,7 @@ TOKEN = 3600
 TIMES = ("time", "message_time")
 
 
-@click.command("export")
+@click.command("export", short_help="Print all that is kept of a room.")
 @click.argument("room")
 @pass_setting
 def export_room(setting: Setting, room: str) -> None:
@@ -36,7 +36,7 @@ def export_room(setting: Setting, room: str) -> None:
             progress.advance(task, len(page.messages))
 
 
-@click.command("import")
+@click.command("import", short_help="Publish what export printed.")
 @click.argument("file", type=click.File("rb"))
 @click.option("--room", help="Into this room, whatever the file says.")
 @click.option("--token-key", type=click.File("rb"), help="In token mode: chatd's HS256 secret.")

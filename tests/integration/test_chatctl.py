@@ -486,6 +486,12 @@ class WithoutNodeTests(TestCase):
         for shell in ("bash", "zsh", "fish"):
             self.assertIn("_CHATCTL_COMPLETE", run("completion", shell).output)
 
+    def test_the_list_of_commands(self) -> None:
+        """Each in one sentence that is not cut off, without marks of markup."""
+        listed = run("--help").output.partition("Commands:")[2]
+        self.assertEqual(listed.count("."), len(cli.commands), listed)
+        self.assertNotIn("`", listed)
+
     def test_the_manual_names_every_command_and_option(self) -> None:
         manual = (ROOT / "docs" / "chatctl.rst").read_text()
         for name, command in cli.commands.items():
