@@ -73,6 +73,12 @@ class TimerWheel:
         self._file(deadline)
         return deadline
 
+    def again(self, due: float, seconds: float, call: Callable[[], None]) -> Deadline:
+        """Call ``call`` ``seconds`` after ``due``, when the call before it was due, so that what
+        repeats keeps its time and is not late by a ``resolution`` more each time. Soon, and once,
+        if that is past."""
+        return self.at(max(due + seconds, self.clock.seconds()), call)
+
     def _file(self, deadline: Deadline) -> None:
         present = math.floor(self.clock.seconds() / self.resolution)
         ahead = min(deadline.when / self.resolution, present + self.horizon)

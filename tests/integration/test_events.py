@@ -265,6 +265,19 @@ class EventTests(ServingTests):
             node.clock.advance(16)
             self.assertEqual(await stream.block(), b":")
 
+    async def test_comments_keep_their_time(self) -> None:
+        """None is later than the one before it by what its timer was late, up to a second."""
+        node = await self.serve()
+        stream = await node.events(EVENTS)
+        await stream.block()
+        node.clock.advance(15)
+        self.assertEqual(await stream.block(), b":")
+        first = node.clock.seconds()
+        for _ in range(4):
+            node.clock.advance(15)
+            self.assertEqual(await stream.block(), b":")
+        self.assertLess(node.clock.seconds() - first, 4 * 15 + 2)
+
     async def test_it_outlives_every_deadline(self) -> None:
         node = await self.serve()
         stream = await node.events(EVENTS)

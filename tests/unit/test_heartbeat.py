@@ -73,6 +73,29 @@ class HeartbeatTests(SynchronousTestCase):
             self.heart.pong()
         self.assertEqual((self.pings, self.died), (5, 0))
 
+    def test_pings_keep_their_time(self) -> None:
+        """Between two there are not 25 seconds, what is left of the last one, and the time that the
+        answer took."""
+        self.clock.advance(0.25)
+        either: Any = self.peer
+        heart = Heartbeat(TimerWheel(self.clock), either, either, self.ping, self.dead)
+        self.addCleanup(heart.stop)
+        self.heart.stop()
+        for _ in range(4 * (8 * 25 + 1)):
+            before = self.pings
+            self.clock.advance(0.25)
+            if self.pings > before:
+                self.clock.callLater(0.5, heart.pong)
+        self.assertEqual((self.pings, self.died), (8, 0))
+
+    def test_an_answer_that_was_not_asked_for(self) -> None:
+        for _ in range(24):
+            self.pass_(1)
+            self.heart.pong()
+        self.assertEqual(self.pings, 0)
+        self.pass_(1)
+        self.assertEqual(self.pings, 1)
+
     def test_no_pong_within_20_seconds(self) -> None:
         self.pass_(25 + 19)
         self.assertEqual((self.pings, self.died), (1, 0))

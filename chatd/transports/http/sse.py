@@ -172,7 +172,7 @@ class EventStream:
         self.encoding = self._writer.encoding
         if joined.gap:
             joined.subscription.gap()
-        self._keep_alive()
+        self._next_comment = self._deadlines.after(KEEP_ALIVE, self._still_here)
         self._held = self._call.admission.standing.hold(self.identity, lambda _: self.end())
         joined.subscription.resume()
         if _event_source(self._call):
@@ -188,16 +188,15 @@ class EventStream:
             frame = {"type": "position", "room": room, "cursor": cursor}
             self.notify(self.encoding.event(frame))
 
-    def _keep_alive(self) -> None:
-        self._next_comment = self._deadlines.after(KEEP_ALIVE, self._still_here)
-
     def _still_here(self) -> None:
+        assert self._next_comment is not None
         transport = self._request.channel.transport
         if silent(transport):  # its network is gone, and nothing else would tell for a long time
             transport.abortConnection()
             return
         self._writer.write(b":\n\n")
-        self._keep_alive()
+        due = self._next_comment.when
+        self._next_comment = self._deadlines.again(due, KEEP_ALIVE, self._still_here)
 
     def go(self, retry: int) -> None:
         """End the stream; the client is to come back after ``retry`` milliseconds."""

@@ -38,11 +38,16 @@ class Heartbeat:
         #: What `Writer.switches` was at the last ping; -1 if chatd was not reading.
         self._switches = -1
         self._next: Deadline = deadlines.after(PING_EVERY, self._beat)
+        #: When the ping that was not answered yet was due; None while there is none.
+        self._pinged: float | None = None
 
     def pong(self) -> None:
-        """The client answered."""
+        """The client answered, or says unasked that it lives, which changes nothing."""
+        if self._pinged is None:
+            return
         self._next.cancel()
-        self._next = self._deadlines.after(PING_EVERY, self._beat)
+        self._next = self._deadlines.again(self._pinged, PING_EVERY, self._beat)
+        self._pinged = None
 
     def stop(self) -> None:
         """The connection is closed."""
@@ -52,6 +57,7 @@ class Heartbeat:
         outlet = self._outlet
         if outlet.writable:
             self._switches = -1 if outlet.stops else outlet.switches
+            self._pinged = self._next.when
             self._next = self._deadlines.after(PONG_WITHIN, self._missed)
             self._ping()
         else:
