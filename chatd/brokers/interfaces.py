@@ -176,8 +176,9 @@ class IBroker(Interface):
         """The directory says that a backup was `restored`, so the broker may forget it."""
 
     def create(stream: Stream) -> Deferred[None]:
-        """Create ``stream`` unless it exists. Once this fires, appends by any program are kept.
-        Fails with `Unavailable` or `NameTooLong`."""
+        """Create ``stream`` unless it exists, for `open` to make it ready: until then other
+        programs' records need not reach it. Fails with `NotStored` if it was not created,
+        `Unavailable` if it may have been, or `NameTooLong`."""
 
     def open(stream: Stream) -> Deferred[None]:
         """Make ``stream``, which was created before, ready for use: fires when a record appended by

@@ -16,6 +16,7 @@ from chatd.directory.projection import RoomEntry
 from chatd.directory.room_names import RoomNames
 from chatd.directory.stream import DirectoryStream
 from chatd.directory.unavailable import unavailable
+from chatd.directory.unnamed import Unnamed
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.json import dump
 from chatd.timing.singleflight import SingleFlight
@@ -47,7 +48,9 @@ class Directory:
         self._names = RoomNames(lambda: self.stream.rooms)
         self.watchers.add(self._names)
         self._creating: SingleFlight[str, bool] = SingleFlight()
-        self._lives = Lives(broker, self._wall, self._leftovers, self.find, self.stream.append)
+        append = self.stream.append
+        self._unnamed = Unnamed(clock, self._leftovers, self.find, append)
+        self._lives = Lives(broker, self._wall, self._leftovers, self.find, append, self._unnamed)
 
     def start(self, restored: bool = False) -> None:
         """See `DirectoryStream.start`."""
@@ -56,6 +59,7 @@ class Directory:
     def stop(self) -> None:
         """Stop following the stream, and deleting streams of deleted rooms."""
         self._leftovers.stop()
+        self._unnamed.stop()
         self.stream.stop()
 
     # -- what there is -----------------------------------------------------------------------------
@@ -110,9 +114,12 @@ class Directory:
             made = await self._creating.run(name, lambda: self._lives.begin(event))
             new = made and alone
         entry = self.get(name)
-        if new:
-            self._announce("created", entry, {"private": private})
-        await self.ensure(entry)
+        try:
+            await self.ensure(entry)
+        finally:
+            # not before: who is told of the room may write to it at once
+            if new:
+                self._announce("created", entry, {"private": private})
         return new
 
     async def ensure(self, entry: RoomEntry) -> None:

@@ -151,13 +151,13 @@ class DirectoryStream:
     async def append(self, event: dict[str, Any], patience: float = PATIENCE) -> bool:
         """Append an event and wait until it has been folded; whether it changed anything.
 
-        ``event`` gets a random id. Raises `ChatError` unavailable, after ``patience`` seconds at
-        the latest.
+        An ``event`` without an id gets a random one. Raises `ChatError` unavailable, after
+        ``patience`` seconds at the latest.
         """
         if not self.loaded:
-            raise unavailable()
+            raise unavailable(NotStored())
         try:
-            return await self._append(event, token_hex(8), patience)
+            return await self._append(event, event.get("event") or token_hex(8), patience)
         except Unavailable as e:
             raise unavailable(e).about(event.get("room")) from None
         except NoSuchStream:

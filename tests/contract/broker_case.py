@@ -58,8 +58,10 @@ class BrokerCase(TestCase, ABC):
         return Stream(f"room-{next(_numbers)}", uuid4().hex[:12])
 
     async def created(self, broker: Any) -> Stream:
+        """A stream that is ready for use."""
         stream = self.stream()
         await broker.create(stream)
+        await broker.open(stream)
         return stream
 
     async def assert_gone(self, broker: Any, ask: Callable[[], Deferred[Any]]) -> None:

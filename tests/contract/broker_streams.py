@@ -55,12 +55,13 @@ class StreamSuite(BrokerCase):
         await self.fill(broker, stream, 0, 1)
         self.assertEqual(ids(await self.all_of(broker, stream)), named(0))
 
-    async def test_a_record_appended_once_created_fired_is_kept(self) -> None:
+    async def test_a_record_appended_once_open_fired_is_kept(self) -> None:
         broker = await self.make_broker()
         streams = [self.stream() for _ in range(20)]
 
         async def create_and_append(stream: Stream) -> None:
             await broker.create(stream)
+            await broker.open(stream)
             await self.append(broker, stream, "m0")
 
         await gatherResults([ensureDeferred(create_and_append(stream)) for stream in streams])
@@ -140,6 +141,7 @@ class StreamSuite(BrokerCase):
         follower = await self.followed(broker, old)
         new = Stream(old.room, uuid4().hex[:12])
         await gatherResults([broker.delete(old), broker.create(new)])
+        await broker.open(new)
         await until(lambda: "gone" in follower.calls)
         self.assertEqual(await broker.end(new), -1)
         await self.fill(broker, new, 7, 8)

@@ -35,6 +35,7 @@ class Neighbours(TestCase):
         self.broker = await self.start()
         self.stream = Stream("harry.potter:ü", "e1")
         await self.broker.create(self.stream)
+        await self.broker.open(self.stream)
         self.pika = pika.BlockingConnection(pika.URLParameters(self.url))
         self.addCleanup(self.pika.close)
         self.other = self.pika.channel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pika.exceptions
 import pytest
 
 from chatd.brokers.interfaces import DIRECTORY, Retention, Stream, Unavailable
@@ -48,6 +49,15 @@ class NeighbourTests(Neighbours):
         self.assertEqual(follower.calls, ["caught_up"])
         await self.broker.append(self.stream, body("m1"), "m1", 0)
         self.assertEqual((await self.take(queue))[1].message_id, "m1")
+
+    async def test_a_stream_takes_nothing_before_it_is_opened(self) -> None:
+        """What a process leaves behind that is killed before the directory names the stream."""
+        made = Stream("made", "e1")
+        await self.broker.create(made)
+        with self.assertRaises(pika.exceptions.UnroutableError):
+            self.other.basic_publish("chatd", made.room, b"too early", mandatory=True)
+        await self.broker.open(made)
+        self.other.basic_publish("chatd", made.room, b"now", mandatory=True)
 
     async def test_the_queue_s_arguments(self) -> None:
         broker = await self.start(Retention(age=3600, size=5_000_000))

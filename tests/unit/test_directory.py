@@ -18,8 +18,10 @@ from chatd.brokers.interfaces import DIRECTORY, NoSuchStream, NotStored, Stream,
 from chatd.brokers.memory.broker import MemoryBroker
 from chatd.directory.directory import Directory
 from chatd.directory.leftovers import DELETE_AGAIN, DOOMED
+from chatd.directory.lives import LIVES
 from chatd.directory.projection import EVENTS, ChangeKind, DirectoryChange, Projection
 from chatd.directory.stream import PATIENCE
+from chatd.directory.unnamed import AGAIN, MOST
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.json import dump
 from chatd.protocol.timestamps import FIRST, LAST
@@ -59,7 +61,9 @@ class ChangeTests(DirectoryCase):
 
     def test_done_only_when_the_stream_is_ready(self) -> None:
         making: Deferred[None] = Deferred()
-        with mock.patch.object(self.world.broker, "create", return_value=making):
+        create = self.world.broker.create
+        made = mock.Mock(side_effect=lambda one: making.addCallback(lambda _: create(one)))
+        with mock.patch.object(self.world.broker, "create", made):
             creating = self.world.begin(self.one.create("attic"))
             self.world.turn()
             self.assertEqual(creating, [])
@@ -137,14 +141,89 @@ class ChangeTests(DirectoryCase):
         return [one for one, extent in zip(streams, extents, strict=True) if extent is not None]
 
     def test_a_stream_that_the_directory_does_not_come_to_name(self) -> None:
-        """It is deleted if nothing was stored, and kept if the event may be."""
+        """It is deleted: at once if nothing was stored, and once that is known otherwise."""
         for error, kept in ((NotStored("low on memory"), 0), (Unavailable("away"), 1)):
             made = self.made()
-            with mock.patch.object(MemoryBroker, "append", return_value=fail(error)):
+            with self.appends_fail(error):
                 refused = self.world.error(self.one.create("attic"))
-            self.assertIs(refused.code, Code.UNAVAILABLE)
+                self.assertIs(refused.code, Code.UNAVAILABLE)
+                self.world.advance(2 * AGAIN + 1)
+                self.assertEqual((len(made), len(self.kept(made))), (1, kept), error)
+            self.world.advance(AGAIN + 1)
+            self.assertEqual(self.kept(made), [])
+            self.assertNotIn("attic", self.agree())
+        self.assertTrue(self.world.do(self.one.create("attic")))
+
+    def appends_fail(self, error: Exception) -> Any:
+        """Until the end of the context no append succeeds, whoever asks."""
+        return mock.patch.object(MemoryBroker, "append", side_effect=lambda *_: fail(error))
+
+    def lost_event(self, made: list[Stream]) -> bytes:
+        """Try to make a room whose event the broker neither stores nor refuses; what it was."""
+        with self.appends_fail(Unavailable("away")) as append:
+            self.world.error(self.one.create("attic"))
+        self.assertEqual(self.kept(made), made)
+        event: bytes = append.call_args.args[1]
+        return event
+
+    def test_a_stream_that_the_directory_names_late_is_kept(self) -> None:
+        made = self.made()
+        self.world.broker.store(DIRECTORY, self.lost_event(made), self.world.now)
+        self.world.advance(AGAIN + 1)
+        self.assertEqual(self.kept(made), [self.one.get("attic").stream])
+        self.assertTrue(self.world.say("attic", "hello", node=1))
+
+    def test_an_event_that_is_stored_after_its_stream_was_deleted_changes_nothing(self) -> None:
+        made = self.made()
+        event = self.lost_event(made)
+        self.world.advance(AGAIN + 1)
+        self.assertEqual(self.kept(made), [])
+        self.world.broker.store(DIRECTORY, event, self.world.now)
+        self.world.turn()
+        self.assertNotIn("attic", self.agree())
+
+    def test_a_stream_of_which_it_is_not_known_whether_it_was_made(self) -> None:
+        create = self.world.broker.create
+
+        def cut_off(stream: Stream) -> Deferred[None]:
+            create(stream)
+            return fail(Unavailable("RabbitMQ did not answer in time"))
+
+        with mock.patch.object(MemoryBroker, "create", side_effect=cut_off) as asked:
+            self.world.error(self.one.create("attic"))
+        self.world.turn()
+        self.assertEqual(self.kept([asked.call_args.args[0]]), [])
+
+    def test_while_the_directory_takes_nothing_only_so_many_streams_are_made(self) -> None:
+        made = self.made()
+        with self.appends_fail(Unavailable("away")):
+            errors = [self.world.error(self.one.create(f"room-{n}")) for n in range(MOST + 2)]
+        self.assertEqual(len(made), MOST)
+        self.assertIs(errors[-1].code, Code.UNAVAILABLE)
+        self.assertIs(errors[-1].stored, False)
+        self.world.advance(AGAIN + 1)
+        self.assertEqual(self.kept(made), [])
+        self.assertTrue(self.world.do(self.one.create("attic")))
+
+    def test_streams_that_vanish_as_soon_as_they_are_made(self) -> None:
+        made = self.made()
+        gone = mock.Mock(side_effect=lambda stream: fail(NoSuchStream(stream.name)))
+        with mock.patch.object(self.world.broker, "open", gone):
+            error = self.world.error(self.one.create("attic"))
+        self.assertIs(error.code, Code.UNAVAILABLE)
+        self.assertIn("vanish", error.text)
+        self.assertLessEqual(len(made), 1 + LIVES)
+
+    def test_who_is_told_of_a_new_room_can_write_to_it(self) -> None:
+        opening: Deferred[None] = Deferred()
+        with mock.patch.object(self.world.broker, "open", return_value=opening):
+            creating = self.world.begin(self.one.create("attic"))
             self.world.turn()
-            self.assertEqual((len(made), len(self.kept(made))), (1, kept), error)
+            self.assertNotIn(("created", "attic"), self.events())
+            opening.callback(None)
+            self.world.turn()
+        self.assertEqual(creating, [True])
+        self.assertIn(("created", "attic"), self.events())
 
     def test_two_nodes_delete_the_same_room_at_once(self) -> None:
         stream = self.one.get("lobby").stream

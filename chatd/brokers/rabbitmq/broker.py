@@ -175,8 +175,7 @@ class AMQPBroker(MultiService):
         """Does nothing: a restored backup is only known from ``--restored``."""
 
     def create(self, stream: Stream) -> Deferred[None]:
-        creating = Deferred.fromCoroutine(self._create(stream))
-        return creating.addCallback(lambda _: self._bindings.known(stream))
+        return Deferred.fromCoroutine(self._create(stream))
 
     async def _create(self, stream: Stream) -> None:
         if not stream.room and self._hosts.count > 1:

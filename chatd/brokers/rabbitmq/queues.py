@@ -116,14 +116,13 @@ class StreamQueues:
         for _ in range(len(_RETENTION) + 1):
             reason = await self._declare(stream, given)
             if reason is None:
-                return await self._bind(stream)
+                return
             if reason.code == _ACCESS_REFUSED and await self.exists(stream):
-                return await self._bind(stream)  # no permission to make it, but to use it
+                return  # no permission to make it, but perhaps to use it
             otherwise = as_it_is(given, reason)
             if otherwise is None:
                 raise self._refused(stream, reason)
             given = otherwise
-        return await self._bind(stream)
 
     def _declare(self, stream: Stream, given: dict[str, Any]) -> Deferred[Reason | None]:
         async def task(client: Client, channel: Channel) -> None:
