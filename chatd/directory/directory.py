@@ -12,6 +12,7 @@ from chatd.brokers.interfaces import IBroker, Stream
 from chatd.brokers.read_back import UNCOUNTED, Counts
 from chatd.directory.leftovers import Leftovers
 from chatd.directory.lives import Lives
+from chatd.directory.newest import NewestRooms
 from chatd.directory.projection import RoomEntry
 from chatd.directory.room_names import RoomNames
 from chatd.directory.stream import DirectoryStream
@@ -47,6 +48,8 @@ class Directory:
         self.watchers = self.stream.watchers
         self._names = RoomNames(lambda: self.stream.rooms)
         self.watchers.add(self._names)
+        self._newest = NewestRooms(broker, self.find)
+        self.watchers.add(self._newest)
         self._creating: SingleFlight[str, bool] = SingleFlight()
         append = self.stream.append
         self._unnamed = Unnamed(clock, self._leftovers, self.find, append)
@@ -121,6 +124,11 @@ class Directory:
             if new:
                 self._announce("created", entry, {"private": private})
         return new
+
+    def open_newest(self) -> None:
+        """Open the newest rooms, once all events have been folded: whoever made them may have died
+        before. To be called when it is loaded."""
+        self._newest.open()
 
     async def ensure(self, entry: RoomEntry) -> None:
         """Make sure that the room has a stream, and that it is bound."""

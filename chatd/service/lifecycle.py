@@ -72,7 +72,7 @@ class NodeService(Service):
 
     def startService(self) -> None:
         super().startService()
-        self.chat.directory.stream.on_loaded = self._create_rooms
+        self.chat.directory.stream.on_loaded = self._loaded
         self.chat.directory.start(self._restored)
         self.chat.rooms.start()
         self.replication.start()
@@ -91,6 +91,10 @@ class NodeService(Service):
         self._untried.intersection_update(rooms)
         if self.chat.directory.loaded:
             self._create_rooms()
+
+    def _loaded(self) -> None:
+        self._create_rooms()
+        self.chat.directory.open_newest()
 
     def _create_rooms(self) -> None:
         for name in self._wanted:

@@ -19,6 +19,7 @@ from chatd.brokers.memory.broker import MemoryBroker
 from chatd.directory.directory import Directory
 from chatd.directory.leftovers import DELETE_AGAIN, DOOMED
 from chatd.directory.lives import LIVES
+from chatd.directory.newest import NEWEST
 from chatd.directory.projection import EVENTS, ChangeKind, DirectoryChange, Projection
 from chatd.directory.stream import PATIENCE
 from chatd.directory.unnamed import AGAIN, MOST
@@ -437,6 +438,35 @@ class LoadingTests(DirectoryCase):
             self.world.do(self.one.delete(f"room{n}"))
         self.nodes.append(self.world.add_site().directory)
         self.assertEqual(len(self.agree()), 1 + 20 - 7)
+
+    def opened_by_a_new_node(self) -> list[str]:
+        """The rooms that a node opens by itself when it starts, on a broker like RabbitMQ."""
+        peer = self.world.broker.peer()
+        peer.exact = False
+        peer.startService()
+        directory = Directory(peer, self.world.clock)
+        directory.stream.on_loaded = directory.open_newest
+        opened: list[str] = []
+
+        def opening(stream: Stream) -> Deferred[None]:
+            opened.append(stream.room)
+            return MemoryBroker.open(peer, stream)
+
+        self.patch(peer, "open", opening)
+        directory.start()
+        self.world.turn()
+        return opened
+
+    def test_the_newest_rooms_are_opened_at_start(self) -> None:
+        """Whoever made them may have died before."""
+        for n in range(NEWEST + 5):
+            self.world.do(self.one.create(f"room-{n}"))
+        self.world.do(self.one.delete("room-50"))
+        gone = self.one.get("room-51").stream
+        self.world.do(self.world.broker.delete(gone))
+        expected = [f"room-{n}" for n in range(5, NEWEST + 5) if n != 50]
+        self.assertEqual(self.opened_by_a_new_node(), expected)
+        self.assertEqual(self.one.get("room-51").stream, gone)
 
     def test_what_was_deleted_is_deleted_again_at_start(self) -> None:
         stream = self.one.get("lobby").stream
