@@ -37,8 +37,9 @@ REASONS = 100
 
 #: Names that RabbitMQ makes up: a refusal has another one each time.
 _MADE_UP = re.compile(r"amq\.gen-[\w-]+")
-#: What is to be looked at where nothing greets us as a broker does.
+#: What is to be looked at where nothing greets us as a broker does, and where nothing is said at all.
 NO_AMQP = "what answers there does not speak AMQP 0-9-1, is the port right?"
+NO_GREETING = "is RabbitMQ overloaded or frozen there, or the port wrong?"
 
 
 def backoff(failures: int) -> float:
@@ -233,9 +234,11 @@ class BrokerConnection(MultiService):
             client.transport.abortConnection()
             reason = await gone
             why = str(reason_of(e)) if isinstance(e, Closed) else str(reason)
-            why = "no answer in time" if isinstance(e, TimeoutError) else why
+            hint = NO_AMQP
+            if isinstance(e, TimeoutError):
+                why, hint = "no answer in time", NO_GREETING
             met = client.server or why.startswith(TLS)
-            self._say(why if met else f"{why}; {NO_AMQP}")
+            self._say(why if met else f"{why}; {hint}")
             raise
         self.client = client
         self._said = ""
