@@ -73,6 +73,11 @@ class Readiness:
         self._levelled(self._stream.level)
 
     @property
+    def read(self) -> bool:
+        """Whether the directory is level."""
+        return self._stream.level
+
+    @property
     def ready(self) -> bool:
         """Whether the directory is level and the newest probe came back. An old proof is renewed,
         and counts meanwhile. While the broker takes no records (``blocked`` says why) they can all

@@ -22,9 +22,23 @@ class NodeStatus:
     def ready(self) -> bool:
         """Whether the node can serve: the broker is connected, the directory can be read and
         written, and the rooms of ``--room`` were made."""
-        connected = bool(self.broker.ready or self.broker.blocked)
-        serving = self.node.begun and not self.node.chat.draining
-        return connected and serving and self.node.readiness.ready
+        return not self.trouble
+
+    @property
+    def trouble(self) -> str:
+        """Why the node cannot serve; "" if it can. It names nothing that clients should not
+        know."""
+        if self.node.chat.draining:
+            return "it is going down"
+        if not (self.broker.ready or self.broker.blocked):
+            return "the broker is away"
+        if not self.node.readiness.read:
+            return "the directory of rooms is not read yet"
+        if not self.node.begun:
+            return "the rooms of --room are not made yet"
+        if not self.node.readiness.ready:
+            return "the directory of rooms cannot be written and read back"
+        return ""
 
     @property
     def blocked(self) -> str:
@@ -36,6 +50,6 @@ class NodeStatus:
         clients, chat = self.connections.total, self.node.chat
         if chat.draining:
             return f"Going down; connections left: {clients}"
-        if not self.ready:
-            return f"The broker is away, or its rooms are not read yet; connections: {clients}"
+        if why := self.trouble:
+            return f"{why[:1].upper()}{why[1:]}; connections: {clients}"
         return f"Serving; connections: {clients}, rooms: {len(chat.directory)}"

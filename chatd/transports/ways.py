@@ -46,7 +46,7 @@ class Ways:
     ) -> None:
         self._chat, self._admission, self._metrics = chat, admission, metrics
         self._overview, status = overview, overview.status
-        self._probes = probes.Probes(metrics, lambda: status.ready, lambda: status.blocked)
+        self._probes = probes.Probes(metrics, lambda: status.trouble, lambda: status.blocked)
         self.administration = Administration(
             chat.directory, config.max_rooms, admission.check_room_rate
         )

@@ -36,7 +36,8 @@ class GateTests(ServingTests):
         reading = Deferred.fromCoroutine(node.get("/readyz"))
         node.clock.advance(PATIENCE)
         answer = await reading
-        self.assertEqual((answer.status, json.loads(answer.body)["status"]), (503, "not ready"))
+        said = {"status": "not ready", "why": "the broker is away"}
+        self.assertEqual((answer.status, json.loads(answer.body)), (503, said))
         node.service.broker.resume()
         await started
 

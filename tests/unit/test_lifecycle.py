@@ -16,6 +16,7 @@ from chatd.config.options import Options
 from chatd.protocol.errors import ChatError, Code
 from chatd.service.domain import compose
 from chatd.service.lifecycle import RETRY, NodeService
+from chatd.service.status import NodeStatus
 from chatd.tap import ChatService
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.clock import NodeClock
@@ -46,6 +47,23 @@ class BeginningTests(SynchronousTestCase):
         self.start(Lie.NONE)
         self.assertTrue(self.node.begun)
         self.assertTrue(all(self.directory.find(name) for name in ("lobby", "den")))
+
+    def test_what_is_missing_is_said(self) -> None:
+        status = NodeStatus(self.node, self.broker, mock.Mock(total=3))
+        self.assertEqual(status.trouble, "the broker is away")
+        self.assertEqual(status.line(), "The broker is away; connections: 3")
+        self.broker.startService()
+        self.assertEqual(status.trouble, "the directory of rooms is not read yet")
+        self.start(Lie.STORE_LATE)
+        self.assertEqual(status.trouble, "the rooms of --room are not made yet")
+        self.clock.pump([0.5] * 20)
+        self.assertEqual((status.trouble, status.ready), ("", True))
+        self.broker.lie = lambda *_: Lie.DROP
+        self.node.readiness.doubt()
+        self.clock.pump([0.5] * 20)
+        self.assertEqual(status.trouble, "the directory of rooms cannot be written and read back")
+        self.node.chat.draining = True
+        self.assertEqual((status.trouble, status.ready), ("it is going down", False))
 
     def test_not_while_they_are_being_made(self) -> None:
         self.start(Lie.STORE_LATE)

@@ -16,10 +16,10 @@ class Probes:
     """``/healthz``, ``/readyz``, ``/metrics``."""
 
     def __init__(
-        self, metrics: Metrics, ready: Callable[[], bool], blocked: Callable[[], str]
+        self, metrics: Metrics, trouble: Callable[[], str], blocked: Callable[[], str]
     ) -> None:
         self._metrics = metrics
-        self._ready = ready
+        self._trouble = trouble
         self._blocked = blocked
 
     def routes(self) -> list[Route]:
@@ -35,12 +35,13 @@ class Probes:
         return Reply(200, {"status": "alive"})
 
     async def ready(self, call: Call) -> Reply:
-        """The broker is connected and the directory loaded; ``publishing`` says why the broker
-        takes no messages for the time being, if it does not."""
-        if self._ready():
-            why = self._blocked()
-            return Reply(200, {"status": "ready"} | ({"publishing": why} if why else {}))
-        return Reply(503, {"status": "not ready"}, headers={"Retry-After": "2"})
+        """The broker is connected and the directory loaded; ``why`` says what is missing, and
+        ``publishing`` why the broker takes no messages for the time being, if it does not."""
+        if trouble := self._trouble():
+            answer = {"status": "not ready", "why": trouble}
+            return Reply(503, answer, headers={"Retry-After": "2"})
+        why = self._blocked()
+        return Reply(200, {"status": "ready"} | ({"publishing": why} if why else {}))
 
     def open_routes(self) -> list[Route]:
         """What the port of ``--metrics`` serves."""
