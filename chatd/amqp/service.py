@@ -37,7 +37,7 @@ REASONS = 100
 
 #: Names that RabbitMQ makes up: a refusal has another one each time.
 _MADE_UP = re.compile(r"amq\.gen-[\w-]+")
-#: What is to be looked at where nothing greets us as a broker does, and where nothing is said at all.
+#: What is to be looked at where something else answers, and where nothing does.
 NO_AMQP = "what answers there does not speak AMQP 0-9-1, is the port right?"
 NO_GREETING = "is RabbitMQ overloaded or frozen there, or the port wrong?"
 
