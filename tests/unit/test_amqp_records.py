@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.amqp.codec import encode_properties
-from chatd.amqp.deliveries import Delivery
+from chatd.amqp.deliveries import MAX_PROPERTIES, Delivery
 from chatd.brokers.interfaces import Stream
 from chatd.brokers.rabbitmq import handover
 from chatd.brokers.rabbitmq import records as module
@@ -18,6 +18,7 @@ from chatd.brokers.rabbitmq.handover import Handover
 from chatd.brokers.rabbitmq.reader import StreamReader
 from chatd.brokers.rabbitmq.records import FENCE, FEW, SLICE, SLICE_BYTES, records, slices, weight
 from chatd.protocol.cursors import Cursor
+from chatd.protocol.json import dump
 from chatd.protocol.messages import CONTENT_BYTES, BadRecord, read_message
 from chatd.timing.turn_queue import TurnQueue
 from tests.support.recording import Recorder
@@ -124,6 +125,14 @@ class SizeTests(ReasonCase):
         for properties in (TEXT, {}):
             self.assertEqual(self.reason(b"x" * CONTENT_BYTES, properties), "")
             self.assertNotEqual(self.reason(b"x" * (CONTENT_BYTES + 1), properties), "")
+
+    def test_properties_that_cannot_be_read(self) -> None:
+        """The body is then no message, however good it looks, and is not what is complained of."""
+        whole = dump({"id": "m1", "user": "ann", "text": "hi", "time": "2026-01-01T00:00:00.000Z"})
+        long = {"headers": {"a": "x" * MAX_PROPERTIES}}
+        for body, properties in ((b"hi", TEXT), (whole, JSON), (b"hi", {})):
+            why = self.reason(body, {**properties, **long})
+            self.assertEqual(why, "Its properties cannot be read: the properties are too long.")
 
     def test_a_record_that_is_too_long_takes_no_memory(self) -> None:
         long = delivery(3, b"x" * 1024 * 1024)

@@ -117,6 +117,8 @@ def _record(delivery: Delivery, stream: Stream) -> Record:
         return Record(delivery.offset, delivery.body)
     try:
         return Record(delivery.offset, normalised(delivery), foreign=True)
+    except ProtocolError as e:
+        return Record(delivery.offset, b"", f"Its properties cannot be read: {e}.")
     except (ValueError, RecursionError):
         return Record(delivery.offset, b"", _UNWRITABLE)
 
@@ -168,13 +170,10 @@ def is_fence(delivery: Delivery) -> bool:
 
 def normalised(delivery: Delivery) -> bytes:
     """The body of a record for another program's message. The body is returned unchanged if it
-    cannot be converted; the room then skips, counts and logs it. Raises ValueError or
-    RecursionError for what can be read and not be written.
+    cannot be converted; the room then skips, counts and logs it. Raises `ProtocolError` if the
+    properties cannot be read, ValueError or RecursionError for what can be read and not be written.
     """
-    try:
-        properties = delivery.properties()
-    except ProtocolError:
-        return delivery.body
+    properties = delivery.properties()
     kind = str(properties.get("content-type", "")).lower()
     try:
         body = None if kind.startswith("text/") else load_object(delivery.body)
