@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.amqp.deliveries import Delivery
-from chatd.brokers.interfaces import Stream
+from chatd.brokers.interfaces import DIRECTORY, Stream
 from chatd.brokers.rabbitmq.follower import FollowingBroker, RabbitMQFollowing
 from chatd.brokers.rabbitmq.handover import Handover
 from chatd.brokers.rabbitmq.records import SLICE, publish_properties
@@ -77,6 +77,22 @@ class InterruptionTests(SynchronousTestCase):
         self.told()
         clock.pump([0] * 3)
         self.assertEqual(self.told(), [*["records"] * 2, *["caught_up", "interrupted"] * 2])
+
+    def test_what_is_missing_from_the_beginning(self) -> None:
+        """Of a room that is retention's work; of the directory rooms are missing."""
+        for stream, first, expected in (
+            (Stream("lobby", "e"), 7, ["records"]),
+            (DIRECTORY, 7, ["truncated", "records"]),
+            (DIRECTORY, 0, ["records"]),
+        ):
+            follower = Recorder()
+            follower.may_call = True
+            handover = Handover(stream, follower, TurnQueue(Clock(), 1))
+            key = (stream.room or stream.name).encode()
+            properties = publish_properties("m", 0)
+            for offset in (first, first + 1):
+                handover.take([Delivery(offset, body("m"), properties, key)])
+            self.assertEqual(follower.calls, [*expected, "records"], (stream, first))
 
     def test_by_a_following(self) -> None:
         server = Server().tuned()

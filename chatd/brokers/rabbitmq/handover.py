@@ -101,6 +101,9 @@ class Handover:
             self._prove(batch)
         if seen is None:
             self.end = batch[0].offset - 1
+            if self.end >= 0 and not self._stream.room:
+                # nothing of it may ever be removed
+                self.in_order(lambda: self._tell(self._follower.truncated))
         if most is not None:
             batch = [one for one in batch if one.body or not is_fence(one)]
             if batch:
