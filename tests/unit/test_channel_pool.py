@@ -8,19 +8,25 @@ from typing import Any, cast
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.amqp.client import Client
+from chatd.amqp.url import BrokerURL
 from chatd.brokers.interfaces import Stream, Unavailable
+from chatd.brokers.rabbitmq.broker import AMQPBroker
 from chatd.brokers.rabbitmq.channel_pool import PATIENCE, ChannelPool
 from chatd.brokers.rabbitmq.publisher import StreamPublisher
 from chatd.brokers.rabbitmq.reader import StreamReader
 from chatd.timing.turn_queue import TurnQueue
 from chatd.timing.wall import WallClock
 from tests.support.amqp_server import Server
+from tests.support.recording import Recorder
 
 #: More than Python's stack holds, if each ends inside the other.
 MANY = 2000
+
+LOBBY = Stream("lobby", "e")
 
 
 async def opened() -> SimpleNamespace:
@@ -65,6 +71,21 @@ class ChannelPoolTests(SynchronousTestCase):
         tasks = [self.pool.run(self.at_once) for _ in range(MANY)]
         first.callback(None)
         self.assertEqual({self.successResultOf(task) for task in tasks}, {"done"})
+
+    def test_where_there_are_no_more_what_is_idle_is_given_to_others(self) -> None:
+        server = Server().tuned(channel_max=1)
+        self.pool.connected(server.client)
+        first = self.pool.run(self.at_once)
+        server.say(1, "channel.open-ok")
+        self.assertEqual(self.successResultOf(first), "done")
+        other = ChannelPool(self.clock, 1)
+        other.short = self.pool.give_back
+        other.connected(server.client)
+        self.failureResultOf(other.run(self.at_once), Unavailable)
+        server.say(1, "channel.close-ok")
+        again = other.run(self.at_once)
+        server.say(1, "channel.open-ok")
+        self.assertEqual(self.successResultOf(again), "done")
 
     def test_a_broker_that_is_slow_to_open_channels(self) -> None:
         server = Server().tuned(channel_max=1)
@@ -159,3 +180,36 @@ class ChannelPoolTests(SynchronousTestCase):
         self.pool.connected(server.client)
         refused = self.failureResultOf(self.pool.run(self.at_once), Unavailable)
         self.assertIn("1 channels", str(refused.value))
+
+
+class ShortageTests(SynchronousTestCase):
+    """The broker allows too few channels."""
+
+    def setUp(self) -> None:
+        self.server = Server().tuned(channel_max=2)  # one of them is for presence
+        self.broker = AMQPBroker(self.server.clock, BrokerURL.parse("amqp://127.0.0.1"))
+        connecting = Deferred.fromCoroutine(self.broker._connected(self.server.client))
+        self.answer()
+        self.successResultOf(connecting)
+
+    def answer(self) -> list[str]:
+        """Answer what is asked until nothing is; what that was."""
+        asked = []
+        while heard := self.server.heard():
+            for number, name, _ in heard:
+                if name.startswith(("channel.", "exchange.", "queue.", "basic.consume")):
+                    asked.append(name)
+                    self.server.say(number, f"{name}-ok")
+        return asked
+
+    def test_a_room_is_read_on_what_nothing_uses(self) -> None:
+        found = self.broker.exists(LOBBY)
+        self.answer()
+        self.assertTrue(self.successResultOf(found))
+        with capturedLogs() as events:
+            following = self.broker.follow(LOBBY, None, Recorder())
+            self.assertIn("channel.close", self.answer())
+        self.assertTrue(any("Rooms wait for a channel" in e["log_format"] for e in events))
+        self.server.clock.pump([0.1] * 5)
+        self.assertIn("channel.open", self.answer())
+        following.stop()

@@ -154,11 +154,17 @@ class AMQPBroker(MultiService):
         await declare_exchanges(client)
         await self._broadcasts.connected(client)
         for pool in self._pools:
+            pool.short = self._give_channels_back
             pool.connected(client)
-        self.channels = SharedChannels(client)
+        self.channels = SharedChannels(client, self._give_channels_back)
         for following in list(self._followings):
             following.attach()
         self._bind_again()
+
+    def _give_channels_back(self) -> None:
+        """Something needs a channel, and RabbitMQ allows no more (``channel_max``)."""
+        for pool in self._pools:
+            pool.give_back()
 
     def _lost(self, reason: Reason) -> None:
         self.channels = None

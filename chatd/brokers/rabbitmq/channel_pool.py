@@ -34,6 +34,8 @@ class ChannelPool:
         self._turns = Slots(size)
         self._client: Client | None = None
         self._free: list[Channel] = []
+        #: Called when the connection has no channel left for a task.
+        self.short: Callable[[], None] = lambda: None
         self._running: dict[Deferred[Any], None] = {}
 
     def connected(self, client: Client) -> None:
@@ -47,6 +49,13 @@ class ChannelPool:
         self._free = []
         for task in list(self._running):
             task.cancel()
+
+    def give_back(self) -> None:
+        """Close the channels that no task uses: something else needs them."""
+        free, self._free = self._free, []
+        for channel in free:
+            if self._client is not None and not self._client.ended:
+                self._client.abandon(channel)
 
     def run(self, task: Callable[[Client, Channel], Awaitable[T]]) -> Deferred[T]:
         """Run ``task`` with a channel of its own. Fails with `Unavailable` if the broker is away,
@@ -85,6 +94,7 @@ class ChannelPool:
         except Closed as e:
             raise Unavailable(str(reason_of(e))) from None
         except ProtocolError as e:
+            self.short()
             raise Unavailable(str(e)) from None
         try:
             yield client, channel

@@ -6,7 +6,7 @@ consumer that had an error is started again on a channel with few others.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -95,12 +95,14 @@ class SharedChannel:
 
 
 class SharedChannels:
-    """All shared channels of one connection."""
+    """All shared channels of one connection. ``short`` is called when it has none left: consumers
+    are started again soon."""
 
     _log = Logger()
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, short: Callable[[], None] = lambda: None) -> None:
         self.client = client
+        self._short = short
         self._all: list[SharedChannel] = []
         self._new = Once()
 
@@ -122,6 +124,7 @@ class SharedChannels:
 
     def failed(self, why: str) -> None:
         """No channel could be opened, because of ``why``."""
+        self._short()
         if self._new(why):
             self._log.error("Rooms wait for a channel to be read on: {why}", why=why)
 
