@@ -82,7 +82,8 @@ def makeService(options: Options) -> IService:
     with refusing():
         preflight.check(options.config, options.as_user)
         node = ChatService(steady(reactor), options.config, time.time, options.read, options.log)
-        known = partial(known_bytes, node.status, node.admission.unread)
+        budgets = node.admission.unread, node.admission.unfinished
+        known = partial(known_bytes, node.status, *budgets)
         GarbageCollection(steady(reactor), known).setServiceParent(node)
         ShortTurns(reactor).setServiceParent(node)
         FirstSignal(reactor).setServiceParent(node)

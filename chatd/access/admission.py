@@ -16,6 +16,7 @@ from chatd.access.rate_limit import Buckets, Rate
 from chatd.access.rights import Rights
 from chatd.access.standing import Standing
 from chatd.access.turns import FairQueue, allowance
+from chatd.access.unfinished import Unfinished
 from chatd.access.unread import Unread
 from chatd.net.tcp import is_proxied
 from chatd.protocol.errors import ChatError
@@ -48,12 +49,15 @@ class Admission:
     room_rate: Rate
     #: Where requests are logged, if anywhere.
     access_log: AccessLog | None = None
+    #: As much as there may be unread.
+    unfinished: Unfinished = field(init=False)
     standing: Standing = field(init=False)
     _publishers: Buckets = field(init=False)
     _addresses: Buckets = field(init=False)
     _makers: Buckets = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.unfinished = Unfinished(self.unread.limit, self.clock)
         self.standing = Standing(self.rights, self.clock, self.deadlines)
         self.set_rates(self.rate, self.room_rate)
 

@@ -89,7 +89,7 @@ def renew_admission(admission: Admission, config: Config) -> list[str]:
     admission.access_log = _access_log(config, rights.wall)
     faults += reopen_access_log(admission)
     admission.set_rates(Rate(config.rate), Rate(config.room_rate, what="new rooms"))
-    admission.unread.limit = config.max_unread
+    admission.unread.limit = admission.unfinished.limit = config.max_unread
     set_connections(admission.connections, config)
     bare = sockets_for(config.max_connections, config.max_connections_per_address)
     for counted in (admission.sockets, admission.requests):

@@ -160,7 +160,11 @@ OPTIONS = (
     Option("max-text", "16KB", values.size, "longest text of a message, in UTF-8", live=True),
     Option("max-frame", "128KB", values.size, "longest WebSocket frame and HTTP body", live=True),
     Option(
-        "max-unread", "256MB", values.size, "answers held for all who do not read them", live=True
+        "max-unread",
+        "256MB",
+        values.size,
+        "answers held for all who do not read; of unended requests as much",
+        live=True,
     ),
     Option(
         "rate",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 
-from chatd.access.unread import Unread
+from chatd.access.budget import Budget
 from chatd.net.memory import Resident, trim
 from chatd.service.status import NodeStatus
 from chatd.timing.onlooker import Onlooker
@@ -98,11 +98,11 @@ class GarbageCollection(Onlooker):
         self._look_in(EVERY)
 
 
-def known_bytes(status: NodeStatus, unread: Unread) -> int:
-    """The bytes that clients of the node, what they take part in and ask for, messages, and answers
-    that are not read take."""
+def known_bytes(status: NodeStatus, *budgets: Budget) -> int:
+    """The bytes that clients of the node, what they take part in and ask for, messages, and what
+    ``budgets`` are for take."""
     chat = status.node.chat
     rooms = chat.rooms
     objects = CLIENT * status.connections.total + PLACE * rooms.node.places.taken
     objects += ROOM * rooms.count + REQUEST * chat.waiting
-    return objects + rooms.node.budget.used + unread.total
+    return objects + rooms.node.budget.used + sum(budget.total for budget in budgets)

@@ -136,6 +136,11 @@ class Body:
         """Whether all of it has been received."""
         return self._complete
 
+    @property
+    def kept(self) -> int:
+        """The bytes that are kept of it."""
+        return 0 if self._unwanted else self._size
+
     def add(self, data: bytes) -> None:
         """Add a received piece."""
         self._size += len(data)

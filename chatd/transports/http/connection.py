@@ -59,6 +59,8 @@ class HTTPConnection(StrictHTTP):
         #: There are more connections than there may be: only probes are answered here, once.
         self.too_many = False
         self.holds = HELD
+        #: See `let_go`.
+        self._gone = False
 
     def connectionMade(self) -> None:
         tune(self.transport)
@@ -90,6 +92,8 @@ class HTTPConnection(StrictHTTP):
     def let_go(self) -> None:
         """The connection is gone, or another protocol's. What refers back to this is let go of, so
         that its memory is free at once."""
+        self.site.admission.unfinished.release(self.transport)
+        self._gone = True
         self._due.stop()
         self.line.leave()
         self.requests, self._transferDecoder, self._requestProducer = [], None, None
@@ -136,6 +140,18 @@ class HTTPConnection(StrictHTTP):
         super().dataReceived(data)
         if begins and self._state in (Phase.RECEIVING, Phase.READING_ON):
             self._due.set(REQUEST)  # most requests come in one piece, and need no deadline
+        self._count()
+
+    def _count(self) -> None:
+        """Count what is kept of requests that are not complete, or wait for their turn."""
+        if self._gone:
+            return
+        kept = len(self._buffer) + len(self._rest) + self._ahead()
+        if self._state is Phase.RECEIVING:
+            kept += self._receivedHeaderSize
+        if self.requests:
+            kept += self.requests[0].body.kept
+        self.site.admission.unfinished.count(self.transport, kept)
 
     def _begin(self) -> None:
         if self._state is Phase.RESTING:
@@ -196,6 +212,7 @@ class HTTPConnection(StrictHTTP):
             self._networkProducer.pauseProducing()
         super().requestDone(request)
         self._end_if_all_is_said()
+        self._count()
 
     def pauseProducing(self) -> None:
         self.hold()
@@ -208,6 +225,7 @@ class HTTPConnection(StrictHTTP):
             self.paused = False
             LineReceiver.dataReceived(self, b"")
             self._end_if_all_is_said()
+            self._count()
 
     def _end_if_all_is_said(self) -> None:
         if self._busyReceiving:

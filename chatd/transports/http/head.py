@@ -122,6 +122,9 @@ class RestOfHead:
         self.origin: bytes | None = None
         self._text = bytearray(b"\n")
 
+    def __len__(self) -> int:
+        return len(self._text)
+
     def feed(self, data: bytes) -> bool:
         """Add received bytes; whether the head is complete, or too long to be read on."""
         searched = max(0, len(self._text) - _END_BYTES + 1)

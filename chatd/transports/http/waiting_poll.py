@@ -29,6 +29,7 @@ from chatd.telemetry.metrics import Metrics
 from chatd.telemetry.tracing import request_id, trace_of
 from chatd.timing.timer_wheel import Deadline, TimerWheel
 from chatd.transports.http.answer import PIECE
+from chatd.transports.http.body import Body
 from chatd.transports.http.call import JSON
 from chatd.transports.http.heading import common_headers, success
 from chatd.transports.http.messages import page
@@ -120,6 +121,8 @@ class WaitingPoll:
     #: Its answer is written when it is done.
     startedWriting: ClassVar = 0
     finished: ClassVar = 0
+    #: There is none.
+    body: ClassVar = Body(0)
     _log: ClassVar = Logger()
 
     def begin(self) -> bool:

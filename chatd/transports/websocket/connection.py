@@ -235,6 +235,7 @@ class WebSocketConnection(Frames):
         self._due.cancel()
         self.place.leave()
         self.outlet.lost()
+        self.factory.admission.unfinished.release(self.transport)
         for release in (self._release, self._close_socket):
             if release is not None:
                 release()

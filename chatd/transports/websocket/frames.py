@@ -14,18 +14,33 @@ class Frames(InTurn):
 
     frame_data: list[bytes]
     message_data: list[bytes]
+    #: Bytes of the message that is not complete.
+    _incomplete = 0
     _their_code: int | None = None
 
     def onMessageFrameData(self, payload: bytes) -> None:
         # Autobahn keeps all pieces of a message, and the sender chooses how many there are
         super().onMessageFrameData(payload)
-        if not self.failedByMe and len(self.frame_data) > PIECES:
+        if self.failedByMe:
+            return  # it was dropped
+        self._incomplete += len(payload)
+        if len(self.frame_data) > PIECES:
             self.frame_data = [b"".join(self.frame_data)]
 
     def onMessageFrame(self, payload: list[bytes]) -> None:
         super().onMessageFrame(payload)
         if len(self.message_data) > PIECES:
             self.message_data = [b"".join(self.message_data)]
+
+    def onMessageEnd(self) -> None:
+        self._incomplete = 0
+        super().onMessageEnd()
+
+    def consumeData(self) -> None:
+        super().consumeData()
+        if self.state != self.STATE_CLOSED:
+            kept = len(self.data) + self._incomplete
+            self.factory.admission.unfinished.count(self.transport, kept)
 
     def sendClose(self, code: int | None = None, reason: str | None = None) -> None:
         # Autobahn's own method refuses registered codes such as 1012
