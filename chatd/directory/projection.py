@@ -55,11 +55,13 @@ class ChangeKind(Enum):
 
 @frozen
 class DirectoryChange:
-    """The effect of an event on the room ``entry``, whose stream was ``old`` before."""
+    """The effect of an event on the room ``entry``, whose stream was ``old`` before. It concerns
+    the rights of ``user`` alone, if that is not None."""
 
     what: ChangeKind
     entry: RoomEntry
     old: Stream
+    user: str | None = None
 
 
 class Projection:
@@ -161,7 +163,7 @@ class Projection:
         if entry is None or user not in entry.members:
             return None
         entry.members.remove(user)
-        return DirectoryChange(ChangeKind.RESTRICTED, entry, entry.stream)
+        return DirectoryChange(ChangeKind.RESTRICTED, entry, entry.stream, user)
 
 
 def _stream(name: str, event: dict[str, Any]) -> Stream:

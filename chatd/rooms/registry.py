@@ -128,7 +128,7 @@ class RoomRegistry:
         elif change.what in (ChangeKind.RENEWED, ChangeKind.RESTORED):
             self._renew(room, change.old, change.entry)
         elif change.what is ChangeKind.RESTRICTED:
-            self._recheck(room, change.entry)
+            self._recheck(room, change.entry, change.user)
 
     def _delete(self, room: Room, stream: Stream) -> None:
         del self._rooms[stream]
@@ -137,13 +137,20 @@ class RoomRegistry:
         in_turns(self.node.clock, list(room.subscriptions), lambda one: one.close(error))
         room.waiting.wake()
 
-    def _recheck(self, room: Room, entry: RoomEntry) -> None:
+    def _recheck(self, room: Room, entry: RoomEntry, user: str | None) -> None:
+        """Somebody may have lost the right to ``room``: ``user``, or else anybody. A thousand
+        changes may come in one turn of the reactor, so none may take as long as the room is
+        large."""
+        if user is not None and not entry.private:
+            return  # everybody may be in it
+        concerned = room.subscriptions if user is None else room.subscriptions_of(user)
         error = ChatError(Code.FORBIDDEN, "You may no longer be in this room.", room=entry.name)
-        leaving = [s for s in room.subscriptions if not may_enter(s.subscriber.identity, entry)]
+        leaving = [s for s in concerned if not may_enter(s.subscriber.identity, entry)]
         for subscription in leaving:  # at once: no message may come before
             subscription.expel(error)
-        in_turns(self.node.clock, leaving, Subscription.tell_why)
-        room.waiting.wake()
+        if leaving:
+            in_turns(self.node.clock, leaving, Subscription.tell_why)
+        self.node.turns.add(room.waiting.wake)  # once for all changes
 
     # -- streams that vanish -----------------------------------------------------------------------
 

@@ -53,6 +53,8 @@ class Room:
         self._follower = RoomFollower(stream, node, self, own)
         self._publisher = RoomPublisher(node, own, self._follower.refresh)
         self._stranded = WaitingReaders(node.clock, node.turns)
+        #: Found by `subscriptions_of`, and kept for a turn of the reactor.
+        self._by_user: dict[str, list[Subscription]] = {}
         self._holders = 0
         self._busy_until = 0.0
 
@@ -173,6 +175,7 @@ class Room:
         """Subscribe after ``offset``. Call `Subscription.resume` to let messages flow."""
         subscription = Subscription(self, subscriber, offset)
         self.subscriptions[subscription] = None
+        self._by_user.clear()
         self.node.places.taken += 1
         return subscription
 
@@ -182,6 +185,15 @@ class Room:
             self.node.places.taken -= 1
         self._stranded.discard(subscription.resume)
         self._audience.remove(subscription)
+
+    def subscriptions_of(self, user: str) -> Iterator[Subscription]:
+        """The subscriptions of ``user``. Who asks for those of many, one after the other, has them
+        all looked through once."""
+        if not self._by_user and self.subscriptions:
+            for one in self.subscriptions:
+                self._by_user.setdefault(one.subscriber.identity.user, []).append(one)
+            self.node.clock.callLater(0, self._by_user.clear)
+        return (one for one in self._by_user.get(user, ()) if one in self.subscriptions)
 
     def went_live(self, subscription: Subscription) -> None:
         """``subscription`` has read all there is; it gets what comes from now on. May be called

@@ -237,6 +237,36 @@ class ChangedTests(RegistryCase):
         self.world.store("lobby", "one")
         self.assertEqual([reader.texts for reader in members], [[]] * 7 + [["one"]])
 
+    def removed(self, users: list[str]) -> mock.PropertyMock:
+        """Members of the lobby, removed in one turn; how often it was looked who somebody is."""
+        directory = self.site.directory
+        for user in ("ann", "bob", *users):
+            self.world.do(directory.add_member("lobby", user))
+        looked = mock.PropertyMock(return_value=self.bob.identity)
+        with mock.patch.object(type(self.bob), "identity", looked, create=True):
+            removing = [self.world.begin(directory.remove_member("lobby", u)) for u in users]
+            self.world.turn()
+        self.assertEqual(removing, [[None]] * len(users))
+        return looked
+
+    def test_members_removed_together_cost_one_look_at_who_is_there(self) -> None:
+        self.world.do(self.site.directory.set_private("lobby", True))
+        self.ann, self.bob = (self.world.session(user)[1] for user in ("ann", "bob"))
+        for reader in (self.ann, self.bob):
+            self.room.subscribe(reader, -1)
+        with mock.patch.object(self.room.waiting, "wake") as woken:
+            looked = self.removed([f"m{n}" for n in range(50)])
+        self.assertEqual((looked.call_count, woken.call_count), (2, 1))
+        self.assertIsNone(self.bob.error)
+        self.world.do(self.site.directory.remove_member("lobby", "bob"))
+        assert self.bob.error is not None
+        self.assertIs(self.bob.error.code, Code.FORBIDDEN)
+        self.assertIsNone(self.ann.error)
+
+    def test_a_member_removed_from_a_public_room_loses_nothing(self) -> None:
+        self.assertEqual(self.removed(["carl", "bob"]).call_count, 0)
+        self.assertIsNone(self.bob.error)
+
     def test_a_room_that_is_deleted_is_left_by_all(self) -> None:
         waiting = self.polling(self.room)
         self.world.do(self.site.directory.delete("lobby"))

@@ -73,6 +73,9 @@ class Pollers:
         if change.what not in (ChangeKind.DELETED, ChangeKind.RESTRICTED):
             return
         name = change.entry.name
-        for user, poller in list(self._rooms.get(name, {}).items()):
+        present = self._rooms.get(name, {})
+        concerned = present if change.user is None else present.keys() & {change.user}
+        for user in list(concerned):
+            poller = present[user]
             if change.what is ChangeKind.DELETED or not may_enter(poller.identity, change.entry):
                 self._go(name, user)
