@@ -4,14 +4,47 @@ from __future__ import annotations
 
 from unittest import mock
 
+from twisted.trial.unittest import SynchronousTestCase
+
 from chatd.access.identity import Identity
+from chatd.access.limits import Connections
 from chatd.access.rights import may_enter
+from chatd.directory.projection import DirectoryChange
+from chatd.service.chat import Chat
+from chatd.timing import turn_queue
+from chatd.timing.timer_wheel import TimerWheel
+from chatd.transports.http.poll_presence import PRESENT, Pollers
 from tests.support.serving import Node, ServingTests
+from tests.support.world import World
 
 
 async def poll(node: Node, user: str, room: str = "lobby") -> int:
     """Poll as ``user`` without waiting; the status."""
     return (await node.get(f"/poll?roomname={room}&username={user}")).status
+
+
+class TurnsTests(SynchronousTestCase):
+    def test_the_many_of_a_room_that_is_deleted_leave_in_turns(self) -> None:
+        self.patch(turn_queue, "A_TURN", 2)
+        world = World()
+        site = world.sites[0]
+        pollers = Pollers(site.chat, TimerWheel(world.clock), Connections(10, 10))
+        for n in range(7):
+            pollers.seen(Identity(f"p{n}"), "lobby", "10.0.0.1")
+        found: list[tuple[int, int]] = []
+
+        def see(change: DirectoryChange) -> None:
+            found.append((len(pollers), site.presence.count("lobby")))
+            pollers.seen(Identity("p6"), "lobby", "10.0.0.1")  # in the next room of that name
+
+        site.directory.watchers.add(mock.Mock(directory_changed=see))
+        with mock.patch.object(Chat, "entry"):
+            world.do(site.directory.delete("lobby"))
+        world.turn()
+        self.assertEqual(found, [(5, 5)])
+        self.assertEqual((len(pollers), site.presence.count("lobby")), (1, 1))
+        world.advance(PRESENT + 2)
+        self.assertEqual((len(pollers), site.presence.count("lobby")), (0, 0))
 
 
 class BoundTests(ServingTests):

@@ -12,6 +12,7 @@ from chatd.access.rights import may_enter
 from chatd.directory.projection import ChangeKind, DirectoryChange
 from chatd.service.chat import Chat
 from chatd.timing.timer_wheel import Deadline, TimerWheel
+from chatd.timing.turn_queue import in_turns
 
 #: Seconds that a poller is present after a poll.
 PRESENT = 90.0
@@ -60,10 +61,17 @@ class Pollers:
         self.chat.presence.enter(name, user)
 
     def _go(self, name: str, user: str) -> None:
+        self._left(name, user, self._taken(name, user))
+
+    def _taken(self, name: str, user: str) -> _Poller:
+        """Take a poller out of its room."""
         poller = self._rooms[name].pop(user)
         if not self._rooms[name]:
             del self._rooms[name]
         poller.expiry.cancel()
+        return poller
+
+    def _left(self, name: str, user: str, poller: _Poller) -> None:
         poller.release()
         self.chat.presence.leave(name, user)
 
@@ -75,7 +83,7 @@ class Pollers:
         name = change.entry.name
         present = self._rooms.get(name, {})
         concerned = present if change.user is None else present.keys() & {change.user}
-        for user in list(concerned):
-            poller = present[user]
-            if change.what is ChangeKind.DELETED or not may_enter(poller.identity, change.entry):
-                self._go(name, user)
+        all_go = change.what is ChangeKind.DELETED
+        going = [u for u in concerned if all_go or not may_enter(present[u].identity, change.entry)]
+        gone = [(user, self._taken(name, user)) for user in going]
+        in_turns(self.chat.clock, gone, lambda one: self._left(name, *one))
