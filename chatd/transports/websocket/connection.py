@@ -39,6 +39,8 @@ UNDER_WAY = 64
 #: Seconds for the opening handshake, and for the closing one; bytes of the former.
 HANDSHAKE, HANDSHAKE_BYTES = 10, 16 * 1024
 
+_NO_PARAMETERS = Pairs.of(())
+
 
 class WebSocketConnection(Frames):
     """One WebSocket connection."""
@@ -143,7 +145,8 @@ class WebSocketConnection(Frames):
         self.sendPing()
 
     def parameter(self, name: str) -> str | None:
-        """A parameter of the URL's query, None if it is not given; the first of several."""
+        """A parameter of the URL's query, None if it is not given; the first of several. Ask before
+        the connection has opened: then they are let go of."""
         return self.query.get(name)
 
     def refused(self, error: ChatError, status: int) -> None:
@@ -167,8 +170,12 @@ class WebSocketConnection(Frames):
             deadlines, self.transport, self.outlet, self.ping, self.transport.abortConnection
         )
         self.factory.opened(self)
-        self.forget_request()
         self.dialect.opened()
+        self.forget_request()
+
+    def forget_request(self) -> None:
+        super().forget_request()
+        self.query, self.token = _NO_PARAMETERS, None
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         if self.state == self.STATE_OPEN:

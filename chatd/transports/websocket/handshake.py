@@ -110,10 +110,12 @@ class OpeningHandshake(WebSocketServerProtocol):
 
     def forget_request(self) -> None:
         """Let go of what Autobahn keeps of the opening handshake, and of a queue that is for its
-        own way of sending: 3 KB a connection, and more with a browser's headers."""
+        own way of sending: 3 KB a connection, more with a browser's headers, and 40 KB with as long
+        a URL as there may be."""
         self.origin = None
         self.http_headers = self.http_request_params = _NONE
         self.http_request_data = self.http_response_data = b""
+        self.http_status_line = self.http_request_uri = self.http_request_path = ""
         self.websocket_protocols = self.send_queue = ()
 
     def end(self, reason: Failure) -> None:

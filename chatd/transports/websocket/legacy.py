@@ -50,6 +50,8 @@ class Legacy(BaseDialect):
     def __init__(self, connection: WebSocketConnection) -> None:
         super().__init__(connection)
         self.begin(connection.identity)
+        #: Who the URL says that it is; None in token mode.
+        self._named = self._admission.rights.username(connection.parameter)
 
     # -- the connection ----------------------------------------------------------------------------
 
@@ -97,9 +99,8 @@ class Legacy(BaseDialect):
         self._publishes.check(self._admission.clock.seconds())
         identity = self.session.identity
         if self._admission.rights.tokens is None and frame.get("username") is not None:
-            url = self.connection.parameter("username")
             identity = self._admission.rights.identify(
-                None, url, legacy=True, named=frame["username"]
+                None, self._named, legacy=True, named=frame["username"]
             )
         name = room_name(frame.get("roomname"), legacy=True)
         chat = self.session.chat

@@ -12,6 +12,9 @@ from chatd.protocol.errors import ChatError
 from chatd.telemetry.access_log import Access
 from chatd.telemetry.tracing import TRACE, request_id, trace_of
 
+#: Characters of a path that are kept for the log, which has them when the connection ends.
+PATH = 200
+
 
 @define(eq=False)
 class Logged:
@@ -25,7 +28,7 @@ class Logged:
 
     def begin(self, path: str, traceparent: str | None, admission: Admission) -> None:
         """Its request is here."""
-        self.path, self.trace = path, trace_of(traceparent)
+        self.path, self.trace = path[:PATH], trace_of(traceparent)
         self.began = admission.clock.seconds()
 
     def traced(self, call: Callable[[bytes, bool], None], payload: bytes, binary: bool) -> None:

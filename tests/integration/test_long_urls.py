@@ -1,0 +1,35 @@
+"""What a WebSocket whose URL is long keeps of it."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+from tests.support.serving import ServingTests
+from tests.support.waiting import until
+
+LONG = "x" * 4000
+
+
+class LongURLTests(ServingTests):
+    async def test_an_open_socket_keeps_nothing_of_it(self) -> None:
+        node = await self.serve()
+        sockets = node.service.ways.websockets.connections
+        path = f"/{LONG}?roomname=lobby&username=ann&token={LONG}&more={LONG}"
+        for protocol in ("chatd.v1", None):
+            ann = await node.websocket(path, protocol=protocol)
+            await ann.receive_frame()
+            (connection,) = sockets
+            self.assertEqual([one[:100] for one in held(connection) if "x" * 1000 in one], [])
+            ann.raw.abort()
+            await until(lambda: not sockets)
+
+
+def held(connection: Any) -> list[str]:
+    """The texts that ``connection`` refers to, and those that it refers to by little else."""
+    found, near = [], [vars(connection)]
+    for _ in range(4):
+        near = gc.get_referents(*near)
+        found += [one for one in near if isinstance(one, str)]
+        found += [one.decode("latin-1") for one in near if isinstance(one, bytes)]
+    return found
