@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from typing import Any
 
+from tests.support.engine import PollingClient, SocketClient
 from tests.support.serving import ServingTests
 from tests.support.waiting import until
 
@@ -23,6 +24,14 @@ class LongURLTests(ServingTests):
             self.assertEqual([one[:100] for one in held(connection) if "x" * 1000 in one], [])
             ann.raw.abort()
             await until(lambda: not sockets)
+
+    async def test_a_socket_io_session_in_open_mode_keeps_no_token(self) -> None:
+        node = await self.serve()
+        for kind in (PollingClient, SocketClient):
+            client: Any = await kind.open(node, username="ann", token=LONG)
+            self.assertEqual(await client.connect(), "ann")
+            session = node.service.ways.socketio._sessions._by_id[client.handshake["sid"]]
+            self.assertNotIn(LONG, held(session.talk))
 
 
 def held(connection: Any) -> list[str]:

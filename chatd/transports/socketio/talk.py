@@ -6,7 +6,7 @@ from collections.abc import Callable
 from secrets import token_urlsafe
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from chatd.access.rights import NOBODY
 from chatd.protocol.errors import ChatError, bad_request
@@ -68,7 +68,9 @@ class Talk(RequestDialect):
 
     def __init__(self, connection: ClientLink, credentials: Credentials) -> None:
         super().__init__(connection)
-        self._credentials = credentials
+        # a token counts for nothing in open mode, however long it is
+        known = self._admission.rights.tokens is not None
+        self._credentials = credentials if known else evolve(credentials, token=None)
         #: The identity of the client, also after it has disconnected.
         self.identity = NOBODY
         #: The client is in the main namespace.
