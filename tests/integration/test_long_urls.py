@@ -1,4 +1,4 @@
-"""What a WebSocket whose URL is long keeps of it."""
+"""What a connection that lasts keeps of a long request."""
 
 from __future__ import annotations
 
@@ -24,6 +24,17 @@ class LongURLTests(ServingTests):
             self.assertEqual([one[:100] for one in held(connection) if "x" * 1000 in one], [])
             ann.raw.abort()
             await until(lambda: not sockets)
+
+    async def test_an_event_stream_keeps_nothing_of_it(self) -> None:
+        node = await self.serve()
+        raw = await node.raw("http")
+        head = f"GET /rooms/lobby/events?username=ann&more={LONG} HTTP/1.1\r\nHost: localhost\r\n"
+        raw.send(f"{head}Cookie: a={LONG}\r\n\r\n".encode())
+        await raw.until(b"retry:")
+        (end,) = node.connections()
+        channel: Any = end.protocol
+        (request,) = channel.requests
+        self.assertEqual([one[:100] for one in held(request) if "x" * 1000 in one], [])
 
     async def test_a_socket_io_session_in_open_mode_keeps_no_token(self) -> None:
         node = await self.serve()

@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.python.failure import Failure
 from twisted.web.http import _MalformedChunkedDataError
+from twisted.web.http_headers import Headers
 from twisted.web.server import Request
 
 from chatd.protocol.errors import Code
@@ -77,6 +78,12 @@ class LimitedRequest(Request):
         waiting, self.notifications = self.notifications, []
         for done in waiting:
             done.callback(None)
+
+    def forget_head(self) -> None:
+        """Let go of the headers and the query, which an answer without an end would keep for as
+        long as it lasts. Nothing may be asked of them any more."""
+        self.requestHeaders = Headers()
+        self.uri, self.raw_query, self._query = self.path, b"", None
 
     @property
     def what(self) -> str:

@@ -177,6 +177,7 @@ class EventStream:
         joined.subscription.resume()
         if _event_source(self._call):
             self._tell_position(joined)
+        self._request.forget_head()
         self._writer.go_direct()
         self._request.when_client_ends(self.end)  # last: it may have ended while it waited
 
