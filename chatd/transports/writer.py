@@ -155,10 +155,12 @@ class Writer:
                 self._resumed()
 
     def close(self) -> None:
-        """Ignore all further writes, and let `ready` return."""
+        """Ignore all further writes, and let `ready` return. Who left answers unread is read from
+        again: the answer to the close may come."""
         self._flush()
         self._closed = True
         self._let_go()
+        self._forget_held()
 
     def lost(self) -> None:
         """To be called from ``connectionLost``."""
@@ -168,6 +170,12 @@ class Writer:
         self.close()
         self._on_writable = self._on_blocked = self._resumed = nothing
         forget_unsent(self._transport)
+
+    def _forget_held(self) -> None:
+        """The answers that were held are sent, or stand in nobody's way any more."""
+        held, self._held = self._held, 0
+        if held > HELD:
+            self.start_reading()
 
     def _let_go(self) -> None:
         while self._waiting and (self.writable or self._closed):
@@ -205,9 +213,7 @@ class Writer:
         self.writable = True
         self._rest = 0
         self._unread.release(self._transport)
-        held, self._held = self._held, 0
-        if held > HELD:
-            self.start_reading()
+        self._forget_held()
         self._let_go()
         if self.writable:
             self._on_writable()

@@ -51,6 +51,23 @@ class DeafTests(LimitsTests):
             self.assertEqual((await ann.receive())["code"], "unknown_room")
         self.assertEqual(buffered(), 0)
 
+    async def test_who_reads_again_has_its_answer_to_the_close_read(self) -> None:
+        """Though nothing of it was, as long as answers waited: the connection ends at once."""
+        node = await self.serve("--rate", "1000000/s")
+        ann = await node.chat("ann")
+        (connection,) = node.service.ways.websockets.connections
+        ann.raw.transport.pauseProducing()
+        await self.keep_little(node, ann.raw)
+        request = json.dumps({"type": "message", "room": "x" * 100, "text": "x"}).encode()
+        while connection.outlet.stops == connection._in_line:
+            for _ in range(50):
+                ann.frame(request)
+            await pause(0.001)
+        node.drain()
+        await until(lambda: connection.state != connection.STATE_OPEN)
+        ann.raw.transport.resumeProducing()
+        self.assertEqual((await ann.closed()).code, 1012)
+
     async def test_pipelined_requests(self) -> None:
         node = await self.serve("--rate", "10000/s")
         ann = await node.chat("ann", "lobby")

@@ -233,7 +233,8 @@ class FloodTests(ServingTests):
         server: Any = next(iter(node.service.admission.unread._held))
         self.assertGreater(len(server.dataBuffer) + server._tempDataLen, 0)
         deaf.abort()
-        await until(lambda: node.service.admission.unread.total == 0)
+        await until(lambda: not server.connected)
+        self.assertEqual(node.service.admission.unread.total, 0)
         self.assertEqual((len(server.dataBuffer), server._tempDataBuffer), (0, []))
 
     async def test_while_a_join_waits_for_its_reader_no_other_is_taken_up(self) -> None:

@@ -89,3 +89,12 @@ class WriterTests(SynchronousTestCase):
         self.writer.start_reading()
         self.assertFalse(self.reads)
         self.assertEqual(self.told, [])
+
+    def test_one_that_is_closed_is_read_from_again(self) -> None:
+        """Its client's answer to the close may come, though it had left other answers unread."""
+        self.writer.pauseProducing()
+        self.writer.write(b"x" * (HELD + 1))
+        self.writer.close()
+        self.assertTrue(self.reads)
+        self.writer.resumeProducing()
+        self.assertEqual((self.writer.stops, self.told), (0, []))
