@@ -81,9 +81,16 @@ def _decode(text: str, what: str) -> str:
         decoded = unquote_to_bytes(text).decode("utf-8")
     except UnicodeError:
         raise BadURL(f"{what} in the broker's address is not UTF-8.") from None
+    _check(decoded, what)
     if len(decoded.encode("utf-8")) > 255:
         raise BadURL(f"{what} in the broker's address is longer than 255 bytes.")
     return decoded
+
+
+def _check(decoded: str, what: str) -> None:
+    """Raise `BadURL` for what separates user and password (RFC 4616), and ends a file's name."""
+    if "\0" in decoded:
+        raise BadURL(f"{what} in the broker's address holds %00; leave it out.")
 
 
 def _login(text: str | None) -> tuple[str, str]:
@@ -123,6 +130,7 @@ def _options(query: str, tls: bool) -> dict[str, str]:
             raise BadURL(f"The broker's address has {name} twice.")
         if name in _FILES and not value:
             raise BadURL(f"{name} in the broker's address names no file.")
+        _check(value, name)
         options[name] = value
     if ("certfile" in options) != ("keyfile" in options):
         raise BadURL("Give certfile and keyfile together in the broker's address.")

@@ -102,6 +102,8 @@ def _texts(option: Option, value: Any, where: str) -> list[str]:
 
 def _text(option: Option, value: Any, where: str) -> str:
     if isinstance(value, str):
+        if "\0" in value:  # which no file's name may hold, nor any value from elsewhere
+            raise Problem(f"{where}: the text holds the character U+0000; leave it out")
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 
 from attrs import frozen
 
@@ -26,6 +27,8 @@ _POSITIONS = {
     "systemd": ("domain", "index", "name"),
     "unix": ("address", "mode", "backlog", "lockfile"),
 }
+#: The permissions of a socket's file (chmod(2)), in octal.
+_MODE = re.compile(r"0{0,3}[0-7]{1,4}", re.ASCII)
 
 
 @frozen
@@ -117,7 +120,7 @@ def _check_arguments(kind: str, arguments: dict[str, str]) -> None:
         if not (value.isascii() and value.isdigit() and int(value) <= most):
             raise ValueError(f"{value!r} is not a {name} (0 to {most})")
     mode = arguments.get("mode", "0")
-    if not (mode.isdigit() and set(mode) <= set("01234567")):
+    if not _MODE.fullmatch(mode):
         raise ValueError(f"{mode!r} is not an octal mode such as 660")
     if kind == "systemd":
         inherited.check(arguments)

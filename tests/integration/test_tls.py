@@ -54,6 +54,7 @@ class DescriptionTests(TestCase):
             ("tcp:port=80:backlog=5", "tcp", {"port": "80", "backlog": "5"}),
             ("tcp6:80:5:\\:\\:1", "tcp6", {"port": "80", "backlog": "5", "interface": "::1"}),
             ("unix:/run/a\\:b:mode=660", "unix", {"address": "/run/a:b", "mode": "660"}),
+            ("unix:/run/a:mode=0007777", "unix", {"address": "/run/a", "mode": "0007777"}),
             ("ssl:443:key=pem:c=d", "", {}),
             ("ssl:443:k\\=.pem", "ssl", {"port": "443", "privateKey": "k=.pem"}),
             ("ssl:443:certKey=a=b", "ssl", {"port": "443", "certKey": "a=b"}),
@@ -88,6 +89,9 @@ class DescriptionTests(TestCase):
             "unix:",
             "unix:/run/a:mode=abc",
             "unix:/run/a:mode=999",
+            "unix:/run/a:mode=",
+            "unix:/run/a:mode=17777",
+            "unix:/run/a:mode=" + "7" * 30,
             "ssl:443:sslmethod=SSLv23_METHOD",
         ):
             error = str(self.assertRaises(ValueError, Description.parse, text))
