@@ -129,6 +129,22 @@ class MetricsTests(ServingTests):
         self.assertGreater(await self.value(node, "chatd_database_size_bytes"), 0)
         self.assertGreater(await self.value(node, "process_open_fds"), 0)
 
+    async def test_connections_are_counted_as_long_as_they_are_open(self) -> None:
+        node = await self.serve()
+        kinds = ("websocket", "events", "setup")
+        count = node.service.metrics.registry.get_sample_value
+
+        def open() -> list[float | None]:
+            return [count("chatd_connections", {"transport": kind}) or 0 for kind in kinds]
+
+        ann = await node.chat("ann", "lobby")
+        events = await node.events("/rooms/lobby/events?username=ben")
+        setup = await node.raw("setup")
+        await until(lambda: open() == [1, 1, 1])
+        for raw, left in ((events._http.raw, [1, 0, 1]), (setup, [1, 0, 0]), (ann.raw, [0, 0, 0])):
+            raw.abort()
+            await until(lambda left=left: open() == left)
+
     async def test_an_alarm_of_the_broker(self) -> None:
         node = await self.serve()
         node.service.broker.blocked = "low on memory"

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from chatd.net.tcp import LINGER
 from chatd.transports.setup import json_splitter
 from chatd.transports.setup.json_splitter import MAX_OBJECT, NotAnObject, Splitter
 from tests.support.pieces import JSONISH, cut
@@ -305,6 +306,24 @@ class FaultTests(ServingTests):
             raw.send(proxied.encode() + b'{"roomname":"x"}\n')
             answers.append((await raw.until(b"\n"))[:3])
         self.assertEqual(answers, [b"200", b"200", b"200", b"200", b"503"])
+
+    async def test_one_too_many_that_reads_nothing_is_rid_of_soon(self) -> None:
+        """Also where whose it is has come with its first request."""
+        for endpoint, head in (("", b""), ("haproxy:", b"PROXY TCP4 192.0.2.1 127.0.0.1 1 80\r\n")):
+            node = await self.serve(f"--setup={endpoint}tcp:0:interface=127.0.0.1")
+            node.clock.hold()
+            factory = node.service.ways.setup
+            factory.connections.per_address = 0
+            raw = await node.raw("setup")
+            raw.transport.pauseProducing()
+            raw.send(head + b'{"roomname":"x"}\n')
+            count = node.service.metrics.registry.get_sample_value
+            await until(lambda: count("chatd_errors_total", {"code": "unavailable"}) == 1)
+            node.clock.advance(LINGER - 1)
+            await pause(0.01)
+            self.assertEqual(len(factory.protocols), 1)
+            node.clock.advance(3)
+            await until(lambda: not factory.protocols)
 
 
 def split(pieces: list[bytes]) -> list[bytes | str]:
