@@ -65,7 +65,7 @@ coverage: .venv/.develop  ## which lines of the domain no unit test runs; fails 
 soak: .venv/.develop  ## clients come and go: make soak SOAK="--clients 2000 --seconds 1800"
 	python -m tests.torture.soak $(SOAK)
 
-mutants: .venv/.mutants  ## change a line at a time, and see whether a unit test notices: make mutants MUTANTS="rooms.history"
+mutants: .venv/.mutants  ## change a line at a time, and see whether a test notices: make mutants MUTANTS="rooms.history"
 	python -m tests.mutants $(MUTANTS)
 
 newest: .ci/venv .cache/js/.installed  ## run the suite on the newest releases of all libraries, whatever setup.cfg allows

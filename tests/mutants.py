@@ -1,4 +1,4 @@
-"""Changes chatd a line at a time, and looks whether a unit test notices.
+"""Changes chatd a line at a time, and looks whether a test notices.
 
     python -m tests.mutants                         # all of TESTS
     python -m tests.mutants rooms.history rooms.blocks
@@ -6,9 +6,9 @@
     python -m tests.mutants --by room,model rooms.room
 
 mutmut makes the mutants (``[mutmut]`` in setup.cfg) into ``mutants/``. The tests are collected and
-run once, which tells the tests that reach a function; each mutant of it is then tried by these in a
-fork, the quickest test first. mutmut's own runner collects anew for each mutant, which takes
-seconds.
+run once, each in a fork, for a reactor that has run cannot be shared; which tells the tests that
+reach a function. Each mutant of it is then tried by these in a fork, the quickest test first.
+mutmut's own runner collects anew for each mutant, which takes seconds.
 
 Not tried are mutants in which only the words of a text differ, and, but with ``--all``, those in
 which an argument or value is None or missing or a name is spelled otherwise: nearly all of these
@@ -22,6 +22,7 @@ import difflib
 import functools
 import inspect
 import os
+import pickle
 import shutil
 import signal
 import sys
@@ -30,12 +31,12 @@ from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from _pytest.runner import runtestprotocol
 
-#: The unit tests of each folder.
+#: The tests of each folder: unit tests, or where they say so those of a whole node.
 TESTS = {
     "access": (
         *("limits", "origins", "protocol", "rights", "room_names", "token_files", "tokens"),
@@ -60,6 +61,7 @@ TESTS = {
         *("barriers", "handover", "liveness", "long_names", "meeting", "own_records"),
         *("publish_channels", "stream_consumer", "tail", "troubled_channels", "unplaced"),
     ),
+    "config": tuple(f"integration/{name}" for name in ("check", "config_errors", "options", "tls")),
     "directory": (
         *("another_stream", "directory", "faults", "readiness", "registry", "restoration"),
         *("room_lives", "room_names"),
@@ -84,6 +86,30 @@ TESTS = {
     "timing": (
         *("catch_up", "gathering", "handover", "heartbeat", "limits", "registry", "singleflight"),
         *("slots", "supervision", "turn_queue", "wall"),
+    ),
+    "transports": (
+        *("gathering", "pairs", "poll_outlet", "writer", "integration/deaf_clients"),
+        *("integration/legacy", "integration/websocket", "integration/websocket_rooms"),
+    ),
+    "transports.http": (
+        *("body", "chunks", "poll_presence", "rest_of_head", "usual_poll"),
+        *(f"integration/{name}" for name in ("connections_live", "deaf_clients", "drain")),
+        *(f"integration/{name}" for name in ("events", "http", "http_publish", "limits_live")),
+        *(f"integration/{name}" for name in ("poll", "poll_cookies", "request_heads")),
+        *(f"integration/{name}" for name in ("access_log", "senders_ahead", "usual_poll")),
+    ),
+    "transports.setup": tuple(
+        f"integration/{name}"
+        for name in ("access_log", "connections_live", "deaf_clients", "drain", "setup_port")
+    ),
+    "transports.socketio": (
+        *("poll_outlet", "socketio_packets", "integration/socketio"),
+        "integration/socketio_suites",
+    ),
+    "transports.websocket": (
+        *("common_frame", "heartbeat"),
+        *(f"integration/{name}" for name in ("deaf_clients", "drain", "handshake", "legacy")),
+        *(f"integration/{name}" for name in ("rfc6455", "websocket", "websocket_rooms")),
     ),
 }
 QUICK = 0.1
@@ -158,12 +184,28 @@ class Trial:
 
     def _passes(self, test: pytest.Item) -> bool:
         """Whether a test passes without a mutant; what it reaches, and how long it takes."""
+        read, write = os.pipe()
+        child = os.fork()
+        if not child:
+            self._find_out(test, write)
+        os.close(write)
+        with os.fdopen(read, "rb") as found:
+            told = found.read()  # nothing, if the process ended before the test did
+        os.waitpid(child, 0)
+        nothing: tuple[bool, float, set[int]] = (False, 0.0, set())
+        passed, self.took[test], self.reach[test] = pickle.loads(told) if told else nothing
+        return passed
+
+    def _find_out(self, test: pytest.Item, write: int) -> NoReturn:
+        """Run a test, and write whether it passes, how long it takes, and what it reaches."""
+        _be_silent()
         _forget()
         reached = self._trampoline.reached = set()
-        began = time.thread_time()
+        began = time.process_time()
         passed = _passes(test)
-        self.took[test], self.reach[test] = time.thread_time() - began, reached
-        return passed
+        with os.fdopen(write, "wb") as told:
+            pickle.dump((passed, time.process_time() - began, reached), told)
+        os._exit(0)
 
     def _outcome(self, mutants: Mutants, name: str, tests: list[pytest.Item]) -> str:
         if _is_prose(mutants["_mutmut_orig"], mutants[name]):
@@ -178,11 +220,9 @@ class Trial:
         _, status = os.waitpid(child, 0)
         return "survived" if status == 0 else "killed"
 
-    def _try(self, mutants: Mutants, name: str, tests: list[pytest.Item]) -> None:
+    def _try(self, mutants: Mutants, name: str, tests: list[pytest.Item]) -> NoReturn:
         """Exit with 0 if all tests pass. What takes ten times as long as it should fails."""
-        null = os.open(os.devnull, os.O_RDWR)
-        os.dup2(null, 1)
-        os.dup2(null, 2)
+        _be_silent()
         self._trampoline.active, self._trampoline.mutant = mutants, mutants[name]
         _forget()
         for test in tests:
@@ -191,6 +231,12 @@ class Trial:
             if not _passes(test):
                 os._exit(1)
         os._exit(0)
+
+
+def _be_silent() -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
 
 
 def _passes(test: pytest.Item) -> bool:
@@ -244,6 +290,11 @@ def _is_argument(difference: Iterable[str]) -> bool:
     )
 
 
+def _file(test: str) -> str:
+    folder, _, name = test.rpartition("/")
+    return f"tests/{folder or 'unit'}/test_{name}.py"
+
+
 def _folder(module: str) -> str:
     return module.rpartition(".")[0]
 
@@ -285,7 +336,7 @@ def main() -> int:
     replaced.wrap_in_trampoline = trampoline.wrap
     trial = Trial(trampoline, modules, QUICK if options.quick else 1e9, options.all)
     names = sorted({name for module in modules for name in TESTS[_folder(module)]})
-    files = [f"tests/unit/test_{name}.py" for name in (options.by or names)]
+    files = [_file(name) for name in (options.by or names)]
     files += [] if options.by else ["tests/torture/test_simulation.py"]
     off = ["-p", "no:xdist", "-p", "no:cacheprovider", "-o", "timeout=0", "-q", "--rootdir=."]
     return pytest.main([*off, *files], plugins=[trial])
