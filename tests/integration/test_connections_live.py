@@ -235,6 +235,17 @@ class TimeTests(LimitsTests):
         node.clock.advance(6)
         await until(lambda: not connections())
 
+    async def test_a_refusal_after_which_the_client_ends_is_not_waited_for(self) -> None:
+        node = await self.serve()
+        node.clock.hold()
+        raw = await node.raw("http")
+        raw.transport.pauseProducing()
+        raw.send(b"nonsense\r\n\r\n")
+        await until(lambda: self.refused(node, "bad_request") == 1)
+        (refused,) = node.connections()
+        raw.end()
+        await until(lambda: not refused.connected)
+
     async def test_handshakes_and_set_up(self) -> None:
         node = await self.serve()
         half = await node.raw("websocket")
