@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -356,6 +357,14 @@ class CorsTests(ServingTests):
             self.assertLessEqual({"cache-control", "last-event-id"}, set(allowed))
 
 
+def _one_waits(node: Node) -> bool:
+    return [len(room.waiting) for room in node.service.chat.rooms] == [1]
+
+
+def _one_has_ended(ends: list[Any]) -> bool:
+    return any(end._ended for end in ends)
+
+
 class HalfCloseTests(ServingTests):
     """RFC 9112, section 9.6: who has no more to say may still wait for its answer."""
 
@@ -415,6 +424,22 @@ class HalfCloseTests(ServingTests):
         self.assertEqual(statuses, [201, 404, 404] * 3)
         self.assertEqual(await raw.rest(), b"")
         self.assertEqual(await said(node), ["hi"] * 3)
+
+    async def test_a_poll_that_waits_is_answered_and_ends_the_connection(self) -> None:
+        node = await self.serve()
+        cursor = (await node.get("/rooms/lobby")).json["cursor"]
+        path = f"/rooms/lobby/messages?after={cursor}&wait=60"
+        for more in ((), ("Traceparent: x",)):  # past twisted.web, and by it
+            raw = await node.raw("http")
+            raw.send(head(path, "Host: localhost", *more, method="GET"))
+            await until(partial(_one_waits, node))
+            ends: list[Any] = [end.protocol for end in node.connections()]
+            raw.end()
+            await until(partial(_one_has_ended, ends))
+            self.assertFalse(raw.lost or raw.received)
+            node.clock.advance(61)
+            self.assertEqual((await HTTP(raw, "GET").answer()).json["messages"], [])
+            self.assertEqual(await raw.rest(), b"")
 
     async def test_an_event_stream_has_no_end_to_wait_for(self) -> None:
         node = await self.serve()
