@@ -545,6 +545,12 @@ class BodyTests(ServingTests):
         answer = await node.post("/poll", _poll("ann"), content_type="text/plain; charset=utf-16")
         self.assertEqual(answer.status, 415)
 
+    async def test_lengths_of_many_digits(self) -> None:
+        node = await self.serve()
+        for length, status in (("0" * 17 + "2", 201), ("0" * 18 + "2", 400), ("9" * 18, 413)):
+            lines = "Host: localhost", "Content-Type: text/plain", f"Content-Length: {length}"
+            self.assertEqual((await meet(node, head(SAY, *lines) + b"hi")).status, status, length)
+
     async def test_content_codings(self) -> None:
         node = await self.serve()
         for coding, status in (("gzip", 415), ("br, gzip", 415), ("identity", 201), ("", 201)):
