@@ -9,11 +9,13 @@ from unittest import mock
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.net.tcp import LINGER
 from chatd.transports.setup import json_splitter
 from chatd.transports.setup.json_splitter import MAX_OBJECT, NotAnObject, Splitter
+from chatd.transports.setup.operations import SetupOperations
 from tests.support.pieces import JSONISH, cut
 from tests.support.raw import Raw
 from tests.support.serving import Node, ServingTests
@@ -259,6 +261,19 @@ class FaultTests(ServingTests):
         self.assertEqual(len(lines), 4001)
         self.assertEqual({line[:3] for line in lines[:-1:2]}, {b"200"})
         self.assertEqual({line[:3] for line in lines[1:-1:2]}, {b"400"})
+
+    async def test_who_sends_on_while_a_request_is_done_is_not_read_on(self) -> None:
+        node, done = await self.serve(), Deferred[None]()
+        self.patch(SetupOperations, "perform", lambda *_: done)
+        raw = await node.raw("setup")
+        raw.send(b'{"roomname":"lobby"}\n' * 20_000)
+        (connection,) = node.service.ways.setup.protocols
+        await until(lambda: len(connection._splitter) > MAX_OBJECT)
+        for _ in range(20):
+            await node.get("/healthz")
+        self.assertLess(len(connection._splitter), 3 * MAX_OBJECT)
+        done.callback(None)
+        self.assertEqual(await raw.take(4 * 20_000), b"200\n" * 20_000)
 
     async def test_idle(self) -> None:
         """Closed after a minute without a request, and not before."""
