@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -143,7 +144,7 @@ class MetricsTests(ServingTests):
         await until(lambda: open() == [1, 1, 1])
         for raw, left in ((events._http.raw, [1, 0, 1]), (setup, [1, 0, 0]), (ann.raw, [0, 0, 0])):
             raw.abort()
-            await until(lambda left=left: open() == left)
+            await until(partial(lambda left: open() == left, left))
 
     async def test_an_alarm_of_the_broker(self) -> None:
         node = await self.serve()

@@ -35,7 +35,7 @@ from chatd.brokers.interfaces import (
 )
 from chatd.brokers.rabbitmq.bindings import Bindings
 from chatd.brokers.rabbitmq.broadcasts import Broadcasts
-from chatd.brokers.rabbitmq.channel_pool import ChannelPool
+from chatd.brokers.rabbitmq.channel_pool import ChannelPools
 from chatd.brokers.rabbitmq.counts import StreamCounts
 from chatd.brokers.rabbitmq.follower import RabbitMQFollowing
 from chatd.brokers.rabbitmq.hosting import Hosting
@@ -74,21 +74,17 @@ class AMQPBroker(MultiService):
         self.wall = wall or WallClock(reactor)
         self.turns = TurnQueue(reactor, 1)
         self.channels: SharedChannels | None = None
-        self._readers = ChannelPool(reactor, READERS)
-        self._makers = ChannelPool(reactor, MAKERS)
-        self._lookers = ChannelPool(reactor, AT_ONCE)
-        self._counters = ChannelPool(reactor, 1)
-        self._pools = (self._readers, self._makers, self._lookers, self._counters)
+        self._pools = pools = ChannelPools(reactor)
         self._publishing = StreamPublisher(reactor, self._restore)
-        self._reading = StreamReader(self.wall, self._readers, self._publishing, self.turns)
-        self._streams = StreamQueues(self._makers, retention or Retention(), url.vhost)
+        self._reading = StreamReader(self.wall, pools.pool(READERS), self._publishing, self.turns)
+        self._looking = StreamReader(self.wall, pools.pool(AT_ONCE), self._publishing, self.turns)
+        self._streams = StreamQueues(pools.pool(MAKERS), retention or Retention(), url.vhost)
+        self._counts = StreamCounts(pools.pool(1))
         self._witnesses = Witnesses(reactor, url)
         self._bindings = Bindings(self._streams.bind)
         self._followings: dict[RabbitMQFollowing, None] = {}
         #: The newest following of each stream.
         self._followed: dict[Stream, RabbitMQFollowing] = {}
-        self._looking = StreamReader(self.wall, self._lookers, self._publishing, self.turns)
-        self._counts = StreamCounts(self._counters)
         self._liveness = Liveness(
             reactor, self._looking.newest, self._counts.of, lambda: self._followings
         )
@@ -153,24 +149,16 @@ class AMQPBroker(MultiService):
         self.hosting.connected()
         await declare_exchanges(client)
         await self._broadcasts.connected(client)
-        for pool in self._pools:
-            pool.short = self._give_channels_back
-            pool.connected(client)
-        self.channels = SharedChannels(client, self._give_channels_back)
+        self._pools.connected(client)
+        self.channels = SharedChannels(client, self._pools.give_back)
         for following in list(self._followings):
             following.attach()
         self._bind_again()
 
-    def _give_channels_back(self) -> None:
-        """Something needs a channel, and RabbitMQ allows no more (``channel_max``)."""
-        for pool in self._pools:
-            pool.give_back()
-
     def _lost(self, reason: Reason) -> None:
         self.channels = None
         self._broadcasts.lost()
-        for pool in self._pools:
-            pool.lost()
+        self._pools.lost()
         self.leader_changed()  # a node may be down
         for following in list(self._followings):
             following.lost()

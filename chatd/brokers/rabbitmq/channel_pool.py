@@ -108,6 +108,37 @@ class ChannelPool:
             self._free.append(channel)
 
 
+class ChannelPools:
+    """The pools of one connection, which may have no channel for what needs one (``channel_max``)
+    while others lie idle."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._pools: list[ChannelPool] = []
+
+    def pool(self, size: int) -> ChannelPool:
+        """One more pool, of up to ``size`` channels."""
+        pool = ChannelPool(self._clock, size)
+        pool.short = self.give_back
+        self._pools.append(pool)
+        return pool
+
+    def connected(self, client: Client) -> None:
+        """Use the connection ``client`` from now on."""
+        for pool in self._pools:
+            pool.connected(client)
+
+    def lost(self) -> None:
+        """The connection was lost."""
+        for pool in self._pools:
+            pool.lost()
+
+    def give_back(self) -> None:
+        """Close the channels that no task uses."""
+        for pool in self._pools:
+            pool.give_back()
+
+
 def _too_late(value: T | Failure, timeout: float) -> T:
     if isinstance(value, Failure):
         value.trap(CancelledError)
