@@ -38,6 +38,27 @@ def page(own: str, address: str, room: str = "lobby") -> str:
     return shown + '<link rel="icon" href="data:,">\n'
 
 
+#: Puts a sandboxed frame into a page.
+SANDBOXED = """() => {
+  const frame = document.createElement('iframe');
+  frame.sandbox = 'allow-scripts';
+  document.body.append(frame);
+  return frame;
+}"""
+#: Says hello and hears it, or else what the connection's state says of why it cannot.
+TALKING = """async ([url, transport]) => {
+  const { Chat } = await import(`${url}chatd.js`);
+  const chat = new Chat(url, { transports: [transport] });
+  const refused = new Promise((resolve) => {
+    chat.on('error', ({ message }) => resolve(message));
+  });
+  const talk = async () => {
+    const room = await chat.join('lobby');
+    await room.send('hello');
+    for await (const { text } of room) return text;
+  };
+  return Promise.race([talk().catch(() => refused), refused]).finally(() => chat.close());
+}"""
 #: What a page must lack to use each transport.
 SCRIPTS = {"websocket": "", "sse": NO_WEBSOCKET, "poll": NO_WEBSOCKET + NO_EVENTSOURCE}
 
@@ -94,6 +115,22 @@ class TestCrossOrigin:
             expect(ann.page.locator("#log")).to_be_empty()
             assert any(advice in one for one in ann.complaints)
             assert sum(advice in line for line in daemon.log().splitlines()) == 1
+            ann.complaints.clear()
+            ann.leave()
+
+    def test_without_an_origin(self, windows: Windows, allowed: Allowed) -> None:
+        """A sandboxed frame has none, and is denied locks and storage: each transport works where
+        any page is allowed; where it is not, what the page is told is no option to start with."""
+        with Daemon("--origin", "*") as daemon:
+            ann = Person(windows, daemon.url("/healthz"))
+            frame = ann.page.evaluate_handle(SANDBOXED).as_element().content_frame()
+            assert frame is not None
+            for transport in SCRIPTS:
+                assert frame.evaluate(TALKING, [daemon.url(), transport]) == "hello"
+            assert frame.evaluate(TALKING, [allowed.daemon.url(), "poll"]) == (
+                f"chatd at {allowed.daemon.url()} takes no pages without an origin:"
+                " sandboxed, or local files"
+            )
             ann.complaints.clear()
             ann.leave()
 
@@ -154,6 +191,10 @@ TAB = """async ([name, user, transport]) => {
 }"""
 NO_LOCKS = "Object.defineProperty(Navigator.prototype, 'locks', { value: undefined });"
 NO_CHANNEL = "delete globalThis.BroadcastChannel;"
+DENIED = """for (const what of ['query', 'request']) {
+  const denied = new DOMException('Access is denied in this context.', 'SecurityError');
+  LockManager.prototype[what] = () => Promise.reject(denied);
+}"""
 NO_STORAGE = "Object.defineProperty(globalThis, 'localStorage', { get() { throw 0; } });"
 
 
@@ -188,7 +229,7 @@ class TestTabs:
             ("poll", "one", NO_LOCKS),
             ("sse", "many", NO_LOCKS + NO_CHANNEL),
             ("sse", "one", NO_CHANNEL),
-            ("poll", "many", NO_LOCKS + NO_STORAGE),
+            ("poll", "many", DENIED + NO_STORAGE),
         ],
         ids=["sharing", "slots", "no locks", "counting", "no channel", "in turn"],
     )

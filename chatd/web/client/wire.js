@@ -138,10 +138,13 @@ export class Wire {
    * @returns {Promise<ChatError | undefined>}
    */
   async barred() {
-    const own = globalThis.location?.origin;
+    // Not that of its address: a sandboxed frame or a local file has none, "null", whatever that is.
+    const own = globalThis.origin;
     if (!own || own === this.#base.origin) return undefined;
+    const whose = own === 'null' ? 'without an origin: sandboxed, or local files'
+      : `of ${own}: start it with --origin ${own}`;
     return this.probe('chatd.js').then(() => new ChatError('forbidden',
-      `chatd at ${this.name} takes no pages of ${own}: start it with --origin ${own}`), () => undefined);
+      `chatd at ${this.name} takes no pages ${whose}`), () => undefined);
   }
 }
 

@@ -4,7 +4,8 @@
  *
  * With Web Locks and BroadcastChannel one tab reads a room for all of the same user, and the
  * connections that wait are counted across users. Without, the tabs count one another in
- * localStorage, and without that too nobody waits: every reader asks in turn.
+ * localStorage, and without that too nobody waits: every reader asks in turn. Browsers deny locks
+ * where they deny storage.
  */
 
 /**
@@ -29,8 +30,9 @@ export class Tabs {
   #name;
   #own;
   #waiting = 0;
-  #locks = globalThis.document && globalThis.BroadcastChannel
-    ? globalThis.navigator?.locks : undefined;
+  /** There are locks, and we may ask for them. @type {Promise<unknown>} */
+  #canLock = (async () => globalThis.document && globalThis.BroadcastChannel
+    && navigator.locks.query())().catch(() => null);
   #closed;
   #counted = false;
 
@@ -50,7 +52,7 @@ export class Tabs {
    * @returns {Promise<(() => void) | null>} gives it back; null if there are enough already
    */
   async slot() {
-    if (this.#locks) {
+    if (await this.#canLock) {
       for (let number = 0; number < WAITING; number += 1) {
         const release = await this.#lock(this.#name + number, { ifAvailable: true });
         if (release) return release;
@@ -70,7 +72,7 @@ export class Tabs {
    * @returns {Promise<Share | null>}
    */
   async share(what) {
-    if (!this.#locks) return null;
+    if (!await this.#canLock) return null;
     const name = `${this.#name}${what}`;
     const over = new AbortController();
     const channel = new BroadcastChannel(name);
