@@ -205,8 +205,29 @@ describe('a handle', { timeout: 100_000 }, () => {
     for (const text of ['a', 'b', 'c']) setting.server.publish('bob', text);
     await until(() => told.length === 3);
     assert.deepEqual(told, ['joining', 'joined', { count: 3, gap: false }]);
+    // Of each interruption by itself: what one has lost the next has not.
+    setting.server.cut();
+    for (const text of ['d', 'e', 'f']) setting.server.publish('bob', text);
+    setting.server.kept = 5;
+    await until(() => told.length === 6);
+    setting.server.cut();
+    await until(() => told.length === 9);
+    assert.deepEqual([told[5], told[8]], [{ count: 1, gap: true }, { count: 0, gap: false }]);
     room.leave();
     assert.deepEqual(room.state, { state: 'closed', error: null });
+  });
+
+  it('in a room where something is said all the time has caught up all the same', async () => {
+    const chat = connect({ transports: ['websocket'] });
+    await chat.join('lobby');
+    const talk = setInterval(() => setting.server.publish('bob', 'on and on'), 20);
+    try {
+      const begun = performance.now();
+      await chat.join('lobby', { last: 1 });
+      assert.ok(performance.now() - begun < 15_000);
+    } finally {
+      clearInterval(talk);
+    }
   });
 });
 

@@ -4,6 +4,7 @@ import { register } from 'node:module';
 import { describe, it } from 'node:test';
 
 import { begin } from './setting.js';
+import { until } from './server.js';
 
 /** Runs beside Node's loader: the first try to load the links over HTTP fails. */
 const HOOKS = `
@@ -31,5 +32,24 @@ describe('the links over HTTP', { timeout: 100_000 }, () => {
       ['network', 'no route', 'number'], ['network', 'It does not load.', 'number']]);
     await room.send('hello');
     assert.equal(chat.state.transport, 'poll');
+  });
+
+  it('carry nothing when they come after nobody wants them any more', async () => {
+    let answer;
+    const answered = new Promise((resolve) => { answer = resolve; });
+    let asked = false;
+    const fake = (address, init) => {
+      asked = true;
+      return answered.then(() => fetch(address, init));
+    };
+    const chat = connect({ transports: ['poll'], fetch: fake, user: 'late' });
+    chat.join('lobby').catch(() => {});
+    await until(() => asked);
+    chat.disconnect();
+    answer();
+    // Another of the same, which begins later, goes all the way meanwhile.
+    await (await connect({ transports: ['poll'] }).join('lobby')).send('hello');
+    assert.deepEqual(chat.states.at(-1), 'offline');
+    assert.equal(setting.server.requests.some(({ query }) => query.username === 'late'), false);
   });
 });

@@ -76,6 +76,39 @@ describe('a room', { timeout: 100_000 }, () => {
     await assert.rejects(reading, { code: 'unknown_room' });
   });
 
+  it('goes on where the server has let us in again since it put us out', async () => {
+    setting.server.rooms.set('other', []);
+    const chat = connect({ transports: ['websocket'] });
+    const [room, other] = await Promise.all([chat.join('lobby'), chat.join('other')]);
+    const ends = [];
+    room.on('closed', (error) => ends.push(error));
+    const [socket] = setting.server.sockets;
+    socket.deliver({ type: 'left', room: 'lobby' });
+    setTimeout(() => socket.drop(1006), 5);
+    await until(() => chat.states.filter((state) => state === 'online').length === 2 && room.state.state === 'joined');
+    // Put out later, this one is closed later: by then the first would be.
+    const closed = new Promise((resolve) => other.on('closed', resolve));
+    await until(() => other.state.state === 'joined');
+    [...setting.server.sockets][0].deliver({ type: 'left', room: 'other' });
+    assert.equal((await closed).code, 'forbidden');
+    assert.deepEqual([ends, room.state.state], [[], 'joined']);
+    await room.send('still here');
+  });
+
+  it('tells nothing more once it has ended, though it was just coming back', async () => {
+    setting.server.rooms.set('other', []);
+    const chat = connect({ transports: ['websocket'] });
+    const [room, other] = await Promise.all([chat.join('lobby'), chat.join('other')]);
+    const told = [];
+    for (const name of ['recovered', 'closed']) room.on(name, () => told.push(name));
+    const back = new Promise((resolve) => other.on('recovered', resolve));
+    room.on('state', ({ state }) => state === 'joined' && [...setting.server.sockets][0].deliver(
+      { type: 'error', code: 'unknown_room', text: 'deleted', room: 'lobby' }));
+    setting.server.cut();
+    await back;
+    assert.deepEqual(told, ['closed']);
+  });
+
   it('more than the server allows is refused here, and ends no connection', async () => {
     setting.server.limits = { ...setting.server.limits, rooms: 2 };
     for (const name of ['b', 'c', 'd', 'e']) setting.server.rooms.set(name, []);
@@ -273,6 +306,23 @@ describe('a room', { timeout: 100_000 }, () => {
     link.deliver();
     await room.send('last');
     await until(() => texts.at(-1) === 'last');
+    assert.deepEqual(texts, setting.server.rooms.get('lobby').map(({ text }) => text));
+  });
+
+  it('goes on where what was asked for once more is no longer kept meanwhile', async () => {
+    const { link, chat, room, texts } = await held();
+    for (let i = 0; i < 20; i += 1) setting.server.publish('bob', `${i}`);
+    chat.tryNow();
+    const gaps = [];
+    room.on('gap', (gap) => gaps.push(gap));
+    link.deliver(20 + 1 + 5);
+    await until(() => texts.length === 21);
+    link.lose();
+    [...setting.server.sockets][0].deliver({ type: 'gap', room: 'lobby', cursor: 'e:20' });
+    link.deliver();
+    await room.send('last');
+    await until(() => texts.at(-1) === 'last');
+    assert.deepEqual(gaps, [{ cursor: 'e:20' }]);
     assert.deepEqual(texts, setting.server.rooms.get('lobby').map(({ text }) => text));
   });
 

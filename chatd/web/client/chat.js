@@ -214,12 +214,13 @@ export class Chat extends Emitter {
     this.#connection.link?.join(seat.name, seat.position);
   }
 
-  /** The server put us out; it says why in an error that may come before or after.
-   * @param {Seat | undefined} seat */
+  /** The server put us out; it says why in an error that may come before or after. We may be in it
+   * again by then. @param {Seat | undefined} seat */
   async #left(seat) {
+    const stay = seat?.state;
     if (!seat?.isJoined) return;
     await sleep(500, this.#connection.closed);
-    if (this.#seats.get(seat.name) !== seat) return;
+    if (seat.state !== stay) return;
     this.#unseat(seat, new ChatError('forbidden', 'The server ended our stay.'));
   }
 }

@@ -173,7 +173,7 @@ export class Connection {
     // Nothing works: the place may have changed, so nothing that was learnt counts.
     this.transports.level = 0;
     const barred = await this.#wire.barred();
-    if (!barred || this.closed.aborted) return end;
+    if (!barred) return end; // or closed meanwhile: that ends the question
     if (!this.#told) console.error(barred.message);
     this.#told = true;
     return this.#refused(barred);

@@ -102,7 +102,6 @@ export class Seat {
     clearTimeout(this.#quiet);
     if (this.isCurrent) this.current = deferred();
     this.isCurrent = false;
-    this.#asked = this.#repeated = null;
     if (this.isJoined) this.#become('joining');
   }
 
@@ -120,7 +119,7 @@ export class Seat {
    * @param {Name} name @param {RoomEvents[Name]} value
    */
   tell(name, value) {
-    for (const handle of [...this.handles]) handle._emit(name, value);
+    for (const handle of this.handles) handle._emit(name, value);
   }
 
   /** @param {RoomState['state']} state @param {ChatError} [error] */
@@ -168,7 +167,7 @@ export class Seat {
   #gapped(cursor) {
     this.#lost = true;
     this.#repeated = null;
-    for (const handle of [...this.handles]) handle._gapped(cursor);
+    for (const handle of this.handles) handle._gapped(cursor);
   }
 
   /** @param {Message} message */
@@ -190,11 +189,11 @@ export class Seat {
   /** @param {Frame} frame who is here (members), or who came and went (joined, left) */
   #present({ members, joined = [], left = [], count }) {
     const before = new Set(this.members);
-    const now = new Set(Array.isArray(members) ? members : before);
+    const now = new Set(members ?? before);
     for (const user of left) now.delete(user);
     for (const user of joined) now.add(user);
     this.members = [...now].sort((a, b) => a.localeCompare(b));
-    this.count = Number(count ?? now.size);
+    this.count = count ?? now.size;
     this.tell('presence', {
       members: this.members,
       count: this.count,
