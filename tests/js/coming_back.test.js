@@ -21,21 +21,28 @@ describe('coming back', { timeout: 100_000 }, () => {
     assert.equal(chat.state.retry, 400);
     await until(() => chat.state.state === 'online');
     assert.ok(came.online - came.offline >= 395);
+    const [next] = setting.server.sockets;
+    next.deliver({ type: 'bye', reason: 'restart', retry: 1e9 });
+    setTimeout(() => next.drop(1012), 5);
+    await until(() => chat.state.state === 'offline');
+    assert.equal(chat.state.retry, 300_000);
   });
 
   it('waits as long as Retry-After says, and a little longer', async () => {
     setting.server.draining = 1;
-    const chat = connect({ transports: ['poll'], backoff: 1, backoffMax: 1 });
+    const chat = connect({ transports: ['sse', 'poll'], backoff: 1, backoffMax: 1 });
     const joining = chat.join('lobby');
     await until(() => chat.state.state === 'offline');
     assert.ok(chat.state.retry >= 1000 && chat.state.retry <= 2000);
+    // It would be told the same by another transport.
+    assert.equal(setting.server.requests.filter(({ path }) => path.startsWith('/rooms')).length, 1);
     setting.server.draining = undefined;
     await joining;
   });
 
   it('waits a random time below a doubling ceiling', async () => {
     const { random } = Math;
-    Math.random = () => 1;
+    Math.random = () => 0.5;
     try {
       setting.server.websocket = 'refuse';
       const chat = connect({ transports: ['websocket'], backoff: 10, backoffMax: 50 });
@@ -43,7 +50,7 @@ describe('coming back', { timeout: 100_000 }, () => {
       chat.on('state', ({ state, retry }) => state === 'offline' && waits.push(retry));
       chat.join('lobby').catch(() => {});
       await until(() => waits.length >= 5);
-      assert.deepEqual(waits.slice(0, 5), [10, 20, 40, 50, 50]);
+      assert.deepEqual(waits.slice(0, 5), [10, 20, 40, 50, 50].map((ceiling) => ceiling / 2));
     } finally {
       Math.random = random;
     }

@@ -246,6 +246,20 @@ describe('listeners', { timeout: 100_000 }, () => {
     assert.deepEqual([once, off], [['1'], ['1']]);
   });
 
+  it('that are off hear no more of what has come already', async () => {
+    const room = await connect({ transports: ['websocket'] }).join('lobby');
+    for (const text of ['1', '2', '3']) await room.send(text);
+    await until(() => room.cursor === 'e:2');
+    const [heard, all] = [[], []];
+    const off = room.on('message', ({ text }) => {
+      heard.push(text);
+      off();
+    });
+    room.on('message', ({ text }) => all.push(text));
+    await until(() => all.length === 3);
+    assert.deepEqual(heard, ['1']);
+  });
+
   it('hear as was said last, once or always', async () => {
     const room = await connect({ transports: ['websocket'] }).join('lobby');
     const [heard, on] = [[], collect(room)];
@@ -317,6 +331,23 @@ describe('waiting', { timeout: 100_000 }, () => {
     await assert.rejects(room.history({ last: 1, timeout: 0 }), { code: 'timeout' });
   });
 
+  it('for the beginning of a room ends with the room', async () => {
+    let asked;
+    const endless = (address, init) => {
+      if (!address.includes('last=2')) return fetch(address, init);
+      asked = init.signal;
+      return new Promise(() => {});
+    };
+    const chat = connect({ transports: ['websocket'], fetch: endless });
+    await chat.join('lobby');
+    const over = new AbortController();
+    const joining = chat.join('lobby', { last: 2, signal: over.signal });
+    await until(() => asked);
+    over.abort(new Error('no longer wanted'));
+    await assert.rejects(joining, /no longer wanted/);
+    assert.ok(asked.aborted);
+  });
+
   it('may be longer than a timer can run', async () => {
     const long = { patience: Infinity, answer: Infinity, silence: Infinity };
     for (const transports of [['websocket'], ['sse'], ['poll']]) {
@@ -385,9 +416,16 @@ describe('connecting by hand', { timeout: 100_000 }, () => {
   it('fails where the server refuses, and may be tried again', async () => {
     setting.server.accept = () => false;
     const chat = connect({ token: () => 'x.x.x', transports: ['poll'] });
-    await assert.rejects(chat.join('lobby'), { code: 'unauthorized' });
+    const joining = chat.join('lobby');
+    await assert.rejects(chat.connect({ timeout: 10_000 }), { code: 'unauthorized' });
+    await assert.rejects(joining, { code: 'unauthorized' });
+    await until(() => chat.state.state === 'offline');
+    assert.equal(chat.state.error.code, 'unauthorized');
     setting.server.accept = () => true;
     await chat.connect();
+    await chat.connect({ timeout: 10_000 });
+    chat.close();
+    assert.deepEqual(chat.state, { state: 'offline', transport: null, retry: null, error: null });
   });
 });
 
@@ -397,6 +435,19 @@ describe('a token', { timeout: 100_000 }, () => {
     const told = new Promise((resolve) => chat.once('error', resolve));
     await assert.rejects(chat.join('lobby'), { code: 'unauthorized', message: /50 ms/ });
     assert.equal((await told).cause.code, 'timeout');
+  });
+
+  it('that comes when nobody wants to be connected any more connects nobody', async () => {
+    let give;
+    const chat = connect({
+      transports: ['websocket'], token: () => new Promise((resolve) => { give = resolve; }) });
+    chat.join('lobby').catch(() => {});
+    await until(() => give);
+    chat.disconnect();
+    give(token({ sub: 'ann' }));
+    await (await connect({ transports: ['websocket'] }).join('lobby')).send('hello');
+    assert.equal(chat.state.state, 'offline');
+    assert.equal(setting.server.sockets.size, 1);
   });
 
   it('that is refused is renewed for what is read, and readers wait for one that is taken', async () => {

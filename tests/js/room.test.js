@@ -56,6 +56,17 @@ describe('a room', { timeout: 100_000 }, () => {
     await until(() => events.length === 4);
     assert.deepEqual(events, [[['bob', 'cid'], [], 3], 'bob', [[], ['bob'], 2], [[], [], 250]]);
     assert.deepEqual(room.members, ['ann', 'cid']);
+    // Whoever went while we were away is told of when we are back.
+    setting.server.cut();
+    await until(() => events.length === 5);
+    assert.deepEqual(events[4], [[], ['cid'], 1]);
+  });
+
+  it('refuses all who wait for it', async () => {
+    const chat = connect({ transports: ['websocket'] });
+    const joining = [1, 2, 3].map(() => chat.join('nowhere', { timeout: 10_000 }));
+    const joined = await Promise.allSettled(joining);
+    assert.deepEqual(joined.map(({ reason }) => reason?.code), Array(3).fill('unknown_room'));
   });
 
   it('passes on that we type, but not each key', async () => {
@@ -63,6 +74,9 @@ describe('a room', { timeout: 100_000 }, () => {
     for (let i = 0; i < 10; i += 1) room.typing();
     await room.send('x');
     assert.equal(setting.server.frames.filter(({ type }) => type === 'typing').length, 1);
+    // What was typed is said: this is something new.
+    room.typing();
+    assert.equal(setting.server.frames.filter(({ type }) => type === 'typing').length, 2);
   });
 
   it('ends where the server says so', async () => {
@@ -269,6 +283,8 @@ describe('a room', { timeout: 100_000 }, () => {
 
   it('gives each message once when it is checked with many on their way', async () => {
     const { link, chat, room, texts } = await held();
+    const states = [];
+    room.on('state', ({ state }) => states.push(state));
     for (let i = 0; i < 1500; i += 1) setting.server.publish('bob', `${i}`);
     chat.tryNow();
     link.deliver();
@@ -277,6 +293,7 @@ describe('a room', { timeout: 100_000 }, () => {
     await until(() => texts.at(-1) === 'last');
     assert.deepEqual(texts, setting.server.rooms.get('lobby').map(({ text }) => text));
     assert.equal(setting.server.frames.filter(({ type }) => type === 'join').length, 2);
+    assert.deepEqual(states, []);
   });
 
   it('gives each message once when it is checked again before the first check is answered', async () => {

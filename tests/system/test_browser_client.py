@@ -43,7 +43,6 @@ SANDBOXED = """() => {
   const frame = document.createElement('iframe');
   frame.sandbox = 'allow-scripts';
   document.body.append(frame);
-  return frame;
 }"""
 #: Says hello and hears it, or else what the connection's state says of why it cannot.
 TALKING = """async ([url, transport]) => {
@@ -123,8 +122,8 @@ class TestCrossOrigin:
         any page is allowed; where it is not, what the page is told is no option to start with."""
         with Daemon("--origin", "*") as daemon:
             ann = Person(windows, daemon.url("/healthz"))
-            frame = ann.page.evaluate_handle(SANDBOXED).as_element().content_frame()
-            assert frame is not None
+            ann.page.evaluate(SANDBOXED)
+            frame = ann.page.frames[-1]
             for transport in SCRIPTS:
                 assert frame.evaluate(TALKING, [daemon.url(), transport]) == "hello"
             assert frame.evaluate(TALKING, [allowed.daemon.url(), "poll"]) == (

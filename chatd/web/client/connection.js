@@ -153,7 +153,6 @@ export class Connection {
       try {
         await this.#wire.authenticate(this.#stale);
         renewed ||= this.#stale;
-        this.#stale = false;
       } catch (error) {
         return this.#refused(noToken(error));
       }
