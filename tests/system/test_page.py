@@ -78,6 +78,22 @@ class TestComingIn:
         ann.page.get_by_role("button", name="Join").click()
         ann.state("Online")
 
+    def test_a_name_is_taken_or_refused_whole(self, visit: Visit, room: str) -> None:
+        """Cut where it seems too long to the browser, which counts halves of pairs and marks, one
+        would be somebody else."""
+        ann = visit()
+        longest, too_long = "🦊" * 50, "a" * 65
+        for name in (too_long, longest):
+            ann.page.get_by_label("Your name").fill("")
+            ann.page.keyboard.insert_text(name)
+            ann.page.get_by_label("Room").fill(room)
+            ann.page.get_by_role("button", name="Join").click()
+            if name is too_long:
+                words = "The user name is longer than 64 characters."
+                expect(ann.page.get_by_role("alert")).to_have_text(words)
+        ann.state("Online")
+        expect(ann.page.locator("#members .name")).to_have_text([longest])
+
     def test_a_room_that_is_refused_leaves_one_where_one_is(self, visit: Visit, room: str) -> None:
         ann, bob = visit(), visit()
         ann.join("ann", room)
