@@ -331,6 +331,15 @@ describe('waiting', { timeout: 100_000 }, () => {
     await assert.rejects(room.history({ last: 1, timeout: 0 }), { code: 'timeout' });
   });
 
+  it('for a room that others are in leaves no handle when it ends', async () => {
+    const chat = connect({ transports: ['websocket'] });
+    const first = await chat.join('lobby');
+    const reason = new Error('no longer wanted');
+    await assert.rejects(chat.join('lobby', { signal: AbortSignal.abort(reason) }), reason);
+    const other = await chat.join('lobby');
+    assert.deepEqual(chat.rooms, [first, other]);
+  });
+
   it('for the beginning of a room ends with the room', async () => {
     let asked;
     const endless = (address, init) => {
@@ -420,7 +429,7 @@ describe('connecting by hand', { timeout: 100_000 }, () => {
     await assert.rejects(chat.connect({ timeout: 10_000 }), { code: 'unauthorized' });
     await assert.rejects(joining, { code: 'unauthorized' });
     await until(() => chat.state.state === 'offline');
-    assert.equal(chat.state.error.code, 'unauthorized');
+    assert.deepEqual([chat.state.error.code, chat.state.retry], ['unauthorized', null]);
     setting.server.accept = () => true;
     await chat.connect();
     await chat.connect({ timeout: 10_000 });
@@ -435,6 +444,21 @@ describe('a token', { timeout: 100_000 }, () => {
     const told = new Promise((resolve) => chat.once('error', resolve));
     await assert.rejects(chat.join('lobby'), { code: 'unauthorized', message: /50 ms/ });
     assert.equal((await told).cause.code, 'timeout');
+  });
+
+  it('that is refused later ends no room: it goes on with one that is taken', async () => {
+    const chat = connect({ transports: ['poll'], token: () => 'x.x.x' });
+    const room = await chat.join('lobby');
+    const texts = collect(room);
+    const refused = new Promise((resolve) => chat.once('error', resolve));
+    setting.server.accept = () => false;
+    setting.server.cut();
+    assert.equal((await refused).code, 'unauthorized');
+    setting.server.publish('bob', 'missed');
+    setting.server.accept = () => true;
+    chat.tryNow();
+    await until(() => texts.length === 1);
+    assert.deepEqual(chat.rooms, [room]);
   });
 
   it('that comes when nobody wants to be connected any more connects nobody', async () => {

@@ -82,12 +82,15 @@ describe('a room', { timeout: 100_000 }, () => {
   it('ends where the server says so', async () => {
     const room = await connect({ transports: ['websocket'] }).join('lobby');
     const closed = new Promise((resolve) => room.on('closed', resolve));
+    const states = [];
+    room.on('state', ({ state, error }) => states.push([state, error?.code]));
     const reading = room[Symbol.asyncIterator]().next();
     const [socket] = setting.server.sockets;
     socket.deliver({ type: 'left', room: 'lobby' });
     socket.deliver({ type: 'error', code: 'unknown_room', text: 'deleted', room: 'lobby' });
     assert.equal((await closed).code, 'unknown_room');
     await assert.rejects(reading, { code: 'unknown_room' });
+    assert.deepEqual(states, [['closed', 'unknown_room']]);
   });
 
   it('goes on where the server has let us in again since it put us out', async () => {
