@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # The tests start hundreds of processes; what each imports is compiled once, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
 
-PACKAGES := rabbitmq-server prometheus chromium-headless-shell firefox-esr nginx apache2 haproxy caddy curl netcat-openbsd iproute2 util-linux faketime sqlite3 systemd openssl
+PACKAGES := rabbitmq-server prometheus chromium-headless-shell firefox-esr nginx apache2 haproxy caddy curl netcat-openbsd iproute2 util-linux gcc libc6-dev sqlite3 systemd openssl
 PACKAGERS := mmdebstrap debhelper dpkg-dev python3-docutils python3-venv util-linux systemd-container
 PACKAGING := setup.cfg pyproject.toml .ci/venv .ci/python
 # Read by docutils alone, by those who show the repository and by whoever makes the manual page.

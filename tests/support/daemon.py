@@ -38,7 +38,8 @@ PATIENCE = 45.0
 #: What the script ``twistd`` runs.
 TWISTD = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
 _open = build_opener(ProxyHandler({})).open
-_nursery: Nursery | None = None
+#: By what they preload.
+_nurseries: dict[str, Nursery] = {}
 _making = threading.Lock()
 
 
@@ -69,13 +70,12 @@ def spawn(
         )
 
 
-def nursery() -> Nursery:
-    """The one of this process."""
-    global _nursery
+def nursery(preloaded: str = "") -> Nursery:
+    """The one of this process for what preloads those libraries."""
     with _making:
-        if _nursery is None:
-            _nursery = Nursery(ROOT)
-    return _nursery
+        if preloaded not in _nurseries:
+            _nurseries[preloaded] = Nursery(ROOT, preloaded)
+    return _nurseries[preloaded]
 
 
 def _dispose(running: list[subprocess.Popen[bytes] | Forked], folder: Path) -> None:
@@ -91,7 +91,8 @@ class Daemon(Closing):
 
     ``options`` go on its command line. ``broker`` is the ``--broker`` URL, by default SQLite in
     the daemon's folder. ``env`` is added to the environment, and then it starts from nothing
-    instead of being forked; else it may open ``descriptors`` files.
+    instead of being forked, unless it names what `tests.support.preloaded` has made; a forked one
+    may open ``descriptors`` files.
     Raises `DaemonError` if it is not ready within `PATIENCE`.
     """
 
@@ -159,9 +160,12 @@ class Daemon(Closing):
             time.sleep(0.05)
 
     def _launch(self, arguments: list[str]) -> subprocess.Popen[bytes] | Forked:
-        if not self.env:
-            return nursery().fork(arguments, self.folder, self._log, self._descriptors)
-        env = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **self.env}
+        own = self.env or {}
+        preloaded = own.get("LD_PRELOAD", "")
+        if preloaded or not own:
+            forks = nursery(preloaded)
+            return forks.fork(arguments, self.folder, self._log, self._descriptors, own)
+        env = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **own}
         command = [sys.executable, "-c", TWISTD, *arguments]
         return spawn(*command, folder=self.folder, log=self._log, env=env)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from pathlib import Path
+
+from tests.support.preloaded import library
 
 _SOURCE = Path(__file__).with_suffix(".c")
 
@@ -15,10 +16,7 @@ class FaultyDisk:
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="chatd-test-")
         self._file = Path(self._folder.name) / "fault"
-        library = Path(self._folder.name) / "faulty_disk.so"
-        command = ["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(_SOURCE), "-ldl"]
-        subprocess.run(command, check=True)
-        self.env = {"LD_PRELOAD": str(library), "FAULTY_DISK": str(self._file)}
+        self.env = {"LD_PRELOAD": library(_SOURCE), "FAULTY_DISK": str(self._file)}
         self.say("")
 
     def say(self, fault: str) -> None:

@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -70,14 +71,16 @@ class Forked:
 
 
 class Nursery:
-    """Asks the process that forks, which ends with this one and takes its children along."""
+    """Asks the process that forks, which ends with this one and takes its children along.
+    ``preloaded`` are libraries that it and they have preloaded, as in ``LD_PRELOAD``."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, preloaded: str = "") -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-u", "-m", __name__, str(theirs.fileno())],
                 cwd=root,
+                env={**os.environ, **({"LD_PRELOAD": preloaded} if preloaded else {})},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
@@ -92,16 +95,22 @@ class Nursery:
             return int(json.loads(self._socket.recv(_LARGEST)))
 
     def fork(
-        self, arguments: list[str], folder: Path, log: Path, descriptors: int | None
+        self,
+        arguments: list[str],
+        folder: Path,
+        log: Path,
+        descriptors: int | None,
+        env: Mapping[str, str],
     ) -> Forked:
         """Run ``twistd ARGUMENTS`` in ``folder``, its output appended to ``log``. It leads a
-        process group, and may open ``descriptors`` files, by default as many as we may."""
+        process group, and may open ``descriptors`` files, by default as many as we may. ``env`` is
+        added to the environment."""
         pid = self.ask(
             arguments=arguments,
             folder=str(folder),
             log=str(log),
             descriptors=descriptors,
-            environ=dict(os.environ),
+            environ={**os.environ, **env},
         )
         return Forked(self, pid)
 

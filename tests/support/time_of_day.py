@@ -1,47 +1,37 @@
-"""A time of day that tests set, for real processes: libfaketime, of Debian's ``faketime``."""
+"""A time of day that tests set, for real processes: see ``time_of_day.c``."""
 
 from __future__ import annotations
 
+import struct
 import tempfile
 import time
 from pathlib import Path
 
+from tests.support.preloaded import library
+
+_SOURCE = Path(__file__).with_suffix(".c")
+
 
 class TimeOfDay:
-    """What `env` makes a process believe; its monotonic clocks stay as they are.
+    """What `env` makes a process believe; its monotonic clocks stay as they are."""
 
-    ``late``: seconds after which a process looks again at what was set. Without, it looks whenever
-    it reads the time, which takes most of its time.
-    """
-
-    def __init__(self, late: int = 0) -> None:
+    def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="chatd-test-")
-        self._file = Path(self._folder.name) / "offset"
-        [library] = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
-        self.env = {
-            "LD_PRELOAD": str(library),
-            "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
-        self.env |= {"FAKETIME_CACHE_DURATION": f"{late}"} if late else {"FAKETIME_NO_CACHE": "1"}
+        self._file = Path(self._folder.name) / "ahead"
+        self._file.write_bytes(bytes(8))
+        self.env = {"LD_PRELOAD": library(_SOURCE), "TIME_OF_DAY": str(self._file)}
         self.ahead = 0
-        self.set(0)
 
     def set(self, ahead: int) -> None:
         """Let it be ``ahead`` seconds of the true time from now on."""
         self.ahead = ahead
-        new = self._file.with_suffix(".new")
-        new.write_text(f"{ahead:+d}\n")
-        new.rename(self._file)  # at no moment it is empty
+        with self._file.open("r+b") as file:  # it is mapped: at no moment it may be empty
+            file.write(struct.pack("q", ahead))
 
     def seconds(self) -> float:
         """What those processes read now, in seconds since the epoch."""
         return time.time() + self.ahead
 
     def close(self) -> None:
-        """Remove the file, and what processes that were killed have left in shared memory."""
+        """Remove the file. What has read the time by it can go on."""
         self._folder.cleanup()
-        for left in Path("/dev/shm").glob("*faketime_s*_*"):
-            pid = left.name.rpartition("_")[2]
-            if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
-                left.unlink(missing_ok=True)

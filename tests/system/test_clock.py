@@ -44,7 +44,7 @@ class Site:
 
     def __init__(self, test: TestCase) -> None:
         self.test = test
-        self.time = TimeOfDay(late=1)
+        self.time = TimeOfDay()
         test.addCleanup(self.time.close)
 
     async def serve(self, *options: str, broker: str | None = None) -> Site:

@@ -37,8 +37,7 @@ RATE = "10000/s"
 class Plan:
     """What a site is made of. ``broker``: ``sqlite`` (one node), ``rabbitmq`` (one broker) or
     ``cluster`` (a broker of three). ``faulty``: disks and connections can be spoilt; ``clocks``:
-    the time of day can be set, which slows chatd down a lot. ``tokens``: users show tokens.
-    ``retain``: seconds."""
+    the time of day can be set. ``tokens``: users show tokens. ``retain``: seconds."""
 
     broker: str = "sqlite"
     nodes: int = 2
@@ -151,7 +150,7 @@ class Site:
             ports = [relay.port for relay in relays]
             disk = None if self.rabbits else FaultyDisk()
         if plan.clocks:
-            clock = TimeOfDay(late=1)
+            clock = TimeOfDay()
         if ports:
             hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
             broker = f"amqp://guest:guest@{hosts}/%2F?heartbeat=4"
