@@ -13,7 +13,7 @@ describe('over each transport', { concurrency: true }, () => {
 
 /** @param {string[]} transports one of them */
 function over(transports) {
-  describe(`over ${transports}`, { concurrency: false, timeout: 60_000 }, () => {
+  describe(`over ${transports}`, { concurrency: false, timeout: 100_000 }, () => {
     const setting = begin();
     const { connect } = setting;
 
