@@ -74,30 +74,39 @@ settings.load_profile("mutants" if "MUTANT_UNDER_TEST" in os.environ else PROFIL
 #: Files that take longest, the longest first, so that none is left over at the end of a run in
 #: several processes.
 SLOW = (
-    "test_three_nodes",
-    "test_failures",
-    "test_clock",
-    "test_proxies",
-    "test_accessibility",
     "test_browser",
-    "test_browser_client",
-    "test_foreign_clients",
+    "test_accessibility",
+    "test_proxies",
+    "test_scrolling",
+    "test_three_nodes",
+    "test_clock",
+    "test_failures",
+    "test_recovery",
+    "test_chatd_js",
     "test_packaging",
     "test_readme",
+    "test_npm",
     "test_docs",
-    "test_page",
+    "test_broker_amqp",
     "test_lying_broker",
     "test_faulty_disk",
+    "test_transports",
     "test_disk",
-    "test_broker_amqp",
 )
 
 #: Files that share a process, and with it what costs much to start: a Chromium with its windows and
 #: Playwright's driver, about the same work in each group; or a RabbitMQ node of their own.
 TOGETHER = (
-    ("test_accessibility", "test_page", "test_operators_page"),
-    ("test_browser", "test_foreign_clients", "test_conversation"),
-    ("test_proxies", "test_browser_client", "test_socketio", "test_recipes"),
+    ("test_browser", "test_conversation"),
+    ("test_accessibility", "test_page"),
+    ("test_proxies", "test_browser_client"),
+    (
+        "test_scrolling",
+        "test_foreign_clients",
+        "test_operators_page",
+        "test_socketio",
+        "test_recipes",
+    ),
     ("test_failures", "test_whole_node"),
 )
 
