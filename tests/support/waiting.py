@@ -15,6 +15,10 @@ T = TypeVar("T")
 #: Seconds between two looks at the condition: a share of the time waited so far, so that what comes
 #: soon is seen soon, and what takes long does not cost the processor that it is waiting for.
 _SHORTEST, _LONGEST, _SHARE = 0.002, 0.05, 0.05
+#: Turns of the reactor after which what was sent within this process has come: in one of them it is
+#: accepted, in one written, in one read, and one is for what follows. On a busy machine the time
+#: of a short pause is over before the first.
+_TURNS = 4
 
 
 async def until(condition: Callable[[], object], timeout: float = 60.0) -> None:
@@ -25,7 +29,7 @@ async def until(condition: Callable[[], object], timeout: float = 60.0) -> None:
         waited = clock.seconds() - began
         if waited > timeout:
             raise AssertionError(f"not within {timeout} s: {_said(condition)}")
-        await pause(min(max(_SHORTEST, waited * _SHARE), _LONGEST))
+        await _wait(min(max(_SHORTEST, waited * _SHARE), _LONGEST))
 
 
 async def until_of(subject: T, condition: Callable[[T], object], timeout: float = 60.0) -> None:
@@ -34,7 +38,13 @@ async def until_of(subject: T, condition: Callable[[T], object], timeout: float 
 
 
 async def pause(seconds: float = 0.0) -> None:
-    """Let the reactor turn, at least once."""
+    """Let the reactor turn once; or for some seconds, and `_TURNS` times at least."""
+    await _wait(seconds)
+    for _ in range(_TURNS if seconds else 0):
+        await _wait(0)
+
+
+async def _wait(seconds: float) -> None:
     turned: Deferred[None] = Deferred()
     IReactorTime(reactor).callLater(seconds, turned.callback, None)
     await turned
