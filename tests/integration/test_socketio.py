@@ -284,6 +284,7 @@ class BoundTests(SocketIOTests):
     async def test_rates(self) -> None:
         """Not got around by leaving the namespace and coming back."""
         node = await self.serve("--rate=1/s")
+        node.clock.hold()
         for kind in CLIENTS:
             client = await self.connected(kind, node, "ann")
             said = {"room": "lobby", "text": "x"}
