@@ -94,8 +94,9 @@ SLOW = (
     "test_disk",
 )
 
-#: Files that share a process, and with it what costs much to start: a Chromium with its windows and
-#: Playwright's driver, about the same work in each group; or a RabbitMQ node of their own.
+#: Files of ``system`` that share a process, and with it what costs much to start: a Chromium with
+#: its windows and Playwright's driver, about the same work in each group; or a RabbitMQ node of
+#: their own.
 TOGETHER = (
     ("test_browser", "test_conversation"),
     ("test_accessibility", "test_page"),
@@ -116,7 +117,7 @@ class TogetherScheduling(LoadFileScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
-        name = Path(file).stem
+        name = Path(file).stem if "system" in Path(file).parts else ""
         return next((f"with {group[0]}" for group in TOGETHER if name in group), file)
 
 
