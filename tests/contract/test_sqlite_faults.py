@@ -136,7 +136,8 @@ class FaultTests(FilledTests):
                 with mock.patch.object(broker._open.writer, "trim", side_effect=fault) as trim:
                     trim.return_value = False
                     await broker.sweep()
-        said = [formatEvent(event) for event in events]
+        # the check-up of the start may end meanwhile
+        said = [line for line in map(formatEvent, events) if "looked through" not in line]
         self.assertEqual(said, [f"cannot clear up {self.path}: database or disk is full"] * 2)
 
     async def test_a_backup_is_noticed_though_the_mark_had_to_wait(self) -> None:
