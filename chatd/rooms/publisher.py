@@ -131,7 +131,9 @@ class RoomPublisher:
             return self._append(stream, key, content, until)
 
         def overtaken() -> None:
-            self._read_back.give_up(key, "the next message of the same connection came before it")
+            self._read_back.give_up(
+                key, "a later message of the same connection was stored before it"
+            )
 
         piece = Piece(append, partial(self._broker.way, stream), overtaken)
         return self._lines.run(sender, piece)

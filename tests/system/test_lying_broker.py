@@ -1,6 +1,6 @@
 """Between chatd and RabbitMQ stands one that confirms and does not store, stores and does not
-confirm, stores late, or twice. Every message is acknowledged all the same, and is in every reader's
-list once, in its writer's order."""
+confirm, stores late, or twice. Every message is acknowledged all the same, at the latest when it is
+sent again, and is in every reader's list once, in its writer's order."""
 
 from __future__ import annotations
 
@@ -36,6 +36,21 @@ def once(lie: Lie, *parts: bytes) -> Callable[[bytes], Lie]:
     return said
 
 
+def from_there_on(lie: Lie, name: str, number: int) -> Callable[[bytes], Lie]:
+    """Lie about the message with this name and number and all of the name after it, when they are
+    sent first: what is lost on a channel of one stream takes all after it along."""
+    seen: set[bytes] = set()
+    first = f'"{name}-{number:02}"'.encode()
+
+    def said(body: bytes) -> Lie:
+        if body in seen or not (seen or first in body) or name.encode() not in body:
+            return Lie.NONE
+        seen.add(body)
+        return lie
+
+    return said
+
+
 class LyingBrokerTests(PreparedTests):
     timeout = 100
 
@@ -66,35 +81,81 @@ class LyingBrokerTests(PreparedTests):
         answer = await node.get(f"/rooms/lobby/messages?last={count + 10}")
         return [message["id"] for message in answer.json["messages"]]
 
-    async def test_every_lie_about_one_of_many(self) -> None:
-        """Twenty messages of one connection at once, and lies about some of them."""
+    def say_many(self, ann: WebSocket, name: str) -> list[str]:
+        """Twenty messages of one connection at once; their ids."""
+        ids = [f"{name}-{n:02}" for n in range(20)]
+        for id in ids:
+            ann.send({"type": "message", "room": "lobby", "id": id, "text": name})
+        return ids
+
+    async def all_hear(self, readers: list[WebSocket]) -> list[str]:
+        """What all readers heard and all nodes have: the same."""
+        await self.one.post("/rooms/lobby/messages?username=ann", {"id": "end", "text": ""})
+        heard: list[list[str]] = []
+        for reader in readers:
+            ids: list[str] = []
+            while ids[-1:] != ["end"]:
+                ids.append((await reader.find("message"))["id"])
+            heard.append(ids)
+        heard += [await self.heard(node, 200) for node in (self.one, self.other)]
+        for ids in heard:
+            self.assertEqual(ids, heard[0])
+        return heard[0][:-1]
+
+    async def test_every_lie_about_those_from_one_on(self) -> None:
         ann = await self.one.chat("ann", "lobby")
         readers = [await node.chat("bob", "lobby") for node in (self.one, self.other)]
         expected: list[str] = []
+        late = 0
         for lie in LIES:
-            ids = [f"{lie.name}-{n:02}" for n in range(20)]
             self.liar.lies = 0
-            self.liar.lie = once(lie, *(f'"{ids[n]}"'.encode() for n in (0, 7, 19)))
-            for id in ids:
-                ann.send({"type": "message", "room": "lobby", "id": id, "text": lie.name})
+            self.liar.lie = from_there_on(lie, lie.name, 7)
+            expected += (ids := self.say_many(ann, lie.name))
             await self.acked(ann, ids)
-            self.assertEqual(self.liar.lies, 3)
-            expected += ids
-        await until(lambda: self.liar.stored_late == 3)
-        await self.one.post("/rooms/lobby/messages?username=ann", {"id": "end", "text": ""})
-        for reader in readers:
-            ids = []
-            while ids[-1:] != ["end"]:
-                ids.append((await reader.find("message"))["id"])
-            self.assertEqual(ids, [*expected, "end"])
-        for node in (self.one, self.other):
-            self.assertEqual(await self.heard(node, 200), [*expected, "end"])
+            self.assertEqual(self.liar.lies, 13)
+            late += self.liar.lies * (lie is Lie.STORE_LATE)
+        await until(lambda: self.liar.stored_late == late)
+        self.assertEqual(await self.all_hear(readers), expected)
         text = (await self.one.get("/metrics")).body.decode()
         counted = {
             line.split()[0]: float(line.split()[1]) for line in text.splitlines() if line[0] != "#"
         }
         self.assertGreaterEqual(counted["chatd_false_confirms_total"], 3)
         self.assertGreaterEqual(counted["chatd_unconfirmed_resent_total"], 3)
+
+    async def test_every_lie_about_some_of_many(self) -> None:
+        """Those that come after one that is not stored are stored: it must not come behind them, as
+        if it had been said later, unless its sender sends it again."""
+        ann = await self.one.chat("ann", "lobby")
+        readers = [await node.chat("bob", "lobby") for node in (self.one, self.other)]
+        said: list[str] = []
+        again: list[str] = []
+        for lie in (lie for lie in LIES if lie is not Lie.STORE_LATE):
+            self.liar.lie = once(lie, *(f'"{lie.name}-{n:02}"'.encode() for n in (0, 7, 19)))
+            said += (ids := self.say_many(ann, lie.name))
+            overtaken = await self.answered(ann, ids)
+            for id in overtaken:
+                ann.send({"type": "message", "room": "lobby", "id": id, "text": lie.name})
+            await self.acked(ann, overtaken)
+            again += overtaken
+        heard = await self.all_hear(readers)
+        self.assertEqual(sorted(heard), sorted(said))
+        self.assertEqual(again, ["CONFIRM_ONLY-07", "DROP-00", "DROP-07"])
+        in_order = [id for id in said if id not in again]
+        self.assertEqual([id for id in heard if id not in again], in_order)
+
+    async def answered(self, socket: WebSocket, ids: list[str]) -> list[str]:
+        """All of ``ids`` are answered; those that are not acknowledged."""
+        refused: list[str] = []
+        missing = set(ids)
+        while missing:
+            frame = await socket.receive()
+            if frame["type"] in ("ack", "error"):
+                missing.remove(frame["id"])
+            if frame["type"] == "error":
+                self.assertEqual((frame["code"], frame.get("stored")), ("unavailable", None))
+                refused.append(frame["id"])
+        return refused
 
     async def test_over_http(self) -> None:
         path = "/rooms/lobby/messages?username=ann"
