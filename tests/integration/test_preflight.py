@@ -152,15 +152,16 @@ class PreflightTests(SynchronousTestCase):
             self.skipTest("only root can become another user")
         self.folder.chmod(0o755)
         may_not = "this user may not write in"
-        for option, why in (
-            ("--broker=memory:", f"--logfile: cannot write 'chatd.log': {may_not}"),
-            (f"--access-log={self.folder}/a.log", f"--access-log: cannot write '.*': {may_not}"),
-            ("--broker=sqlite:chat.sqlite", f"--broker: .*chat.sqlite: {may_not} its folder"),
+        log = "--access-log=" + str(self.folder / "a.log")
+        for options, why in (
+            (["--broker=memory:"], f"--logfile: cannot write 'chatd.log': {may_not}"),
+            (["--broker=memory:", log], f"--access-log: cannot write '.*': {may_not}"),
+            (["--broker=sqlite:chat.sqlite"], f"--broker: .*chat.sqlite: {may_not} its folder"),
         ):
-            log = ["--logfile=/dev/null"] if "--logfile" not in why else []
+            other = [] if "--logfile" in why else ["--logfile=/dev/null"]
             for check in ([], ["--check"]):
-                own = ("--uid=nobody", *log)
-                self.refused(why, "--http=off", option, *check, own=own)
+                own = ("--uid=nobody", *other)
+                self.refused(why, "--http=off", *options, *check, own=own)
         self.assertEqual(list(self.folder.iterdir()), [])
 
     def test_interrupted_while_it_is_imported(self) -> None:
