@@ -39,7 +39,7 @@ def _read(option: Option, given: Given, as_user: AsUser) -> Any:
     where, texts = given.get(option.name, (f"--{option.name}", default))
     try:
         # keys are read while still root; what is written is so later
-        with as_user() if option.read is values.writable else nullcontext():
+        with as_user() if option.read is values.log_file else nullcontext():
             read = [option.read(text) for text in texts]
     except ValueError as e:
         raise Problem(f"{where}: {e}") from None
