@@ -23,6 +23,20 @@ from chatd.net.gate import Gate
 A_TURN = 8
 #: How what Twisted says begins where a connection is closed at once, or not even accepted.
 _SHORT = ("EMFILE encountered", "Could not accept")
+_MEMORY = (
+    "No memory for another connection ({why}): who connects now has to wait. Give this machine"
+    " more, or allow fewer connections."
+)
+#: What there is too little of, and what to do, by the error of accept(2). A client that has gone
+#: before it was accepted is an error, too (ECONNABORTED), and nobody's fault.
+_SHORTAGES = {
+    "EMFILE": "Too many open files ({why}): who connects now is turned away, unheard. Raise"
+    " LimitNOFILE or ulimit -n, or allow fewer connections.",
+    "ENFILE": "Too many open files on this machine ({why}): who connects now has to wait. Raise"
+    " fs.file-max, or find out what has them open.",
+    "ENOBUFS": _MEMORY,
+    "ENOMEM": _MEMORY,
+}
 #: Seconds after which it is said again.
 AGAIN = 60.0
 
@@ -69,20 +83,19 @@ def _tell_shortage(port: Any) -> None:
 @implementer(ILogObserver)
 @define(eq=False)
 class _Shortage:
-    """Says that there are too few files for further connections. Twisted says so as well, among its
-    routine messages, of which the log has none."""
+    """Says that there are too few files, or too little memory, for further connections. Twisted
+    says so as well, among its routine messages, of which the log has none."""
 
     _seconds: Callable[[], float]
-    _said: float = field(default=-math.inf, init=False)
+    #: When each was said last.
+    _said: dict[str, float] = field(factory=dict, init=False)
     _log = Logger()
 
     def __call__(self, event: LogEvent) -> None:
-        now = self._seconds()
-        short = str(event.get("log_format", "")).startswith(_SHORT)
-        if short and now - self._said >= AGAIN:
-            self._said = now
-            self._log.error(
-                "Too many open files ({why}): who connects now is turned away, unheard. Raise"
-                " LimitNOFILE or ulimit -n, or allow fewer connections.",
-                why=event.get("acceptError", "EMFILE"),
-            )
+        if not str(event.get("log_format", "")).startswith(_SHORT):
+            return
+        why = event.get("acceptError", "EMFILE")
+        shortage, now = _SHORTAGES.get(why), self._seconds()
+        if shortage is not None and now - self._said.get(why, -math.inf) >= AGAIN:
+            self._said[why] = now
+            self._log.error(shortage, why=why)
