@@ -19,19 +19,27 @@ def check_user(twistd: Mapping[str, Any]) -> None:
     """Raise `usage.UsageError` if twistd could not become the user and group that it is told to:
     it would end with a traceback, or without a word."""
     uid, gid = _ids(twistd)
+    option = "uid" if uid is not None else "gid"
     if os.geteuid() and (uid not in (None, os.getuid()) or gid not in (None, os.getgid())):
-        option = "uid" if twistd.get("uid") is not None else "gid"
         raise usage.UsageError(
             f"--{option}: only root can become another user; leave it out, or start as root"
         )
+    try:
+        with as_user(twistd):
+            pass
+    except OSError as e:  # root may be short of a right (capabilities(7)), as in a container
+        raise usage.UsageError(
+            f"--{option}: root may not become another user here ({e.strerror}); leave it out, or"
+            " give this process CAP_SETUID and CAP_SETGID"
+        ) from None
 
 
 @contextmanager
 def as_user(twistd: Mapping[str, Any]) -> Iterator[None]:
     """A context in which files are opened, and `os.access` with ``effective_ids`` answers, as after
     twistd has become who it is told to."""
-    uid, gid = _ids(twistd)
-    if os.geteuid() or gid is None:
+    uid, gid = _ids(twistd) if not os.geteuid() else (None, None)
+    if gid is None:
         yield
         return
     own, groups = os.getegid(), os.getgroups()

@@ -145,6 +145,25 @@ class PreflightTests(SynchronousTestCase):
         if os.geteuid():
             self.refused("--uid: only root can become", *memory, own=("--uid=nobody",))
 
+    def test_root_that_may_not_become_another_user(self) -> None:
+        """As in a container that was started with few rights."""
+        if os.geteuid():
+            self.skipTest("only root can lack the right")
+        twistd = [sys.executable, "-c", TWISTD, "--nodaemon", "--uid=nobody", "chatd"]
+        for right in ("setgid", "setuid"):
+            done = subprocess.run(
+                ["setpriv", f"--bounding-set=-{right}", *twistd, "--broker=memory:", "--http=off"],
+                cwd=self.folder,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+            why = r"\Achatd: --uid: root may not become another user here \(.*\n\Z"
+            self.assertRegex(done.stderr, why)
+            self.assertEqual(done.returncode, 1)
+
     def test_what_its_user_may_not_write(self) -> None:
         """As whom twistd is told to become, although it is root that looks: the log would be lost,
         unnoticed."""
