@@ -190,8 +190,6 @@ class Options(usage.Options):
             self.config = self.read()
             if self.parent is not None:
                 self.log = twistd.take_log(self.parent, self.config.log_format, self.check)
-                if not self.check:
-                    twistd.check_access_log(self.parent, self.config.access_log)
         except (usage.UsageError, Problem) as e:
             why = _begin_with_option(str(e))
             raise SystemExit(f"chatd: {values.one_line(why)}") from None
@@ -210,6 +208,8 @@ class Options(usage.Options):
             file = from_file(os.path.join(self._folder, path), where, again)
         said = anchored(file | from_environment(self._environ) | self.given, self._folder)
         config = _configure(said, self.as_user)
+        if config.access_log == values.STDOUT and self.parent is not None and not self.check:
+            twistd.check_output(self.parent, said["access-log"][0])
         self.said = said
         return config
 

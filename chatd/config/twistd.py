@@ -12,6 +12,7 @@ from typing import Any
 from twisted.python import usage
 
 from chatd.config import parsers as values
+from chatd.config.sources import Problem
 from chatd.config.user import as_user, check_user
 from chatd.telemetry.log import FORMATS, Log, Output
 
@@ -77,11 +78,11 @@ def take_log(twistd: MutableMapping[str, Any], format: str, check: bool = False)
     return Log(output, FORMATS[format])
 
 
-def check_access_log(twistd: Mapping[str, Any], path: str | None) -> None:
-    """Raise `usage.UsageError` where standard output was chosen and there is none."""
-    if path == values.STDOUT and not twistd.get("nodaemon"):
+def check_output(twistd: Mapping[str, Any], where: str) -> None:
+    """Raise `Problem` if there is no standard output, which was chosen at ``where``."""
+    if not twistd.get("nodaemon"):
         why = "- is standard output, which a daemon has not; give a file, or twistd --nodaemon"
-        raise usage.UsageError(f"--access-log: {why}")
+        raise Problem(f"{where}: {why}")
 
 
 def _check_writable(option: str, path: str) -> None:

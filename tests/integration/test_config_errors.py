@@ -12,14 +12,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.config.options import Options
+from chatd.config.sources import Problem
 from chatd.config.table import BY_NAME, OPTIONS, Option
-from chatd.config.twistd import check_access_log, take_log
+from chatd.config.twistd import take_log
 from chatd.tap import makeService
 
 #: What no option takes, or only those named.
@@ -215,10 +216,19 @@ class ConfigErrorTests(SynchronousTestCase):
         options = Options({})
         options.parseOptions(["--access-log=-"])
         self.assertEqual(options.config.access_log, "-")
-        error = self.assertRaises(UsageError, check_access_log, {"nodaemon": False}, "-")
-        self.assertIn("--access-log: - is standard output, which a daemon has not", str(error))
-        check_access_log({"nodaemon": True}, "-")
-        check_access_log({"nodaemon": False}, "/a/file")
+
+    def test_a_daemon_has_no_standard_output(self) -> None:
+        """Neither at the start nor when its file is read again."""
+        path = self.folder / "chatd.toml"
+        path.write_text('access-log = "-"')
+        options = Options({})
+        options.parseOptions(["--config", str(path)])
+        twistd: Any = {"nodaemon": False}
+        options.parent = twistd
+        why = str(self.assertRaises(Problem, options.read))
+        self.assertIn(f"access-log in {path}: - is standard output, which a daemon has not", why)
+        twistd["nodaemon"] = True
+        self.assertEqual(options.read().access_log, "-")
 
     def test_what_kubernetes_sets_is_left_alone(self) -> None:
         options = Options(
