@@ -7,17 +7,16 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from tests.torture.clients import ANSWER, Node, anext_of
+from tests.torture.clients import ANSWER, Node
 from tests.torture.history import outcome
 from tests.torture.writers import Send, SocketWriter
-
-#: Messages that are under way together.
-BURST = 8
 
 
 class BurstWriter(SocketWriter):
     """Publishes several messages at once over WebSocket. Those that are not acknowledged are sent
     again with the next ones, before them."""
+
+    together = 8
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -25,18 +24,7 @@ class BurstWriter(SocketWriter):
         #: sender had read then.
         self.unsaid: dict[str, tuple[float, str]] = {}
 
-    async def once(self, node: Node) -> None:
-        self.connections += 1
-        connection = f"{self.name}/{self.connections}"
-        async with self.session() as http, self.talk(http, node) as (send, frames):
-            await send({"type": "join", "room": self.room})
-            read = (await anext_of(frames, ("joined",)))["cursor"]
-            until = asyncio.get_running_loop().time() + self.random.uniform(2, 20)
-            while not self.stopping and asyncio.get_running_loop().time() < until:
-                read = await self._burst(node, connection, send, frames, read)
-                await asyncio.sleep(self.random.uniform(0, 2 * BURST * self.pause))
-
-    async def _burst(
+    async def publish(
         self,
         node: Node,
         connection: str,
@@ -44,9 +32,8 @@ class BurstWriter(SocketWriter):
         frames: AsyncIterator[dict[str, Any]],
         read: str,
     ) -> str:
-        """Send, and read on to all answers; returns the newest cursor read."""
         again = set(self.unsaid)
-        while len(self.unsaid) < BURST:
+        while len(self.unsaid) < self.together:
             self.unsaid[f"{self.name}-{self.number}"] = time.monotonic(), read
             self.number += 1
         waiting: set[str] = set()

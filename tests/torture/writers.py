@@ -65,6 +65,8 @@ class SocketWriter(Writer):
     """Publishes over WebSocket, and reads meanwhile."""
 
     connections = 0
+    #: Messages that are under way together.
+    together = 1
 
     @asynccontextmanager
     async def talk(self, http: ClientSession, node: Node) -> AsyncIterator[Exchange]:
@@ -80,20 +82,20 @@ class SocketWriter(Writer):
             read = (await anext_of(frames, ("joined",)))["cursor"]
             until = asyncio.get_running_loop().time() + self.random.uniform(2, 20)
             while not self.stopping and asyncio.get_running_loop().time() < until:
-                request = self.next(read)
-                self.sent(node, connection)
-                read = await self._publish(node, send, frames, request, read)
-                await asyncio.sleep(self.random.uniform(0, 2 * self.pause))
+                read = await self.publish(node, connection, send, frames, read)
+                await asyncio.sleep(self.random.uniform(0, 2 * self.together * self.pause))
 
-    async def _publish(
+    async def publish(
         self,
         node: Node,
+        connection: str,
         send: Send,
         frames: AsyncIterator[dict[str, Any]],
-        request: dict[str, Any],
         read: str,
     ) -> str:
-        """Send, and read on to the answer; returns the newest cursor read."""
+        """Send, and read on to the answer of each; returns the newest cursor read."""
+        request = self.next(read)
+        self.sent(node, connection)
         result = "unknown"
         try:
             await send({"type": "message", "room": self.room, **request})
