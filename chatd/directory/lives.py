@@ -75,7 +75,7 @@ class Lives:
         return changed
 
     async def _make(self, stream: Stream) -> None:
-        self.unnamed.check()
+        self.unnamed.check(stream.room)
         reached = self.broker.ready or bool(self.broker.blocked)
         try:
             await self.broker.create(stream)

@@ -41,15 +41,17 @@ class Unnamed:
     #: The ids of the events that may name them.
     _events: dict[Stream, str] = field(factory=dict, init=False)
     _next: IDelayedCall | None = field(default=None, init=False)
+    _asking: bool = field(default=False, init=False)
     _stopped: bool = field(default=False, init=False)
 
     _log = Logger()
 
-    def check(self) -> None:
-        """Raise `ChatError` unavailable if no more streams should be made for the time being."""
+    def check(self, room: str) -> None:
+        """Raise `ChatError` unavailable, about ``room``, if no more streams should be made for the
+        time being."""
         if len(self._events) >= MOST:
             why = "it does not say what has become of the rooms that were to be made before"
-            raise unavailable(NotStored(why))
+            raise unavailable(NotStored(why)).about(room)
 
     def add(self, stream: Stream, event: str) -> None:
         """Find out about ``stream``, which the event with the id ``event`` may have named."""
@@ -64,7 +66,7 @@ class Unnamed:
             self._next = None
 
     def _later(self) -> None:
-        if self._next is None and not self._stopped:
+        if self._next is None and not self._asking and not self._stopped:
             self._next = self.clock.callLater(AGAIN, self._ask)
 
     def _ask(self) -> None:
@@ -73,15 +75,20 @@ class Unnamed:
         asking.addErrback(lambda f: self._log.failure("Asking for unnamed streams failed", f))
 
     async def _ask_all(self) -> None:
-        for stream, event in list(self._events.items()):
-            nothing = {"op": "delete", "room": stream.room, "epoch": "", "event": event}
-            try:
-                await self.append(nothing)
-            except ChatError:
-                break
-            del self._events[stream]
-            entry = self.find(stream.room)
-            if entry is None or entry.stream != stream:
-                self.leftovers.add(stream)
-        if self._events:
-            self._later()
+        self._asking = True
+        try:
+            for stream, event in list(self._events.items()):
+                await self._ask_for(stream, event)
+        except ChatError:
+            pass  # nor does it say anything of the others now
+        finally:
+            self._asking = False
+            if self._events:
+                self._later()
+
+    async def _ask_for(self, stream: Stream, event: str) -> None:
+        await self.append({"op": "delete", "room": stream.room, "epoch": "", "event": event})
+        del self._events[stream]
+        entry = self.find(stream.room)
+        if entry is None or entry.stream != stream:
+            self.leftovers.add(stream)

@@ -201,7 +201,7 @@ class ChangeTests(DirectoryCase):
             errors = [self.world.error(self.one.create(f"room-{n}")) for n in range(MOST + 2)]
         self.assertEqual(len(made), MOST)
         self.assertIs(errors[-1].code, Code.UNAVAILABLE)
-        self.assertIs(errors[-1].stored, False)
+        self.assertEqual((errors[-1].stored, errors[-1].room), (False, f"room-{MOST + 1}"))
         self.world.advance(AGAIN + 1)
         self.assertEqual(self.kept(made), [])
         self.assertTrue(self.world.do(self.one.create("attic")))
