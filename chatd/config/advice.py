@@ -118,6 +118,11 @@ def _sizes(config: Config) -> Iterator[str]:
             f"--retain-bytes: {config.retain_bytes} bytes are less than one message may have"
             f" ({CONTENT_BYTES}); rooms will keep next to nothing."
         )
+    if config.max_unread < config.max_frame:
+        yield (
+            f"--max-unread: {config.max_unread} bytes are less than one request may have"
+            f" (--max-frame: {config.max_frame}); who sends such a one is cut off, unheard."
+        )
 
 
 def _secrets(config: Config, admission: Admission) -> Iterator[str]:

@@ -107,6 +107,8 @@ class CheckTests(TestCase):
         said = await self.said("--retain-bytes=1", "--max-connections=900000000")
         self.assertIn("Note: --retain-bytes: 1 bytes are less than one message", said)
         self.assertIn("Note: --max-connections: 900000000 need", said)
+        said = await self.said("--max-unread=100KB")
+        self.assertIn("Note: --max-unread: 102400 bytes are less than one request may have", said)
         said = await self.said("--http=off", "--websocket=off", "--setup=off")
         self.assertIn("every port is off", said)
         for key in ("with spaces in it, alas", "with\x01control\x1bcharacters", "with-\xfcmlauts"):
