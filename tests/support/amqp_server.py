@@ -109,6 +109,16 @@ class Server:
     def names(self) -> list[str]:
         return [name for _, name, _ in self.heard()]
 
+    def answer(self) -> list[str]:
+        """Agree to what is asked until nothing is; what that was."""
+        asked = []
+        while heard := self.heard():
+            for number, name, _ in heard:
+                if name.startswith(("channel.", "exchange.", "queue.", "basic.consume")):
+                    asked.append(name)
+                    self.say(number, f"{name}-ok")
+        return asked
+
     def tuned(self, **limits: int) -> Server:
         """Do the handshake."""
         self.opened = self.client.authenticate("ann", "s3crét", "PLAIN")

@@ -5,8 +5,12 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from chatd.amqp.url import BrokerURL
 from chatd.brokers.interfaces import Stream, Unavailable
 from chatd.brokers.rabbitmq.bindings import Bindings
+from chatd.brokers.rabbitmq.broker import AMQPBroker
+from tests.support.amqp_server import Server
+from tests.support.recording import Recorder
 
 
 class BindingsTests(SynchronousTestCase):
@@ -59,3 +63,20 @@ class BindingsTests(SynchronousTestCase):
             self.bindings.forget(stream)
         self.asks("a", "c")
         self.assertEqual(self.bindings._bound, {self.streams[2]})
+
+
+class BrokerTests(SynchronousTestCase):
+    def test_what_was_deleted_is_not_taken_for_bound(self) -> None:
+        """Nor is anything kept of the many rooms that are made and deleted, and never followed."""
+        server, stream = Server().tuned(), Stream("a", "e")
+        broker = AMQPBroker(server.clock, BrokerURL.parse("amqp://127.0.0.1"))
+        connecting = Deferred.fromCoroutine(broker._connected(server.client))
+        server.answer()
+        self.successResultOf(connecting)
+        broker.open(stream)
+        self.assertIn("queue.bind", server.answer())
+        broker.delete(stream)
+        self.assertIn("queue.delete", server.answer())
+        following = broker.follow(stream, None, Recorder())
+        self.assertIn("queue.bind", server.answer())
+        following.stop()

@@ -189,27 +189,17 @@ class ShortageTests(SynchronousTestCase):
         self.server = Server().tuned(channel_max=2)  # one of them is for presence
         self.broker = AMQPBroker(self.server.clock, BrokerURL.parse("amqp://127.0.0.1"))
         connecting = Deferred.fromCoroutine(self.broker._connected(self.server.client))
-        self.answer()
+        self.server.answer()
         self.successResultOf(connecting)
-
-    def answer(self) -> list[str]:
-        """Answer what is asked until nothing is; what that was."""
-        asked = []
-        while heard := self.server.heard():
-            for number, name, _ in heard:
-                if name.startswith(("channel.", "exchange.", "queue.", "basic.consume")):
-                    asked.append(name)
-                    self.server.say(number, f"{name}-ok")
-        return asked
 
     def test_a_room_is_read_on_what_nothing_uses(self) -> None:
         found = self.broker.exists(LOBBY)
-        self.answer()
+        self.server.answer()
         self.assertTrue(self.successResultOf(found))
         with capturedLogs() as events:
             following = self.broker.follow(LOBBY, None, Recorder())
-            self.assertIn("channel.close", self.answer())
+            self.assertIn("channel.close", self.server.answer())
         self.assertTrue(any("Rooms wait for a channel" in e["log_format"] for e in events))
         self.server.clock.pump([0.1] * 5)
-        self.assertIn("channel.open", self.answer())
+        self.assertIn("channel.open", self.server.answer())
         following.stop()

@@ -28,11 +28,11 @@ class Bindings:
     _log = Logger()
 
     def known(self, stream: Stream) -> None:
-        """Note that ``stream`` was bound."""
+        """Note that ``stream`` was bound, until `forget`."""
         self._bound.add(stream)
 
     def forget(self, stream: Stream) -> None:
-        """Note that ``stream`` is no longer followed."""
+        """Note that ``stream`` is no longer followed, or is deleted."""
         self._bound.discard(stream)
         self._waiting.pop(stream, None)
 

@@ -189,6 +189,7 @@ class AMQPBroker(MultiService):
         return self._restore(stream).addCallback(lambda _: self._bindings.known(stream))
 
     def delete(self, stream: Stream) -> Deferred[None]:
+        self._bindings.forget(stream)  # it may never have been followed
         return self._streams.delete(stream)
 
     def exists(self, stream: Stream) -> Deferred[bool]:
