@@ -114,7 +114,7 @@ class Server:
         asked = []
         while heard := self.heard():
             for number, name, _ in heard:
-                if name.startswith(("channel.", "exchange.", "queue.", "basic.consume")):
+                if not name.endswith("-ok"):
                     asked.append(name)
                     self.say(number, f"{name}-ok")
         return asked

@@ -24,18 +24,8 @@ class ChannelsCase(SynchronousTestCase):
 
     def connect(self, server: Server) -> None:
         connecting = Deferred.fromCoroutine(self.channels.connected(server.client))
-        self.answer(server)
+        server.answer()
         self.successResultOf(connecting)
-
-    def answer(self, server: Server) -> list[str]:
-        """Answer what is asked until nothing is; what that was."""
-        asked = []
-        while heard := server.heard():
-            for number, name, _ in heard:
-                if not name.endswith("-ok"):
-                    asked.append(name)
-                    server.say(number, f"{name}-ok")
-        return asked
 
     def reconnect(self) -> None:
         self.channels.lost()
@@ -63,7 +53,7 @@ class ChannelsCase(SynchronousTestCase):
             distrusted = Deferred.fromCoroutine(
                 self.channels.distrust(LOBBY, self.server.clock.seconds())
             )
-            asked = self.answer(self.server)
+            asked = self.server.answer()
             self.successResultOf(distrusted)
         return asked
 
@@ -84,18 +74,18 @@ class TroubledTests(ChannelsCase):
         shared = self.number(LOBBY)
         again = Deferred.fromCoroutine(self.channels.distrust(LOBBY, before))
         self.successResultOf(again)
-        self.assertEqual((self.number(LOBBY), self.answer(self.server)), (shared, []))
+        self.assertEqual((self.number(LOBBY), self.server.answer()), (shared, []))
 
     def test_all_that_it_may_have_been_sent_over_are_closed(self) -> None:
         self.server.clock.advance(1)
         self.channels.leader_changed()
-        self.answer(self.server)
+        self.server.answer()
         self.server.clock.advance(0.1)
         distrusting = Deferred.fromCoroutine(self.channels.distrust(LOBBY, 2 * TRUST))
-        self.assertEqual(self.answer(self.server).count("channel.close"), 2)
+        self.assertEqual(self.server.answer().count("channel.close"), 2)
         self.successResultOf(distrusting)
         self.server.clock.advance(RETIRE)
-        self.assertEqual(self.answer(self.server), [])
+        self.assertEqual(self.server.answer(), [])
 
     def test_three_times_on_a_connection_that_is_old(self) -> None:
         """On another one the channel is replaced once more."""
@@ -114,7 +104,7 @@ class TroubledTests(ChannelsCase):
         Deferred.fromCoroutine(self.channels.distrust(DEN, 0.0))
         self.assertEqual(self.number(LOBBY), self.number(DEN))
         self.server.clock.advance(RETIRE)
-        self.assertEqual(self.answer(self.server), ["channel.close"])
+        self.assertEqual(self.server.answer(), ["channel.close"])
         self.reconnect()
 
     def test_the_next_connection_has_channels_of_its_own(self) -> None:
@@ -126,7 +116,7 @@ class TroubledTests(ChannelsCase):
         clock = self.server.clock
         clock.advance(1)
         self.channels.leader_changed()
-        self.answer(self.server)
+        self.server.answer()
         self.reconnect()
         clock.advance(RETIRE)
         self.assertEqual(self.server.heard(), [])
@@ -136,7 +126,7 @@ class TroubledTests(ChannelsCase):
         for _ in range(3):
             self.refuse(self.number(DEN))
             self.number(DEN)
-            self.answer(self.server)
+            self.server.answer()
         self.distrust(2)
         self.refuse(self.number(LOBBY))
         self.assertEqual(self.number(LOBBY), self.number(DEN))
@@ -144,12 +134,12 @@ class TroubledTests(ChannelsCase):
     def test_who_was_refused_is_apart_from_the_others(self) -> None:
         """On the next connection, too; the channel there is another one."""
         self.refuse(self.number(SHUT))
-        self.answer(self.server)
+        self.server.answer()
         self.server.clock.advance(AGAIN)
         for _ in range(2):
             self.assertNotEqual(self.number(SHUT), self.number(DEN))
             self.refuse(self.number(SHUT))
-            self.answer(self.server)
+            self.server.answer()
             self.server.clock.advance(AGAIN)
         clock = self.server.clock
         self.reconnect()
@@ -173,7 +163,7 @@ class WantedTests(ChannelsCase):
     def given(self, stream: Stream = LOBBY) -> int:
         """Ask for a channel, and have it."""
         self.way(stream)
-        self.assertEqual(self.answer(self.server), ["channel.open", "confirm.select"])
+        self.assertEqual(self.server.answer(), ["channel.open", "confirm.select"])
         way = self.way(stream, False)
         assert way is not None
         return way
@@ -197,7 +187,7 @@ class WantedTests(ChannelsCase):
         own = self.given()
         self.server.clock.advance(1)
         self.channels.leader_changed()
-        self.answer(self.server)
+        self.server.answer()
         self.assertEqual((self.way(), self.number(LOBBY)), (own, own))
 
     def test_it_is_another_one_once_records_are_missing(self) -> None:
@@ -219,7 +209,24 @@ class WantedTests(ChannelsCase):
         self.assertIsNone(self.way(more=False))
         self.assertIsNotNone(self.way(DEN, more=False))
         self.server.clock.advance(RETIRE)
-        self.assertEqual(self.answer(self.server), ["channel.close"])
+        self.assertEqual(self.server.answer(), ["channel.close"])
+
+    def test_it_is_given_back_also_where_nobody_wants_another_one(self) -> None:
+        """Nothing goes on looking for such channels once there are none, or no connection."""
+        clock = self.server.clock
+        calls = len(clock.getDelayedCalls())
+        self.given()
+        clock.advance(TRUST / 2)
+        self.way()
+        for _ in range(2):
+            clock.advance(TRUST)
+        self.assertIsNone(self.way(more=False))
+        clock.advance(RETIRE)
+        self.assertEqual(self.server.answer(), ["channel.close"])
+        self.assertEqual(len(clock.getDelayedCalls()), calls)
+        self.given()
+        self.reconnect()
+        self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_none_after_a_record_that_had_nowhere_to_go(self) -> None:
         """The channel has counted it, the stream has not."""
@@ -227,15 +234,15 @@ class WantedTests(ChannelsCase):
         self.channels.out_of_step(LOBBY)
         self.assertIsNone(self.way(more=False))
         self.server.clock.advance(RETIRE)
-        self.assertEqual(self.answer(self.server), ["channel.close"])
+        self.assertEqual(self.server.answer(), ["channel.close"])
         self.assertNotEqual(self.given(), own)
 
     def test_none_for_a_room_that_is_refused(self) -> None:
         own = self.given(SHUT)
         self.refuse(own)
-        self.answer(self.server)
+        self.server.answer()
         self.assertIsNone(self.way(SHUT))
-        self.assertEqual(self.answer(self.server), [])
+        self.assertEqual(self.server.answer(), [])
 
     def test_none_once_the_broker_has_closed_it(self) -> None:
         self.refuse(self.given())
@@ -265,7 +272,7 @@ class WantedTests(ChannelsCase):
         self.channels.lost()
         self.server = Server().tuned()
         self.connect(self.server)
-        self.answer(before)
+        before.answer()
         self.assertIsNone(self.way(more=False))
 
     def test_nothing_is_taken_from_a_stream_that_has_none(self) -> None:
@@ -278,7 +285,7 @@ class WantedTests(ChannelsCase):
     def test_few_get_one(self) -> None:
         self.patch(publish_channels, "MOST_OWN", 2)
         self.assertEqual([self.way(one) for one in (LOBBY, DEN, SHUT)], [None] * 3)
-        self.assertEqual(self.answer(self.server).count("channel.open"), 2)
+        self.assertEqual(self.server.answer().count("channel.open"), 2)
         self.assertIsNone(self.way(SHUT, False))
 
     def test_half_of_the_channels_are_for_all_else(self) -> None:
@@ -287,6 +294,6 @@ class WantedTests(ChannelsCase):
         self.connect(self.server)
         for n in range(8):
             self.way(Stream(f"room{n}", "1"))
-            self.answer(self.server)
+            self.server.answer()
         self.assertEqual(len(self.server.client.channels), 4)
         self.assertFalse(self.server.client.ended)

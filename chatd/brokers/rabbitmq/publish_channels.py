@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from attrs import Factory, define, field
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from txamqp.client import Closed
 
@@ -36,7 +36,7 @@ APART = 1.0
 #: Seconds that a new connection waits to learn how large a record may be.
 LEARN = 1.0
 #: Seconds after which a stream uses the shared channel again, without missing records or senders
-#: that want its own; and between looks for such streams.
+#: that want its own; and between looks for such streams, at least.
 TRUST, FORGIVE = 60.0, 1.0
 #: Streams with a channel of their own, at most.
 MOST_OWN = 100
@@ -64,6 +64,8 @@ class PublishChannels:
     _own: dict[Stream, Opened] = field(factory=dict, init=False)
     _troubles: dict[Stream, _Trouble] = field(factory=dict, init=False)
     _forgiven: float = field(default=0.0, init=False)
+    #: Looks for streams that need their own channel no more, as long as there are any.
+    _look: IDelayedCall | None = field(default=None, init=False)
     _replacing: SingleFlight[None, None] = field(factory=SingleFlight, init=False)
     _giving: SingleFlight[Stream, None] = field(factory=SingleFlight, init=False)
     _filling: SingleFlight[ChannelOpener, None] = field(factory=SingleFlight, init=False)
@@ -110,6 +112,9 @@ class PublishChannels:
             self._opener.lost()
         self._opener = self._shared = self._spare = self._apart = None
         self._own.clear()
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
 
     def of(self, stream: Stream, size: int) -> ConfirmChannel:
         """The channel for a record of ``stream`` with a body of ``size`` bytes. Raises `TooLarge`,
@@ -162,8 +167,16 @@ class PublishChannels:
             return
         old, self._own[stream] = self._own.get(stream), fresh
         fresh.needed = self.clock.seconds()
+        if self._look is None:
+            self._look = self.clock.callLater(TRUST, self._look_again, opener)
         if old is not None:
             await opener.close(old.publisher)
+
+    def _look_again(self, opener: ChannelOpener) -> None:
+        self._look = None
+        self._forgive(opener)
+        if self._own:
+            self._look = self.clock.callLater(TRUST, self._look_again, opener)
 
     def _forgive(self, opener: ChannelOpener) -> None:
         """Forget troubles that are over, and take back channels that no stream needs."""
