@@ -13,7 +13,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from chatd.brokers.interfaces import IBroker, NoSuchStream, Unavailable
+from chatd.brokers.interfaces import IBroker, NoSuchStream, NotStored, Unavailable
 from chatd.directory.projection import ChangeKind, DirectoryChange, RoomEntry
 
 #: Rooms that are opened: more than a node makes at a time.
@@ -55,6 +55,8 @@ class NewestRooms:
                 await self.broker.open(stream)
             except NoSuchStream:
                 continue  # whoever uses it gives it a new life
+            except NotStored:
+                continue  # the broker refuses this one
             except Unavailable:
                 return  # whoever uses it opens it
             entry.made = entry.made or entry.stream == stream

@@ -439,8 +439,9 @@ class LoadingTests(DirectoryCase):
         self.nodes.append(self.world.add_site().directory)
         self.assertEqual(len(self.agree()), 1 + 20 - 7)
 
-    def opened_by_a_new_node(self) -> list[str]:
-        """The rooms that a node opens by itself when it starts, on a broker like RabbitMQ."""
+    def opened_by_a_new_node(self, **errors: Exception) -> list[str]:
+        """The rooms that a node opens by itself when it starts, on a broker like RabbitMQ, which
+        has ``errors`` for some."""
         peer = self.world.broker.peer()
         peer.exact = False
         peer.startService()
@@ -450,7 +451,8 @@ class LoadingTests(DirectoryCase):
 
         def opening(stream: Stream) -> Deferred[None]:
             opened.append(stream.room)
-            return MemoryBroker.open(peer, stream)
+            error = errors.get(stream.room)
+            return fail(error) if error is not None else MemoryBroker.open(peer, stream)
 
         self.patch(peer, "open", opening)
         directory.start()
@@ -467,6 +469,14 @@ class LoadingTests(DirectoryCase):
         expected = [f"room-{n}" for n in range(5, NEWEST + 5) if n != 50]
         self.assertEqual(self.opened_by_a_new_node(), expected)
         self.assertEqual(self.one.get("room-51").stream, gone)
+
+    def test_one_that_is_refused_keeps_none_of_the_others_from_being_opened(self) -> None:
+        """But nothing more is tried when the broker has gone."""
+        rooms = [f"room-{n}" for n in range(4)]
+        for name in rooms:
+            self.world.do(self.one.create(name))
+        errors = {rooms[0]: NotStored("access refused"), rooms[2]: Unavailable("away")}
+        self.assertEqual(self.opened_by_a_new_node(**errors)[-3:], rooms[:3])
 
     def test_what_was_deleted_is_deleted_again_at_start(self) -> None:
         stream = self.one.get("lobby").stream
