@@ -52,7 +52,7 @@ class Budget:
             self._cut(next(iter(self._held)))
 
     def _cut(self, first: Transport) -> None:
-        """Cut ``first``."""
+        """End the connection ``first``, and hold nothing for it."""
         self.release(first)
         first.abortConnection()
 

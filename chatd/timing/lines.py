@@ -1,8 +1,7 @@
 """Work in lines: each line in order, different lines side by side.
 
-`twisted.internet.defer.DeferredSemaphore` lets the next one begin inside the call that ends the one
-before. If work ends at once, for instance because the broker has just gone, each begins inside the
-other, and a thousand that wait are more than Python's stack holds. Here they begin in a loop.
+Those that wait begin in a loop, and not each inside the call that ends the one before: see
+`chatd.timing.slots`.
 """
 
 from __future__ import annotations
