@@ -44,7 +44,7 @@ def as_user(twistd: Mapping[str, Any]) -> Iterator[None]:
         return
     own, groups = os.getegid(), os.getgroups()
     try:
-        if uid is not None:
+        if uid:  # as twistd does, which leaves root its groups
             os.initgroups(pwd.getpwuid(uid).pw_name, gid)
         os.setegid(gid)
         os.seteuid(uid or 0)
@@ -52,7 +52,8 @@ def as_user(twistd: Mapping[str, Any]) -> Iterator[None]:
     finally:
         os.seteuid(0)
         os.setegid(own)
-        os.setgroups(groups)
+        if uid:
+            os.setgroups(groups)
 
 
 def _ids(twistd: Mapping[str, Any]) -> tuple[int | None, int | None]:
