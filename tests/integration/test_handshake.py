@@ -6,6 +6,8 @@ import base64
 import hashlib
 from http import HTTPStatus
 
+from chatd.access.turns import AT_ONCE
+from chatd.transports.http.ahead import AHEAD
 from tests.support.http_client import HTTP, Answer
 from tests.support.serving import Node, ServingTests
 from tests.support.waiting import until
@@ -182,6 +184,23 @@ class OpeningTests(ServingTests):
                 self.assertEqual((await socket.receive())["type"], "joined", port)
                 raw.send(data[-3:])
                 self.assertEqual((await socket.find("left"))["room"], "lobby")
+
+    async def test_who_sends_much_before_the_handshake_is_done_is_heard_after_it(self) -> None:
+        """Reading from the client stops while the handshake waits for its turn."""
+        node = await self.serve()
+        leave = b'{"type":"leave","room":"lobby"}'.ljust(AHEAD)
+        long = b"\x81\xfe" + len(leave).to_bytes(2) + bytes(4) + leave
+        raw = await node.raw("http")
+        await until(node.connections)
+        (end,) = node.connections()
+        others = b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n" * AT_ONCE
+        end.protocol.dataReceived(others + head("/ws") + long)
+        for _ in range(AT_ONCE):
+            self.assertEqual((await HTTP(raw, "GET").answer()).status, 404)
+        answer = await HTTP(raw, "GET").head()
+        self.assertEqual(answer.status, 101)
+        raw.send(masked(b'{"type":"join","room":"lobby"}'))
+        self.assertEqual((await WebSocket(raw, answer).find("joined"))["room"], "lobby")
 
     async def test_another_method(self) -> None:
         """What is allowed is said, and to HEAD nothing else."""

@@ -92,9 +92,10 @@ class HandshakeTests(ServingTests):
 
     async def test_an_endless_handshake(self) -> None:
         node = await self.serve()
-        raw = await node.raw("websocket")
-        raw.send(b"GET / HTTP/1.1\r\nX: " + b"x" * 20000)
-        self.assertIn(b"HTTP/1.1 431", await raw.rest())
+        for end in (b"", b"\r\n\r\n"):
+            raw = await node.raw("websocket")
+            raw.send(b"GET / HTTP/1.1\r\nX: " + b"x" * 20000 + end)
+            self.assertIn(b"HTTP/1.1 431", await raw.rest())
 
 
 class ErrorTests(ServingTests):

@@ -36,8 +36,8 @@ from chatd.transports.writer import Writer
 SUBPROTOCOL = "chatd.v1"
 #: Requests of one connection under way; with as many, reading stops until some are answered.
 UNDER_WAY = 64
-#: Seconds for the opening handshake, and for the closing one; bytes of the former.
-HANDSHAKE, HANDSHAKE_BYTES = 10, 16 * 1024
+#: Seconds for the opening handshake, and for the closing one.
+HANDSHAKE = 10
 
 _NO_PARAMETERS = Pairs.of(())
 
@@ -99,8 +99,6 @@ class WebSocketConnection(Frames):
         self.place.arrived()
         # Autobahn's own formats two arguments for a log line, whether it is logged or not
         self._dataReceived(data)
-        if self.state == self.STATE_CONNECTING and len(self.data) > HANDSHAKE_BYTES:
-            self.failHandshake(f"The request is longer than {HANDSHAKE_BYTES} bytes.", 431)
 
     def _give_up(self) -> None:
         """Close: the client was over its allowance for too long."""

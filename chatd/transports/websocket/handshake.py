@@ -27,6 +27,8 @@ UPGRADE_REQUIRED = 426
 #: What is answered to another method than GET, with 405.
 NO_GET = bad_request("Use GET.")
 
+#: Bytes of a request's head, at most.
+HEAD_BYTES = 16 * 1024
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -79,6 +81,9 @@ class OpeningHandshake(WebSocketServerProtocol):
     def processHandshake(self) -> None:
         """Look at what has come of the request."""
         text, end, rest = self.data.partition(b"\r\n\r\n")
+        if len(text) > HEAD_BYTES:
+            self.failHandshake(f"The request is longer than {HEAD_BYTES} bytes.", 431)
+            return
         if not end:
             if is_tls(self.data):
                 self._refuse(NO_TLS)
