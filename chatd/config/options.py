@@ -70,11 +70,16 @@ def _check_together(config: Config, given: Given) -> None:
 
     if config.auth == "token" and config.token_key is None:
         raise Problem(f"{where('auth')}: token needs a key; give --token-key FILE")
-    if config.auth == "open" and config.token_key is not None:
-        # someone who gives a key expects it to be used
-        raise Problem(
-            f"{where('token-key')}: open mode checks no tokens; give --auth token as well"
-        )
+    if config.auth == "open":
+        of_tokens = {
+            "token-key": config.token_key,
+            "audience": config.audiences,
+            "issuer": config.issuers,
+        }
+        for name, value in of_tokens.items():
+            if value:  # who gives one expects it to be used
+                why = "open mode checks no tokens; give --auth token as well"
+                raise Problem(f"{where(name)}: {why}")
     if config.max_text > values.CONTENT_BYTES:
         most = f"{values.CONTENT_BYTES} bytes (64KB), with its data"
         raise Problem(f"{where('max-text')}: {config.max_text} is too long: a message has {most}")

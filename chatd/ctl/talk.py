@@ -7,7 +7,7 @@ import time
 
 import click
 
-from chatd.ctl.api import WAIT, Away, room_path
+from chatd.ctl.api import WAIT, Away, Failed, room_path
 from chatd.ctl.setting import Setting, pass_setting
 
 #: Seconds between tries while the node does not answer, at first and at most.
@@ -22,11 +22,23 @@ AGAIN, SLOWEST = 0.5, 15.0
 @pass_setting
 def send(setting: Setting, room: str, text: str | None, user: str, id_: str | None) -> None:
     """Say TEXT in a room, or what standard input holds."""
-    said = sys.stdin.read().rstrip("\n") if text is None else text
+    said = _read() if text is None else text
     body = {"text": said} | ({"id": id_} if id_ else {})
     path = f"{room_path(room)}/messages"
     stored = setting.api.json("POST", path, body=body, query={"username": user})
     setting.output.done(stored["id"], room=room, **stored)
+
+
+def _read() -> str:
+    """What standard input holds. `Failed` if that is nothing: a command before this one may have
+    failed, or there is no input."""
+    said = sys.stdin.read().rstrip("\n")
+    if not said:
+        raise Failed(
+            "There is nothing to send: standard input is empty. Give the text, or '' for"
+            " an empty message."
+        )
+    return said
 
 
 @click.command()

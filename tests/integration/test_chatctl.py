@@ -99,6 +99,16 @@ class ChatctlTests(ServingTests):
         after = await self.ctl(node, "tail", "lobby", "--after", one["cursor"])
         self.assertEqual(after.splitlines(), [second])
 
+    async def test_nothing_to_send(self) -> None:
+        """What is to write it may have failed, or there is no input; an empty text may be meant."""
+        node = await self.node()
+        for nothing in ("", "\n"):
+            said = await self.ctl(node, "send", "lobby", stdin=nothing, code=1)
+            self.assertIn("nothing to send", said)
+        self.assertEqual(await self.ctl(node, "tail", "lobby"), "")
+        await self.ctl(node, "send", "lobby", "")
+        self.assertTrue((await self.ctl(node, "tail", "lobby")).endswith("Z chatctl: \n"))
+
     async def test_tail_follows(self) -> None:
         """By its cursor, until the room is gone."""
         node = await self.node()

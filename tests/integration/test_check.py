@@ -293,7 +293,9 @@ class ExampleTests(TestCase):
             path = Path(folder.name) / "chatd.toml"
             secret = Path(folder.name) / "secret"
             secret.write_text("secret")
-            more = ["--auth=token"] if option.name == "token-key" else []
+            of_tokens = option.name in ("token-key", "audience", "issuer")
+            more = ["--auth=token"] if of_tokens else []
+            more += [f"--token-key={secret}"] if of_tokens and option.name != "token-key" else []
             line = "\n".join(lines).replace(f"/etc/chatd/{option.name}", str(secret))
             path.write_text(line.replace("/var/log/chatd", folder.name))
             options = Options({})

@@ -260,6 +260,8 @@ class ConfigErrorTests(SynchronousTestCase):
         for text, name, why in (
             ('auth = "token"', "auth", "token needs a key; give --token-key FILE"),
             (f'token-key = "{self.good}"', "token-key", "open mode checks no tokens"),
+            ('audience = ["chat"]', "audience", "open mode checks no tokens"),
+            ('issuer = ["https://a.example"]', "issuer", "open mode checks no tokens"),
             ('max-text = "65KB"', "max-text", "66560 is too long: a message has 65536 bytes"),
             ('max-frame = "1KB"', "max-frame", "1024 bytes hold no text of 16384"),
         ):

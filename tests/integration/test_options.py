@@ -140,7 +140,10 @@ class SourceTests(OptionTests):
         for name, (given, field, expected) in self.EVERY.items():
             value = given.replace("KEY", key)
             expected = key if expected == "KEY" else expected
-            more = {"auth": ["--token-key", key], "token-key": ["--auth", "token"]}.get(name, [])
+            tokens = {"--auth": "token", "--token-key": key}
+            tokens.pop(f"--{name}", None)
+            of_tokens = name in ("auth", "token-key", "audience", "issuer")
+            more = [part for pair in tokens.items() for part in pair] if of_tokens else []
             variable = name.replace("-", "_").upper()
             for source, config in (
                 ("command line", self.config(f"--{name}", *self.value(name, value), *more)),

@@ -58,8 +58,14 @@ def asks_to_close(connection: Sequence[bytes]) -> bool:
     """Whether ``close`` is among the options of the Connection headers (RFC 9112, section 9.6): the
     client waits for the connection's end. twisted.web looks at the first header alone, and takes
     ``close,`` for another word."""
-    options = b",".join(connection).lower().split(b",")
-    return any(option.strip(b" \t") == b"close" for option in options)
+    return has_option(connection, b"close")
+
+
+def has_option(values: Sequence[bytes], option: bytes) -> bool:
+    """Whether ``option``, in lower case, is among the members of the lists in ``values``, those of
+    the headers of one name (RFC 9110, section 5.6.1)."""
+    members = b",".join(values).lower().split(b",")
+    return any(member.strip(b" \t") == option for member in members)
 
 
 def frames_well(name: bytes, value: bytes, version: bytes) -> bool:

@@ -13,7 +13,7 @@ from twisted.web.server import Request
 from chatd.protocol.errors import Code
 from chatd.telemetry.access_log import HUNG_UP
 from chatd.transports.http.body import Body
-from chatd.transports.http.head import BadHead, joined, one_value, origin_form, segments
+from chatd.transports.http.head import BadHead, has_option, joined, one_value, origin_form, segments
 from chatd.transports.pairs import Pairs
 
 #: Pieces of a body, at most: a chunk costs as much as hundreds of other bytes.
@@ -111,11 +111,11 @@ class LimitedRequest(Request):
 
     @property
     def expects_continue(self) -> bool:
-        """Whether the client still waits for 100 Continue before it sends the body."""
-        expected = self.requestHeaders.getRawHeaders(b"expect", [b""])[0].lower()
-        return bool(
-            expected == b"100-continue" and self.clientproto == b"HTTP/1.1" and not self._continued
-        )
+        """Whether the client still waits for 100 Continue before it sends the body. Whatever else
+        it may expect is ignored (RFC 9110, section 10.1.1)."""
+        if self._continued or self.clientproto != b"HTTP/1.1":
+            return False
+        return has_option(self.requestHeaders.getRawHeaders(b"expect", ()), b"100-continue")
 
     def ask_for_body(self) -> None:
         """Ask for what is missing of the body, if the client waits to be asked."""
