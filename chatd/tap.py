@@ -6,6 +6,7 @@ The only module that knows the reactor and every part. The tree is ::
     |- broker         SQLite, memory, or RabbitMQ by txamqp
     |- node           directory, rooms, presence
     |- reload         SIGHUP
+    |- advice         warns of settings, and of certificates in time
     |- supervision    tells systemd
     |- gate           connections wait until the node is ready
     |- loop lag       measures how late calls are
@@ -110,6 +111,7 @@ class ChatService(MultiService):
         self._wall = wall = WallClock(clock, time_of_day)
         self.metrics = metrics = Metrics(wall.milliseconds)
         self.admission = make_admission(config, clock, wall, TimerWheel(clock))
+        self._certificates = Certificates(self.admission.turns.handshake)
         self._make_domain(reactor, clock)
         kind = config.broker.partition(":")[0]
         overview = Overview(self.status, self._survey, kind, metrics, wall)
@@ -129,16 +131,17 @@ class ChatService(MultiService):
         self.node = NodeService(clock, domain, config.rooms, config.restored)
         self.status = NodeStatus(self.node, self.broker, self.admission.connections)
         self._survey = Survey(self.chat.rooms, clock)
-        census = Census(self.status, self._survey)
+        census = Census(self.status, self._survey, self._certificates.expiries)
         metrics.include(census, census.look)
 
     def _tree(self, reactor: Any, clock: NodeClock) -> tuple[IService, ...]:
         """The parts, in the order in which they start."""
         config, status, ways = self._config, self.status, self.ways
-        certificates = Certificates(self.admission.turns.handshake)
+        certificates = self._certificates
         self.adviser = Adviser(
+            clock,
             lambda: advice.warnings(self.settings.config, self.admission),
-            lambda: certificates.out_of_date(self._wall.seconds()),
+            lambda: certificates.due(self._wall.seconds()),
             lambda: advice.closed_to_us(self.settings.config, certificates.files),
         )
         log: list[Source] = [] if self._log_to is None else [self._log_to.output.reopen]
@@ -152,6 +155,7 @@ class ChatService(MultiService):
             self.broker,
             self.node,
             self.reloader,
+            self.adviser,
             self.supervision,
             gate,
             LoopLag(clock, self.metrics.loop_lag.observe),

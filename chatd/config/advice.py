@@ -8,6 +8,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from chatd.access.admission import Admission
@@ -17,11 +18,14 @@ from chatd.config.parsers import CONTENT_BYTES, is_pipe
 from chatd.config.settings import Config, is_loopback_only
 from chatd.net.descriptions import Description
 from chatd.net.inherited import left_over
+from chatd.timing.onlooker import Onlooker
 
 #: A secret with fewer bytes can be guessed.
 GOOD_SECRET_BYTES = 16
 #: Files of a process besides its clients': database, broker, log, libraries.
 OWN_FILES = 100
+#: Seconds between two looks at what there is to be warned of.
+EVERY = 3600.0
 
 
 def raise_file_limit() -> None:
@@ -32,14 +36,26 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-class Adviser:
-    """Logs what each of ``about`` returns, a line for each warning."""
+class Adviser(Onlooker):
+    """Logs what each of ``about`` returns, a line for each warning: when it is told to, and every
+    `EVERY` seconds, because certificates come to their end by themselves."""
 
+    name = "advice"
     _log = Logger()
 
-    def __init__(self, *about: Callable[[], Iterable[str]]) -> None:
+    def __init__(self, clock: IReactorTime, *about: Callable[[], Iterable[str]]) -> None:
+        super().__init__(clock)
         self._about = about
         self._told: list[str] = []
+
+    def startService(self) -> None:
+        """Begin to look."""
+        super().startService()
+        self._look_in(EVERY)
+
+    def _look(self) -> None:
+        self.say()
+        self._look_in(EVERY)
 
     def say(self) -> tuple[()]:
         """Log the warnings that were not there the last time. Returns no faults, as a source of

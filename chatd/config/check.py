@@ -77,7 +77,7 @@ async def report(reactor: Any, options: Options, say: Callable[[str], object]) -
     meaning = [*explanation.ports(config), *explanation.rights(config), explanation.kept(config)]
     for line in [*meaning, f"Broker: {there}."]:
         say(f"  {one_line(line)}")
-    notes = [*advice.warnings(config, admission), *certificates.out_of_date(wall.seconds())]
+    notes = [*advice.warnings(config, admission), *certificates.due(wall.seconds())]
     for line in [*notes, *(f"In use now: {line}" for line in in_use)]:
         say(f"\nNote: {one_line(line)}")
 

@@ -32,6 +32,10 @@ from chatd.net.handshakes import Handshakes
 #: static RSA nor CBC. All ciphers of TLS 1.3 have both.
 CIPHERS = AcceptableCiphers.fromOpenSSLCipherString("ECDHE+AESGCM:ECDHE+CHACHA20")
 
+#: Seconds before its end from which a certificate is said to be replaced, and the share of its time
+#: if that is less: some are made for six days, or for hours.
+IN_TIME, LAST = 14 * 86400, 1 / 5
+
 _FILES = ("privateKey", "certKey", "extraCertChain", "dhParameters")
 
 
@@ -128,15 +132,26 @@ class Certificate:
         except StartError as e:
             raise StartError(f"{self.description.text}: {e}") from None
 
-    def out_of_date(self, now: float) -> str | None:
-        """Why clients do not trust it ``now``, in seconds since the epoch; None if it is valid."""
+    @property
+    def expiry(self) -> tuple[str, float]:
+        """The path of its file, and until when it is valid, in seconds since the epoch."""
+        leaf: Any = self._options.certificate
+        path = self._files.get("certKey", self._files["privateKey"])
+        return path, leaf.not_valid_after_utc.timestamp()
+
+    def due(self, now: float) -> str | None:
+        """Why it is to be replaced ``now``, in seconds since the epoch; None if it need not be."""
         leaf: Any = self._options.certificate
         begin, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
-        if begin.timestamp() <= now <= end.timestamp():
-            return None
-        why = f"is not valid before {begin}" if now < begin.timestamp() else f"expired on {end}"
-        path = self._files.get("certKey", self._files["privateKey"])
-        return f"{path} {why}; clients will refuse it"
+        lasts = (end - begin).total_seconds()
+        path, until = self.expiry
+        if now < begin.timestamp():
+            return f"{path} is not valid before {begin}; clients will refuse it"
+        if now > until:
+            return f"{path} expired on {end}; clients will refuse it"
+        if until - now < min(IN_TIME, lasts * LAST):
+            return f"{path} expires on {end}; replace it, and reload (SIGHUP)"
+        return None
 
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """Begin a TLS connection with the present certificate."""
@@ -171,7 +186,12 @@ class Certificates:
         for certificate in self._all:
             yield from certificate.files
 
-    def out_of_date(self, now: float) -> list[str]:
-        """A line for each certificate that is not valid ``now``, in seconds since the epoch."""
-        found = (certificate.out_of_date(now) for certificate in self._all)
+    def due(self, now: float) -> list[str]:
+        """A line for each certificate that is to be replaced ``now``, in seconds since the
+        epoch."""
+        found = (certificate.due(now) for certificate in self._all)
         return list(dict.fromkeys(line for line in found if line is not None))
+
+    def expiries(self) -> dict[str, float]:
+        """Until when the certificate in each file is valid, in seconds since the epoch."""
+        return dict(certificate.expiry for certificate in self._all)

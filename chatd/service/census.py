@@ -5,7 +5,7 @@ thousand rooms, in slices.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from attrs import define, field
 from prometheus_client import Metric
@@ -62,11 +62,13 @@ class _Rooms:
 
 @define(eq=False)
 class Census:
-    """A collector for `Metrics.include`, of the node whose status is ``status`` and whose rooms
-    ``survey`` looks at."""
+    """A collector for `Metrics.include`, of the node whose status is ``status``, whose rooms
+    ``survey`` looks at, and whose certificates expire as ``expiries`` returns: the seconds since
+    the epoch, by file."""
 
     status: NodeStatus
     survey: Survey
+    expiries: Callable[[], Mapping[str, float]]
     _seen: _Rooms = field(factory=_Rooms, init=False)
 
     async def look(self) -> None:
@@ -82,6 +84,17 @@ class Census:
         yield _gauge("members_present", "Users present, in each room of theirs.", total)
         yield from self._broker()
         yield _gauge("ready", "Whether /readyz says 200.", self.status.ready)
+        yield self._certificates()
+
+    def _certificates(self) -> Metric:
+        expiry = GaugeMetricFamily(
+            "chatd_certificate_expiry_timestamp_seconds",
+            "Until when a certificate in use is valid, by its file.",
+            labels=["file"],
+        )
+        for file, until in self.expiries().items():
+            expiry.add_metric([file], until)
+        return expiry
 
     def _broker(self) -> Iterator[Metric]:
         why, broker = self.status.blocked, self.status.broker

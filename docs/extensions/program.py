@@ -39,6 +39,7 @@ def _labels(metric: Metric) -> list[str]:
 #: Labels of metrics that have no sample before something has happened.
 LABELS = {
     "chatd_bad_records_total": ["reason"],
+    "chatd_certificate_expiry_timestamp_seconds": ["file"],
     "chatd_connections": ["transport"],
     "chatd_errors_total": ["code"],
     "chatd_http_requests_total": ["status"],

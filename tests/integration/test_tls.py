@@ -206,6 +206,26 @@ def certificates() -> Certificates:
     return Certificates(FairQueue(reactor, Rate(1000)).handshake)
 
 
+class ExpiryTests(FileTests):
+    """A certificate that has to be replaced is told of in time, however long it was made for."""
+
+    DAY = 86400
+
+    def test_when(self) -> None:
+        for days, warned in ((3650, 14), (90, 14), (6, 1.2), (0.5, 0.1)):
+            self.files = make_certificates(self.files.server_key.parent, years=days / 365)
+            kept = certificates()
+            for _ in range(2):
+                listen_endpoint(MemoryReactor(), self.ssl(), kept)
+            (end,) = kept.expiries().values()
+            for before, said in ((-1, "expired on"), (warned - 0.01, "expires on")):
+                (line,) = kept.due(end - before * self.DAY)
+                self.assertTrue(line.startswith(f"{self.files.server_certificate} {said} "), line)
+            self.assertEqual(kept.due(end - (warned + 0.01) * self.DAY), [])
+            (line,) = kept.due(end - (days + 1) * self.DAY)
+            self.assertIn("is not valid before", line)
+
+
 class InTurnTests(FileTests):
     """Handshakes wait in line, and their connections are not read from meanwhile."""
 

@@ -16,6 +16,8 @@ from twisted.internet.endpoints import (
 )
 from twisted.logger import formatEvent
 
+from chatd.config.advice import EVERY
+from chatd.net.certificates import IN_TIME
 from tests.support.certificates import make_certificates
 from tests.support.guarded import GuardedTests
 from tests.support.http_client import HTTP, EventStream
@@ -231,6 +233,24 @@ class ReloadTests(TLSTests):
         self.assertEqual(warnings(), [why])
         await self.tls()
         self.assertEqual(warnings(), [why, why])
+
+    async def test_a_certificate_is_said_to_expire_in_time(self) -> None:
+        """Once, while the node runs, and until it is replaced; the metric tells of it all along."""
+        node = await self.tls()
+        wall = node.service._wall
+        (end,) = node.service._certificates.expiries().values()
+        now, told = end - IN_TIME - 1.5 * EVERY, "expires on 2069-12-19 00:00:00+00:00; replace it"
+        self.patch(wall, "seconds", lambda: now)
+        for hours, times in ((1, 0), (1, 1), (2, 1)):
+            for _ in range(hours):
+                now += EVERY
+                node.clock.advance(EVERY)
+                await pause(0)
+            shown = [line for line in map(formatEvent, self.events) if told in str(line)]
+            self.assertEqual(len(shown), times)
+        metrics = (await node.service.metrics.show()).decode()
+        sample = f'_expiry_timestamp_seconds{{file="{self.files.server_certificate}"}} '
+        self.assertEqual(float(metrics.partition(sample)[2].split("\n")[0]), end)
 
 
 class UnixSocketTests(GuardedTests):

@@ -31,7 +31,7 @@ def _name(common_name: str) -> x509.Name:
 
 
 def _builder(
-    name: str, issuer: str, key: ec.EllipticCurvePrivateKey, years: int = 50
+    name: str, issuer: str, key: ec.EllipticCurvePrivateKey, years: float = 50
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -62,7 +62,7 @@ def _write_certificate(path: Path, certificate: x509.Certificate) -> Path:
 
 
 def make_certificates(
-    folder: Path, authority: str = "chatd tests", years: int = 50
+    folder: Path, authority: str = "chatd tests", years: float = 50
 ) -> Certificates:
     """Make an authority in ``folder``; the server is ``localhost`` and ``127.0.0.1``. All but the
     authority is valid for some ``years`` from 2020 on."""
