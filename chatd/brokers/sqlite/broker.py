@@ -97,7 +97,9 @@ class SQLiteBroker(LocalFanout, Service):
             and self._open.commits.health is Health.WORKING
         )
 
-    blocked = ""
+    @property
+    def blocked(self) -> str:
+        return self._open.commits.blocked if self._open is not None else ""
 
     @property
     def restored(self) -> bool:

@@ -1,4 +1,5 @@
-"""A database that is damaged: waiting does not help, so that is said in place of "away"."""
+"""What is wrong with a database: it is damaged, and waiting does not help, so that is said in place
+of "away"; or its disk is full, and all of it can still be read."""
 
 from __future__ import annotations
 
@@ -27,8 +28,17 @@ def is_damage(fault: BaseException | None) -> bool:
     """Whether ``fault`` says that the database is damaged (https://www.sqlite.org/rescode.html)."""
     if isinstance(fault, NoNumbers):
         return True
-    primary = (getattr(fault, "sqlite_errorcode", None) or 0) & 0xFF
-    return primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return _code(fault) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def is_full(fault: BaseException | None) -> bool:
+    """Whether ``fault`` says that there is no space left for what is to be written."""
+    return fault is not None and sqlite3.SQLITE_FULL in (_code(fault), _code(fault.__cause__))
+
+
+def _code(fault: BaseException | None) -> int:
+    """The primary result code in ``fault``, 0 if there is none."""
+    return (getattr(fault, "sqlite_errorcode", None) or 0) & 0xFF
 
 
 def reason(fault: BaseException) -> str:

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from chatd.brokers.interfaces import NotStored, Stream, Unavailable
 from chatd.brokers.sqlite.batch import Append, Changes, InDoubt, Work
-from chatd.brokers.sqlite.damage import reason
+from chatd.brokers.sqlite.damage import is_full, reason
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -105,6 +105,8 @@ class GroupCommit:
         in_doubt: Callable[[Iterable[Stream]], None],
     ) -> None:
         self.health = Health.WORKING
+        #: Why nothing can be written, though all can be read: the disk is full; else "".
+        self.blocked = ""
         self._reactor = reactor
         self._thread = thread
         self._commit = commit
@@ -142,7 +144,7 @@ class GroupCommit:
 
     def give_up(self) -> None:
         """Refuse all work that waits, and further work until the disk answers."""
-        self.health = Health.STALLED
+        self.health, self.blocked = Health.STALLED, ""
         begun, self._unanswered = self._unanswered, []
         gathered, self._gathered, self._bytes = self._gathered, [], 0
         _refuse(begun, Unavailable("the disk does not answer"))
@@ -210,6 +212,7 @@ class GroupCommit:
     def report(self, fault: BaseException | None) -> None:
         """Note the outcome of a write, and log when it changes."""
         before, self.health = self.health, Health.FAILING if fault else Health.WORKING
+        self.blocked = str(fault) if is_full(fault) else ""
         if before is not self.health:
             if fault is not None:
                 self._log.error("nothing can be stored: {fault}", fault=fault)
