@@ -82,7 +82,8 @@ class Lives:
         except Unavailable as e:
             if reached and not isinstance(e, NotStored):
                 self.leftovers.add(stream)  # it may have been made
-            raise unavailable(e).about(stream.room) from None
+            # without a stream the directory was not told, so there is no room
+            raise unavailable(e).before_storing().about(stream.room) from None
         except NameTooLong as e:
             raise bad_request(f"{e}.").about(stream.room) from None
 

@@ -35,6 +35,7 @@ class Administration:
                 Code.UNAVAILABLE,
                 f"There are {self.max_rooms} rooms, as many as --max-rooms allows; delete one.",
                 retry=FULL_RETRY,
+                stored=False,
             )
         self.count(address)
         self._adding += 1

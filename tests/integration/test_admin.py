@@ -215,6 +215,7 @@ class AdminTests(ServingTests):
         ):
             answer = await self.admin(node, method, path)
             self.assertEqual((answer.status, answer.code), (503, "unavailable"), path)
+            self.assertIs(answer.json["stored"], False, path)
             self.assertGreaterEqual(int(answer.header("retry-after") or 0), 1)
         node.service.broker.resume()
 

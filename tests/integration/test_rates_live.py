@@ -173,6 +173,7 @@ class RoomTests(LimitsTests):
             self.assertEqual(answer.status, status, room)
             if status == 503:
                 self.assertIn("--max-rooms", answer.json["text"])
+                self.assertIs(answer.json["stored"], False)
         raw = await node.raw("setup")
         for room in ("c", "d"):
             asked = {"roomname": room, "secret": SETUP_SECRET}
