@@ -30,6 +30,9 @@ from zope.interface import implementer
 #: Bytes of a header of version 1 with its line's end, at most; and of version 2 up to its length.
 V1_BYTES = 107
 V2_BEGINS = 16
+#: Bytes of a header of version 2 that are kept, at most: up to the addresses of Unix sockets. What
+#: follows them, up to 64 KB, is not for us.
+V2_KEPT = V2_BEGINS + 2 * 108
 #: A connection whose client's address is unknown to the proxy; what may follow is to be ignored.
 _UNKNOWN = b"PROXY UNKNOWN"
 
@@ -41,8 +44,10 @@ class Proxied(ProtocolWrapper):
 
     transport: Any
     wrappedProtocol: Any
-    #: What has come of the header; None when it is complete.
+    #: What has come of the header, and is kept; None when it is complete.
     _head: bytes | None = b""
+    #: How much more has come of it.
+    _dropped = 0
     _source: IAddress | None = None
     _destination: IAddress | None = None
 
@@ -53,16 +58,17 @@ class Proxied(ProtocolWrapper):
         come = self._head + data
         try:
             size = _size(come)
-            if size is None:
-                self._head = come
+            if size is None or size > self._dropped + len(come):
+                self._head = come[:V2_KEPT]
+                self._dropped += len(come) - len(self._head)
                 return
-            self._source, self._destination = _read(come[:size])
+            self._source, self._destination = _read(come[: min(size, V2_KEPT)])
         except (InvalidProxyHeader, ValueError):
             self.loseConnection()
             return
         self._head = None
-        if come[size:]:
-            self.wrappedProtocol.dataReceived(come[size:])
+        if rest := come[size - self._dropped :]:
+            self.wrappedProtocol.dataReceived(rest)
 
     def getPeer(self) -> IAddress:
         """The client's address; the proxy's where it speaks for itself, or knows none."""
@@ -93,13 +99,12 @@ class Proxied(ProtocolWrapper):
 
 
 def _size(come: bytes) -> int | None:
-    """How many bytes the header that begins ``come`` has, None if it is not complete. Raises
-    `InvalidProxyHeader` if it is none."""
+    """How many bytes the header that begins ``come`` has, which may be more than have come; None if
+    that is not known yet. Raises `InvalidProxyHeader` if it is none."""
     if come.startswith(V2Parser.PREFIX[: len(come)]):
         if len(come) < V2_BEGINS:
             return None
-        size = V2_BEGINS + int.from_bytes(come[14:16], "big")
-        return size if size <= len(come) else None
+        return V2_BEGINS + int.from_bytes(come[14:16], "big")
     if not come.startswith(b"PROXY "[: len(come)]):
         raise InvalidProxyHeader
     end = come.find(b"\r\n", 0, V1_BYTES)

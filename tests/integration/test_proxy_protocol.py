@@ -73,6 +73,21 @@ class ProxyProtocolTests(TLSTests):
             raw.send(GET)
             self.assertEqual((await HTTP(raw, "GET").answer()).status, 200)
 
+    async def test_of_a_long_header_that_does_not_end_little_is_kept(self) -> None:
+        """Or all connections together would hold gigabytes, in no budget."""
+        header = v2(1, 0x11, IPV4 + TLV)
+        for step in (7000, 300, 40_000):
+            node = await self.behind()
+            raw = await node.raw("http")
+            await until(node.connections)
+            end: Any = node.connections()[0].protocol
+            for n in range(0, len(header), step):
+                end.dataReceived((header + GET)[n : min(n + step, len(header) - 1)])
+                self.assertLess(len(end._head), 500)
+            end.dataReceived(header[-1:] + GET)
+            self.assertEqual(end.getPeer().host, "192.0.2.7")
+            self.assertEqual((await HTTP(raw, "GET").answer()).status, 200)
+
     async def test_what_is_no_header(self) -> None:
         node = await self.behind()
         for header in NO_HEADERS:
