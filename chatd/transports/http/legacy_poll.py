@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import partial
 from hashlib import sha256
 from typing import Any
@@ -43,6 +44,7 @@ class Poll:
         cookie = _cookie(name, identity.user)
         after = call.query("after")
         start: Start = After(Cursor.parse(after)) if after is not None else _ridden(call, cookie)
+        forgotten = _forgotten(call, cookie)
         answer = await held_poll(self._pollers, call, identity, name, start, LIMIT)
         body = b'{"roomname":%s,"messages":%s,"cursor":"%s","gap":%s}\n' % (
             dump(name),
@@ -51,7 +53,7 @@ class Poll:
             b"true" if answer.gap else b"false",
         )
         if not call.asks_for_head:  # the messages are not sent: the poller has still to get them
-            _set(call, cookie, str(answer.cursor))
+            _set(call, cookie, str(answer.cursor), forgotten)
         return Reply(200, body)
 
     async def publish(self, call: Call) -> Reply:
@@ -105,8 +107,15 @@ def _cookie(room: str, user: str) -> str:
     return "chatd_" + sha256(f"{room}\n{user}".encode()).hexdigest()[:20]
 
 
-def _set(call: Call, cookie: str, value: str) -> None:
-    """Set the cookie with a SameSite attribute (RFC 6265bis, section 5.6.7).
+def _forgotten(call: Call, cookie: str) -> list[str]:
+    """Other cookies of ours that the client is to forget, for it keeps too many."""
+    others = [name for name in call.cookies() if name != cookie and _COOKIE.fullmatch(name)]
+    return others[: max(0, min(FORGOTTEN, len(others) + 1 - COOKIES))]
+
+
+def _set(call: Call, cookie: str, value: str, forgotten: Sequence[str]) -> None:
+    """Set the cookie, with a SameSite attribute (RFC 6265bis, section 5.6.7), and remove those
+    ``forgotten``.
 
     Pages of ``--origin`` are usually of another site, so they need ``None``, which browsers accept
     over https only. Without a Path the cookie follows the URL, also under a proxy's prefix.
@@ -116,8 +125,7 @@ def _set(call: Call, cookie: str, value: str) -> None:
     site = "none" if secure and listed else "lax"
     add = partial(call.request.addCookie, secure=secure, httpOnly=True, sameSite=site)
     add(cookie, value)
-    others = [name for name in call.cookies() if name != cookie and _COOKIE.fullmatch(name)]
-    for name in others[: max(0, min(FORGOTTEN, len(others) + 1 - COOKIES))]:
+    for name in forgotten:
         add(name, "", max_age="0")
 
 

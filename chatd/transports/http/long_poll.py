@@ -24,7 +24,8 @@ async def held_poll(
 ) -> Answer:
     """`Chat.poll` with ``wait`` from the query. A poll that may wait counts as a connection, and is
     cancelled when the client disconnects. A named caller becomes present, unless it only reads old
-    messages. HEAD neither waits nor makes anybody present.
+    messages. HEAD neither waits nor makes anybody present. What the request says is let go of: see
+    `LimitedRequest.forget_head`.
     """
     wait, address = wait_of(call), call.caller.address
     poller = identity.user and (wait or not isinstance(start, Last | Since))
@@ -34,6 +35,7 @@ async def held_poll(
     try:
         if poller:
             pollers.seen(identity, name, address)
+        call.request.forget_head()
         found = await _while_proved(
             call, identity, pollers.chat.poll(identity, name, start, limit, wait)
         )

@@ -18,6 +18,8 @@ from chatd.transports.pairs import Pairs
 
 #: Pieces of a body, at most: a chunk costs as much as hundreds of other bytes.
 PIECES = 4096
+#: The headers of a request that its answer depends on, whatever it is.
+FOR_ANSWERS = (b"origin", b"traceparent")
 
 
 class LimitedRequest(Request):
@@ -80,9 +82,12 @@ class LimitedRequest(Request):
             done.callback(None)
 
     def forget_head(self) -> None:
-        """Let go of the headers and the query, which an answer without an end would keep for as
-        long as it lasts. Nothing may be asked of them any more."""
-        self.requestHeaders = Headers()
+        """Let go of the query and of all headers but those `FOR_ANSWERS`, which an answer that
+        waits, or has no end, would keep for as long. Nothing may be asked of them any more."""
+        all, self.requestHeaders = self.requestHeaders, Headers()
+        for name in FOR_ANSWERS:
+            if values := all.getRawHeaders(name):
+                self.requestHeaders.setRawHeaders(name, values)
         self.uri, self.raw_query, self._query = self.path, b"", None
 
     @property

@@ -141,6 +141,7 @@ class SocketIO:
             polling = self._open(call)
         else:
             raise EngineFault(BAD_REQUEST)
+        call.request.forget_head()  # it may wait for long
         return Reply(200, await call.with_client(polling.poll()), TEXT)
 
     def _open(self, call: Call) -> PollingLink:
