@@ -26,7 +26,7 @@ from zope.interface import implementer
 
 from chatd.errors import StartError
 from chatd.net.descriptions import Description
-from chatd.net.handshakes import Handshakes
+from chatd.net.handshakes import Handshakes, choose_protocol
 
 #: For TLS 1.2: forward secrecy and authenticated encryption (RFC 9325, section 4.2), so neither
 #: static RSA nor CBC. All ciphers of TLS 1.3 have both.
@@ -96,10 +96,11 @@ def _load(files: dict[str, str]) -> CertificateOptions:
         acceptableCiphers=CIPHERS,
     )
     try:
-        options.getContext()
+        context = options.getContext()
     except SSL.Error as e:
         why = ", ".join(error[-1] for error in e.args[0]) if e.args else "no reason given"
         raise StartError(f"OpenSSL refuses {certificate_path}: {why}") from None
+    context.set_alpn_select_callback(choose_protocol)
     return options
 
 

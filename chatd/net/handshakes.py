@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from OpenSSL import SSL
 from OpenSSL.SSL import Connection
+from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
@@ -73,6 +75,20 @@ class TransportInTurn(BufferingTLSTransport):
             self._place.leave()
         super().connectionLost(reason)
         self._producer = None  # which refers to this
+
+
+def choose_protocol(connection: Connection, offered: Sequence[bytes]) -> Any:
+    """Choose from the protocols that a client has ``offered`` (ALPN, RFC 7301) one that the port
+    speaks. A port that names none ignores the offer. Raises `SSL.Error`, of which the client is
+    told, if there is none in common. Twisted's own answers with an internal error in both cases."""
+    factory = connection.get_app_data().factory.wrappedFactory
+    negotiation = IProtocolNegotiationFactory(factory, None)
+    if negotiation is None:
+        return SSL.NO_OVERLAPPING_PROTOCOLS
+    for protocol in negotiation.acceptableProtocols():
+        if protocol in offered:
+            return protocol
+    raise SSL.Error([("SSL routines", "", "no application protocol")])
 
 
 class FactoryInTurn(TLSMemoryBIOFactory):

@@ -59,6 +59,32 @@ class EveryPortTests(TLSTests):
             foreign = await self.websocket(node, path, port, Origin="https://localhost")
             self.assertEqual(foreign.status, 403)
 
+    async def test_what_clients_offer_to_speak(self) -> None:
+        """ALPN (RFC 7301): browsers and others offer HTTP/1.1 for wss, too, and curl may HTTP/1.0.
+        The set-up port is no protocol that has a name there."""
+        node = await self.tls()
+        for port, offered, chosen in (
+            ("http", [b"h2", b"http/1.1"], b"http/1.1"),
+            ("http", [b"http/1.0"], b"http/1.0"),
+            ("http", [b"h2"], None),
+            ("websocket", [b"h2", b"http/1.1"], b"http/1.1"),
+            ("websocket", [b"h2"], None),
+            ("setup", [b"http/1.1"], b""),
+        ):
+            client = Lax(offers=offered)
+            plain = TCP4ClientEndpoint(reactor, "127.0.0.1", node.port(port))
+            raw = Raw()
+            self.addCleanup(end, raw)
+            await connectProtocol(wrapClientTLS(client, plain), raw)
+            raw.send(b"nonsense\r\n\r\n")
+            if chosen is None:
+                self.assertEqual(await raw.rest(), b"")
+                self.assertIn("no application protocol", str(raw.why.value))
+            else:
+                await raw.until(b"400 ")
+                self.assertEqual(raw.transport._tlsConnection.get_alpn_proto_negotiated(), chosen)
+        self.assertEqual(self.tracebacks(), [])
+
     async def test_long_poll_and_event_streams(self) -> None:
         node = await self.tls()
         http = await self.ask(node, "GET", "/rooms/lobby/events")

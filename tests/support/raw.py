@@ -26,6 +26,8 @@ class Raw(Protocol):
         #: the rest, which is megabytes where a test reads small pieces.
         self.received = bytearray()
         self.lost = False
+        #: Why it was lost.
+        self.why = connectionDone
         self._waiting: list[Deferred[None]] = []
 
     def dataReceived(self, data: bytes) -> None:
@@ -33,7 +35,7 @@ class Raw(Protocol):
         self._wake()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.lost = True
+        self.lost, self.why = True, reason
         self._wake()
 
     def _wake(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from attrs import define
 from OpenSSL import SSL
 from twisted.internet.interfaces import (
@@ -17,11 +19,13 @@ from tests.support.certificates import Certificates as Files
 @define
 @implementer(IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator)
 class Lax:
-    """TLS without verification, of one version only if ``version`` is given, however weak."""
+    """TLS without verification, of one version only if ``version`` is given, however weak; a client
+    that ``offers`` protocols (ALPN)."""
 
     version: int | None = None
     files: Files | None = None
     ciphers: bytes = b"ALL"
+    offers: Sequence[bytes] = ()
 
     def _context(self) -> SSL.Context:
         context = SSL.Context(SSL.TLS_METHOD)
@@ -32,6 +36,8 @@ class Lax:
         if self.files is not None:
             context.use_certificate_file(str(self.files.server_certificate))
             context.use_privatekey_file(str(self.files.server_key))
+        if self.offers:
+            context.set_alpn_protos(list(self.offers))
         return context
 
     def clientConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:

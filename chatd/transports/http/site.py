@@ -79,4 +79,4 @@ class LimitedSite(Site):
 
     def acceptableProtocols(self) -> list[bytes]:
         """The protocols for ALPN: WebSocket needs HTTP/1.1."""
-        return [b"http/1.1"]
+        return [b"http/1.1", b"http/1.0"]

@@ -7,7 +7,8 @@ from functools import cached_property
 
 from autobahn.twisted.websocket import WebSocketServerFactory
 from prometheus_client import Gauge
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IProtocolNegotiationFactory, IReactorTime
+from zope.interface import implementer
 
 from chatd.access.admission import Admission
 from chatd.service.chat import Chat
@@ -18,6 +19,7 @@ from chatd.transports.websocket.connection import WebSocketConnection
 from chatd.transports.websocket.interfaces import Dialect
 
 
+@implementer(IProtocolNegotiationFactory)
 class WebSocketFactory(WebSocketServerFactory):
     """Makes connections, and knows the open ones. ``dialect`` makes what one of them speaks;
     ``kind`` is what they are counted as."""
@@ -60,6 +62,10 @@ class WebSocketFactory(WebSocketServerFactory):
         options = {name: getattr(self, name) for name in protocol.CONFIG_ATTRS}
         options = {k: staticmethod(v) if callable(v) else v for k, v in options.items()}
         return type(protocol.__name__, (protocol,), {**options, "CONFIG_ATTRS": ()})
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """The protocols for ALPN, which browsers offer for wss, too."""
+        return [b"http/1.1"]
 
     def set_max_frame(self, max_frame: int) -> None:
         """Who connects from now on may send frames, and messages, of so many bytes."""
