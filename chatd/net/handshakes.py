@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -11,6 +12,8 @@ from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
+
+from chatd.net.tcp import half_close
 
 
 class Place(Protocol):
@@ -32,6 +35,11 @@ class Place(Protocol):
 Handshakes = Callable[[str, Callable[[], None], Callable[[], None]], Place]
 
 
+#: How plain text begins: the method of a request, or a JSON object. TLS begins with 0x16 (RFC 8446,
+#: section 5.1).
+_TEXT = re.compile(rb"[A-Z{]")
+
+
 class TransportInTurn(BufferingTLSTransport):
     """A TLS connection that agrees on its keys when it is its turn, and is not read from before."""
 
@@ -41,10 +49,14 @@ class TransportInTurn(BufferingTLSTransport):
     _tlsConnection: Connection
     _place: Place | None = None
     _come = b""
+    #: The client speaks no TLS, and was told so: what it sends is dropped.
+    _plain = False
 
     def dataReceived(self, data: bytes) -> None:
         if self._handshakeDone:
             super().dataReceived(data)
+            return
+        if self._plain or (self._place is None and _TEXT.match(data) and self._refuse(data)):
             return
         if self._place is None:  # behind a proxy it is known by now whose connection this is
             peer = getattr(self.transport.getPeer(), "host", "")
@@ -55,6 +67,17 @@ class TransportInTurn(BufferingTLSTransport):
             self._work_off()
         else:
             self.transport.pauseProducing()
+
+    def _refuse(self, data: bytes) -> bool:
+        """Tell a client that sends ``data`` that this is TLS, if the port has words for it. The
+        deadline of the protocol that waits for the handshake ends the connection."""
+        refuse = getattr(self.factory.wrappedFactory, "refuse_plain", None)
+        if refuse is None:
+            return False
+        self._plain = True
+        self.transport.write(refuse(self.transport, data))
+        half_close(self.transport)
+        return True
 
     def _go_on(self) -> None:
         if self._place is not None and self._place.take():
@@ -92,7 +115,9 @@ def choose_protocol(connection: Connection, offered: Sequence[bytes]) -> Any:
 
 
 class FactoryInTurn(TLSMemoryBIOFactory):
-    """Makes TLS connections; ``handshakes`` gives each its place in line."""
+    """Makes TLS connections; ``handshakes`` gives each its place in line. If the factory above it
+    has ``refuse_plain(transport, data)``, that returns what is said to a client that sends plain
+    ``data``, text, on ``transport``."""
 
     protocol = TransportInTurn
     handshakes: Handshakes

@@ -85,6 +85,35 @@ class EveryPortTests(TLSTests):
                 self.assertEqual(raw.transport._tlsConnection.get_alpn_proto_negotiated(), chosen)
         self.assertEqual(self.tracebacks(), [])
 
+    async def test_who_speaks_no_tls_is_told_so(self) -> None:
+        """Whatever else they send; what is no text gets no answer."""
+        node = await self.tls()
+        post = (
+            b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n\r\n" + b"x" * 900_000
+        )
+        for port, sent, begins in (
+            ("http", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"HTTP/1.1 400 "),
+            ("http", post, b"HTTP/1.1 400 "),
+            ("websocket", b"G", b"HTTP/1.1 400 "),
+            ("setup", b'{"roomname":"den"}\n', b"400 bad_request: This port speaks TLS.\n"),
+            ("http", b"\0\0\0\0\0\0", b""),
+        ):
+            raw = await node.raw(port)
+            raw.send(sent)
+            said = await raw.rest()
+            self.assertEqual(said[: len(begins)], begins)
+            self.assertEqual(b"This port speaks TLS" in said, bool(begins))
+        await until(lambda: not node.connections())
+        refused = node.service.metrics.refusals.counter.labels("bad_request")
+        self.assertEqual(refused._value.get(), 4)
+        raw = await node.raw("http")
+        raw.send(b"GET / HTTP/1.1\r\n\r\n")
+        raw.transport.pauseProducing()
+        await until(lambda: refused._value.get() == 5)
+        node.clock.advance(30)
+        await until(lambda: not node.connections())
+        self.assertEqual(self.tracebacks(), [])
+
     async def test_long_poll_and_event_streams(self) -> None:
         node = await self.tls()
         http = await self.ask(node, "GET", "/rooms/lobby/events")

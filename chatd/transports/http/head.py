@@ -32,6 +32,8 @@ _SEGMENTS = 8
 #: What is said to who speaks TLS where there is none. Without an answer browsers and other clients
 #: would wait, and not try, or tell, what is wrong.
 NO_TLS = "This port speaks no TLS: ask by http:// or ws://."
+#: The reverse.
+TLS_ONLY = "This port speaks TLS: ask by https:// or wss://."
 
 
 class BadHead(Exception):

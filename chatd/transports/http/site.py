@@ -17,6 +17,7 @@ from chatd.telemetry.access_log import Access
 from chatd.telemetry.metrics import Metrics
 from chatd.telemetry.tracing import request_id
 from chatd.transports.http.connection import HTTPConnection
+from chatd.transports.http.head import TLS_ONLY, refusal
 from chatd.transports.http.poll_connection import PollConnection
 from chatd.transports.http.request import LimitedRequest
 from chatd.transports.http.waiting_poll import UsualPolls
@@ -70,6 +71,12 @@ class LimitedSite(Site):
         self.metrics.requests.labels(str(status)).inc()
         if self.admission.access_log is not None:
             self.admission.access_log.write(Access(address, "", "-", status, size, 0.0, code.word))
+
+    def refuse_plain(self, transport: Any, data: bytes) -> bytes:
+        """See `chatd.net.handshakes.FactoryInTurn`."""
+        said = refusal(400, Code.BAD_REQUEST, TLS_ONLY, {})
+        self.refused(transport, 400, Code.BAD_REQUEST, TLS_ONLY, len(said))
+        return said
 
     def give_up(self, transport: Any) -> None:
         """Cut off a client that was over its allowance for too long."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 
 from chatd.access.admission import Admission
 from chatd.access.limits import Connections
+from chatd.access.proxies import UNIX
+from chatd.protocol.errors import bad_request
 from chatd.service.administration import Administration
 from chatd.telemetry.metrics import Metrics
 from chatd.transports.setup.operations import SetupOperations
@@ -32,6 +36,14 @@ class SetupFactory(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> SetupProtocol:
         return SetupProtocol(self._shared)
+
+    def refuse_plain(self, transport: Any, data: bytes) -> bytes:
+        """See `chatd.net.handshakes.FactoryInTurn`."""
+        error = bad_request("This port speaks TLS.")
+        address = getattr(transport.getPeer(), "host", UNIX)
+        self._shared.metrics.refusals.add(error.code.word, address, "SETUP", error.text)
+        end = "\n" if data.endswith(b"\n") else ""
+        return f"{error.code.http} {error.line()}{end}".encode()
 
     @property
     def in_hand(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory
 from prometheus_client import Gauge
@@ -11,11 +12,15 @@ from twisted.internet.interfaces import IProtocolNegotiationFactory, IReactorTim
 from zope.interface import implementer
 
 from chatd.access.admission import Admission
+from chatd.access.proxies import UNIX
+from chatd.protocol.errors import bad_request
 from chatd.service.chat import Chat
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.turn_queue import in_turns
 from chatd.transports.come_back import come_back, spread
+from chatd.transports.http.head import TLS_ONLY
 from chatd.transports.websocket.connection import WebSocketConnection
+from chatd.transports.websocket.handshake import refusal
 from chatd.transports.websocket.interfaces import Dialect
 
 
@@ -66,6 +71,12 @@ class WebSocketFactory(WebSocketServerFactory):
     def acceptableProtocols(self) -> list[bytes]:
         """The protocols for ALPN, which browsers offer for wss, too."""
         return [b"http/1.1"]
+
+    def refuse_plain(self, transport: Any, data: bytes) -> bytes:
+        """See `chatd.net.handshakes.FactoryInTurn`."""
+        error, address = bad_request(TLS_ONLY), getattr(transport.getPeer(), "host", UNIX)
+        self.metrics.refusals.add(error.code.word, address, "WEBSOCKET", error.text)
+        return refusal(400, error)
 
     def set_max_frame(self, max_frame: int) -> None:
         """Who connects from now on may send frames, and messages, of so many bytes."""
