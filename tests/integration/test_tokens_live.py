@@ -7,7 +7,8 @@ from typing import Any
 
 from joserfc import jwt
 
-from tests.support.guarded import KEY, OTHER_KEY, GuardedTests, bearing, token
+from tests.support.guarded import ADMIN_KEY, KEY, OTHER_KEY, GuardedTests, bearing, token
+from tests.support.http_client import HTTP
 from tests.support.kept import Kept
 from tests.support.serving import Node
 from tests.support.waiting import pause, until
@@ -266,6 +267,39 @@ class KeyChangeTests(LiveTests):
                 await stream.next()
         self.assertEqual(len(node.service.admission.standing), 0)
         self.assertEqual((await node.get("/rooms/hall", **bearing(old))).status, 401)
+
+    async def test_whose_body_is_still_to_come_is_judged_when_it_has(self) -> None:
+        """Nothing is stored, and no room made, with a key that was replaced meanwhile."""
+        node = await self.guarded()
+        admin = token(node, admin=True)
+        for method, path, shown, sent in (
+            ("POST", "/rooms/hall/messages", token(node), '{"text":"x"}'),
+            ("POST", "/poll?roomname=hall", token(node), '{"status":"message","message":"x"}'),
+            ("PUT", "/rooms/new", admin, "{}"),
+            ("PUT", "/rooms/new", ADMIN_KEY, "{}"),
+        ):
+            raw = await node.raw("http")
+            lines = f"Content-Length: {len(sent)}\r\nAuthorization: Bearer {shown}"
+            head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n"
+            raw.send(f"{head}Expect: 100-continue\r\n\r\n".encode())
+            await raw.until(b"100 Continue\r\n\r\n")
+            await self.change(node, OTHER_KEY.raw_value)
+            self.change_admin_key(node, "another-key-of-administrators")
+            raw.send(sent.encode())
+            answer = await HTTP(raw, method).answer()
+            self.assertIn(answer.status, (401, 403), (path, answer))
+            await self.change(node, KEY.raw_value)
+            self.change_admin_key(node, ADMIN_KEY)
+        said = await node.get("/rooms/hall/messages?last=10", **bearing(token(node)))
+        self.assertEqual(said.json["messages"], [])
+        self.assertIsNone(node.service.chat.directory.find("new"))
+
+    def change_admin_key(self, node: Node, content: str) -> None:
+        path = node.service.settings.config.admin_key
+        assert path is not None
+        with open(path, "w") as file:
+            file.write(content)
+        node.service.reloader.reload()
 
     async def test_a_renewed_socket_goes_on(self) -> None:
         node = await self.guarded()

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from chatd.access.admission import Admission
 from chatd.access.identity import Identity
 from chatd.access.proxies import Caller
+from chatd.access.rights import NOBODY
 from chatd.access.tokens import shown_token
 from chatd.protocol.errors import ChatError
 from chatd.transports.http.answer import Pieces
@@ -55,6 +56,8 @@ class Call:
     unheard: Callable[[Call], None] | None = field(default=None, init=False)
     #: The id of the message that is being published, once it is known.
     publishing: str | None = field(default=None, init=False)
+    #: Who the caller is, once that is known.
+    _identity: Identity = field(default=NOBODY, init=False)
     #: What is given up with the client.
     _doing: Deferred[Any] | None = field(default=None, init=False)
 
@@ -138,11 +141,14 @@ class Call:
         rights = self.admission.rights
         identity = rights.identify(self.token, rights.username(self.query), legacy, named)
         self.request.asker = identity.user
+        self._identity = identity
         return identity.at(self.caller.address)
 
     async def body(self) -> bytes:
-        """The whole body, once it has come and may be parsed; its size is checked. The turn of the
-        request was that of its head, and the last bytes of many bodies may come together."""
+        """The whole body, once it has come and may be parsed; its size is checked, and whether the
+        caller is still who it was: a body may take `chatd.transports.http.connection.REQUEST`
+        seconds. The turn of the request was that of its head, and the last bytes of many bodies may
+        come together."""
         request = self.request
         line, waits = request.channel.line, not request.body.is_complete
         raw = await request.body.whole(request.ask_for_body)
@@ -150,6 +156,8 @@ class Call:
             await line.behind_others()
         elif waits:
             await line.next()
+        if (why := self.admission.rights.withdrawn(self._identity)) is not None:
+            raise why
         return raw
 
     def media_type(self) -> MediaType:

@@ -76,6 +76,7 @@ class RoomRoutes:
         _check_admin(call)
         name = room_name(room)
         body = await call.body()
+        _check_admin(call)  # again: it may have taken a while, and the key be another one by now
         wanted = load_object(body) if body.strip() else {}
         private = wanted.get("private")
         if private is not None and not isinstance(private, bool):
