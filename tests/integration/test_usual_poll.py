@@ -217,7 +217,8 @@ class OneConnectionTests(UsualTests):
             self.assertEqual(len(texts(await HTTP(raw, "GET").answer())), 3)
 
     async def test_a_node_that_goes_down(self) -> None:
-        """It answers who waits, at once and with nothing, and refuses who asks now."""
+        """It answers who waits, at once and with nothing, and refuses who asks now. Each answer is
+        the last on its connection: a proxy would send the next request to this node again."""
         await self.begin()
         raws = [await self.poll("&username=ann") for _ in range(40)]
         raw = await self.poll("&username=ben")
@@ -232,6 +233,8 @@ class OneConnectionTests(UsualTests):
         for raw in raws:
             answer = await HTTP(raw, "GET").answer()
             self.assertEqual((texts(answer), answer.json["cursor"]), ([], self.cursor))
+            self.assertEqual(answer.header("connection"), "close")
+            self.assertEqual(await raw.rest(), b"")
         await stopped
         self.assertEqual(self.node.service.ways.polls.in_hand, 0)
 

@@ -235,7 +235,11 @@ class WaitingPoll:
         body = page(usual.name, tuple(answer.messages), answer.cursor, answer.gap)
         polls.answered(usual, len(body), self._began)
         now = int(polls.admission.rights.wall.read())
-        self._connection.answered(self, _whole(body, usual.cors, now))
+        more = usual.cors
+        if polls.chat.draining:  # its next request is for another node
+            self._connection.persistent = False
+            more += (("Connection", "close"),)
+        self._connection.answered(self, _whole(body, more, now))
 
     def _withdrawn(self, why: ChatError) -> None:
         self._hand_back()
@@ -274,6 +278,6 @@ class WaitingPoll:
 
 
 @lru_cache(maxsize=ANSWERS)
-def _whole(body: bytes, cors: tuple[tuple[str, str], ...], seconds: int) -> bytes:
-    """The bytes of an answer at the time of day ``seconds``."""
-    return success({**common_headers(JSON, seconds), **dict(cors)}, body)
+def _whole(body: bytes, more: tuple[tuple[str, str], ...], seconds: int) -> bytes:
+    """The bytes of an answer with ``more`` headers, at the time of day ``seconds``."""
+    return success({**common_headers(JSON, seconds), **dict(more)}, body)
