@@ -200,6 +200,13 @@ class RequestTests(ServingTests):
 
 
 class FaultTests(ServingTests):
+    async def test_tls_where_there_is_none(self) -> None:
+        node = await self.serve()
+        raw = await node.raw("setup")
+        raw.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(32))
+        said = await raw.rest()
+        self.assertEqual(said, b"400 bad_request: This port speaks no TLS: send JSON as it is.")
+
     async def test_what_is_not_json(self) -> None:
         """400, and the connection is closed; what came before it is answered."""
         node = await self.serve()

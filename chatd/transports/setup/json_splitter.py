@@ -14,6 +14,8 @@ _SPACE = re.compile(rb"[ \t\r\n]*")
 _LINE_END = re.compile(rb"[ \t\r]*\n")
 #: The bytes that matter for where an object ends, and for where a string in it does.
 _OUTSIDE, _IN_STRING = re.compile(rb'[{}"]'), re.compile(rb'["\\\n]')
+#: How a TLS handshake begins (RFC 8446, section 5.1).
+_TLS = b"\x16\x03"
 
 
 class NotAnObject(Exception):
@@ -53,6 +55,8 @@ class Splitter:
         """The next object, None if it is not complete. Raises `NotAnObject`."""
         if not self._depth:
             self._start = self._scanned = _after(_SPACE, self._buffer, self._start)
+            if self._buffer.startswith(_TLS, self._start):
+                raise NotAnObject("This port speaks no TLS: send JSON as it is.")
             if len(self) and not self._buffer.startswith(b"{", self._start):
                 raise NotAnObject('Send a JSON object, such as {"roomname":"lobby"}.')
         end = self._scan()
