@@ -228,12 +228,21 @@ class UnavailableTests(ServingTests):
         answer = await node.post(SAY, {"text": "x", "id": "k"})
         self.assertEqual((answer.status, answer.code), (503, "unavailable"))
         self.assertGreaterEqual(int(answer.header("retry-after") or 0), 1)
-        ready = await node.get("/readyz")
-        self.assertEqual(ready.status, 503)
+        for method in ("GET", "HEAD", "OPTIONS"):
+            self.assertEqual((await node.request(method, "/readyz")).status, 503)
         self.assertEqual((await node.get("/healthz")).status, 200)
         node.service.broker.resume()
         self.assertEqual((await node.post(SAY, {"text": "x", "id": "k"})).status, 201)
-        self.assertEqual((await node.get("/readyz")).status, 200)
+        for method in ("GET", "HEAD", "OPTIONS"):
+            self.assertEqual((await node.request(method, "/readyz")).status, 200)
+
+    async def test_a_preflight_is_not_asked_whether_the_node_is_ready(self) -> None:
+        node = await self.serve("--origin", "https://chat.example")
+        node.service.broker.interrupt()
+        shown = {"Origin": "https://chat.example", "Access-Control-Request-Method": "GET"}
+        answer = await node.request("OPTIONS", "/readyz", **shown)
+        self.assertEqual((answer.status, answer.header("allow")), (204, "GET, HEAD, OPTIONS"))
+        node.service.broker.resume()
 
 
 class TokenTests(ServingTests):

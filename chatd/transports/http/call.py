@@ -179,7 +179,8 @@ class Route:
     begins.
     What is ``linked`` any page may lead to, of whatever origin, and what is ``public`` it may read.
     ``others`` answers what has no method here, which else is 405. While the node drains, handlers
-    of a route that ``drains`` see for themselves to what is refused.
+    of a route that ``drains`` see for themselves to what is refused. Of what is ``checked`` OPTIONS
+    that is no preflight asks as GET does: it is what HAProxy's health checks use by default.
     """
 
     path: str
@@ -190,6 +191,7 @@ class Route:
     linked: bool = False
     others: Handler | None = None
     drains: bool = False
+    checked: bool = False
 
     @property
     def allow(self) -> list[str]:

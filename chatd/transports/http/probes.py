@@ -26,7 +26,7 @@ class Probes:
         """The routes of this class."""
         return [
             Route("/healthz", {"GET": self.alive}),
-            Route("/readyz", {"GET": self.ready}),
+            Route("/readyz", {"GET": self.ready}, checked=True),
             Route("/metrics", {"GET": self.metrics}),
         ]
 

@@ -35,6 +35,9 @@ from chatd.transports.percent import unquoted_bytes
 
 Headers = Mapping[str, str]
 
+#: Methods that are handled as GET is, OPTIONS only where a route is `checked`.
+_AS_GET = ("HEAD", "OPTIONS")
+
 
 class Api(Resource):
     """The root of the HTTP port. ``unlimited`` paths answer whatever state the node is in."""
@@ -107,9 +110,9 @@ class Api(Resource):
         if found is None:
             raise _NotFound
         route, names = found
-        if method == "OPTIONS":
+        if method == "OPTIONS" and (_is_preflight(request) or not route.checked):
             return self._options(request, route)
-        handler = route.methods.get("GET" if method == "HEAD" else method, route.others)
+        handler = route.methods.get("GET" if method in _AS_GET else method, route.others)
         if handler is None:
             return _error(405, f"Use {' or '.join(route.methods)}.", Allow=", ".join(route.allow))
         if route.path not in self._unlimited:
@@ -217,6 +220,10 @@ def begin(request: Request, status: int, type: str, admission: Admission, header
             request.responseHeaders.addRawHeader(name, value)
         else:
             request.setHeader(name.encode("ascii"), value.encode("latin-1"))
+
+
+def _is_preflight(request: Request) -> bool:
+    return header(request, "access-control-request-method") is not None
 
 
 def _path(request: Request) -> list[str]:
