@@ -84,13 +84,14 @@ class ReadBack(Generic[K, V]):
 
     ``refresh`` makes the stream's follower read again after its last record. The owner calls
     `brought` for each record read, `caught_up` when its follower has caught up, and `lost` when the
-    stream is gone.
+    stream is gone. ``fault`` is that of `IFollowing`, "" without one.
     """
 
     broker: IBroker
     clock: IReactorTime
     counts: Counts
     refresh: Callable[[], None]
+    fault: Callable[[], str]
     _under_way: dict[K, _Append[V]] = field(factory=dict, init=False)
     _looked_for: dict[K, _Append[V]] = field(factory=dict, init=False)
     _ticking: IDelayedCall | None = field(default=None, init=False)
@@ -192,7 +193,8 @@ class ReadBack(Generic[K, V]):
         for key in overdue:
             del self._under_way[key]
         for append in overdue.values():
-            append.done.errback(Unavailable(append.why))
+            # nothing comes back from a stream that cannot be read, whatever became of the record
+            append.done.errback(Unavailable(self.fault() or append.why))
         if not self._under_way:
             self._looked_for = {}
             return

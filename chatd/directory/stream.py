@@ -93,7 +93,9 @@ class DirectoryStream:
         self._skipped = skipped
         self._leftovers = leftovers
         self._projection = Projection()
-        self._read_back: ReadBack[str, bool] = ReadBack(broker, clock, counts, self._refresh)
+        self._read_back: ReadBack[str, bool] = ReadBack(
+            broker, clock, counts, self._refresh, self._fault
+        )
         self._restoration = Restoration(broker, clock, self._append)
         self._wholeness = Wholeness(broker, clock)
         self._new = Once()
@@ -182,6 +184,9 @@ class DirectoryStream:
                 self._following.refresh()
             finally:
                 self._refreshing = False
+
+    def _fault(self) -> str:
+        return str(self._following.fault) if self._following is not None else ""
 
     # -- IFollower: the fold -----------------------------------------------------------------------
 

@@ -96,6 +96,11 @@ class RoomFollower:
             return 0.0
         return self._node.clock.seconds() - self._since
 
+    @property
+    def fault(self) -> str:
+        """Why the stream cannot be read; see `IFollowing.fault`."""
+        return str(self._following.fault) if self._following is not None else ""
+
     def attach(self) -> Deferred[None]:
         """Follow the stream; fires when the head is known. Fails with `Unavailable` if the broker
         does not answer within `PATIENCE` seconds, or says that the stream cannot be read."""
@@ -108,7 +113,7 @@ class RoomFollower:
         return self._level.wait().addTimeout(PATIENCE, self._node.clock, self._late)
 
     def _late(self, result: object, timeout: float) -> None:
-        raise Unavailable(self._following.fault if self._following is not None else "")
+        raise Unavailable(self.fault)
 
     def detach(self, stream: Stream | None = None) -> None:
         """Stop following and free the cache. With ``stream``, `attach` follows that one next."""
@@ -146,9 +151,9 @@ class RoomFollower:
             self.state = RoomState.AWAY
             self._since = self._node.clock.seconds()
             self._room.interrupted()
-        elif self._following is not None and self._following.fault:
+        elif self.fault:
             # who attaches need not wait for what does not come
-            self._level.fire(Failure(Unavailable(self._following.fault)))
+            self._level.fire(Failure(Unavailable(self.fault)))
 
     def truncated(self) -> None:
         self._truncated = True

@@ -36,11 +36,17 @@ class RoomPublisher:
     sent again is not overtaken; or before, over the same way (`IBroker.way`). One that is overtaken
     all the same is given up. Different senders do not wait for each other.
 
-    ``own`` is told what is written. ``refresh`` makes the follower read again; see
-    `IFollowing.refresh`. Ids are forgotten with the messages, by the retention.
+    ``own`` is told what is written. ``refresh`` makes the follower read again, and ``fault`` says
+    why it cannot read; see `IFollowing`. Ids are forgotten with the messages, by the retention.
     """
 
-    def __init__(self, node: RoomContext, own: OwnRecords, refresh: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        node: RoomContext,
+        own: OwnRecords,
+        refresh: Callable[[], None],
+        fault: Callable[[], str],
+    ) -> None:
         self._broker = node.broker
         self._clock = node.clock
         self._wall = node.wall
@@ -48,7 +54,7 @@ class RoomPublisher:
         self._own = own
         self._window = self._new_window()
         self._read_back: ReadBack[int, bool] = ReadBack(
-            node.broker, node.clock, node.counts, refresh
+            node.broker, node.clock, node.counts, refresh, fault
         )
         self._under_way: SingleFlight[int, bool] = SingleFlight()
         #: What waits for an earlier publish of the same sender.

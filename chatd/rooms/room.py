@@ -51,7 +51,9 @@ class Room:
         self._passing = PassingEvents(node.fan_out, node.clock, self.subscriptions)
         own = OwnRecords()
         self._follower = RoomFollower(stream, node, self, own)
-        self._publisher = RoomPublisher(node, own, self._follower.refresh)
+        self._publisher = RoomPublisher(
+            node, own, self._follower.refresh, lambda: self._follower.fault
+        )
         self._stranded = WaitingReaders(node.clock, node.turns)
         #: Found by `subscriptions_of`, and kept for a turn of the reactor.
         self._by_user: dict[str, list[Subscription]] = {}

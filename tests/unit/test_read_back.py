@@ -84,7 +84,7 @@ class TickTests(SynchronousTestCase):
         self.clock = Clock()
         silent = SimpleNamespace(exact=False, blocked="", append=lambda *record: Deferred())
         self.appends: ReadBack[int, None] = ReadBack(
-            cast(IBroker, silent), self.clock, UNCOUNTED, lambda: None
+            cast(IBroker, silent), self.clock, UNCOUNTED, lambda: None, lambda: ""
         )
 
     def append(self, key: int) -> Deferred[None]:
@@ -132,7 +132,7 @@ class AttemptTests(SynchronousTestCase):
             lambda: self.counted.append("false confirm"), lambda: self.counted.append("resent")
         )
         self.appends: ReadBack[int, None] = ReadBack(
-            cast(IBroker, broker), self.clock, counts, self._look
+            cast(IBroker, broker), self.clock, counts, self._look, lambda: ""
         )
         self.done = self.append(1)
 
@@ -322,6 +322,19 @@ class HealTests(ReadBackCase):
             outcome = self.say("hello")
             self.world.advance(PATIENCE + 1)
         self.assertIn("it lags behind", self.refused(outcome)["text"])
+
+    def test_what_cannot_be_read_is_said_to_be_so(self) -> None:
+        """As RabbitMQ says it: the node may be connected to a host without the stream's replica."""
+        refusal = "NOT_FOUND - no replica here"
+        self.first(Lie.CONFIRM_ONLY)
+        following = self.world.room()._follower._following
+        with (
+            mock.patch.object(type(following), "fault", refusal),
+            mock.patch.object(type(following), "refresh"),
+        ):
+            outcome = self.say("hello")
+            self.world.advance(PATIENCE + 1)
+        self.assertIn(refusal, self.refused(outcome)["text"])
 
     def test_what_is_looked_for_is_joined(self) -> None:
         self.first(Lie.CONFIRM_ONLY)
