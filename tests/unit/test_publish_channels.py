@@ -189,6 +189,34 @@ class AlarmTests(Answered):
         self.assertTrue(self.server.client.ended)
 
 
+class UnroutableTests(Answered):
+    """The stream was unbound with several records under way."""
+
+    def test_they_are_sent_again_in_the_order_in_which_they_were_sent(self) -> None:
+        self.connect()
+        restores: list[Deferred[None]] = []
+
+        def restore(stream: Stream) -> Deferred[None]:
+            restores.append(Deferred())
+            return restores[-1]
+
+        bodies = [b"first", b"second", b"third"]
+        with mock.patch.object(self.publisher, "_restore", restore):
+            for body in bodies:
+                self.publisher.append(LOBBY, body, body.decode(), 0)
+            used = self.publisher.channels.of(LOBBY, 1)
+            for number, body in enumerate(bodies, 1):
+                used.returned("lobby", body.decode())
+                used.acked(number, False)
+        self.server.clock.advance(0)
+        self.server.sent()
+        for restored in reversed(restores):
+            restored.callback(None)
+        self.server.clock.advance(0)  # what goes together is written together
+        again = self.server.sent()
+        self.assertEqual(sorted(bodies, key=again.index), bodies)
+
+
 class OwnTests(Answered):
     """Records of a stream are missing again and again: it gets a channel of its own."""
 

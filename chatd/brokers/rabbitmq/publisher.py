@@ -21,6 +21,7 @@ from chatd.brokers.interfaces import NoSuchStream, NotStored, Stream, TooLarge, 
 from chatd.brokers.rabbitmq.names import EVENTS, MESSAGES, PRESENCE, declare_exchanges
 from chatd.brokers.rabbitmq.publish_channels import PublishChannels
 from chatd.brokers.rabbitmq.records import FENCE, barrier_properties, publish_properties
+from chatd.timing.singleflight import SingleFlight
 
 #: Fences sent at most; seconds to wait for the first (twice as long for each further one); seconds
 #: between checks.
@@ -41,6 +42,7 @@ class StreamPublisher:
     def __init__(self, clock: IReactorTime, restore: Callable[[Stream], Deferred[None]]) -> None:
         self.channels = PublishChannels(clock)
         self._restore = restore
+        self._restoring: SingleFlight[Stream, None] = SingleFlight()
         self._clock = clock
         self._client: Client | None = None
         self._free_channel = 0
@@ -95,7 +97,9 @@ class StreamPublisher:
         if not failure.check(Unroutable):
             return _refused(failure)
         self.channels.out_of_step(stream)
-        restored = self._restore(stream).addErrback(_not_restored)
+        # one for all that were under way, or they would come back as the answers do, in any order
+        restored = self._restoring.share(stream, lambda: self._restore(stream))
+        restored.addErrback(_not_restored)
         again = restored.addCallback(lambda _: self._publish(stream, *record))
         return again.addErrback(_not_routed)
 
