@@ -98,6 +98,20 @@ class TroubledTests(ChannelsCase):
         self.distrust()
         self.assertTrue(self.server.client.ended)
 
+    def test_one_that_was_too_young_is_left_once_it_is_old(self) -> None:
+        """If they are missing still; the next one is tried as this one was."""
+        self.distrust(4)
+        self.assertFalse(self.server.client.ended)
+        self.server.clock.advance(OLD)
+        self.distrust()
+        self.assertTrue(self.server.client.ended)
+        clock = self.server.clock
+        self.reconnect()
+        self.server.clock = clock
+        clock.advance(OLD)
+        self.distrust(2)
+        self.assertFalse(self.server.client.ended)
+
     def test_a_channel_of_its_own_is_given_back(self) -> None:
         self.distrust(2)
         self.server.clock.advance(TRUST)

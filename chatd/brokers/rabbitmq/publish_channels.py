@@ -213,7 +213,8 @@ class PublishChannels:
             return
         trouble.times += 1
         trouble.latest = self.clock.seconds()
-        if trouble.times == CONNECTION and self.clock.seconds() - self._since >= OLD:
+        if trouble.times >= CONNECTION and self.clock.seconds() - self._since >= OLD:
+            trouble.times = 0  # the next connection is tried as this one was
             opener.client.fail("records it confirmed or took are not there")
         elif own is not None or (trouble.times >= OWN and self._may_give(opener)):
             await self._giving.run(stream, lambda: self._give_own(opener, stream))
