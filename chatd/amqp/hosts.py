@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from attrs import define, field
 
+from chatd.amqp.addresses import Addresses
+
 #: The share of moves that may lead back, lest nodes go round one after the other for ever.
 STRAYING = 0.3
 
@@ -26,6 +28,8 @@ class Hosts:
 
     count: int
     present: int = field()
+    #: Of each host.
+    addresses: list[Addresses] = field(init=False)
     follow: list[Callable[[], None]] = field(factory=list, init=False)
     #: How many connections there are to each host.
     _connections: Counter[int] = field(factory=Counter, init=False)
@@ -35,6 +39,10 @@ class Hosts:
     @present.default
     def _anywhere(self) -> int:
         return random.randrange(self.count)
+
+    @addresses.default
+    def _unknown(self) -> list[Addresses]:
+        return [Addresses() for _ in range(self.count)]
 
     def connected(self, host: int) -> None:
         """There is a connection to ``host``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from txamqp.client import Closed
 from zope.interface import implementer
 
+from chatd.amqp.addresses import Addresses, SortingReactor
 from chatd.amqp.channel import Reason, reason_of
 from chatd.amqp.client import Client
 from chatd.amqp.hosts import Hosts
@@ -47,12 +48,14 @@ def backoff(failures: int) -> float:
     return random.uniform(0.5, 1.0) * min(LONGEST, 0.2 * 1.6 ** min(failures, 20))
 
 
-def endpoints(reactor: Any, url: BrokerURL) -> list[Any]:
-    """For each host of ``url`` what connects to it, TLS included. Raises `BadURL`."""
+def endpoints(reactor: Any, url: BrokerURL, addresses: Sequence[Addresses]) -> list[Any]:
+    """For each host of ``url`` what connects to it, TLS included, to its ``addresses`` in their
+    order. Raises `BadURL`."""
     return [
         wrapClientTLS(tls_options(url, host.name), endpoint) if url.tls else endpoint
-        for host in url.hosts
-        for endpoint in [HostnameEndpoint(reactor, host.name, host.port, timeout=CONNECT)]
+        for host, known in zip(url.hosts, addresses, strict=True)
+        for sorting in [SortingReactor(reactor, known)]
+        for endpoint in [HostnameEndpoint(sorting, host.name, host.port, timeout=CONNECT)]
     ]
 
 
@@ -81,7 +84,7 @@ class _Endpoint:
     ) -> None:
         self._connection = connection
         self._hosts = hosts
-        self._read = partial(endpoints, reactor, url)
+        self._read = partial(endpoints, reactor, url, hosts.addresses)
         self._endpoints = self._read()
         self._tls = url.tls
         #: What is wrong with the files of TLS; "" if nothing is.
@@ -107,6 +110,8 @@ class _Endpoint:
         try:
             client, gone = await self._connection.establish(self._endpoint(host))
         except Exception:
+            if self._connection.peer is not None:
+                self._hosts.addresses[host].failed(self._connection.peer)
             self._hosts.unreachable(host)
             raise
         self._connection.host = host
@@ -150,6 +155,8 @@ class BrokerConnection(MultiService):
         self.client: Client | None = None
         #: The number of the host that ``client`` is connected to.
         self.host = 0
+        #: The address that the newest attempt has connected to; None if it came to none.
+        self.peer: IAddress | None = None
         self._reactor = reactor
         self._url = url
         self._hosts = hosts or Hosts(len(url.hosts))
@@ -222,11 +229,13 @@ class BrokerConnection(MultiService):
 
         url = self._url
         make = partial(Client, self._reactor, url.vhost, url.heartbeat, self._properties, lost)
+        self.peer = None
         try:
             client: Client = await endpoint.connect(_Factory(make))
         except Exception as e:
             self._say(str(e))
             raise
+        self.peer = client.transport.getPeer()
         try:
             ready = Deferred.fromCoroutine(self._handshake(client))
             await ready.addTimeout(HANDSHAKE, self._reactor)

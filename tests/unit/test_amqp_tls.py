@@ -12,6 +12,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from chatd.amqp.hosts import Hosts
 from chatd.amqp.tls import tls_options
 from chatd.amqp.url import BrokerURL
 from chatd.brokers.interfaces import Stream, Unavailable
@@ -82,6 +83,8 @@ class WitnessTests(SynchronousTestCase):
     def test_files_that_cannot_be_used_for_a_moment(self) -> None:
         """They are being renewed: no host can be asked, and that says nothing of the stream."""
         url = BrokerURL.parse("amqps://one,two/?cacertfile=/nowhere/ca.pem")
-        asked = Deferred.fromCoroutine(Witnesses(reactor, url).confirm(Stream("lobby", "e")))
+        asked = Deferred.fromCoroutine(
+            Witnesses(reactor, url, Hosts(2).addresses).confirm(Stream("lobby", "e"))
+        )
         why = str(self.failureResultOf(asked, Unavailable).value)
         self.assertIn("/nowhere/ca.pem (cacertfile) cannot be read", why)

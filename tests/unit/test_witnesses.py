@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from chatd.amqp.hosts import Hosts
 from chatd.amqp.url import BrokerURL
 from chatd.brokers.interfaces import DIRECTORY, Stream, Unavailable
 from chatd.brokers.rabbitmq.broker import AMQPBroker
@@ -23,7 +24,9 @@ from tests.support.rabbit_home import free_port
 class SilentTests(TestCase):
     async def test_the_log_names_the_hosts_once(self) -> None:
         hosts = [f"127.0.0.1:{free_port()}" for _ in range(2)]
-        witnesses = Witnesses(reactor, BrokerURL.parse(f"amqp://{','.join(hosts)}/"))
+        witnesses = Witnesses(
+            reactor, BrokerURL.parse(f"amqp://{','.join(hosts)}/"), Hosts(len(hosts)).addresses
+        )
         with capturedLogs() as events:
             for life in "12":
                 with self.assertRaises(Undecided) as raised:

@@ -80,7 +80,6 @@ class AMQPBroker(MultiService):
         self._looking = StreamReader(self.wall, pools.pool(AT_ONCE), self._publishing, self.turns)
         self._streams = StreamQueues(pools.pool(MAKERS), retention or Retention(), url.vhost)
         self._counts = StreamCounts(pools.pool(1))
-        self._witnesses = Witnesses(reactor, url)
         self._bindings = Bindings(self._streams.bind)
         self._followings: dict[RabbitMQFollowing, None] = {}
         #: The newest following of each stream.
@@ -91,6 +90,7 @@ class AMQPBroker(MultiService):
         self._broadcasts = Broadcasts()
         self._vhost = url.vhost
         self._hosts = Hosts(len(url.hosts))
+        self._witnesses = Witnesses(reactor, url, self._hosts.addresses)
         self.hosting = Hosting(reactor, self._leave)
         self._connections = [
             BrokerConnection(reactor, url, name, opened, lost, self._hosts)

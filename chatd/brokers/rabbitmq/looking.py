@@ -26,14 +26,15 @@ PATIENCE = 12.0
 
 @define(eq=False)
 class _EachOnce(Hosts):
-    """Calls ``tried_all`` when none of the hosts could be connected to."""
+    """Calls ``tried_all`` when none of the hosts could be connected to, at any address."""
 
     tried_all: Callable[[], None] = field(kw_only=True)
     _tried_hosts: set[int] = field(factory=set, init=False)
 
     def unreachable(self, host: int) -> None:
         super().unreachable(host)
-        self._tried_hosts.add(host)
+        if not self.addresses[host].more:
+            self._tried_hosts.add(host)
         if len(self._tried_hosts) == self.count:
             self.tried_all()
 
@@ -46,7 +47,8 @@ async def look(reactor: Any, url: BrokerURL) -> str:
     """Connect as a node does, to each of the hosts until one answers; what does, in a line.
     `StartError` with the last reason if none does, or not in time."""
     found: Deferred[str] = Deferred()
-    witnesses = Witnesses(reactor, url)
+    hosts = _EachOnce(len(url.hosts), tried_all=lambda: tried_all())
+    witnesses = Witnesses(reactor, url, hosts.addresses)
 
     async def opened(client: Client) -> None:
         rooms = await _rooms(client, witnesses)
@@ -57,7 +59,6 @@ async def look(reactor: Any, url: BrokerURL) -> str:
         if not found.called:
             found.errback(_refused(url, connection))
 
-    hosts = _EachOnce(len(url.hosts), tried_all=tried_all)
     connection = BrokerConnection(reactor, url, "chatd check", opened, lambda _: None, hosts)
     connection.startService()
     found.addTimeout(PATIENCE, reactor)

@@ -8,12 +8,14 @@ of one host is not enough where there are others.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, gatherResults
 from twisted.logger import Logger
 
+from chatd.amqp.addresses import Addresses
 from chatd.amqp.channel import reason_of
 from chatd.amqp.client import Client
 from chatd.amqp.service import BrokerConnection, endpoints
@@ -34,10 +36,11 @@ class Undecided(Unavailable):
 @define(eq=False)
 class Witnesses:
     """The hosts of the broker at ``url``, each asked on a connection that is made for it: it is
-    rare that a stream is missing."""
+    rare that a stream is missing. ``addresses`` are those of `Hosts`."""
 
     reactor: Any
     url: BrokerURL
+    addresses: Sequence[Addresses]
     _turns: Slots = field(factory=lambda: Slots(AT_ONCE), init=False)
     _new: Once = field(factory=Once, init=False)
 
@@ -79,7 +82,7 @@ class Witnesses:
     def _ask_all(self, stream: Stream) -> Deferred[list[bool | str]]:
         return gatherResults(
             Deferred.fromCoroutine(self._ask(endpoint, stream)).addTimeout(PATIENCE, self.reactor)
-            for endpoint in endpoints(self.reactor, self.url)
+            for endpoint in endpoints(self.reactor, self.url, self.addresses)
         )
 
     async def _ask(self, endpoint: Any, stream: Stream) -> bool | str:
