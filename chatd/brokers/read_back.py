@@ -224,6 +224,7 @@ class ReadBack(Generic[K, V]):
         if missing:
             stream = next(iter(missing.values())).stream
             newest = max(append.sent for append in missing.values())
+            missing = self._sent_until(newest)
             for append in missing.values():
                 append.due = JUDGED
             distrusted = self.broker.distrust(stream, newest)
@@ -233,6 +234,13 @@ class ReadBack(Generic[K, V]):
             known.addCallbacks(
                 lambda _: self._send_again(missing), self._not_known, errbackArgs=(missing,)
             )
+
+    def _sent_until(self, newest: float) -> dict[K, _Append[V]]:
+        """What was sent up to then, as far as it is not being judged. It is missing as well, even
+        if it would be looked for later, for want of a confirm; and sent again after the others it
+        would come after them."""
+        under_way = self._under_way.items()
+        return {k: a for k, a in under_way if a.sent <= newest and a.due < JUDGED}
 
     def _not_known(self, failure: Failure, missing: dict[K, _Append[V]]) -> None:
         """The stream's end cannot be told now: look for the records again."""

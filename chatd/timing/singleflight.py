@@ -72,6 +72,10 @@ class SingleFlight(Generic[K, V]):
         """Whether nothing is under way for ``key``."""
         return key not in self._running
 
+    def join(self, key: K) -> Deferred[V]:
+        """The outcome of the work under way for ``key``; KeyError if there is none."""
+        return self._running[key].wait()
+
     def run(self, key: K, work: Callable[[], Coroutine[Any, Any, V]]) -> Deferred[V]:
         """The outcome of the work under way for ``key``, or else of ``work()``, started now."""
         return self.share(key, lambda: Deferred.fromCoroutine(work()))

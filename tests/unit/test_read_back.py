@@ -117,6 +117,7 @@ class AttemptTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.sent: list[Deferred[None]] = []
+        self.bodies: list[bytes] = []
         self.ends: list[Deferred[int]] = []
         self.counted: list[str] = []
         self.distrusted: list[float] = []
@@ -124,7 +125,7 @@ class AttemptTests(SynchronousTestCase):
         broker = SimpleNamespace(
             exact=False,
             blocked="",
-            append=lambda *record: self._kept(self.sent),
+            append=self._append,
             end=lambda stream: self._kept(self.ends),
             distrust=self._distrust,
         )
@@ -138,7 +139,11 @@ class AttemptTests(SynchronousTestCase):
 
     def append(self, key: int) -> Deferred[None]:
         until = self.clock.seconds() + PATIENCE
-        return self.appends.append(Stream("lobby", "e"), key, b"", "", 0, until)
+        return self.appends.append(Stream("lobby", "e"), key, b"%d" % key, "", 0, until)
+
+    def _append(self, stream: Stream, body: bytes, message_id: str, time: int) -> Deferred[None]:
+        self.bodies.append(body)
+        return self._kept(self.sent)
 
     def _kept(self, here: list[Deferred[Any]]) -> Deferred[Any]:
         here.append(Deferred())
@@ -206,6 +211,16 @@ class AttemptTests(SynchronousTestCase):
         why = self.failureResultOf(self.done, Unavailable).value
         self.assertNotIsInstance(why, NotStored)
         self.assertEqual(str(why), "RabbitMQ is not connected")
+
+    def test_what_was_sent_before_is_sent_again_before(self) -> None:
+        """Though it would be looked for later, because it was not confirmed."""
+        self.append(2)
+        self.sent[1].callback(None)
+        self.wait(SHOWN + TICK)
+        self.appends.caught_up()
+        self.append(3)
+        self.ends[0].callback(0)
+        self.assertEqual(self.bodies, [b"1", b"2", b"3", b"1", b"2"])
 
     def test_all_is_looked_for_together(self) -> None:
         """Once, until that was answered, or nobody waits for it any more."""

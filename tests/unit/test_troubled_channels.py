@@ -76,6 +76,26 @@ class TroubledTests(ChannelsCase):
         self.successResultOf(again)
         self.assertEqual((self.number(LOBBY), self.server.answer()), (shared, []))
 
+    def test_it_is_waited_for_what_is_being_closed(self) -> None:
+        """Records that were sent over it may be stored yet."""
+        for own in (False, True):
+            if own:
+                self.distrust()
+            self.server.clock.advance(1)
+            since = self.server.clock.seconds()
+            self.server.clock.advance(0.1)
+            both = [Deferred.fromCoroutine(self.channels.distrust(LOBBY, since))]
+            for asked in ("channel.open", "confirm.select"):
+                [(number, name, _)] = self.server.heard()
+                self.assertEqual(name, asked)
+                self.server.say(number, f"{name}-ok")
+            both.append(Deferred.fromCoroutine(self.channels.distrust(LOBBY, since)))
+            for done in both:
+                self.assertNoResult(done)
+            self.assertEqual(self.answer(self.server), ["channel.close"])
+            for done in both:
+                self.successResultOf(done)
+
     def test_all_that_it_may_have_been_sent_over_are_closed(self) -> None:
         self.server.clock.advance(1)
         self.channels.leader_changed()

@@ -209,7 +209,10 @@ class PublishChannels:
         trouble = self._troubles.setdefault(stream, _Trouble())
         own = self._own.get(stream)
         used = own or self._shared
-        if used is None or used.opened > since:
+        if used is None:
+            return
+        if used.opened > since:
+            await self._replaced(stream)
             return
         trouble.times += 1
         trouble.latest = self.clock.seconds()
@@ -220,6 +223,13 @@ class PublishChannels:
             await self._giving.run(stream, lambda: self._give_own(opener, stream))
         else:
             await self._replacing.run(None, lambda: self._replace(0))
+
+    async def _replaced(self, stream: Stream) -> None:
+        """Return when what is being replaced has been closed: over that more may be stored yet."""
+        if not self._giving.idle(stream):
+            await self._giving.join(stream)
+        if not self._replacing.idle(None):
+            await self._replacing.join(None)
 
     async def _replace(self, grace: float) -> None:
         """Replace the shared channel; close the old one after ``grace`` seconds. With 0, close the
