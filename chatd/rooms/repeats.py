@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 
+from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from chatd.brokers.interfaces import Unavailable
+from chatd.brokers.interfaces import Stream, Unavailable
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.messages import Content
 from chatd.rooms.read_queue import ReadQueue
@@ -20,6 +21,26 @@ SEARCHES = 2
 OF_ONE, OF_ALL = 100, 500
 #: Messages compared in one turn of the reactor.
 PAGE = 500
+#: What is remembered: of so many users, each so many ids; and for so many seconds.
+USERS, IDS, KEPT = 8, 10_000, 10.0
+
+
+@define(eq=False)
+class _Seen:
+    """The ids of one user's messages after the offset ``start`` up to ``end``, each with its newest
+    offset. Who has many messages under way sends many again, and each would have the same part of
+    the stream read once more. ``used`` is in the clock's seconds."""
+
+    start: int
+    end: int
+    used: float
+    ids: dict[str, int] = field(factory=dict, init=False)
+
+    def add(self, ids: dict[str, int], end: int) -> None:
+        """The next ones, up to the offset ``end``, unless they are too many."""
+        if len(self.ids) + len(ids) <= IDS:
+            self.ids.update(ids)
+            self.end = end
 
 
 class Repeats:
@@ -28,7 +49,10 @@ class Repeats:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._turns = ReadQueue(clock, SEARCHES)
+        self._clock = clock
         self._under_way: Counter[str] = Counter()
+        #: The one that was used last is the last.
+        self._seen: OrderedDict[tuple[Stream, str], _Seen] = OrderedDict()
 
     async def stored(self, room: Room, content: Content, after: Cursor, asker: str) -> bool:
         """Whether the user's message with this id lies after the cursor ``after``, among what is
@@ -48,7 +72,7 @@ class Repeats:
 
     async def _stored(self, room: Room, content: Content, after: Cursor, asker: str) -> bool:
         stream, broker = room.stream, room.node.broker
-        at = await self._turns.run(asker, _begin_search, room, content, after, asker)
+        at = await self._turns.run(asker, self._begin_search, room, content, after, asker)
         if at is None or broker.exact or room.stream != stream:
             return at is None
         # another node, where it was sent first, may have read further than this one
@@ -56,20 +80,39 @@ class Repeats:
         if room.head <= at or room.stream != stream:
             return False
         rest = Cursor(stream.life, at)
-        return await self._turns.run(asker, _begin_search, room, content, rest, asker) is None
+        return await self._turns.run(asker, self._begin_search, room, content, rest, asker) is None
 
+    def _begin_search(
+        self, room: Room, content: Content, after: Cursor, asker: str
+    ) -> Deferred[int | None]:
+        return Deferred.fromCoroutine(self._search(room, content, after, asker))
 
-def _begin_search(room: Room, content: Content, after: Cursor, asker: str) -> Deferred[int | None]:
-    return Deferred.fromCoroutine(_search(room, content, after, asker))
-
-
-async def _search(room: Room, content: Content, after: Cursor, asker: str) -> int | None:
-    """None if the message is there; else the offset up to which it is not."""
-    stream = room.stream
-    at = (await find(room, After(after), asker)).offset
-    while at < room.head and room.stream == stream:
-        page = await room.page(at, PAGE, asker)
-        if any(m.id == content.id and m.user == content.user for m in page.messages):
+    async def _search(self, room: Room, content: Content, after: Cursor, asker: str) -> int | None:
+        """None if the message is there; else the offset up to which it is not."""
+        stream = room.stream
+        at = (await find(room, After(after), asker)).offset
+        seen = self._seen_from(stream, content.user, at)
+        if seen.ids.get(content.id, -1) > at:
             return None
-        at = page.end
-    return at
+        at = seen.end
+        while at < room.head and room.stream == stream:
+            page = await room.page(at, PAGE, asker)
+            ids = {m.id: m.offset for m in page.messages if m.user == content.user}
+            if seen.end == at:
+                seen.add(ids, page.end)
+            if content.id in ids:
+                return None
+            at = page.end
+        return at
+
+    def _seen_from(self, stream: Stream, user: str, start: int) -> _Seen:
+        """What is known of the user's messages after the offset ``start``."""
+        now = self._clock.seconds()
+        seen = self._seen.pop((stream, user), None)
+        if seen is None or not seen.start <= start <= seen.end or now - seen.used > KEPT:
+            seen = _Seen(start, start, now)
+        seen.used = now
+        self._seen[stream, user] = seen
+        if len(self._seen) > USERS:
+            self._seen.popitem(last=False)
+        return seen

@@ -15,7 +15,7 @@ from chatd.protocol.messages import Content
 from chatd.rooms import repeats
 from chatd.rooms.history import HistoryPage
 from chatd.rooms.read_queue import PATIENCE, ReadQueue
-from chatd.rooms.repeats import OF_ALL, OF_ONE, SEARCHES, Repeats
+from chatd.rooms.repeats import KEPT, OF_ALL, OF_ONE, SEARCHES, USERS, Repeats
 from tests.support.world import World
 
 #: Messages of a page, here.
@@ -93,6 +93,64 @@ class SearchTests(RepeatsCase):
         self.fill(cached=True)
         with mock.patch.object(self.world.broker, "read", side_effect=AssertionError):
             self.assertFalse(self.found("other"))
+
+    def pages(self) -> list[int]:
+        """The offsets after which pages are read from now on."""
+        asked: list[int] = []
+        page = self.room.page
+
+        async def noted(at: int, limit: int, asker: str) -> HistoryPage:
+            asked.extend([at] * (limit == PAGE))
+            return await page(at, limit, asker)
+
+        patched = mock.patch.object(self.room, "page", noted)
+        patched.start()
+        self.addCleanup(patched.stop)
+        return asked
+
+    def test_many_that_are_sent_again_have_the_stream_read_once(self) -> None:
+        """One after the other, as a connection has them looked for."""
+        self.fill()
+        asked = self.pages()
+        self.assertFalse(self.found("other"))
+        self.assertEqual(asked, [-1, PAGE - 1, 2 * PAGE - 1])
+        asked.clear()
+        for n in range(MANY):
+            self.assertTrue(self.found(f"m{n}"), n)
+            self.assertFalse(self.found(f"m{n}", after=n), n)
+            self.assertFalse(self.found(f"other{n}"), n)
+        self.assertEqual(asked, [])
+        self.world.store("lobby", "late", user="ann")
+        self.room.recent.forget()
+        self.assertTrue(self.found("late"))
+        self.assertEqual(asked, [MANY - 1])
+        self.assertFalse(self.found("m3", user="bob"))
+
+    def test_what_was_seen_is_not_remembered_for_long(self) -> None:
+        """Messages expire."""
+        self.fill()
+        asked = self.pages()
+        self.assertTrue(self.found("m3"))
+        self.world.advance(KEPT + 1)
+        self.assertTrue(self.found("m3"))
+        self.assertEqual(asked, [-1, -1])
+
+    def test_what_was_seen_does_not_begin_before_it_was_looked_for(self) -> None:
+        self.fill()
+        self.assertFalse(self.found("m3", after=5))
+        self.assertTrue(self.found("m3", after=2))
+
+    def test_few_are_remembered(self) -> None:
+        self.fill()
+        for n in range(USERS + 3):
+            self.assertFalse(self.found("m3", user=f"user{n}"))
+        self.assertEqual(len(self.repeats._seen), USERS)
+        self.patch(repeats, "IDS", PAGE)
+        for _ in range(2):
+            for n in range(MANY):
+                self.assertTrue(self.found(f"m{n}"), n)
+            self.assertFalse(self.found("other"))
+        self.assertLessEqual(max(len(seen.ids) for seen in self.repeats._seen.values()), PAGE)
 
     def test_what_another_node_has_read_and_this_one_has_not(self) -> None:
         """It comes before the broker says how far the stream goes."""
