@@ -235,6 +235,12 @@ class IBroker(Interface):
         never was one. Of a stream that is followed, no record after it was shown to anyone, on any
         node, before this was called."""
 
+    def sync(stream: Stream) -> Deferred[None]:
+        """Fires when all of ``stream``, which is followed, has been passed to its follower that was
+        stored at the time of the call, as far as the host of the broker knows that this node reads
+        from. Unlike `end` it stores nothing there, so it may be asked often. Fails with
+        `Unavailable`. Need not be asked of a broker that is `exact`."""
+
     def extents(streams: Sequence[Stream]) -> Deferred[Sequence[Extent | None]]:
         """How much of each of ``streams`` is kept; None for one that the broker tells nothing of.
         Fails with `Unavailable`."""

@@ -16,6 +16,7 @@ from chatd.directory.newest import NewestRooms
 from chatd.directory.projection import RoomEntry
 from chatd.directory.room_names import RoomNames
 from chatd.directory.stream import DirectoryStream
+from chatd.directory.sync import DirectorySync
 from chatd.directory.unavailable import unavailable
 from chatd.directory.unnamed import Unnamed
 from chatd.protocol.errors import ChatError, Code
@@ -50,6 +51,7 @@ class Directory:
         self.watchers.add(self._names)
         self._newest = NewestRooms(broker, self.find)
         self.watchers.add(self._newest)
+        self.sync = DirectorySync(broker, clock, self.stream)
         self._creating: SingleFlight[str, bool] = SingleFlight()
         append = self.stream.append
         self._unnamed = Unnamed(clock, self._leftovers, self.find, append)
@@ -86,6 +88,13 @@ class Directory:
                 Code.UNKNOWN_ROOM, f"There is no room {name}; create it first.", room=name
             )
         return entry
+
+    async def look_up(self, name: str) -> RoomEntry:
+        """As `get`; but first it is made sure that no other node has just made the room."""
+        self.check_loaded()
+        if name not in self.stream.rooms:
+            await self.sync.reach()
+        return self.get(name)
 
     def find(self, name: str) -> RoomEntry | None:
         """The room called ``name``, None if this node knows of none."""
@@ -137,6 +146,8 @@ class Directory:
     async def delete(self, name: str) -> bool:
         """Delete a room with its messages; False if there is none."""
         self.check_loaded()
+        if name not in self.stream.rooms:
+            await self.sync.reach()
         entry = self.stream.rooms.get(name)
         if entry is None:
             return False
@@ -148,22 +159,35 @@ class Directory:
 
     async def set_private(self, name: str, private: bool) -> None:
         """Make a room private or public."""
-        if self.get(name).private != private:
+        await self.look_up(name)
+        if not await self._surely(lambda: self.get(name).private == private):
             await self.stream.append({"op": "private", "room": name, "private": private})
 
     async def add_member(self, name: str, user: str) -> None:
         """Let ``user`` join the room while it is private."""
-        entry = self.get(name)
+        entry = await self.look_up(name)
         event = {"op": "add_member", "room": name, "user": user}
-        if user not in entry.members and await self.stream.append(event):
+        if await self._surely(lambda: user in self.get(name).members):
+            return
+        if await self.stream.append(event):
             self._announce("member_added", entry, {"user": user})
 
     async def remove_member(self, name: str, user: str) -> None:
         """Undo `add_member`."""
-        entry = self.get(name)
+        entry = await self.look_up(name)
         event = {"op": "remove_member", "room": name, "user": user}
-        if user in entry.members and await self.stream.append(event):
+        if await self._surely(lambda: user not in self.get(name).members):
+            return
+        if await self.stream.append(event):
             self._announce("member_removed", entry, {"user": user})
+
+    async def _surely(self, done: Callable[[], bool]) -> bool:
+        """Whether ``done()``, so that a change is needless, also by what other nodes have just
+        changed."""
+        if not done():
+            return False
+        await self.sync.reach()
+        return done()
 
     async def renew(self, lost: Stream) -> None:
         """Begin a new life of a room whose stream vanished from the broker."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from attrs import Factory, define, field, frozen
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -72,9 +72,23 @@ class Chat:
         check_entry(identity, entry)
         return entry
 
+    async def admit(self, identity: Identity, name: str) -> RoomEntry:
+        """As `entry`; but nobody is refused for what another node has just changed. Raises also
+        `ChatError` unavailable: it is not known whether there is such a room, or such a right."""
+        try:
+            return self.entry(identity, name)
+        except ChatError as e:
+            if e.code is Code.UNAVAILABLE:
+                raise
+        try:
+            await self.directory.sync.reach()
+        except ChatError as e:
+            raise e.about(name) from None
+        return self.entry(identity, name)
+
     async def room(self, identity: Identity, name: str) -> Room:
         """The room called ``name``, attached. Raises as `entry`, or `ChatError` unavailable."""
-        entry = self.entry(identity, name)
+        entry = await self.admit(identity, name)
         room = self.rooms.get(entry)
         if room is None:
             room = await self.rooms.open(entry)
@@ -84,7 +98,7 @@ class Chat:
     async def room_to_read(self, identity: Identity, name: str) -> Room:
         """As `room`, for who only reads, or has others wait until this is done: of those who had to
         wait until it was attached, a few go on in each turn of the reactor."""
-        if self.rooms.get(self.entry(identity, name)) is None:
+        if self.rooms.get(await self.admit(identity, name)) is None:
             await self.room(identity, name)
             await self.rooms.node.turns.wait()
         return await self.room(identity, name)
@@ -124,8 +138,8 @@ class Chat:
         """
         try:
             room = self.rooms.get(self.entry(identity, publication.room))
-        except ChatError as e:
-            return fail(_before_storing(e, publication))
+        except ChatError:
+            room = None
         if room is None:
             stored = Deferred.fromCoroutine(self._attach_and_publish(identity, publication, sender))
         else:
@@ -142,6 +156,13 @@ class Chat:
         except ChatError as e:
             raise _before_storing(e, publication) from None
         return await room.publish(publication.content, sender)
+
+    async def admit_publication(self, identity: Identity, publication: Publication) -> None:
+        """As `admit`, for `publish`."""
+        try:
+            await self.admit(identity, publication.room)
+        except ChatError as e:
+            raise _before_storing(e, publication) from None
 
     async def repeated(self, identity: Identity, publication: Publication) -> Receipt | None:
         """The receipt for a message sent again that is stored already, among what came after the

@@ -73,6 +73,7 @@ def compose(
     counts = Counts(noted(metrics.false_confirms), noted(metrics.resent))
     directory = Directory(broker, clock, counts, metrics.bad_events.inc, wall)
     readiness = Readiness(directory.stream, clock, lambda: str(broker.blocked))
+    directory.sync.proved = lambda: readiness.ready
     history = History(broker, clock, Dating(wall, retention))
     budget = CacheBudget(cache_bytes)
     context = RoomContext(broker, clock, wall, history, budget, retention, metrics, counts)

@@ -128,25 +128,43 @@ class Session:
             subscription, subscription.cursor, self.chat.presence.members(name), place.gap
         )
 
-    def publish(self, publication: Publication) -> Deferred[Receipt]:
+    def publish(
+        self, publication: Publication, identity: Identity | None = None
+    ) -> Deferred[Receipt]:
         """Publish to a room, joined or not, after the requests about it that are under way: a join,
-        or a message sent again that has to be searched for."""
-        if publication.after is None and publication.room not in self._turns:
-            return self.chat.publish(self.identity, publication, self)
-        return Deferred.fromCoroutine(self._publish_in_turn(publication))
+        or a message that has to be searched for, or whose room is looked for on other nodes. As
+        ``identity``, if that is not None."""
+        name, sender = publication.room, identity or self.identity
+        at_once = publication.after is None and name not in self._turns
+        if at_once and (name in self.joined or self._knows(sender, name)):
+            return self.chat.publish(sender, publication, self)
+        return Deferred.fromCoroutine(self._publish_in_turn(identity, publication))
 
-    async def _publish_in_turn(self, publication: Publication) -> Receipt:
-        begun = await self._in_turn(publication.room, lambda: self._begin(publication))
+    def _knows(self, identity: Identity, name: str) -> bool:
+        try:
+            self.chat.entry(identity, name)
+        except ChatError:
+            return False
+        return True
+
+    async def _publish_in_turn(
+        self, identity: Identity | None, publication: Publication
+    ) -> Receipt:
+        begun = await self._in_turn(publication.room, lambda: self._begin(identity, publication))
         return await begun
 
-    async def _begin(self, publication: Publication) -> Deferred[Receipt]:
+    async def _begin(
+        self, identity: Identity | None, publication: Publication
+    ) -> Deferred[Receipt]:
         """Begin to publish, unless the message is stored already; the receipt to come. The next
         request about the room need not wait for that."""
-        if publication.after is not None:
+        if publication.after is None:
+            await self.chat.admit_publication(identity or self.identity, publication)
+        else:
             receipt = await self._search(publication)
             if receipt is not None:
                 return succeed(receipt)
-        return self.chat.publish(self.identity, publication, self)
+        return self.chat.publish(identity or self.identity, publication, self)
 
     async def _search(self, publication: Publication) -> Receipt | None:
         """See `Chat.repeated`. The search ends with the session."""

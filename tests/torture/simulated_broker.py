@@ -192,6 +192,9 @@ class SimulatedBroker(Service):
     def end(self, stream: Stream) -> Deferred[int]:
         return self._ask(lambda: self.hub.end(stream))
 
+    def sync(self, stream: Stream) -> Deferred[None]:
+        return self.end(stream).addCallback(lambda _: None)
+
     def extents(self, streams: Sequence[Stream]) -> Deferred[Sequence[Extent | None]]:
         return self._ask(lambda: self.hub.extents(streams))
 

@@ -149,6 +149,9 @@ class MemoryBroker(LocalFanout, Service):
     def end(self, stream: Stream) -> Deferred[int]:
         return self._submit(lambda: self._world.log(stream).last)
 
+    def sync(self, stream: Stream) -> Deferred[None]:
+        return self.end(stream).addCallback(lambda _: None)
+
     def extents(self, streams: Sequence[Stream]) -> Deferred[Sequence[Extent | None]]:
         return self._submit(lambda: [self._world.extent(stream) for stream in streams])
 

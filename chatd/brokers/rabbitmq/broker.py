@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
 from chatd.amqp.channel import Reason
@@ -275,6 +275,12 @@ class AMQPBroker(MultiService):
         if following is None:
             return self._reading.end(stream)
         return Deferred.fromCoroutine(following.end())
+
+    def sync(self, stream: Stream) -> Deferred[None]:
+        following = self._followed.get(stream)
+        if following is None:
+            return fail(Unavailable("the stream is not followed now"))
+        return Deferred.fromCoroutine(following.sync(self._looking.newest))
 
     def append_barrier(self, stream: Stream, name: str) -> Deferred[None]:
         """Append a barrier; see `chatd.brokers.rabbitmq.barriers`."""

@@ -11,24 +11,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from random import uniform
-from typing import Protocol
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from chatd.amqp.deliveries import Delivery
 from chatd.brokers.interfaces import IFollower, IFollowing, NoSuchStream, Stream, Unavailable
-from chatd.brokers.rabbitmq.barriers import BRINGS_NOTHING, Barriers
+from chatd.brokers.rabbitmq.barriers import BRINGS_NOTHING, PATIENCE, Barriers
 from chatd.brokers.rabbitmq.consumer import StreamConsumer
+from chatd.brokers.rabbitmq.following_broker import FollowingBroker
 from chatd.brokers.rabbitmq.handover import AnotherStream, Handover
-from chatd.brokers.rabbitmq.hosting import Hosting
-from chatd.brokers.rabbitmq.shared_channels import SharedChannel, SharedChannels
+from chatd.brokers.rabbitmq.shared_channels import SharedChannel
 from chatd.brokers.rabbitmq.tail import Tail
-from chatd.timing.turn_queue import TurnQueue
-from chatd.timing.wall import WallClock
 
 #: Seconds between attempts to consume, at most.
 LONGEST = 5.0
@@ -49,47 +46,6 @@ class FollowerState(Enum):
     #: At the head.
     LEVEL = auto()
     STOPPED = auto()
-
-
-class FollowingBroker(Protocol):
-    """What a following needs of its broker."""
-
-    clock: IReactorTime
-    wall: WallClock
-    #: One slice of what was read is converted in each turn of the reactor.
-    turns: TurnQueue
-    #: None while the broker is away.
-    channels: SharedChannels | None
-    #: Told of whether the directory is served.
-    hosting: Hosting
-
-    @property
-    def blocked(self) -> str:
-        """Why the broker takes no messages; "" if it does."""
-
-    def count(self, stream: Stream) -> Deferred[int | None]:
-        """How many records the stream had some seconds ago, fences included; None if the broker
-        does not say. Fails with `Unavailable`."""
-
-    def fence(self, stream: Stream, done: Callable[[], bool]) -> Deferred[bool]:
-        """Append fences to the stream until ``done()``; False if it never is. Fails with
-        `Unavailable` or `NoSuchStream`."""
-
-    def append_barrier(self, stream: Stream, name: str) -> Deferred[None]:
-        """Append a barrier. Fails with `Unavailable` or `NoSuchStream`."""
-
-    def place_of_barrier(self, stream: Stream) -> Deferred[int]:
-        """The offset of a barrier that is appended now, once it has come to the host that is read
-        from. Fails with `Unavailable` or `NoSuchStream`."""
-
-    def leader_changed(self) -> None:
-        """A stream may have another leader now."""
-
-    def exists(self, stream: Stream) -> Deferred[bool]:
-        """Whether the broker has the stream. Fails with `Unavailable`."""
-
-    def forget(self, following: RabbitMQFollowing) -> None:
-        """``following`` has stopped."""
 
 
 @implementer(IFollowing)
@@ -137,6 +93,20 @@ class RabbitMQFollowing:
         `NoSuchStream`."""
         await self._barriers.reach()
         return self._handover.end
+
+    async def sync(self, newest: Callable[[Stream], Deferred[int]]) -> None:
+        """Return when the follower has all up to ``newest(stream)``, the offset that the host has
+        last, fences included; -1 if it does not say. Raises `Unavailable`, when it has not come
+        after `PATIENCE` seconds, too."""
+        try:
+            offset = await newest(self.stream)
+            if offset < 0:
+                raise Unavailable(BRINGS_NOTHING)
+            await self._handover.passed(offset).addTimeout(PATIENCE, self._broker.clock)
+        except NoSuchStream:
+            raise Unavailable("the stream is gone") from None
+        except (TimeoutError, CancelledError):
+            raise Unavailable(BRINGS_NOTHING) from None
 
     # -- what the broker calls ---------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from chatd.amqp.deliveries import Delivery
@@ -69,6 +70,8 @@ class Handover:
         self._told = Told.BEHIND
         #: The offset of the newest record handed over.
         self.end = -1
+        #: Those who wait until all up to an offset was handed over.
+        self._awaiting: dict[Deferred[None], int] = {}
         #: Whether the next batch was asked for from `seen` on, so that it shows whether that is
         #: gone.
         self._resuming = False
@@ -117,6 +120,26 @@ class Handover:
                 self._hand_on()
         else:
             self._pass(batch)
+        if self._awaiting:
+            self.in_order(self._tell_passed)
+
+    def passed(self, offset: int) -> Deferred[None]:
+        """Fires when all deliveries up to ``offset`` were handed over. May be cancelled."""
+
+        def leave(waiting: Deferred[None]) -> None:
+            self._awaiting.pop(waiting, None)
+
+        waiting: Deferred[None] = Deferred(leave)
+        self._awaiting[waiting] = offset
+        self.in_order(self._tell_passed)
+        return waiting
+
+    def _tell_passed(self) -> None:
+        seen = next((one.offset for one in self._waiting if isinstance(one, Delivery)), None)
+        upto = (-1 if self.seen is None else self.seen) if seen is None else seen - 1
+        for waiting in [one for one, offset in self._awaiting.items() if offset <= upto]:
+            del self._awaiting[waiting]
+            waiting.callback(None)
 
     def in_order(self, call: Callable[[], None]) -> None:
         """Make ``call`` after what waits was handed over."""
@@ -212,6 +235,8 @@ class Handover:
         self._waiting.clear()
         self._weight = 0
         self._told = Told.ENDED
+        for waiting in list(self._awaiting):
+            waiting.cancel()
 
     def _tell(self, call: Callable[..., Any], *args: object) -> None:
         if self._told is Told.ENDED:

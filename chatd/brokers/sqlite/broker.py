@@ -198,6 +198,9 @@ class SQLiteBroker(LocalFanout, Service):
     def end(self, stream: Stream) -> Deferred[int]:
         return self._ask(lambda reader: reader.end(stream))
 
+    def sync(self, stream: Stream) -> Deferred[None]:
+        return succeed(None)
+
     def extents(self, streams: Sequence[Stream]) -> Deferred[Sequence[Extent | None]]:
         return self._ask(lambda reader: reader.extents(streams))
 

@@ -34,6 +34,7 @@ async def held_poll(
     release = call.admission.connections.admit(address) if wait else lambda: None
     try:
         if poller:
+            await pollers.chat.admit(identity, name)
             pollers.seen(identity, name, address)
         call.request.forget_head()
         found = await _while_proved(

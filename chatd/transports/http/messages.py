@@ -97,7 +97,7 @@ class Messages:
         named = bool(identity.user)
         if named or not kind.is_form:
             admit_publish(call, identity)
-            self._check_entry(identity, name)
+            await self._check_entry(identity, name)
         content = _content(kind, await call.body())
         if kind.is_form:
             identity = call.identify(named=content.username)
@@ -113,11 +113,11 @@ class Messages:
             receipt = await self._chat.publish(identity, publication)
         return Reply(201 if receipt.new else 200, {"id": receipt.id})
 
-    def _check_entry(self, identity: Identity, name: str) -> None:
+    async def _check_entry(self, identity: Identity, name: str) -> None:
         """Refuse a message before it is read, unless it is refused for now only: that answer names
         the message."""
         try:
-            self._chat.entry(identity, name)
+            await self._chat.admit(identity, name)
         except ChatError as e:
             if e.code is not Code.UNAVAILABLE:
                 raise

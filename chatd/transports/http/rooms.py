@@ -40,7 +40,7 @@ class RoomRoutes:
         """GET a room, for anyone who may join it, and for administrators."""
         name = room_name(room)
         if call.admission.rights.administers(call.token, call.caller.address):
-            attached = await self._chat.rooms.open(self._directory.get(name))
+            attached = await self._chat.rooms.open(await self._directory.look_up(name))
             entry = self._directory.get(name)
         else:
             identity = call.identify()
@@ -68,6 +68,7 @@ class RoomRoutes:
         if call.query("details") not in (None, "1"):
             raise bad_request("details is 1, or left out.")
         self._directory.check_loaded()
+        await self._directory.sync.reach()  # who lists the rooms may do without those not listed
         entries = self._directory.page(after, limit)
         return Reply(200, _RoomPages(entries, self._chat, call.query("details") is not None))
 
@@ -88,14 +89,14 @@ class RoomRoutes:
     async def delete(self, call: Call, room: str) -> Reply:
         """DELETE a room with its messages."""
         _check_admin(call)
-        name = self._directory.get(room_name(room)).name
+        name = (await self._directory.look_up(room_name(room))).name
         await self._directory.delete(name)
         return Reply(204)
 
     async def members(self, call: Call, room: str) -> Reply:
         """GET who may be in a room while it is private, and who is in it now."""
         _check_admin(call)
-        entry = self._directory.get(room_name(room))
+        entry = await self._directory.look_up(room_name(room))
         present = self._chat.presence.members(entry.name)
         return Reply(
             200,

@@ -85,7 +85,7 @@ class EventStreams:
         name = room_name(room)
         start = _start(call)
         if call.asks_for_head:
-            self._chat.entry(identity, name)
+            await self._chat.admit(identity, name)
             _begin(call)
             call.request.finish()
             return None

@@ -105,7 +105,7 @@ class Legacy(BaseDialect):
         name = room_name(frame.get("roomname"), legacy=True)
         chat = self.session.chat
         publication = chat.publication(identity, name, frame.get("message"))
-        await chat.publish(identity, publication, sender=self.session)
+        await self.session.publish(publication, identity)
 
     def drain(self, retry: int) -> None:
         """Does nothing: the original's protocol has no goodbye but the close code."""

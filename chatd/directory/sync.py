@@ -1,0 +1,81 @@
+"""Making sure that this node has all of the directory that was there a moment ago.
+
+A room that was made on another node is to be found here as soon as its maker was told. But what a
+node knows is behind by what is on its way to it; by much if its process was stopped, its machine
+suspended, or the broker slow. So before a client is told that a room does not exist, that it may
+not enter one, or that a change is needless, the broker is asked for what there is. What is known to
+exist needs no asking.
+
+This is what ZooKeeper calls sync: a read after it sees all that was acknowledged before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorTime
+
+from chatd.brokers.interfaces import DIRECTORY, IBroker, Unavailable
+from chatd.directory.stream import DirectoryStream
+from chatd.directory.unavailable import unavailable
+from chatd.timing.singleflight import SingleFlight
+
+#: Seconds that one may take; some milliseconds are usual.
+PATIENCE = 3.0
+#: Seconds between two, after the first `BURST`: anyone can cause them, by names that nobody has.
+APART, BURST = 0.1, 50
+#: Seconds between looks whether the directory is proved.
+LOOK = 0.05
+
+
+@define(eq=False)
+class DirectorySync:
+    """Waits until all has come that the directory had. All who ask meanwhile share one look."""
+
+    broker: IBroker
+    clock: IReactorTime
+    stream: DirectoryStream
+    #: Whether the directory can be read and written here (`Readiness.ready`): where it cannot, this
+    #: host of the broker may lag behind the others.
+    proved: Callable[[], bool] = field(default=lambda: True)
+    _sharing: SingleFlight[None, None] = field(factory=SingleFlight, init=False)
+    #: Before when there is no other look, but for those of a burst (the clock's seconds).
+    _next: float = field(default=float("-inf"), init=False)
+
+    async def reach(self) -> None:
+        """Return when all that was in the directory at the time of the call has been folded; at
+        once if the broker is `IBroker.exact`. Raises `ChatError` unavailable."""
+        if self.broker.exact:
+            return
+        until = self.clock.seconds() + PATIENCE
+        try:
+            if not self._sharing.idle(None):
+                await self._share(until)  # one that is under way may have looked too early
+            await self._share(until)
+        except Unavailable as e:
+            raise unavailable(e) from None
+        except (CancelledError, TimeoutError):
+            raise unavailable() from None
+
+    async def _share(self, until: float) -> None:
+        left = max(0.0, until - self.clock.seconds())
+        await self._sharing.run(None, self._look).addTimeout(left, self.clock)
+
+    async def _look(self) -> None:
+        now = self.clock.seconds()
+        self._next = max(self._next, now - BURST * APART) + APART
+        if self._next > now:
+            await self._pause(self._next - now)
+        until = self.clock.seconds() + PATIENCE
+        while self.stream.level and not self.proved() and self.clock.seconds() < until:
+            await self._pause(LOOK)
+        if not self.stream.level or not self.proved():
+            raise Unavailable("what it has is not known to be all")
+        await self.broker.sync(DIRECTORY)
+
+    def _pause(self, seconds: float) -> Deferred[None]:
+        pause: Deferred[None] = Deferred()
+        self.clock.callLater(seconds, pause.callback, None)
+        return pause
