@@ -42,11 +42,13 @@ class LateBroker(MemoryBroker):
         self.syncing.append(Deferred())
         return self.syncing[-1]
 
-    def come(self) -> None:
-        """What there is comes, and who asked for it is told."""
+    def arrive(self) -> None:
+        """What there is comes, in the next turn of the reactor."""
         self.late = False
         self._world.wake(DIRECTORY)
-        self._clock.advance(0)
+
+    def tell(self) -> None:
+        """Who asked for it is told that it has come."""
         for syncing in list(self.syncing):
             if not syncing.called:
                 syncing.callback(None)
@@ -75,7 +77,9 @@ class SyncCase(SynchronousTestCase):
         return outcome
 
     def come(self) -> None:
-        self.late.come()
+        self.late.arrive()
+        self.world.turn()
+        self.late.tell()
         for _ in range(3):
             self.world.turn()
 
@@ -163,8 +167,7 @@ class AnswerTests(SyncCase):
 
         said = [say("1")]
         self.world.turn()
-        self.late.late = False
-        self.late._world.wake(DIRECTORY)
+        self.late.arrive()
         self.world.turn()
         said += [say("2"), say("3")]
         self.come()
