@@ -11,6 +11,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from chatd.timing.turn_queue import in_turns
 
+#: Seconds by which a call is late where the process has stood still.
+STOOD_STILL = 3.0
+
 
 @define(eq=False)
 class Deadline:
@@ -26,6 +29,12 @@ class Deadline:
     def active(self) -> bool:
         """Whether the call has yet to be made."""
         return self._call is not None
+
+    @property
+    def stood_still(self) -> bool:
+        """Whether it is so late that this process must have stood still: it was stopped, or its
+        machine suspended. What others sent meanwhile may not have been read yet."""
+        return self._wheel.clock.seconds() - self.when > STOOD_STILL
 
     def cancel(self) -> None:
         """Do not make the call. May be called at any time, and twice."""

@@ -13,6 +13,7 @@ from twisted.internet.protocol import Protocol
 from chatd.access.rate_limit import BAD_IN_A_ROW
 from chatd.protocol.errors import ChatError, Code
 from chatd.service.chat import Chat, Receipt
+from chatd.timing.timer_wheel import STOOD_STILL
 from chatd.transports.http.connection import HTTPConnection
 from chatd.transports.websocket.connection import WebSocketConnection
 from chatd.transports.websocket.heartbeat import PING_EVERY, PONG_WITHIN
@@ -160,6 +161,16 @@ class EndedConnectionTests(PreparedTests):
         for seconds in (PING_EVERY, PONG_WITHIN):
             self.node.clock.advance(seconds + 1)
             await pause()
+        await self.all_gone(parts)
+
+    async def test_socket_io_by_polls_of_a_node_that_was_stopped(self) -> None:
+        """The answer to its ping may wait to be read: the session ends with the next one."""
+        _, parts = await self.polling()
+        for seconds in (PING_EVERY, PONG_WITHIN + STOOD_STILL):
+            self.node.clock.advance(seconds + 1)
+            await pause()
+        self.assertEqual(len(self.node.service.ways.socketio._sessions.all_polling()), 1)
+        self.node.clock.advance(PONG_WITHIN + 1)
         await self.all_gone(parts)
 
     async def test_socket_io_by_polls_that_is_refused(self) -> None:

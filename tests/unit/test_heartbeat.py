@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.net.tcp import SILENCE, behind, silent
-from chatd.timing.timer_wheel import TimerWheel
+from chatd.timing.timer_wheel import STOOD_STILL, TimerWheel
 from chatd.transports.websocket.heartbeat import PING_EVERY, PONG_WITHIN, Heartbeat
 
 
@@ -72,6 +72,16 @@ class HeartbeatTests(SynchronousTestCase):
             self.pass_(25)
             self.heart.pong()
         self.assertEqual((self.pings, self.died), (5, 0))
+
+    def test_a_process_that_was_stopped_has_read_no_pong(self) -> None:
+        """All who had answered would be sent away at once. They answer the next ping, too."""
+        self.pass_(25)
+        self.clock.advance(PONG_WITHIN + STOOD_STILL + 1)
+        self.assertEqual((self.pings, self.died), (1, 0))
+        self.pass_(PONG_WITHIN)
+        self.assertEqual((self.pings, self.died), (2, 0))
+        self.pass_(PONG_WITHIN)
+        self.assertEqual((self.pings, self.died), (2, 1))
 
     def test_pings_keep_their_time(self) -> None:
         """Between two there are not 25 seconds, what is left of the last one, and the time that the

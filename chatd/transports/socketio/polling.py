@@ -237,8 +237,14 @@ class PollingLink:
         self.session.talk.writable()
 
     def _beat(self) -> None:
-        self._due = self._deadlines.after(PONG_WITHIN, self.end)
+        self._due = self._deadlines.after(PONG_WITHIN, self._missed)
         self.outlet.ping(EngineKind.PING.value)
+
+    def _missed(self) -> None:
+        if self._due.stood_still:
+            self._beat()  # the answer may have come, and wait to be read
+        else:
+            self.end()
 
     def abortConnection(self) -> None:
         """See `chatd.access.unread.Transport`."""

@@ -19,7 +19,8 @@ class Heartbeat:
 
     A client that does not read cannot answer either; it is slow, not gone. While its transport is
     not writable, TCP's own acknowledgements decide; so they do where chatd has not read all the
-    time since the ping: the pong may have come, and lie behind what has to wait for its turn.
+    time since the ping: the pong may have come, and lie behind what has to wait for its turn, or
+    wait to be read by a process that was stopped meanwhile.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Heartbeat:
             self._missed()
 
     def _missed(self) -> None:
-        read = self._outlet.switches == self._switches
+        read = self._outlet.switches == self._switches and not self._next.stood_still
         if (self._outlet.writable and read) or silent(self._transport):
             self._dead()
         else:
