@@ -69,6 +69,8 @@ class Projection:
 
     def __init__(self) -> None:
         self.rooms: dict[str, RoomEntry] = {}
+        #: How many members all rooms have together.
+        self.members = 0
         self._events: OrderedDict[str, None] = OrderedDict()
         self._folds: dict[str, Callable[[str, dict[str, Any]], DirectoryChange | None]] = {
             "create": self._create,
@@ -130,6 +132,7 @@ class Projection:
         if entry is None or entry.stream.epoch != event["epoch"]:
             return None
         del self.rooms[name]
+        self.members -= len(entry.members)
         return DirectoryChange(ChangeKind.DELETED, entry, entry.stream)
 
     def _renew(self, name: str, event: dict[str, Any]) -> DirectoryChange | None:
@@ -155,6 +158,7 @@ class Projection:
         if entry is None or user in entry.members:
             return None
         entry.members.add(user)
+        self.members += 1
         return DirectoryChange(ChangeKind.GRANTED, entry, entry.stream)
 
     def _remove_member(self, name: str, event: dict[str, Any]) -> DirectoryChange | None:
@@ -163,6 +167,7 @@ class Projection:
         if entry is None or user not in entry.members:
             return None
         entry.members.remove(user)
+        self.members -= 1
         return DirectoryChange(ChangeKind.RESTRICTED, entry, entry.stream, user)
 
 

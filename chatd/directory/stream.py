@@ -118,6 +118,11 @@ class DirectoryStream:
         """The rooms by name, as far as events have been folded."""
         return self._projection.rooms
 
+    @property
+    def members(self) -> int:
+        """How many members all rooms have together."""
+        return self._projection.members
+
     def start(self, restored: bool = False) -> None:
         """Follow the stream as soon as the broker can be reached. With ``restored``, first append
         the event that all streams were restored from a backup."""

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from chatd.directory.stream import DirectoryState
+from chatd.transports.http import rooms
 from tests.support.http_client import Answer
 from tests.support.serving import Node, ServingTests
 from tests.support.tokens import Issuer
@@ -135,6 +136,20 @@ class AdminTests(ServingTests):
         for method in ("DELETE", "GET"):
             answer = await self.admin(node, method, "/rooms/lobby")
             self.assertEqual((answer.status, answer.code), (404, "unknown_room"))
+
+    async def test_many_members_are_listed_in_order(self) -> None:
+        """In pieces, sorted a part in a turn: all others would wait for a hundred thousand."""
+        node = await self.node()
+        await self.admin(node, "PUT", "/rooms/den", {"private": True})
+        self.patch(rooms, "MEMBERS", 3)
+        self.patch(rooms, "SORTED", 4)
+        names = [f"user{(n * 7) % 10}" for n in range(10)]
+        for name in names:
+            await self.admin(node, "PUT", f"/rooms/den/members/{name}")
+        answer = await self.admin(node, "GET", "/rooms/den/members")
+        expected = {"room": "den", "private": True, "members": sorted(names)}
+        self.assertEqual(answer.json, {**expected, "present": [], "count": 0})
+        self.assertEqual(answer.header("transfer-encoding"), "chunked")
 
     async def test_members(self) -> None:
         node = await self.node()

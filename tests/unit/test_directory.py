@@ -16,6 +16,7 @@ from twisted.trial.unittest import TestCase
 
 from chatd.brokers.interfaces import DIRECTORY, NoSuchStream, NotStored, Stream, Unavailable
 from chatd.brokers.memory.broker import MemoryBroker
+from chatd.directory import directory as directory_module
 from chatd.directory.directory import Directory
 from chatd.directory.leftovers import DELETE_AGAIN, DOOMED
 from chatd.directory.lives import LIVES
@@ -273,6 +274,22 @@ class ChangeTests(DirectoryCase):
         self.assertFalse(self.agree()["den"][1])
         names = [event for event, room in self.events() if room == "den"]
         self.assertEqual(names, ["created", "member_added", "member_added", "member_removed"])
+
+    def test_all_rooms_together_have_so_many_members_at_most(self) -> None:
+        """Whoever may add members could fill the memory of all nodes."""
+        self.patch(directory_module, "MEMBERS", 3)
+        self.world.do(self.one.create("den"))
+        for room, user in (("lobby", "ann"), ("den", "ann"), ("den", "ben")):
+            self.world.do(self.one.add_member(room, user))
+        self.world.do(self.one.add_member("den", "ben"))
+        error = self.world.error(self.one.add_member("lobby", "ben"))
+        self.assertIs(error.code, Code.UNAVAILABLE)
+        self.assertIn("3 members", error.text)
+        self.world.do(self.one.remove_member("lobby", "ann"))
+        self.world.do(self.one.add_member("lobby", "ben"))
+        self.world.do(self.one.delete("den"))
+        self.world.do(self.one.add_member("lobby", "ann"))
+        self.agree()
 
     def test_creating_a_room_that_exists_changes_nothing(self) -> None:
         self.world.do(self.one.create("lobby", private=True))

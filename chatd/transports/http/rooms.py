@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import merge
+from itertools import islice
 from typing import Any
 
 from chatd.directory.projection import RoomEntry
@@ -12,11 +14,14 @@ from chatd.protocol.names import room_name, user_name
 from chatd.service.administration import Administration
 from chatd.service.chat import Chat
 from chatd.service.room_details import room_details
+from chatd.timing.turn_queue import TurnQueue
 from chatd.transports.http.call import Call, Reply, Route
 from chatd.transports.http.parameters import limit_of, name_of
 
 #: Rooms in one piece of the list of all rooms.
 ROOMS = 200
+#: Members in one piece of the list of a room's, and of those that are sorted in one turn.
+MEMBERS, SORTED = 2000, 10_000
 
 
 class RoomRoutes:
@@ -98,16 +103,12 @@ class RoomRoutes:
         _check_admin(call)
         entry = await self._directory.look_up(room_name(room))
         present = self._chat.presence.members(entry.name)
-        return Reply(
-            200,
-            {
-                "room": entry.name,
-                "private": entry.private,
-                "members": sorted(entry.members),
-                "present": present.names,
-                "count": present.count,
-            },
-        )
+        begun = {"room": entry.name, "private": entry.private}
+        ended = {"present": present.names, "count": present.count}
+        if len(entry.members) <= MEMBERS:
+            return Reply(200, {**begun, "members": sorted(entry.members), **ended})
+        turns = self._chat.rooms.node.turns
+        return Reply(200, _MemberPages(entry.members, dump(begun), dump(ended), turns))
 
     async def add(self, call: Call, room: str, user: str) -> Reply:
         """PUT a member."""
@@ -151,3 +152,31 @@ class _RoomPages:
     def _shown(self, entry: RoomEntry, details: dict[str, Any]) -> bytes:
         count = self._chat.presence.count(entry.name)
         return dump({"room": entry.name, "private": entry.private, "count": count, **details})
+
+
+class _MemberPages:
+    """A room with many ``members``, sorted and written in turns; between ``begun`` and ``ended``,
+    which are JSON objects."""
+
+    def __init__(
+        self, members: Iterable[str], begun: bytes, ended: bytes, turns: TurnQueue
+    ) -> None:
+        names = list(members)
+        self._runs = [names[at : at + SORTED] for at in range(0, len(names), SORTED)]
+        self._names: Iterator[str] | None = None
+        self._between = begun[:-1] + b',"members":['
+        self._ended = b"]," + ended[1:] + b"\n"
+        self._turns = turns
+
+    async def next(self) -> bytes:
+        """See `chatd.transports.http.answer.Pieces`."""
+        if self._names is None:
+            for run in self._runs:
+                run.sort()
+                await self._turns.wait()
+            self._names = merge(*self._runs)
+        between, self._between = self._between, b","
+        if shown := list(islice(self._names, MEMBERS)):
+            return between + dump(shown)[1:-1]
+        ended, self._ended = self._ended, b""
+        return ended
