@@ -17,7 +17,7 @@ from chatd.brokers.interfaces import (
     Stream,
     Unavailable,
 )
-from chatd.brokers.rabbitmq import liveness
+from chatd.brokers.rabbitmq import follower, liveness
 from chatd.brokers.rabbitmq.broker import AMQPBroker
 from chatd.brokers.rabbitmq.follower import RabbitMQFollowing
 from chatd.errors import StartError
@@ -109,13 +109,42 @@ class AMQPBrokerSuite(broker_suite.BrokerSuite):
             await self.fill(other, stream, 0, 3)
         await until(lambda: all(r.ids == ["m0", "m1", "m2"] for r in recorders))
 
+    async def test_all_that_others_have_stored_has_come(self) -> None:
+        broker, other = await self.make_broker(), await self.make_broker()
+        stream = await self.created(broker)
+        recorder = await self.followed(broker, stream)
+        for number in range(20):
+            await self.fill(other, stream, number, number + 1)
+            await broker.sync(stream)
+            self.assertEqual(recorder.ids, named(*range(number + 1)))
+        await broker.end(stream)  # which stores a fence
+        await broker.sync(stream)
+
+    async def test_where_what_others_have_stored_does_not_come(self) -> None:
+        self.patch(follower, "PATIENCE", 0.2)
+        broker, other = await self.make_broker(), await self.make_broker()
+        stream = await self.created(broker)
+        with self.assertRaises(Unavailable):
+            await broker.sync(stream)  # it is not followed
+        recorder = await self.followed(broker, stream)
+        following = recorder.following
+        assert isinstance(following, RabbitMQFollowing)
+        assert following._consumer is not None
+        following._consumer.close()
+        await self.fill(other, stream, 0, 1)
+        with self.assertRaises(Unavailable):
+            await broker.sync(stream)
+        await self.interrupt(broker)
+        with self.assertRaises(Unavailable):
+            await broker.sync(stream)
+
     async def test_a_directory_that_began_again_while_the_broker_was_away(self) -> None:
         """Its stream has the same name in all its lives, and may be longer than it was."""
         broker = await self.make_broker()
         await broker.create(DIRECTORY)
         await self.fill(broker, DIRECTORY, 0, 2)
-        follower = await self.followed(broker, DIRECTORY)
-        await until(lambda: len(follower.got) == 2)
+        recorder = await self.followed(broker, DIRECTORY)
+        await until(lambda: len(recorder.got) == 2)
         await self.interrupt(broker)
         other = await self.elsewhere(broker)
         await other.delete(DIRECTORY)
@@ -123,8 +152,8 @@ class AMQPBrokerSuite(broker_suite.BrokerSuite):
         await self.fill(other, DIRECTORY, 2, 9)
         await self.leave(other)
         await self.resume(broker)
-        await until(lambda: follower.calls[-1] == "gone")
-        self.assertEqual(follower.ids, named(0, 1))
+        await until(lambda: recorder.calls[-1] == "gone")
+        self.assertEqual(recorder.ids, named(0, 1))
 
     async def test_broadcasts_whose_binding_is_lost_come_again_on_a_new_queue(self) -> None:
         """Where nodes meet, who is there already keeps its connections."""
