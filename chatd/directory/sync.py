@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from attrs import define, field
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
 from chatd.brokers.interfaces import DIRECTORY, IBroker, Unavailable
@@ -56,7 +56,7 @@ class DirectorySync:
             await self._share(until)
         except Unavailable as e:
             raise unavailable(e) from None
-        except (CancelledError, TimeoutError):
+        except TimeoutError:
             raise unavailable() from None
 
     async def _share(self, until: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.access.identity import Identity
@@ -210,6 +210,15 @@ class TroubleTests(SyncCase):
         self.world.advance(PATIENCE)
         self.refused(asked)
         self.late.syncing[0].callback(None)
+
+    def test_who_hangs_up_while_it_is_asked_is_not_refused(self) -> None:
+        gone = Deferred.fromCoroutine(self.chat.poll(self.ann, "nowhere", Now(), 10, 0))
+        asked = self.ask(self.other.look_up("nowhere"))
+        gone.cancel()
+        self.failureResultOf(gone, CancelledError)
+        self.come()
+        self.come()
+        self.assertIs(self.code(asked), Code.UNKNOWN_ROOM)
 
     def test_until_the_directory_is_proved(self) -> None:
         """After a connection to another host, which may lag behind."""
