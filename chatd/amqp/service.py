@@ -232,6 +232,9 @@ class BrokerConnection(MultiService):
         self.peer = None
         try:
             client: Client = await endpoint.connect(_Factory(make))
+            # or a request that follows another at once waits until that is acknowledged, which the
+            # other side may put off for 40 ms (RFC 9293, section 3.7.4): each time a stream is read
+            client.transport.setTcpNoDelay(True)
         except Exception as e:
             self._say(str(e))
             raise

@@ -120,6 +120,13 @@ class AMQPBrokerSuite(broker_suite.BrokerSuite):
         await broker.end(stream)  # which stores a fence
         await broker.sync(stream)
 
+    async def test_no_request_waits_for_an_acknowledgement_of_the_one_before(self) -> None:
+        """By Nagle's algorithm it would, for 40 ms, twice for each page of a room's history."""
+        broker = await self.make_broker()
+        for connection in broker._connections:
+            assert connection.client is not None
+            self.assertTrue(connection.client.transport.getTcpNoDelay())
+
     async def test_where_what_others_have_stored_does_not_come(self) -> None:
         self.patch(follower, "PATIENCE", 0.2)
         broker, other = await self.make_broker(), await self.make_broker()
