@@ -90,7 +90,11 @@ class RoomEnd:
     def __init__(self, dialect: BaseDialect, room: str) -> None:
         self._dialect = dialect
         self._room = room
-        self._outlet = dialect.connection.outlet
+
+    @property
+    def _outlet(self) -> Outlet:
+        # not kept: a session that goes on over another transport lets go of the one before
+        return self._dialect.connection.outlet
 
     @property
     def identity(self) -> Identity:

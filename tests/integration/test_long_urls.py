@@ -67,7 +67,7 @@ class LongURLTests(ServingTests):
             client: Any = await kind.open(node, username="ann", token=LONG)
             self.assertEqual(await client.connect(), "ann")
             session = node.service.ways.socketio._sessions._by_id[client.handshake["sid"]]
-            self.assertNotIn(LONG, held(session.talk))
+            self.assertNotIn(LONG, held(session.talk) + held(session.carrier))
 
 
 def kept(node: Node) -> list[int]:

@@ -8,7 +8,9 @@ says of those that are not here why they cannot hold.
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from typing import Any
 
 from tests.support.engine import CLIENTS, PollingClient, SocketClient, path
@@ -268,6 +270,21 @@ class UpgradeTests(SuiteTests):
         self.assertEqual(node.service.chat.presence.members("lobby").names, ["ann"])
         await carried.emit("message", {"room": "lobby", "text": "hello"})
         self.assertEqual((await carried.find("message"))["text"], "hello")
+
+    async def test_nothing_of_the_polls_is_kept_after_the_upgrade(self) -> None:
+        """Also by the rooms that were joined before it."""
+        node = await self.serve()
+        client = await PollingClient.open(node, username="ann")
+        await client.connect()
+        await client.ask("join", {"room": "lobby"})
+        polled = weakref.ref(node.service.ways.socketio._sessions.polling(client.sid))
+        carried = await client.upgrade()
+        self.assertIsNone(await carried.ask("typing", {"room": "lobby"}))
+        clock = node.service.chat.clock  # knows its last calls, until there are many others
+        for _ in range(1000):
+            clock.callLater(0, int).cancel()
+        gc.collect()
+        self.assertIsNone(polled())
 
     async def test_what_waits_to_be_answered_is_answered_after_the_upgrade(self) -> None:
         """A large answer waits for a poll; what else is held comes before it."""

@@ -142,6 +142,7 @@ class FreshDialect(EngineDialect):
     def opened(self) -> None:
         factory = self._connection.factory
         session = factory.sessions.add(factory, self._connection, self._credentials)
+        del self._credentials  # of which the session keeps what it needs
         self.session = self._connection.session = session
         session.open()
 

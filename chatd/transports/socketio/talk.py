@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from secrets import token_urlsafe
 from typing import Any
 
@@ -13,7 +12,7 @@ from chatd.protocol.errors import ChatError, bad_request
 from chatd.protocol.json import dump
 from chatd.rooms.interfaces import IEncoding
 from chatd.timing.timer_wheel import Deadline
-from chatd.transports.dialect import CLOSE_BAD_REQUEST, BaseDialect, ClientLink, RoomEnd
+from chatd.transports.dialect import CLOSE_BAD_REQUEST, ClientLink, RoomEnd
 from chatd.transports.encodings import text_frame
 from chatd.transports.requests import RequestDialect, Respond, shown
 from chatd.transports.socketio.encoding import SOCKET_IO
@@ -42,23 +41,6 @@ class EventEnd(RoomEnd):
     """A session as a subscriber of a room; the transport of the session may change meanwhile."""
 
     encoding: IEncoding = SOCKET_IO
-
-    def __init__(self, dialect: BaseDialect, room: str) -> None:
-        super().__init__(dialect, room)
-        self._session = dialect.connection
-
-    def deliver(self, data: bytes, end: int) -> bool:
-        return self._session.outlet.offer(data)
-
-    @property
-    def send(self) -> Callable[[bytes], int] | None:
-        return self._session.outlet.send
-
-    def keep(self, rest: bytes) -> None:
-        self._session.outlet.keep(rest)
-
-    def notify(self, data: bytes) -> bool:
-        return self._session.outlet.notify(data)
 
 
 class Talk(RequestDialect):
