@@ -9,6 +9,10 @@ from typing import Any, NoReturn
 
 from chatd.protocol.errors import bad_request
 
+#: The byte order mark in UTF-8. Some programs and editors begin a text with it, and a receiver may
+#: ignore it (RFC 8259, section 8.1).
+MARK = b"\xef\xbb\xbf"
+
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
@@ -39,6 +43,12 @@ def load_object(raw: bytes | str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise bad_request("Send one JSON object, in UTF-8.")
     return value
+
+
+def load_sent(raw: bytes) -> dict[str, Any]:
+    """As `load_object`, for what a client has sent, perhaps out of a file: with a `MARK` or
+    without."""
+    return load_object(raw.removeprefix(MARK))
 
 
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))

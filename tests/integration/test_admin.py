@@ -50,6 +50,11 @@ class AdminTests(ServingTests):
         self.assertEqual((await node.get("/rooms/den/members")).status, 401)
         self.assertEqual((await self.admin(node, "GET", "/rooms/nowhere/members")).status, 404)
 
+    async def test_a_body_out_of_a_file_that_begins_with_a_byte_order_mark(self) -> None:
+        node = await self.node()
+        answer = await self.admin(node, "PUT", "/rooms/den", b'\xef\xbb\xbf{"private":true}')
+        self.assertEqual((answer.status, answer.json["private"]), (201, True))
+
     async def test_a_private_room_for_the_admin_key(self) -> None:
         node = await self.node()
         await self.admin(node, "PUT", "/rooms/den", {"private": True})

@@ -35,6 +35,15 @@ class PublishTests(ServingTests):
             answer = await node.post(SAY, b'{"text":"x"}', content_type=kind)
             self.assertEqual(answer.status, 201, kind)
 
+    async def test_json_out_of_a_file_that_begins_with_a_byte_order_mark(self) -> None:
+        """As editors of Windows write it."""
+        node = await self.serve()
+        answer = await node.post(SAY, b'\xef\xbb\xbf{"text":"x"}')
+        self.assertEqual((answer.status, (await last(node))["text"]), (201, "x"))
+        said = b'{"status":"message","message":"y","username":"u","roomname":"lobby"}'
+        answer = await node.post("/poll", b"\xef\xbb\xbf" + said)
+        self.assertEqual((answer.status, (await last(node))["text"]), (200, "y"))
+
     async def test_an_id_of_the_servers_own(self) -> None:
         node = await self.serve()
         ids = {(await node.post(SAY, {"text": "x"})).json["id"] for _ in range(5)}

@@ -95,6 +95,22 @@ class RequestTests(ServingTests):
             raw.end()
             self.assertEqual(await raw.rest(), b"200" + end)
 
+    async def test_a_byte_order_mark(self) -> None:
+        """As .NET's writers and PowerShell send it, whole or in pieces, before any object."""
+        node = await self.serve()
+        raw = await node.raw("setup")
+        for piece in (b"\xef", b"\xbb", b"\xbf" + ORIGINAL[:9]):
+            raw.send(piece)
+            await pause()
+        raw.send(ORIGINAL[9:] + b"\xef\xbb\xbf" + ORIGINAL + b"\n")
+        raw.end()
+        self.assertEqual(await raw.rest(), b"200200\n")
+        for part, said in ((b"\xef\xbb", b"400 bad_request: "), (b"\xef\xbb\xbf", b"")):
+            raw = await node.raw("setup")
+            raw.send(part)
+            raw.end()
+            self.assertEqual((await raw.rest())[:17], said)
+
     async def test_operations(self) -> None:
         node = await self.serve()
         raw = await node.raw("setup")
@@ -221,6 +237,7 @@ class FaultTests(ServingTests):
             b'{"roomname":"x",}',
             b'{"roomname":"\xff"}',
             b"\x00",
+            b"\xef\xbb{}",
             b"\xff\xfe{\x00}\x00",
             b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
             b'{"a":' * 10_000 + b"1" + b"}" * 10_000,

@@ -18,7 +18,19 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
 JSONISH = st.lists(
     st.one_of(
         st.sampled_from(
-            [b"{", b"}", b'"', b"\\", b'{"a":"}"}', b"\n", b" ", b'\\"', b"[", b"\\\\"]
+            [
+                b"{",
+                b"}",
+                b'"',
+                b"\\",
+                b'{"a":"}"}',
+                b"\n",
+                b" ",
+                b'\\"',
+                b"[",
+                b"\\\\",
+                b"\xef\xbb\xbf",
+            ]
         ),
         st.binary(max_size=4),
         st.dictionaries(st.text(max_size=3), st.text(max_size=5), max_size=3).map(

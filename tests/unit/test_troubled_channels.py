@@ -92,7 +92,7 @@ class TroubledTests(ChannelsCase):
             both.append(Deferred.fromCoroutine(self.channels.distrust(LOBBY, since)))
             for done in both:
                 self.assertNoResult(done)
-            self.assertEqual(self.answer(self.server), ["channel.close"])
+            self.assertEqual(self.server.answer(), ["channel.close"])
             for done in both:
                 self.successResultOf(done)
 

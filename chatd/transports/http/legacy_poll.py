@@ -10,7 +10,7 @@ from typing import Any
 
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError, bad_request
-from chatd.protocol.json import dump, load_object
+from chatd.protocol.json import dump, load_sent
 from chatd.protocol.names import room_name
 from chatd.rooms.start_position import After, Now, Start
 from chatd.service.chat import Chat
@@ -92,7 +92,7 @@ def _request(call: Call, body: bytes) -> dict[str, Any]:
     if kind.charset != "utf-8":
         raise NotSupported("Send UTF-8.")
     try:
-        return load_object(body)
+        return load_sent(body)
     except ChatError:
         form = kind.form(body) if kind.is_form else Pairs({})
         value = {name: form.get(name) for name in ("message", "username", "roomname")}

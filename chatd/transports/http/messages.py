@@ -11,7 +11,7 @@ from attrs import frozen
 from chatd.access.identity import Identity
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError, Code, bad_request
-from chatd.protocol.json import dump, load_object
+from chatd.protocol.json import dump, load_sent
 from chatd.protocol.messages import Message
 from chatd.protocol.names import room_name
 from chatd.service.chat import Chat
@@ -173,7 +173,7 @@ def _content(kind: MediaType, body: bytes) -> _Content:
         return _Content(
             text, id=form.get("id"), after=form.get("after"), username=form.get("username")
         )
-    value = load_object(body)
+    value = load_sent(body)
     return _Content(value.get("text"), value.get("data"), value.get("id"), value.get("after"))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from chatd.directory.projection import RoomEntry
 from chatd.protocol.errors import bad_request
-from chatd.protocol.json import dump, load_object
+from chatd.protocol.json import dump, load_sent
 from chatd.protocol.names import room_name, user_name
 from chatd.service.administration import Administration
 from chatd.service.chat import Chat
@@ -83,7 +83,7 @@ class RoomRoutes:
         name = room_name(room)
         body = await call.body()
         _check_admin(call)  # again: it may have taken a while, and the key be another one by now
-        wanted = load_object(body) if body.strip() else {}
+        wanted = load_sent(body) if body.strip() else {}
         private = wanted.get("private")
         if private is not None and not isinstance(private, bool):
             raise bad_request("private is true or false.")

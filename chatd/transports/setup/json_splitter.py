@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 
+from chatd.protocol.json import MARK
+
 #: Bytes of one object, at most.
 MAX_OBJECT = 64 * 1024
 #: Braces, quotes and backslashes of one object, at most: each costs as much as a hundred other
 #: bytes.
 MAX_DELIMITERS = 10_000
 
-_SPACE = re.compile(rb"[ \t\r\n]*")
+#: What may stand between objects.
+_SPACE = re.compile(rb"(?:[ \t\r\n]|%b)*" % MARK)
 _LINE_END = re.compile(rb"[ \t\r]*\n")
 #: The bytes that matter for where an object ends, and for where a string in it does.
 _OUTSIDE, _IN_STRING = re.compile(rb'[{}"]'), re.compile(rb'["\\\n]')
@@ -57,8 +60,11 @@ class Splitter:
             self._start = self._scanned = _after(_SPACE, self._buffer, self._start)
             if self._buffer.startswith(_TLS, self._start):
                 raise NotAnObject("This port speaks no TLS: send JSON as it is.")
-            if len(self) and not self._buffer.startswith(b"{", self._start):
-                raise NotAnObject('Send a JSON object, such as {"roomname":"lobby"}.')
+            begin = self._buffer[self._start : self._start + len(MARK)]
+            if MARK.startswith(begin):  # the rest of it has not come yet, or nothing has
+                return None
+            if not begin.startswith(b"{"):
+                raise NotAnObject('Send a JSON object in UTF-8, such as {"roomname":"lobby"}.')
         end = self._scan()
         if (end or len(self._buffer)) - self._start > MAX_OBJECT:
             raise NotAnObject(f"No complete JSON object within {MAX_OBJECT} bytes.")
