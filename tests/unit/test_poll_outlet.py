@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 
 from chatd.access.unread import Unread
 from chatd.transports.encodings import text_frame, texts
-from chatd.transports.socketio.poll_outlet import PACKETS, PollOutlet
+from chatd.transports.socketio.poll_outlet import EVENTS, PACKETS, PollOutlet
 
 
 class PollOutletTests(TestCase):
@@ -46,4 +46,17 @@ class PollOutletTests(TestCase):
         self.outlet.write(b"".join(map(text_frame, said)))
         self.polled()
         self.assertEqual(texts(self.outlet.take()), said[PACKETS:])
-        self.assertEqual(self.unread.total, 0)
+        self.assertEqual((self.outlet.size, self.unread.total), (0, 0))
+
+    def test_events_are_dropped_where_much_waits_for_a_poll(self) -> None:
+        """Typing and presence, that is, which are worthless later."""
+        event = text_frame(b"typing")
+        self.outlet.write(text_frame(b"x" * (EVENTS - 1)))
+        self.assertTrue(self.outlet.notify(event))
+        self.polled()
+        self.outlet.write(text_frame(b"x" * EVENTS))
+        self.assertFalse(self.outlet.notify(event))
+        self.assertEqual(self.polled(), [b"x" * EVENTS])
+        self.outlet.close()
+        self.assertFalse(self.outlet.notify(event))
+        self.assertEqual(self.outlet.size, 0)

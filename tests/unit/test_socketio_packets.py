@@ -67,7 +67,7 @@ def test_events(name: str, arguments: list[Any], id: int | None) -> None:
     assert SocketPacket.read(packet.data) == SocketPacket(PacketKind.EVENT, id=id, data=said)
 
 
-#: Those of the protocol's page, "Packet encoding".
+#: Those of the protocol's page, "Packet encoding", and one.
 EXAMPLES = {
     "0": SocketPacket(PacketKind.CONNECT),
     '0/admin,{"sid":"x"}': SocketPacket(PacketKind.CONNECT, "/admin", data={"sid": "x"}),
@@ -81,6 +81,8 @@ EXAMPLES = {
     "3[]": SocketPacket(PacketKind.ACK, data=[]),
     '52-/admin,["baz"]': SocketPacket(PacketKind.BINARY_EVENT, "/admin", None, ["baz"], 2),
     '61-15["bar"]': SocketPacket(PacketKind.BINARY_ACK, "/", 15, ["bar"], 1),
+    # as many attachments as stock servers take
+    '510-["foo"]': SocketPacket(PacketKind.BINARY_EVENT, "/", None, ["foo"], 10),
     "1": SocketPacket(PacketKind.DISCONNECT),
     "1/admin,": SocketPacket(PacketKind.DISCONNECT, "/admin"),
 }
