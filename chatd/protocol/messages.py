@@ -45,6 +45,14 @@ class Content:
         return said + (b"}" if self.data is None else b',"data":%s}' % dump(self.data))
 
 
+def legacy_text(message: object) -> str:
+    """Check the type of what a message of the original's form says, and return it. Raises
+    `ChatError` bad_request."""
+    if not isinstance(message, str):
+        raise bad_request('Give the text as a string, called "message".')
+    return message
+
+
 def check_content(text: object, data: object, max_text: int) -> tuple[str, dict[str, Any] | None]:
     """Check the types and sizes of a message's ``text`` and ``data``; ``max_text`` is in bytes.
     Raises `ChatError` bad_request or too_large."""

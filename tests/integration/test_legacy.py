@@ -127,6 +127,15 @@ class LegacyTests(ServingTests):
         ann.send(message("still here"))
         self.assertEqual(await ann.receive_text(), "still here")
 
+    async def test_what_is_missing_is_called_as_the_original_calls_it(self) -> None:
+        node = await self.serve()
+        ann = await open_legacy(node, "roomname=lobby&username=ann")
+        said = {"status": "message", "roomname": "lobby", "username": "ann", "text": "hi"}
+        ann.send(said)
+        text = 'Give the text as a string, called "message".'
+        self.assertEqual(await ann.receive_text(), f"error: bad_request: {text}")
+        self.assertEqual((await node.post("/poll", said)).json["text"], text)
+
     async def test_ten_bad_ones_in_a_row(self) -> None:
         node = await self.serve()
         ann = await open_legacy(node, "roomname=lobby&username=ann")

@@ -11,6 +11,7 @@ from typing import Any
 from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError, bad_request
 from chatd.protocol.json import dump, load_sent
+from chatd.protocol.messages import legacy_text
 from chatd.protocol.names import room_name
 from chatd.rooms.start_position import After, Now, Start
 from chatd.service.chat import Chat
@@ -79,7 +80,8 @@ class Poll:
             raise bad_request("The body names another room than the URL; name one.")
         (name,) = rooms
         id = call.header(KEY)
-        publication = self._chat.publication(identity, name, value.get("message"), id=id)
+        text = legacy_text(value.get("message"))
+        publication = self._chat.publication(identity, name, text, id=id)
         publishing(call, publication, draining)
         receipt = await self._chat.publish(identity, publication)
         return Reply(200, {"id": receipt.id})

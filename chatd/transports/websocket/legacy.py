@@ -9,6 +9,7 @@ from twisted.python.failure import Failure
 
 from chatd.protocol.errors import ChatError, Code, bad_request
 from chatd.protocol.json import load_object
+from chatd.protocol.messages import legacy_text
 from chatd.protocol.names import room_name
 from chatd.rooms.interfaces import IEncoding
 from chatd.rooms.start_position import Now
@@ -104,7 +105,7 @@ class Legacy(BaseDialect):
             )
         name = room_name(frame.get("roomname"), legacy=True)
         chat = self.session.chat
-        publication = chat.publication(identity, name, frame.get("message"))
+        publication = chat.publication(identity, name, legacy_text(frame.get("message")))
         await self.session.publish(publication, identity)
 
     def drain(self, retry: int) -> None:
