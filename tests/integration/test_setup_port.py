@@ -303,11 +303,12 @@ class FaultTests(ServingTests):
         """Closed after a minute without a request, and not before."""
         node = await self.serve()
         raw = await node.raw("setup")
-        node.clock.advance(50)
-        raw.send(b'{"roomname":')
-        await self.seen(node)
-        node.clock.advance(50)
-        self.assertEqual(await ask(raw, '"x"}'), "200")
+        for _ in range(2):
+            node.clock.advance(50)
+            raw.send(b'{"roomname":')
+            await self.seen(node)
+            node.clock.advance(50)
+            self.assertEqual(await ask(raw, '"x"}'), "200")
         node.clock.advance(58)
         self.assertEqual(await ask(raw, {"roomname": "x"}), "200")
         node.clock.advance(62)
