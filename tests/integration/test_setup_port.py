@@ -406,6 +406,17 @@ class SplitterTests(SynchronousTestCase):
             values,
         )
 
+    def test_a_newline_is_that_of_the_object_before_it(self) -> None:
+        """Also where that one is found, and its answer has to wait."""
+        splitter = Splitter()
+        splitter.feed(b'{"a":1}')
+        self.assertEqual((splitter.next(), splitter.newline()), (b'{"a":1}', False))
+        splitter.feed(b'{"b":2}\n')
+        self.assertFalse(splitter.late_newline())
+        self.assertEqual(splitter.next(), b'{"b":2}')
+        self.assertFalse(splitter.late_newline())
+        self.assertTrue(splitter.newline())
+
     def test_many_objects_cost_what_their_bytes_do(self) -> None:
         """Taking one does not copy those after it."""
         splitter = Splitter()
