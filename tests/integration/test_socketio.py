@@ -556,8 +556,9 @@ class DrainTests(SocketIOTests):
         await stopped
 
     async def test_publishes_in_hand_are_acknowledged(self) -> None:
+        """Also those of a client that has upgraded since."""
         node = await self.serve()
-        clients = [await self.connected(kind, node, "ann") for kind in CLIENTS]
+        clients = [await self.connected(kind, node, "ann") for kind in (*CLIENTS, PollingClient)]
         append, held = node.service.broker.append, list[Deferred[None]]()
 
         def slow(*args: Any) -> Deferred[None]:
@@ -568,16 +569,19 @@ class DrainTests(SocketIOTests):
         poll = await self.waiting(clients[0])
         for n, client in enumerate(clients):
             await client.send(f'427["message",{{"room":"lobby","text":"x","id":"k{n}"}}]')
-        await until(lambda: len(held) == 2)
+        clients[2] = await clients[2].upgrade()
+        sessions = node.service.ways.socketio._sessions
+        await until(lambda: len(held) == 3 and len(sessions.all_polling()) == 1)
         stopped = node.drain()
         for one in held:
             one.callback(None)
         said = (await poll.answer()).body.decode()
         self.assertIn('437[{"type":"ack","room":"lobby","id":"k0"}]', said)
         self.assertNotIn("\x1e1", said)
-        packets = [await clients[1].packet() for _ in range(2)]
-        self.assertIn('437[{"type":"ack","room":"lobby","id":"k1"}]', packets)
-        await clients[1].closed()
+        for n, client in enumerate(clients[1:], 1):
+            packets = [await client.packet() for _ in range(2)]
+            self.assertIn(f'437[{{"type":"ack","room":"lobby","id":"k{n}"}}]', packets)
+            await client.closed()
         await stopped
 
     async def test_many_at_once(self) -> None:

@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from chatd.net.tcp import LINGER
 from chatd.protocol.errors import ChatError
 from chatd.timing.timer_wheel import Deadline
-from chatd.transports.dialect import Outlet, Serving
+from chatd.transports.dialect import ClientLink, Serving
 from chatd.transports.encodings import text_frame
 from chatd.transports.socketio.engine_packets import BadPacket, EngineKind, EnginePacket
 from chatd.transports.socketio.faults import BAD_REQUEST, UNKNOWN_SID, EngineFault
@@ -67,6 +67,8 @@ class PollingLink:
         self._release: Callable[[], None] | None = release
         self._due: Deadline = self._deadlines.after(PING_EVERY, self._beat)
         self._under_way = 0
+        #: Fires when the last request that was under way at an upgrade has been answered.
+        self._rest: Deferred[None] | None = None
         self._posting = False
         self._probed = False
         #: Milliseconds after which the client shall come back, once the node drains.
@@ -169,10 +171,14 @@ class PollingLink:
         if self._probed and self.outlet.polled and not self.outlet.size:
             self.outlet.write(_NOOP)
 
-    def hand_over(self, outlet: Outlet) -> None:
-        """The session continues on ``outlet``: what is held here is sent there first."""
+    def hand_over(self, carrier: ClientLink) -> None:
+        """The session continues on ``carrier``: what is held here is sent there first, and what is
+        under way is answered there, so that it counts as under way there."""
         if held := self.outlet.take():
-            outlet.write(held)
+            carrier.outlet.write(held)
+        if self._under_way:
+            self._rest = Deferred()
+            carrier.work(self._rest)
         self._end(_NOOP, goes_on=True)
 
     # -- Carrier -----------------------------------------------------------------------------------
@@ -188,6 +194,8 @@ class PollingLink:
         self.outlet.wake()
         if not self._under_way and self._retry is not None:
             self.drain(self._retry)
+        if not self._under_way and self._rest is not None:
+            self._rest.callback(None)
         self._let_go()
         return result
 

@@ -189,7 +189,7 @@ class ProbeDialect:
         dialect.session = self._connection.session = self._session
         self._connection.dialect = dialect
         self._session.move(self._connection)
-        self._polling.hand_over(self._connection.outlet)
+        self._polling.hand_over(self._connection)
         dialect.writable()
 
     def _stop(self) -> None:
