@@ -14,7 +14,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.net.tcp import LINGER
 from chatd.transports.setup import json_splitter
-from chatd.transports.setup.json_splitter import MAX_OBJECT, NotAnObject, Splitter
+from chatd.transports.setup.json_splitter import (
+    MAX_DELIMITERS,
+    MAX_OBJECT,
+    NotAnObject,
+    Splitter,
+)
 from chatd.transports.setup.operations import SetupOperations
 from tests.support.pieces import JSONISH, cut
 from tests.support.raw import Raw
@@ -416,6 +421,16 @@ class SplitterTests(SynchronousTestCase):
         self.assertEqual(splitter.next(), b'{"b":2}')
         self.assertFalse(splitter.late_newline())
         self.assertTrue(splitter.newline())
+
+    def test_the_braces_and_quotes_of_one_object_are_limited(self) -> None:
+        """However it is cut, and whatever came before it."""
+        inner = b'""' * ((MAX_DELIMITERS - 2) // 2)  # not JSON, which is for the caller to find
+        whole = b"{%b}" % inner
+        for pieces in ([whole], [b"{", inner, b"}"]):
+            self.assertEqual(split(pieces * 3), [whole] * 3)
+            *good, bad = split([*pieces, b"{", inner, b'""}'])
+            self.assertEqual(good, [whole])
+            self.assertRegex(str(bad), "^Too many")
 
     def test_many_objects_cost_what_their_bytes_do(self) -> None:
         """Taking one does not copy those after it."""
