@@ -131,6 +131,12 @@ class PollOutlet:
             poll.callback(SEPARATOR.join(packets))
             self.wake()
 
+    def refuse(self, error: Exception) -> None:
+        """Answer the waiting poll, if there is one, with ``error``."""
+        poll, self._poll = self._poll, None
+        if poll is not None:
+            poll.errback(error)
+
     def take(self) -> bytes:
         """Remove and return all that is held, as WebSocket text frames."""
         packets, self._packets = self._packets, []

@@ -130,7 +130,7 @@ class PollingLink:
             self.end()
             raise EngineFault(BAD_REQUEST) from None
         except BaseException:
-            self.end()  # else its client, which has lost packets, would seem to be there
+            self.lose()  # else its client, which has lost packets, would seem to be there
             raise
         finally:
             self._posting = False
@@ -257,13 +257,20 @@ class PollingLink:
     def abortConnection(self) -> None:
         """See `chatd.access.unread.Transport`."""
         # in a turn of its own, as TCP's does: whoever writes has not finished yet
-        self.outlet.clock.callLater(0, self.end)
+        self.outlet.clock.callLater(0, self.lose)
 
     def end(self) -> None:
-        """End the session, if it has not ended."""
+        """End the session, if it has not ended, for what its client did. A poll that waits is told
+        that it is closed."""
         self._end(_CLOSE)
 
-    def _end(self, last: bytes, goes_on: bool = False) -> None:
+    def lose(self) -> None:
+        """End the session, if it has not ended, for want of room or of packets that were refused. A
+        poll that waits is told what any other will be, so that every client begins again: those of
+        python-engineio stay away after a close."""
+        self._end(None)
+
+    def _end(self, last: bytes | None, goes_on: bool = False) -> None:
         release = self._release
         if release is None or self.state is PollingState.GONE:
             return
@@ -273,8 +280,10 @@ class PollingLink:
             self.session.forget()
             if was_open:
                 self.session.closed()
-        self.outlet.write(last)  # unless its last packets are written already
+        if last is not None:
+            self.outlet.write(last)  # unless its last packets are written already
         self.outlet.flush()
+        self.outlet.refuse(EngineFault(UNKNOWN_SID))
         self.outlet.close()
         self.outlet.take()
         self._connections.dec()

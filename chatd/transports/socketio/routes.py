@@ -63,7 +63,7 @@ class SocketIO:
         """A post was refused by what its head says, or at a limit. Its packets are lost, and stock
         clients take any status but 200 for the end of the session; so that is what it is here."""
         with suppress(EngineFault, ChatError):
-            self._polling(call).end()
+            self._polling(call).lose()
 
     @property
     def in_hand(self) -> int:
