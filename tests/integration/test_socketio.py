@@ -8,6 +8,7 @@ from unittest import mock
 
 from twisted.internet.defer import Deferred
 
+from chatd.transports.websocket.connection import UNDER_WAY
 from tests.support.engine import CLIENTS, PollingClient, SocketClient, path
 from tests.support.guarded import ADMIN_KEY, OTHER_KEY, GuardedTests, bearing, token
 from tests.support.http_client import HTTP, Answer
@@ -370,6 +371,29 @@ class BoundTests(SocketIOTests):
             self.assertTrue((await client.packet()).startswith(f"43{n}["))
         self.assertEqual((await post.answer()).body, b"ok")
         self.assertEqual(held.total, 0)
+
+    async def test_requests_under_way_are_limited(self) -> None:
+        """The post waits until some are answered."""
+        node = await self.serve("--rate=1000000/s")
+        client = await self.connected(PollingClient, node, "ann")
+        append, held = node.service.broker.append, list[Deferred[None]]()
+
+        def slow(*args: Any) -> Deferred[None]:
+            held.append(Deferred())
+            return held[-1].addCallback(lambda _: append(*args))
+
+        self.patch(node.service.broker, "append", slow)
+        asked = [f'42{n}["message",{{"room":"lobby","text":"{n}"}}]' for n in range(UNDER_WAY + 9)]
+        post = await node.ask("POST", client.path, "\x1e".join(asked))
+        await until(lambda: len(held) == UNDER_WAY)
+        await pause(0.05)
+        self.assertEqual((len(held), post.raw.received), (UNDER_WAY, b""))
+        held.pop(0).callback(None)
+        await until(lambda: len(held) == UNDER_WAY)
+        while held:
+            held.pop(0).callback(None)
+            await pause()
+        self.assertEqual((await post.answer()).body, b"ok")
 
     async def test_answers_that_are_not_polled_for_during_an_upgrade(self) -> None:
         """A stock client, once its WebSocket is answered, ends its poll and polls no more, and
