@@ -186,6 +186,8 @@ class RequestTests(ServingTests):
         """A client beyond help is told so ten times; what may be right later does not count."""
         node = await self.serve()
         raw = await node.raw("setup")
+        for _ in range(9):
+            self.assertRegex(await ask(raw, {}), r"\A400 bad_request: ")
         for _ in range(12):
             said = await ask(raw, {"roomname": "x", "op": "add_member", "username": "a"})
             self.assertTrue(said.startswith("404 unknown_room: "), said)

@@ -48,7 +48,7 @@ class HandshakeTests(ServingTests):
 
     async def test_unicode_names_in_the_url(self) -> None:
         node = await self.serve("--room", "küche")
-        socket = await node.websocket("/?username=Jos%C3%A9&roomname=ku%CC%88che")
+        socket = await node.websocket("/?username=Jos%C3%A9&roomname=ku%CC%88che&why=?")
         self.assertEqual((await socket.receive())["user"], "José")
         self.assertEqual((await socket.receive())["room"], "küche")
 
