@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from chatd.access.turns import AT_ONCE
 from chatd.net.accepting import A_TURN
-from chatd.protocol.json import load_object
+from chatd.protocol.json import load_sent
 from chatd.telemetry.log import FORMATS, OFTEN, Log, Output
 from chatd.transports.http import legacy_poll, messages, rooms
 from chatd.transports.http.call import LARGE
@@ -109,9 +109,9 @@ class FloodTests(ServingTests):
 
     async def test_large_bodies_that_end_together_are_parsed_in_turns(self) -> None:
         node = await self.serve("--rate=1000/s", f"--admin-key={self.key_file()}")
-        parsed = mock.Mock(side_effect=load_object)
+        parsed = mock.Mock(side_effect=load_sent)
         for module in (messages, legacy_poll, rooms):
-            self.patch(module, "load_object", parsed)
+            self.patch(module, "load_sent", parsed)
         value = {"text": "x", "status": "message", "message": "x", "more": "x" * LARGE}
         body = json.dumps(value).encode()
         for method, path, status in (
