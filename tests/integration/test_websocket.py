@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
+from chatd.transports.websocket.connection import UNDER_WAY
 from tests.support.serving import Node, ServingTests
 from tests.support.waiting import pause, until
 from tests.support.ws_client import BINARY, CLOSE, PING, PONG, welcome
@@ -365,6 +368,24 @@ class SlowTests(ServingTests):
         ann.raw.transport.resumeProducing()
         self.assertEqual(len(await ann.fence()), asked)
         await until(lambda: connection.outlet.stops == 0)
+
+    async def test_who_has_much_under_way_is_not_read_from(self) -> None:
+        node = await self.serve("--rate=1000000/s")
+        ann = await node.chat("ann")
+        append, held = node.service.broker.append, list[Deferred[None]]()
+
+        def slow(*args: Any) -> Deferred[None]:
+            held.append(Deferred())
+            return held[-1].addCallback(lambda _: append(*args))
+
+        self.patch(node.service.broker, "append", slow)
+        for _ in range(UNDER_WAY + 9):
+            ann.send(MESSAGE)
+        await until(lambda: len(held) == UNDER_WAY)
+        await pause(0.05)
+        self.assertEqual(len(held), UNDER_WAY)
+        held.pop(0).callback(None)
+        await until(lambda: len(held) == UNDER_WAY)
 
     async def test_who_goes_while_its_join_waits_was_never_there(self) -> None:
         node = await self.serve()
