@@ -32,6 +32,26 @@ function over(transports) {
       assert.equal(room.unsent.length, 0);
     });
 
+    it('is in many rooms, and Node takes none of it for a leak', async () => {
+      const warnings = [];
+      const hear = (warning) => warnings.push(String(warning));
+      process.on('warning', hear);
+      try {
+        const names = Array.from({ length: 12 }, (_, i) => `room-${i}`);
+        for (const name of names) setting.server.rooms.set(name, []);
+        const chat = connect({ transports });
+        const { signal } = new AbortController();
+        const rooms = await Promise.all(names.map((name) => chat.join(name, { signal })));
+        await Promise.all(rooms.map((room) => room.send('hello', { signal })));
+        await Promise.all(rooms.map((room) => room.history({ last: 1, signal })));
+        // Warnings are told at the end of a turn.
+        await new Promise((resolve) => setTimeout(resolve));
+        assert.deepEqual(warnings, []);
+      } finally {
+        process.off('warning', hear);
+      }
+    });
+
     it('gives the backlog asked for, before anyone listens, to the first reader', async () => {
       for (const text of ['a', 'b', 'c']) setting.server.publish('bob', text);
       const room = await connect({ transports }).join('lobby', { last: 2 });

@@ -43,7 +43,7 @@ export function deadline(ms, ...outer) {
   let running;
   const clear = () => {
     clearTimeout(running);
-    outer.forEach((one) => one?.removeEventListener('abort', follow));
+    outer.forEach((one) => one && followers.get(one)?.delete(follow));
   };
   const fire = (/** @type {unknown} */ reason) => {
     clear();
@@ -61,10 +61,17 @@ export function deadline(ms, ...outer) {
   return { signal: controller.signal, extend, clear };
 }
 
+/** What is done when a signal fires. Of each there is one listener, for Node warns of a leak where
+ * there are more than ten: a chat with many rooms waits for that many at once.
+ * @type {WeakMap<AbortSignal, Set<() => void>>} */
+const followers = new WeakMap();
+
 /** @param {AbortSignal} signal @param {() => void} act called when it fires, or has fired */
 function whenAborted(signal, act) {
-  if (signal.aborted) act();
-  else signal.addEventListener('abort', act);
+  if (signal.aborted) return act();
+  const acts = followers.get(signal) ?? new Set();
+  if (!followers.has(signal)) signal.addEventListener('abort', () => acts.forEach((one) => one()));
+  followers.set(signal, acts.add(act));
 }
 
 /** @param {number} ms @param {AbortSignal[]} over @returns {Promise<boolean>} whether it was not cut
