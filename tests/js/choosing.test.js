@@ -108,6 +108,35 @@ describe('choosing a transport', { timeout: 100_000 }, () => {
     assert.equal(chat.state.transport, 'poll');
   });
 
+  it('says that a page is not let in only where the server says nothing else to it', async () => {
+    globalThis.origin = 'https://elsewhere.example';
+    const { error } = console;
+    const written = [];
+    console.error = (words) => written.push(words);
+    try {
+      for (const [isBarred, code] of [[false, 'network'], [true, 'forbidden']]) {
+        const fake = async (address, init) => {
+          const path = new URL(address).pathname;
+          if (path === '/healthz' ? isBarred : path !== '/chatd.js') throw new TypeError('Failed to fetch');
+          return fetch(address, init);
+        };
+        setting.server.websocket = 'refuse';
+        const chat = connect({ transports: ['websocket', 'poll'], fetch: fake, backoff: 1e9, backoffMax: 1e9 });
+        const refused = [];
+        chat.on('error', (one) => refused.push(one.code));
+        chat.join('lobby').catch(() => {});
+        await until(() => chat.state.state === 'offline');
+        assert.equal(chat.state.error.code, code);
+        assert.deepEqual(refused, isBarred ? [code] : []);
+      }
+      assert.equal(written.length, 1);
+      assert.match(written[0], /--origin https:\/\/elsewhere\.example/);
+    } finally {
+      console.error = error;
+      delete globalThis.origin;
+    }
+  });
+
   it('asks for shorter polls where something cuts long ones', async () => {
     setting.server.events = 'refuse';
     const asked = [];

@@ -96,6 +96,47 @@ describe('coming back', { timeout: 100_000 }, () => {
     }
   });
 
+  for (const transport of ['websocket', 'sse', 'poll']) {
+    it(`says goodbye over ${transport} when the page is left, and is back when that is shown again`, async () => {
+      const events = new EventTarget();
+      globalThis.addEventListener = events.addEventListener.bind(events);
+      const chat = connect({ transports: [transport, 'poll'], backoff: 1, backoffMax: 1 });
+      delete globalThis.addEventListener;
+      const { server } = setting;
+      const texts = collect(await chat.join('lobby'));
+      // As often as it takes to give up a transport that does not last.
+      for (const text of ['one', 'two', 'three', 'four']) {
+        await until(() => server.sockets.size + server.waiting.length === 1);
+        events.dispatchEvent(new Event('pagehide'));
+        await until(() => chat.state.state === 'offline' && !server.sockets.size && !server.streams.length);
+        server.deafen();
+        server.publish('bob', text);
+        assert.equal(chat.state.retry, null);
+        events.dispatchEvent(new Event('pageshow'));
+        await until(() => texts.includes(text));
+        assert.equal(chat.state.transport, transport);
+      }
+      assert.deepEqual(texts, ['one', 'two', 'three', 'four']);
+    });
+  }
+
+  it('comes to a page that was left while it connected, and only then', async () => {
+    const events = new EventTarget();
+    globalThis.addEventListener = events.addEventListener.bind(events);
+    const chat = connect({ transports: ['websocket', 'poll'] });
+    delete globalThis.addEventListener;
+    setting.server.websocket = 'silent';
+    const joining = chat.join('lobby');
+    await until(() => setting.server.sockets.size);
+    events.dispatchEvent(new Event('pagehide'));
+    await until(() => chat.state.state === 'offline');
+    setting.server.websocket = 'ok';
+    assert.equal(setting.server.sockets.size, 0);
+    events.dispatchEvent(new Event('pageshow'));
+    await joining;
+    assert.equal(chat.state.transport, 'websocket');
+  });
+
   for (const transport of ['sse', 'poll']) {
     it(`asks anew over ${transport} when the page is shown again: what waits may be dead`, async (context) => {
       const page = globalThis.document = new EventTarget();

@@ -1,4 +1,4 @@
-/** Events of the browser: network lost or back, page shown. */
+/** Events of the browser: network lost or back, page shown, or left (and perhaps come back to). */
 /** @param {AbortSignal} signal ends it
- * @param {Record<'online' | 'offline' | 'shown', () => void>} hear */
-export function listen(signal: AbortSignal, { online, offline, shown }: Record<"online" | "offline" | "shown", () => void>): void;
+ * @param {Record<'online' | 'offline' | 'pagehide' | 'shown', () => void>} hear */
+export function listen(signal: AbortSignal, { shown, ...others }: Record<"online" | "offline" | "pagehide" | "shown", () => void>): void;

@@ -34,7 +34,6 @@ export class Connection {
     #private;
 }
 export type End = import("./types.js").End;
-export type Frame = import("./types.js").Frame;
 export type Place = import("./types.js").Place;
 export type Settings = import("./types.js").Settings;
 export type State = import("./types.js").State;

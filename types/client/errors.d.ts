@@ -2,6 +2,8 @@
 export function asChatError(error: unknown): ChatError;
 /** @returns {ChatError} */
 export function closed(): ChatError;
+/** @param {unknown} error what the application's function threw @returns {ChatError} */
+export function noToken(error: unknown): ChatError;
 /**
  * Throw TypeError for a name that nobody would look at: a slip of the pen is told, not ignored.
  *

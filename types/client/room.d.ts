@@ -76,7 +76,6 @@ export type Patience = import("./types.js").Patience;
 export type Position = import("./types.js").Position;
 export type Presence = import("./types.js").Presence;
 export type RoomState = import("./types.js").RoomState;
-export type Unsent = import("./types.js").Unsent;
 export type RoomEvents = {
     /**
      * each message once, in order

@@ -46,7 +46,7 @@ export class Wire {
     probe(path: string): Promise<Response>;
     /**
      * Whether the server answers other pages, but not those of our origin: a page is not told why a
-     * request of its own failed, so ask for what any page may read.
+     * request of its own failed, so ask for what any page may read, should we get nothing else.
      *
      * @returns {Promise<ChatError | undefined>}
      */

@@ -1,7 +1,7 @@
 /** Keeps a link to the server: chooses the transport, tries again, checks a silent link. */
 
 import { listen } from './browser.js';
-import { asChatError, ChatError, closed } from './errors.js';
+import { asChatError, ChatError, closed, noToken } from './errors.js';
 import { Loader } from './links/loader.js';
 import { ceiling, deferred, LONGEST_TIMER, sleep } from './timing.js';
 import { Transports } from './transports.js';
@@ -9,7 +9,6 @@ import { renew, watch } from './upkeep.js';
 
 /**
  * @typedef {import('./types.js').End} End
- * @typedef {import('./types.js').Frame} Frame
  * @typedef {import('./types.js').Place} Place
  * @typedef {import('./types.js').Settings} Settings
  * @typedef {import('./types.js').State} State
@@ -45,6 +44,8 @@ export class Connection {
   /** Whether to be connected, as someone has said; null: while there are rooms.
    * @type {boolean | null} */
   #wish = null;
+  /** The page has been left, and may be come back to. */
+  #away = false;
   /** What `connect` waits for. */
   #online = deferred();
   /** The origin's refusal was written to the console. */
@@ -64,6 +65,11 @@ export class Connection {
     listen(this.closed, {
       online: () => this.#stir(true),
       offline: () => this.#check(),
+      // A browser that keeps the page, to come back to, does not say goodbye for it.
+      pagehide: () => {
+        this.#away = true;
+        this.#finish({ retry: 0 });
+      },
       shown: () => this.#stir(false),
     });
   }
@@ -120,7 +126,8 @@ export class Connection {
     /** @type {End} */
     let end = {};
     while (!this.closed.aborted) {
-      for (; this.#idle; await this.#pause(LONGEST_TIMER, true)) this.#show('offline', end);
+      const { error } = end;
+      for (; this.#idle; await this.#pause(LONGEST_TIMER, true)) this.#show('offline', { error });
       end = await this.#round();
       if (this.closed.aborted) return;
       if (this.#idle) continue;
@@ -134,7 +141,7 @@ export class Connection {
 
   /** Whether there is nothing to connect for. */
   get #idle() {
-    return !this.closed.aborted && !(this.#wish ?? this.#owner.places().length);
+    return !this.closed.aborted && (this.#away || !(this.#wish ?? this.#owner.places().length));
   }
 
   /** Whether someone has ended this while it tried. */
@@ -266,6 +273,7 @@ export class Connection {
 
   /** Someone looks again, or the network is back: do not wait any longer. @param {boolean} moved */
   #stir(moved) {
+    this.#away = false;
     this.#wake(false);
     if (!moved && (this.link?.idle ?? 0) < 5000) return;
     if (moved) {
@@ -308,9 +316,4 @@ export class Connection {
     this.#wire.debug('state', now);
     this.#owner.tell('state', now);
   }
-}
-
-/** @param {unknown} error what the application's function threw */
-function noToken(error) {
-  return new ChatError('unauthorized', `No token: ${error}`, undefined, error);
 }

@@ -34,6 +34,11 @@ export function closed() {
   return new ChatError('closed', 'This chat is closed.');
 }
 
+/** @param {unknown} error what the application's function threw @returns {ChatError} */
+export function noToken(error) {
+  return new ChatError('unauthorized', `No token: ${error}`, undefined, error);
+}
+
 /**
  * Throw TypeError for a name that nobody would look at: a slip of the pen is told, not ignored.
  *

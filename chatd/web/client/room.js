@@ -15,7 +15,6 @@ import { newId } from './wire.js';
  * @typedef {import('./types.js').Position} Position
  * @typedef {import('./types.js').Presence} Presence
  * @typedef {import('./types.js').RoomState} RoomState
- * @typedef {import('./types.js').Unsent} Unsent
  *
  * @typedef {object} RoomEvents
  * @property {Message} message each message once, in order

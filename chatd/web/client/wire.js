@@ -133,7 +133,7 @@ export class Wire {
 
   /**
    * Whether the server answers other pages, but not those of our origin: a page is not told why a
-   * request of its own failed, so ask for what any page may read.
+   * request of its own failed, so ask for what any page may read, should we get nothing else.
    *
    * @returns {Promise<ChatError | undefined>}
    */
@@ -143,8 +143,10 @@ export class Wire {
     if (!own || own === this.#base.origin) return undefined;
     const whose = own === 'null' ? 'without an origin: sandboxed, or local files'
       : `of ${own}: start it with --origin ${own}`;
-    return this.probe('chatd.js').then(() => new ChatError('forbidden',
-      `chatd at ${this.name} takes no pages ${whose}`), () => undefined);
+    return this.probe('healthz').then(() => undefined, async () => {
+      await this.probe('chatd.js');
+      return new ChatError('forbidden', `chatd at ${this.name} takes no pages ${whose}`);
+    }).catch(() => undefined);
   }
 }
 

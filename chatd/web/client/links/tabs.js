@@ -117,6 +117,7 @@ export class Tabs {
       end();
     });
     globalThis.addEventListener('pagehide', end, { signal });
+    globalThis.addEventListener('pageshow', tell, { signal });
     globalThis.addEventListener('storage', ({ key }) => {
       if (key?.startsWith(this.#name) && this.#waiting > this.#allowance()) this.crowded();
     }, { signal });
