@@ -10,6 +10,7 @@ import brotli
 
 from chatd.transports.http import files
 from chatd.transports.http.files import CODINGS
+from tests.support.guarded import GuardedTests
 from tests.support.serving import Node, ServingTests
 
 CLIENT = "/chatd.js"
@@ -168,7 +169,7 @@ class CacheTests(ServingTests):
         self.assertEqual((await node.get("/files/0123456789ab/nothing.js")).status, 404)
 
 
-class PolicyTests(ServingTests):
+class PolicyTests(GuardedTests):
     async def test_no_page_frames_it_and_nothing_foreign_runs(self) -> None:
         """Content Security Policy Level 3."""
         node = await self.serve()
@@ -179,3 +180,14 @@ class PolicyTests(ServingTests):
         self.assertEqual(said["script-src"], "'self'")
         self.assertEqual((said["base-uri"], said["form-action"]), ("'none'", "'none'"))
         self.assertNotIn("unsafe", policy)
+
+    async def test_a_stricter_policy_than_its_own_takes_nothing_from_it(self) -> None:
+        """A proxy may allow only what is of the server: no ``data:`` addresses."""
+        node = await self.serve(*self.locks())
+        for path in (PAGE, "/admin"):
+            answer = await node.get(path)
+            page = answer.body.decode()
+            self.assertNotIn("data:", page + (answer.header("content-security-policy") or ""))
+            [icon] = re.findall(r'rel="icon" href="([^"]+)"', page)
+            found = await node.get(f"/{icon}")
+            self.assertEqual((found.status, found.header("content-type")), (200, "image/svg+xml"))
