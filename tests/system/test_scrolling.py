@@ -230,6 +230,29 @@ class TestMany:
         expect(back.messages.last).to_have_text("1003")
         expect(back.log.locator(".rule").last).to_have_text("Some earlier ones are no longer kept")
 
+    def test_a_node_that_is_behind_has_no_last_word(
+        self, visit: Visit, daemon: Daemon, room: str
+    ) -> None:
+        """Nothing follows there yet on what is shown, though more has come in by another node."""
+        ann = come_in(visit, daemon, room, clock=True)
+        look_back(ann, 600)
+        publish(daemon, room, 3, first=1000)
+        ann.page.route(PAGES, behind)
+        failed = ann.log.get_by_text("More cannot be fetched right now.")
+        for _ in range(1500):
+            if failed.is_visible():
+                break
+            ann.log.evaluate("log => { log.scrollTop = log.scrollHeight; }")
+            ann.page.wait_for_timeout(20)
+        ann.page.unroute(PAGES)
+        ann.page.clock.run_for(6000)
+        for _ in range(1500):
+            if ann.messages.last.text_content() == "1002":
+                break
+            ann.log.evaluate("log => { log.scrollTop = log.scrollHeight; }")
+            ann.page.wait_for_timeout(20)
+        expect(ann.messages).to_have_text([f"{number}" for number in range(703, 1003)])
+
     def test_the_latest_are_the_latest(self, back: Person, daemon: Daemon, room: str) -> None:
         publish(daemon, room, 3, first=1000)
         latest(back)
@@ -254,6 +277,12 @@ def removed(route: Route) -> None:
     """Answered as where retention has removed all that was asked for."""
     answer = route.fetch()
     route.fulfill(response=answer, json={**answer.json(), "messages": [], "gap": True})
+
+
+def behind(route: Route) -> None:
+    """Answered by a node that has nothing more."""
+    answer = route.fetch()
+    route.fulfill(response=answer, json={**answer.json(), "messages": []})
 
 
 class TestOlder:

@@ -168,8 +168,7 @@ export class Log {
     this.#scheduled = false;
     if (this.#loading || this.#ended.signal.aborted) return;
     const messages = this.#queue.splice(0);
-    const many = this.#timeline.items.length + messages.length > SHOWN;
-    if (!this.#following && many) this.#detached = true;
+    this.#detached ||= !this.#following && this.#timeline.items.length + messages.length > SHOWN;
     if (this.#detached) this.#passBy(messages);
     else {
       this.#count(messages);
@@ -222,9 +221,8 @@ export class Log {
       this.#viewport.keepPlace(this.#timeline.items, () => this.#timeline.prepend(messages));
       if (this.#following) return this.#cutTop();
       const extra = this.#timeline.items.length - SHOWN;
-      if (extra <= 0) return;
-      this.#timeline.cutBottom(extra);
-      this.#detached = true;
+      if (extra > 0) this.#timeline.cutBottom(extra);
+      this.#detached ||= extra > 0;
       return undefined;
     });
   }
@@ -237,6 +235,8 @@ export class Log {
       const { messages, gap } = await this.#ask({ after: last.cursor, limit: FETCHED });
       const place = messages.findIndex((one) => newest && key(one) === key(newest));
       if (gap) this.gap();
+      // Nothing, and more came in: the node that answers is behind the one that told of it.
+      else if (!messages.length && newest?.cursor !== last.cursor) throw new Error('It is behind.');
       // A page may be short for its messages are long; what follows on the newest is yet to come in.
       if (place >= 0 || !messages.length) this.#detached = false;
       this.#append(place < 0 ? messages : messages.slice(0, place + 1));
