@@ -234,6 +234,22 @@ class TestSpoken:
         expect(ann.page.locator("#spoken")).to_contain_text("Online again")
         assert ann.page.evaluate("spoken.length") == 2
 
+    def test_why_one_waits_is_told_once_for_each_time_that_one_asks(
+        self, visit: Visit, room: str, relay: Relay
+    ) -> None:
+        ann = visit(at=("127.0.0.1", relay.port), clock=True)
+        ann.page.evaluate(LISTEN)
+        relay.cut()
+        ann.page.get_by_label("Your name").fill("ann")
+        ann.page.get_by_label("Room").fill(room)
+        for times in (1, 2):
+            ann.page.get_by_role("button", name="Join").click()
+            words = "The server cannot be reached. It is tried again."
+            ann.page.wait_for_function(f"spoken.length === {times}")
+            for _ in range(15):
+                ann.page.clock.run_for(1000)
+            assert ann.page.evaluate("spoken") == [words] * times
+
     def test_a_short_interruption_is_not_worth_a_word(
         self, visit: Visit, room: str, relay: Relay
     ) -> None:

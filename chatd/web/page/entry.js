@@ -28,6 +28,9 @@ export class Entry {
   #edited = false;
   /** Why there is a countdown. */
   #why = '';
+  /** What was spoken of that: once, for the seconds that pass are only to be seen. */
+  #spoken = '';
+  #say;
   #countdown = new Countdown((seconds) => {
     const next = seconds ? ` – next try in ${seconds} s` : '';
     this.#waiting.textContent = this.#why + next;
@@ -40,8 +43,12 @@ export class Entry {
   };
   #places = { outside: find('entry-form', HTMLElement), inside: find('side-form', HTMLElement) };
 
-  /** @param {boolean} tokens whether the server asks for tokens @param {() => void} enter */
-  constructor(tokens, enter) {
+  /**
+   * @param {boolean} tokens whether the server asks for tokens
+   * @param {{enter: () => void, say: (words: string) => void}} hooks say speaks
+   */
+  constructor(tokens, { enter, say }) {
+    this.#say = say;
     // With tokens, the name is the token's.
     const shown = tokens ? 'token' : 'name';
     for (const field of /** @type {Field[]} */ (['name', 'token'])) {
@@ -55,6 +62,7 @@ export class Entry {
       // Spaces alone are nothing.
       for (const input of Object.values(this.#fields)) input.value = input.value.trim();
       this.#edited = false;
+      this.#spoken = '';
       if (this.#form.reportValidity()) enter();
     });
     this.#form.addEventListener('input', () => {
@@ -105,6 +113,8 @@ export class Entry {
     if (now?.state !== 'offline') return;
     this.#why = offline(now.error);
     this.#countdown.start(now.retry ?? 0);
+    if (this.#why !== this.#spoken) this.#say(`${this.#why}. It is tried again.`);
+    this.#spoken = this.#why;
   }
 
   /** @param {Refusal} refusal */

@@ -26,7 +26,10 @@ const announcer = new Announcer(find('spoken', HTMLElement));
 const notice = new Notice(announcer);
 const drawer = new Drawer();
 const connection = new ConnectionView(announcer, () => current?.retry());
-const entry = new Entry(tokens, () => void enter());
+const entry = new Entry(tokens, {
+  enter: () => void enter(),
+  say: (words) => announcer.say(words),
+});
 const composer = new Composer({
   send: (text) => current?.send(text) ?? false,
   typing: () => current?.typing(),
