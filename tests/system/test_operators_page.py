@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -124,3 +126,63 @@ def _look_after_a_room(page: Page) -> None:
     expect(spoken).to_contain_text("The room den was deleted.")
     expect(page.get_by_label("Find rooms")).to_be_focused()
     expect(page.locator("#rooms-none")).to_be_visible()
+
+
+@pytest.mark.parametrize("device", [DESKTOP])
+class TestTwoOperators:
+    """What one has in front of them is changed by another."""
+
+    def test_a_room_that_is_deleted_while_it_is_open(
+        self, operator: Person, administered: Daemon
+    ) -> None:
+        page = operator.page
+        unlock(page, KEY)
+        page.get_by_role("button", name="room-3", exact=True).click()
+        dialog = page.get_by_role("dialog", name="room-3")
+        alert = page.locator("#room-refusal")
+        page.route("**/members", lambda route: route.abort())
+        expect(alert).to_contain_text("cannot be reached")
+        page.unroute("**/members")
+        expect(alert).to_be_empty()
+        assert _admin(administered, "DELETE", "room-3") == 204
+        expect(alert).not_to_be_empty()
+        dialog.get_by_role("checkbox").click()
+        expect(page.locator("#rooms tr", has_text="room-3")).to_have_count(0)
+        page.keyboard.press("Escape")
+        expect(page.get_by_label("Find rooms")).to_be_focused()
+        assert _admin(administered, "GET", "room-3/members") == 404
+
+    def test_the_focus_stays_where_a_room_was(self, operator: Person, administered: Daemon) -> None:
+        page = operator.page
+        unlock(page, KEY)
+        page.get_by_role("button", name="room-4", exact=True).focus()
+        assert _admin(administered, "DELETE", "room-4") == 204
+        expect(page.locator("#rooms")).to_be_focused()
+
+    def test_a_page_of_rooms_that_are_all_deleted(
+        self, operator: Person, administered: Daemon
+    ) -> None:
+        page = operator.page
+        names = [f"z-{number:02}" for number in range(13)]
+        for name in names:
+            assert _admin(administered, "PUT", name) == 201
+        unlock(page, KEY)
+        page.get_by_label("Find rooms").fill("z-")
+        expect(page.locator("#rooms tr").first).to_contain_text("z-00")
+        page.get_by_role("button", name="Next").click()
+        expect(page.locator("#rooms tr")).to_have_count(1)
+        assert _admin(administered, "DELETE", names[-1]) == 204
+        expect(page.locator("#rooms tr")).to_have_count(12)
+        for name in names[:-1]:
+            assert _admin(administered, "DELETE", name) == 204
+
+
+def _admin(daemon: Daemon, method: str, path: str) -> int:
+    """The status of what an administrator asks for."""
+    headers = {"Authorization": f"Bearer {KEY}"}
+    request = Request(daemon.url(f"/rooms/{path}"), method=method, headers=headers)
+    try:
+        with urlopen(request) as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        return error.code

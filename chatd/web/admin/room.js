@@ -23,6 +23,8 @@ export class RoomDialog {
   #delete = find('delete', HTMLButtonElement);
   #sure = find('sure', HTMLElement);
   #room = '';
+  /** Why it cannot be seen how it is. */
+  #unseen = '';
   #hooks;
   #members = new Rows(find('members', HTMLElement), String, (user) => this.#person(user, true));
   #present = new Rows(find('present', HTMLElement), String, (user) => this.#person(user, false));
@@ -30,6 +32,12 @@ export class RoomDialog {
   /** @param {{api: () => Api, look: () => void, say: (words: string) => void}} hooks */
   constructor(hooks) {
     this.#hooks = hooks;
+    this.#dialog.addEventListener('close', () => {
+      const { activeElement, body } = document;
+      // Not where it was opened: that has gone.
+      const isLost = activeElement === body || this.#dialog.contains(activeElement);
+      if (isLost) find('part', HTMLInputElement).focus();
+    });
     find('room-close', HTMLButtonElement).addEventListener('click', () => this.#dialog.close());
     this.#private.addEventListener('change', () => void this.#setPrivate());
     this.#delete.addEventListener('click', () => this.#ask(true));
@@ -50,7 +58,7 @@ export class RoomDialog {
     this.#ask(false);
     this.#members.show([]);
     this.#present.show([]);
-    write(this.#refusal, '');
+    write(this.#refusal, this.#unseen = '');
     this.#dialog.showModal();
     void this.refresh();
   }
@@ -65,9 +73,12 @@ export class RoomDialog {
     if (!this.#dialog.open) return;
     try {
       const found = await this.#hooks.api().members(room);
-      if (room === this.#room) this.#show(found);
+      if (room !== this.#room) return;
+      this.#show(found);
+      if (this.#unseen) write(this.#refusal, '');
+      this.#unseen = '';
     } catch (error) {
-      write(this.#refusal, words(error));
+      if (room === this.#room) write(this.#refusal, this.#unseen = words(error));
     }
   }
 
@@ -96,7 +107,7 @@ export class RoomDialog {
 
   /** @param {() => Promise<unknown>} work @param {string} done what is said then */
   async #do(work, done) {
-    write(this.#refusal, '');
+    write(this.#refusal, this.#unseen = '');
     try {
       await work();
       this.#hooks.say(done);
@@ -111,9 +122,13 @@ export class RoomDialog {
   }
 
   async #setPrivate() {
-    const secret = this.#private.checked;
-    const done = `${this.#room} is ${secret ? 'private' : 'public'} now.`;
-    await this.#do(() => this.#hooks.api().put(this.#room, secret), done);
+    const [room, secret, api] = [this.#room, this.#private.checked, this.#hooks.api()];
+    const done = `${room} is ${secret ? 'private' : 'public'} now.`;
+    await this.#do(async () => {
+      // Were it gone, deleted by someone else, it would be made anew.
+      await api.members(room);
+      await api.put(room, secret);
+    }, done);
   }
 
   async #add() {

@@ -64,6 +64,8 @@ export class Rooms {
 
   /** @param {NodeState} state */
   show({ rooms: { count: all, shown, more }, time }) {
+    // All that were there have been deleted.
+    if (this.#after && !shown.length) return this.#go('');
     this.#now = time;
     this.#last = shown.at(-1)?.room ?? '';
     write(this.#count, count(all));
@@ -71,6 +73,7 @@ export class Rooms {
     this.#none.hidden = shown.length > 0;
     enable(this.#first, Boolean(this.#after), more ? this.#next : this.#find);
     enable(this.#next, more, this.#after ? this.#first : this.#find);
+    return undefined;
   }
 
   /** @param {string} after */

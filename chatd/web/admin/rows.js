@@ -5,7 +5,7 @@
  * @module admin/rows
  */
 
-import { make } from '../page/dom.js';
+import { make, passFocus } from '../page/dom.js';
 
 /** @template Item */
 export class Rows {
@@ -35,7 +35,11 @@ export class Rows {
       row.fill(item);
       rows.set(key, row);
     }
-    for (const [key, { row }] of this.#rows) if (!rows.has(key)) row.remove();
+    for (const [key, { row }] of this.#rows) {
+      if (rows.has(key)) continue;
+      passFocus(row, this.#body);
+      row.remove();
+    }
     this.#rows = rows;
     /** @type {Element | null} */
     let place = this.#body.firstElementChild;
