@@ -85,7 +85,7 @@ export type State = {
      */
     transport: Transport | null;
     /**
-     * while offline: milliseconds until the next try
+     * while offline: milliseconds until the next try, if one is made
      */
     retry: number | null;
     /**

@@ -38,7 +38,7 @@
  * @typedef {object} State
  * @property {'connecting' | 'online' | 'offline'} state
  * @property {Transport | null} transport while online
- * @property {number | null} retry while offline: milliseconds until the next try
+ * @property {number | null} retry while offline: milliseconds until the next try, if one is made
  * @property {ChatError | null} error while offline: why, where known
  *
  * @typedef {object} RoomState
