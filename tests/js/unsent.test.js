@@ -99,6 +99,29 @@ describe('unsent messages', { timeout: 100_000 }, () => {
     await until(() => again.unsent.length === 0);
   });
 
+  it('go before what the next page sends, however soon', async () => {
+    const keep = (storage, id) => storage.setItem(`chatd:unsent:${setting.url}:ann:lobby\n${id}`,
+      JSON.stringify({ room: 'lobby', id, text: id, at: Date.now() - 60_000 }));
+    for (const transports of [['websocket'], ['sse'], ['poll']]) {
+      const storage = new FakeStorage();
+      keep(storage, `kept-${transports}`);
+      const chat = connect({ transports, storage });
+      const sent = [];
+      const joining = chat.join('lobby');
+      await new Promise(setImmediate);
+      const [handle] = chat.rooms;
+      sent.push(handle.send('typed before there is a connection'));
+      chat.on('state', ({ state }) => {
+        if (state === 'online') sent.push(handle.send('at once when there is one'));
+      });
+      await joining;
+      assert.equal((await Promise.all(sent)).length, 2);
+      assert.deepEqual(setting.server.rooms.get('lobby').splice(0).map(({ text }) => text), [
+        `kept-${transports}`, 'typed before there is a connection', 'at once when there is one']);
+      await until(() => storage.length === 1);
+    }
+  });
+
   it('are sent by one tab, whichever is online first', async () => {
     for (const transports of [['websocket'], ['sse'], ['poll']]) {
       const storage = new FakeStorage();

@@ -242,11 +242,12 @@ export class Connection {
   /** @param {number} level */
   #begin(level) {
     this.transports.works(level);
+    // What waited goes before what a listener to `state` sends.
+    this.#owner.online();
     this.#show('online');
     this.#tend();
     this.#online.resolve(undefined);
     this.#online = deferred();
-    this.#owner.online();
   }
 
   /** Let another link carry the chat. @param {Link} link @param {number} level */

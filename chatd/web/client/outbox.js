@@ -47,14 +47,20 @@ export class Outbox {
     if (this.#entries.size >= this.#limit) {
       throw new ChatError('unsent_full', `${this.#limit} messages are waiting already.`);
     }
-    // Strictly in order, also for who restores them: some are sent in one millisecond.
-    unsent.at = Math.max(unsent.at, (this.all.at(-1)?.unsent.at ?? 0) + 1);
     /** @type {Entry} */
     const entry = { unsent, key, state: 'waiting', tries: 0, lost: 0, fatal: 0, renewed: false,
       answer: deferred() };
+    this.#append(entry);
+    return entry;
+  }
+
+  /** @param {Entry} entry */
+  #append(entry) {
+    const { unsent } = entry;
+    // Strictly in order, also for who restores them: some are sent in one millisecond.
+    unsent.at = Math.max(unsent.at, (this.all.at(-1)?.unsent.at ?? 0) + 1);
     this.#entries.set(nameOf(unsent), entry);
     this.keep(entry);
-    return entry;
   }
 
   /** @param {{room: string, id: string}} which */
@@ -69,11 +75,14 @@ export class Outbox {
     if (this.#prefix) this.#try((storage) => storage.removeItem(this.#prefix + entry.key));
   }
 
-  /** Take over what an earlier page of the same user left. @param {string} user and server */
+  /** Take over what an earlier page of the same user left; what this one has sent comes after it.
+   *
+   * @param {string} user and server
+   */
   restore(user) {
     if (this.#prefix || !this.#storage) return;
     const prefix = this.#prefix = `${ANYBODYS}${user}:`;
-    for (const entry of this.all) this.keep(entry);
+    const later = this.all;
     this.#try((storage) => {
       const names = Array.from({ length: storage.length }, (_, i) => storage.key(i) ?? '');
       const left = names.filter((name) => name.startsWith(ANYBODYS))
@@ -92,6 +101,10 @@ export class Outbox {
           && [nameOf(unsent), unsent.id].includes(key)) this.add(unsent, key);
       }
     });
+    for (const entry of later) {
+      this.#entries.delete(nameOf(entry.unsent));
+      this.#append(entry);
+    }
   }
 
   /** Store it as it is now. @param {Entry} entry */
