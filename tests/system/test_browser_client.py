@@ -248,6 +248,31 @@ class TestTabs:
         for tab in tabs:
             assert tab.evaluate("chat.state.state") == "online"
 
+    def test_one_that_leads_tells_nothing(self, visit: Visit, room: str) -> None:
+        """Browsers stop hidden tabs, and leave them their locks: then others read themselves."""
+        ann = visit("/healthz", clock=True)
+        asleep = ann.page
+        asleep.evaluate("BroadcastChannel.prototype.postMessage = () => {}")
+        asleep.evaluate(TAB, [room, "ann", "sse"])
+        ann.open(asleep.url)
+        ann.page.evaluate(TAB, [room, "ann", "sse"])
+
+        def hears(text: str, seconds: int) -> None:
+            """The other tab hears ``text`` within so many seconds of its clock."""
+            for _ in range(2 * seconds):
+                if ann.page.evaluate("texts.at(-1)") == text:
+                    return
+                ann.page.clock.run_for(500)
+            raise AssertionError(f"{text} is not heard")
+
+        asleep.evaluate("text => say(text)", "found by looking")
+        hears("found by looking", 45)
+        asleep.evaluate("text => say(text)", "read by itself")
+        hears("read by itself", 20)
+        asleep.evaluate("text => say(text)", "and so on")
+        hears("and so on", 20)
+        assert ann.page.evaluate("texts.length") == 3
+
     def _all_speak(self, tabs: list[Page], said: list[str]) -> None:
         """Something more in each of ``tabs``; afterwards each has heard all that was ``said``."""
         for tab in tabs:

@@ -17,7 +17,9 @@ export class Outbox {
     /** @param {Entry} entry answered for */
     remove(entry: Entry): void;
     /** Take over what an earlier page of the same user left; what this one has sent comes after it.
-     * @param {string} user and server */
+     *
+     * @param {string} user and server
+     */
     restore(user: string): void;
     /** Store it as it is now. @param {Entry} entry */
     keep({ key, unsent }: Entry): void;

@@ -22,8 +22,7 @@ export async function* stream(way, room, after, { patience, signal }) {
   try {
     const response = await requests.events(room, after, limit.signal);
     body = response.body?.getReader();
-    const type = response.headers.get('Content-Type') ?? '';
-    if (!body || !type.startsWith('text/event-stream')) {
+    if (!body || !response.headers.get('Content-Type')?.startsWith('text/event-stream')) {
       throw new ChatError('unavailable', 'This is no event stream.');
     }
     const events = new EventParser();

@@ -24,7 +24,8 @@ import { stream } from './events.js';
  *   How rooms are read, and what that takes; shared by all readers of a link.
  */
 
-/** Milliseconds between two questions of a reader that may not wait for news. */
+/** Milliseconds between two questions of a reader that may not wait for news; and the time for
+ * another tab to tell what was found without it. */
 const TURN = 3000;
 /** Milliseconds after which one who hears the news from another tab looks for itself. */
 const SURE = 30_000;
@@ -88,11 +89,9 @@ export class Reader {
     const news = this.#news();
     const first = await news.next();
     if (first.done) return first.value;
-    const here = await this.#here();
-    const start = page.messages.length ? undefined : page.cursor;
-    yield { ...here, type: 'joined', cursor: start, gap: page.gap };
-    yield* page.messages;
-    yield { type: 'cursor', room, cursor: page.cursor };
+    const cursor = page.messages.length ? undefined : page.cursor;
+    yield { ...await this.#here(), type: 'joined', cursor, gap: page.gap };
+    yield* this.#said({ ...page, gap: false });
     return yield* news;
   }
 
@@ -167,7 +166,8 @@ export class Reader {
 
   /**
    * What the tab that leads reads. A message that does not follow the one we have is not taken:
-   * then we look for ourselves, as also when nothing was heard for a while.
+   * then we look for ourselves, as also when nothing was heard for a while. If nothing comes of what
+   * is found then, we read for ourselves: browsers stop hidden tabs, and leave them their locks.
    *
    * @param {Share} share
    * @returns {AsyncGenerator<Frame, void>}
@@ -188,18 +188,22 @@ export class Reader {
       const page = await this.#page({ after: this.#after, limit: 500 });
       yield* this.#said(page);
       this.#after = page.cursor;
-      const until = Date.now() + (page.messages.length ? 0 : SURE);
+      if (page.messages.length) {
+        if (await this.#way.sleep(TURN, nudge.signal)) return void (yield await this.#here());
+        continue;
+      }
+      const until = Date.now() + SURE;
       while (!share.leads && !this.stopped && Date.now() < until) {
-        const news = heard.shift();
-        if (!news) {
+        const { after, frame } = heard.shift() ?? {};
+        if (!frame) {
           nudge = new AbortController();
           await this.#way.sleep(until - Date.now(), nudge.signal);
-        } else if (news.frame.type !== 'message') {
-          if (['presence', 'typing'].includes(news.frame.type)) yield news.frame;
-        } else if (news.after === this.#after) {
-          this.#after = news.frame.cursor;
-          yield news.frame;
-        } else {
+        } else if (frame.type !== 'message') {
+          if (['presence', 'typing'].includes(frame.type)) yield frame;
+        } else if (after === this.#after) {
+          this.#after = frame.cursor;
+          yield frame;
+        } else if (frame.cursor !== this.#after) {
           break;
         }
       }

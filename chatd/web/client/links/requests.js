@@ -60,10 +60,10 @@ export class Requests {
     try {
       const headers = { 'Content-Type': 'application/json' };
       // What is sent goes before what waits for news, should the browser have to choose.
-      const post = body && { method: 'POST', headers, body: JSON.stringify(body), priority: 'high' };
-      const init = /** @type {RequestInit} */ (post ?? {});
+      const post = body && /** @type {RequestInit} */ (
+        { method: 'POST', headers, body: JSON.stringify(body), priority: 'high' });
       const address = this.#wire.address(path, query, unnamed);
-      const response = await this.open(address, { ...init, signal: limit.signal });
+      const response = await this.open(address, { ...post, signal: limit.signal });
       return await response.json();
     } catch (error) {
       throw this.#kit.asChatError(error);
