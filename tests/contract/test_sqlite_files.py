@@ -23,6 +23,9 @@ from tests.support.recording import ids, named
 from tests.support.sqlite import FilledTests, SQLiteFiles, limited_files
 from tests.support.waiting import until
 
+#: Bytes to which the write-ahead log is cut.
+LOG = 16 * 2**20
+
 
 class FileTests(FilledTests):
     """What lasts, and which file is no good."""
@@ -55,6 +58,23 @@ class FileTests(FilledTests):
                 "application_id": APPLICATION_ID,
             },
         )
+
+    async def test_the_log_is_cut_when_nobody_reads_from_outside_any_more(self) -> None:
+        await self.filled()
+        reader = sqlite3.connect(self.path, isolation_level=None)
+        self.addCleanup(reader.close)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+
+        async def size() -> int:
+            await self.append("more", "x" * 60_000)
+            return os.path.getsize(f"{self.path}-wal")
+
+        while await size() < LOG + 4 * 2**20:
+            pass
+        reader.execute("ROLLBACK")
+        sizes = [await size() for _ in range(20)]
+        self.assertLessEqual(sizes[-1], LOG)
 
     async def test_stopping_stores_what_waits(self) -> None:
         await self.filled(0)
