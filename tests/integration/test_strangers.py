@@ -206,10 +206,10 @@ class StrangerTests(SynchronousTestCase):
             if not (transport.disconnecting or transport.aborted):
                 transport.protocol.dataReceived(piece)
                 self.clock.advance(0)
-        for _ in range(3):
-            self.clock.advance(30)
+        # in steps: a call that comes late is that of a node that stood still
+        self.clock.pump([2.0] * 45)
         transport.protocol.connectionLost(Failure(ConnectionDone()))
-        self.clock.advance(100)
+        self.clock.pump([2.0] * 50)
         self.assertEqual(self.flushLoggedErrors(), [])
         self.assertEqual(self.service.admission.connections.total, 0)
         self.assertEqual(self.service.chat.presence.local(), {})

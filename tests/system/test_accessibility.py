@@ -245,7 +245,7 @@ class TestSpoken:
         for times in (1, 2):
             ann.page.get_by_role("button", name="Join").click()
             words = "The server cannot be reached. It is tried again."
-            ann.page.wait_for_function(f"spoken.length === {times}")
+            ann.page.wait_for_function("times => spoken.length === times", arg=times)
             for _ in range(15):
                 ann.page.clock.run_for(1000)
             assert ann.page.evaluate("spoken") == [words] * times

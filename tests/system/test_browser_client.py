@@ -106,7 +106,7 @@ class TestCrossOrigin:
             )
             (tmp_path / "app.html").write_text(shown)
             ann = Person(windows, f"{origin}/app.html")
-            ann.page.wait_for_function("globalThis.chat?.state.error?.code === 'forbidden'")
+            ann.page.wait_for_function("() => globalThis.chat?.state.error?.code === 'forbidden'")
             advice = f"--origin {origin}"
             assert advice in ann.page.evaluate("chat.state.error.message")
             assert ann.page.evaluate("chat.state.state") == "offline"
