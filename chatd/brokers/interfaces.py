@@ -197,12 +197,12 @@ class IBroker(Interface):
         been stored), `NotStored`, `NoSuchStream` or `TooLarge` (it was not).
         """
 
-    def way(stream: Stream, more: bool) -> object | None:
+    def lane(stream: Stream, more: bool) -> object | None:
         """What appends to ``stream`` go over now, if those that go over it one after another come
-        into the stream in that order, and one that is lost takes those after it with it; else
-        None. Where an append is repeated, that may yet come to nothing: look at what is read back.
+        into the stream in that order, and one that is lost takes those after it along; else None.
+        A broker may break that, so what is read back counts.
 
-        With ``more`` several of one sender wait, so that such a way is worth its price: it is made
+        With ``more`` several of one sender wait, so that such a lane is worth its price: it is made
         ready, to be had a little later. Need not be asked of a broker that is `exact`.
         """
 

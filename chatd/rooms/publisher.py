@@ -33,8 +33,8 @@ class RoomPublisher:
 
     If the broker may lose one message and store the next (see `IBroker.exact`), a sender's next
     message is sent when the previous one is published or has failed, so that a message that must be
-    sent again is not overtaken; or before, over the same way (`IBroker.way`). One that is overtaken
-    all the same is given up. Different senders do not wait for each other.
+    sent again is not overtaken; or before, over the same lane (`IBroker.lane`). One that is
+    overtaken all the same is given up. Different senders do not wait for each other.
 
     ``own`` is told what is written. ``refresh`` makes the follower read again, and ``fault`` says
     why it cannot read; see `IFollowing`. Ids are forgotten with the messages, by the retention.
@@ -141,5 +141,5 @@ class RoomPublisher:
                 key, "a later message of the same connection was stored before it"
             )
 
-        piece = Piece(append, partial(self._broker.way, stream), overtaken)
+        piece = Piece(append, partial(self._broker.lane, stream), overtaken)
         return self._lines.run(sender, piece)

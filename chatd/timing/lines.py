@@ -25,23 +25,23 @@ T = TypeVar("T")
 class Piece(Generic[V]):
     """A piece of work, which ``begin`` begins.
 
-    ``way`` returns what it would go over now: pieces that go over the same end in the order in
+    ``lane`` returns what it would go over now: pieces that go over the same end in the order in
     which they were begun, or fail. It returns None if there is no such thing; with True it may have
     it made ready, because more than one piece is to be under way. ``overtaken`` is called when a
     later piece of its line has succeeded before this one, which is to fail then.
     """
 
     begin: Callable[[], Deferred[V]]
-    way: Callable[[bool], object | None]
+    lane: Callable[[bool], object | None]
     overtaken: Callable[[], object]
 
 
 @define(eq=False)
 class _Line(Generic[V]):
-    """The pieces under way, in order, and the way that all of them went; those that wait, each with
+    """The pieces under way, in order, and the lane of all of them; those that wait, each with
     what lets it begin."""
 
-    way: object | None = None
+    lane: object | None = None
     under_way: dict[Piece[V], None] = field(factory=dict, init=False)
     waiting: deque[tuple[Piece[V], Deferred[None]]] = field(factory=deque, init=False)
     letting_in: bool = field(default=False, init=False)
@@ -49,14 +49,14 @@ class _Line(Generic[V]):
     def may_begin(self, piece: Piece[V]) -> bool:
         """Whether ``piece`` cannot overtake what is under way."""
         if not self.under_way:
-            self.way = piece.way(False)
+            self.lane = piece.lane(False)
             return True
-        way = piece.way(True)
-        return way is not None and way is self.way
+        lane = piece.lane(True)
+        return lane is not None and lane is self.lane
 
 
 class Lines(Generic[K, V]):
-    """Lines by key. Of a line several pieces are under way as long as they go the same way, else
+    """Lines by key. Of a line several pieces are under way as long as they go over one lane, else
     one. Its length is the number of pieces that wait, in all lines."""
 
     def __init__(self) -> None:

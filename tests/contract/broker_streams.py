@@ -176,18 +176,18 @@ class StreamSuite(BrokerCase):
         self.assertEqual(early.got, late.got)
         self.assertEqual(await self.all_of(broker, stream), early.got)
 
-    async def test_what_goes_one_way_comes_in_that_order(self) -> None:
+    async def test_what_goes_over_one_lane_comes_in_that_order(self) -> None:
         broker = await self.make_broker()
         stream, other = await self.created(broker), await self.created(broker)
         recorder = await self.followed(broker, stream)
-        await until(lambda: broker.way(stream, True) is not None)
-        way, appended = broker.way(stream, False), []
+        await until(lambda: broker.lane(stream, True) is not None)
+        lane, appended = broker.lane(stream, False), []
         for n in range(200):
             appended.append(self.append(broker, stream, f"m{n}"))
             appended.append(self.append(broker, other, f"o{n}"))
             if n % 50 == 25:
                 await pause()
-        self.assertIs(broker.way(stream, True), way)
+        self.assertIs(broker.lane(stream, True), lane)
         await gatherResults(appended, consumeErrors=True)
         await until(lambda: len(recorder.got) >= 200)
         self.assertEqual(recorder.ids, named(*range(200)))

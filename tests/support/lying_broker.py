@@ -44,7 +44,7 @@ class LyingBroker(MemoryBroker):
         self.lie: Callable[[Stream, int, int], Lie] = lambda stream, number, channel: Lie.NONE
         self.appended: list[bytes] = []
         self.distrusted: list[float] = []
-        #: Whether there is a way that keeps the order, another one after each `distrust`; and
+        #: Whether there is a lane that keeps the order, another one after each `distrust`; and
         #: whether it was to be made ready.
         self.keeps_order = False
         self.wanted = False
@@ -72,7 +72,7 @@ class LyingBroker(MemoryBroker):
                 self.store(stream, body, time)
         return super().append(stream, body, message_id, time)
 
-    def way(self, stream: Stream, more: bool) -> object | None:
+    def lane(self, stream: Stream, more: bool) -> object | None:
         self.wanted |= more
         return self._way if self.keeps_order else None
 

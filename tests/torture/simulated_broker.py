@@ -57,7 +57,7 @@ class AppendFault(Enum):
     REFUSED_BUT_STORED = auto()
 
 
-#: After one of these a way is broken.
+#: After one of these a lane is broken.
 BREAKING = (AppendFault.CONFIRMED_ONLY, AppendFault.STORED_LATE, AppendFault.DROPPED)
 
 
@@ -92,7 +92,7 @@ class SimulatedBroker(Service):
         self._late: dict[object, tuple[Stream, float]] = {}
         #: What appends to a stream go over once several are under way; and those that are broken:
         #: what follows over them has the fate of the one before.
-        self._ways: dict[Stream, object] = {}
+        self._lanes: dict[Stream, object] = {}
         self._broken: dict[object, AppendFault] = {}
 
     # -- the connection ----------------------------------------------------------------------------
@@ -120,7 +120,7 @@ class SimulatedBroker(Service):
         self.ready = False
         self.out.cut(delivered)
         self.back.cut()
-        self._ways.clear()
+        self._lanes.clear()
         self._broken.clear()
         for following in list(self._followings):
             following.interrupt()
@@ -200,11 +200,11 @@ class SimulatedBroker(Service):
 
     def append(self, stream: Stream, body: bytes, message_id: str, time: int) -> Deferred[None]:
         fault = self.faults.popleft() if self.faults and self.ready else None
-        way = self._ways.get(stream)
-        if way in self._broken:
-            fault = self._broken[way]
-        elif way is not None and fault in BREAKING:
-            self._broken[way] = fault
+        lane = self._lanes.get(stream)
+        if lane in self._broken:
+            fault = self._broken[lane]
+        elif lane is not None and fault in BREAKING:
+            self._broken[lane] = fault
         return self._ask(lambda: self._append(stream, body, message_id, time, fault))
 
     def _append(
@@ -240,19 +240,19 @@ class SimulatedBroker(Service):
         if self._late.pop(token, None) is not None:
             self.hub.append(stream, body, "", time).addErrback(lambda _: None)
 
-    def way(self, stream: Stream, more: bool) -> object | None:
-        if more and stream not in self._ways:
+    def lane(self, stream: Stream, more: bool) -> object | None:
+        if more and stream not in self._lanes:
             asked = self._ask(lambda: succeed(object()))
-            asked.addCallbacks(lambda way: self._ways.setdefault(stream, way), lambda _: None)
-        return self._ways.get(stream)
+            asked.addCallbacks(lambda lane: self._lanes.setdefault(stream, lane), lambda _: None)
+        return self._lanes.get(stream)
 
     def distrust(self, stream: Stream, since: float) -> Deferred[None]:
         renewed = self._ask(lambda: self._renew(stream))
         return renewed.addCallbacks(lambda _: self._renewed(stream), lambda _: None)
 
     def _renewed(self, stream: Stream) -> None:
-        if stream in self._ways:
-            self._ways[stream] = object()
+        if stream in self._lanes:
+            self._lanes[stream] = object()
 
     def _renew(self, stream: Stream) -> Deferred[None]:
         """At the broker: nothing more comes over the old channel."""

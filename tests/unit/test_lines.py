@@ -33,7 +33,7 @@ class OneByOneTests(SynchronousTestCase):
         return work
 
     def run_with(self, key: str, begin: Callable[[], Deferred[Any]]) -> Deferred[Any]:
-        """Work for which there is no way that keeps the order."""
+        """Work for which there is no lane that keeps the order."""
         return self.lines.run(key, Piece(begin, lambda more: None, self.fail))
 
     def test_one_after_the_other(self) -> None:
@@ -118,7 +118,7 @@ class SeveralTests(SynchronousTestCase):
         self.begun: list[object] = []
         self.overtaken: list[object] = []
         self.asked: list[bool] = []
-        self.way: object | None = object()
+        self.lane: object | None = object()
 
     def run_one(self, name: object, key: str = "ann") -> Deferred[Any]:
         """Work that has ended when the Deferred is fired that it returns here; it fails when it is
@@ -129,15 +129,15 @@ class SeveralTests(SynchronousTestCase):
             self.begun.append(name)
             return work
 
-        def way(more: bool) -> object | None:
+        def lane(more: bool) -> object | None:
             self.asked.append(more)
-            return self.way
+            return self.lane
 
         def overtaken() -> None:
             self.overtaken.append(name)
             work.errback(ValueError())
 
-        self.lines.run(key, Piece(begin, way, overtaken)).addErrback(lambda _: None)
+        self.lines.run(key, Piece(begin, lane, overtaken)).addErrback(lambda _: None)
         return work
 
     def test_they_do_not_wait(self) -> None:
@@ -145,32 +145,32 @@ class SeveralTests(SynchronousTestCase):
             self.run_one(name)
         self.assertEqual((self.begun, len(self.lines)), ([1, 2, 3], 0))
 
-    def test_one_at_a_time_needs_no_way(self) -> None:
+    def test_one_at_a_time_needs_no_lane(self) -> None:
         self.run_one(1).callback(None)
         self.run_one(2)
         self.run_one(3)
         self.assertEqual(self.asked, [False, False, True])
 
-    def test_whoever_would_go_another_way_waits_for_all_before(self) -> None:
+    def test_whoever_would_take_another_lane_waits_for_all_before(self) -> None:
         first, second = self.run_one(1), self.run_one(2)
-        self.way = object()
+        self.lane = object()
         third = self.run_one(3)
         first.callback(None)
         self.assertEqual(self.begun, [1, 2])
         second.callback(None)
         self.run_one(4)
         self.assertEqual(self.begun, [1, 2, 3, 4])
-        self.way = None
+        self.lane = None
         self.run_one(5)
         third.callback(None)
         self.assertEqual(len(self.lines), 1)
 
-    def test_where_there_was_no_way_the_one_made_ready_is_for_those_after_it(self) -> None:
-        self.way = None
+    def test_where_there_was_no_lane_the_one_made_ready_is_for_those_after_it(self) -> None:
+        self.lane = None
         first = self.run_one(1)
         self.run_one(2)
         self.run_one(3)
-        self.way = object()
+        self.lane = object()
         self.run_one(4)
         self.assertEqual(self.begun, [1])
         first.callback(None)
@@ -178,9 +178,9 @@ class SeveralTests(SynchronousTestCase):
 
     def test_nobody_passes_those_who_wait(self) -> None:
         self.run_one(1)
-        way, self.way = self.way, None
+        lane, self.lane = self.lane, None
         self.run_one(2)
-        self.way = way
+        self.lane = lane
         self.run_one(3)
         self.assertEqual(self.begun, [1])
 
@@ -192,7 +192,7 @@ class SeveralTests(SynchronousTestCase):
         self.assertEqual(self.overtaken, [1, 2])
         fourth.callback(None)
         self.assertEqual(self.overtaken, [1, 2])
-        self.way = object()
+        self.lane = object()
         self.run_one(5)
         self.assertEqual(self.begun[-1], 5)
 

@@ -510,8 +510,8 @@ class SeveralTests(ReadBackCase):
         self.assertTrue(self.broker.wanted)
 
     def test_those_that_were_lost_together_are_sent_again_in_order(self) -> None:
-        """And who follows them waits: they go another way."""
-        self.broker.lie = lambda _, number, way: Lie.NONE if number < 2 or way else Lie.DROP
+        """And who follows them waits: they go over another lane."""
+        self.broker.lie = lambda _, number, lane: Lie.NONE if number < 2 or lane else Lie.DROP
         texts = [f"{n}" for n in range(6)]
         outcomes = self.say_all(*texts)
         self.assertEqual((self.bob.texts, len(self.broker.appended)), (texts[:2], 6))

@@ -189,32 +189,32 @@ class TroubledTests(ChannelsCase):
 class WantedTests(ChannelsCase):
     """Somebody wants to send several records of a stream at once, and in order."""
 
-    def way(self, stream: Stream = LOBBY, more: bool = True) -> int | None:
+    def lane(self, stream: Stream = LOBBY, more: bool = True) -> int | None:
         """The number of the channel that keeps the order."""
-        way = self.channels.way(stream, more)
-        return way.channel if way is not None else None
+        lane = self.channels.lane(stream, more)
+        return lane.channel if lane is not None else None
 
     def given(self, stream: Stream = LOBBY) -> int:
         """Ask for a channel, and have it."""
-        self.way(stream)
+        self.lane(stream)
         self.assertEqual(self.server.answer(), ["channel.open", "confirm.select"])
-        way = self.way(stream, False)
-        assert way is not None
-        return way
+        lane = self.lane(stream, False)
+        assert lane is not None
+        return lane
 
     def test_it_gets_a_channel_that_no_other_stream_uses(self) -> None:
         shared = self.number(LOBBY)
-        self.assertIsNone(self.way(more=False))
+        self.assertIsNone(self.lane(more=False))
         self.assertEqual(self.server.heard(), [])
         own = self.given()
         self.assertEqual((self.number(LOBBY), self.number(DEN)), (own, shared))
         self.assertNotEqual(own, shared)
 
     def test_one_is_opened_however_often_it_is_asked_for(self) -> None:
-        self.assertIsNone(self.way())
-        self.assertIsNone(self.way())
+        self.assertIsNone(self.lane())
+        self.assertIsNone(self.lane())
         self.given()
-        self.way()
+        self.lane()
         self.assertEqual(self.server.heard(), [])
 
     def test_it_is_the_same_when_leaders_change(self) -> None:
@@ -222,26 +222,26 @@ class WantedTests(ChannelsCase):
         self.server.clock.advance(1)
         self.channels.leader_changed()
         self.server.answer()
-        self.assertEqual((self.way(), self.number(LOBBY)), (own, own))
+        self.assertEqual((self.lane(), self.number(LOBBY)), (own, own))
 
     def test_it_is_another_one_once_records_are_missing(self) -> None:
         own, shared = self.given(), self.number(DEN)
         asked = self.distrust()
         self.assertEqual(asked, ["channel.open", "confirm.select", "channel.close"])
-        self.assertNotIn(self.way(), (own, shared, None))
+        self.assertNotIn(self.lane(), (own, shared, None))
         self.assertEqual(self.number(DEN), shared)
 
     def test_it_is_given_back_when_nobody_needs_it_any_more(self) -> None:
         self.given()
         self.server.clock.advance(TRUST / 2)
-        self.way()
+        self.lane()
         self.server.clock.advance(TRUST - 1)
         self.given(DEN)
-        self.assertIsNotNone(self.way(more=False))
+        self.assertIsNotNone(self.lane(more=False))
         self.server.clock.advance(1)
         self.given(Stream("hall", "1"))
-        self.assertIsNone(self.way(more=False))
-        self.assertIsNotNone(self.way(DEN, more=False))
+        self.assertIsNone(self.lane(more=False))
+        self.assertIsNotNone(self.lane(DEN, more=False))
         self.server.clock.advance(RETIRE)
         self.assertEqual(self.server.answer(), ["channel.close"])
 
@@ -251,10 +251,10 @@ class WantedTests(ChannelsCase):
         calls = len(clock.getDelayedCalls())
         self.given()
         clock.advance(TRUST / 2)
-        self.way()
+        self.lane()
         for _ in range(2):
             clock.advance(TRUST)
-        self.assertIsNone(self.way(more=False))
+        self.assertIsNone(self.lane(more=False))
         clock.advance(RETIRE)
         self.assertEqual(self.server.answer(), ["channel.close"])
         self.assertEqual(len(clock.getDelayedCalls()), calls)
@@ -266,7 +266,7 @@ class WantedTests(ChannelsCase):
         """The channel has counted it, the stream has not."""
         own = self.given()
         self.channels.out_of_step(LOBBY)
-        self.assertIsNone(self.way(more=False))
+        self.assertIsNone(self.lane(more=False))
         self.server.clock.advance(RETIRE)
         self.assertEqual(self.server.answer(), ["channel.close"])
         self.assertNotEqual(self.given(), own)
@@ -275,39 +275,39 @@ class WantedTests(ChannelsCase):
         own = self.given(SHUT)
         self.refuse(own)
         self.server.answer()
-        self.assertIsNone(self.way(SHUT))
+        self.assertIsNone(self.lane(SHUT))
         self.assertEqual(self.server.answer(), [])
 
     def test_none_once_the_broker_has_closed_it(self) -> None:
         self.refuse(self.given())
-        self.assertIsNone(self.way(more=False))
+        self.assertIsNone(self.lane(more=False))
 
     def test_none_while_the_broker_takes_nothing(self) -> None:
         self.server.say(0, "connection.blocked", reason="low on memory")
-        self.assertIsNone(self.way())
+        self.assertIsNone(self.lane())
         self.assertEqual(self.server.heard(), [])
 
     def test_none_without_a_connection(self) -> None:
         self.given()
         self.channels.lost()
-        self.assertIsNone(self.way())
+        self.assertIsNone(self.lane())
         self.channels.out_of_step(LOBBY)
 
     def test_the_connection_ends_while_it_is_opened(self) -> None:
-        self.way()
+        self.lane()
         self.reconnect()
-        self.assertIsNone(self.way(more=False))
+        self.assertIsNone(self.lane(more=False))
         self.given()
 
     def test_it_is_opened_too_late_for_its_connection(self) -> None:
         """The next one is there already."""
         before = self.server
-        self.way()
+        self.lane()
         self.channels.lost()
         self.server = Server().tuned()
         self.connect(self.server)
         before.answer()
-        self.assertIsNone(self.way(more=False))
+        self.assertIsNone(self.lane(more=False))
 
     def test_nothing_is_taken_from_a_stream_that_has_none(self) -> None:
         shared = self.number(LOBBY)
@@ -318,16 +318,16 @@ class WantedTests(ChannelsCase):
 
     def test_few_get_one(self) -> None:
         self.patch(publish_channels, "MOST_OWN", 2)
-        self.assertEqual([self.way(one) for one in (LOBBY, DEN, SHUT)], [None] * 3)
+        self.assertEqual([self.lane(one) for one in (LOBBY, DEN, SHUT)], [None] * 3)
         self.assertEqual(self.server.answer().count("channel.open"), 2)
-        self.assertIsNone(self.way(SHUT, False))
+        self.assertIsNone(self.lane(SHUT, False))
 
     def test_half_of_the_channels_are_for_all_else(self) -> None:
         self.channels.lost()
         self.server = Server().tuned(channel_max=8)
         self.connect(self.server)
         for n in range(8):
-            self.way(Stream(f"room{n}", "1"))
+            self.lane(Stream(f"room{n}", "1"))
             self.server.answer()
         self.assertEqual(len(self.server.client.channels), 4)
         self.assertFalse(self.server.client.ended)

@@ -128,7 +128,7 @@ class MemoryBroker(LocalFanout, Service):
     def append(self, stream: Stream, body: bytes, message_id: str, time: int) -> Deferred[None]:
         return self._submit(lambda: self._world.append(stream, body, time))
 
-    def way(self, stream: Stream, more: bool) -> object:
+    def lane(self, stream: Stream, more: bool) -> object:
         return self
 
     def distrust(self, stream: Stream, since: float) -> Deferred[None]:

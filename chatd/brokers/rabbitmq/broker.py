@@ -206,8 +206,8 @@ class AMQPBroker(MultiService):
     def append(self, stream: Stream, body: bytes, message_id: str, time: int) -> Deferred[None]:
         return self._publishing.append(stream, body, message_id, time)
 
-    def way(self, stream: Stream, more: bool) -> object | None:
-        return self._publishing.channels.way(stream, more)
+    def lane(self, stream: Stream, more: bool) -> object | None:
+        return self._publishing.channels.lane(stream, more)
 
     def distrust(self, stream: Stream, since: float) -> Deferred[None]:
         return Deferred.fromCoroutine(self._distrust(stream, since))

@@ -9,7 +9,7 @@ replaced, then the stream gets a channel of its own, then the connection is repl
 
 On a channel that only one stream uses both numbers are the same, so that the fault cannot occur:
 the stream's leaders get its records in order, and again from the first that was not confirmed. So a
-stream also gets one when somebody wants to send several records at once and in order (`way`).
+stream also gets one when somebody wants to send several records at once and in order (`lane`).
 """
 
 from __future__ import annotations
@@ -129,8 +129,8 @@ class PublishChannels:
 
     # -- channels of one stream --------------------------------------------------------------------
 
-    def way(self, stream: Stream, more: bool) -> ConfirmChannel | None:
-        """As `IBroker.way`: the stream's own channel, if it has one."""
+    def lane(self, stream: Stream, more: bool) -> ConfirmChannel | None:
+        """As `IBroker.lane`: the stream's own channel, if it has one."""
         if self._refused.known(stream):
             return None
         own = self._own.get(stream)

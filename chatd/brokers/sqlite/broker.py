@@ -174,7 +174,7 @@ class SQLiteBroker(LocalFanout, Service):
     def append(self, stream: Stream, body: bytes, message_id: str, time: int) -> Deferred[None]:
         return self._submit(Append(stream, body, time))
 
-    def way(self, stream: Stream, more: bool) -> object:
+    def lane(self, stream: Stream, more: bool) -> object:
         return self
 
     def distrust(self, stream: Stream, since: float) -> Deferred[None]:
