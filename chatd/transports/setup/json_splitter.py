@@ -58,11 +58,11 @@ class Splitter:
         """The next object, None if it is not complete. Raises `NotAnObject`."""
         if not self._depth:
             self._start = self._scanned = _after(_SPACE, self._buffer, self._start)
-            if self._buffer.startswith(_TLS, self._start):
-                raise NotAnObject("This port speaks no TLS: send JSON as it is.")
             begin = self._buffer[self._start : self._start + len(MARK)]
-            if MARK.startswith(begin):  # the rest of it has not come yet, or nothing has
-                return None
+            if begin.startswith(_TLS):
+                raise NotAnObject("This port speaks no TLS: send JSON as it is.")
+            if MARK.startswith(begin) or _TLS.startswith(begin):
+                return None  # the rest of it has not come yet, or nothing has
             if not begin.startswith(b"{"):
                 raise NotAnObject('Send a JSON object in UTF-8, such as {"roomname":"lobby"}.')
         end = self._scan()
