@@ -7,7 +7,7 @@ import re
 from typing import Any
 from unittest import mock
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -389,6 +389,8 @@ def split(pieces: list[bytes]) -> list[bytes | str]:
 
 class SplitterTests(SynchronousTestCase):
     @given(JSONISH, st.lists(st.integers(0, 1000), max_size=20))
+    @example(b"\x16\x03\x01", [])
+    @example(b"\xef\xbb\xbf{}", [])
     def test_pieces_change_nothing(self, data: bytes, places: list[int]) -> None:
         whole = split([data])
         self.assertEqual(split(cut(data, places)), whole)

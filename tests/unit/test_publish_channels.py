@@ -216,6 +216,21 @@ class UnroutableTests(Answered):
         again = self.server.sent()
         self.assertEqual(sorted(bodies, key=again.index), bodies)
 
+    def test_its_own_channel_is_given_back(self) -> None:
+        """The channel has counted a record that the stream has not, so it is as a shared one."""
+        self.connect()
+        channels = self.publisher.channels
+        channels.lane(LOBBY, True)
+        self.answer()
+        own = channels.lane(LOBBY, False)
+        assert own is not None
+        done = self.publisher.append(LOBBY, b"lost", "lost", 0)
+        own.returned("lobby", "lost")
+        own.acked(1, False)
+        self.assertNotIn(own, (channels.lane(LOBBY, False), channels.of(LOBBY, 1)))
+        channels.of(LOBBY, 1).acked(1, False)
+        self.successResultOf(done)
+
 
 class OwnTests(Answered):
     """Records of a stream are missing again and again: it gets a channel of its own."""
