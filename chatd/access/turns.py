@@ -203,13 +203,13 @@ class FairQueue:
 
     def _unhindered(self, place: QueuePlace) -> bool:
         """Whether ``place`` need not queue: nobody does, there is time, and allowance."""
-        if self._ready:
+        if self._ready.number:
             return False
         now = self.clock.seconds()
         if now >= self._look_at and not self._has_time(now):
             return False
         lane = self._lane(place._key, now)
-        return not lane.waiting and lane.bucket.take(now) == 0.0
+        return not lane.waiting.number and lane.bucket.take(now) == 0.0
 
     def _has_time(self, now: float) -> bool:
         """Whether more may be done at once in this turn of the reactor. To tell all turns apart
@@ -244,12 +244,12 @@ class FairQueue:
         """Serve the queue, one piece of work at a time."""
         until = self.timer() + TURN
         try:
-            while self._ready:
+            while self._ready.number:
                 self._serve(self._ready.next())
                 if self.timer() >= until:
                     break
         finally:  # whatever happens: nobody else begins it again
-            self._pumping = self.clock.callLater(0, self._pump) if self._ready else None
+            self._pumping = self.clock.callLater(0, self._pump) if self._ready.number else None
 
     def _serve(self, lane: _Lane) -> None:
         now = self.clock.seconds()

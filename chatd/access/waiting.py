@@ -16,12 +16,11 @@ class Waiting(Generic[T]):
     """Two queues. Those that ask seldom go first, but at most every other time, so that nobody
     waits for ever."""
 
+    #: How many wait.
+    number: int = field(default=0, init=False)
     _seldom: deque[T] = field(factory=deque, init=False)
     _often: deque[T] = field(factory=deque, init=False)
     _was_seldom: bool = field(default=False, init=False)
-
-    def __len__(self) -> int:
-        return len(self._seldom) + len(self._often)
 
     def __iter__(self) -> Iterator[T]:
         yield from self._seldom
@@ -29,8 +28,11 @@ class Waiting(Generic[T]):
 
     def join(self, one: T, seldom: bool) -> None:
         (self._seldom if seldom else self._often).append(one)
+        self.number += 1
 
     def next(self) -> T:
         """Remove and return whose turn it is. IndexError if nobody waits."""
         self._was_seldom = bool(self._seldom) and not (self._was_seldom and self._often)
-        return (self._seldom if self._was_seldom else self._often).popleft()
+        one = (self._seldom if self._was_seldom else self._often).popleft()
+        self.number -= 1
+        return one

@@ -92,15 +92,12 @@ class ReadBack(Generic[K, V]):
     counts: Counts
     refresh: Callable[[], None]
     fault: Callable[[], str]
-    _under_way: dict[K, _Append[V]] = field(factory=dict, init=False)
+    #: By key; only looked at from outside.
+    under_way: dict[K, _Append[V]] = field(factory=dict, init=False)
     _looked_for: dict[K, _Append[V]] = field(factory=dict, init=False)
     _ticking: IDelayedCall | None = field(default=None, init=False)
 
     _log = Logger()
-
-    def __len__(self) -> int:
-        """The number of appends under way."""
-        return len(self._under_way)
 
     def append(
         self, stream: Stream, key: K, body: bytes, message_id: str, time: int, until: float
@@ -110,29 +107,30 @@ class ReadBack(Generic[K, V]):
 
         Fails with `NotStored`, `NoSuchStream` or, at ``until`` at the latest, `Unavailable`.
         """
-        if key in self._under_way:
+        if key in self.under_way:
             return fail(NotStored("the record is under way already"))
         done: Deferred[V] = Deferred()
-        append = self._under_way[key] = _Append(stream, body, message_id, time, until, done)
+        append = self.under_way[key] = _Append(stream, body, message_id, time, until, done)
         self._send(key, append)
-        self._tick_later()
+        if self._ticking is None:
+            self._tick_later()
         return done
 
     def brought(self, key: K, outcome: V) -> None:
         """A record with ``key`` was read; ``outcome`` is passed to the caller of `append`."""
-        append = self._under_way.pop(key, None)
+        append = self.under_way.pop(key, None)
         if append is not None:
             append.done.callback(outcome)
 
     def give_up(self, key: K, why: str) -> None:
         """Fail the append of the record with ``key`` with `Unavailable`, if it is under way."""
-        append = self._under_way.pop(key, None)
+        append = self.under_way.pop(key, None)
         if append is not None:
             append.done.errback(Unavailable(why))
 
     def lost(self) -> None:
         """Fail all appends under way with `Unavailable`: the stream is gone."""
-        under_way, self._under_way = self._under_way, {}
+        under_way, self.under_way = self.under_way, {}
         self._looked_for = {}
         for append in under_way.values():
             append.done.errback(Unavailable("the stream is gone"))
@@ -143,7 +141,8 @@ class ReadBack(Generic[K, V]):
         append.attempts += 1
         append.hint = Hint.NONE
         append.sent = self.clock.seconds()
-        append.due = append.sent + self._slower(CONFIRM, append)
+        first = append.attempts == 1
+        append.due = append.sent + (CONFIRM if first else self._slower(CONFIRM, append))
         self.broker.append(append.stream, append.body, append.message_id, append.time).addCallbacks(
             self._confirmed,
             self._refused,
@@ -168,12 +167,12 @@ class ReadBack(Generic[K, V]):
 
     def _refused(self, failure: Failure, key: K, append: _Append[V], attempt: int) -> None:
         error = failure.value
-        if self._under_way.get(key) is not append or attempt != append.attempts:
+        if self.under_way.get(key) is not append or attempt != append.attempts:
             return
         stored_nothing = attempt == 1 and isinstance(error, NotStored)
         if stored_nothing or self.broker.exact or not isinstance(error, Unavailable):
             # any other error is passed to the caller
-            del self._under_way[key]
+            del self.under_way[key]
             append.done.errback(failure)
             return
         append.why = str(error)
@@ -189,18 +188,18 @@ class ReadBack(Generic[K, V]):
         self._ticking = None
         now = self.clock.seconds()
         self._give_up_blocked(now)
-        overdue = {k: a for k, a in self._under_way.items() if a.until <= now}
+        overdue = {k: a for k, a in self.under_way.items() if a.until <= now}
         for key in overdue:
-            del self._under_way[key]
+            del self.under_way[key]
         for append in overdue.values():
             # nothing comes back from a stream that cannot be read, whatever became of the record
             append.done.errback(Unavailable(self.fault() or append.why))
-        if not self._under_way:
+        if not self.under_way:
             self._looked_for = {}
             return
         self._tick_later()
         if not self._looked_for and not self.broker.exact:
-            self._look_for({k: a for k, a in self._under_way.items() if a.due <= now})
+            self._look_for({k: a for k, a in self.under_way.items() if a.due <= now})
 
     def _give_up_blocked(self, now: float) -> None:
         """While the broker takes no records, wait only for what it took before. RabbitMQ says that
@@ -208,7 +207,7 @@ class ReadBack(Generic[K, V]):
         (https://www.rabbitmq.com/docs/connection-blocked)."""
         why = str(self.broker.blocked)
         if why:
-            for append in self._under_way.values():
+            for append in self.under_way.values():
                 append.until = min(append.until, now + SHOWN)
                 append.why = f"it takes no messages: {why}"
 
@@ -220,7 +219,7 @@ class ReadBack(Generic[K, V]):
     def caught_up(self) -> None:
         """The follower has read everything that the broker has for this node."""
         looked_for, self._looked_for = self._looked_for, {}
-        missing = {k: a for k, a in looked_for.items() if self._under_way.get(k) is a}
+        missing = {k: a for k, a in looked_for.items() if self.under_way.get(k) is a}
         if missing:
             stream = next(iter(missing.values())).stream
             newest = max(append.sent for append in missing.values())
@@ -239,7 +238,7 @@ class ReadBack(Generic[K, V]):
         """What was sent up to then, as far as it is not being judged. It is missing as well, even
         if it would be looked for later, for want of a confirm; and sent again after the others it
         would come after them."""
-        under_way = self._under_way.items()
+        under_way = self.under_way.items()
         return {k: a for k, a in under_way if a.sent <= newest and a.due < JUDGED}
 
     def _not_known(self, failure: Failure, missing: dict[K, _Append[V]]) -> None:
@@ -251,7 +250,7 @@ class ReadBack(Generic[K, V]):
 
     def _send_again(self, missing: dict[K, _Append[V]]) -> None:
         """All that was in the stream has come; what is ``missing`` still was not stored."""
-        missing = {k: a for k, a in missing.items() if self._under_way.get(k) is a}
+        missing = {k: a for k, a in missing.items() if self.under_way.get(k) is a}
         if missing:
             self._log.warn(
                 "{stream}: {number} records sent are not there; sending them again",
@@ -259,7 +258,7 @@ class ReadBack(Generic[K, V]):
                 number=len(missing),
             )
         for key, append in missing.items():
-            if self._under_way.get(key) is append:
+            if self.under_way.get(key) is append:
                 false = append.hint is Hint.CONFIRMED
                 (self.counts.false_confirms if false else self.counts.resent)()
                 self._send(key, append)

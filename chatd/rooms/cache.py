@@ -11,6 +11,8 @@ from chatd.protocol.messages import Message, by_offset
 #: Messages and bytes kept for one room; older messages are read from the broker.
 RECENT_MESSAGES = 512
 RECENT_BYTES = 512 * 1024
+#: When some have to go, one in so many goes with them, so that there is space for the next ones.
+ALSO = 16
 
 #: Milliseconds.
 MINUTE = 60_000
@@ -45,12 +47,18 @@ class RecentMessages:
         added = sum(map(weight, messages))
         self._messages.extend(messages)
         self.size += added
+        if len(self._messages) > RECENT_MESSAGES or self.size > self._limit:
+            added -= self._drop(self._excess())
+        self._budget.charge(self, added)
+
+    def _excess(self) -> int:
+        """How many to drop now that there are too many."""
         excess = max(0, len(self._messages) - RECENT_MESSAGES)
         left = self.size - sum(map(weight, self._messages[:excess]))
         while left > self._limit:
             left -= weight(self._messages[excess])
             excess += 1
-        self._budget.charge(self, added - self._drop(excess))
+        return excess + (len(self._messages) - excess) // ALSO
 
     def after(
         self, offset: int, oldest: int, limit: int, size: int = RECENT_BYTES

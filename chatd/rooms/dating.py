@@ -55,16 +55,14 @@ class Dates:
     def resolve(self, claims: Sequence[Claim | None], now: Callable[[], int]) -> list[int]:
         """The times (milliseconds since the epoch) of the next records. ``claims`` are the times in
         their bodies, None where there is none; ``now()`` is the time of day."""
-        today = now()
-        return [self._resolve(claims, i, today) for i in range(len(claims))]
-
-    def _resolve(self, claims: Sequence[Claim | None], i: int, today: int) -> int:
-        self._place += 1
-        self._forget()
-        claim = claims[i]
-        if claim is not None and self._plausible(claim, claims, i, today):
-            self._note(claim)
-        return self._latest
+        today, times = now(), []
+        for i, claim in enumerate(claims):
+            self._place += 1
+            self._forget()
+            if claim is not None and self._plausible(claim, claims, i, today):
+                self._note(claim)
+            times.append(self._latest)
+        return times
 
     def _plausible(self, claim: Claim, claims: Sequence[Claim | None], i: int, today: int) -> bool:
         if not claim.foreign:

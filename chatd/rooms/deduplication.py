@@ -56,8 +56,8 @@ class DeduplicationWindow:
 
     def knows(self, key: int, oldest: int) -> bool:
         """Whether there is a record with ``key`` from ``oldest`` (milliseconds) or later."""
-        if not self.may_know(key):
-            return False
+        if self._counts and not self._counts[key % _COUNTS]:
+            return False  # as `may_know` says
         keys, times, find, low = self._keys, self._times, self._low_bytes.find, key & 0xFF
         at = find(low)
         while at >= 0 and (keys[at] != key or times[at] < oldest):

@@ -213,9 +213,9 @@ class RoomFollower:
     def _read(self, batch: Sequence[Record]) -> list[Message]:
         """The messages of ``batch``, without repeats."""
         seen, messages = self._room.seen, []
-        for message, time in self._reader.read(batch):
+        for message, claim, time in self._reader.read(batch):
             if message is None:
                 seen(None, None)
-            elif not seen(message.key, message.claim):
+            elif not seen(message.key, claim):
                 messages.append(message.at(time))
         return messages

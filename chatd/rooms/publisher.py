@@ -7,6 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
 
 from chatd.brokers.interfaces import NotStored, Stream
 from chatd.brokers.read_back import ReadBack
@@ -15,7 +16,6 @@ from chatd.rooms.context import RoomContext
 from chatd.rooms.deduplication import DeduplicationWindow
 from chatd.rooms.records import OwnRecords
 from chatd.timing.lines import Lines, Piece
-from chatd.timing.singleflight import SingleFlight
 
 T = TypeVar("T")
 
@@ -56,13 +56,14 @@ class RoomPublisher:
         self._read_back: ReadBack[int, bool] = ReadBack(
             node.broker, node.clock, node.counts, refresh, fault
         )
-        self._under_way: SingleFlight[int, bool] = SingleFlight()
+        #: Those who wait for a message that may be sent again meanwhile. Each may be cancelled.
+        self._under_way: dict[int, list[Deferred[bool]]] = {}
         #: What waits for an earlier publish of the same sender.
         self._lines: Lines[Hashable, bool] = Lines()
 
     def __len__(self) -> int:
         """The number of publishes under way, whether anybody still waits for them or not."""
-        return len(self._read_back) + len(self._lines)
+        return len(self._read_back.under_way) + self._lines.waiting
 
     def _new_window(self) -> DeduplicationWindow:
         return DeduplicationWindow(self._age * 1000)
@@ -98,7 +99,19 @@ class RoomPublisher:
             return self._publish(stream, key, content, sender)
         if self._window.may_know(key) and self._window.knows(key, self._wall.oldest(self._age)):
             return succeed(False)
-        return self._under_way.share(key, lambda: self._publish(stream, key, content, sender))
+        waiter: Deferred[bool] = Deferred()
+        waiting = self._under_way.get(key)
+        if waiting is not None:
+            waiting.append(waiter)
+            return waiter
+        published = self._publish(stream, key, content, sender)
+        self._under_way[key] = [waiter]
+        published.addBoth(self._ended, key)
+        return waiter
+
+    def _ended(self, result: bool | Failure, key: int) -> None:
+        for waiter in self._under_way.pop(key):
+            waiter.callback(result)
 
     def _publish(
         self, stream: Stream, key: int, content: Content, sender: Hashable | None
@@ -113,12 +126,12 @@ class RoomPublisher:
     def _append(self, stream: Stream, key: int, content: Content, until: float) -> Deferred[bool]:
         time = self._wall.milliseconds()
         body = content.record(time)
-        self._own.expect(body, content, time)
+        self._own[body] = content, time
         appended = self._read_back.append(stream, key, body, content.id, time, until)
         return appended.addBoth(self._done, body)
 
     def _done(self, result: T, body: bytes) -> T:
-        self._own.forget(body)
+        self._own.pop(body, None)
         return result
 
     def _append_in_line(

@@ -22,24 +22,14 @@ def message_of(stream: Stream, record: Record) -> Message:
     return read_message(stream.room, cursor, record.body, record.foreign)
 
 
-class OwnRecords:
-    """What this node has written to a room and not read back yet. A record with the same bytes says
-    the same, so it need not be parsed."""
-
-    def __init__(self) -> None:
-        self._written: dict[bytes, tuple[Content, int]] = {}
-
-    def expect(self, body: bytes, content: Content, time: int) -> None:
-        """``body`` is what `Content.record` wrote for ``time``, and may come until `forget`."""
-        self._written[body] = content, time
-
-    def forget(self, body: bytes) -> None:
-        """``body`` was read back, or is given up."""
-        self._written.pop(body, None)
+class OwnRecords(dict[bytes, tuple[Content, int]]):
+    """What this node has written to a room and not read back yet: the content and time (as for
+    `Content.record`) of each body. A record with the same bytes says the same, so it need not be
+    parsed."""
 
     def message_of(self, stream: Stream, record: Record) -> Message | None:
         """The message of a record of ``stream``, if it is one of these."""
-        known = self._written.get(record.body)
+        known = self.get(record.body)
         if known is None or record.fault:
             return None
         cursor = Cursor(stream.life, record.offset)
@@ -64,12 +54,12 @@ class RecordReader:
         self._stream = stream
         self._dates = self._dating.dates(stream)
 
-    def read(self, batch: Sequence[Record]) -> list[tuple[Message | None, int]]:
-        """The message of each record, None for a record that is no message, and the time that it is
-        shown with."""
+    def read(self, batch: Sequence[Record]) -> list[tuple[Message | None, Claim | None, int]]:
+        """The message of each record, None for a record that is no message; the time in its body;
+        and the time that it is shown with."""
         messages = self.parse(batch)
-        times = self.times([message.claim if message else None for message in messages])
-        return list(zip(messages, times, strict=True))
+        claims = [message.claim if message else None for message in messages]
+        return list(zip(messages, claims, self.times(claims), strict=True))
 
     def parse(self, batch: Sequence[Record]) -> list[Message | None]:
         """The message of each record, None for a record that is no message."""

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from chatd.access.identity import Identity
-from chatd.access.rights import check_entry
+from chatd.access.rights import check_entry, may_enter
 from chatd.brokers.interfaces import NoSuchStream, NotStored, TooLarge, Unavailable
 from chatd.directory.directory import Directory
 from chatd.directory.projection import RoomEntry
@@ -72,6 +72,12 @@ class Chat:
         check_entry(identity, entry)
         return entry
 
+    def enterable(self, identity: Identity, name: str) -> RoomEntry | None:
+        """As `entry`, None where that raises."""
+        directory = self.directory
+        entry = directory.find(name) if directory.loaded else None
+        return entry if entry is not None and may_enter(identity, entry) else None
+
     async def admit(self, identity: Identity, name: str) -> RoomEntry:
         """As `entry`; but nobody is refused for what another node has just changed. Raises also
         `ChatError` unavailable: it is not known whether there is such a room, or such a right."""
@@ -128,18 +134,20 @@ class Chat:
         return Publication.parse(room, user, text, data, id, after, max_text=most)
 
     def publish(
-        self, identity: Identity, publication: Publication, sender: Hashable | None = None
+        self,
+        identity: Identity,
+        publication: Publication,
+        sender: Hashable | None = None,
+        entry: RoomEntry | None = None,
     ) -> Deferred[Receipt]:
         """Publish a message, which `repeated` has not found if it was sent before; it is stored
         when this fires. What one ``sender`` publishes to a room is stored in the order of the
-        calls.
+        calls. ``entry`` is the room, if `enterable` was just asked.
 
         Fails with `ChatError`; unavailable names the message's id, and says if nothing was stored.
         """
-        try:
-            room = self.rooms.get(self.entry(identity, publication.room))
-        except ChatError:
-            room = None
+        entry = entry or self.enterable(identity, publication.room)
+        room = self.rooms.get(entry) if entry is not None else None
         if room is None:
             stored = Deferred.fromCoroutine(self._attach_and_publish(identity, publication, sender))
         else:

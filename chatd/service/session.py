@@ -135,17 +135,11 @@ class Session:
         or a message that has to be searched for, or whose room is looked for on other nodes. As
         ``identity``, if that is not None."""
         name, sender = publication.room, identity or self.identity
-        at_once = publication.after is None and name not in self._turns
-        if at_once and (name in self.joined or self._knows(sender, name)):
-            return self.chat.publish(sender, publication, self)
+        if publication.after is None and name not in self._turns:
+            entry = self.chat.enterable(sender, name)
+            if entry is not None or name in self.joined:
+                return self.chat.publish(sender, publication, self, entry)
         return Deferred.fromCoroutine(self._publish_in_turn(identity, publication))
-
-    def _knows(self, identity: Identity, name: str) -> bool:
-        try:
-            self.chat.entry(identity, name)
-        except ChatError:
-            return False
-        return True
 
     async def _publish_in_turn(
         self, identity: Identity | None, publication: Publication

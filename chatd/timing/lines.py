@@ -57,14 +57,11 @@ class _Line(Generic[V]):
 
 class Lines(Generic[K, V]):
     """Lines by key. Of a line several pieces are under way as long as they go over one lane, else
-    one. Its length is the number of pieces that wait, in all lines."""
+    one. ``waiting`` is the number of pieces that wait, in all lines."""
 
     def __init__(self) -> None:
         self._lines: dict[K, _Line[V]] = {}
-        self._waiting = 0
-
-    def __len__(self) -> int:
-        return self._waiting
+        self.waiting = 0
 
     def run(self, key: K, piece: Piece[V]) -> Deferred[V]:
         """The outcome of ``piece``, which begins, in the context of this call, when it cannot
@@ -76,13 +73,13 @@ class Lines(Generic[K, V]):
             return self._begin(key, line, piece, piece.begin)
         turn: Deferred[None] = Deferred(lambda turn: line.waiting.remove((piece, turn)))
         line.waiting.append((piece, turn))
-        self._waiting += 1
+        self.waiting += 1
         begin = copy_context().run
         left: Deferred[None] = turn.addBoth(self._left)
         return left.addCallback(lambda _: self._begin(key, line, piece, lambda: begin(piece.begin)))
 
     def _left(self, result: T) -> T:
-        self._waiting -= 1
+        self.waiting -= 1
         return result
 
     def _begin(

@@ -41,7 +41,7 @@ class FindingTests(SynchronousTestCase):
 
         def believe(self: ReadBack[int, None], _: None, append: Any, attempt: int) -> None:
             confirmed(self, _, append, attempt)
-            for key, one in list(self._under_way.items()):
+            for key, one in list(self.under_way.items()):
                 if one is append:
                     self.brought(key, None)
 

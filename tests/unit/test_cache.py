@@ -15,6 +15,7 @@ from chatd.protocol.cursors import Cursor
 from chatd.protocol.messages import WINDOW, Claim, Message
 from chatd.protocol.timestamps import FIRST
 from chatd.rooms.cache import (
+    ALSO,
     MINUTE,
     RECENT_BYTES,
     RECENT_MESSAGES,
@@ -54,10 +55,15 @@ class RecentTests(TestCase):
         self.assertIsNone(self.recent.after(8, 0, 100))
 
     def test_bounded_in_number(self) -> None:
-        self.fill(*range(RECENT_MESSAGES + 10))
+        self.fill(*range(RECENT_MESSAGES))
         self.assertEqual(len(self.recent), RECENT_MESSAGES)
-        self.assertIsNone(self.recent.after(8, 0, 1))
-        self.assertEqual(offsets(self.recent.after(9, 0, 1)), [10])
+        self.fill(RECENT_MESSAGES)
+        also = RECENT_MESSAGES // ALSO  # so that not each of the next ones costs a look
+        self.assertIsNone(self.recent.after(also - 1, 0, 1))
+        self.assertEqual(offsets(self.recent.after(also, 0, 1)), [also + 1])
+        self.fill(*range(RECENT_MESSAGES + 1, RECENT_MESSAGES + also + 1))
+        self.assertEqual(len(self.recent), RECENT_MESSAGES)
+        self.assertEqual(self.budget.used, self.recent.size)
 
     def test_bounded_in_bytes(self) -> None:
         size = (RECENT_BYTES // 4 - SMALL + 200) // 2

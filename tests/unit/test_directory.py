@@ -357,7 +357,7 @@ class AwayTests(DirectoryCase):
         with mock.patch.object(self.world.broker, "append", return_value=succeed(None)):
             error = self.world.error(self.one.create("attic"), within=PATIENCE + 1)
         self.assertIs(error.code, Code.UNAVAILABLE)
-        self.assertFalse(len(self.one.stream._read_back))
+        self.assertFalse(self.one.stream._read_back.under_way)
 
     def test_stored_although_it_seemed_to_fail(self) -> None:
         with mock.patch.object(self.world.broker, "create", return_value=succeed(None)):

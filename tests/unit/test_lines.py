@@ -38,9 +38,9 @@ class OneByOneTests(SynchronousTestCase):
 
     def test_one_after_the_other(self) -> None:
         first, second = self.run_later("ann", 1), self.run_later("ann", 2)
-        self.assertEqual((self.begun, len(self.lines)), ([1], 1))
+        self.assertEqual((self.begun, self.lines.waiting), ([1], 1))
         first.callback("one")
-        self.assertEqual((self.begun, self.ended, len(self.lines)), ([1, 2], ["one"], 0))
+        self.assertEqual((self.begun, self.ended, self.lines.waiting), ([1, 2], ["one"], 0))
         second.callback("two")
         self.assertEqual(self.ended, ["one", "two"])
 
@@ -78,7 +78,7 @@ class OneByOneTests(SynchronousTestCase):
         waiting.addErrback(lambda _: None)
         self.run_later("ann", 3)
         waiting.cancel()
-        self.assertEqual(len(self.lines), 1)
+        self.assertEqual(self.lines.waiting, 1)
         first.callback(None)
         self.assertEqual(self.begun, [1, 3])
 
@@ -90,7 +90,7 @@ class OneByOneTests(SynchronousTestCase):
         first.callback(None)
         for one in refused:
             self.failureResultOf(one, ValueError)
-        self.assertEqual((self.successResultOf(last), len(self.lines)), ("last", 0))
+        self.assertEqual((self.successResultOf(last), self.lines.waiting), ("last", 0))
 
     def test_who_asks_again_on_being_refused_stands_behind_the_others(self) -> None:
         first = self.run_later("ann", "first")
@@ -143,7 +143,7 @@ class SeveralTests(SynchronousTestCase):
     def test_they_do_not_wait(self) -> None:
         for name in (1, 2, 3):
             self.run_one(name)
-        self.assertEqual((self.begun, len(self.lines)), ([1, 2, 3], 0))
+        self.assertEqual((self.begun, self.lines.waiting), ([1, 2, 3], 0))
 
     def test_one_at_a_time_needs_no_lane(self) -> None:
         self.run_one(1).callback(None)
@@ -163,7 +163,7 @@ class SeveralTests(SynchronousTestCase):
         self.lane = None
         self.run_one(5)
         third.callback(None)
-        self.assertEqual(len(self.lines), 1)
+        self.assertEqual(self.lines.waiting, 1)
 
     def test_where_there_was_no_lane_the_one_made_ready_is_for_those_after_it(self) -> None:
         self.lane = None

@@ -100,7 +100,7 @@ class TickTests(SynchronousTestCase):
             self.clock.advance(TICK / 2)
         for _ in range(20):
             self.clock.advance(TICK)
-            self.assertEqual(len(self.appends), 3)
+            self.assertEqual(len(self.appends.under_way), 3)
             self.assertEqual(len(self.clock.getDelayedCalls()), 1)
 
     def test_the_stream_is_lost_while_failures_are_told(self) -> None:
@@ -393,8 +393,8 @@ class RefusalTests(ReadBackCase):
         self.say("hello", sender=self)
         self.world.advance(PATIENCE + 1)
         publisher = self.world.room()._publisher
-        self.assertFalse(publisher._lines)
-        self.assertFalse(len(publisher._read_back))
+        self.assertFalse(publisher._lines.waiting)
+        self.assertFalse(publisher._read_back.under_way)
         self.assertFalse(len(publisher))
         self.assertLessEqual(len(self.world.clock.getDelayedCalls()), before)
 
@@ -414,7 +414,7 @@ class LineTests(ReadBackCase):
         self.assertEqual(late, [])
         self.world.advance(PATIENCE / 2)
         self.assertNotIn("stored", self.refused(late))
-        self.assertFalse(self.world.room()._publisher._lines)
+        self.assertFalse(self.world.room()._publisher._lines.waiting)
 
     def test_many_that_fail_one_after_the_other(self) -> None:
         self.first(Lie.DROP)

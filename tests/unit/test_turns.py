@@ -544,10 +544,10 @@ class OrderTests(SynchronousTestCase):
         waiting: Waiting[str] = Waiting()
         for one, seldom in joins:
             waiting.join(one, seldom)
-        self.assertEqual(len(waiting), len(joins))
+        self.assertEqual(waiting.number, len(joins))
         self.assertEqual(sorted(waiting), sorted(one for one, _ in joins))
         order = "".join(waiting.next() for _ in joins)
-        self.assertFalse(waiting)
+        self.assertFalse(waiting.number)
         self.assertRaises(IndexError, waiting.next)
         return order
 

@@ -30,7 +30,7 @@ def common_frame(data: bytes, most: int) -> tuple[bytes, int] | None:
     if len(data) < end or size > most:
         return None
     text = _unmasked(data[begin:end], data[mask:begin])
-    return (text, end) if _is_utf8(text) else None
+    return (text, end) if text.isascii() or _is_utf8(text) else None
 
 
 def _unmasked(masked: bytes, mask: bytes) -> bytes:
@@ -41,8 +41,6 @@ def _unmasked(masked: bytes, mask: bytes) -> bytes:
 
 
 def _is_utf8(text: bytes) -> bool:
-    if text.isascii():
-        return True
     try:
         text.decode("utf-8")
     except UnicodeDecodeError:
