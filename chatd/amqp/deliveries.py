@@ -95,29 +95,25 @@ def stream_offset(raw: bytes) -> int:
     are skipped without decoding them.
     """
     try:
-        return _stream_offset(raw)
+        flags = raw[0]
+        if not flags & 0x20:
+            return -1
+        place = 2
+        if flags & 0x80:
+            place += 1 + raw[place]
+        if flags & 0x40:
+            place += 1 + raw[place]
+        end = place + 4 + _LONG.unpack_from(raw, place)[0]
+        place += 4
+        while place < end:
+            if raw.startswith(_OFFSET_FIELD, place):
+                offset: int = _OFFSET.unpack_from(raw, place + 17)[0]
+                return offset
+            place += 1 + raw[place]
+            size = _SIZES.get(raw[place])
+            place += 1 + size if size is not None else 5 + _LONG.unpack_from(raw, place + 1)[0]
     except (IndexError, StructError):
-        return -1
-
-
-def _stream_offset(raw: bytes) -> int:
-    flags = raw[0]
-    if not flags & 0x20:
-        return -1
-    place = 2
-    if flags & 0x80:
-        place += 1 + raw[place]
-    if flags & 0x40:
-        place += 1 + raw[place]
-    end = place + 4 + _LONG.unpack_from(raw, place)[0]
-    place += 4
-    while place < end:
-        if raw.startswith(_OFFSET_FIELD, place):
-            offset: int = _OFFSET.unpack_from(raw, place + 17)[0]
-            return offset
-        place += 1 + raw[place]
-        size = _SIZES.get(raw[place])
-        place += 1 + size if size is not None else 5 + _LONG.unpack_from(raw, place + 1)[0]
+        pass
     return -1
 
 

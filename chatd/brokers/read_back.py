@@ -157,13 +157,14 @@ class ReadBack(Generic[K, V]):
 
     def _confirmed(self, _: None, append: _Append[V], attempt: int) -> None:
         if attempt == append.attempts and not append.done.called:
-            self._answered(append, Hint.CONFIRMED)
+            append.hint = Hint.CONFIRMED
+            self._answered(append)
 
-    def _answered(self, append: _Append[V], hint: Hint) -> None:
-        """The broker has answered ``hint`` to the newest attempt."""
-        append.hint = hint
+    def _answered(self, append: _Append[V]) -> None:
+        """The broker has answered to the newest attempt."""
         if append.due < JUDGED:
-            append.due = self.clock.seconds() + self._slower(SHOWN, append)
+            more = SHOWN if append.attempts == 1 else self._slower(SHOWN, append)
+            append.due = self.clock.seconds() + more
 
     def _refused(self, failure: Failure, key: K, append: _Append[V], attempt: int) -> None:
         error = failure.value
@@ -176,7 +177,8 @@ class ReadBack(Generic[K, V]):
             append.done.errback(failure)
             return
         append.why = str(error)
-        self._answered(append, Hint.REFUSED)
+        append.hint = Hint.REFUSED
+        self._answered(append)
 
     # -- looking -----------------------------------------------------------------------------------
 

@@ -90,12 +90,13 @@ class Lines(Generic[K, V]):
 
     def _ended(self, result: T, key: K, line: _Line[V], piece: Piece[V]) -> T:
         before: list[Piece[V]] = []
-        if not isinstance(result, Failure):
+        if next(iter(line.under_way)) is not piece and not isinstance(result, Failure):
             before += takewhile(lambda one: one is not piece, line.under_way)
         del line.under_way[piece]
         for one in before:
             one.overtaken()
-        self._let_in(line)
+        if line.waiting:
+            self._let_in(line)
         if not line.under_way and not line.waiting and self._lines.get(key) is line:
             del self._lines[key]
         return result

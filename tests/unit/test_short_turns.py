@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.selectreactor import SelectReactor
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -119,6 +120,20 @@ class ShortTurnsTests(SynchronousTestCase):
         one.startReading()
         self.reactor.doIteration(None)
         self.assertEqual(self.served, [one])
+
+    def test_a_fault_in_what_a_socket_does_is_logged_and_the_others_are_served(self) -> None:
+        sockets = self.ready(3)
+
+        def fail(reason: object) -> None:
+            raise RuntimeError("in its end")
+
+        for one in sockets[:2]:  # one in its turn, one of those that were left
+            one.connectionLost = fail  # type: ignore[method-assign]
+            one.doRead = lambda: CONNECTION_DONE  # type: ignore[method-assign,assignment]
+        self.takes = LONG
+        served = self.turn() + self.turn() + self.turn()
+        self.assertEqual({*served}, {sockets[2]})
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
 
     def test_the_reactor_does_as_it_did_after_the_end(self) -> None:
         self.ready(MANY)

@@ -119,9 +119,10 @@ class PublishChannels:
     def of(self, stream: Stream, size: int) -> ConfirmChannel:
         """The channel for a record of ``stream`` with a body of ``size`` bytes. Raises `TooLarge`,
         or `NotStored` without a connection or right after a refusal."""
-        self._refused.check(stream, size)
+        refused = self._refused
+        refused.check(stream, size)
         chosen = self._own.get(stream) or self._shared
-        if self._refused.known(stream):
+        if refused.rooms and refused.known(stream):
             chosen = self._apart
         if chosen is None:
             raise NotStored("RabbitMQ is not connected")
@@ -131,7 +132,7 @@ class PublishChannels:
 
     def lane(self, stream: Stream, more: bool) -> ConfirmChannel | None:
         """As `IBroker.lane`: the stream's own channel, if it has one."""
-        if self._refused.known(stream):
+        if self._refused.rooms and self._refused.known(stream):
             return None
         own = self._own.get(stream)
         if more and own is not None:
@@ -270,7 +271,7 @@ class PublishChannels:
                 self._shared = await opener.open_or_fail()
             elif self._spare is None:
                 self._spare = await opener.open_or_fail()
-            elif self._apart is None and self._refused.any:
+            elif self._apart is None and self._refused.rooms:
                 self._apart = await opener.open_or_fail()
             else:
                 return

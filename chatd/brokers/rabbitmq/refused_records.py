@@ -48,31 +48,27 @@ class RefusedRecords:
 
     clock: IReactorTime
     largest: int | None = field(default=None, init=False)
-    _rooms: dict[str, _Refusal] = field(factory=dict, init=False)
+    #: By name, those that were refused lately; see `known`.
+    rooms: dict[str, _Refusal] = field(factory=dict, init=False)
     _new: Once = field(factory=Once, init=False)
 
     _log = Logger()
 
-    @property
-    def any(self) -> bool:
-        """Whether any refused room is remembered."""
-        return bool(self._rooms)
-
     def known(self, stream: Stream) -> bool:
         """Whether the room of ``stream`` was refused within `FORGET` seconds."""
-        refusal = self._rooms.get(stream.room)
+        refusal = self.rooms.get(stream.room)
         if refusal is None:
             return False
         if self.clock.seconds() - refusal.when < FORGET:
             return True
-        del self._rooms[stream.room]
+        del self.rooms[stream.room]
         return False
 
     def check(self, stream: Stream, size: int) -> None:
         """Raise `TooLarge` or `NotStored` for a record of ``size`` bytes that would be refused."""
         if self.largest is not None and size > self.largest:
             raise TooLarge(f"RabbitMQ takes at most {self.largest} bytes, these are {size}")
-        refusal = self._rooms.get(stream.room)
+        refusal = self.rooms.get(stream.room)
         if refusal is not None and self.clock.seconds() - refusal.when < AGAIN:
             raise NotStored(refusal.why)
 
@@ -82,9 +78,9 @@ class RefusedRecords:
         if reason.code == _PRECONDITION_FAILED and size is not None:
             self.largest = int(size[1])
         elif reason.code == _ACCESS_REFUSED and topic is not None:
-            self._rooms[topic[1]] = _Refusal(reason.text, self.clock.seconds())
-            if len(self._rooms) > MOST:
-                del self._rooms[next(iter(self._rooms))]
+            self.rooms[topic[1]] = _Refusal(reason.text, self.clock.seconds())
+            if len(self.rooms) > MOST:
+                del self.rooms[next(iter(self.rooms))]
         else:
             return False
         if self._new(reason.text):
