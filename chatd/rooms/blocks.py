@@ -21,7 +21,7 @@ from chatd.protocol.messages import BadRecord, Message
 from chatd.rooms.cache import weight
 from chatd.rooms.dating import Dating
 from chatd.rooms.outline import BLOCK, Outline, Parsed, enough, last_of
-from chatd.rooms.read_queue import SLICE, SLICE_BYTES, ReadQueue, Slices
+from chatd.rooms.read_queue import ReadQueue
 from chatd.rooms.records import message_of
 from chatd.timing.singleflight import SingleFlight
 from chatd.timing.turn_queue import TurnQueue
@@ -37,6 +37,9 @@ TRIES = 3
 #: Readers who go on in one turn of the reactor: when what they all wait for was read, or from page
 #: to page.
 READERS = 16
+#: Records, and bytes of them, that are parsed in one turn of the reactor: a millisecond's work.
+SLICE = 32
+SLICE_BYTES = 128 * 1024
 
 
 @frozen
@@ -91,7 +94,8 @@ class Blocks:
         self._outlining: SingleFlight[tuple[Stream, int, int], Outline] = SingleFlight(turns)
         self._reading: SingleFlight[tuple[Outline, int, int], _Piece | None] = SingleFlight(turns)
         self._queue = ReadQueue(clock)
-        self._slices = Slices(clock)
+        #: One slice, of whatever is parsed, in each turn.
+        self._slices = TurnQueue(clock, 1)
 
     def locate(self, stream: Stream, time: int, asker: str) -> Deferred[int]:
         """As `IBroker.locate`."""
@@ -235,7 +239,7 @@ class Blocks:
         count = size = 0
         for record in records:
             if count == SLICE or size >= SLICE_BYTES:
-                await self._slices.next()
+                await self._slices.wait()
                 count = size = 0
             parsed.append(_parsed(stream, record))
             count, size = count + 1, size + len(record.body)

@@ -20,9 +20,6 @@ T = TypeVar("T")
 READS = 4
 #: Seconds that a read waits for its turn.
 PATIENCE = 10.0
-#: Records, and bytes of them, that are parsed in one turn of the reactor: a millisecond's work.
-SLICE = 32
-SLICE_BYTES = 128 * 1024
 
 
 @define(eq=False)
@@ -81,26 +78,3 @@ class ReadQueue:
 
 def _late(result: object, timeout: float) -> None:
     raise Unavailable("too many others read the past, too")
-
-
-@define(eq=False)
-class Slices:
-    """Divides long work among the turns of the reactor: one slice of one piece of work in each, so
-    that everyone else is served in between."""
-
-    clock: IReactorTime
-    _waiting: deque[Deferred[None]] = field(factory=deque, init=False)
-
-    async def next(self) -> None:
-        """Wait until a slice may be done."""
-        waiter: Deferred[None] = Deferred()
-        self._waiting.append(waiter)
-        if len(self._waiting) == 1:
-            self.clock.callLater(0, self._resume)
-        await waiter
-
-    def _resume(self) -> None:
-        waiter = self._waiting.popleft()
-        if self._waiting:
-            self.clock.callLater(0, self._resume)
-        waiter.callback(None)

@@ -276,11 +276,11 @@ class SlicedTests(BlocksCase):
         parsed = mock.Mock(side_effect=message_of)
         waited: list[int] = []
 
-        async def next() -> None:
+        async def wait() -> None:
             waited.append(parsed.call_count)
 
         self.patch(blocks, "message_of", parsed)
-        self.patch(self.blocks, "_slices", mock.Mock(next=next))
+        self.patch(self.blocks, "_slices", mock.Mock(wait=wait))
         self.portion(0, self.world.do(self.world.broker.end(self.stream)))
         return waited
 

@@ -10,10 +10,10 @@ from unittest import mock
 from twisted.internet.defer import Deferred
 
 from chatd.brokers.interfaces import Stream, Unavailable
-from chatd.rooms.blocks import CACHE_BYTES, CACHE_OUTLINES, CACHE_SECONDS, READERS
+from chatd.rooms.blocks import CACHE_BYTES, CACHE_OUTLINES, CACHE_SECONDS, READERS, SLICE
 from chatd.rooms.history import PATIENCE
 from chatd.rooms.outline import BLOCK, Outline
-from chatd.rooms.read_queue import READS, SLICE
+from chatd.rooms.read_queue import READS
 from chatd.rooms.records import message_of
 from tests.support.history import HistoryCase
 

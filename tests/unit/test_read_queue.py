@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from unittest import mock
-
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.brokers.interfaces import Unavailable
-from chatd.rooms.read_queue import PATIENCE, READS, ReadQueue, Slices
+from chatd.rooms.read_queue import PATIENCE, READS, ReadQueue
 
 #: More than Python's stack holds, if each begins inside the other.
 MANY = 2000
@@ -94,27 +92,3 @@ class ReadQueueTests(SynchronousTestCase):
         again = self.ask()
         self.reads[-1].callback("is back")
         self.assertEqual(self.successResultOf(again), "is back")
-
-
-class SlicesTests(SynchronousTestCase):
-    def test_one_in_each_turn_of_the_reactor(self) -> None:
-        clock = mock.Mock()
-        slices = Slices(clock)
-
-        def turn() -> None:
-            delay, call = clock.callLater.call_args.args
-            self.assertEqual(delay, 0)
-            call()
-
-        waiting = [Deferred.fromCoroutine(slices.next())]
-        self.assertEqual(clock.callLater.call_count, 1)
-        waiting += [Deferred.fromCoroutine(slices.next()) for _ in range(2)]
-        for number in range(3):
-            self.assertEqual(clock.callLater.call_count, number + 1)
-            self.assertEqual([bool(one.called) for one in waiting], [n < number for n in range(3)])
-            turn()
-        self.assertEqual(clock.callLater.call_count, 3)
-        again = Deferred.fromCoroutine(slices.next())
-        self.assertEqual(clock.callLater.call_count, 4)
-        turn()
-        self.successResultOf(again)

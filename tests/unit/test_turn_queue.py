@@ -53,6 +53,16 @@ class QueueTests(SynchronousTestCase):
         self.queue.add(again)
         self.assertEqual([self.turn() for _ in range(3)], [[0], [0], [0]])
 
+    def test_who_waits_goes_on_when_it_is_its_turn(self) -> None:
+        queue = TurnQueue(self.clock, 1)
+        waiting = [queue.wait() for _ in range(3)]
+        waiting[1].addErrback(lambda failure: failure.trap(CancelledError) and None).cancel()
+        for number in range(3):
+            self.assertEqual([one.called for one in waiting], [number > 0, True, number > 2])
+            self.turn()
+        self.assertTrue(all(one.called for one in waiting))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
 
 class WaitingTests(SynchronousTestCase):
     def setUp(self) -> None:

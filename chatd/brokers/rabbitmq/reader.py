@@ -151,9 +151,7 @@ class StreamReader:
         parts = slices(gathered)
         for part in parts:
             if len(parts) > 1:
-                turn: Deferred[None] = Deferred()
-                self._turns.add(partial(turn.callback, None))
-                await turn
+                await self._turns.wait()
             converted += records(part, stream)
         return converted
 
