@@ -71,13 +71,13 @@ class AMQPBroker(MultiService):
     ) -> None:
         super().__init__()
         self.clock = reactor
-        self.wall = wall or WallClock(reactor)
+        wall = wall or WallClock(reactor)
         self.turns = TurnQueue(reactor, 1)
         self.channels: SharedChannels | None = None
         self._pools = pools = ChannelPools(reactor)
         self._publishing = StreamPublisher(reactor, self._restore)
-        self._reading = StreamReader(self.wall, pools.pool(READERS), self._publishing, self.turns)
-        self._looking = StreamReader(self.wall, pools.pool(AT_ONCE), self._publishing, self.turns)
+        self._reading = StreamReader(wall, pools.pool(READERS), self._publishing, self.turns)
+        self._looking = StreamReader(wall, pools.pool(AT_ONCE), self._publishing, self.turns)
         self._streams = StreamQueues(pools.pool(MAKERS), retention or Retention(), url.vhost)
         self._counts = StreamCounts(pools.pool(1))
         self._bindings = Bindings(self._streams.bind)

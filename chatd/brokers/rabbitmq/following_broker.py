@@ -12,14 +12,12 @@ from chatd.brokers.interfaces import Stream
 from chatd.brokers.rabbitmq.hosting import Hosting
 from chatd.brokers.rabbitmq.shared_channels import SharedChannels
 from chatd.timing.turn_queue import TurnQueue
-from chatd.timing.wall import WallClock
 
 
 class FollowingBroker(Protocol):
     """What a following needs of its broker."""
 
     clock: IReactorTime
-    wall: WallClock
     #: One slice of what was read is converted in each turn of the reactor.
     turns: TurnQueue
     #: None while the broker is away.

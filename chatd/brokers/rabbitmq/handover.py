@@ -108,7 +108,7 @@ class Handover:
                 # nothing of it may ever be removed
                 self.in_order(lambda: self._tell(self._follower.truncated))
         if most is not None:
-            batch = [one for one in batch if one.body or not is_fence(one)]
+            batch = [one for one in batch if not is_fence(one)]
             if batch:
                 self.end = batch[-1].offset
             batch = batch[len(batch) - min(most, len(batch)) :]
@@ -248,6 +248,4 @@ class Handover:
 
 
 def _proof_of(delivery: Delivery) -> int | None:
-    if not delivery.body and is_fence(delivery):
-        return None
-    return hash(delivery.body)
+    return None if is_fence(delivery) else hash(delivery.body)

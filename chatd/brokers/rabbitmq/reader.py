@@ -280,7 +280,7 @@ class _Finder(_Reader):
 def _newest(gathered: Sequence[Delivery]) -> int:
     """The offset of the newest record; just before the first fence if there is none."""
     for one in reversed(gathered):
-        if one.body or not is_fence(one):
+        if not is_fence(one):
             return one.offset
     return gathered[0].offset - 1
 

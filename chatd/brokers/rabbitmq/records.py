@@ -85,7 +85,7 @@ def records(batch: Sequence[Delivery], stream: Stream) -> list[Record]:
     return [
         Record(one.offset, b"", _ELSEWHERE) if one.key != key else _record(one, stream)
         for one in batch
-        if one.body or not is_fence(one)
+        if one.body or not is_fence(one)  # a body tells without a call
     ]
 
 
@@ -161,9 +161,9 @@ def _is_complete(body: bytes) -> bool:
 
 
 def is_fence(delivery: Delivery) -> bool:
-    """Whether it is a fence; see `chatd.brokers.rabbitmq.consumer`."""
+    """Whether it is a fence, which has no body; see `chatd.brokers.rabbitmq.consumer`."""
     try:
-        return delivery.properties().get("type") == _FENCE_TYPE
+        return not delivery.body and delivery.properties().get("type") == _FENCE_TYPE
     except ProtocolError:
         return False
 

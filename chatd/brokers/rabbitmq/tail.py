@@ -25,7 +25,7 @@ class Tail:
     def next_start(self) -> int | None:
         """The offset to gather from next; None if there are enough records, or no more."""
         lowest, end = self.gathered[0].offset, self.gathered[-1].offset
-        had = sum(1 for one in self.gathered if one.body or not is_fence(one))
+        had = sum(not is_fence(one) for one in self.gathered)
         if had >= self._wanted or lowest in (0, self._lowest) or self._start == 0:
             return None
         self._lowest = lowest

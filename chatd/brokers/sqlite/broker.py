@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, TimeoutError, ensureDeferred, fail, succeed
@@ -42,7 +42,6 @@ from chatd.brokers.sqlite.reader import Reader, RecordPage
 from chatd.brokers.sqlite.threads import Health
 from chatd.timing.wall import WallClock
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 #: Reads that may wait for the reader, and seconds that one may take.
