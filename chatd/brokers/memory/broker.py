@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
@@ -25,7 +25,7 @@ from chatd.brokers.interfaces import (
     Retention,
     Stream,
 )
-from chatd.brokers.local_fanout import LocalFanout
+from chatd.brokers.local import LocalBroker
 from chatd.brokers.memory.log import FollowingState, MemoryFollowing, MemoryLog
 from chatd.brokers.memory.world import World
 from chatd.timing.wall import WallClock
@@ -34,14 +34,13 @@ T = TypeVar("T")
 
 
 @implementer(IBroker, IService)
-class MemoryBroker(LocalFanout, Service):
+class MemoryBroker(LocalBroker, Service):
     """Streams in this process's memory.
 
     ``skip``: leave out an offset after every ``skip`` records, as RabbitMQ does now and then.
     """
 
     name = "broker"
-    exact = True
     restored = False
     blocked = ""
 
@@ -128,12 +127,6 @@ class MemoryBroker(LocalFanout, Service):
     def append(self, stream: Stream, body: bytes, message_id: str, time: int) -> Deferred[None]:
         return self._submit(lambda: self._world.append(stream, body, time))
 
-    def lane(self, stream: Stream, more: bool) -> object:
-        return self
-
-    def distrust(self, stream: Stream, since: float) -> Deferred[None]:
-        return succeed(None)
-
     def follow(self, stream: Stream, tail: int | None, follower: IFollower) -> IFollowing:
         following = MemoryFollowing(stream, tail, follower, self._forget, self._world.wake)
         self._followings.setdefault(stream, []).append(following)
@@ -148,9 +141,6 @@ class MemoryBroker(LocalFanout, Service):
 
     def end(self, stream: Stream) -> Deferred[int]:
         return self._submit(lambda: self._world.log(stream).last)
-
-    def sync(self, stream: Stream) -> Deferred[None]:
-        return self.end(stream).addCallback(lambda _: None)
 
     def extents(self, streams: Sequence[Stream]) -> Deferred[Sequence[Extent | None]]:
         return self._submit(lambda: [self._world.extent(stream) for stream in streams])

@@ -11,35 +11,29 @@ from chatd.brokers.interfaces import NoSuchStream, Record, Stream
 
 
 @define(eq=False)
-class Append:
-    """An append to be committed. ``error`` is set if it alone could not be done."""
+class Work:
+    """Something to be committed. ``done`` fires when it was; ``error`` is set if it alone could not
+    be done."""
 
     stream: Stream
+    done: Deferred[None] = field(factory=Deferred, init=False)
+    error: NoSuchStream | sqlite3.Error | None = field(default=None, init=False)
+
+
+@define(eq=False)
+class Append(Work):
+    """An append."""
+
     body: bytes
     time: int
-    done: Deferred[None] = field(factory=Deferred)
-    error: NoSuchStream | sqlite3.Error | None = None
 
 
-@define(eq=False)
-class Create:
-    """The creation of a stream, to be committed."""
-
-    stream: Stream
-    done: Deferred[None] = field(factory=Deferred)
-    error: NoSuchStream | sqlite3.Error | None = None
+class Create(Work):
+    """The creation of a stream."""
 
 
-@define(eq=False)
-class Delete:
-    """The deletion of a stream, to be committed."""
-
-    stream: Stream
-    done: Deferred[None] = field(factory=Deferred)
-    error: NoSuchStream | sqlite3.Error | None = None
-
-
-Work = Append | Create | Delete
+class Delete(Work):
+    """The deletion of a stream."""
 
 
 class InDoubt(Exception):

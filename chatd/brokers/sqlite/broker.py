@@ -32,8 +32,8 @@ from chatd.brokers.interfaces import (
     Stream,
     Unavailable,
 )
-from chatd.brokers.local_fanout import LocalFanout
-from chatd.brokers.sqlite.batch import Append, Changes, Create, Delete
+from chatd.brokers.local import LocalBroker
+from chatd.brokers.sqlite.batch import Append, Changes, Create, Delete, Work
 from chatd.brokers.sqlite.damage import Faults
 from chatd.brokers.sqlite.files import file_figures
 from chatd.brokers.sqlite.follower import SQLiteFollowing
@@ -55,7 +55,7 @@ STOP_SECONDS = 1.5
 
 
 @implementer(IBroker, IService)
-class SQLiteBroker(LocalFanout, Service):
+class SQLiteBroker(LocalBroker, Service):
     """Streams in one SQLite file. ``reactor`` provides `IReactorTime` and `IReactorFromThreads`.
 
     ``path`` is made at start, readable by its owner only; beside it are ``path.lock``,
@@ -63,7 +63,6 @@ class SQLiteBroker(LocalFanout, Service):
     """
 
     name = "broker"
-    exact = True
     _log = Logger()
 
     def __init__(
@@ -173,12 +172,6 @@ class SQLiteBroker(LocalFanout, Service):
     def append(self, stream: Stream, body: bytes, message_id: str, time: int) -> Deferred[None]:
         return self._submit(Append(stream, body, time))
 
-    def lane(self, stream: Stream, more: bool) -> object:
-        return self
-
-    def distrust(self, stream: Stream, since: float) -> Deferred[None]:
-        return succeed(None)
-
     def follow(self, stream: Stream, tail: int | None, follower: IFollower) -> IFollowing:
         following = SQLiteFollowing(stream, tail, follower, self._page, self._forget)
         self._followings.setdefault(stream, []).append(following)
@@ -197,9 +190,6 @@ class SQLiteBroker(LocalFanout, Service):
     def end(self, stream: Stream) -> Deferred[int]:
         return self._ask(lambda reader: reader.end(stream))
 
-    def sync(self, stream: Stream) -> Deferred[None]:
-        return succeed(None)
-
     def extents(self, streams: Sequence[Stream]) -> Deferred[Sequence[Extent | None]]:
         return self._ask(lambda reader: reader.extents(streams))
 
@@ -208,7 +198,7 @@ class SQLiteBroker(LocalFanout, Service):
 
     # -- the two threads
 
-    def _submit(self, work: Append | Create | Delete) -> Deferred[None]:
+    def _submit(self, work: Work) -> Deferred[None]:
         if not self.running or self._open is None:
             return fail(NotStored("the broker is not running"))
         return self._open.commits.submit(work).addErrback(self._faults.unwritable)
