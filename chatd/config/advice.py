@@ -14,10 +14,11 @@ from twisted.logger import Logger
 from chatd.access.admission import Admission
 from chatd.access.limits import sockets_for
 from chatd.access.tokens import Secret
-from chatd.config.parsers import CONTENT_BYTES, is_pipe
+from chatd.config.parsers import is_pipe
 from chatd.config.settings import Config, is_loopback_only
 from chatd.net.descriptions import Description
 from chatd.net.inherited import left_over
+from chatd.protocol.messages import CONTENT_BYTES
 from chatd.timing.onlooker import Onlooker
 
 #: A secret with fewer bytes can be guessed.

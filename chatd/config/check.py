@@ -20,11 +20,12 @@ from chatd.brokers import registry
 from chatd.config import advice, explanation, preflight
 from chatd.config.access import make_admission
 from chatd.config.options import Options
-from chatd.config.parsers import mask_password, one_line
+from chatd.config.parsers import mask_password
 from chatd.config.table import OPTIONS
 from chatd.errors import InUse, StartError
 from chatd.net.certificates import Certificates
 from chatd.net.endpoints import listen_endpoint
+from chatd.telemetry.log import one_line
 from chatd.telemetry.standard_output import print_all
 from chatd.timing.timer_wheel import TimerWheel
 from chatd.timing.wall import WallClock

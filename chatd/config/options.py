@@ -15,17 +15,22 @@ from typing import Any, ClassVar
 from twisted.python import usage
 
 from chatd import __version__
-from chatd.config import parsers as values
-from chatd.config import twistd
-from chatd.config.settings import Config as Config
-from chatd.config.settings import is_loopback_only as is_loopback_only
-from chatd.config.sources import CONFIG, Given, Problem, anchored, from_environment, from_file
-from chatd.config.sources import no_such as _no_such
-from chatd.config.table import BY_NAME
-from chatd.config.table import OPTIONS as OPTIONS
-from chatd.config.table import Option as Option
+from chatd.access.proxies import UNIX
+from chatd.config import parsers, twistd
+from chatd.config.settings import Config
+from chatd.config.sources import (
+    CONFIG,
+    Given,
+    Problem,
+    anchored,
+    from_environment,
+    from_file,
+    no_such,
+)
+from chatd.config.table import BY_NAME, OPTIONS, Option
 from chatd.config.user import as_user
-from chatd.telemetry.log import Log
+from chatd.protocol.messages import CONTENT_BYTES
+from chatd.telemetry.log import Log, one_line
 from chatd.telemetry.standard_output import print_all, show_what_cannot_be_written
 
 #: Makes the context in which files are opened as by whom twistd becomes.
@@ -39,13 +44,13 @@ def _read(option: Option, given: Given, as_user: AsUser) -> Any:
     where, texts = given.get(option.name, (f"--{option.name}", default))
     try:
         # keys are read while still root; what is written is so later
-        with as_user() if option.read is values.log_file else nullcontext():
+        with as_user() if option.read is parsers.log_file else nullcontext():
             read = [option.read(text) for text in texts]
     except ValueError as e:
         raise Problem(f"{where}: {e}") from None
     if not option.repeated:
         return read[-1] if read else None
-    if option.read is values.endpoint and values.OFF in read:
+    if option.read is parsers.endpoint and parsers.OFF in read:
         if len(read) > 1:
             raise Problem(f"{where}: give endpoints or off, not both")
         return ()
@@ -55,8 +60,8 @@ def _read(option: Option, given: Given, as_user: AsUser) -> Any:
 def _configure(given: Given, as_user: AsUser) -> Config:
     read: dict[str, Any] = {option.attribute: _read(option, given, as_user) for option in OPTIONS}
     proxies = read["trusted_proxies"]
-    read["trust_unix"] = values.UNIX in proxies
-    read["trusted_proxies"] = tuple(p for p in proxies if p != values.UNIX)
+    read["trust_unix"] = UNIX in proxies
+    read["trusted_proxies"] = tuple(p for p in proxies if p != UNIX)
     config = Config(**read)
     _check_together(config, given)
     return config
@@ -80,8 +85,8 @@ def _check_together(config: Config, given: Given) -> None:
             if value:  # who gives one expects it to be used
                 why = "open mode checks no tokens; give --auth token as well"
                 raise Problem(f"{where(name)}: {why}")
-    if config.max_text > values.CONTENT_BYTES:
-        most = f"{values.CONTENT_BYTES} bytes (64KB), with its data"
+    if config.max_text > CONTENT_BYTES:
+        most = f"{CONTENT_BYTES} bytes (64KB), with its data"
         raise Problem(f"{where('max-text')}: {config.max_text} is too long: a message has {most}")
     if config.max_frame < config.max_text:
         raise Problem(
@@ -111,7 +116,7 @@ def _begin_with_option(complaint: str) -> str:
     option, why = match.groups()
     if why == "not recognized":
         known = [f"--{name}" for name in (*BY_NAME, *_OTHERS)]
-        return str(_no_such(option, known, option, "--"))
+        return str(no_such(option, known, option, "--"))
     return f"{option}: {_GETOPT.get(why, why)}"
 
 
@@ -197,7 +202,7 @@ class Options(usage.Options):
                 self.log = twistd.take_log(self.parent, self.config.log_format, self.check)
         except (usage.UsageError, Problem) as e:
             why = _begin_with_option(str(e))
-            raise SystemExit(f"chatd: {values.one_line(why)}") from None
+            raise SystemExit(f"chatd: {one_line(why)}") from None
 
     def as_user(self) -> AbstractContextManager[None]:
         """A context in which files are opened as by whom twistd is told to become."""
@@ -213,7 +218,7 @@ class Options(usage.Options):
             file = from_file(os.path.join(self._folder, path), where, again)
         said = anchored(file | from_environment(self._environ) | self.given, self._folder)
         config = _configure(said, self.as_user)
-        if config.access_log == values.STDOUT and self.parent is not None and not self.check:
+        if config.access_log == parsers.STDOUT and self.parent is not None and not self.check:
             twistd.check_output(self.parent, said["access-log"][0])
         self.said = said
         return config

@@ -16,14 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from chatd.access import hosts
-from chatd.access.proxies import UNIX as UNIX
-from chatd.access.proxies import Network as Network
+from chatd.access.proxies import UNIX, Network
 from chatd.net.descriptions import Description
 from chatd.protocol.errors import ChatError
-from chatd.protocol.messages import CONTENT_BYTES as CONTENT_BYTES
 from chatd.protocol.names import room_name
 from chatd.telemetry.log import INHERITED
-from chatd.telemetry.log import one_line as one_line
 
 OFF = "off"
 #: Standard output, in place of a log file.

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from chatd.config import parsers as values
+from chatd.config import parsers
 from chatd.config.table import BY_NAME, OPTIONS, Option
 
 #: The prefix of chatd's environment variables.
@@ -62,7 +62,7 @@ def from_environment(environ: Mapping[str, str]) -> Given:
 def from_file(path: str, said: str = "--config", again: bool = False) -> Given:
     """The options in the TOML file that ``said`` names. Raises `Problem` if it cannot be read, has
     unknown keys, or is a pipe that is to be read ``again``."""
-    if again and values.is_pipe(path):
+    if again and parsers.is_pipe(path):
         # by now it would hold nothing, or keep the reactor waiting for a writer
         raise Problem(f"{said}: {path} is a pipe, which is read at the start only")
     try:
@@ -95,8 +95,8 @@ def _texts(option: Option, value: Any, where: str) -> list[str]:
         return [_text(option, item, where) for item in value]
     if option.flag and isinstance(value, bool):
         return ["yes" if value else "no"]
-    if option.read is values.endpoint and value is False:
-        raise Problem(f'{where}: false closes no port; write "{values.OFF}"')
+    if option.read is parsers.endpoint and value is False:
+        raise Problem(f'{where}: false closes no port; write "{parsers.OFF}"')
     return [_text(option, value, where)]
 
 
@@ -115,7 +115,7 @@ def anchored(given: Given, folder: str) -> Given:
     """The same options with absolute paths, because twistd may change the working directory."""
 
     def anchor(read: object, text: str) -> str:
-        is_path = read is values.file or (read is values.log_file and text != values.STDOUT)
+        is_path = read is parsers.file or (read is parsers.log_file and text != parsers.STDOUT)
         return os.path.join(folder, text) if is_path and text else text
 
     return {

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import frozen
 
 from chatd.brokers import registry
-from chatd.config import parsers as values
+from chatd.config import parsers
 from chatd.telemetry.log import FORMATS
 
 
@@ -56,28 +56,28 @@ OPTIONS = (
     Option(
         "websocket",
         "tcp:9000:interface=127.0.0.1",
-        values.endpoint,
+        parsers.endpoint,
         "WebSocket port, a Twisted endpoint string, or off",
         repeated=True,
     ),
     Option(
         "http",
         "tcp:8081:interface=127.0.0.1",
-        values.endpoint,
+        parsers.endpoint,
         "HTTP port with page, API and /ws, or off",
         repeated=True,
     ),
     Option(
         "setup",
         "tcp:8082:interface=127.0.0.1",
-        values.endpoint,
+        parsers.endpoint,
         "port for room set-up over raw TCP, or off",
         repeated=True,
     ),
     Option(
         "metrics",
         None,
-        values.endpoint,
+        parsers.endpoint,
         "port for /metrics alone, for whoever reaches it; on the HTTP port they are for programs of"
         " this machine and for the admin key",
         repeated=True,
@@ -85,7 +85,7 @@ OPTIONS = (
     Option(
         "room",
         "lobby",
-        values.room,
+        parsers.room,
         "room made at start unless it exists",
         repeated=True,
         field="rooms",
@@ -94,20 +94,20 @@ OPTIONS = (
     Option(
         "auth",
         "open",
-        values.choice("open", "token"),
+        parsers.choice("open", "token"),
         "open: whoever asks is who they say; token: a token says who they are",
     ),
     Option(
         "token-key",
         None,
-        values.file,
+        parsers.file,
         "file with an HS256 secret, a PEM public key or a JWKS",
         live=True,
     ),
     Option(
         "audience",
         None,
-        values.text,
+        parsers.text,
         "what the aud of tokens must name; without one, tokens with an aud are refused",
         repeated=True,
         field="audiences",
@@ -116,7 +116,7 @@ OPTIONS = (
     Option(
         "issuer",
         None,
-        values.text,
+        parsers.text,
         "what the iss of tokens must be",
         repeated=True,
         field="issuers",
@@ -125,21 +125,21 @@ OPTIONS = (
     Option(
         "admin-key",
         None,
-        values.file,
+        parsers.file,
         "file with the bearer key for administration routes",
         live=True,
     ),
     Option(
         "setup-secret",
         None,
-        values.file,
+        parsers.file,
         "file with the secret that set-up requests carry",
         live=True,
     ),
     Option(
         "origin",
         None,
-        values.origin,
+        parsers.origin,
         "web origin whose pages may connect besides those chatd serves itself, or * for any",
         repeated=True,
         field="origins",
@@ -148,53 +148,55 @@ OPTIONS = (
     Option(
         "host",
         None,
-        values.host,
+        parsers.host,
         "name accepted in the Host header, or * for any; without one: while only loopback is"
         " listened on localhost and literal addresses, else any",
         repeated=True,
         field="hosts",
         live=True,
     ),
-    Option("retain", "7d", values.age, "how long messages are kept: number and s, m, h or d"),
-    Option("retain-bytes", "100MB", values.size, "how much each room keeps: number and KB, MB, GB"),
-    Option("max-text", "16KB", values.size, "longest text of a message, in UTF-8", live=True),
-    Option("max-frame", "128KB", values.size, "longest WebSocket frame and HTTP body", live=True),
+    Option("retain", "7d", parsers.age, "how long messages are kept: number and s, m, h or d"),
+    Option(
+        "retain-bytes", "100MB", parsers.size, "how much each room keeps: number and KB, MB, GB"
+    ),
+    Option("max-text", "16KB", parsers.size, "longest text of a message, in UTF-8", live=True),
+    Option("max-frame", "128KB", parsers.size, "longest WebSocket frame and HTTP body", live=True),
     Option(
         "max-unread",
         "256MB",
-        values.size,
+        parsers.size,
         "answers held for all who do not read; of unended requests as much",
         live=True,
     ),
     Option(
         "rate",
         "20/s",
-        values.rate,
+        parsers.rate,
         "messages per connection and user, /s or /m; burst twice",
         live=True,
     ),
-    Option("max-rooms", "100000", values.count, "rooms in all", live=True),
+    Option("max-rooms", "100000", parsers.count, "rooms in all", live=True),
     Option(
         "room-rate",
         "50/s",
-        values.rate,
+        parsers.rate,
         "rooms made from one address, /s or /m; burst twice",
         live=True,
     ),
     Option(
         "max-connections",
         "50000",
-        values.count,
+        parsers.count,
         "sockets, event streams and waiting polls",
         live=True,
     ),
     Option(
-        "max-connections-per-address", "1000", values.count, "the same from one address", live=True
+        "max-connections-per-address", "1000", parsers.count, "the same from one address", live=True
     ),
     Option(
         "trusted-proxy",
         None,
-        values.proxy,
+        parsers.proxy,
         "network (CIDR) whose X-Forwarded-For, -Proto and -Host are believed, or unix for the"
         " other end of Unix sockets",
         repeated=True,
@@ -204,7 +206,7 @@ OPTIONS = (
     Option(
         "access-log",
         None,
-        values.log_file,
+        parsers.log_file,
         "file with a line for each request, refused ones too: who, what, how it ended; - for"
         " standard output",
         live=True,
@@ -212,13 +214,13 @@ OPTIONS = (
     Option(
         "log-format",
         "text",
-        values.choice(*FORMATS),
+        parsers.choice(*FORMATS),
         "the log as lines for people (text) or an object a line for programs (json)",
     ),
     Option(
         "restored",
         "no",
-        values.flag,
+        parsers.flag,
         "a backup was restored: renew all cursors. For one start, of one node. SQLite's is noticed"
         " without it, unless the file PATH.mark was restored too",
         flag=True,

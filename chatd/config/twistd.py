@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted.python import usage
 
-from chatd.config import parsers as values
+from chatd.config import parsers
 from chatd.config.sources import Problem
 from chatd.config.user import as_user, check_user
 from chatd.telemetry.log import FORMATS, Log, Output
@@ -87,7 +87,7 @@ def check_output(twistd: Mapping[str, Any], where: str) -> None:
 
 def _check_writable(option: str, path: str) -> None:
     try:
-        values.writable(path)
+        parsers.writable(path)
     except ValueError as e:
         raise usage.UsageError(f"--{option}: {e}") from None
 

@@ -18,6 +18,7 @@ from chatd.protocol.messages import BadRecord, read_message
 from chatd.protocol.names import message_id, room_name, user_name
 from chatd.protocol.publication import Publication
 from chatd.protocol.timestamps import parse_time
+from chatd.telemetry.log import one_line
 from chatd.transports.pairs import Pairs
 from chatd.transports.setup.json_splitter import NotAnObject, Splitter
 from tests.fuzz import amqp, keys, nodes, polls, socketio
@@ -89,7 +90,7 @@ def _headers(data: bytes) -> None:
 
 def _options(text: str) -> None:
     checks = (parsers.age, parsers.size, parsers.rate, parsers.count, parsers.room, parsers.origin)
-    for check in (*checks, parsers.host, parsers.proxy, parsers.flag, parsers.one_line):
+    for check in (*checks, parsers.host, parsers.proxy, parsers.flag, one_line):
         try:
             check(text)
         except ValueError:

@@ -15,8 +15,10 @@ from typing import Any, ClassVar
 from twisted.trial.unittest import SynchronousTestCase
 
 import chatd
-from chatd.config.options import OPTIONS, Config, Options, is_loopback_only
+from chatd.config.options import Options
 from chatd.config.parsers import mask_password
+from chatd.config.settings import Config, is_loopback_only
+from chatd.config.table import OPTIONS
 from tests.support.daemon import ROOT
 from tests.support.forked_command import ForkedCommand
 
