@@ -9,13 +9,13 @@ from typing import Any
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 
+from chatd.access.fair_queue import FairQueue, allowance
 from chatd.access.identity import Identity
 from chatd.access.limits import Connections, network_of
 from chatd.access.origins import OriginPolicy
 from chatd.access.rate_limit import Buckets, Rate
 from chatd.access.rights import Rights
 from chatd.access.standing import Standing
-from chatd.access.turns import FairQueue, allowance
 from chatd.access.unfinished import Unfinished
 from chatd.access.unread import Unread
 from chatd.net.tcp import is_proxied

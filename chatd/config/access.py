@@ -10,13 +10,13 @@ from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
 
 from chatd.access.admission import Admission
+from chatd.access.fair_queue import FairQueue, allowance
 from chatd.access.limits import Connections, sockets_for
 from chatd.access.origins import OriginPolicy
 from chatd.access.proxies import Proxies
 from chatd.access.rate_limit import Rate
 from chatd.access.rights import Rights
 from chatd.access.tokens import Secret, TokenKeys
-from chatd.access.turns import FairQueue, allowance
 from chatd.access.unread import Unread
 from chatd.config.parsers import STDOUT, is_pipe
 from chatd.config.settings import Config, is_loopback_only

@@ -51,13 +51,13 @@ class ReadQueue:
 
     async def _turn(self, asker: str) -> None:
         waiter: Deferred[None] = Deferred()
-        lane = self._waiting.setdefault(asker, deque())
-        lane.append(waiter)
+        queue = self._waiting.setdefault(asker, deque())
+        queue.append(waiter)
         try:
             await waiter.addTimeout(PATIENCE, self.clock, _late)
         except (Unavailable, CancelledError):
-            lane.remove(waiter)
-            if not lane:
+            queue.remove(waiter)
+            if not queue:
                 del self._waiting[asker]
             raise
 
@@ -67,10 +67,10 @@ class ReadQueue:
             return  # the loop in which this read began goes on
         self._going_on = True
         while self._waiting and self._running < self.size:
-            asker, lane = self._waiting.popitem(last=False)
-            waiter = lane.popleft()
-            if lane:
-                self._waiting[asker] = lane  # behind the others
+            asker, queue = self._waiting.popitem(last=False)
+            waiter = queue.popleft()
+            if queue:
+                self._waiting[asker] = queue  # behind the others
             self._running += 1
             waiter.callback(None)
         self._going_on = False

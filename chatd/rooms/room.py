@@ -230,11 +230,6 @@ class Room:
         """See `RoomFollower.lag`."""
         return self._follower.lag
 
-    @property
-    def level_with_stream(self) -> bool:
-        """Whether all that the stream holds has come here."""
-        return self.state is RoomState.LEVEL
-
     def notify(self, frame: dict[str, Any], besides: str) -> None:
         """Show an event that is not stored (``typing``) to all subscribers whose transport is
         writable, but to no connection of the user ``besides``."""

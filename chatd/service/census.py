@@ -11,6 +11,7 @@ from attrs import define, field
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from chatd.rooms.follower import RoomState
 from chatd.rooms.room import Room
 from chatd.service.status import NodeStatus
 from chatd.service.survey import Survey
@@ -44,7 +45,7 @@ class _Rooms:
             self.live, self.behind = self.live - lagging, self.behind + lagging
             self.lag = max(self.lag, *(one.behind for one in room.behind()))
         self.polls += len(room.waiting)
-        self.away += not room.level_with_stream
+        self.away += room.state is not RoomState.LEVEL
         self.late = max(self.late, room.lag)
 
     def metrics(self) -> Iterator[Metric]:

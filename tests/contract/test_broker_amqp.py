@@ -17,9 +17,10 @@ from chatd.brokers.interfaces import (
     Stream,
     Unavailable,
 )
-from chatd.brokers.rabbitmq import follower, liveness
+from chatd.brokers.rabbitmq import following as amqp_following
+from chatd.brokers.rabbitmq import liveness
 from chatd.brokers.rabbitmq.broker import AMQPBroker
-from chatd.brokers.rabbitmq.follower import RabbitMQFollowing
+from chatd.brokers.rabbitmq.following import RabbitMQFollowing
 from chatd.errors import StartError
 from tests.contract import broker_suite
 from tests.support.rabbit import shared_node
@@ -128,7 +129,7 @@ class AMQPBrokerSuite(broker_suite.BrokerSuite):
             self.assertTrue(connection.client.transport.getTcpNoDelay())
 
     async def test_where_what_others_have_stored_does_not_come(self) -> None:
-        self.patch(follower, "PATIENCE", 0.2)
+        self.patch(amqp_following, "PATIENCE", 0.2)
         broker, other = await self.make_broker(), await self.make_broker()
         stream = await self.created(broker)
         with self.assertRaises(Unavailable):

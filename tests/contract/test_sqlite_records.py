@@ -8,10 +8,10 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.brokers.interfaces import Record, Retention, Stream, Unavailable
-from chatd.brokers.sqlite import follower as sqlite_following
+from chatd.brokers.sqlite import following as sqlite_following
 from chatd.brokers.sqlite import reader as sqlite_reader
 from chatd.brokers.sqlite import writer as sqlite_store
-from chatd.brokers.sqlite.follower import SQLiteFollowing
+from chatd.brokers.sqlite.following import SQLiteFollowing
 from chatd.brokers.sqlite.reader import PAGE_RECORDS, RecordPage
 from chatd.brokers.sqlite.schema import connect
 from tests.support.recording import Recorder, ids, named, now

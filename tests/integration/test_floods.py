@@ -17,7 +17,7 @@ from twisted.internet.tcp import Port
 from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
-from chatd.access.turns import AT_ONCE
+from chatd.access.fair_queue import AT_ONCE
 from chatd.net.accepting import A_TURN
 from chatd.protocol.json import load_sent
 from chatd.telemetry.log import FORMATS, OFTEN, Log, Output
@@ -55,10 +55,10 @@ class FloodTests(ServingTests):
         ann = await node.chat("ann", "lobby")
         served = node.service.admission.turns
         sockets = await self.flood(node, said(type="leave", room="lobby") * 20_000)
-        await until(lambda: bool(served._ready) or any(x.waiting for x in served._lanes.values()))
+        await until(lambda: bool(served._ready) or any(x.waiting for x in served._flows.values()))
         for n in range(5):
             await ann.say("lobby", str(n))
-        self.assertTrue(any(lane.waiting for lane in served._lanes.values()))
+        self.assertTrue(any(flow.waiting for flow in served._flows.values()))
         for socket in sockets:
             socket.raw.abort()
         await until(lambda: len(node.service.ways.websockets.connections) == 1)

@@ -6,7 +6,7 @@ import base64
 import hashlib
 from http import HTTPStatus
 
-from chatd.access.turns import AT_ONCE
+from chatd.access.fair_queue import AT_ONCE
 from chatd.transports.http.ahead import AHEAD
 from tests.support.http_client import HTTP, Answer
 from tests.support.serving import Node, ServingTests

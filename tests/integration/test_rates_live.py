@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
-from chatd.access.turns import QueuePlace
+from chatd.access.fair_queue import QueuePlace
 from chatd.service import session
 from chatd.transports.http.answer import PIECE
 from tests.support.guarded import ADMIN_KEY, SETUP_SECRET, bearing, token

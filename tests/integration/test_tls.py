@@ -35,8 +35,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
+from chatd.access.fair_queue import FairQueue
 from chatd.access.rate_limit import Rate
-from chatd.access.turns import FairQueue
 from chatd.errors import StartError
 from chatd.net.certificates import Certificates
 from chatd.net.descriptions import Description

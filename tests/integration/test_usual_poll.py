@@ -395,7 +395,7 @@ class RuleTests(UsualTests):
     async def test_too_many_requests_wait_for_their_turn(self) -> None:
         await self.begin()
         await self.say("x")
-        [lane] = self.node.service.admission.turns._lanes.values()
+        [lane] = self.node.service.admission.turns._flows.values()
         lane.bucket = Rate(5, burst=2).bucket()
         raws = [await self.node.raw("http") for _ in range(12)]
         for raw in raws:
@@ -411,7 +411,7 @@ class RuleTests(UsualTests):
     async def queue(self, *options: str, seconds: float = 20) -> list[Raw]:
         """A poll that waits for news, and two that wait for their turn, as long as that."""
         await self.begin(*options)
-        [lane] = self.node.service.admission.turns._lanes.values()
+        [lane] = self.node.service.admission.turns._flows.values()
         lane.bucket = Rate(1 / seconds, burst=1).bucket()
         raws = [await self.poll("&username=ann") for _ in range(3)]
         self.assertEqual(self.counts(), [3, 1, 1, 1, 1])

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 
 from chatd.amqp.deliveries import Delivery
 from chatd.brokers.interfaces import IFollower, IFollowing, Stream
-from chatd.brokers.rabbitmq.follower import RabbitMQFollowing
+from chatd.brokers.rabbitmq.following import RabbitMQFollowing
 from chatd.brokers.rabbitmq.hosting import Hosting
 from chatd.brokers.rabbitmq.records import FENCE, barrier_properties, publish_properties
 from chatd.timing.turn_queue import TurnQueue

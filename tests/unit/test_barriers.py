@@ -12,7 +12,7 @@ from chatd.amqp.deliveries import Delivery
 from chatd.brokers.interfaces import Lagging, NotStored, Stream, Unavailable
 from chatd.brokers.rabbitmq import handover
 from chatd.brokers.rabbitmq.barriers import APART, MOST_APART, PATIENCE, VAIN
-from chatd.brokers.rabbitmq.follower import LONGEST
+from chatd.brokers.rabbitmq.following import LONGEST
 from chatd.brokers.rabbitmq.records import publish_properties
 from chatd.timing.turn_queue import TurnQueue
 from tests.support.followed import Streams

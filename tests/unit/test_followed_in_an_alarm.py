@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.brokers.interfaces import Stream
-from chatd.brokers.rabbitmq.follower import COUNTED
+from chatd.brokers.rabbitmq.following import COUNTED
 from tests.support.followed import Streams
 from tests.support.recording import Recorder, body
 

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.amqp.deliveries import Delivery
 from chatd.brokers.interfaces import DIRECTORY, Stream
-from chatd.brokers.rabbitmq.follower import RabbitMQFollowing
+from chatd.brokers.rabbitmq.following import RabbitMQFollowing
 from chatd.brokers.rabbitmq.following_broker import FollowingBroker
 from chatd.brokers.rabbitmq.handover import Handover
 from chatd.brokers.rabbitmq.records import SLICE, publish_properties

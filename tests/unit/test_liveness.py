@@ -12,7 +12,7 @@ from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 
 from chatd.brokers.interfaces import Stream, Unavailable
-from chatd.brokers.rabbitmq.follower import RabbitMQFollowing
+from chatd.brokers.rabbitmq.following import RabbitMQFollowing
 from chatd.brokers.rabbitmq.liveness import CYCLE, FIRST_LOOKS, STEP, Liveness
 
 #: Seconds within which readers must be level again; and the age of a stream's figures, at most.

@@ -1,7 +1,7 @@
 """The broker on RabbitMQ, which any number of nodes share.
 
 Streams are RabbitMQ streams, used over AMQP 0-9-1, so that other programs can take part with any
-AMQP library (protocol, section 7). ``publisher`` and ``publish_channels`` append, ``follower``
+AMQP library (protocol, section 7). ``publisher`` and ``publish_channels`` append, ``following``
 follows, ``reader`` reads ranges, ``queues`` makes and deletes streams, ``records`` defines the
 records.
 """
@@ -37,7 +37,7 @@ from chatd.brokers.rabbitmq.bindings import Bindings
 from chatd.brokers.rabbitmq.broadcasts import Broadcasts
 from chatd.brokers.rabbitmq.channel_pool import ChannelPools
 from chatd.brokers.rabbitmq.counts import StreamCounts
-from chatd.brokers.rabbitmq.follower import RabbitMQFollowing
+from chatd.brokers.rabbitmq.following import RabbitMQFollowing
 from chatd.brokers.rabbitmq.hosting import Hosting
 from chatd.brokers.rabbitmq.liveness import AT_ONCE, Liveness
 from chatd.brokers.rabbitmq.names import declare_exchanges

@@ -24,7 +24,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from chatd.brokers.interfaces import NoSuchStream, Stream, Unavailable
-from chatd.brokers.rabbitmq.follower import RabbitMQFollowing
+from chatd.brokers.rabbitmq.following import RabbitMQFollowing
 
 #: Seconds in which all followings are glanced at; and between two steps of that, with each of which
 #: comes one look that nothing but its turn calls for.

@@ -36,7 +36,7 @@ from chatd.brokers.local import LocalBroker
 from chatd.brokers.sqlite.batch import Append, Changes, Create, Delete, Work
 from chatd.brokers.sqlite.damage import Faults
 from chatd.brokers.sqlite.files import file_figures
-from chatd.brokers.sqlite.follower import SQLiteFollowing
+from chatd.brokers.sqlite.following import SQLiteFollowing
 from chatd.brokers.sqlite.opening import Opened, open_database
 from chatd.brokers.sqlite.reader import Reader, RecordPage
 from chatd.brokers.sqlite.threads import Health

@@ -7,8 +7,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from chatd.access.fair_queue import FairQueue, Work
 from chatd.access.proxies import UNIX
-from chatd.access.turns import FairQueue, Work
 
 
 class Line:

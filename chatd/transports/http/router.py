@@ -16,9 +16,9 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from chatd.access.admission import Admission
+from chatd.access.fair_queue import Work
 from chatd.access.limits import too_many
 from chatd.access.proxies import Caller
-from chatd.access.turns import Work
 from chatd.protocol.errors import AGAIN, ChatError, Code, bad_request
 from chatd.protocol.json import dump
 from chatd.service.chat import Chat

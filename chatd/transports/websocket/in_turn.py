@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.logger import Logger
 
-from chatd.access.turns import QueuePlace
+from chatd.access.fair_queue import QueuePlace
 from chatd.transports.websocket.common_frame import common_frame
 from chatd.transports.websocket.handshake import OpeningHandshake, has_frame_head
 from chatd.transports.writer import Writer

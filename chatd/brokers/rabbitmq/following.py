@@ -34,7 +34,7 @@ LONGEST = 5.0
 COUNTED = 6.0
 
 
-class FollowerState(Enum):
+class FollowingState(Enum):
     """How a following stands to its stream."""
 
     #: Without a consumer: the broker is away, or has refused.
@@ -59,7 +59,7 @@ class RabbitMQFollowing:
         self, broker: FollowingBroker, stream: Stream, tail: int | None, follower: IFollower
     ) -> None:
         self.stream = stream
-        self.state = FollowerState.AWAY
+        self.state = FollowingState.AWAY
         self._broker = broker
         self._tail = tail
         self._gathering = Tail(tail or 0)
@@ -85,7 +85,7 @@ class RabbitMQFollowing:
     @property
     def level(self) -> bool:
         """Whether it is at the head, as far as this node can tell."""
-        return self.state is FollowerState.LEVEL
+        return self.state is FollowingState.LEVEL
 
     async def end(self) -> int:
         """The offset of the newest record that anyone may have read, when all up to there has been
@@ -112,16 +112,16 @@ class RabbitMQFollowing:
 
     def attach(self) -> None:
         """Begin or continue to consume, if the broker is connected."""
-        if self._broker.channels is None or self.state is FollowerState.STOPPED:
+        if self._broker.channels is None or self.state is FollowingState.STOPPED:
             return
         seen = self._handover.resume()
         if seen is not None:
-            self._consume(FollowerState.CATCHING_UP, seen if seen >= 0 else "first")
+            self._consume(FollowingState.CATCHING_UP, seen if seen >= 0 else "first")
         elif self._tail is None:
-            self._consume(FollowerState.CATCHING_UP, "first")
+            self._consume(FollowingState.CATCHING_UP, "first")
         else:
             self._gathering = Tail(self._tail)
-            self._consume(FollowerState.GATHERING, "last")
+            self._consume(FollowingState.GATHERING, "last")
 
     def lost(self) -> None:
         """The connection to the broker was lost."""
@@ -130,9 +130,9 @@ class RabbitMQFollowing:
         self._handover.interrupted()
 
     def stop(self) -> None:
-        if self.state is not FollowerState.STOPPED:
+        if self.state is not FollowingState.STOPPED:
             self._detach()
-            self.state = FollowerState.STOPPED
+            self.state = FollowingState.STOPPED
             self._handover.stop()
             self._barriers.stop()
             self._broker.forget(self)
@@ -147,7 +147,7 @@ class RabbitMQFollowing:
 
     # -- consuming ---------------------------------------------------------------------------------
 
-    def _consume(self, state: FollowerState, start: str | int) -> None:
+    def _consume(self, state: FollowingState, start: str | int) -> None:
         channels = self._broker.channels
         assert channels is not None
         self._detach()
@@ -163,8 +163,8 @@ class RabbitMQFollowing:
             self._consumer.close()
             self._channel.members.discard(self._consumer)
         self._consumer = self._channel = None
-        if self.state is not FollowerState.STOPPED:
-            self.state = FollowerState.AWAY
+        if self.state is not FollowingState.STOPPED:
+            self.state = FollowingState.AWAY
 
     def _wait(self, seconds: float, then: Callable[[], None]) -> None:
         self._timer = self._broker.clock.callLater(seconds, then)
@@ -172,7 +172,7 @@ class RabbitMQFollowing:
     # -- ConsumerOwner -----------------------------------------------------------------------------
 
     def delivered(self, batch: Sequence[Delivery]) -> None:
-        if self.state is FollowerState.GATHERING:
+        if self.state is FollowingState.GATHERING:
             self._gathering.gathered += batch
             return
         try:
@@ -185,15 +185,15 @@ class RabbitMQFollowing:
 
     def caught_up(self) -> None:
         self._failures, self.fault = 0, ""
-        if self.state is FollowerState.GATHERING:
+        if self.state is FollowingState.GATHERING:
             start = self._gathering.next_start()
             if start is not None:
-                self._consume(FollowerState.GATHERING, start)
+                self._consume(FollowingState.GATHERING, start)
                 return
             self._handover.take(self._gathering.gathered, self._tail)
             self._gathering.gathered = []
-        if self.state is not FollowerState.STOPPED:
-            self.state = FollowerState.LEVEL
+        if self.state is not FollowingState.STOPPED:
+            self.state = FollowingState.LEVEL
         if not self.stream.room:
             self._broker.hosting.served()
         self._handover.level()
@@ -220,7 +220,7 @@ class RabbitMQFollowing:
         if consumer is not self._consumer or consumer.delivered:
             return
         if count == 0 and self._broker.blocked:
-            self.state = FollowerState.LEVEL
+            self.state = FollowingState.LEVEL
             self._handover.empty()
             self._handover.level()
         else:
@@ -246,7 +246,7 @@ class RabbitMQFollowing:
 
     def _checked(self, there: bool, why: str) -> None:
         # the broker may have reconnected, or the following been stopped, since it was asked
-        if self.state is not FollowerState.AWAY or self._timer is not None:
+        if self.state is not FollowingState.AWAY or self._timer is not None:
             return
         if not there:
             self._gone()

@@ -6,9 +6,8 @@ from functools import partial
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.access import turns
-from chatd.access.rate_limit import Rate
-from chatd.access.turns import (
+from chatd.access import fair_queue
+from chatd.access.fair_queue import (
     AT_LEAST,
     AT_ONCE,
     LOOK,
@@ -21,7 +20,8 @@ from chatd.access.turns import (
     Work,
     allowance,
 )
-from chatd.access.waiting import Waiting
+from chatd.access.rate_limit import Rate
+from chatd.access.sparse_queue import SparseQueue
 from tests.support.turning import Reactor
 
 
@@ -201,7 +201,7 @@ class TurnsTests(SynchronousTestCase):
         for n in range(1000):
             self.client(f"1.1.{n // 250}.{n % 250}", "o").send(1)
             self.clock.advance(0.01)
-        self.assertLess(len(self.turns._lanes), 250)
+        self.assertLess(len(self.turns._flows), 250)
 
     def test_a_proxys_own_probes_have_no_allowance(self) -> None:
         own, client = self.client("1.1.1.1", "own"), self.client("1.1.1.1", "client")
@@ -411,15 +411,15 @@ class TurnsTests(SynchronousTestCase):
         self.assertEqual(self.done.count("f"), 3900)
 
     def test_the_addresses_that_are_remembered_are_bounded(self) -> None:
-        self.patch(turns, "ADDRESSES", 10)
+        self.patch(fair_queue, "ADDRESSES", 10)
         for n in range(100):
             self.client(f"1.1.1.{n}", "o").send(1)
-            self.assertLessEqual(len(self.turns._lanes), 11)
-        self.assertGreaterEqual(len(self.turns._lanes), 10)
+            self.assertLessEqual(len(self.turns._flows), 11)
+        self.assertGreaterEqual(len(self.turns._flows), 10)
 
     def test_who_waits_is_not_forgotten(self) -> None:
         """It would have a whole allowance again."""
-        self.patch(turns, "ADDRESSES", 10)
+        self.patch(fair_queue, "ADDRESSES", 10)
         self.cost = 0.0
         self.turns = FairQueue(self.clock, Rate(1, burst=20), timer=lambda: self.now)
         floods = [self.client(f"1.1.1.{n}", f"f{n}") for n in range(20)]
@@ -541,7 +541,7 @@ class OrderTests(SynchronousTestCase):
     """Those that ask seldom go first, but at most every other time."""
 
     def order(self, *joins: tuple[str, bool]) -> str:
-        waiting: Waiting[str] = Waiting()
+        waiting: SparseQueue[str] = SparseQueue()
         for one, seldom in joins:
             waiting.join(one, seldom)
         self.assertEqual(waiting.number, len(joins))

@@ -1,4 +1,4 @@
-"""Who waits in the fair queue."""
+"""A queue in which those who ask seldom go first: the sparse flows of RFC 8290."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ T = TypeVar("T")
 
 
 @define(eq=False)
-class Waiting(Generic[T]):
-    """Two queues. Those that ask seldom go first, but at most every other time, so that nobody
-    waits for ever."""
+class SparseQueue(Generic[T]):
+    """Two queues in one: those that ask seldom go first, but at most every other time, so that
+    nobody waits for ever."""
 
     #: How many wait.
     number: int = field(default=0, init=False)
@@ -27,6 +27,7 @@ class Waiting(Generic[T]):
         yield from self._often
 
     def join(self, one: T, seldom: bool) -> None:
+        """Wait for one turn; ``seldom``: it asks seldom."""
         (self._seldom if seldom else self._often).append(one)
         self.number += 1
 

@@ -23,7 +23,7 @@ from twisted.logger import Logger
 
 from chatd.access.limits import network_of
 from chatd.access.rate_limit import Bucket, Rate
-from chatd.access.waiting import Waiting
+from chatd.access.sparse_queue import SparseQueue
 from chatd.timing.nothing import nothing
 
 #: Seconds of queued work that are done in one turn of the reactor, and about as much at once.
@@ -67,11 +67,11 @@ class Work(Enum):
 
 
 @define(eq=False)
-class _Lane:
-    """The queued connections of one address."""
+class _Flow:
+    """The queued connections of one address, for one kind of work."""
 
     bucket: Bucket
-    waiting: Waiting[QueuePlace] = field(factory=Waiting)
+    waiting: SparseQueue[QueuePlace] = field(factory=SparseQueue)
     #: How often it asks.
     seldom: Bucket = field(factory=SELDOM.bucket)
     #: It is queued, being served, or over its allowance, and so will be looked at again.
@@ -145,9 +145,9 @@ class FairQueue:
     clock: IReactorTime
     rate: Rate
     timer: Callable[[], float] = time.thread_time
-    _lanes: dict[tuple[str, Work], _Lane] = field(factory=dict, init=False)
+    _flows: dict[tuple[str, Work], _Flow] = field(factory=dict, init=False)
     #: The addresses with queued connections that may be served.
-    _ready: Waiting[_Lane] = field(factory=Waiting, init=False)
+    _ready: SparseQueue[_Flow] = field(factory=SparseQueue, init=False)
     _pumping: IDelayedCall | None = field(default=None, init=False)
     #: Whether the end of this turn of the reactor is waited for.
     _turning: bool = field(default=False, init=False)
@@ -155,16 +155,16 @@ class FairQueue:
     _look_at: float = field(default=-math.inf, init=False)
     _worked: float = field(default=0.0, init=False)
     #: The address that was looked at last: what comes together comes from one.
-    _newest: tuple[tuple[str, Work] | None, _Lane] = field(init=False)
+    _newest: tuple[tuple[str, Work] | None, _Flow] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._newest = None, _Lane(self.rate.bucket())
+        self._newest = None, _Flow(self.rate.bucket())
 
     def set_rate(self, rate: Rate) -> None:
         """Allow each address so much from now on, also one that never pauses."""
         self.rate = rate
-        for lane in [lane for (_, what), lane in self._lanes.items() if what is not Work.OWN_PROBE]:
-            lane.bucket.rate = rate
+        for flow in [flow for (_, what), flow in self._flows.items() if what is not Work.OWN_PROBE]:
+            flow.bucket.rate = rate
 
     def place(
         self, address: str, go: Callable[[], None], give_up: Callable[[], None]
@@ -178,28 +178,28 @@ class FairQueue:
         """A place for a connection from ``address`` that begins with a TLS handshake."""
         return QueuePlace(self, (network_of(address), Work.HANDSHAKE), go, give_up)
 
-    def _lane(self, key: tuple[str, Work], now: float) -> _Lane:
+    def _flow(self, key: tuple[str, Work], now: float) -> _Flow:
         if key is self._newest[0]:
             self._newest[1].used = now
             return self._newest[1]
-        lane = self._lanes.pop(key, None)
-        if lane is None:
+        flow = self._flows.pop(key, None)
+        if flow is None:
             rate = BOUNDLESS if key[1] is Work.OWN_PROBE else self.rate
-            lane = _Lane(rate.bucket())
-        self._lanes[key] = lane  # the one used longest ago stands first
-        self._newest = key, lane
-        lane.used = now
+            flow = _Flow(rate.bucket())
+        self._flows[key] = flow  # the one used longest ago stands first
+        self._newest = key, flow
+        flow.used = now
         self._forget(now - self.rate.burst / self.rate.per_second)
-        return lane
+        return flow
 
     def _forget(self, until: float) -> None:
         """Drop addresses without queued connections whose allowance has had time to come back: two
         at a time, which is more than come in. If there are too many, drop others, too."""
         for _ in range(2):
-            oldest, lane = next(iter(self._lanes.items()))
-            if lane.known or (lane.used >= until and len(self._lanes) <= ADDRESSES):
+            oldest, flow = next(iter(self._flows.items()))
+            if flow.known or (flow.used >= until and len(self._flows) <= ADDRESSES):
                 return
-            del self._lanes[oldest]
+            del self._flows[oldest]
 
     def _unhindered(self, place: QueuePlace) -> bool:
         """Whether ``place`` need not queue: nobody does, there is time, and allowance."""
@@ -208,8 +208,8 @@ class FairQueue:
         now = self.clock.seconds()
         if now >= self._look_at and not self._has_time(now):
             return False
-        lane = self._lane(place._key, now)
-        return not lane.waiting.number and lane.bucket.take(now) == 0.0
+        flow = self._flow(place._key, now)
+        return not flow.waiting.number and flow.bucket.take(now) == 0.0
 
     def _has_time(self, now: float) -> bool:
         """Whether more may be done at once in this turn of the reactor. To tell all turns apart
@@ -228,15 +228,15 @@ class FairQueue:
 
     def _queue(self, place: QueuePlace) -> None:
         now = self.clock.seconds()
-        lane = self._lane(place._key, now)
+        flow = self._flow(place._key, now)
         place.queued = True
-        lane.waiting.join(place, place._seldom.take(now) == 0.0)
-        if not lane.known:
-            lane.known = True
-            self._come_forward(lane)
+        flow.waiting.join(place, place._seldom.take(now) == 0.0)
+        if not flow.known:
+            flow.known = True
+            self._come_forward(flow)
 
-    def _come_forward(self, lane: _Lane) -> None:
-        self._ready.join(lane, lane.seldom.take(self.clock.seconds()) == 0.0)
+    def _come_forward(self, flow: _Flow) -> None:
+        self._ready.join(flow, flow.seldom.take(self.clock.seconds()) == 0.0)
         if self._pumping is None:
             self._pumping = self.clock.callLater(0, self._pump)
 
@@ -251,23 +251,23 @@ class FairQueue:
         finally:  # whatever happens: nobody else begins it again
             self._pumping = self.clock.callLater(0, self._pump) if self._ready.number else None
 
-    def _serve(self, lane: _Lane) -> None:
+    def _serve(self, flow: _Flow) -> None:
         now = self.clock.seconds()
-        if not any(place.queued for place in lane.waiting):
-            lane.waiting = Waiting()  # all are gone
-            lane.known = False
-        elif (wait := lane.bucket.wait(now)) > 0.0:
-            self._over(lane, now)
-            self.clock.callLater(max(wait, LOOK), self._come_forward, lane)
+        if not any(place.queued for place in flow.waiting):
+            flow.waiting = SparseQueue()  # all are gone
+            flow.known = False
+        elif (wait := flow.bucket.wait(now)) > 0.0:
+            self._over(flow, now)
+            self.clock.callLater(max(wait, LOOK), self._come_forward, flow)
         else:
-            self._do(lane)
-            self._ready.join(lane, lane.seldom.take(now) == 0.0)
+            self._do(flow)
+            self._ready.join(flow, flow.seldom.take(now) == 0.0)
 
-    def _do(self, lane: _Lane) -> None:
-        """Do a piece of work for the next connection of ``lane``."""
-        place = lane.waiting.next()
+    def _do(self, flow: _Flow) -> None:
+        """Do a piece of work for the next connection of ``flow``."""
+        place = flow.waiting.next()
         while not place.queued:  # gone
-            place = lane.waiting.next()
+            place = flow.waiting.next()
         begun = self.timer()
         place.queued = False
         place._granted = True
@@ -279,11 +279,11 @@ class FairQueue:
         place._granted = False
         if place._over_since is not None and not place.queued and not place.behind():
             place._over_since = None  # it has caught up
-        lane.bucket.spend(max(1.0, (self.timer() - begun) / UNIT))
+        flow.bucket.spend(max(1.0, (self.timer() - begun) / UNIT))
 
-    def _over(self, lane: _Lane, now: float) -> None:
-        """Note that ``lane`` is over its allowance, and give up what was so for too long."""
-        for place in list(lane.waiting):
+    def _over(self, flow: _Flow, now: float) -> None:
+        """Note that ``flow`` is over its allowance, and give up what was so for too long."""
+        for place in list(flow.waiting):
             if place._over_since is None or now - place._over_seen > PATIENCE / 10:
                 place._over_since = now
             elif now - place._over_since >= PATIENCE:
