@@ -9,6 +9,7 @@ from typing import Any
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 
+from chatd.access.budget import Unfinished, Unread
 from chatd.access.fair_queue import FairQueue, allowance
 from chatd.access.identity import Identity
 from chatd.access.limits import Connections, network_of
@@ -16,8 +17,6 @@ from chatd.access.origins import OriginPolicy
 from chatd.access.rate_limit import Buckets, Rate
 from chatd.access.rights import Rights
 from chatd.access.standing import Standing
-from chatd.access.unfinished import Unfinished
-from chatd.access.unread import Unread
 from chatd.net.tcp import is_proxied
 from chatd.protocol.errors import ChatError
 from chatd.telemetry.access_log import AccessLog

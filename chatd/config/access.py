@@ -10,6 +10,7 @@ from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
 
 from chatd.access.admission import Admission
+from chatd.access.budget import Unread
 from chatd.access.fair_queue import FairQueue, allowance
 from chatd.access.limits import Connections, sockets_for
 from chatd.access.origins import OriginPolicy
@@ -17,7 +18,6 @@ from chatd.access.proxies import Proxies
 from chatd.access.rate_limit import Rate
 from chatd.access.rights import Rights
 from chatd.access.tokens import Secret, TokenKeys
-from chatd.access.unread import Unread
 from chatd.config.parsers import STDOUT, is_pipe
 from chatd.config.settings import Config, is_loopback_only
 from chatd.errors import StartError

@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from zope.interface import implementer
 
-from chatd.access.unread import Unread
+from chatd.access.budget import Unread
 from chatd.net.tcp import forget_unsent, unsent
 from chatd.timing.gathering import Gathering
 from chatd.timing.nothing import nothing

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chatd.access.unfinished import SMALL
+from chatd.access.budget import SMALL
 from chatd.transports.http.head import READ_ON
 from tests.support.limits import KB, POST, LimitsTests
 from tests.support.raw import Raw

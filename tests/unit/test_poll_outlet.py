@@ -6,7 +6,7 @@ from unittest import TestCase, mock
 
 from twisted.internet.task import Clock
 
-from chatd.access.unread import Unread
+from chatd.access.budget import Unread
 from chatd.transports.encodings import text_frame, texts
 from chatd.transports.socketio.poll_outlet import EVENTS, PACKETS, PollOutlet
 

@@ -15,6 +15,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.access.admission import PER_ADDRESS, Admission
+from chatd.access.budget import Unread
 from chatd.access.fair_queue import FairQueue, allowance
 from chatd.access.identity import Identity
 from chatd.access.limits import Connections
@@ -24,7 +25,6 @@ from chatd.access.rate_limit import GUESSES, Rate
 from chatd.access.rights import EXPIRED, NOBODY, WITHDRAWN, Rights
 from chatd.access.standing import Standing
 from chatd.access.tokens import Secret, TokenKeys
-from chatd.access.unread import Unread
 from chatd.protocol.errors import ChatError, Code
 from chatd.timing.timer_wheel import TimerWheel
 from chatd.timing.turn_queue import A_TURN

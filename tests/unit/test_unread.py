@@ -6,8 +6,7 @@ from twisted.internet.task import Clock
 from twisted.internet.tcp import Connection
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.access.budget import WORTH_TRIMMING
-from chatd.access.unread import Unread
+from chatd.access.budget import WORTH_TRIMMING, Unread
 
 
 class Cut:

@@ -10,13 +10,13 @@ from unittest import TestCase
 from twisted.internet.task import Clock
 
 from chatd.access.admission import Admission
+from chatd.access.budget import Unread
 from chatd.access.fair_queue import FairQueue
 from chatd.access.limits import Connections
 from chatd.access.origins import OriginPolicy
 from chatd.access.proxies import Proxies
 from chatd.access.rate_limit import Rate
 from chatd.access.rights import Rights
-from chatd.access.unread import Unread
 from chatd.protocol.cursors import Cursor
 from chatd.timing.timer_wheel import TimerWheel
 from chatd.timing.wall import WallClock

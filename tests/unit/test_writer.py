@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.access.unread import Unread
+from chatd.access.budget import Unread
 from chatd.timing.gathering import Gathering
 from chatd.transports.writer import BUFFER, HELD, Writer
 

@@ -11,8 +11,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from chatd.access.budget import Transport
-from chatd.access.unread import Unread
+from chatd.access.budget import Transport, Unread
 from chatd.transports.encodings import text_frame, texts
 from chatd.transports.socketio.engine_packets import SEPARATOR
 

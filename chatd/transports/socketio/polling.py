@@ -255,7 +255,7 @@ class PollingLink:
             self.end()
 
     def abortConnection(self) -> None:
-        """See `chatd.access.unread.Transport`."""
+        """See `chatd.access.budget.Transport`."""
         # in a turn of its own, as TCP's does: whoever writes has not finished yet
         self.outlet.clock.callLater(0, self.lose)
 
