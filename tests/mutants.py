@@ -39,8 +39,8 @@ from _pytest.runner import runtestprotocol
 #: The tests of each folder: unit tests, or where they say so those of a whole node.
 TESTS = {
     "access": (
-        *("limits", "origins", "protocol", "rights", "room_names", "token_files", "tokens"),
-        *("turns", "unread"),
+        *("fair_queue", "limits", "origins", "protocol", "rights", "room_names", "token_files"),
+        *("tokens", "unread"),
     ),
     "amqp": (
         *("amqp_client", "amqp_codec", "amqp_confirms", "amqp_deliveries", "amqp_hosts"),
@@ -68,7 +68,7 @@ TESTS = {
     ),
     "net": ("batches", "heartbeat", "inherited", "ports", "socket_group", "supervision", "tcp"),
     "presence": (
-        *("fanout", "hearing", "meeting", "passing", "poll_presence", "presence", "registry"),
+        *("ephemeral", "fanout", "meeting", "partition", "poll_presence", "presence", "registry"),
         *("replication",),
     ),
     "protocol": ("protocol", "room_names"),

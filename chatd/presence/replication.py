@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from chatd.brokers.interfaces import IBroker
 from chatd.presence.board import PresenceBoard
-from chatd.presence.hearing import STOOD_STILL, Hearing
+from chatd.presence.partition import STOOD_STILL, PartitionDetector
 from chatd.presence.payloads import NAME, Vitals, node_name, whole_number
 from chatd.presence.sender import PresenceSender
 from chatd.protocol.errors import ChatError
@@ -26,7 +26,7 @@ from chatd.telemetry.once import Once
 #: Seconds between signs of life, and of silence after which a node is dropped.
 BEAT, SILENCE = 5.0, 20.0
 #: Seconds that each node has to be heard, at least, once any can be again: they come back one after
-#: the other. No more than lie between two new connections (`chatd.presence.hearing`), mostly.
+#: the other. No more than lie between two new connections (`chatd.presence.partition`), mostly.
 LISTEN = 12.0
 #: Seconds of silence after which a node counts as missed, and between checks for that.
 MISSED, LOOK = 8.0, 1.0
@@ -90,7 +90,7 @@ class PresenceReplication:
         #: Room and user of those who are present and were announced in answer to another node.
         self._answered: set[tuple[str, str]] = set()
         self._sender = PresenceSender(presence, broker, clock)
-        self._hearing = Hearing(presence.node, broker, clock, lambda: self.on_silent())
+        self._partition = PartitionDetector(presence.node, broker, clock, lambda: self.on_silent())
         self._beat: IDelayedCall | None = None
         self._looking: IDelayedCall | None = None
         self._looked = clock.seconds()
@@ -162,7 +162,7 @@ class PresenceReplication:
             elif now - peer.heard > MISSED and not peer.missed:
                 peer.missed = True
                 self.on_silent()
-        self._hearing.check(self._peers)
+        self._partition.check(self._peers)
 
     def _excuse(self, passed: float, now: float) -> None:
         """Nothing could be heard for the seconds that have ``passed``; they are no silence. That of
@@ -188,7 +188,7 @@ class PresenceReplication:
 
     def shown(self, node: str) -> None:
         """``node`` appended a probe to the directory."""
-        self._hearing.shown(node)
+        self._partition.shown(node)
 
     # -- receiving ---------------------------------------------------------------------------------
 
@@ -197,7 +197,7 @@ class PresenceReplication:
         try:
             heard = load_object(payload)
             node, kind, number = node_name(heard["node"]), heard["kind"], whole_number(heard["n"])
-            self._hearing.heard(node)
+            self._partition.heard(node)
             if node != self._presence.node:
                 self._hear(node, kind, number, heard)
         except (ChatError, KeyError, TypeError, ValueError, AttributeError) as e:
@@ -235,14 +235,14 @@ class PresenceReplication:
         """``node`` says whom it hears, unless it cannot tell: is this one among them, and are there
         others?"""
         if not isinstance(hears, list):
-            self._hearing.told(node, None)
+            self._partition.told(node, None)
             return
         if len(hears) < HEARS:  # else it need not name this one
-            self._hearing.told(node, hears)
+            self._partition.told(node, hears)
         for name in map(node_name, hears[:HEARS]):
             peer = self._peers.get(name)
             if peer is None or peer.missed:
-                self._hearing.named(name)
+                self._partition.named(name)
 
     def _take(self, node: str, room: str, user: str, here: bool, quiet: bool) -> None:
         was = self._presence.here(room, user)

@@ -22,10 +22,10 @@ from chatd.rooms.audience import Audience
 from chatd.rooms.cache import RecentMessages
 from chatd.rooms.catch_up import WaitingReaders
 from chatd.rooms.context import RoomContext
+from chatd.rooms.ephemeral import EphemeralEvents
 from chatd.rooms.follower import RoomFollower, RoomState
 from chatd.rooms.history import PAGE_BYTES, PAGE_MESSAGES, HistoryPage
 from chatd.rooms.interfaces import ISubscriber
-from chatd.rooms.passing import PassingEvents
 from chatd.rooms.publisher import RoomPublisher
 from chatd.rooms.records import OwnRecords
 from chatd.rooms.subscription import Subscription, SubscriptionState
@@ -48,7 +48,7 @@ class Room:
         self.missed = MissedNews()
         self._gone = gone
         self._audience = Audience(node.fan_out, node.ring, self._count)
-        self._passing = PassingEvents(node.fan_out, node.clock, self.subscriptions)
+        self._ephemeral = EphemeralEvents(node.fan_out, node.clock, self.subscriptions)
         own = OwnRecords()
         self._follower = RoomFollower(stream, node, self, own)
         self._publisher = RoomPublisher(
@@ -233,11 +233,11 @@ class Room:
     def notify(self, frame: dict[str, Any], besides: str) -> None:
         """Show an event that is not stored (``typing``) to all subscribers whose transport is
         writable, but to no connection of the user ``besides``."""
-        self._passing.notify(frame, besides)
+        self._ephemeral.notify(frame, besides)
 
     def presence(self, news: News) -> None:
         """Tell all subscribers who came and went."""
-        self._passing.presence(self.stream.room, news)
+        self._ephemeral.presence(self.stream.room, news)
 
     # -- reading -----------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from chatd.brokers.rabbitmq import looking
+from chatd.brokers.rabbitmq import inspection
 from chatd.brokers.sqlite.lock import Lock
 from chatd.brokers.sqlite.schema import prepare
 from chatd.config import check
@@ -264,7 +264,7 @@ class CheckTests(TestCase):
 
     async def test_a_broker_that_refuses_connections_is_not_waited_for(self) -> None:
         """Each host is tried once."""
-        self.patch(looking, "PATIENCE", 60.0)
+        self.patch(inspection, "PATIENCE", 60.0)
         ports = free_port(), free_port()
         hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
         began = time.monotonic()

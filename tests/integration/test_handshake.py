@@ -7,7 +7,7 @@ import hashlib
 from http import HTTPStatus
 
 from chatd.access.fair_queue import AT_ONCE
-from chatd.transports.http.ahead import AHEAD
+from chatd.transports.http.pipelining import AHEAD
 from tests.support.http_client import HTTP, Answer
 from tests.support.serving import Node, ServingTests
 from tests.support.waiting import until

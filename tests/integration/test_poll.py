@@ -185,7 +185,7 @@ class WaitTests(ServingTests):
         node = await self.serve()
         cursor = (await node.get(MESSAGES)).json["cursor"]
         poll = await waiting(node, f"{MESSAGES}?after={cursor}&wait=30")
-        with patch("chatd.transports.http.heading.http_date", return_value="later"):
+        with patch("chatd.transports.http.response_headers.http_date", return_value="later"):
             await say(node, "x")
             self.assertEqual((await poll.answer()).header("date"), "later")
 

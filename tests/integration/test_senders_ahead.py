@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.internet import reactor as _reactor
 
-from chatd.transports.http.ahead import AHEAD, PIECES
+from chatd.transports.http.pipelining import AHEAD, PIECES
 from tests.support.http_client import HTTP, EventStream
 from tests.support.limits import KB, LimitsTests
 from tests.support.raw import Raw

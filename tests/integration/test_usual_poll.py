@@ -121,7 +121,7 @@ class OneConnectionTests(UsualTests):
             answers = []
             for odd in ((), ("Expect: nothing",)):
                 await self.say("x")
-                with patch("chatd.transports.http.heading.http_date", return_value="now"):
+                with patch("chatd.transports.http.response_headers.http_date", return_value="now"):
                     waiting_poll._whole.cache_clear()
                     raw = await self.node.raw("http")
                     raw.send(request(self.path("&limit=1"), *lines, *odd))

@@ -21,7 +21,7 @@ from chatd.amqp.client import Client
 from chatd.amqp.hosts import Hosts
 from chatd.amqp.service import BrokerConnection, backoff
 from chatd.amqp.url import BadURL, BrokerURL
-from chatd.brokers.rabbitmq.looking import look
+from chatd.brokers.rabbitmq.inspection import look
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.rabbit import Node, shared_node
 from tests.support.rabbit_home import free_port

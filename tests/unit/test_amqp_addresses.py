@@ -17,7 +17,7 @@ from chatd.amqp.addresses import Addresses
 from chatd.amqp.hosts import Hosts
 from chatd.amqp.service import BrokerConnection
 from chatd.amqp.url import BrokerURL
-from chatd.brokers.rabbitmq.looking import look
+from chatd.brokers.rabbitmq.inspection import look
 from chatd.errors import StartError
 from tests.support.rabbit_home import free_port
 from tests.support.waiting import until

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 
 from chatd.amqp.hosts import Hosts
 from chatd.brokers.interfaces import IBroker
-from chatd.presence.hearing import Hearing
+from chatd.presence.partition import PartitionDetector
 from chatd.presence.replication import BEAT, LISTEN, LOOK, MISSED, SILENCE
 
 #: Which host's broadcasts reach which other host, of three; each reaches itself.
@@ -30,7 +30,7 @@ ONE_WAY = (HEARD_BY_NOBODY, IN_A_RING, IN_A_CHAIN, ALL_BUT_ONE)
 
 @define(eq=False)
 class Node:
-    """What `chatd.presence.replication` and a broker do for `Hearing`."""
+    """What `chatd.presence.replication` and a broker do for `PartitionDetector`."""
 
     name: str
     site: Site
@@ -38,11 +38,11 @@ class Node:
     ready: bool = True
     heard: dict[str, float] = field(factory=dict)
     missed: set[str] = field(factory=set)
-    hearing: Hearing = field(init=False)
+    hearing: PartitionDetector = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         broker, probe = cast(IBroker, self), partial(self.site.probe, self.name)
-        self.hearing = Hearing(self.name, broker, self.site.clock, probe)
+        self.hearing = PartitionDetector(self.name, broker, self.site.clock, probe)
         self.site.clock.callLater(random.uniform(0, BEAT), self.beat)
         self.site.clock.callLater(random.uniform(0, LOOK), self.look)
 

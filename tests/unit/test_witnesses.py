@@ -15,7 +15,7 @@ from chatd.amqp.hosts import Hosts
 from chatd.amqp.url import BrokerURL
 from chatd.brokers.interfaces import DIRECTORY, Stream, Unavailable
 from chatd.brokers.rabbitmq.broker import AMQPBroker
-from chatd.brokers.rabbitmq.looking import _rooms
+from chatd.brokers.rabbitmq.inspection import _rooms
 from chatd.brokers.rabbitmq.witnesses import Undecided, Witnesses
 from tests.support.amqp_server import Server
 from tests.support.rabbit_home import free_port

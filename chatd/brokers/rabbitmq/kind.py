@@ -40,7 +40,7 @@ def _preflight(address: str) -> None:
 
 async def _look(reactor: Any, address: str) -> str:
     from chatd.amqp.url import BrokerURL
-    from chatd.brokers.rabbitmq.looking import look
+    from chatd.brokers.rabbitmq.inspection import look
 
     return await look(reactor, BrokerURL.parse(address))
 

@@ -10,7 +10,7 @@ from twisted.web.http_headers import Headers
 
 from chatd.protocol.errors import Code
 from chatd.protocol.json import dump
-from chatd.transports.http.heading import NOT_KEPT
+from chatd.transports.http.response_headers import NOT_KEPT
 
 #: An absolute-form request target, as sent to proxies.
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)

@@ -27,10 +27,10 @@ from chatd.telemetry.tracing import TRACE, request_id, trace_of
 from chatd.transports.http.answer import answer
 from chatd.transports.http.body import NotSupported, too_large
 from chatd.transports.http.call import Call, Reply, Route
-from chatd.transports.http.heading import common_headers
 from chatd.transports.http.paths import PathTree
 from chatd.transports.http.request import LimitedRequest as Request
 from chatd.transports.http.request import header
+from chatd.transports.http.response_headers import common_headers
 from chatd.transports.percent import unquoted_bytes
 
 Headers = Mapping[str, str]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from chatd.net.tcp import LINGER, half_close
 from chatd.protocol.errors import Code
-from chatd.transports.http.ahead import Ahead
 from chatd.transports.http.chunks import CHUNKS, Chunks
 from chatd.transports.http.deadline import ReadingDeadline
 from chatd.transports.http.head import READ_ON, RestOfHead, frames_well, refusal
 from chatd.transports.http.phase import Phase
+from chatd.transports.http.pipelining import PipelinedChannel
 
 
-class StrictHTTP(Ahead):
+class StrictHTTP(PipelinedChannel):
     """A connection on which a head that is wrong is read to its end and then refused, in JSON, with
     the headers that a page of its origin needs to read the answer."""
 

@@ -31,9 +31,9 @@ from chatd.timing.timer_wheel import Deadline, TimerWheel
 from chatd.transports.http.answer import PIECE
 from chatd.transports.http.body import Body
 from chatd.transports.http.call import JSON
-from chatd.transports.http.heading import common_headers, success
 from chatd.transports.http.messages import page
 from chatd.transports.http.poll_presence import Pollers
+from chatd.transports.http.response_headers import common_headers, success
 from chatd.transports.http.usual_poll import UsualPoll, judge
 
 #: How late the end of a poll's wait may be noticed, in seconds.

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from chatd.protocol.errors import AGAIN, ChatError, Code, bad_request
 from chatd.protocol.json import dump
 from chatd.transports.http.head import NO_TLS, BadHead, is_tls
-from chatd.transports.http.heading import NOT_KEPT
+from chatd.transports.http.response_headers import NOT_KEPT
 from chatd.transports.websocket.strict_head import HandshakeHead
 
 #: What is answered 426 (RFC 9110, section 15.5.22).

@@ -1,4 +1,5 @@
-"""What a client sends behind a request that is being handled: kept for later, within bounds."""
+"""Pipelining (RFC 9112, section 9.3.2): what a client sends behind a request that is being handled
+is kept for later, within bounds."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ AHEAD = 16 * 1024
 PIECES = 64
 
 
-class Ahead(HTTPChannel):
+class PipelinedChannel(HTTPChannel):
     """Stops reading from a client that is too far ahead, whether it reads its answer or not.
 
     twisted.web's own method goes on reading while the transport waits for the client, and adds up

@@ -1,4 +1,4 @@
-"""Events that pass and are not stored: who is typing, and who came and went.
+"""Ephemeral events, which are shown and not stored: who is typing, and who came and went.
 
 An event to 5,000 clients is 50 ms of sending, in which nobody else on the node is served. So some
 of them are told in each turn of the reactor, as `chatd.rooms.audience` does with messages.
@@ -32,8 +32,8 @@ Show = Callable[[Subscription], None]
 _log = Logger()
 
 
-class PassingEvents:
-    """The events of one room, for those among ``subscriptions``, which change. ``turns`` makes one
+class EphemeralEvents:
+    """Those of one room, for those among ``subscriptions``, which change. ``turns`` makes one
     call in a turn of the reactor."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What is at a broker's address, tried without changing anything."""
+"""Looking at what is at a broker's address before it is used, without changing anything."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from chatd.brokers.interfaces import IBroker
-from chatd.presence.hearing import AGAIN, DEAF, SLOWEST, STALE, UNHEARD, Hearing
+from chatd.presence.partition import AGAIN, DEAF, SLOWEST, STALE, UNHEARD, PartitionDetector
 from chatd.presence.replication import BEAT, MISSED
 
 
@@ -30,8 +30,8 @@ class HearingTests(TestCase):
         self.probes: list[float] = []
         self.hearing = self.node("b")
 
-    def node(self, name: str) -> Hearing:
-        return Hearing(name, cast(IBroker, self.broker), self.clock, self.probe)
+    def node(self, name: str) -> PartitionDetector:
+        return PartitionDetector(name, cast(IBroker, self.broker), self.clock, self.probe)
 
     def probe(self) -> None:
         self.probes.append(self.clock.seconds())

@@ -1,4 +1,4 @@
-"""Detecting a split of the fan-out between nodes: it can split, or lose a queue, silently.
+"""Detecting a partition of the nodes: their fan-out can split, or lose a queue, silently.
 
 There are three signs. A node receives its own broadcasts, too; if they stop coming, the broker does
 not route them to the queue that the node listens on. A node that misses another appends a probe
@@ -40,7 +40,7 @@ Span = tuple[float, float]
 
 
 @define(eq=False)
-class Hearing:
+class PartitionDetector:
     """Reconnects the broker if ``node`` hears neither itself nor the majority of the others."""
 
     node: str

@@ -8,13 +8,13 @@ from twisted.trial.unittest import TestCase
 
 from chatd.access.rate_limit import Rate
 from chatd.presence.board import COALESCE, News
-from chatd.rooms import passing
+from chatd.rooms import ephemeral
 from tests.support.world import Reader, World
 
 
 class PassingTests(TestCase):
     def setUp(self) -> None:
-        self.patch(passing, "A_TURN", 3)
+        self.patch(ephemeral, "A_TURN", 3)
         self.world = World()
         self.readers = [self.world.join("lobby", f"r{n}") for n in range(7)]
         self.world.advance(COALESCE)
@@ -103,7 +103,7 @@ class PassingTests(TestCase):
         self.assertEqual(self.typed(self.readers[1]), ["r0", "r2"])
 
     def test_in_a_crowd_that_types_some_are_not_shown(self) -> None:
-        self.patch(passing, "SHOWN", Rate(14, burst=14))
+        self.patch(ephemeral, "SHOWN", Rate(14, burst=14))
         for reader in self.readers:
             self.typing(reader)
         self.world.turn()
@@ -114,14 +114,14 @@ class PassingTests(TestCase):
         self.assertEqual(self.typed(self.readers[6]), ["r0", "r1", "r5"])
 
     def test_typing_that_cannot_be_shown_soon_is_not_shown(self) -> None:
-        self.patch(passing, "UNDER_WAY", 2)
+        self.patch(ephemeral, "UNDER_WAY", 2)
         for reader in self.readers:
             self.typing(reader)
         self.world.turn()
         self.assertEqual(self.typed(self.readers[6]), ["r0", "r1"])
 
     def test_who_came_is_told_even_then(self) -> None:
-        self.patch(passing, "UNDER_WAY", 2)
+        self.patch(ephemeral, "UNDER_WAY", 2)
         for reader in self.readers[:2]:
             self.typing(reader)
         for user in ("cid", "dan"):
