@@ -70,7 +70,7 @@ class Lives:
                 self.unnamed.add(stream, event["event"])
             raise
         entry = self.find(stream.room)
-        if not changed and (entry is None or entry.stream != stream):
+        if not changed and (entry is None or not entry.is_in(stream)):
             self.leftovers.add(stream)  # another event was first
         return changed
 

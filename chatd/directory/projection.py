@@ -37,6 +37,10 @@ class RoomEntry:
     def name(self) -> str:
         return self.stream.room
 
+    def is_in(self, stream: Stream) -> bool:
+        """Whether ``stream`` is what the room is kept in, also as another life, from a backup."""
+        return self.stream.name == stream.name
+
 
 class ChangeKind(Enum):
     """What an event did."""

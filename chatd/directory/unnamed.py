@@ -90,5 +90,5 @@ class Unnamed:
         await self.append({"op": "delete", "room": stream.room, "epoch": "", "event": event})
         del self._events[stream]
         entry = self.find(stream.room)
-        if entry is None or entry.stream != stream:
+        if entry is None or not entry.is_in(stream):
             self.leftovers.add(stream)

@@ -175,6 +175,19 @@ class ChangeTests(DirectoryCase):
         self.assertEqual(self.kept(made), [self.one.get("attic").stream])
         self.assertTrue(self.world.say("attic", "hello", node=1))
 
+    def test_so_it_is_where_a_backup_was_restored_before_that_is_found_out(self) -> None:
+        """Which gives the room another life, in the same stream."""
+        made = self.made()
+        restored = dump({"op": "restore", "life": "4" * 12, "event": "restored"})
+        for event in (self.lost_event(made), restored):
+            self.world.broker.store(DIRECTORY, event, self.world.now)
+        self.world.turn()
+        self.assertEqual(self.one.get("attic").stream.name, made[0].name)
+        self.assertTrue(self.world.say("attic", "hello", node=1))
+        self.world.advance(AGAIN + 1)
+        self.assertEqual(self.kept(made), made)
+        self.assertTrue(self.world.say("attic", "again", node=1))
+
     def test_an_event_that_is_stored_after_its_stream_was_deleted_changes_nothing(self) -> None:
         made = self.made()
         event = self.lost_event(made)
