@@ -1,5 +1,5 @@
-"""What is held open under a token (sockets, streams, polls), and is ended when the token expires or
-its key is withdrawn."""
+"""Connections, event streams and polls that a token lets be open. They end when the token expires,
+or its key is replaced by one that does not verify it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from chatd.timing.wall import Alarm
 
 @define(eq=False)
 class Held:
-    """Something to end when ``identity`` is no longer valid. `release` it if it ends before."""
+    """Something open that is ended when ``identity`` is no longer valid. Call `release` if it ends
+    before that."""
 
     identity: Identity
     _end: Callable[[ChatError], None]
@@ -26,7 +27,7 @@ class Held:
     expiry: Alarm | None = field(default=None, init=False)
 
     def release(self) -> None:
-        """Forget it: there is nothing to end any more. Calling it twice does no harm."""
+        """It has ended by itself. Calling this twice does no harm."""
         if self.expiry is not None:
             self.expiry.cancel()
             self.expiry = None
@@ -37,14 +38,14 @@ class Held:
         self.end(no_longer_valid(EXPIRED))
 
     def end(self, why: ChatError) -> None:
-        """Release it, and tell its holder to end it, because of ``why``."""
+        """Tell its owner to end it, for the reason ``why``."""
         self.release()
         self._end(why)
 
 
 @define(eq=False)
 class Standing:
-    """Everything that is held open under tokens on this node."""
+    """All that tokens let be open on this node. Its length is how many there are."""
 
     rights: Rights
     clock: IReactorTime

@@ -1,7 +1,8 @@
-"""What the clients of a room have in their lists of members, of those who have missed news.
+"""What a client that has missed presence news believes about who is in its room.
 
-A client that does not read may do so for as long as it likes, and each second may bring other
-members. So the lists are kept for a few groups of clients, and not for each.
+When the client reads again it is told the difference. It may not read for as long as it likes, and
+each second other members may come and go; so what was believed is kept for a few groups of clients
+and not for each client.
 """
 
 from __future__ import annotations
@@ -13,33 +14,32 @@ from attrs import define, field
 
 from chatd.presence.board import News
 
-#: Groups of clients of a room that may have different lists.
+#: Groups of clients that are told apart in a room. With one more, the two oldest are joined.
 GROUPS = 4
-#: Names that the list of a group may hold, if it is not of those who missed the same news first.
-#: Clients of such a group need not be told that others have left, who were there a thousand names
-#: ago.
+#: Names that groups keep when they are joined, at most. Of others, who were there a thousand names
+#: ago, their clients are not told that they have left.
 NAMES = 1000
 
 
 @define(eq=False)
 class ListedBefore:
-    """What a client's list of members is like: it has the names ``sure``, and perhaps others of
-    ``before``."""
+    """A group of clients, each of whose lists of members has all the names of ``sure``, and perhaps
+    others of ``before``."""
 
     sure: frozenset[str]
     before: frozenset[str]
-    #: The group that this one has joined, whose list it has since then.
+    #: The group that this one was joined to, which stands for its clients, too.
     _joined: ListedBefore | None = field(default=None, init=False)
 
     def now(self) -> ListedBefore:
-        """The same, or the group that has been joined."""
+        """The group that stands for this one: itself, unless it was joined to another."""
         group = self
         while group._joined is not None:
             group = group._joined
         return group
 
     def join(self, later: ListedBefore) -> None:
-        """Have the clients of this group and of ``later`` in that one."""
+        """Make ``later`` stand for the clients of both groups."""
         more = islice(self.before - later.before, max(0, NAMES - len(later.before)))
         later.before = later.before.union(more)
         later.sure &= self.sure
@@ -48,12 +48,13 @@ class ListedBefore:
 
 
 class MissedNews:
-    """The groups of one room. A group that no client is in is forgotten."""
+    """The groups of one room, by weak references: a group is kept by the subscriptions that are in
+    it, and forgotten with the last of them."""
 
     def __init__(self) -> None:
-        #: Who has missed most stands first.
+        #: The group that has missed most stands first.
         self._groups: list[ref[ListedBefore]] = []
-        #: What the last group has missed first.
+        #: The first news that the last group has missed.
         self._first: News | None = None
 
     def begin(self, news: News) -> ListedBefore:

@@ -1,4 +1,4 @@
-"""What a reader gets at once, without a look at the broker: nearly always all there is."""
+"""Answers from the room's cache alone, without asking the broker: nearly every answer is one."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""When Python looks for garbage: when memory has grown, and not by how much is said or how many
-come."""
+"""When Python searches for garbage (`gc.collect`): when memory has grown, and not after so many new
+objects, as it does by itself."""
 
 from __future__ import annotations
 

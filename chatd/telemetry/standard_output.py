@@ -22,9 +22,9 @@ def show_what_cannot_be_written() -> None:
 
 
 def print_all(text: str, output: TextIO | None = None) -> bool:
-    """Print ``text`` to the last byte, to standard output if no ``output`` is given, or nowhere if
-    there is none. Returns whether that was possible; standard error says why it was not, unless who
-    reads it has seen enough, as ``head`` does."""
+    """Print all of ``text`` to ``output``, by default standard output; nowhere if there is none.
+    Returns whether that was possible. Standard error says why it was not, but for a reader that has
+    closed its end of the pipe, as ``head`` does."""
     try:
         print(text, file=output, flush=True)
     except OSError as e:

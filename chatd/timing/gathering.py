@@ -1,4 +1,5 @@
-"""What comes up many times in a piece of work, and is done once at the end of it."""
+"""Putting calls off to the end of a piece of work, so that what comes up many times is done once:
+the answers to all publishes of a batch leave in one write for each client."""
 
 from __future__ import annotations
 
@@ -9,21 +10,21 @@ from twisted.logger import Logger
 
 
 class Gathering:
-    """The end of the piece of work in hand: ``with`` it, `add` puts calls off until the block ends.
+    """Collects calls inside a ``with`` block, and makes them when the block ends.
 
-    Blocks do not nest: the end of an inner one makes all calls, and ends the outer one, so nothing
-    waits for longer than the innermost. If a call fails, that is logged, and the others are made.
+    Blocks do not nest: the end of an inner one makes all calls, and closes the outer one as well.
+    If a call fails, that is logged, and the others are made.
     """
 
     _log = Logger()
 
     def __init__(self) -> None:
-        #: Whether there is a piece of work in hand.
+        #: Whether a block has begun and not ended.
         self.open = False
         self._calls: list[Callable[[], None]] = []
 
     def add(self, call: Callable[[], None]) -> None:
-        """Make ``call`` at the end; only while `open`."""
+        """Make ``call`` when the block ends. May only be called while `open`."""
         self._calls.append(call)
 
     def __enter__(self) -> None:

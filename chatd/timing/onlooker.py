@@ -1,4 +1,4 @@
-"""Looking at something now and then, for as long as a service runs."""
+"""Services that look at something again and again while they run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 
 class Onlooker(Service, ABC):
-    """A service that looks, and says after each look when it looks again."""
+    """A service whose `_look` is called again and again; each look says when the next one is."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
