@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
+#: Things that are remembered: the most recent ones.
+MOST = 100
+
 
 class Once:
-    """Tells new things from those seen before. Remembers the ``most`` recent ones."""
+    """Tells new things from those seen before."""
 
-    def __init__(self, most: int = 100) -> None:
-        self._most = most
+    def __init__(self) -> None:
         #: The most recent one stands last.
         self._seen: dict[Hashable, None] = {}
 
@@ -18,6 +20,6 @@ class Once:
         new = thing not in self._seen
         self._seen.pop(thing, None)
         self._seen[thing] = None
-        if len(self._seen) > self._most:
+        if len(self._seen) > MOST:
             del self._seen[next(iter(self._seen))]
         return new

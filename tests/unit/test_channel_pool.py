@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatd.amqp.client import Client
 from chatd.amqp.url import BrokerURL
 from chatd.brokers.interfaces import Stream, Unavailable
+from chatd.brokers.rabbitmq import channel_pool
 from chatd.brokers.rabbitmq.broker import AMQPBroker
 from chatd.brokers.rabbitmq.channel_pool import PATIENCE, ChannelPool
 from chatd.brokers.rabbitmq.publisher import StreamPublisher
@@ -168,7 +169,8 @@ class ChannelPoolTests(SynchronousTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_too_many_wait(self) -> None:
-        self.pool = ChannelPool(self.clock, 1, waiting=2)
+        self.patch(channel_pool, "WAITING", 2)
+        self.pool = ChannelPool(self.clock, 1)
         self.pool.connected(connection())
         tasks = [self.pool.run(self.never) for _ in range(4)]
         self.failureResultOf(tasks[-1], Unavailable)

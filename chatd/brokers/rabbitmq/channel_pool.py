@@ -20,17 +20,18 @@ from chatd.brokers.interfaces import Unavailable
 from chatd.timing.slots import Slots
 
 T = TypeVar("T")
+
+#: Tasks of a pool that may wait for a channel.
+WAITING = 10_000
 #: Seconds that a task may take, waiting for a channel included.
 PATIENCE = 10.0
 
 
 class ChannelPool:
-    """Up to ``size`` channels, and up to ``waiting`` tasks that wait for one."""
+    """Up to ``size`` channels, for any number of tasks, some of which wait for one."""
 
-    def __init__(self, clock: IReactorTime, size: int, waiting: int = 10_000) -> None:
+    def __init__(self, clock: IReactorTime, size: int) -> None:
         self._clock = clock
-        self._size = size
-        self._waiting = waiting
         self._turns = Slots(size)
         self._client: Client | None = None
         self._free: list[Channel] = []
@@ -74,7 +75,7 @@ class ChannelPool:
     async def _run(self, task: Callable[[Client, Channel], Awaitable[T]]) -> T:
         if self._client is None:
             raise Unavailable("RabbitMQ is not connected")
-        if len(self._turns) >= self._waiting:
+        if len(self._turns) >= WAITING:
             raise Unavailable("too many requests wait for RabbitMQ")
         await self._turns.acquire()
         try:
