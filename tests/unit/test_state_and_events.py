@@ -14,6 +14,7 @@ from typing import Any
 from attrs import define, field
 
 from chatd.rooms.subscription import SubscriptionState as Place
+from chatd.transports.websocket import heartbeat
 from tests.support.http_client import EventStream
 from tests.support.raw import Raw
 from tests.support.serving import Node, ServingTests
@@ -115,6 +116,8 @@ class StateTests(ServingTests):
     """Each with several seeds, so that a failure can be repeated."""
 
     async def crowd(self, seed: int, limit: int = 200) -> Crowd:
+        # on a busy machine one who is not chosen for long would not answer a ping in time
+        self.patch(heartbeat, "PING_EVERY", 3600.0)
         node = await self.serve("--rate=10000/s")
         node.service.chat.presence.limit = limit
         crowd = Crowd(node, Random(seed))
