@@ -28,9 +28,9 @@ from chatd.amqp.codec import encode_method
 from chatd.amqp.confirms import pack_address, pack_publish
 from chatd.amqp.deliveries import DELIVER
 from chatd.amqp.frames import FRAME_MAX
-from chatd.amqp.spec import method
 from chatd.brokers.rabbitmq.records import publish_properties
 from chatd.protocol.messages import Content
+from tests.support.amqp_server import method
 from tests.support.rabbit import Node
 
 QUEUE = "floor"

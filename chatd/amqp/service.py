@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
-from attrs import define
 from twisted.application.internet import ClientService
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, TimeoutError, succeed
@@ -59,7 +58,6 @@ def endpoints(reactor: Any, url: BrokerURL, addresses: Sequence[Addresses]) -> l
     ]
 
 
-@define(eq=False, init=False)
 class _Factory(Factory):
     """Makes protocols by calling ``make``."""
 

@@ -10,8 +10,3 @@ from txamqp import spec
 
 #: A `txamqp.spec.Spec`; ``SPEC.classes.byid[60].methods.byid[60]`` is basic.deliver.
 SPEC: Any = spec.load_string(files("chatd.amqp").joinpath("amqp0-9-1.xml").read_bytes())
-
-
-def method(name: str) -> Any:
-    """The `txamqp.spec.Method` called ``name``, such as ``basic.consume``."""
-    return SPEC.parse_method(name)

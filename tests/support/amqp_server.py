@@ -16,7 +16,10 @@ from chatd.amqp.channel import Channel, Reason
 from chatd.amqp.client import Client
 from chatd.amqp.codec import decode_method, encode_method, encode_properties
 from chatd.amqp.deliveries import Delivery
-from chatd.amqp.spec import method
+from chatd.amqp.spec import SPEC
+
+#: The `txamqp.spec.Method` of a name such as ``basic.consume``.
+method = SPEC.parse_method
 
 _DEFAULTS: dict[str, Any] = {"shortstr": "", "longstr": "", "table": {}}
 

@@ -22,7 +22,8 @@ from chatd.amqp.codec import (
     encode_method,
     encode_properties,
 )
-from chatd.amqp.spec import SPEC, method
+from chatd.amqp.spec import SPEC
+from tests.support.amqp_server import method
 
 
 def table(value: dict[str, Any]) -> bytes:

@@ -10,7 +10,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from txamqp.message import Message
 
 from chatd.amqp.channel import Reason, reason_of
-from chatd.amqp.spec import method
 from chatd.brokers.interfaces import NotStored, Stream, TooLarge, Unavailable
 from chatd.brokers.rabbitmq.channel_opener import ANSWER
 from chatd.brokers.rabbitmq.consumer import StreamConsumer
@@ -18,7 +17,7 @@ from chatd.brokers.rabbitmq.publish_channels import APART, LEARN, RETIRE, Publis
 from chatd.brokers.rabbitmq.publisher import StreamPublisher
 from chatd.brokers.rabbitmq.refused_records import RefusedRecords
 from chatd.brokers.rabbitmq.shared_channels import SharedChannels
-from tests.support.amqp_server import Server
+from tests.support.amqp_server import Server, method
 
 LOBBY, SHUT = Stream("lobby", "1"), Stream("shut", "2")
 ALARM = "low on memory"
