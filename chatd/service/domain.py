@@ -5,13 +5,12 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from secrets import token_hex
-from typing import Any
 
 from attrs import frozen
 from prometheus_client import Counter
 from twisted.internet.interfaces import IReactorTime
 
-from chatd.brokers.interfaces import Retention
+from chatd.brokers.interfaces import IBroker, Retention
 from chatd.brokers.read_back import Counts
 from chatd.directory.directory import Directory
 from chatd.directory.readiness import Readiness
@@ -46,7 +45,7 @@ class Domain:
 
 def compose(
     clock: IReactorTime,
-    broker: Any,
+    broker: IBroker,
     name: str,
     metrics: Metrics,
     retention: Retention,

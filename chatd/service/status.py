@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from attrs import define
 
 from chatd.access.limits import Connections
+from chatd.brokers.interfaces import IBroker
 from chatd.service.lifecycle import NodeService
 
 
 @define(eq=False)
 class NodeStatus:
-    """The status of ``node``, on ``broker`` (an `IBroker`), with ``connections`` of clients."""
+    """The status of ``node``, on ``broker``, with ``connections`` of clients."""
 
     node: NodeService
-    broker: Any
+    broker: IBroker
     connections: Connections
 
     @property
