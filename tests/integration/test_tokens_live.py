@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 from typing import Any
+from unittest.mock import patch
 
 from joserfc import jwt
+from twisted.internet.defer import Deferred
 
+from chatd.rooms.history import HistoryPage
+from chatd.rooms.room import Room
 from tests.support.guarded import ADMIN_KEY, KEY, OTHER_KEY, GuardedTests, bearing, token
-from tests.support.http_client import HTTP
+from tests.support.http_client import HTTP, Answer
 from tests.support.kept import Kept
 from tests.support.serving import Node
 from tests.support.waiting import pause, until
@@ -214,6 +219,27 @@ class ExpiryTests(LiveTests):
             self.assertEqual((answer.status, answer.code), (401, "unauthorized"))
             self.assertEqual(node.service.admission.connections.total, 0)
 
+    async def test_who_waits_for_the_past_is_refused(self) -> None:
+        node = await self.guarded()
+        start = (await node.get("/rooms/hall/messages", **bearing(token(node)))).json["cursor"]
+
+        async def slow(*_: object) -> None:
+            await Deferred()
+
+        for path in (f"messages?before={start}", "messages?last=1", "events?last=1"):
+            with (
+                patch("chatd.service.chat.find", slow),
+                patch("chatd.service.chat.look_back", slow),
+                patch("chatd.service.session.find", slow),
+            ):
+                shown = bearing(token(node, lives=30))
+                http = await node.ask("GET", f"/rooms/hall/{path}", None, **shown)
+                await until(lambda: len(node.service.admission.standing) == 1)
+                node.clock.advance(31)
+                answer = await http.answer()
+            self.assertEqual((answer.status, answer.code), (401, "unauthorized"), path)
+            self.assertEqual(node.service.admission.connections.total, 0, path)
+
     async def test_a_waiting_poll_still_gets_what_comes_before(self) -> None:
         node = await self.guarded()
         start = (await node.get("/rooms/hall/messages", **bearing(token(node)))).json["cursor"]
@@ -227,6 +253,38 @@ class ExpiryTests(LiveTests):
 
 class KeptExpiryTests(Kept, ExpiryTests):
     """On connections that are kept: polls go past twisted.web."""
+
+
+class LongAnswerTests(LiveTests):
+    async def test_a_long_answer_ends(self) -> None:
+        """Which its client may read for an hour: as one to a reader who has lost its right."""
+        node = await self.guarded("--rate=1000/s")
+        shown, page = bearing(token(node)), Room.page
+        start = (await node.get("/rooms/hall/messages", **shown)).json["cursor"]
+        writer = await self.welcome(node, token(node))
+        for _ in range(40):
+            writer.send({"type": "message", "room": "hall", "text": "x" * 10_000})
+        for _ in range(40):
+            await writer.find("ack")
+        end = (await node.get("/rooms/hall/messages", **shown)).json["cursor"]
+
+        async def asked(place: str) -> Answer:
+            """The answer to who asks with a token that expires when some of it has been sent."""
+            pages, shown = count(), bearing(token(node, lives=30))
+
+            async def slow(room: Room, *place: Any) -> HistoryPage:
+                if next(pages) == 4:
+                    node.clock.advance(31)
+                return await page(room, *place)
+
+            with patch.object(Room, "page", slow):
+                return await node.get(f"/rooms/hall/messages?{place}&limit=1000", **shown)
+
+        answer = (await asked(f"after={start}")).json
+        self.assertIn(len(answer["messages"]), range(10, 30))
+        self.assertEqual(answer["cursor"], answer["messages"][-1]["cursor"])
+        cut = Deferred.fromCoroutine(asked(f"before={end}"))
+        await self.assertFailure(cut, ConnectionError)
 
 
 class KeyChangeTests(LiveTests):

@@ -37,7 +37,7 @@ async def held_poll(
             await pollers.chat.admit(identity, name)
             pollers.seen(identity, name, address)
         call.request.forget_head()
-        found = await _while_proved(
+        found = await while_proved(
             call, identity, pollers.chat.poll(identity, name, start, limit, wait)
         )
         if poller:
@@ -52,7 +52,7 @@ def listing(messages: Sequence[Message]) -> bytes:
     return b"[" + commas(messages) + b"]"
 
 
-async def _while_proved(call: Call, identity: Identity, work: Coroutine[Any, Any, T]) -> T:
+async def while_proved(call: Call, identity: Identity, work: Coroutine[Any, Any, T]) -> T:
     """Do ``work``. It is cancelled when the client disconnects; and when the token of ``identity``
     expires or its key is withdrawn, which raises `ChatError`."""
     doing = call.with_client(work)
@@ -80,12 +80,16 @@ def commas(messages: Sequence[Message]) -> bytes:
 
 class MessagePages:
     """The pieces of a JSON object with a long array of messages: ``before``, which ends after the
-    first messages; the messages of ``rest``; and the result of ``after``."""
+    first messages; the messages of ``rest``, as long as ``proved()``, for a client may take an hour
+    to read them; and the result of ``after``."""
 
-    def __init__(self, before: bytes, rest: Reading, after: Callable[[], bytes]) -> None:
+    def __init__(
+        self, before: bytes, rest: Reading, after: Callable[[], bytes], proved: Callable[[], bool]
+    ) -> None:
         self._before = before
         self._rest: Reading | None = rest
         self._after = after
+        self._proved = proved
 
     async def next(self) -> bytes:
         """See `chatd.transports.http.answer.Pieces`."""
@@ -94,7 +98,7 @@ class MessagePages:
             return before
         if self._rest is None:
             return b""
-        if messages := await self._rest.next():
+        if self._proved() and (messages := await self._rest.next()):
             return b"," + commas(messages)
         self._rest = None
         return self._after()

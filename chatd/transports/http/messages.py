@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,7 +18,7 @@ from chatd.service.chat import Chat
 from chatd.transports.http.body import FORM, MULTIPART, TEXT, MediaType, NotSupported
 from chatd.transports.http.call import Call, Reply, Route
 from chatd.transports.http.legacy_poll import Poll
-from chatd.transports.http.long_poll import MessagePages, commas, held_poll
+from chatd.transports.http.long_poll import MessagePages, commas, held_poll, while_proved
 from chatd.transports.http.parameters import before_of, limit_of, start_of
 from chatd.transports.http.poll_presence import Pollers
 from chatd.transports.http.publishing import KEY, admit_publish, publishing, refused
@@ -64,11 +64,12 @@ class Messages:
         if rest is None:
             return Reply(200, page(name, tuple(found.messages), found.cursor, found.gap))
         begun = _begun(name, found.messages)
-        return Reply(200, MessagePages(begun, rest, lambda: _ended(rest.cursor, found.gap)))
+        ended, proved = (lambda: _ended(rest.cursor, found.gap)), _proved(call, identity)
+        return Reply(200, MessagePages(begun, rest, ended, proved))
 
     async def _look_back(self, call: Call, identity: Identity, name: str, before: Cursor) -> Reply:
         looking = self._chat.look_back(identity, name, before, limit_of(call))
-        found = await call.with_client(looking)
+        found = await while_proved(call, identity, looking)
         rest = found.rest
         first = found.messages[0].cursor if found.messages else before
         begun = _begun(name, found.messages)
@@ -86,7 +87,7 @@ class Messages:
                 raise ChatError(Code.UNAVAILABLE, "The newest messages of this answer are missing.")
             return ended
 
-        return Reply(200, MessagePages(begun, rest, end))
+        return Reply(200, MessagePages(begun, rest, end, _proved(call, identity)))
 
     async def publish(self, call: Call, room: str) -> Reply:
         """POST: 201, or 200 if this node knows that the id is stored already."""
@@ -121,6 +122,12 @@ class Messages:
         except ChatError as e:
             if e.code is not Code.UNAVAILABLE:
                 raise
+
+
+def _proved(call: Call, identity: Identity) -> Callable[[], bool]:
+    """A function that tells whether ``identity`` is still valid."""
+    rights = call.admission.rights
+    return lambda: rights.withdrawn(identity) is None
 
 
 @lru_cache(maxsize=ANSWERS)

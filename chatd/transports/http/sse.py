@@ -22,6 +22,7 @@ from chatd.timing.turn_queue import in_turns
 from chatd.transports.come_back import COME_BACK, come_back, spread
 from chatd.transports.encodings import EVENT_STREAM
 from chatd.transports.http.call import Call, Reply, Route
+from chatd.transports.http.long_poll import while_proved
 from chatd.transports.http.parameters import start_of
 from chatd.transports.http.request import LimitedRequest as Request
 from chatd.transports.http.router import begin
@@ -92,7 +93,7 @@ class EventStreams:
         release = call.admission.connections.admit(call.caller.address)
         stream = EventStream(call, identity, self._chat)
         try:
-            joined = await call.with_client(stream.session.join(name, stream, start))
+            joined = await while_proved(call, identity, stream.session.join(name, stream, start))
             self._chat.check_draining()  # again: the drain may have begun while joining
         except BaseException:
             stream.session.close()
