@@ -22,6 +22,8 @@ PATIENCE = 15.0
 UTF_8 = ("utf-8", "surrogatepass")
 #: Messages in one answer, and seconds that a poll waits for the next.
 PAGE, WAIT = 1000, 50
+#: What a reader is told of a gap, which is also one where the room was deleted and made again.
+GAP = "chatctl: some messages are no longer kept"
 #: The error's code of a room that does not exist; whatever else has 404 is another thing.
 NO_ROOM = "unknown_room"
 
@@ -144,9 +146,10 @@ class ChatdAPI:
         return Page(found["messages"], found["cursor"], found["gap"])
 
     def history(self, room: str) -> Iterator[Page]:
-        """All that is kept of ``room``, oldest first."""
+        """All that is kept of ``room``, oldest first. A page with a gap does not follow on the one
+        before it, and may be empty."""
         page = self.page(room, since="1970-01-01T00:00:00Z", limit=str(PAGE))
-        while page.messages:
+        while page.messages or page.gap:
             yield page
             page = self.page(room, after=page.cursor, limit=str(PAGE))
 

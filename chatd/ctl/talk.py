@@ -7,7 +7,7 @@ import time
 
 import click
 
-from chatd.ctl.api import WAIT, Away, Failed, room_path
+from chatd.ctl.api import GAP, WAIT, Away, Failed, room_path
 from chatd.ctl.setting import Setting, pass_setting
 
 #: Seconds between tries while the node does not answer, at first and at most.
@@ -49,7 +49,7 @@ def _read() -> str:
 @pass_setting
 def tail(setting: Setting, room: str, lines: int, follow: bool, after: str | None) -> None:
     """Print the newest messages of a room. The last line on standard error is the cursor to go on
-    from."""
+    from; the last but one if it ends with an error."""
     query = {"after": after, "limit": "1000"} if after else {"last": str(lines)}
     cursor, patience = after or "", AGAIN
     try:
@@ -64,7 +64,7 @@ def tail(setting: Setting, room: str, lines: int, follow: bool, after: str | Non
                 continue
             patience = AGAIN
             if page.gap:
-                click.echo("chatctl: some messages are no longer kept", err=True)
+                click.echo(GAP, err=True)
             for message in page.messages:
                 setting.output.message(message)
             more = after and not follow and page.messages
@@ -73,6 +73,10 @@ def tail(setting: Setting, room: str, lines: int, follow: bool, after: str | Non
                 break
     except KeyboardInterrupt:
         pass
+    except Failed:  # such as a token that has expired
+        if cursor != (after or ""):
+            click.echo(f"cursor: {cursor}", err=True)
+        raise
     click.echo(f"cursor: {cursor}", err=True)
 
 

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from chatd.ctl.api import Away, Failed, MessageTooLarge, room_path
+from chatd.ctl.api import GAP, Away, Failed, MessageTooLarge, room_path
 from chatd.ctl.output import as_json
 from chatd.ctl.setting import Setting, pass_setting
 from chatd.ctl.tokens import mint
@@ -30,7 +30,9 @@ def export_room(setting: Setting, room: str) -> None:
     """Print all that is kept of a room, oldest first, a JSON object a line."""
     with setting.output.progress() as progress:
         task = progress.add_task(f"Messages of {room}", total=None)
-        for page in setting.api.history(room):
+        for number, page in enumerate(setting.api.history(room)):
+            if page.gap and number:  # before the first there is nothing that it could lack
+                click.echo(GAP, err=True)
             for message in page.messages:
                 click.echo(as_json(message))
             progress.advance(task, len(page.messages))

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from email.message import Message
 from email.utils import formatdate
 from http.client import BadStatusLine
+from itertools import count
 from pathlib import Path
 from ssl import SSLError
 from types import SimpleNamespace
@@ -26,13 +27,14 @@ from urllib.error import HTTPError, URLError
 
 from click.testing import CliRunner, Result
 from rich.console import Console
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThread
+from twisted.internet.threads import blockingCallFromThread, deferToThread
 from twisted.trial.unittest import TestCase
 
 from chatd.brokers.sqlite.lock import Lock
 from chatd.ctl import transfer
-from chatd.ctl.api import why
+from chatd.ctl.api import ChatdAPI, Page, why
 from chatd.ctl.doctor import Patient
 from chatd.ctl.main import cli
 from chatd.ctl.output import table
@@ -116,8 +118,11 @@ class ChatctlTests(ServingTests):
         await until(lambda: node.service.admission.connections.total == 1)
         await node.post("/rooms/lobby/messages?username=ann", {"text": "live"})
         await until(lambda: node.service.admission.connections.total == 1)
+        cursor = (await node.get("/rooms/lobby/messages")).json["cursor"]
         await node.service.chat.directory.delete("lobby")
-        self.assertIn("ann: live", await tail)
+        said = await tail
+        self.assertIn("ann: live", said)
+        self.assertIn(f"cursor: {cursor}\n", said)
 
     async def test_export_and_import(self) -> None:
         node = await self.node()
@@ -139,6 +144,33 @@ class ChatctlTests(ServingTests):
             [(m["user"], m["id"], m["text"]) for m in old],
         )
         self.assertEqual([m["data"]["time"] for m in new], [m["time"] for m in old])
+
+    async def test_export_tells_what_it_lacks(self) -> None:
+        """The room is deleted and made again between two pages."""
+        node = await self.node()
+        path, directory = "/rooms/lobby/messages?username=ann", node.service.chat.directory
+        for n in range(3):
+            await node.post(path, {"text": f"t{n}"})
+        page, calls = ChatdAPI.page, count()
+
+        async def begin_anew() -> None:
+            await directory.delete("lobby")
+            await directory.create("lobby")
+            await node.post(path, {"text": "new"})
+
+        def paged(api: ChatdAPI, room: str, **query: Any) -> Page:
+            if next(calls) == 1:
+                cast(Any, blockingCallFromThread)(
+                    reactor, lambda: Deferred.fromCoroutine(begin_anew())
+                )
+            return page(api, room, **query)
+
+        url = f"http://127.0.0.1:{node.ports['http']}"
+        with mock.patch.object(ChatdAPI, "page", paged), mock.patch("chatd.ctl.api.PAGE", 2):
+            done = await deferToThread(run, "--url", url, "export", "lobby")
+        texts = [json.loads(line)["text"] for line in done.stdout.splitlines()]
+        self.assertEqual((texts, done.exit_code), (["t0", "t1", "new"], 0))
+        self.assertIn("some messages are no longer kept", done.stderr)
 
     async def test_where_output_is_not_utf_8(self) -> None:
         """What it has no character for is shown as an escape, and exported so that it can be
