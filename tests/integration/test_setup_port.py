@@ -10,6 +10,7 @@ from unittest import mock
 from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.net.tcp import LINGER
@@ -320,6 +321,17 @@ class FaultTests(ServingTests):
         self.assertEqual(await ask(raw, {"roomname": "x"}), "200")
         node.clock.advance(62)
         self.assertEqual(await raw.rest(), b"")
+        self.assertTrue(raw.why.check(ConnectionDone), raw.why)
+
+    async def test_idle_in_the_middle_of_a_request(self) -> None:
+        """Closed in order too."""
+        node = await self.serve()
+        raw = await node.raw("setup")
+        raw.send(b'{"roomname":')
+        await self.seen(node)
+        node.clock.advance(62)
+        self.assertEqual(await raw.rest(), b"")
+        self.assertTrue(raw.why.check(ConnectionDone), raw.why)
 
     async def seen(self, node: Node) -> None:
         # a request on another connection comes after what was sent before

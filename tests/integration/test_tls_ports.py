@@ -14,10 +14,12 @@ from twisted.internet.endpoints import (
     connectProtocol,
     wrapClientTLS,
 )
+from twisted.internet.error import ConnectionDone
 from twisted.logger import formatEvent
 
 from chatd.config.advice import EVERY
 from chatd.net.certificates import IN_TIME
+from chatd.net.tcp import LINGER
 from tests.support.certificates import make_certificates
 from tests.support.guarded import GuardedTests
 from tests.support.http_client import HTTP, EventStream
@@ -147,6 +149,22 @@ class EveryPortTests(TLSTests):
         raw.send(b'{"roomname":"made"}\n{"roomname":"")}\n')
         self.assertEqual(await raw.until(b"\n"), b"200")
         self.assertRegex((await raw.rest()).decode(), "^400 bad_request: ")
+
+    async def test_idle_set_up(self) -> None:
+        """Closed in order, and cut soon after if the client does not answer that."""
+        node = await self.tls()
+        polite, deaf = [await self.dial(node, "setup") for _ in range(2)]
+        for raw in (polite, deaf):
+            raw.send(b'{"roomname":"made"}\n')
+            self.assertEqual(await raw.until(b"\n"), b"200")
+        deaf.transport.pauseProducing()
+        node.clock.advance(62)
+        self.assertEqual(await polite.rest(), b"")
+        self.assertTrue(polite.why.check(ConnectionDone), polite.why)
+        protocols = node.service.ways.setup.protocols
+        await until(lambda: len(protocols) == 1)
+        node.clock.advance(LINGER + 1)
+        await until(lambda: not protocols)
 
     async def test_refusals(self) -> None:
         """They arrive whole, also while the client is still sending."""

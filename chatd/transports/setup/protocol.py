@@ -91,7 +91,7 @@ class SetupProtocol(Protocol):
         self._shared.protocols.add(self)
         self._shared.metrics.connections.labels("setup").inc()
         self.transport.registerProducer(self, True)
-        self._idle = self._shared.admission.deadlines.after(IDLE, self.transport.abortConnection)
+        self._idle = self._shared.admission.deadlines.after(IDLE, self._late)
         turns = self._shared.admission.turns
         self._place = turns.place(self._address, self._next, lambda: self._give_up(too_fast()))
         # a proxy stands for many clients, of whom nothing is known yet
@@ -267,8 +267,20 @@ class SetupProtocol(Protocol):
             half_close(self.transport)
         self._stay(LINGER)
 
+    def _late(self) -> None:
+        """Close in order what was idle: a client that only waits sees an end, not a fault. Abort
+        what lingers, or does not read."""
+        if self._state is SetupState.CLOSING or not self._writable:
+            self.transport.abortConnection()
+            return
+        self._place.leave()
+        self._found = None
+        self._close()
+        # TLS waits for the client's close_notify
+        self._idle = self._shared.admission.deadlines.after(LINGER, self._late)
+
     def _stay(self, seconds: float) -> None:
-        """Abort the connection in ``seconds``, instead of when it would have been."""
+        """End the connection in ``seconds``, instead of when it would have been."""
         if self._idle is not None:
             self._idle.move(self._shared.admission.clock.seconds() + seconds)
 
