@@ -267,6 +267,7 @@ class OpeningTests(ServingTests):
                 socket = await shake(node, port, head(path, *more))
                 code = "forbidden" if status == 403 else "bad_request"
                 self.assertEqual((socket.status, socket.answer.code), (status, code), (port, more))
+                self.assertNotIn("..", socket.answer.json["text"])
                 # else a cache in front would refuse everyone's handshake so
                 kept = socket.answer.header("cache-control")
                 self.assertEqual(kept, "no-store, no-transform", (port, more))

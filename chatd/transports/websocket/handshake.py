@@ -147,7 +147,7 @@ class OpeningHandshake(WebSocketServerProtocol):
     ) -> None:
         """Refuse the handshake, and end the connection."""
         # not Autobahn's whole text: it quotes the request, which may have a token in the URL
-        error = self._refusal or bad_request(re.split(r"""['":(]""", reason)[0].strip() + ".")
+        error = self._refusal or bad_request(re.split(r"""['":(]""", reason)[0].strip(" .") + ".")
         status = code if error.code is Code.BAD_REQUEST else error.code.http
         said = refusal(status, error, responseHeaders or ())
         if self.data.startswith(b"HEAD "):  # no body, though the headers tell its length
