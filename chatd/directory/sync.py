@@ -24,7 +24,8 @@ from chatd.timing.singleflight import SingleFlight
 
 #: Seconds that one may take; some milliseconds are usual.
 PATIENCE = 3.0
-#: Seconds between two, after the first `BURST`: anyone can cause them, by names that nobody has.
+#: Seconds between two that are spaced, after the first `BURST`: those that anyone can cause, by
+#: names that nobody has.
 APART, BURST = 0.1, 50
 #: Seconds between looks whether the directory is proved.
 LOOK = 0.05
@@ -40,34 +41,40 @@ class DirectorySync:
     #: Whether the directory can be read and written here (`Readiness.ready`): where it cannot, this
     #: host of the broker may lag behind the others.
     proved: Callable[[], bool] = field(default=lambda: True)
-    _sharing: SingleFlight[None, None] = field(factory=SingleFlight, init=False)
-    #: Before when there is no other look, but for those of a burst (the clock's seconds).
+    #: One for looks that are spaced, one for the others.
+    _sharing: SingleFlight[bool, None] = field(factory=SingleFlight, init=False)
+    #: Before when there is no other spaced look, but for those of a burst (the clock's seconds).
     _next: float = field(default=float("-inf"), init=False)
 
-    async def reach(self) -> None:
+    async def reach(self, spaced: bool = True) -> None:
         """Return when all that was in the directory at the time of the call has been folded; at
-        once if the broker is `IBroker.exact`. Raises `ChatError` unavailable."""
+        once if the broker is `IBroker.exact`. ``spaced`` is for what anyone can cause. Raises
+        `ChatError` unavailable."""
         if self.broker.exact:
             return
         until = self.clock.seconds() + PATIENCE
         try:
-            if not self._sharing.idle(None):
-                await self._share(until)  # one that is under way may have looked too early
-            await self._share(until)
+            if not self._sharing.idle(spaced):
+                await self._share(until, spaced)  # one under way may have looked too early
+            await self._share(until, spaced)
         except Unavailable as e:
             raise unavailable(e) from None
         except TimeoutError:
             raise unavailable() from None
 
-    async def _share(self, until: float) -> None:
+    async def _share(self, until: float, spaced: bool) -> None:
         left = max(0.0, until - self.clock.seconds())
-        await self._sharing.run(None, self._look).addTimeout(left, self.clock)
+        look = self._sharing.run(spaced, self._look_in_time if spaced else self._look)
+        await look.addTimeout(left, self.clock)
 
-    async def _look(self) -> None:
+    async def _look_in_time(self) -> None:
         now = self.clock.seconds()
         self._next = max(self._next, now - BURST * APART) + APART
         if self._next > now:
             await self._pause(self._next - now)
+        await self._look()
+
+    async def _look(self) -> None:
         until = self.clock.seconds() + PATIENCE
         while self.stream.level and not self.proved() and self.clock.seconds() < until:
             await self._pause(LOOK)

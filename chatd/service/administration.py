@@ -29,6 +29,9 @@ class Administration:
         """Create the room ``name`` unless it exists; whether it is new. Raises `ChatError`
         unavailable or rate_limited."""
         if self.directory.find(name) is not None:
+            # another node may just have deleted it; and nothing is ready on a broker that is away
+            await self.directory.sync.reach(spaced=False)
+        if self.directory.find(name) is not None:
             return await self.directory.create(name, private)
         if len(self.directory) + self._adding >= self.max_rooms:
             raise ChatError(

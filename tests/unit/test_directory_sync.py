@@ -15,6 +15,7 @@ from chatd.directory.sync import APART, BURST, LOOK, PATIENCE
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.publication import Publication
 from chatd.rooms.start_position import Now
+from chatd.service.administration import Administration
 from tests.support.publishing import publish
 from tests.support.world import World
 
@@ -68,6 +69,9 @@ class SyncCase(SynchronousTestCase):
         self.late = other.broker
         self.late.late = True
         self.ann = Identity("ann")
+        #: Whose rooms were counted.
+        self.counted: list[str] = []
+        self.administration = Administration(self.other, 100, self.counted.append)
 
     def ask(self, work: Any) -> list[Any]:
         """Begin ``work``, which has no outcome yet."""
@@ -149,6 +153,23 @@ class AnswerTests(SyncCase):
             (self.one.get("den").members, self.one.get("den").private), ({"ann"}, True)
         )
 
+    def test_a_room_that_another_node_has_just_deleted(self) -> None:
+        """Who makes it again was told that it exists, and then it did not."""
+        self.world.do(self.other.ensure(self.other.get("den")))
+        self.world.do(self.one.delete("den"))
+        made = self.ask(self.administration.create("den", False, ""))
+        put = self.ask(self.administration.put("den", False, ""))
+        self.come()
+        self.come()
+        self.assertIn(True, made + put)
+        self.assertFalse(self.one.get("den").private)
+        self.assertEqual(self.counted, [""])
+
+    def test_a_room_that_exists(self) -> None:
+        made = self.ask(self.administration.create("den", False, ""))
+        self.come()
+        self.assertEqual((made, self.counted), ([False], []))
+
     def test_what_is_known_is_not_asked_for(self) -> None:
         self.world.join("lobby", "ann", node=1)
         self.world.say("lobby", "hello", node=1)
@@ -195,6 +216,7 @@ class TroubleTests(SyncCase):
             self.chat.poll(self.ann, "nowhere", Now(), 10, 0),
             self.chat.poll(self.ann, "den", Now(), 10, 0),
             self.other.look_up("nowhere"),
+            self.administration.create("den", False, ""),
         ):
             self.refused(self.world.begin(work))
         self.assertEqual(self.late.syncing, [])
@@ -256,3 +278,11 @@ class FloodTests(SyncCase):
         took = self.world.clock.seconds() - began
         self.assertGreater(took, 99 * APART)
         self.assertEqual(len(self.late.syncing), BURST + 100)
+
+    def test_administrators_are_not_held_up(self) -> None:
+        """A script that makes its rooms one after the other, all of which exist."""
+        asked = self.world.begin(self.other.look_up("nowhere"))
+        for _ in range(BURST + 100):
+            asked = self.world.begin(self.administration.create("den", False, ""))
+            self.come()
+            self.assertEqual(asked, [False])
