@@ -123,7 +123,8 @@ class Directory:
 
     async def create(self, name: str, private: bool = False) -> bool:
         """Create a room unless it exists; whether it is new. When this returns, the room's stream
-        is ready on the broker."""
+        is ready on the broker: that of a room that exists is looked for again, because it may have
+        been deleted there while nobody was in the room."""
         new = False
         if name not in self.stream.rooms:
             alone = self._creating.idle(name)
@@ -132,6 +133,8 @@ class Directory:
             made = await self._creating.run(name, lambda: self._lives.begin(event))
             new = made and alone
         entry = self.get(name)
+        if not new:
+            entry.made = False
         try:
             await self.ensure(entry)
         finally:

@@ -308,6 +308,16 @@ class ChangeTests(DirectoryCase):
         self.world.do(self.one.create("lobby", private=True))
         self.assertFalse(self.one.get("lobby").private)
 
+    def test_creating_a_room_whose_stream_is_gone(self) -> None:
+        """Who is told that the room is there writes to it by other ways, too."""
+        lost = self.one.get("lobby").stream
+        self.world.do(self.one.create("lobby"))
+        self.world.do(self.world.broker.delete(lost))
+        self.assertFalse(self.world.do(self.one.create("lobby")))
+        stream = self.agree()["lobby"][0]
+        self.assertNotEqual(stream, lost)
+        self.assertEqual(self.world.do(self.world.broker.end(stream)), -1)
+
     def test_an_unknown_room(self) -> None:
         with self.assertRaises(ChatError) as caught:
             self.one.get("nowhere")
