@@ -17,6 +17,7 @@ The only module that knows the reactor and every part. The tree is ::
     |- metrics:...    Prometheus text
     |- garbage        searches for it when memory has grown
     |- short turns    serves sockets a little in each turn of the reactor
+    |- standstills    puts off what became due while the process was stopped
     `- signals        the first SIGTERM or Ctrl-C counts
 """
 
@@ -64,6 +65,7 @@ from chatd.telemetry.log import Log
 from chatd.telemetry.loop_lag import LoopLag
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.clock import NodeClock
+from chatd.timing.standstill import Standstills
 from chatd.timing.steady import steady
 from chatd.timing.timer_wheel import TimerWheel
 from chatd.timing.wall import WallClock
@@ -82,11 +84,14 @@ def makeService(options: Options) -> IService:
         raise SystemExit(run_check(steady(reactor), options))
     with refusing():
         preflight.check(options.config, options.as_user)
-        node = ChatService(steady(reactor), options.config, time.time, options.read, options.log)
+        standstills = Standstills(steady(reactor))
+        config, read, log = options.config, options.read, options.log
+        node = ChatService(steady(reactor), config, time.time, read, log, standstills.count)
         budgets = node.admission.unread, node.admission.unfinished
         known = partial(known_bytes, node.status, *budgets)
         GarbageCollection(steady(reactor), known).setServiceParent(node)
         ShortTurns(reactor).setServiceParent(node)
+        standstills.setServiceParent(node)
         FirstSignal(reactor).setServiceParent(node)
         return node
 
@@ -103,6 +108,7 @@ class ChatService(MultiService):
         time_of_day: Callable[[], float] | None = None,
         read_again: Callable[[], Config] | None = None,
         log: Log | None = None,
+        standstills: Callable[[], int] = lambda: 0,
     ) -> None:
         super().__init__()
         self.setName("chatd")
@@ -112,7 +118,7 @@ class ChatService(MultiService):
         self.metrics = metrics = Metrics(wall.milliseconds)
         self.admission = make_admission(config, clock, wall, TimerWheel(clock))
         self._certificates = Certificates(self.admission.turns.handshake)
-        self._make_domain(reactor, clock)
+        self._make_domain(reactor, clock, standstills)
         kind = config.broker.partition(":")[0]
         overview = Overview(self.status, self._survey, kind, metrics, wall)
         self.ways = Ways(reactor, config, self.chat, self.admission, metrics, overview)
@@ -120,13 +126,22 @@ class ChatService(MultiService):
         for part in self._tree(reactor, clock):
             part.setServiceParent(self)
 
-    def _make_domain(self, reactor: Any, clock: NodeClock) -> None:
+    def _make_domain(self, reactor: Any, clock: NodeClock, standstills: Callable[[], int]) -> None:
         """The rooms and all that they rest on, and what is known of them from outside."""
         config, wall, metrics = self._config, self._wall, self.metrics
         retention = Retention(config.retain, config.retain_bytes)
         self.broker = broker_at(reactor, wall, config.broker, retention)
         name, most = fresh_name(), config.max_text
-        domain = compose(clock, self.broker, name, metrics, retention, wall=wall, max_text=most)
+        domain = compose(
+            clock,
+            self.broker,
+            name,
+            metrics,
+            retention,
+            wall=wall,
+            standstills=standstills,
+            max_text=most,
+        )
         self.chat = domain.chat
         self.node = NodeService(clock, domain, config.rooms, config.restored)
         self.status = NodeStatus(self.node, self.broker, self.admission.connections)

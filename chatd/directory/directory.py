@@ -96,8 +96,10 @@ class Directory:
         return entry
 
     async def look_up(self, name: str) -> RoomEntry:
-        """As `get`; but first it is made sure that no other node has just made the room."""
+        """As `get`; but first it is made sure that no other node has just made the room, or has
+        deleted it while this process stood still."""
         self.check_loaded()
+        await self.sync.catch_up()
         if name not in self.stream.rooms:
             await self.sync.reach()
         return self.get(name)

@@ -4,7 +4,7 @@ A room that was made on another node is to be found here as soon as its maker wa
 node knows is behind by what is on its way to it; by much if its process was stopped, its machine
 suspended, or the broker slow. So before a client is told that a room does not exist, that it may
 not enter one, or that a change is needless, the broker is asked for what there is. What is known to
-exist needs no asking.
+exist needs no asking, unless this process has stood still: then all that it knows may be long past.
 
 This is what ZooKeeper calls sync: a read after it sees all that was acknowledged before.
 """
@@ -41,10 +41,32 @@ class DirectorySync:
     #: Whether the directory can be read and written here (`Readiness.ready`): where it cannot, this
     #: host of the broker may lag behind the others.
     proved: Callable[[], bool] = field(default=lambda: True)
+    #: How often this process has stood still (`chatd.timing.steady`).
+    standstills: Callable[[], int] = field(default=lambda: 0)
     #: One for looks that are spaced, one for the others.
     _sharing: SingleFlight[bool, None] = field(factory=SingleFlight, init=False)
+    _catching_up: SingleFlight[None, None] = field(factory=SingleFlight, init=False)
+    #: Those after which it was made sure that all has come.
+    _made_good: int = field(default=0, init=False)
     #: Before when there is no other spaced look, but for those of a burst (the clock's seconds).
     _next: float = field(default=float("-inf"), init=False)
+
+    @property
+    def current(self) -> bool:
+        """Whether this node has heard of all but what is on its way: its process has not stood
+        still since it made sure."""
+        return self.broker.exact or self.standstills() == self._made_good
+
+    async def catch_up(self) -> None:
+        """Return when `current`. All who wait go on in their order, before anyone who comes later.
+        Raises `ChatError` unavailable."""
+        while not self.current:
+            await self._catching_up.run(None, self._catch_up)
+
+    async def _catch_up(self) -> None:
+        stood_still = self.standstills()
+        await self.reach(spaced=False)
+        self._made_good = stood_still
 
     async def reach(self, spaced: bool = True) -> None:
         """Return when all that was in the directory at the time of the call has been folded; at

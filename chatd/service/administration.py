@@ -28,6 +28,8 @@ class Administration:
     async def create(self, name: str, private: bool, address: str) -> bool:
         """Create the room ``name`` unless it exists; whether it is new. Raises `ChatError`
         unavailable or rate_limited."""
+        if self.directory.loaded:
+            await self.directory.sync.catch_up()
         if self.directory.find(name) is not None:
             # another node may just have deleted it; and nothing is ready on a broker that is away
             await self.directory.sync.reach(spaced=False)

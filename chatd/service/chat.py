@@ -67,8 +67,10 @@ class Chat:
 
     def entry(self, identity: Identity, name: str) -> RoomEntry:
         """The room called ``name``. Raises `ChatError` unknown_room, or forbidden if ``identity``
-        may not enter it."""
+        may not enter it, or unavailable while that is not known any more (`DirectorySync`)."""
         entry = self.directory.get(name)
+        if not self.directory.sync.current:
+            raise unavailable().about(name)
         check_entry(identity, entry)
         return entry
 
@@ -82,7 +84,7 @@ class Chat:
         """As `entry`; but nobody is refused for what another node has just changed. Raises also
         `ChatError` unavailable: it is not known whether there is such a room, or such a right."""
         try:
-            return self.entry(identity, name)
+            return await self.entry_now(identity, name)
         except ChatError as e:
             if e.code is Code.UNAVAILABLE:
                 raise
@@ -92,13 +94,22 @@ class Chat:
             raise e.about(name) from None
         return self.entry(identity, name)
 
+    async def entry_now(self, identity: Identity, name: str) -> RoomEntry:
+        """As `entry`, once this node has heard of what others did while it stood still."""
+        if self.directory.loaded:
+            try:
+                await self.directory.sync.catch_up()
+            except ChatError as e:
+                raise e.about(name) from None
+        return self.entry(identity, name)
+
     async def room(self, identity: Identity, name: str) -> Room:
         """The room called ``name``, attached. Raises as `entry`, or `ChatError` unavailable."""
         entry = await self.admit(identity, name)
         room = self.rooms.get(entry)
         if room is None:
             room = await self.rooms.open(entry)
-            self.entry(identity, name)  # again: the room or the right may be gone by now
+            await self.entry_now(identity, name)  # again: the room or the right may be gone by now
         return room
 
     async def room_to_read(self, identity: Identity, name: str) -> Room:
@@ -221,7 +232,7 @@ class Chat:
             answer = await self._gather(identity, room, place, found.count, found.upto)
         except Unavailable as e:
             raise self.unreadable(identity, name, e) from None
-        self.entry(identity, name)  # again: the room or the right may be gone by now
+        await self.entry_now(identity, name)  # again: the room or the right may be gone by now
         got, end = len(answer.messages), answer.cursor.offset
         if answer.rest is None and got < found.count and end < found.upto:
             # the newest are missing: who looks back from the first would never get them
@@ -243,7 +254,7 @@ class Chat:
                 return answer
             if room.stream == stream:
                 await room.waiting.wait().addTimeout(left, self.clock, lambda *_: None)
-            if self.entry(identity, stream.room).stream != stream:
+            if (await self.entry_now(identity, stream.room)).stream != stream:
                 # a new life of the room, which is read from its start, after a gap
                 old = After(Cursor(stream.life, place.offset))
                 room = await self.room(identity, stream.room)  # it has to be attached again

@@ -51,12 +51,14 @@ def compose(
     retention: Retention,
     *,
     wall: WallClock | None = None,
+    standstills: Callable[[], int] = lambda: 0,
     max_text: int = 16 * 1024,
     presence_limit: int = PRESENCE_LIMIT,
     cache_bytes: int = RECENT_TOTAL,
 ) -> Domain:
     """The domain of the node called ``name``, on ``broker`` (an `IBroker`). Sizes in bytes;
-    ``presence_limit`` in members of a room. Without ``wall`` the time of day is the clock's."""
+    ``presence_limit`` in members of a room. Without ``wall`` the time of day is the clock's.
+    ``standstills`` as in `DirectorySync`."""
     presence = PresenceBoard(clock, name, presence_limit)
     wall = wall or WallClock(clock)
 
@@ -72,7 +74,7 @@ def compose(
     counts = Counts(noted(metrics.false_confirms), noted(metrics.resent))
     directory = Directory(broker, clock, counts, metrics.bad_events.inc, wall)
     readiness = Readiness(directory.stream, clock, lambda: str(broker.blocked))
-    directory.sync.proved = lambda: readiness.ready
+    directory.sync.proved, directory.sync.standstills = lambda: readiness.ready, standstills
     history = History(broker, clock, Dating(wall, retention))
     budget = CacheBudget(cache_bytes)
     context = RoomContext(broker, clock, wall, history, budget, retention, metrics, counts)

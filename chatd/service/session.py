@@ -10,6 +10,7 @@ from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock, succeed
 
 from chatd.access.identity import Identity
+from chatd.access.rights import check_entry
 from chatd.brokers.interfaces import Unavailable
 from chatd.directory.unavailable import unavailable
 from chatd.presence.board import Members
@@ -113,7 +114,7 @@ class Session:
         if ready is not None and not await ready():
             return None  # the connection has ended, and this session is about to be closed
         # again: the room or the right may be gone by now, or the room may have a new life
-        if self.chat.entry(self.identity, name).stream != stream:
+        if (await self.chat.entry_now(self.identity, name)).stream != stream:
             raise unavailable()
         if self._closed:
             return None
@@ -231,7 +232,7 @@ class Session:
         self.identity = identity
         for name, subscription in list(self.joined.items()):
             try:
-                self.chat.entry(identity, name)
+                check_entry(identity, self.chat.directory.get(name))
             except ChatError as error:
                 subscription.close(error)
 

@@ -7,6 +7,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+#: Seconds between two readings from which on the process has stood still in between. One that runs
+#: reads its clock each second, at least (`chatd.timing.wall.LOOK`).
+STOOD_STILL = 1.5
+
 
 def steady(reactor: Any) -> Any:
     """Make ``reactor`` use a monotonic clock, and return it.
@@ -31,6 +35,8 @@ class _Steady:
     """Seconds since ``begin``, plus ``begin``; monotonic."""
 
     def __init__(self, begin: float) -> None:
+        #: How often the process has stood still, and from when to when it did the last time.
+        self.standstills, self.stood = 0, (begin, begin)
         self._elapsed = _elapsed()
         self._last = self._elapsed()
         self._base = begin - self._last
@@ -40,5 +46,8 @@ class _Steady:
         if elapsed < self._last:
             # never on hardware; but in a virtual machine that was migrated, or under faketime
             self._base += self._last - elapsed
+        elif elapsed - self._last > STOOD_STILL:
+            self.standstills += 1
+            self.stood = self._base + self._last, self._base + elapsed
         self._last = elapsed
         return self._base + elapsed

@@ -14,7 +14,7 @@ from chatd.brokers.memory.broker import MemoryBroker
 from chatd.directory.sync import APART, BURST, LOOK, PATIENCE
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.publication import Publication
-from chatd.rooms.start_position import Now
+from chatd.rooms.start_position import After, Now
 from chatd.service.administration import Administration
 from tests.support.publishing import publish
 from tests.support.world import World
@@ -53,6 +53,11 @@ class LateBroker(MemoryBroker):
         for syncing in list(self.syncing):
             if not syncing.called:
                 syncing.callback(None)
+
+
+def publication(room: str, text: str) -> Publication:
+    """What ann says."""
+    return Publication.parse(room, "ann", text, max_text=100)
 
 
 class SyncCase(SynchronousTestCase):
@@ -182,9 +187,7 @@ class AnswerTests(SyncCase):
         session, _ = self.world.session("ann", node=1)
 
         def say(text: str) -> list[Any]:
-            return self.world.begin(
-                session.publish(Publication.parse("new", "ann", text, max_text=100))
-            )
+            return self.world.begin(session.publish(publication("new", text)))
 
         said = [say("1")]
         self.world.turn()
@@ -286,3 +289,109 @@ class FloodTests(SyncCase):
             asked = self.world.begin(self.administration.create("den", False, ""))
             self.come()
             self.assertEqual(asked, [False])
+
+class StoodStillTests(SyncCase):
+    """The second node's process was stopped; what it knows is old until it has asked."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.stood = 0
+        self.other.sync.standstills = lambda: self.stood
+        self.late.late = False
+        for room in ("gone", "closed"):
+            self.world.do(self.one.create(room))
+        self.world.do(self.one.add_member("den", "ann"))
+        self.session, self.reader = self.world.session("ann", node=1)
+        self.world.do(self.session.join("den", self.reader, Now()))
+        self.late.late = True
+        self.stood += 1
+
+    def change(self) -> None:
+        """The other node takes away what there was."""
+        self.world.do(self.one.remove_member("den", "ann"))
+        self.world.do(self.one.delete("gone"))
+        self.world.do(self.one.set_private("closed", True))
+
+    def say(self, room: str, text: str) -> list[Any]:
+        return self.ask(self.session.publish(publication(room, text)))
+
+    def code_of(self, outcome: list[Any]) -> Code | None:
+        failed = outcome and hasattr(outcome[0], "value")
+        return self.code(outcome) if failed else None
+
+    def test_what_was_taken_away_meanwhile(self) -> None:
+        self.change()
+        session, reader = self.world.session("ann", node=1)
+        asked = [
+            self.say("den", "hello"),
+            self.ask(publish(self.chat, "ann", "den", "hello")),
+            self.ask(session.join("den", reader, Now())),
+            self.ask(self.chat.poll(self.ann, "den", Now(), 10, 0)),
+            self.ask(publish(self.chat, "ann", "closed", "hello")),
+            self.ask(publish(self.chat, "ann", "gone", "hello")),
+            self.ask(self.other.add_member("gone", "ann")),
+        ]
+        for _ in range(4):
+            self.come()
+        codes = [self.code_of(one) for one in asked]
+        self.assertEqual(codes, [Code.FORBIDDEN] * 5 + [Code.UNKNOWN_ROOM] * 2)
+
+    def test_a_room_that_was_deleted_meanwhile_is_made_anew(self) -> None:
+        self.change()
+        counted: list[str] = []
+        administration = Administration(self.other, 100, counted.append)
+        making = self.ask(administration.put("gone", None, "127.0.0.1"))
+        self.come()
+        self.come()
+        self.assertEqual((making, counted), ([True], ["127.0.0.1"]))
+        self.assertIsNotNone(self.one.find("gone"))
+
+    def test_what_is_still_there(self) -> None:
+        """All that is said meanwhile is said in its order, after one look."""
+        waiting = self.world.begin(self.chat.poll(self.ann, "closed", Now(), 10, 0))
+        said = [self.say("den", text) for text in ("1", "2", "3")]
+        self.come()
+        said.append(self.world.begin(self.session.publish(publication("den", "4"))))
+        self.come()
+        self.assertTrue(all(one and one[0].new for one in said), said)
+        self.assertEqual(waiting[0].messages, ())
+        room = self.chat.rooms.get(self.other.get("den"))
+        assert room is not None
+        texts = [m.text for m in room.recent.after(-1, 0, 10, 10_000) or ()]
+        self.assertEqual(texts, ["1", "2", "3", "4"])
+        self.assertEqual(len(self.late.syncing), 1)
+
+    def test_a_poll_that_waits(self) -> None:
+        self.stood -= 1
+        waiting = self.ask(self.chat.poll(self.ann, "den", After(self.cursor()), 10, 5))
+        self.stood += 1
+        self.world.clock.advance(5)
+        self.come()
+        self.come()
+        self.assertEqual((list(waiting[0].messages), waiting[0].gap), ([], False))
+
+    def cursor(self) -> Any:
+        return self.session.joined["den"].cursor
+
+    def test_a_renewed_token_leaves_no_room_for_it(self) -> None:
+        self.session.become(Identity("ann"))
+        self.assertIsNone(self.reader.error)
+
+    def test_the_broker_is_away(self) -> None:
+        asked = self.ask(publish(self.chat, "ann", "den", "hello"))
+        self.world.turn()
+        self.late.syncing[-1].errback(Unavailable("it is away"))
+        self.world.turn()
+        self.assertEqual(self.code(asked), Code.UNAVAILABLE)
+        self.assertIs(asked[0].value.stored, False)
+        again = self.ask(publish(self.chat, "ann", "den", "hello"))
+        self.come()
+        self.assertTrue(again[0].new)
+
+    def test_it_stands_still_once_more_while_it_asks(self) -> None:
+        asked = self.ask(publish(self.chat, "ann", "den", "hello"))
+        self.stood += 1
+        self.come()
+        self.assertEqual(asked, [])
+        self.come()
+        self.assertTrue(asked[0].new)
