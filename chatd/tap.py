@@ -91,6 +91,7 @@ def makeService(options: Options) -> IService:
         known = partial(known_bytes, node.status, *budgets)
         GarbageCollection(steady(reactor), known).setServiceParent(node)
         ShortTurns(reactor).setServiceParent(node)
+        standstills.on_standstill = node.admission.standing.look
         standstills.setServiceParent(node)
         FirstSignal(reactor).setServiceParent(node)
         return node

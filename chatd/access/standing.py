@@ -33,6 +33,14 @@ class Held:
             self.expiry = None
         self._release(self)
 
+    def check(self) -> bool:
+        """Whether the token has not expired; else it is ended now. The alarm comes later where this
+        process stood still, or the clock was set."""
+        if self.expiry is None or not self.expiry.due:
+            return True
+        self.expire()
+        return False
+
     def expire(self) -> None:
         """The token has expired."""
         self.end(no_longer_valid(EXPIRED))
@@ -64,6 +72,11 @@ class Standing:
             # its key may have gone while it was on its way here
             self.clock.callLater(0, self._check, held)
         return held
+
+    def look(self) -> None:
+        """This process has stood still: end what has expired meanwhile, before what was said after
+        that is read."""
+        in_turns(self.clock, list(self._held), Held.check)
 
     def recheck(self) -> None:
         """The keys have changed: end what they do not verify."""

@@ -8,10 +8,13 @@ off until what has come meanwhile is read.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from operator import itemgetter
 from typing import Any
 
 from twisted.application.service import Service
+
+from chatd.timing.nothing import nothing
 
 #: Seconds by which it is put off, and those that keep what was due at different times in its order.
 READ, APART = 0.5, 1e-6
@@ -27,6 +30,8 @@ class Standstills(Service):
     name = "standstills"
 
     def __init__(self, reactor: Any) -> None:
+        #: Called at once when there was one, for what must not be put off.
+        self.on_standstill: Callable[[], object] = nothing
         self._reactor = reactor
         #: How many there had been by the last turn, and whether calls were put off in that one: a
         #: process that is always late must come to make them.
@@ -52,6 +57,8 @@ class Standstills(Service):
     def _turn(self) -> None:
         """See `twisted.internet.base.ReactorBase.runUntilCurrent`."""
         before, self._known = self._known, self.count()
+        if self._known > before:
+            self.on_standstill()
         self._put_off = self._known > before and not self._put_off
         if self._put_off:
             self._put_off_what_became_due()

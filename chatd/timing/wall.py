@@ -109,6 +109,11 @@ class Alarm:
     def __attrs_post_init__(self) -> None:
         self._wait()
 
+    @property
+    def due(self) -> bool:
+        """Whether the time of day has reached it, although the call may have yet to be made."""
+        return self._wall.seconds() >= self.when
+
     def cancel(self) -> None:
         """Do not make the call. May be called at any time, and twice."""
         self._next.cancel()
@@ -118,7 +123,7 @@ class Alarm:
         self._next = self._deadlines.after(min(left, AGAIN), self._look)
 
     def _look(self) -> None:
-        if self._wall.seconds() >= self.when:
+        if self.due:
             self._call()
         else:
             self._wait()

@@ -168,6 +168,10 @@ class BaseDialect(ABC):
         self._release()
         self._held = self._admission.standing.hold(self.session.identity, self._expired)
 
+    def _is_valid(self) -> bool:
+        """Whether the token is valid still; else the connection is closed."""
+        return self._held is None or self._held.check()
+
     def _release(self) -> None:
         held, self._held = self._held, None
         if held is not None:

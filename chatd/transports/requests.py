@@ -54,7 +54,11 @@ class RequestDialect(BaseDialect):
         return {"type": "welcome", "user": self.session.identity.user, "limits": limits}
 
     def handle(self, frame: dict[str, Any], answer: Respond) -> None:
-        """Carry out one request. ``answer`` is called now or later; errors name the room and id."""
+        """Carry out one request. ``answer`` is called now or later; errors name the room and id.
+        Under a token that has expired none is but the one to renew it, which may have come in time,
+        and waited to be read."""
+        if frame.get("type") != "auth" and not self._is_valid():
+            return
         request = _REQUESTS.get(str(frame.get("type")), RequestDialect._unknown)
         doing = maybeDeferred(request, self, frame, answer)
         arguments = (frame, answer)

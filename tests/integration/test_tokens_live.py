@@ -84,6 +84,31 @@ class RenewalTests(LiveTests):
         node.clock.advance(62)
         self.assertEqual((await socket.closed()).code, 4401)
 
+    async def test_what_is_asked_under_one_that_has_expired_unnoticed(self) -> None:
+        """The process was stopped, and reads what was sent before it sees what time it is."""
+        node = await self.guarded()
+        shown = token(node, lives=60)
+        socket = await self.welcome(node, shown)
+        await socket.join("hall")
+        original = await node.websocket(f"/?roomname=hall&token={shown}", protocol=None)
+        node.clock.stand_still(100)
+        for text in ("1", "2"):
+            socket.send({"type": "message", "room": "hall", "text": text})
+            original.send({"status": "message", "message": text, "roomname": "hall"})
+        self.assertEqual((await socket.closed()).code, 4401)
+        self.assertEqual((await original.closed()).code, 4401)
+        said = await node.get(f"/rooms/hall/messages?last=9&token={token(node)}")
+        self.assertEqual(said.json["messages"], [])
+
+    async def test_a_new_one_that_came_before_that_was_noticed(self) -> None:
+        node = await self.guarded()
+        socket = await self.welcome(node, token(node, lives=60))
+        await socket.join("hall")
+        node.clock.stand_still(100)
+        answer = await socket.ask({"type": "auth", "token": token(node)})
+        self.assertEqual(answer, welcome("ann"))
+        await socket.say("hall", "still here")
+
     async def test_what_is_refused_changes_nothing(self) -> None:
         node = await self.guarded()
         socket = await self.welcome(node, token(node, rooms=["hall"], lives=60))

@@ -59,6 +59,10 @@ class TurnedClock:
         when they would have come all the same."""
         self._held = reactor.seconds()
 
+    def stand_still(self, seconds: float) -> None:
+        """Let ``seconds`` pass, and make no call yet that falls due meanwhile."""
+        self._ahead += seconds
+
     def callLater(self, delay: float, call: Callable[..., Any], *a: Any, **kw: Any) -> IDelayedCall:
         made: IDelayedCall = reactor.callLater(delay, call, *a, **kw)
         self._calls = [one for one in self._calls if one.active()]

@@ -290,6 +290,15 @@ class StandingTests(RightsTests):
         self.assertEqual(self.ended, [EXPIRED, EXPIRED])
         self.assertEqual(len(self.standing), 0)
 
+    def test_what_expired_while_the_process_stood_still_ends_at_once(self) -> None:
+        for lives in (60, 600, 60):
+            self.hold(lives=lives)
+        self.clock.rightNow += 100  # no call is made yet
+        self.standing.look()
+        self.assertEqual((self.ended, len(self.standing)), ([EXPIRED] * 2, 1))
+        self.pump(60)
+        self.assertEqual(self.ended, [EXPIRED] * 2)
+
     def test_until_it_ends_by_itself(self) -> None:
         held = self.hold(lives=60)
         self.assertEqual(len(self.standing), 1)

@@ -78,6 +78,12 @@ class StandstillTests(SynchronousTestCase):
         self.turn(40)
         self.assertEqual(self.turn(READ + 0.01), names)
 
+    def test_what_must_not_be_put_off_is_done_first(self) -> None:
+        self.addCleanup(Reader(self.reactor, self.done).close)
+        self.service.on_standstill = lambda: self.done.append("at once")
+        self.assertEqual(self.turn(40), ["at once", "read"])
+        self.assertEqual(self.turn(1), [])
+
     def test_what_was_due_before_or_is_due_later_is_not_put_off(self) -> None:
         self.after(0, "before")
         self.after(41, "later")
@@ -119,3 +125,4 @@ class NodeTests(SynchronousTestCase):
         found = node.getServiceNamed("standstills")
         self.assertIsInstance(found, Standstills)
         self.assertEqual(node.chat.directory.sync.standstills, found.count)
+        self.assertEqual(found.on_standstill, node.admission.standing.look)

@@ -82,6 +82,8 @@ class Legacy(BaseDialect):
         self.connection.sendClose(CLOSE.get(error.code, 1011), error.code.word)
 
     def received(self, payload: bytes, binary: bool) -> None:
+        if not self._is_valid():
+            return
         doing = Deferred.fromCoroutine(self._handle(payload, binary))
         doing.addErrback(lambda failure: self._refuse(self._error(failure)))
         self.connection.work(doing)
