@@ -77,7 +77,8 @@ class Chat:
     def enterable(self, identity: Identity, name: str) -> RoomEntry | None:
         """As `entry`, None where that raises."""
         directory = self.directory
-        entry = directory.find(name) if directory.loaded else None
+        known = directory.loaded and directory.sync.current
+        entry = directory.find(name) if known else None
         return entry if entry is not None and may_enter(identity, entry) else None
 
     async def admit(self, identity: Identity, name: str) -> RoomEntry:

@@ -290,6 +290,7 @@ class FloodTests(SyncCase):
             self.come()
             self.assertEqual(asked, [False])
 
+
 class StoodStillTests(SyncCase):
     """The second node's process was stopped; what it knows is old until it has asked."""
 
