@@ -184,9 +184,12 @@ class Chat:
         except ChatError as e:
             raise _before_storing(e, publication) from None
 
-    async def repeated(self, identity: Identity, publication: Publication) -> Receipt | None:
+    async def repeated(
+        self, identity: Identity, publication: Publication, came: float | None = None
+    ) -> Receipt | None:
         """The receipt for a message sent again that is stored already, among what came after the
-        cursor in ``publication``; None if it is not stored, or has no such cursor.
+        cursor in ``publication``; None if it is not stored, or has no such cursor. ``came`` is as
+        in `Repeats.stored`.
 
         Raises as `publish`; but unavailable says nothing of whether the message is stored, which
         it may be since it was first sent.
@@ -197,7 +200,7 @@ class Chat:
         try:
             room = await self.room(identity, name)
             found = await self._repeats.stored(
-                room, publication.content, publication.after, identity.network
+                room, publication.content, publication.after, identity.network, came
             )
         except (Unavailable, NoSuchStream) as e:
             raise unavailable(Unavailable(str(e))).about(name, id) from None

@@ -140,32 +140,35 @@ class Session:
             entry = self.chat.enterable(sender, name)
             if entry is not None or name in self.joined:
                 return self.chat.publish(sender, publication, self, entry)
-        return Deferred.fromCoroutine(self._publish_in_turn(identity, publication))
+        came = self.chat.clock.seconds()
+        return Deferred.fromCoroutine(self._publish_in_turn(identity, publication, came))
 
     async def _publish_in_turn(
-        self, identity: Identity | None, publication: Publication
+        self, identity: Identity | None, publication: Publication, came: float
     ) -> Receipt:
-        begun = await self._in_turn(publication.room, lambda: self._begin(identity, publication))
+        begun = await self._in_turn(
+            publication.room, lambda: self._begin(identity, publication, came)
+        )
         return await begun
 
     async def _begin(
-        self, identity: Identity | None, publication: Publication
+        self, identity: Identity | None, publication: Publication, came: float
     ) -> Deferred[Receipt]:
         """Begin to publish, unless the message is stored already; the receipt to come. The next
         request about the room need not wait for that."""
         if publication.after is None:
             await self.chat.admit_publication(identity or self.identity, publication)
         else:
-            receipt = await self._search(publication)
+            receipt = await self._search(publication, came)
             if receipt is not None:
                 return succeed(receipt)
         return self.chat.publish(identity or self.identity, publication, self)
 
-    async def _search(self, publication: Publication) -> Receipt | None:
+    async def _search(self, publication: Publication, came: float) -> Receipt | None:
         """See `Chat.repeated`. The search ends with the session."""
         if self._closed:
             raise unavailable()
-        search = Deferred.fromCoroutine(self.chat.repeated(self.identity, publication))
+        search = Deferred.fromCoroutine(self.chat.repeated(self.identity, publication, came))
         self._searches.add(search)
         try:
             return await search

@@ -95,6 +95,31 @@ class RepeatTests(ServingTests):
         seen = [(await ann.find("message"))["text"] for _ in said]
         self.assertEqual(seen, [message["text"] for message in said])
 
+    async def test_the_broker_is_asked_for_all_that_came_together(self) -> None:
+        """Each answer takes RabbitMQ a record, and a while."""
+        node, cursor = await self.setting()
+        chat = node.service.chat
+        broker, asked = chat.rooms.node.broker, list[Deferred[int]]()
+
+        def end(_: object) -> Deferred[int]:
+            asked.append(Deferred())
+            if len(asked) > 1:
+                asked[-1].callback(0)
+            return asked[-1]
+
+        self.patch(broker, "end", end)
+        self.patch(broker, "exact", False)
+        ann = await node.chat("ann")
+        for n in range(8):
+            said = {"text": f"new{n}", "id": f"n{n}", "after": cursor}
+            ann.send({"type": "message", "room": "lobby", **said})
+        await until(lambda: len(asked) == 1 and chat.waiting == 8)
+        asked[0].callback(0)
+        acks = [(await ann.find("ack"))["id"] for _ in range(8)]
+        self.assertEqual(acks, [f"n{n}" for n in range(8)])
+        # again at most for those that had not come yet when it was asked first
+        self.assertLessEqual(len(asked), 2)
+
     async def test_what_a_search_cannot_tell_is_not_said(self) -> None:
         """A repeat that is refused may be stored, since it was first sent."""
         node, cursor = await self.setting()

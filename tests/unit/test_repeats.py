@@ -44,11 +44,12 @@ class RepeatsCase(SynchronousTestCase):
         user: str = "ann",
         life: str | None = None,
         asker: str = "192.0.2.7",
+        came: float | None = None,
     ) -> list[Any]:
         """Look for a message; what is found."""
         cursor = Cursor(self.world.stream().life if life is None else life, after)
         content = Content(user, id, "again")
-        return self.world.begin(self.repeats.stored(self.room, content, cursor, asker))
+        return self.world.begin(self.repeats.stored(self.room, content, cursor, asker, came))
 
     def found(self, id: str, after: int = -1, user: str = "ann", life: str | None = None) -> bool:
         outcome = self.begin(id, after, user, life)
@@ -178,6 +179,71 @@ class SearchTests(RepeatsCase):
         with mock.patch.multiple(self.world.broker, exact=False, end=end):
             outcome = self.begin("other")
             self.world.turn()
+        self.refused(outcome)
+
+    def ends(self) -> list[Stream]:
+        """The streams of which the broker is asked for the end from now on."""
+        asked: list[Stream] = []
+
+        def end(stream: Stream) -> Deferred[int]:
+            asked.append(stream)
+            return succeed(self.room.head)
+
+        patched = mock.patch.multiple(self.world.broker, exact=False, end=end)
+        patched.start()
+        self.addCleanup(patched.stop)
+        return asked
+
+    def test_the_broker_is_asked_once_for_all_that_came_before(self) -> None:
+        """One after the other, as a connection has them looked for."""
+        self.fill()
+        asked = self.ends()
+        came = self.world.clock.seconds()
+        self.world.advance(1)
+        for n in range(4):
+            outcome = self.begin(f"other{n}", came=came)
+            self.world.turn()
+            self.assertEqual(outcome, [False])
+        self.assertEqual(len(asked), 1)
+        self.world.store("lobby", "late", user="ann")
+        self.world.turn()
+        outcome = self.begin("late", came=came)
+        self.world.turn()
+        self.assertEqual(outcome, [True], "what came here since counts as well")
+        # in the same moment: the answer may be of before
+        self.assertFalse(self.found("new"))
+        self.assertEqual(len(asked), 2)
+        # a room that was read from another place since, which lags behind
+        with mock.patch.object(type(self.room), "head", self.room.head - 1):
+            self.assertEqual(self.begin("new", came=came), [False])
+        self.assertEqual(len(asked), 3)
+
+    def test_of_few_streams_it_is_remembered_how_far_they_go(self) -> None:
+        self.fill()
+        self.ends()
+        self.patch(repeats, "ENDS", 0)
+        self.assertFalse(self.found("other"))
+        self.assertEqual(len(self.repeats._ends), 0)
+
+    def test_where_a_cursor_leads_is_found_once(self) -> None:
+        """Though it is of another life of the room, as those of all who come back to a new one."""
+        self.fill()
+        located = mock.Mock(side_effect=self.world.broker.locate)
+        with mock.patch.object(self.world.broker, "locate", located):
+            for n in range(MANY):
+                self.assertTrue(self.found(f"m{n}", after=5, life="other"), n)
+                self.assertFalse(self.found(f"other{n}", after=5, life="other"), n)
+        self.assertEqual(located.call_count, 1)
+        self.assertTrue(self.found("m3", after=2))
+        self.assertFalse(self.found("m3", after=3))
+
+    def test_a_room_that_is_not_known_is_not_searched(self) -> None:
+        """Nothing tells what it has."""
+        self.fill()
+        self.assertFalse(self.found("other"))
+        self.room.detach()
+        outcome = self.begin("other")
+        self.world.turn()
         self.refused(outcome)
 
     def test_reads_are_counted_to_who_asks(self) -> None:
