@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from attrs import Factory, define, field, frozen
+from attrs import Factory, define, evolve, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
@@ -20,6 +20,7 @@ from chatd.protocol.cursors import Cursor
 from chatd.protocol.errors import ChatError, Code
 from chatd.protocol.messages import Message
 from chatd.protocol.publication import Publication
+from chatd.rooms.late_copies import LateCopies
 from chatd.rooms.look_back import look_back
 from chatd.rooms.registry import RoomRegistry
 from chatd.rooms.repeats import Repeats
@@ -51,6 +52,9 @@ class Chat:
     waiting: int = field(default=0, init=False)
     _repeats: Repeats = field(
         init=False, default=Factory(lambda self: Repeats(self.clock), takes_self=True)
+    )
+    _late: LateCopies = field(
+        init=False, default=Factory(lambda self: LateCopies(self.clock), takes_self=True)
     )
 
     @property
@@ -141,9 +145,13 @@ class Chat:
         id: object = None,
         after: object = None,
     ) -> Publication:
-        """Check what ``identity`` sent to ``room``; see `Publication.parse`."""
+        """Check what ``identity`` sent to ``room``; see `Publication.parse`. The first copy of what
+        was sent again is looked for as the repeat was."""
         user, most = identity.user, self.max_text
-        return Publication.parse(room, user, text, data, id, after, max_text=most)
+        found = Publication.parse(room, user, text, data, id, after, max_text=most)
+        if found.after is None and not found.content.fresh:
+            return evolve(found, after=self._late.after(room, user, found.content.id))
+        return found
 
     def publish(
         self,
@@ -199,6 +207,7 @@ class Chat:
         name, id = publication.room, publication.content.id
         try:
             room = await self.room(identity, name)
+            self._late.repeated(name, publication.content.user, id, publication.after)
             found = await self._repeats.stored(
                 room, publication.content, publication.after, identity.network, came
             )

@@ -69,6 +69,25 @@ class RepeatTests(ServingTests):
             self.assertEqual(answer.status, 201)
         self.assertEqual(await self.count(node, cursor), 3)
 
+    async def test_a_first_copy_that_comes_after_its_repeat(self) -> None:
+        """It was held up on another connection, and does not say from where to look."""
+        node = await self.serve()
+        cursor = (await node.get("/rooms/lobby")).json["cursor"]
+        for id in ("socket", "post", "poll"):
+            await node.post(SAY, {"text": "once", "id": id, "after": cursor})
+        await self.fill(node, MANY)
+        ann = await node.chat("ann")
+        ann.send({"type": "message", "room": "lobby", "text": "once", "id": "socket"})
+        self.assertEqual((await ann.find("ack"))["id"], "socket")
+        answer = await node.post(SAY, {"text": "once", "id": "post"})
+        self.assertEqual((answer.status, answer.json), (200, {"id": "post"}))
+        said = {"status": "message", "message": "once", "username": "ann", "roomname": "lobby"}
+        poll = await node.post("/poll", said, **{"Idempotency-Key": "poll"})
+        self.assertEqual((poll.status, poll.json), (200, {"id": "poll"}))
+        self.assertEqual(await self.count(node, cursor), 3)
+        answer = await node.post("/rooms/lobby/messages?username=bob", {"text": "x", "id": "post"})
+        self.assertEqual(answer.status, 201, "another's")
+
     async def test_from_another_life_of_the_room(self) -> None:
         """Then all that is kept is looked through."""
         node, cursor = await self.setting()

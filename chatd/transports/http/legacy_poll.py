@@ -83,7 +83,9 @@ class Poll:
         text = legacy_text(value.get("message"))
         publication = self._chat.publication(identity, name, text, id=id)
         publishing(call, publication, draining)
-        receipt = await self._chat.publish(identity, publication)
+        receipt = await call.with_client(self._chat.repeated(identity, publication))
+        if receipt is None:
+            receipt = await self._chat.publish(identity, publication)
         return Reply(200, {"id": receipt.id})
 
 
