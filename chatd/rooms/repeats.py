@@ -19,6 +19,8 @@ from chatd.rooms.start_position import After, find
 SEARCHES = 2
 #: Searches that one address may have under way, and all together: each holds a message.
 OF_ONE, OF_ALL = 100, 500
+#: Seconds that a repeat may have waited for others when its search begins.
+PATIENCE = 20.0
 #: Messages compared in one turn of the reactor.
 PAGE = 500
 #: What is remembered: of so many users, each so many ids; and for so many seconds.
@@ -74,10 +76,14 @@ class Repeats:
     ) -> bool:
         """Whether the user's message with this id lies after the cursor ``after``, among what is
         kept of ``room``; ``asker`` is as in `History`. ``came``: when the repeat came, if it had to
-        wait (the clock's seconds). Raises `Unavailable` if the stream cannot be read, or too many
-        searches are under way; may be cancelled.
+        wait (the clock's seconds). Raises `Unavailable` if the stream cannot be read, it has waited
+        for too long, or too many searches are under way; may be cancelled.
         """
-        came = self._clock.seconds() if came is None else came
+        now = self._clock.seconds()
+        came = now if came is None else came
+        if now - came > PATIENCE:
+            # each of those before it may have taken as long to fail
+            raise Unavailable("earlier repeats have taken too long")
         if self._under_way[asker] >= OF_ONE or self._under_way.total() >= OF_ALL:
             raise Unavailable("earlier repeats are still being looked for")
         self._under_way[asker] += 1

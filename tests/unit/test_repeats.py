@@ -345,6 +345,14 @@ class BoundsTests(RepeatsCase):
         self.world.advance(PATIENCE + 1)
         self.refused(waiting[-1])
 
+    def test_nor_for_those_before_it_on_its_connection(self) -> None:
+        """Each of them may take as long to fail, and the next one waits for it."""
+        came = self.world.clock.seconds()
+        self.world.advance(repeats.PATIENCE + 1)
+        self.refused(self.begin("x", came=came))
+        self.assertEqual(self.reads, [])
+        self.assertEqual(self.begin("x", came=came + 2), [])
+
     def test_given_up(self) -> None:
         """By who asks: in line, and while it reads."""
         cursor, content = Cursor(self.world.stream().life, -1), Content("ann", "x", "again")
