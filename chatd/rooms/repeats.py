@@ -142,6 +142,7 @@ class Repeats:
         at = seen.end
         while at < room.head and room.stream == stream:
             page = await room.page(at, PAGE, asker)
+            seen.used = self._clock.seconds()  # to read it may have taken longer than it is kept
             ids = {m.id: m.offset for m in page.messages if m.user == content.user}
             if seen.end == at:
                 seen.add(ids, page.end)

@@ -95,13 +95,14 @@ class SearchTests(RepeatsCase):
         with mock.patch.object(self.world.broker, "read", side_effect=AssertionError):
             self.assertFalse(self.found("other"))
 
-    def pages(self) -> list[int]:
-        """The offsets after which pages are read from now on."""
+    def pages(self, seconds: float = 0.0) -> list[int]:
+        """The offsets after which pages are read from now on, each in so many ``seconds``."""
         asked: list[int] = []
         page = self.room.page
 
         async def noted(at: int, limit: int, asker: str) -> HistoryPage:
             asked.extend([at] * (limit == PAGE))
+            self.world.advance(seconds)
             return await page(at, limit, asker)
 
         patched = mock.patch.object(self.room, "page", noted)
@@ -135,6 +136,13 @@ class SearchTests(RepeatsCase):
         self.world.advance(KEPT + 1)
         self.assertTrue(self.found("m3"))
         self.assertEqual(asked, [-1, -1])
+
+    def test_what_takes_long_to_read_is_remembered_since_it_was_read(self) -> None:
+        self.fill()
+        asked = self.pages(seconds=KEPT - 1)
+        self.assertFalse(self.found("other"))
+        self.assertFalse(self.found("another"))
+        self.assertEqual(asked, [-1, PAGE - 1, 2 * PAGE - 1])
 
     def test_what_was_seen_does_not_begin_before_it_was_looked_for(self) -> None:
         self.fill()
