@@ -45,5 +45,7 @@ class LateCopies:
     def after(self, room: str, user: str, id: str) -> Cursor | None:
         """From where to look for a message that does not say it itself; None if it was not sent
         again of late."""
+        if not self._repeats:
+            return None  # as most times
         after, until = self._repeats.get((room, user, id), (None, 0.0))
-        return after if self.clock.seconds() < until else None
+        return after if after is not None and self.clock.seconds() < until else None

@@ -149,9 +149,10 @@ class Chat:
         was sent again is looked for as the repeat was."""
         user, most = identity.user, self.max_text
         found = Publication.parse(room, user, text, data, id, after, max_text=most)
-        if found.after is None and not found.content.fresh:
-            return evolve(found, after=self._late.after(room, user, found.content.id))
-        return found
+        if found.after is not None or found.content.fresh:
+            return found
+        repeated = self._late.after(room, user, found.content.id)
+        return found if repeated is None else evolve(found, after=repeated)
 
     def publish(
         self,
