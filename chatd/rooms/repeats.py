@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from typing import TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -19,14 +20,15 @@ from chatd.rooms.start_position import After, find
 SEARCHES = 2
 #: Searches that one address may have under way, and all together: each holds a message.
 OF_ONE, OF_ALL = 100, 500
-#: Seconds that a repeat may have waited for others when its search begins.
-PATIENCE = 20.0
 #: Messages compared in one turn of the reactor.
 PAGE = 500
 #: What is remembered: of so many users, each so many ids; and for so many seconds.
 USERS, IDS, KEPT = 8, 10_000, 10.0
-#: Streams of which it is remembered how far they went.
+#: Streams of which it is remembered how far they went, or that they could not be read.
 ENDS = 1000
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 @define(eq=False)
@@ -70,26 +72,32 @@ class Repeats:
         #: When the broker was last asked how far each stream goes (the clock's seconds), and what
         #: it said. The one that was asked for last is the last.
         self._ends: OrderedDict[Stream, tuple[float, int]] = OrderedDict()
+        #: When the last search in a stream for an asker began that has failed.
+        self._failed: OrderedDict[tuple[Stream, str], float] = OrderedDict()
 
     async def stored(
         self, room: Room, content: Content, after: Cursor, asker: str, came: float | None = None
     ) -> bool:
         """Whether the user's message with this id lies after the cursor ``after``, among what is
         kept of ``room``; ``asker`` is as in `History`. ``came``: when the repeat came, if it had to
-        wait (the clock's seconds). Raises `Unavailable` if the stream cannot be read, it has waited
-        for too long, or too many searches are under way; may be cancelled.
+        wait (the clock's seconds). Raises `Unavailable` if the stream cannot be read, or could
+        not since the repeat came, or too many searches are under way; may be cancelled.
         """
-        now = self._clock.seconds()
-        came = now if came is None else came
-        if now - came > PATIENCE:
-            # each of those before it may have taken as long to fail
-            raise Unavailable("earlier repeats have taken too long")
+        began = self._clock.seconds()
+        came = began if came is None else came
+        here = room.stream, asker
+        if self._failed.get(here, came) > came:
+            # each of those that wait for each other would take as long to fail
+            raise Unavailable("the search for an earlier repeat has failed")
         if self._under_way[asker] >= OF_ONE or self._under_way.total() >= OF_ALL:
             raise Unavailable("earlier repeats are still being looked for")
         self._under_way[asker] += 1
         try:
             with room.held():
                 return await self._stored(room, content, after, asker, came)
+        except Unavailable:
+            _keep(self._failed, here, began)
+            raise
         finally:
             self._under_way[asker] -= 1
             if not self._under_way[asker]:
@@ -116,11 +124,7 @@ class Repeats:
         if asked > came and room.head >= end:
             return
         stream, asked = room.stream, self._clock.seconds()
-        end = await room.node.broker.end(stream)
-        self._ends[stream] = asked, end
-        self._ends.move_to_end(stream)
-        if len(self._ends) > ENDS:
-            self._ends.popitem(last=False)
+        _keep(self._ends, stream, (asked, await room.node.broker.end(stream)))
 
     def _begin_search(
         self, room: Room, content: Content, after: Cursor, asker: str
@@ -169,3 +173,11 @@ class Repeats:
         if len(self._seen) > USERS:
             self._seen.popitem(last=False)
         return seen
+
+
+def _keep(kept: OrderedDict[K, V], key: K, value: V) -> None:
+    """Remember it as the newest of `ENDS`."""
+    kept[key] = value
+    kept.move_to_end(key)
+    if len(kept) > ENDS:
+        kept.popitem(last=False)

@@ -353,13 +353,18 @@ class BoundsTests(RepeatsCase):
         self.world.advance(PATIENCE + 1)
         self.refused(waiting[-1])
 
-    def test_nor_for_those_before_it_on_its_connection(self) -> None:
-        """Each of them may take as long to fail, and the next one waits for it."""
+    def test_those_that_waited_for_one_that_failed_fail_as_well(self) -> None:
+        """On one connection, where each would take as long, one after the other."""
         came = self.world.clock.seconds()
-        self.world.advance(repeats.PATIENCE + 1)
-        self.refused(self.begin("x", came=came))
+        self.world.advance(1)
+        first = self.begin("x", came=came)
+        self.world.turn()
+        self.fail_reads()
+        self.refused(first)
+        self.refused(self.begin("y", came=came))
         self.assertEqual(self.reads, [])
-        self.assertEqual(self.begin("x", came=came + 2), [])
+        self.assertEqual(self.begin("x"), [], "it is tried again for who comes later")
+        self.assertEqual(self.begin("x", came=came, asker="192.0.2.8"), [], "or from elsewhere")
 
     def test_given_up(self) -> None:
         """By who asks: in line, and while it reads."""
