@@ -117,7 +117,7 @@ describe('choosing a transport', { timeout: 100_000 }, () => {
       for (const [isBarred, code] of [[false, 'network'], [true, 'forbidden']]) {
         const fake = async (address, init) => {
           const path = new URL(address).pathname;
-          if (path === '/healthz' ? isBarred : path !== '/chatd.js') throw new TypeError('Failed to fetch');
+          if (path === '/rooms/~' ? isBarred : path !== '/chatd.js') throw new TypeError('Failed to fetch');
           return fetch(address, init);
         };
         setting.server.websocket = 'refuse';

@@ -48,7 +48,7 @@ describe('a reader that has fallen behind', () => {
     await rest();
     assert.deepEqual(got, numbers(0, FEED + 6));
     assert.equal(asked, 1);
-    feed.stop();
+    feed.end();
   });
 
   it('does not ask again where nothing is known to be missing', async (context) => {
@@ -60,7 +60,7 @@ describe('a reader that has fallen behind', () => {
     await rest();
     // Only an empty answer is the last.
     assert.deepEqual([got, asked], [[1, 2], 2]);
-    feed.stop();
+    feed.end();
   });
 
   it('asks a server that is behind ever more rarely, and soon when something new comes', async (context) => {
@@ -89,6 +89,6 @@ describe('a reader that has fallen behind', () => {
     await rest();
     assert.deepEqual(got, [1, 2, 3, 4, 5, 6, 7]);
     assert.equal(await pass(3_600_000), 0);
-    feed.stop();
+    feed.end();
   });
 });

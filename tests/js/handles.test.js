@@ -383,7 +383,7 @@ describe('connecting by hand', { timeout: 100_000 }, () => {
   for (const transports of [['websocket'], ['sse'], ['poll']]) {
     it(`is done without a room, undone and done again, over ${transports}`, async () => {
       const chat = connect({ transports });
-      await chat.connect();
+      await chat.connect({ timeout: 10_000 });
       assert.equal(chat.state.state, 'online');
       const room = await chat.join('lobby');
       const texts = collect(room);

@@ -19,17 +19,24 @@ const setting = begin();
 const { connect } = setting;
 
 describe('the links over HTTP', { timeout: 100_000 }, () => {
-  it('are loaded where the server answers, and not had are a try that failed', async () => {
+  it('are loaded where chatd answers, and not had are a try that failed', async () => {
     let routes = 0;
-    const fake = (address, init) => ((routes += 1) === 1
-      ? Promise.reject(new TypeError('no route')) : fetch(address, init));
+    const fake = async (address, init) => {
+      // Each time two questions.
+      routes += 0.5;
+      if (routes <= 1) throw new TypeError('no route');
+      // From a network that one must sign in to, and a proxy whose chatd is away.
+      const html = { headers: { 'Content-Type': 'text/html' }, status: routes <= 2 ? 200 : 502 };
+      return routes <= 3 ? new Response('<h1>Welcome</h1>', html) : fetch(address, init);
+    };
     const chat = connect({ transports: ['poll'], fetch: fake });
     const failures = [];
     chat.on('state', ({ state, retry, error }) => state === 'offline'
       && failures.push([error?.code, error?.cause?.message, typeof retry]));
     const room = await chat.join('lobby');
-    assert.deepEqual(failures, [
-      ['network', 'no route', 'number'], ['network', 'It does not load.', 'number']]);
+    assert.deepEqual(failures, [['network', 'no route', 'number'],
+      ['unavailable', undefined, 'number'], ['unavailable', undefined, 'number'],
+      ['network', 'It does not load.', 'number']]);
     await room.send('hello');
     assert.equal(chat.state.transport, 'poll');
   });

@@ -256,7 +256,7 @@ describe('a room', { timeout: 100_000 }, () => {
     const got = [];
     for await (const { cursor } of feed.messages()) {
       push(10);
-      if (got.push(cursor) === all.length) feed.stop();
+      if (got.push(cursor) === all.length) feed.end();
     }
     assert.deepEqual(got, all.map(({ cursor }) => cursor));
   });
@@ -357,7 +357,7 @@ describe('a room', { timeout: 100_000 }, () => {
       }, () => all[(pushed || FEED) - 1].cursor, first, behind);
       all.slice(0, pushed).forEach((one) => feed.push(one));
       const got = [];
-      for await (const { cursor } of feed.messages()) if (got.push(cursor) === (pushed || FEED)) feed.stop();
+      for await (const { cursor } of feed.messages()) if (got.push(cursor) === (pushed || FEED)) feed.end();
       assert.deepEqual(got, all.slice(0, pushed || FEED).map(({ cursor }) => cursor));
     }
   });
@@ -382,7 +382,7 @@ describe('a room', { timeout: 100_000 }, () => {
       assert.ok(reads <= most, `${reads} requests`);
       feed.push({ user: 'bob', id: 'x', cursor: 'x' });
       if (most === 1) assert.equal((await next).value.cursor, 'x');
-      feed.stop();
+      feed.end();
     }
   });
 

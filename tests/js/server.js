@@ -129,7 +129,15 @@ export class FakeServer {
       response.writeHead(status, { 'Content-Type': 'application/json' });
       response.end(JSON.stringify(value));
     };
-    if (url.pathname === '/healthz') return say({ status: 'alive' });
+    if (url.pathname === '/chatd.js') {
+      response.writeHead(200, { 'Content-Type': 'text/javascript' });
+      return response.end('export {};');
+    }
+    if (url.pathname === '/healthz') {
+      // As the proxies of etc/ do, which keep it to themselves.
+      response.writeHead(404, { 'Content-Type': 'text/html' });
+      return response.end('<h1>Not Found</h1>');
+    }
     if (!this.accept(request.headers.authorization?.slice(7))) return fail(401, 'unauthorized');
     if (this.draining !== undefined) return fail(503, 'unavailable', this.draining);
     if (!this.rooms.has(room)) return fail(404, 'unknown_room');

@@ -146,6 +146,11 @@ class TestBehind:
                     assert answer.getheader("Content-Type") != "text/plain; version=0.0.4"
             with get(daemon.http, path) as answer:
                 assert answer.status == 200
+        # What `chatd.js` asks instead: whether chatd is there, and whether it lets a page in.
+        with get(front, "/chatd.js") as answer:
+            assert answer.getheader("Content-Type", "").startswith("text/javascript")
+        with get(front, "/rooms/~") as answer:
+            assert json.load(answer)["code"] == "bad_request"
 
     def test_a_users_name_in_a_path(self, front: tuple[str, int], room: str) -> None:
         """Percent-encoded, a slash too: it is chatd that asks for the key, and knows the path."""

@@ -21,10 +21,9 @@ export class Feed {
     constructor(read: (after: string) => Promise<Page>, told: () => string | null, first: Message[], behind: string | null);
     /** @param {Message} message */
     push(message: Message): void;
-    /** The room has ended: what is here can still be read. @param {ChatError} error */
-    end(error: ChatError): void;
-    /** The reader wants no more, not even what is on its way. */
-    stop(): void;
+    /** Nothing follows. One who was put out may read what came before; one who left wants no more, not
+     * even what is on its way. @param {ChatError} [error] that put us out */
+    end(error?: ChatError): void;
     /** To be called once. @returns {AsyncGenerator<Message, undefined>} */
     messages(): AsyncGenerator<Message, undefined>;
     #private;

@@ -42,8 +42,10 @@ export class Wire {
     address(path: string, query?: Record<string, unknown>, unnamed?: boolean): URL;
     /** @param {URL} address @param {RequestInit} init @returns {Promise<Response>} */
     fetch(address: URL, init: RequestInit): Promise<Response>;
-    /** Rejects unless the server answers, whatever that is. @param {string} path */
-    probe(path: string): Promise<Response>;
+    /** Rejects unless chatd answers, whatever that is: in its place, a proxy or a network that one must
+     * sign in to says something in HTML. @param {string} path else what chatd alone answers, and a page
+     * of an origin that it refuses is not told: of a room that cannot be */
+    probe(path?: string): Promise<void>;
     /**
      * Whether the server answers other pages, but not those of our origin: a page is not told why a
      * request of its own failed, so ask for what any page may read, should we get nothing else.

@@ -59,7 +59,7 @@ export function copy(data) {
  * @param {string} name
  */
 export function roomName(name) {
-  const normal = String(name).normalize('NFC');
+  const normal = String(name).normalize();
   if (!normal || HALF.test(normal)) throw bad('The name of a room is a string of Unicode, not empty.');
   return normal;
 }

@@ -59,21 +59,17 @@ export class Feed {
   push(message) {
     if (this.#behind === null && this.#queue.length < FEED) this.#queue.push(message);
     else {
-      this.#behind ??= this.#queue[this.#queue.length - 1].cursor;
+      this.#behind ??= /** @type {Message} */ (this.#queue.at(-1)).cursor;
       this.#pass(message);
     }
     this.#wake();
   }
 
-  /** The room has ended: what is here can still be read. @param {ChatError} error */
+  /** Nothing follows. One who was put out may read what came before; one who left wants no more, not
+   * even what is on its way. @param {ChatError} [error] that put us out */
   end(error) {
     this.#error ??= error;
-    this.#wake();
-  }
-
-  /** The reader wants no more, not even what is on its way. */
-  stop() {
-    this.#stopped = true;
+    this.#stopped ||= !error;
     this.#wake();
   }
 

@@ -225,21 +225,14 @@ export class Room extends Emitter {
     const feed = new Feed((after) => this.#page({ after, limit: FEED }), () => this.#seat.told,
       this.#kept, this.#behind);
     this.#feeds.add(feed);
-    if (this.#ended) this.#finish(feed, this.#ended.error);
+    if (this.#ended) feed.end(this.#ended.error);
     return feed;
-  }
-
-  /** Nothing follows: one who left wants no more; one who was put out may read what came before.
-   * @param {Feed} feed @param {ChatError} [error] */
-  #finish(feed, error) {
-    if (error) feed.end(error);
-    else feed.stop();
   }
 
   /** @param {Feed} feed */
   #drop(feed) {
     this.#feeds.delete(feed);
-    feed.stop();
+    feed.end();
   }
 
   /** Begin with what lies at `position` in a room that others have joined before: what follows on it
@@ -293,7 +286,7 @@ export class Room extends Emitter {
     if (this.#ended) return;
     this.#ended = { error };
     this.#over.abort(error ?? closed());
-    for (const feed of this.#feeds) this.#finish(feed, error);
+    for (const feed of this.#feeds) feed.end(error);
     if (error) this._emit('closed', error);
   }
 }

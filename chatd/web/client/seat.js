@@ -180,7 +180,8 @@ export class Seat {
     this.cursor = message.cursor;
     if (this.#seen.has(key(message))) return;
     this.#seen.add(key(message));
-    if (this.#seen.size > WINDOW) this.#seen.delete(this.#seen.values().next().value);
+    const [oldest] = this.#seen;
+    if (this.#seen.size > WINDOW) this.#seen.delete(oldest);
     this.#recovered += 1;
     this.told = message.cursor;
     for (const handle of this.handles) handle._push(message);

@@ -236,7 +236,8 @@ export class Sender {
 
   /** @param {{room: string, id: string}} which @param {ChatError} [error] */
   #settled({ room, id }, error) {
-    if (error) this.#place(room)?.tell('failed', { id, error });
-    else this.#place(room)?.tell('sent', { id });
+    const place = this.#place(room);
+    if (error) place?.tell('failed', { id, error });
+    else place?.tell('sent', { id });
   }
 }

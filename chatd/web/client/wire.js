@@ -57,7 +57,7 @@ export class Wire {
     this.#base = base;
     this.#options = options;
     this.debug = debugger_(options.debug);
-    this.user = options.token ? undefined : (options.user || `guest-${hex(3)}`).normalize('NFC');
+    this.user = options.token ? undefined : (options.user || `guest-${hex(3)}`).normalize();
   }
 
   get name() {
@@ -95,15 +95,13 @@ export class Wire {
     // to have expired; should it really have, the server refuses it, and another is asked for.
     const life = exp - (exp > now ? Math.max(now, iat) : iat || now);
     this.renewal = claims?.exp ? now + Math.max(1000, life * 0.8) : Infinity;
-    if (typeof claims?.sub === 'string') this.user = claims.sub.normalize('NFC');
+    if (typeof claims?.sub === 'string') this.user = claims.sub.normalize();
     this.token = token;
   }
 
   /** @returns {string} the WebSocket's address; there a token has no other place than the URL */
   socket() {
-    const url = this.address('ws', { token: this.token });
-    url.protocol = url.protocol.replace('http', 'ws');
-    return url.href;
+    return this.address('ws', { token: this.token }).href.replace('http', 'ws');
   }
 
   /**
@@ -125,10 +123,15 @@ export class Wire {
     return get(address.href, init);
   }
 
-  /** Rejects unless the server answers, whatever that is. @param {string} path */
-  async probe(path) {
+  /** Rejects unless chatd answers, whatever that is: in its place, a proxy or a network that one must
+   * sign in to says something in HTML. @param {string} path else what chatd alone answers, and a page
+   * of an origin that it refuses is not told: of a room that cannot be */
+  async probe(path = 'rooms/~') {
     const { signal, clear } = deadline(this.#options.patience, this.closed);
-    return this.fetch(this.address(path, {}, true), { signal, cache: 'no-store' }).finally(clear);
+    const { headers } = await this.fetch(new URL(path, this.#base),
+      { signal, cache: 'no-store' }).finally(clear);
+    if (/script|json/.test(`${headers.get('Content-Type')}`)) return;
+    throw new ChatError('unavailable', 'This is not chatd.');
   }
 
   /**
@@ -143,7 +146,7 @@ export class Wire {
     if (!own || own === this.#base.origin) return undefined;
     const whose = own === 'null' ? 'without an origin: sandboxed, or local files'
       : `of ${own}: start it with --origin ${own}`;
-    return this.probe('healthz').then(() => undefined, async () => {
+    return this.probe().then(() => undefined, async () => {
       await this.probe('chatd.js');
       return new ChatError('forbidden', `chatd at ${this.name} takes no pages ${whose}`);
     }).catch(() => undefined);

@@ -68,12 +68,12 @@ export class HttpLink {
 
   open() {
     this.#way.tabs.crowded = () => this.renew();
-    // With no room to read, whether the server answers is all that can be known.
+    // With no room to read, whether we are answered is all that can be known; this is no room.
     queueMicrotask(async () => {
       if (this.#readers.size) return;
       const { requests, options: { patience: timeout } } = this.#way;
-      await requests.request('healthz', { timeout, signal: this.#ended.signal })
-        .then(() => this.#up(), (error) => this.#end({ error }));
+      await requests.here('~', { timeout, signal: this.#ended.signal })
+        .catch((error) => this.#failed('~', error));
     });
   }
 

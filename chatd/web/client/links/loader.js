@@ -52,8 +52,8 @@ export class Loader {
   async #load() {
     try {
       // Firefox takes a module that it could not load for missing as long as the page lives; so it
-      // is asked for only where the server can be reached, whatever that answers.
-      await this.#wire.probe('healthz');
+      // is asked for only where chatd can be reached, though it may not be asked for its files.
+      await this.#wire.probe('chatd.js').catch(() => this.#wire.probe());
       const { overHttp } = await import('./http.js');
       return overHttp(KIT, this.#wire, this.#options);
     } catch (error) {
