@@ -257,14 +257,19 @@ class TestTabs:
         ann.open(asleep.url)
         ann.page.evaluate(TAB, [room, "ann", "sse"])
 
-        def hears(text: str, seconds: int) -> None:
-            """The other tab hears ``text`` within so many seconds of its clock."""
+        def comes(what: str, seconds: int) -> None:
+            """It is so in the other tab within so many seconds of its clock."""
             for _ in range(2 * seconds):
-                if ann.page.evaluate("texts.at(-1)") == text:
+                if ann.page.evaluate(what):
                     return
                 ann.page.clock.run_for(500)
-            raise AssertionError(f"{text} is not heard")
+            raise AssertionError(what)
 
+        def hears(text: str, seconds: int) -> None:
+            comes(f"texts.at(-1) === {text!r}", seconds)
+
+        visit(f"/?room={room}&user=bob").state("Online")
+        comes("room.members.includes('bob')", 45)
         asleep.evaluate("text => say(text)", "found by looking")
         hears("found by looking", 45)
         asleep.evaluate("text => say(text)", "read by itself")

@@ -144,8 +144,15 @@ class TestTwoOperators:
         expect(alert).to_contain_text("cannot be reached")
         page.unroute("**/members")
         expect(alert).to_be_empty()
+        looks: list[str] = []
+        page.on("request", lambda request: looks.append(request.url))
         assert _admin(administered, "DELETE", "room-3") == 204
         expect(alert).not_to_be_empty()
+        looks.clear()
+        for _ in range(2):
+            with page.expect_response("**/admin/state?**"):
+                pass
+        assert not any(url.endswith("/members") for url in looks)
         dialog.get_by_role("checkbox").click()
         expect(page.locator("#rooms tr", has_text="room-3")).to_have_count(0)
         page.keyboard.press("Escape")

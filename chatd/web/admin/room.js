@@ -5,7 +5,7 @@
  */
 
 import { button, find, make } from '../page/dom.js';
-import { words } from './api.js';
+import { RefusedError, words } from './api.js';
 import { count } from './format.js';
 import { Rows, write } from './rows.js';
 
@@ -25,6 +25,8 @@ export class RoomDialog {
   #room = '';
   /** Why it cannot be seen how it is. */
   #unseen = '';
+  /** Somebody has deleted it: each look would be one more refusal. */
+  #gone = false;
   #hooks;
   #members = new Rows(find('members', HTMLElement), String, (user) => this.#person(user, true));
   #present = new Rows(find('present', HTMLElement), String, (user) => this.#person(user, false));
@@ -59,6 +61,7 @@ export class RoomDialog {
     this.#members.show([]);
     this.#present.show([]);
     write(this.#refusal, this.#unseen = '');
+    this.#gone = false;
     this.#dialog.showModal();
     void this.refresh();
   }
@@ -70,7 +73,7 @@ export class RoomDialog {
   /** Show it as it is now, if it is open. */
   async refresh() {
     const room = this.#room;
-    if (!this.#dialog.open) return;
+    if (!this.#dialog.open || this.#gone) return;
     try {
       const found = await this.#hooks.api().members(room);
       if (room !== this.#room) return;
@@ -78,7 +81,9 @@ export class RoomDialog {
       if (this.#unseen) write(this.#refusal, '');
       this.#unseen = '';
     } catch (error) {
-      if (room === this.#room) write(this.#refusal, this.#unseen = words(error));
+      if (room !== this.#room) return;
+      write(this.#refusal, this.#unseen = words(error));
+      this.#gone = error instanceof RefusedError && error.status === 404;
     }
   }
 
@@ -108,6 +113,7 @@ export class RoomDialog {
   /** @param {() => Promise<unknown>} work @param {string} done what is said then */
   async #do(work, done) {
     write(this.#refusal, this.#unseen = '');
+    this.#gone = false;
     try {
       await work();
       this.#hooks.say(done);

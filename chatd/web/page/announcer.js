@@ -63,7 +63,7 @@ export class Announcer {
     else if (failed.length) this.say(failed[0]);
     const [heard, count] = [this.#heard.splice(0), this.#count];
     this.#count = 0;
-    if (count > FEW) this.say(`${count} new messages.`);
+    if (count > FEW) this.say(`${count.toLocaleString()} new messages.`);
     else heard.forEach(({ user, text }) => this.say(`${user}: ${text.slice(0, START)}`));
   }
 }

@@ -56,9 +56,10 @@ async function enter(again = false) {
     heard: (message) => announcer.hear(message),
     failed: (id, words) => announcer.fail(id, words),
     reading: ({ unread, following }) => {
-      document.title = `${unread ? `(${unread}) ` : ''}${visit.room} · chatd`;
+      const many = unread.toLocaleString();
+      document.title = `${unread ? `(${many}) ` : ''}${visit.room} · chatd`;
       latest.hidden = following;
-      latest.textContent = unread ? `↓ ${unread} new` : '↓ Latest';
+      latest.textContent = unread ? `↓ ${many} new` : '↓ Latest';
     },
     edit: (text) => composer.edit(text),
   });

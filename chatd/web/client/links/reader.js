@@ -147,7 +147,7 @@ export class Reader {
     } catch (error) {
       await this.#cut(/** @type {ChatError} */ (error), (Date.now() - begun) / 1000, signal);
     }
-    if (Date.now() - this.#looked > HERE) yield await this.#here();
+    if (this.#way.since(this.#looked) > HERE) yield await this.#here();
   }
 
   /** A poll has failed after `lasted` seconds; throws if that is more than an incident.
@@ -166,8 +166,8 @@ export class Reader {
 
   /**
    * What the tab that leads reads. A message that does not follow the one we have is not taken:
-   * then we look for ourselves, as also when nothing was heard for a while. If nothing comes of what
-   * is found then, we read for ourselves: browsers stop hidden tabs, and leave them their locks.
+   * then we look for ourselves, as also now and then, and who is here. If nothing comes of what is
+   * found then, we read for ourselves: browsers stop hidden tabs, and leave them their locks.
    *
    * @param {Share} share
    * @returns {AsyncGenerator<Frame, void>}
@@ -188,6 +188,7 @@ export class Reader {
       const page = await this.#page({ after: this.#after, limit: 500 });
       yield* this.#said(page);
       this.#after = page.cursor;
+      if (this.#way.since(this.#looked) >= SURE) yield await this.#here();
       if (page.messages.length) {
         if (await this.#way.sleep(TURN, nudge.signal)) return void (yield await this.#here());
         continue;
