@@ -22,6 +22,10 @@ FORBIDDEN = """for (const kind of ['localStorage', 'sessionStorage']) {
   const get = () => { throw new DOMException('', 'SecurityError'); };
   Object.defineProperty(globalThis, kind, { get });
 }"""
+#: As where the browser's file of it is damaged.
+BROKEN = """for (const name of ['getItem', 'setItem', 'removeItem']) {
+  Storage.prototype[name] = () => { throw new DOMException('', 'UnknownError'); };
+}"""
 FULL = "Storage.prototype.setItem = () => { throw new DOMException('', 'QuotaExceededError'); };"
 
 
@@ -308,7 +312,9 @@ class TestWriting:
         ann.sees("half a thought")
         expect(text).to_have_value("")
 
-    @pytest.mark.parametrize("script", [FORBIDDEN, FULL], ids=["forbidden", "full"])
+    @pytest.mark.parametrize(
+        "script", [FORBIDDEN, FULL, BROKEN], ids=["forbidden", "full", "broken"]
+    )
     def test_what_cannot_be_stored_lasts_as_long_as_the_page(
         self, visit: Visit, rooms: Iterator[str], room: str, script: str
     ) -> None:

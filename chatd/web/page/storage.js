@@ -7,22 +7,18 @@
 
 /** As far as anyone here uses it, what `Storage` is. */
 class Store {
-  /** @type {Storage | undefined} */
-  #lasting;
+  #kind;
   /** @type {Map<string, string>} */
   #passing = new Map();
 
   /** @param {'localStorage' | 'sessionStorage'} kind */
   constructor(kind) {
-    try {
-      this.#lasting = globalThis[kind];
-    } catch {
-      // It is forbidden.
-    }
+    this.#kind = kind;
   }
 
   get #keys() {
-    return [...new Set([...Object.keys(this.#lasting ?? {}), ...this.#passing.keys()])];
+    const lasting = this.#try((storage) => Object.keys(storage)) ?? [];
+    return [...new Set([...lasting, ...this.#passing.keys()])];
   }
 
   get length() {
@@ -36,25 +32,35 @@ class Store {
 
   /** @param {string} key */
   getItem(key) {
-    return this.#passing.get(key) ?? this.#lasting?.getItem(key) ?? null;
+    return this.#passing.get(key) ?? this.#try((storage) => storage.getItem(key)) ?? null;
   }
 
   /** @param {string} key @param {string} value */
   setItem(key, value) {
     this.#passing.set(key, value);
-    if (!this.#lasting) return;
-    try {
-      this.#lasting.setItem(key, value);
+    this.#try((storage) => {
+      storage.setItem(key, value);
       this.#passing.delete(key);
-    } catch {
-      // It is full.
-    }
+    });
   }
 
   /** @param {string} key */
   removeItem(key) {
     this.#passing.delete(key);
-    this.#lasting?.removeItem(key);
+    this.#try((storage) => storage.removeItem(key));
+  }
+
+  /**
+   * What `use` gives; undefined where that is forbidden or full, or its file is damaged.
+   *
+   * @template T @param {(storage: Storage) => T} use @returns {T | undefined}
+   */
+  #try(use) {
+    try {
+      return use(globalThis[this.#kind]);
+    } catch {
+      return undefined;
+    }
   }
 }
 
