@@ -23,6 +23,7 @@ from zope.interface import implementer
 from chatd.amqp.addresses import Addresses, SortingReactor
 from chatd.amqp.channel import Reason, reason_of
 from chatd.amqp.client import Client
+from chatd.amqp.codec import ProtocolError
 from chatd.amqp.hosts import Hosts
 from chatd.amqp.tls import TLS, tls_options
 from chatd.amqp.url import BadURL, BrokerURL
@@ -105,6 +106,7 @@ class _Endpoint:
         return Deferred.fromCoroutine(self._connect(self._hosts.present, protocolFactory))
 
     async def _connect(self, host: int, protocolFactory: IProtocolFactory) -> Any:
+        self._connection.host = host
         try:
             client, gone = await self._connection.establish(self._endpoint(host))
         except Exception:
@@ -112,7 +114,6 @@ class _Endpoint:
                 self._hosts.addresses[host].failed(self._connection.peer)
             self._hosts.unreachable(host)
             raise
-        self._connection.host = host
         # the service gets a stand-in for the client, which is the transport's protocol already
         session: Any = protocolFactory.buildProtocol(cast(IAddress, None))
         session.makeConnection(client.transport)
@@ -151,7 +152,7 @@ class BrokerConnection(MultiService):
     ) -> None:
         super().__init__()
         self.client: Client | None = None
-        #: The number of the host that ``client`` is connected to.
+        #: The number of the host that ``client`` is connected to, or that was tried last.
         self.host = 0
         #: The address that the newest attempt has connected to; None if it came to none.
         self.peer: IAddress | None = None
@@ -162,7 +163,9 @@ class BrokerConnection(MultiService):
         self._properties = {"product": "chatd", "platform": "Twisted", "connection_name": name}
         self._opened = opened
         self._lost = lost
-        self._said = ""
+        self._trouble = ""
+        #: Of each host, why the newest attempt failed, since there was a connection.
+        self._said: dict[int, str] = {}
         #: Since when there is no connection: the clock's seconds; None before the first one.
         self._away_since: float | None = None
         #: How often it connected after a connection was lost.
@@ -176,7 +179,7 @@ class BrokerConnection(MultiService):
     @property
     def trouble(self) -> str:
         """Why there is no connection, if that is known."""
-        return self._said
+        return self._trouble
 
     def startService(self) -> None:
         """Begin to connect. Raises `BadURL` for TLS files that cannot be used."""
@@ -243,7 +246,7 @@ class BrokerConnection(MultiService):
         except Exception as e:
             client.transport.abortConnection()
             reason = await gone
-            why = str(reason_of(e)) if isinstance(e, Closed) else str(reason)
+            why = str(reason_of(e) if isinstance(e, Closed | ProtocolError) else reason)
             hint = NO_AMQP
             if isinstance(e, TimeoutError):
                 why, hint = "no answer in time", NO_GREETING
@@ -251,7 +254,8 @@ class BrokerConnection(MultiService):
             self._say(why if met else f"{why}; {hint}")
             raise
         self.client = client
-        self._said = ""
+        self._trouble = ""
+        self._said.clear()
         self._back()
         gone.addCallback(self._gone, self._reactor.seconds())
         return client, gone
@@ -283,8 +287,9 @@ class BrokerConnection(MultiService):
             )
 
     def _say(self, why: str) -> None:
-        """Log why an attempt failed, unless it is the same reason as before."""
-        same = _MADE_UP.sub("", why) == _MADE_UP.sub("", self._said)
-        if not same and self.running:
-            self._said = why
+        """Log why an attempt failed, unless it is the same reason as before at this host, or at
+        another one: they are tried in turn."""
+        known = (reason := _MADE_UP.sub("", why)) in self._said.values()
+        self._trouble, self._said[self.host] = why, reason
+        if not known and self.running:
             self._log.warn("Cannot use the broker {url}: {why}", url=str(self._url), why=why)

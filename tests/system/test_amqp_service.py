@@ -187,6 +187,37 @@ class ConnectionTests(Connecting):
         await until(lambda: len(silent) >= 2)
         self.assertIsNone(connection.client)
 
+    async def test_hosts_that_fail_in_ways_of_their_own(self) -> None:
+        """They are tried in turn for ever; that is said once of each."""
+        attempts: list[int] = []
+
+        def noted(failures: int) -> float:
+            attempts.append(failures)
+            return 0.0
+
+        self.patch(service, "backoff", noted)
+        connection = self.connect(f"amqp://127.0.0.1:{free_port()},no.such.host.invalid")
+        await until(lambda: len(attempts) >= 8)
+        await connection.stopService()
+        self.assertEqual(len(self.said), 2, self.said)
+        self.assertEqual(len({"DNS" in said for said in self.said}), 2, self.said)
+
+    async def test_why_chatd_itself_cannot_go_on(self) -> None:
+        """What it found wanting, and not that it hung up."""
+
+        async def opened(client: Client) -> None:
+            client.channel_max = 2
+            for _ in range(3):
+                await client.open_channel()
+
+        url = BrokerURL.parse(shared_node().url())
+        connection = BrokerConnection(reactor, url, "test", opened, self.lost.append)
+        connection.startService()
+        self.addCleanup(connection.stopService)
+        await until(lambda: self.said)
+        self.assertEqual(self.said[0], "the broker allows 2 channels only")
+        self.assertEqual(connection.trouble, self.said[0])
+
     async def test_stopping_while_connecting(self) -> None:
         port, silent = self.listen()
         connection = self.connect(f"amqp://127.0.0.1:{port}")
