@@ -260,6 +260,54 @@ class OwnTests(Answered):
             self.assertEqual(len(client.publishers), 3)
 
 
+class AllowedTests(Answered):
+    """RabbitMQ ends a connection: its user or its host has all channels that it may have."""
+
+    STREAMS = tuple(Stream(f"room{n}", "1") for n in range(6))
+    REASON = Reason(
+        530,
+        "NOT_ALLOWED - number of channels opened for user 'ann' has reached the maximum allowed"
+        " user limit of (9)",
+    )
+
+    def own(self) -> list[Stream]:
+        """The streams that have a channel of their own, once all have wanted one."""
+        channels = self.publisher.channels
+        for stream in self.STREAMS:
+            channels.lane(stream, True)
+        self.answer()
+        return [stream for stream in self.STREAMS if channels.lane(stream, False) is not None]
+
+    def lost(self, reason: Reason) -> None:
+        self.publisher.lost(reason)
+        self.server = Server().tuned()
+        self.connect()
+
+    def test_half_as_many_have_their_own_then(self) -> None:
+        """Or the next connection would end as this one did, again and again."""
+        self.connect()
+        self.assertEqual(len(self.own()), 6)
+        for left in (3, 1, 0, 0):
+            self.lost(self.REASON)
+            self.assertEqual(len(self.own()), left)
+
+    def test_whatever_connection_it_ended(self) -> None:
+        self.connect()
+        self.own()
+        self.publisher.channels.ended(self.REASON)
+        self.assertEqual(self.own(), list(self.STREAMS[:3]))
+        self.wait(RETIRE)
+        # those, the shared one and the spare one
+        self.assertEqual(len(self.server.client.publishers), 5)
+
+    def test_other_ends_change_nothing(self) -> None:
+        self.connect()
+        self.own()
+        for reason in (Reason(0, "lost"), Reason(530, "NOT_ALLOWED - vhost chat not found")):
+            self.lost(reason)
+            self.assertEqual(len(self.own()), 6)
+
+
 class ReplacedTests(SynchronousTestCase):
     def test_the_broker_closes_a_replaced_channel(self) -> None:
         """When its time is up, another one may have its number."""

@@ -159,6 +159,7 @@ class AMQPBroker(MultiService):
         self.channels = None
         self._broadcasts.lost()
         self._pools.lost()
+        self._publishing.channels.ended(reason)
         self.leader_changed()  # a node may be down
         for following in list(self._followings):
             following.lost()

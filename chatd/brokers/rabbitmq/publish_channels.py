@@ -40,6 +40,9 @@ LEARN = 1.0
 TRUST, FORGIVE = 60.0, 1.0
 #: Streams with a channel of their own, at most.
 MOST_OWN = 100
+#: How RabbitMQ ends a connection for one channel more than a user may have, or a host takes. It
+#: tells those limits in no other way.
+_NOT_ALLOWED, _TOO_MANY = 530, "number of channels"
 #: How often a stream's records must be missing until it gets a channel of its own, and until the
 #: connection is replaced; and the age in seconds that the connection must have then.
 OWN, CONNECTION, OLD = 2, 3, 10.0
@@ -62,6 +65,7 @@ class PublishChannels:
     _since: float = field(default=0.0, init=False)
     _shared: Opened | None = field(default=None, init=False)
     _own: dict[Stream, Opened] = field(factory=dict, init=False)
+    _most_own: int = field(default=MOST_OWN, init=False)
     _troubles: dict[Stream, _Trouble] = field(factory=dict, init=False)
     _forgiven: float = field(default=0.0, init=False)
     #: Looks for streams that need their own channel no more, as long as there are any.
@@ -144,6 +148,24 @@ class PublishChannels:
     def out_of_step(self, stream: Stream) -> None:
         """A record of ``stream`` had nowhere to go. It was counted on the stream's own channel, but
         not in the stream, so that channel is as a shared one now."""
+        self._take_back(stream)
+
+    def ended(self, reason: Reason) -> None:
+        """A connection of this node ends. If RabbitMQ allows no more channels, half as many streams
+        have one of their own from now on, also where another kind was the one too many: without
+        those all else goes on."""
+        if reason.code != _NOT_ALLOWED or _TOO_MANY not in reason.text or not self._most_own:
+            return
+        self._most_own = min(self._most_own, len(self._own)) // 2
+        self._log.warn(
+            "RabbitMQ allows no more channels: from now on at most {most} rooms have one of their"
+            " own",
+            most=self._most_own,
+        )
+        for stream in list(self._own)[self._most_own :]:
+            self._take_back(stream)
+
+    def _take_back(self, stream: Stream) -> None:
         own = self._own.pop(stream, None)
         if own is not None and self._opener is not None:
             self._opener.retire(own.publisher, RETIRE)
@@ -160,7 +182,7 @@ class PublishChannels:
         """Whether there are channels left for one more stream, and enough for all else."""
         self._forgive(opener)
         client, given = opener.client, len(self._own) + len(self._giving)
-        return given < MOST_OWN and 2 * len(client.channels) < (client.channel_max or 65_535)
+        return given < self._most_own and 2 * len(client.channels) < (client.channel_max or 65_535)
 
     async def _give_own(self, opener: ChannelOpener, stream: Stream) -> None:
         fresh = await opener.open_or_fail()
@@ -190,8 +212,7 @@ class PublishChannels:
                 del self._troubles[stream]
         for stream, own in list(self._own.items()):
             if now - own.needed >= TRUST and stream not in self._troubles:
-                del self._own[stream]
-                opener.retire(own.publisher, RETIRE)
+                self._take_back(stream)
 
     # -- replacing ---------------------------------------------------------------------------------
 

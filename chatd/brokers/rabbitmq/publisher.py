@@ -81,6 +81,7 @@ class StreamPublisher:
     def lost(self, reason: Reason) -> None:
         """The connection was lost."""
         self._client = None
+        self.channels.ended(reason)
         self.channels.lost()
         for pause in list(self._pauses):
             pause.cancel()
