@@ -96,6 +96,9 @@ class ReadBack(Generic[K, V]):
     under_way: dict[K, _Append[V]] = field(factory=dict, init=False)
     _looked_for: dict[K, _Append[V]] = field(factory=dict, init=False)
     _ticking: IDelayedCall | None = field(default=None, init=False)
+    #: When a record came back last, and when the latest of those that came was sent.
+    _came: float = field(default=float("-inf"), init=False)
+    _came_of: float = field(default=float("-inf"), init=False)
 
     _log = Logger()
 
@@ -120,6 +123,7 @@ class ReadBack(Generic[K, V]):
         """A record with ``key`` was read; ``outcome`` is passed to the caller of `append`."""
         append = self.under_way.pop(key, None)
         if append is not None:
+            self._came, self._came_of = self.clock.seconds(), max(self._came_of, append.sent)
             append.done.callback(outcome)
 
     def give_up(self, key: K, why: str) -> None:
@@ -201,7 +205,13 @@ class ReadBack(Generic[K, V]):
             return
         self._tick_later()
         if not self._looked_for and not self.broker.exact:
-            self._look_for({k: a for k, a in self.under_way.items() if a.due <= now})
+            due = {k: a for k, a in self.under_way.items() if a.due <= now}
+            self._look_for({k: a for k, a in due.items() if not self._follows(a, now)})
+
+    def _follows(self, append: _Append[V], now: float) -> bool:
+        """Whether the record comes behind others that are coming: none that was sent later has come
+        before it. To read again what is on its way would only delay all of it."""
+        return now - self._came < SHOWN and append.sent >= self._came_of
 
     def _give_up_blocked(self, now: float) -> None:
         """While the broker takes no records, wait only for what it took before. RabbitMQ says that

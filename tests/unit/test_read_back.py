@@ -166,6 +166,26 @@ class AttemptTests(SynchronousTestCase):
             self.wait(TICK)
         self.appends.caught_up()
 
+    def test_what_comes_behind_others_is_not_looked_for(self) -> None:
+        """The broker has more to bring than it can at once: to read anew would delay all of it."""
+        for key in range(2, 14):
+            self.append(key)
+        for sent in self.sent:
+            sent.callback(None)
+        for key in range(1, 13):
+            self.wait(SHOWN / 2)
+            self.appends.brought(key, None)
+        self.assertEqual(self.looks, 0)
+        self.wait(SHOWN + TICK)
+        self.assertEqual(self.looks, 1)
+
+    def test_what_others_have_overtaken_is_looked_for(self) -> None:
+        for key in range(2, 8):
+            self.wait(SHOWN / 2)
+            self.append(key)
+            self.appends.brought(key, None)
+        self.assertEqual(self.looks, 1)
+
     def test_a_late_answer_says_nothing_of_the_next_attempt(self) -> None:
         for late in (None, Failure(Unavailable("the channel was given up"))):
             self.setUp()
