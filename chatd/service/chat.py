@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from attrs import Factory, define, evolve, field, frozen
+from attrs import Factory, define, evolve, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
 
 from chatd.access.identity import Identity
 from chatd.access.rights import check_entry, may_enter
-from chatd.brokers.interfaces import NoSuchStream, NotStored, TooLarge, Unavailable
+from chatd.brokers.interfaces import NoSuchStream, Unavailable
 from chatd.directory.directory import Directory
 from chatd.directory.projection import RoomEntry
 from chatd.directory.unavailable import unavailable
@@ -26,16 +25,9 @@ from chatd.rooms.registry import RoomRegistry
 from chatd.rooms.repeats import Repeats
 from chatd.rooms.room import Room
 from chatd.rooms.start_position import After, Now, Start, StartPosition, find
+from chatd.service.outcomes import Receipt, before_storing, not_stored, receipt
 from chatd.service.reading import ANSWER_BYTES, FIRST_BYTES, Answer, LookedBack, Reading
 from chatd.timing.gathering import Gathering
-
-
-@frozen
-class Receipt:
-    """The message ``id`` is stored. ``new`` is False if this node knew that already."""
-
-    id: str
-    new: bool
 
 
 @define(eq=False)
@@ -174,7 +166,7 @@ class Chat:
         else:
             stored = room.publish(publication.content, sender)
         told = (publication,)
-        return stored.addCallbacks(_receipt, _not_stored, told, errbackArgs=told)
+        return stored.addCallbacks(receipt, not_stored, told, errbackArgs=told)
 
     async def _attach_and_publish(
         self, identity: Identity, publication: Publication, sender: Hashable | None
@@ -183,7 +175,7 @@ class Chat:
         try:
             room = await self.room(identity, publication.room)
         except ChatError as e:
-            raise _before_storing(e, publication) from None
+            raise before_storing(e, publication) from None
         return await room.publish(publication.content, sender)
 
     async def admit_publication(self, identity: Identity, publication: Publication) -> None:
@@ -191,7 +183,7 @@ class Chat:
         try:
             await self.admit(identity, publication.room)
         except ChatError as e:
-            raise _before_storing(e, publication) from None
+            raise before_storing(e, publication) from None
 
     async def repeated(
         self, identity: Identity, publication: Publication, came: float | None = None
@@ -305,26 +297,3 @@ class Chat:
 def going_down() -> ChatError:
     """The error for a request that comes while the node drains."""
     return ChatError(Code.UNAVAILABLE, "This server is going down; try again.", retry=1)
-
-
-def _receipt(new: bool, publication: Publication) -> Receipt:
-    return Receipt(publication.content.id, new)
-
-
-def _before_storing(error: ChatError, publication: Publication) -> ChatError:
-    """The answer to a publish that has failed with ``error`` before anything was done."""
-    if error.code is not Code.UNAVAILABLE:
-        return error
-    return error.before_storing().about(publication.room, publication.content.id)
-
-
-def _not_stored(failure: Failure, publication: Publication) -> Failure:
-    """Raise the answer to a publish that has failed with an error of the broker's."""
-    error, name, key = failure.value, publication.room, publication.content.id
-    if isinstance(error, Unavailable):
-        raise unavailable(error).about(name, key) from None
-    if isinstance(error, NoSuchStream):
-        raise unavailable(NotStored("the room begins anew")).about(name, key) from None
-    if isinstance(error, TooLarge):
-        raise ChatError(Code.TOO_LARGE, f"{error}.", room=name, id=key) from None
-    return failure

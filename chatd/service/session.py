@@ -21,7 +21,8 @@ from chatd.rooms.interfaces import ISubscriber
 from chatd.rooms.room import Room
 from chatd.rooms.start_position import Start, find
 from chatd.rooms.subscription import Subscription
-from chatd.service.chat import Chat, Receipt
+from chatd.service.chat import Chat
+from chatd.service.outcomes import Receipt
 
 T = TypeVar("T")
 Ready = Callable[[], Coroutine[Any, Any, bool]]

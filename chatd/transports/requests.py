@@ -16,7 +16,7 @@ from chatd.protocol.messages import CONTENT_BYTES
 from chatd.protocol.names import room_name
 from chatd.protocol.publication import Publication
 from chatd.rooms.start_position import After, Last, Now, Start, check_last, since
-from chatd.service.chat import Receipt
+from chatd.service.outcomes import Receipt
 from chatd.service.session import MAX_ROOMS
 from chatd.transports.dialect import BaseDialect, ClientLink
 

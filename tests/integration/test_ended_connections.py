@@ -12,7 +12,8 @@ from twisted.internet.protocol import Protocol
 
 from chatd.access.rate_limit import BAD_IN_A_ROW
 from chatd.protocol.errors import ChatError, Code
-from chatd.service.chat import Chat, Receipt
+from chatd.service.chat import Chat
+from chatd.service.outcomes import Receipt
 from chatd.timing.timer_wheel import STOOD_STILL
 from chatd.transports.http.connection import HTTPConnection
 from chatd.transports.websocket.connection import WebSocketConnection

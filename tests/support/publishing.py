@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from chatd.access.identity import Identity
-from chatd.service.chat import Chat, Receipt
+from chatd.service.chat import Chat
+from chatd.service.outcomes import Receipt
 
 
 async def publish(

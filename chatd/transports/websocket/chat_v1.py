@@ -6,7 +6,7 @@ from typing import Any
 
 from chatd.protocol.errors import ChatError, bad_request
 from chatd.protocol.json import load_object, quoted
-from chatd.service.chat import Receipt
+from chatd.service.outcomes import Receipt
 from chatd.transports.encodings import text_frame
 from chatd.transports.requests import RequestDialect, Respond
 from chatd.transports.websocket.connection import WebSocketConnection
