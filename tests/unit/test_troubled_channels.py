@@ -7,7 +7,6 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatd.brokers.interfaces import Stream
-from chatd.brokers.rabbitmq import publish_channels
 from chatd.brokers.rabbitmq.publish_channels import OLD, RETIRE, TRUST, PublishChannels
 from chatd.brokers.rabbitmq.refused_records import AGAIN
 from tests.support.amqp_server import Server
@@ -181,7 +180,7 @@ class TroubledTests(ChannelsCase):
         self.assertNotEqual(self.number(SHUT), self.number(DEN))
 
     def test_few_have_their_own(self) -> None:
-        self.patch(publish_channels, "MOST_OWN", 0)
+        self.patch(self.channels, "_most_own", 0)
         self.distrust(2)
         self.assertEqual(self.number(LOBBY), self.number(DEN))
 
@@ -317,7 +316,7 @@ class WantedTests(ChannelsCase):
         self.assertEqual(self.server.heard(), [])
 
     def test_few_get_one(self) -> None:
-        self.patch(publish_channels, "MOST_OWN", 2)
+        self.patch(self.channels, "_most_own", 2)
         self.assertEqual([self.lane(one) for one in (LOBBY, DEN, SHUT)], [None] * 3)
         self.assertEqual(self.server.answer().count("channel.open"), 2)
         self.assertIsNone(self.lane(SHUT, False))
