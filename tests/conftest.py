@@ -14,6 +14,8 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
 from tests.support import rabbit_run
+from tests.support.daemon import ROOT
+from tests.support.forked import share_nursery
 from tests.support.rabbit import start_shared_node
 from tests.support.shortcuts import (
     do_once_what_is_the_same_for_all,
@@ -128,9 +130,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFil
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Where several processes run the tests, let them have one RabbitMQ node."""
+    """Where several processes run the tests, let them have one RabbitMQ node, and import once what
+    their daemons are forked from."""
     if config.getoption("dist", "no") != "no":
         rabbit_run.serve(start_shared_node)
+        share_nursery(ROOT)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

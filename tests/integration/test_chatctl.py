@@ -40,6 +40,7 @@ from chatd.ctl.main import cli
 from chatd.ctl.output import table
 from chatd.ctl.top import fitting, rows
 from tests.support.daemon import ROOT
+from tests.support.forked_command import ForkedCommand
 from tests.support.rabbit_home import free_port
 from tests.support.serving import Node, ServingTests
 from tests.support.tokens import SECRET
@@ -494,10 +495,17 @@ class WithoutNodeTests(TestCase):
         done = run("--url", f"http://a..{'b' * 70}", "send", "\udcff", "text", "--user", "\udcff")
         self.assertEqual(done.exit_code, 3, done.output)
 
+    def chatctl(self) -> Path:
+        """The command, as in a shell."""
+        folder = tempfile.TemporaryDirectory()  # its path is short enough for that of a socket
+        self.addCleanup(folder.cleanup)
+        command = ForkedCommand(Path(folder.name) / "bin")
+        self.addCleanup(command.close)
+        return command.folder / "chatctl"
+
     def test_check_is_chatds_own(self) -> None:
         """As a person runs it, for chatd's words go past this process."""
-        script = "from chatd.ctl.main import main; main()"
-        command = [sys.executable, "-c", script, "check", "--broker", "memory:"]
+        command = [str(self.chatctl()), "check", "--broker", "memory:"]
         ports = ["--http", f"tcp:{free_port()}", "--websocket", "off"]
         for option, code, said in (("off", 0, "can start"), ("tcp:x", 1, "chatd: --setup: ")):
             done = subprocess.run(
@@ -510,12 +518,11 @@ class WithoutNodeTests(TestCase):
         """As an export may meet it; what Python would say at its end is not said either."""
         key = Path(self.mktemp()).absolute()
         key.write_text(SECRET)
-        script = "from chatd.ctl.main import main; main()"
+        program = self.chatctl()
         for command in (["completion", "bash"], ["token", "ann", "--key", str(key)]):
             with Path("/dev/full").open("w") as full:
                 done = subprocess.run(
-                    [sys.executable, "-c", script, *command],
-                    cwd=ROOT,
+                    [program, *command],
                     stdout=full,
                     stderr=subprocess.PIPE,
                     text=True,

@@ -96,9 +96,8 @@ class PreflightTests(SynchronousTestCase):
             writer = os.open(to, os.O_WRONLY)
         try:
             done = subprocess.run(
-                [sys.executable, "-c", TWISTD, "--nodaemon", "chatd", "--broker=memory:", option],
+                [self.command.folder / "twistd", "-n", "chatd", "--broker=memory:", option],
                 cwd=self.folder,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
                 stdout=writer,
                 stderr=subprocess.PIPE,
                 text=True,

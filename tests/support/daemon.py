@@ -17,7 +17,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -78,7 +77,7 @@ def nursery(preloaded: str = "") -> Nursery:
     return _nurseries[preloaded]
 
 
-def _dispose(running: list[subprocess.Popen[bytes] | Forked], folder: Path) -> None:
+def _dispose(running: list[Forked], folder: Path) -> None:
     for process in running:
         if process.poll() is None:
             process.kill()
@@ -90,9 +89,8 @@ class Daemon(Closing):
     """chatd on free ports of 127.0.0.1 with a folder of its own, ready when constructed.
 
     ``options`` go on its command line. ``broker`` is the ``--broker`` URL, by default SQLite in
-    the daemon's folder. ``env`` is added to the environment, and then it starts from nothing
-    instead of being forked, unless it names what `tests.support.preloaded` has made; a forked one
-    may open ``descriptors`` files.
+    the daemon's folder. ``env`` is added to the environment; ``LD_PRELOAD`` in it names what
+    `tests.support.preloaded` has made. It may open ``descriptors`` files.
     Raises `DaemonError` if it is not ready within `PATIENCE`.
     """
 
@@ -112,7 +110,7 @@ class Daemon(Closing):
         self.options = options
         self.env = env
         self._log = self.folder / "chatd.log"
-        self._running: list[subprocess.Popen[bytes] | Forked] = []
+        self._running: list[Forked] = []
         self.close = weakref.finalize(self, _dispose, self._running, self.folder)
         try:
             self.start()
@@ -159,15 +157,10 @@ class Daemon(Closing):
                 raise DaemonError(f"chatd did not become ready. Its log:\n{self.log()}")
             time.sleep(0.05)
 
-    def _launch(self, arguments: list[str]) -> subprocess.Popen[bytes] | Forked:
+    def _launch(self, arguments: list[str]) -> Forked:
         own = self.env or {}
-        preloaded = own.get("LD_PRELOAD", "")
-        if preloaded or not own:
-            forks = nursery(preloaded)
-            return forks.fork(arguments, self.folder, self._log, self._descriptors, own)
-        env = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **own}
-        command = [sys.executable, "-c", TWISTD, *arguments]
-        return spawn(*command, folder=self.folder, log=self._log, env=env)
+        forks = nursery(own.get("LD_PRELOAD", ""))
+        return forks.fork(arguments, self.folder, self._log, self._descriptors, own)
 
     def _ready(self) -> bool:
         """Whether it counts as started."""

@@ -1,17 +1,15 @@
 """twistd in processes that are forked from one that has imported it: a start costs no imports.
 
-A test process has one such `Nursery`; what it starts is chatd as ``twistd`` runs it, but for the
-imports, which half of the suite's daemons would spend most of their time with. What a start from
-nothing does is tested by ``test_process``, ``test_packaging`` and others, which run a command.
+A test process has one such `Nursery`, itself forked from one for all processes of a test run; what
+it starts is chatd as ``twistd`` runs it, but for the imports, which half of the suite's daemons
+would spend most of their time with. What a start from nothing does is tested by ``test_process``,
+``test_packaging`` and others, which run a command.
 """
 
 from __future__ import annotations
 
-import gc
 import json
 import os
-import pkgutil
-import resource
 import select
 import signal
 import socket
@@ -19,18 +17,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from twisted.application.service import IServiceMaker
-from twisted.plugin import getPlugins
-from twisted.scripts.twistd import run
-
-import chatd
-from tests.support import forking
-
-_LARGEST = 1 << 20
+#: Bytes of a question or an answer.
+LARGEST = 1 << 20
+#: The environment variable that says where the nursery of all is: the name of an abstract socket.
+_WHERE = "TEST_OF_CHATD_SHARED_NURSERY"
 
 
 class Forked:
@@ -72,27 +65,31 @@ class Forked:
 
 class Nursery:
     """Asks the process that forks, which ends with this one and takes its children along.
-    ``preloaded`` are libraries that it and they have preloaded, as in ``LD_PRELOAD``."""
+    ``preloaded`` are libraries that it and they have preloaded, as in ``LD_PRELOAD``. The ``first``
+    imports what others may share."""
 
-    def __init__(self, root: Path, preloaded: str = "") -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    def __init__(self, root: Path, preloaded: str = "", first: bool = False) -> None:
+        self._turn = threading.Lock()
+        if _WHERE in os.environ and not (preloaded or first):
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self._socket.connect(f"\0{os.environ[_WHERE]}")
+            return
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-u", "-m", __name__, str(theirs.fileno())],
+                [sys.executable, "-u", "-m", "tests.support.nursery", str(theirs.fileno())],
                 cwd=root,
                 env={**os.environ, **({"LD_PRELOAD": preloaded} if preloaded else {})},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        self._socket = ours
-        self._turn = threading.Lock()
 
     def ask(self, *descriptors: int, **question: Any) -> int:
         """What the process that forks answers."""
         with self._turn:
             socket.send_fds(self._socket, [json.dumps(question).encode()], descriptors)
-            return int(json.loads(self._socket.recv(_LARGEST)))
+            return int(json.loads(self._socket.recv(LARGEST)))
 
     def fork(
         self,
@@ -116,67 +113,23 @@ class Nursery:
 
     def answer(self, listening: socket.socket) -> Forked:
         """Let a process answer commands at ``listening``; see `tests.support.forked_command`."""
-        return Forked(self, self.ask(listening.fileno()))
+        return Forked(self, self.ask(listening.fileno(), be="answering"))
 
 
-def _serve(asked: socket.socket) -> None:
-    """Answer until nobody can ask any more; in each child return, once it is what is to run."""
-    while True:
-        question, listening, _, _ = socket.recv_fds(asked, _LARGEST, 1)
-        if not question:
-            sys.exit()
-        wanted = json.loads(question)
-        if "bury" in wanted:
-            _, status = os.waitpid(wanted["bury"], 0)
-            answer = os.waitstatus_to_exitcode(status)
-        else:
-            answer = os.fork()
-            if not answer:
-                asked.close()
-                if listening:
-                    arguments = forking.answer(socket.socket(fileno=listening[0]))
-                else:
-                    arguments = _become(**wanted)
-                sys.argv = ["twistd", *arguments]
-                return
-            for descriptor in listening:
-                os.close(descriptor)
-        asked.send(json.dumps(answer).encode())
+def share_nursery(root: Path) -> None:
+    """Let the nurseries of processes that are started from now on be forked from one of this one,
+    so that what they import is imported once."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind("")  # the kernel finds a name
+    listener.listen(64)
+    os.environ[_WHERE] = listener.getsockname()[1:].decode()
 
+    def share() -> None:
+        nursery: Nursery | None = None
+        while True:
+            asker, _ = listener.accept()
+            with asker:
+                nursery = nursery or Nursery(root, first=True)
+                nursery.ask(asker.fileno(), be="nursery")
 
-def _become(
-    arguments: list[str], folder: str, log: str, descriptors: int | None, environ: dict[str, str]
-) -> list[str]:
-    forking.die_with_parent()
-    os.setsid()
-    os.chdir(folder)
-    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-    for standard in (1, 2):
-        os.dup2(output, standard)
-    os.close(output)
-    if descriptors is not None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
-    os.environ.clear()
-    os.environ.update(environ)
-    return arguments
-
-
-def _import() -> None:
-    """All that a daemon imports, but for the reactor, which belongs to one process."""
-    for module in pkgutil.walk_packages(chatd.__path__, "chatd."):
-        import_module(module.name)
-    import_module("twisted.internet.epollreactor")  # the kind of reactor that twistd installs
-    list(getPlugins(IServiceMaker))
-    assert "twisted.internet.reactor" not in sys.modules
-
-
-def main() -> None:
-    """``python -m tests.support.forked FD``: fork what is asked for at the socket ``FD``."""
-    _import()
-    gc.freeze()  # so that the memory stays shared
-    _serve(socket.socket(fileno=int(sys.argv[1])))
-    run()
-
-
-if __name__ == "__main__":
-    main()
+    threading.Thread(target=share, daemon=True).start()

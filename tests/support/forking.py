@@ -1,4 +1,4 @@
-"""What a `tests.support.forked_command` asks: forks twistd in the namespaces of whoever asks."""
+"""What a `tests.support.forked_command` asks: forks a program in the namespaces of who asks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import struct
+import sys
 from contextlib import suppress
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -21,7 +22,7 @@ def die_with_parent() -> None:
 
 
 def answer(listening: socket.socket) -> list[str]:
-    """Answer all who connect; in each fork that is to run twistd, return its arguments."""
+    """Answer all who connect; in each fork that is to run a program, return name and arguments."""
     die_with_parent()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who wait
     while True:
@@ -34,7 +35,7 @@ def answer(listening: socket.socket) -> list[str]:
 
 
 def _start(asked: socket.socket) -> list[str]:
-    """Fork what is to run twistd, and return in it; tell who asks its id and how it ends."""
+    """Fork what is to run a program, and return in it; tell who asks its id and how it ends."""
     die_with_parent()
     question, standard, _, _ = socket.recv_fds(asked, _LARGEST, 3)
     arguments, folder, environ = json.loads(question)
@@ -53,9 +54,24 @@ def _start(asked: socket.socket) -> list[str]:
     for number, descriptor in enumerate(standard):
         os.dup2(descriptor, number)
         os.close(descriptor)
+    if not environ.get("PYTHONUNBUFFERED"):
+        _open_streams()
     os.environ.clear()
     os.environ.update(environ)
     return list(arguments)
+
+
+def _open_streams() -> None:
+    """Have standard output and error as Python opens them, and not as whoever forks has them, who
+    buffers nothing: what cannot be written may be noticed as late as at the end."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        before = getattr(sys, name)
+        stream = open(  # noqa: SIM115
+            number, "w", encoding=before.encoding, errors=before.errors, closefd=False
+        )
+        stream.reconfigure(line_buffering=name == "stderr" or stream.isatty())
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
 
 
 def _enter(pid: int) -> None:
