@@ -232,7 +232,7 @@ class StepTests(ReplicationCase):
 class CrowdTests(ReplicationCase):
     """More names than one payload may carry."""
 
-    NUMBER = 20_000
+    NUMBER = 12_000
 
     def setUp(self) -> None:
         self.make(2)
@@ -278,7 +278,7 @@ class CrowdTests(ReplicationCase):
             self.assertTrue(site.presence.here("lobby", "late"))
             self.assertFalse(site.presence.here("lobby", "guest-000000"))
         self.assertLess(max(self.sizes), 256 * 1024)
-        self.assertLess(sum(self.sizes), 5 * 1024 * 1024)
+        self.assertLess(sum(self.sizes), 3 * 1024 * 1024)
 
 
 class DeathTests(ReplicationCase):
