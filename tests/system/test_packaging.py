@@ -106,14 +106,6 @@ def test_it_is_the_installed_one(twistd: Path) -> None:
     assert _installed(twistd) != Path(chatd.__file__).parent
 
 
-def test_twistd_knows_chatd(twistd: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [str(twistd), "chatd", "--help"], cwd=tmp_path, check=True, capture_output=True, text=True
-    )
-    assert "--broker" in done.stdout
-    assert "--websocket" in done.stdout
-
-
 def test_every_file_is_there(twistd: Path) -> None:
     """Modules and what lies beside them: the page, the specification, the type marker."""
     ours = Path(chatd.__file__).parent
@@ -126,6 +118,7 @@ def test_every_file_is_there(twistd: Path) -> None:
 
 
 def test_it_runs(http: str, tmp_path: Path) -> None:
+    """So twistd knows chatd, and its options."""
     assert _status(f"{http}/healthz") == 200
     assert _status(f"{http}/") == 200
     assert _status(f"{http}/chatd.js") == 200
