@@ -211,6 +211,10 @@ class IBroker(Interface):
         ``since`` (the clock's seconds) are missing. Fires when, as far as the broker tells, nothing
         more can be stored over the old channels; never fails. Does nothing if `exact`."""
 
+    def trust(stream: Stream) -> None:
+        """What `distrust` was called for was in ``stream`` after all: it came late, as it does when
+        there is much of it. Does nothing if `exact`."""
+
     def follow(stream: Stream, tail: int | None, follower: IFollower) -> IFollowing:
         """Pass ``stream`` to ``follower``, from ``tail`` records or more before its end.
 

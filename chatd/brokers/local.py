@@ -28,6 +28,9 @@ class LocalBroker:
     def distrust(self, stream: Stream, since: float) -> Deferred[None]:
         return succeed(None)
 
+    def trust(self, stream: Stream) -> None:
+        """Does nothing: nothing is ever missing."""
+
     def sync(self, stream: Stream) -> Deferred[None]:
         return succeed(None)
 

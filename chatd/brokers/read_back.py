@@ -243,7 +243,7 @@ class ReadBack(Generic[K, V]):
             # must not be sent again: later it would be too far from the first to be a repeat
             known = distrusted.addCallback(lambda _: self.broker.end(stream))
             known.addCallbacks(
-                lambda _: self._send_again(missing), self._not_known, errbackArgs=(missing,)
+                lambda _: self._send_again(stream, missing), self._not_known, errbackArgs=(missing,)
             )
 
     def _sent_until(self, newest: float) -> dict[K, _Append[V]]:
@@ -260,15 +260,17 @@ class ReadBack(Generic[K, V]):
             append.why = str(failure.value) or append.why
             append.due = self.clock.seconds() + SHOWN
 
-    def _send_again(self, missing: dict[K, _Append[V]]) -> None:
+    def _send_again(self, stream: Stream, missing: dict[K, _Append[V]]) -> None:
         """All that was in the stream has come; what is ``missing`` still was not stored."""
         missing = {k: a for k, a in missing.items() if self.under_way.get(k) is a}
-        if missing:
-            self._log.warn(
-                "{stream}: {number} records sent are not there; sending them again",
-                stream=next(iter(missing.values())).stream.name,
-                number=len(missing),
-            )
+        if not missing:
+            self.broker.trust(stream)
+            return
+        self._log.warn(
+            "{stream}: {number} records sent are not there; sending them again",
+            stream=stream.name,
+            number=len(missing),
+        )
         for key, append in missing.items():
             if self.under_way.get(key) is append:
                 false = append.hint is Hint.CONFIRMED

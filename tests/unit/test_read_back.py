@@ -121,6 +121,7 @@ class AttemptTests(SynchronousTestCase):
         self.ends: list[Deferred[int]] = []
         self.counted: list[str] = []
         self.distrusted: list[float] = []
+        self.trusted: list[Stream] = []
         self.looks = 0
         broker = SimpleNamespace(
             exact=False,
@@ -128,6 +129,7 @@ class AttemptTests(SynchronousTestCase):
             append=self._append,
             end=lambda stream: self._kept(self.ends),
             distrust=self._distrust,
+            trust=self.trusted.append,
         )
         counts = Counts(
             lambda: self.counted.append("false confirm"), lambda: self.counted.append("resent")
@@ -241,6 +243,19 @@ class AttemptTests(SynchronousTestCase):
         self.append(3)
         self.ends[0].callback(0)
         self.assertEqual(self.bodies, [b"1", b"2", b"3", b"1", b"2"])
+
+    def test_what_was_only_late_is_no_reason_for_distrust(self) -> None:
+        """It had come before it was known whether it was there; not so the second time."""
+        for late in (True, False):
+            if not late:
+                self.append(2)
+            self.wait(CONFIRM + TICK)
+            self.appends.caught_up()
+            if late:
+                self.appends.brought(1, None)
+            self.ends[-1].callback(0)
+            self.assertEqual((len(self.distrusted), len(self.trusted)), (1 if late else 2, 1))
+        self.assertEqual(self.bodies, [b"1", b"2", b"2"])
 
     def test_all_is_looked_for_together(self) -> None:
         """Once, until that was answered, or nobody waits for it any more."""

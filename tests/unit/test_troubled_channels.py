@@ -117,6 +117,17 @@ class TroubledTests(ChannelsCase):
         self.distrust()
         self.assertTrue(self.server.client.ended)
 
+    def test_what_was_only_late_does_not_count(self) -> None:
+        self.server.clock.advance(OLD)
+        for _ in range(4):
+            self.distrust()
+            self.channels.trust(LOBBY)
+            self.channels.trust(DEN)
+        self.distrust(2)
+        self.assertFalse(self.server.client.ended)
+        self.distrust()
+        self.assertTrue(self.server.client.ended)
+
     def test_one_that_was_too_young_is_left_once_it_is_old(self) -> None:
         """If they are missing still; the next one is tried as this one was."""
         self.distrust(4)

@@ -75,7 +75,7 @@ class AMQPBroker(MultiService):
         self.turns = TurnQueue(reactor, 1)
         self.channels: SharedChannels | None = None
         self._pools = pools = ChannelPools(reactor)
-        self._publishing = StreamPublisher(reactor, self._restore)
+        self._publishing = StreamPublisher(reactor, self._bound)
         self._reading = StreamReader(wall, pools.pool(READERS), self._publishing, self.turns)
         self._looking = StreamReader(wall, pools.pool(AT_ONCE), self._publishing, self.turns)
         self._streams = StreamQueues(pools.pool(MAKERS), retention or Retention(), url.vhost)
@@ -84,9 +84,8 @@ class AMQPBroker(MultiService):
         self._followings: dict[RabbitMQFollowing, None] = {}
         #: The newest following of each stream.
         self._followed: dict[Stream, RabbitMQFollowing] = {}
-        self._liveness = Liveness(
-            reactor, self._looking.newest, self._counts.of, lambda: self._followings
-        )
+        newest, counts = self._looking.newest, self._counts.of
+        self._liveness = Liveness(reactor, newest, counts, lambda: self._followings)
         self._broadcasts = Broadcasts()
         self._vhost = url.vhost
         self._hosts = Hosts(len(url.hosts))
@@ -187,15 +186,14 @@ class AMQPBroker(MultiService):
         await self._streams.create(stream)
 
     def open(self, stream: Stream) -> Deferred[None]:
-        return self._restore(stream).addCallback(lambda _: self._bindings.known(stream))
+        return self._bound(stream).addCallback(lambda _: self._bindings.known(stream))
 
     def delete(self, stream: Stream) -> Deferred[None]:
         self._bindings.forget(stream)  # it may never have been followed
         return self._streams.delete(stream)
 
     def exists(self, stream: Stream) -> Deferred[bool]:
-        """Whether RabbitMQ has the stream. Fails with `Unavailable`, also where its hosts do not
-        agree."""
+        """Whether RabbitMQ has the stream. Fails with `Unavailable` if its hosts do not agree."""
         return Deferred.fromCoroutine(self._exists(stream))
 
     async def _exists(self, stream: Stream) -> bool:
@@ -220,11 +218,14 @@ class AMQPBroker(MultiService):
             await self._streams.bind(stream)
         await self._publishing.channels.distrust(stream, since)
 
-    def _restore(self, stream: Stream) -> Deferred[None]:
-        """Bind ``stream`` (again), if it is there; `NoSuchStream` if it is not."""
-        return Deferred.fromCoroutine(self._look_and_bind(stream))
+    def trust(self, stream: Stream) -> None:
+        self._publishing.channels.trust(stream)
 
-    async def _look_and_bind(self, stream: Stream) -> None:
+    def _bound(self, stream: Stream) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._bind(stream))
+
+    async def _bind(self, stream: Stream) -> None:
+        """Bind ``stream`` (again), if it is there; `NoSuchStream` if it is not."""
         if not await self._exists(stream):
             raise NoSuchStream(stream.name)
         await self._streams.bind(stream)

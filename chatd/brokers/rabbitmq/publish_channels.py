@@ -246,6 +246,12 @@ class PublishChannels:
         else:
             await self._replacing.run(None, lambda: self._replace(0))
 
+    def trust(self, stream: Stream) -> None:
+        """As `IBroker.trust`: that does not count towards a new connection."""
+        trouble = self._troubles.get(stream)
+        if trouble is not None and trouble.times:
+            trouble.times -= 1
+
     async def _replaced(self, stream: Stream) -> None:
         """Return when what is being replaced has been closed: over that more may be stored yet."""
         if not self._giving.idle(stream):
