@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from attrs import Factory, define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
@@ -10,6 +12,7 @@ from chatd.brokers.read_back import UNCOUNTED, Counts
 from chatd.net.socket_group import SharedRing
 from chatd.rooms.cache import CacheBudget
 from chatd.rooms.dating import Dating
+from chatd.rooms.former_ids import FormerIds
 from chatd.rooms.history import History
 from chatd.telemetry.metrics import Metrics
 from chatd.timing.gathering import Gathering
@@ -38,6 +41,11 @@ class RoomContext:
     retention: Retention
     metrics: Metrics
     counts: Counts = UNCOUNTED
+    #: How often this process has stood still (`chatd.timing.steady`).
+    standstills: Callable[[], int] = lambda: 0
+    former_ids: FormerIds = field(
+        init=False, default=Factory(lambda self: FormerIds(self.clock, self.standstills), True)
+    )
     dating: Dating = field(
         init=False, default=Factory(lambda self: Dating(self.wall, self.retention), True)
     )

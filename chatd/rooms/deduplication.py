@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 
 from chatd.protocol.messages import WINDOW, Claim
 
@@ -32,10 +33,13 @@ class DeduplicationWindow:
 
     The keys and times are kept as 64-bit integers side by side: 23 KB for a busy room, with what
     they are found by. In a dict they would take 100 KB, and each room has a window of its own.
+
+    ``dropped`` is called with each key that falls out.
     """
 
-    def __init__(self, age: int) -> None:
+    def __init__(self, age: int, dropped: Callable[[int], object] | None = None) -> None:
         self._age = age
+        self._dropped = dropped
         self._keys = array("q")
         #: The time of each record, in milliseconds.
         self._times = array("q")
@@ -99,6 +103,8 @@ class DeduplicationWindow:
             self._low_bytes[self._next] = key & 0xFF
             self._counts[oldest % _COUNTS] -= 1
             self._next = (self._next + 1) % WINDOW
+            if self._dropped is not None:
+                self._dropped(oldest)
         if self._counts:
             self._counts[key % _COUNTS] += 1
 

@@ -77,7 +77,9 @@ def compose(
     directory.sync.proved, directory.sync.standstills = lambda: readiness.ready, standstills
     history = History(broker, clock, Dating(wall, retention))
     budget = CacheBudget(cache_bytes)
-    context = RoomContext(broker, clock, wall, history, budget, retention, metrics, counts)
+    # where it is the only node, nothing was stored meanwhile
+    stood: Callable[[], int] = (lambda: 0) if broker.exact else standstills
+    context = RoomContext(broker, clock, wall, history, budget, retention, metrics, counts, stood)
     rooms = RoomRegistry(context, directory)
     presence.show_to(rooms)
     chat = Chat(clock, directory, rooms, presence, max_text)

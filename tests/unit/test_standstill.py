@@ -126,3 +126,10 @@ class NodeTests(SynchronousTestCase):
         self.assertIsInstance(found, Standstills)
         self.assertEqual(node.chat.directory.sync.standstills, found.count)
         self.assertEqual(found.on_standstill, node.admission.standing.look)
+
+    def test_publishes_go_by_it_where_there_are_other_nodes(self) -> None:
+        node = node_of_twistd("--broker=amqp://127.0.0.1:1/")
+        count = node.getServiceNamed("standstills").count
+        self.assertEqual(node.chat.rooms.node.former_ids.standstills, count)
+        alone = node_of_twistd()
+        self.assertNotEqual(alone.chat.rooms.node.former_ids.standstills, count)
