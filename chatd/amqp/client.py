@@ -61,7 +61,7 @@ class Client(AMQClient):
         self.server = ""
         self.publishers: dict[int, ConfirmChannel] = {}
         self._waiting = Waiting()
-        self._outgoing = Outgoing(clock)
+        self._outgoing = Outgoing(clock, self._held_up)
         self.deliveries = Deliveries(self.send, clock)
         self.frame_max = FRAME_MAX
         self.channel_max = 0
@@ -211,6 +211,9 @@ class Client(AMQClient):
             self._ended = Reason(0, why)
             self._stop()
             self.transport.abortConnection()
+
+    def _held_up(self) -> None:
+        self.fail("this process stood still before it sent what was published")
 
     def _stop(self) -> None:
         """Read no more frames, and write none that wait."""

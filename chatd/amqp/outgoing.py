@@ -4,6 +4,9 @@ in one write.
 ``transport.write`` costs an entry in a buffer, a turn of the reactor, and two changes to the poll
 set. But what is written in the same turn leaves together, so that RabbitMQ stores, confirms and
 delivers it together, which saves more than that where many publish.
+
+A process that is stopped has most times some that wait. When it goes on, whoever published them may
+have done so again elsewhere, so they are not sent then, and nothing after them.
 """
 
 from __future__ import annotations
@@ -16,17 +19,22 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 #: Bytes of publishes that wait for the next write, at most.
 GATHERED = 64 * 1024
+#: Seconds after which they are not sent any more. No turn of the reactor takes as long.
+HELD_UP = 3.0
 
 
 class Outgoing:
-    """Writes to a transport, once `begin` was called with it; in the order of the calls."""
+    """Writes to a transport, once `begin` was called with it; in the order of the calls.
+    ``held_up`` is called where publishes have waited for too long; it is to end the connection."""
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, held_up: Callable[[], object]) -> None:
         self._clock = clock
+        self._held_up = held_up
         self._transport: Any = None
         self._direct: Callable[[bytes], int] | None = None
-        #: Publishes that wait, and how many bytes they are.
+        #: Publishes that wait, since when (the clock's seconds), and how many bytes they are.
         self._gathered: list[bytes] = []
+        self._since = 0.0
         self._size = 0
         self._timer: IDelayedCall | None = None
 
@@ -48,6 +56,8 @@ class Outgoing:
         """Write ``data`` at the end of this turn of the reactor, with what comes until then."""
         if self._timer is None:
             self._timer = self._clock.callLater(0, self._due)
+        if not self._gathered:
+            self._since = self._clock.seconds()
         self._gathered.append(data)
         self._size += len(data)
         if self._size > GATHERED:
@@ -60,6 +70,9 @@ class Outgoing:
 
     def _leave(self) -> None:
         gathered, self._gathered, self._size = self._gathered, [], 0
+        if self._clock.seconds() - self._since > HELD_UP:
+            self._held_up()
+            return
         self._write(b"".join(gathered))
 
     def _write(self, data: bytes) -> None:

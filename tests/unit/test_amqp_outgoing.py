@@ -8,7 +8,7 @@ from unittest import TestCase
 from twisted.internet.task import Clock
 from twisted.internet.tcp import Connection
 
-from chatd.amqp.outgoing import GATHERED, Outgoing
+from chatd.amqp.outgoing import GATHERED, HELD_UP, Outgoing
 
 
 class _Socket:
@@ -43,13 +43,24 @@ class _Transport(Connection):
 class OutgoingTests(TestCase):
     def setUp(self) -> None:
         self.clock, self.transport = Clock(), _Transport()
-        self.outgoing = Outgoing(self.clock)
+        self.held_up = 0
+        self.outgoing = Outgoing(self.clock, self.hold_up)
         self.outgoing.begin(self.transport)
         self.sent = self.transport.socket.sent
+
+    def hold_up(self) -> None:
+        self.held_up += 1
 
     def test_goes_straight_to_the_socket(self) -> None:
         self.outgoing.write(b"one")
         self.assertEqual((self.sent, self.transport.written), ([b"one"], []))
+
+    def test_what_waited_while_the_process_stood_still_is_not_sent(self) -> None:
+        for leave in (lambda: self.clock.advance(0), lambda: self.outgoing.write(b"more")):
+            self.outgoing.gather(b"one")
+            self.clock.rightNow += HELD_UP + 1
+            leave()
+        self.assertEqual((self.sent, self.held_up), ([], 2))
 
     def test_what_the_socket_does_not_take_is_left_to_the_transport(self) -> None:
         self.transport.socket.room = 2
@@ -77,7 +88,7 @@ class OutgoingTests(TestCase):
 
     def test_tls_is_left_to_the_transport(self) -> None:
         self.transport.TLS = True
-        outgoing = Outgoing(self.clock)
+        outgoing = Outgoing(self.clock, self.hold_up)
         outgoing.begin(self.transport)
         outgoing.write(b"one")
         self.assertEqual((self.sent, self.transport.written), ([], [b"one"]))
