@@ -6,7 +6,8 @@ As long as nobody waits, requests are served as they come: a few for each read f
 and about `TURN` seconds of work in a turn of the reactor. Further ones are queued, and served for
 at most `TURN` seconds in each turn, so that everything else is served in between. Addresses that
 ask seldom go first (the sparse flows of RFC 8290, section 3.1). What takes long in the queue counts
-as several requests. An address that has used up its allowance waits until it is back.
+as several requests. An address that has used up its allowance waits until it is back. TLS
+handshakes have a queue and half of the time: a crowd that comes does not hold up those who talk.
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ class _Flow:
     """The queued connections of one address, for one kind of work."""
 
     bucket: Bucket
+    #: The work is TLS handshakes.
+    shakes: bool = False
     waiting: SparseQueue[QueuePlace] = field(factory=SparseQueue)
     #: How often it asks.
     seldom: Bucket = field(factory=SELDOM.bucket)
@@ -146,8 +149,11 @@ class FairQueue:
     rate: Rate
     timer: Callable[[], float] = time.thread_time
     _flows: dict[tuple[str, Work], _Flow] = field(factory=dict, init=False)
-    #: The addresses with queued connections that may be served.
+    #: The addresses with queued connections that may be served, and those with handshakes.
     _ready: SparseQueue[_Flow] = field(factory=SparseQueue, init=False)
+    _shaking: SparseQueue[_Flow] = field(factory=SparseQueue, init=False)
+    #: How many seconds more went into handshakes than into requests, since both wait.
+    _lead: float = field(default=0.0, init=False)
     _pumping: IDelayedCall | None = field(default=None, init=False)
     #: Whether the end of this turn of the reactor is waited for.
     _turning: bool = field(default=False, init=False)
@@ -185,7 +191,7 @@ class FairQueue:
         flow = self._flows.pop(key, None)
         if flow is None:
             rate = BOUNDLESS if key[1] is Work.OWN_PROBE else self.rate
-            flow = _Flow(rate.bucket())
+            flow = _Flow(rate.bucket(), key[1] is Work.HANDSHAKE)
         self._flows[key] = flow  # the one used longest ago stands first
         self._newest = key, flow
         flow.used = now
@@ -236,20 +242,31 @@ class FairQueue:
             self._come_forward(flow)
 
     def _come_forward(self, flow: _Flow) -> None:
-        self._ready.join(flow, flow.seldom.take(self.clock.seconds()) == 0.0)
+        queue = self._shaking if flow.shakes else self._ready
+        queue.join(flow, flow.seldom.take(self.clock.seconds()) == 0.0)
         if self._pumping is None:
             self._pumping = self.clock.callLater(0, self._pump)
+
+    def _next(self) -> _Flow | None:
+        """Whose turn it is, if anyone waits."""
+        if not (self._ready.number and self._shaking.number):
+            self._lead = 0.0
+        elif self._lead < 0.0:
+            return self._shaking.next()
+        queue = self._ready if self._ready.number else self._shaking
+        return queue.next() if queue.number else None
 
     def _pump(self) -> None:
         """Serve the queue, one piece of work at a time."""
         until = self.timer() + TURN
         try:
-            while self._ready.number:
-                self._serve(self._ready.next())
+            while (flow := self._next()) is not None:
+                self._serve(flow)
                 if self.timer() >= until:
                     break
         finally:  # whatever happens: nobody else begins it again
-            self._pumping = self.clock.callLater(0, self._pump) if self._ready.number else None
+            waits = self._ready.number or self._shaking.number
+            self._pumping = self.clock.callLater(0, self._pump) if waits else None
 
     def _serve(self, flow: _Flow) -> None:
         now = self.clock.seconds()
@@ -261,7 +278,7 @@ class FairQueue:
             self.clock.callLater(max(wait, LOOK), self._come_forward, flow)
         else:
             self._do(flow)
-            self._ready.join(flow, flow.seldom.take(now) == 0.0)
+            self._come_forward(flow)
 
     def _do(self, flow: _Flow) -> None:
         """Do a piece of work for the next connection of ``flow``."""
@@ -279,7 +296,9 @@ class FairQueue:
         place._granted = False
         if place._over_since is not None and not place.queued and not place.behind():
             place._over_since = None  # it has caught up
-        flow.bucket.spend(max(1.0, (self.timer() - begun) / UNIT))
+        took = self.timer() - begun
+        self._lead += took if flow.shakes else -took
+        flow.bucket.spend(max(1.0, took / UNIT))
 
     def _over(self, flow: _Flow, now: float) -> None:
         """Note that ``flow`` is over its allowance, and give up what was so for too long."""

@@ -26,14 +26,18 @@ from tests.support.turning import Reactor
 
 
 class Client:
-    """A connection with requests to be done, each of which takes so many seconds of ``timer``."""
+    """A connection with requests to be done, each of which takes so many seconds of ``timer``, or
+    with the handshakes of a ``newcomer``."""
 
-    def __init__(self, tests: TurnsTests, address: str, name: str) -> None:
+    def __init__(self, tests: TurnsTests, address: str, name: str, newcomer: bool = False) -> None:
         self._tests = tests
         self._name = name
+        #: In place of that of all, if it is set.
+        self.cost: float | None = None
         self.pending = 0
         self.given_up = False
-        self.place: QueuePlace = tests.turns.place(address, self.work, self.give_up)
+        place = tests.turns.handshake if newcomer else tests.turns.place
+        self.place: QueuePlace = place(address, self.work, self.give_up)
 
     def send(self, number: int) -> None:
         """``number`` requests are read from the connection."""
@@ -45,7 +49,7 @@ class Client:
     def work(self) -> None:
         while self.pending and self.place.take():
             self.pending -= 1
-            self._tests.now += self._tests.cost
+            self._tests.now += self._tests.cost if self.cost is None else self.cost
             self._tests.clock.rightNow += self._tests.takes
             self._tests.done.append(self._name)
 
@@ -444,6 +448,29 @@ class TurnsTests(SynchronousTestCase):
             while other.pending:
                 self.clock.advance(0)
             self.assertLess(self.done[before:].index(address), most)
+
+    def test_a_crowd_that_comes_does_not_hold_up_those_who_talk(self) -> None:
+        """Nor they it: if both have more than can be done, each is done half of the time."""
+        self.cost = 2 * TURN
+        for n in range(1000):
+            newcomer = Client(self, f"1.1.{n // 200}.{n % 200}", "h", newcomer=True)
+            newcomer.pending = 1
+            newcomer.work()
+        talker = self.client("2.2.2.2", "t")
+        for _ in range(20):
+            talker.send(1)
+            for _ in range(2):
+                self.clock.advance(0)
+            self.assertEqual(talker.pending, 0)
+        for n in range(4):
+            one = self.client(f"2.2.2.{n}", "t")
+            one.cost = TURN
+            one.send(50)
+        self.done.clear()
+        for _ in range(90):
+            self.clock.advance(0)
+        self.assertIn(self.done.count("h"), range(28, 33))
+        self.assertIn(self.done.count("t"), range(58, 63))
 
     def wait(self, seconds: int) -> None:
         for _ in range(seconds):
