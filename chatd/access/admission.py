@@ -18,7 +18,6 @@ from chatd.access.rate_limit import Buckets, Rate
 from chatd.access.rights import Rights
 from chatd.access.standing import Standing
 from chatd.net.tcp import is_proxied
-from chatd.protocol.errors import ChatError
 from chatd.telemetry.access_log import AccessLog
 from chatd.timing.timer_wheel import TimerWheel
 
@@ -69,16 +68,14 @@ class Admission:
         self._makers = Buckets(room_rate)
         self.turns.set_rate(allowance(rate))
 
-    def open(self, transport: Any) -> Callable[[], None] | None:
+    def open(self, transport: Any) -> Callable[[], None]:
         """Count a connection that has not asked for anything yet. Returns a function to call when
-        it ends, or ``None`` if there are too many connections already."""
+        it ends. Raises `ChatError` unavailable if there are too many connections already, in all or
+        from its address."""
         peer = getattr(transport.getPeer(), "host", None)
         # a proxy stands for many clients
         source = None if is_proxied(transport) else self.origin_policy.proxies.source(peer)
-        try:
-            return self.sockets.admit(source)
-        except ChatError:
-            return None
+        return self.sockets.admit(source)
 
     def check_rate(self, identity: Identity, address: str) -> None:
         """Count a publish over HTTP: for its user; in open mode for its user and address, and

@@ -33,13 +33,9 @@ def network_of(address: str) -> str:
     return str(ipaddress.IPv6Network((int(ip) >> 64 << 64, 64)))
 
 
-def too_many() -> ChatError:
-    """The error for one connection too many."""
-    return ChatError(
-        Code.UNAVAILABLE,
-        "The server has all the connections it may have; try again.",
-        retry=CONNECTIONS_RETRY,
-    )
+def too_many(text: str) -> ChatError:
+    """The error for one connection too many, for the reason ``text``."""
+    return ChatError(Code.UNAVAILABLE, text, retry=CONNECTIONS_RETRY)
 
 
 @define(eq=False)
@@ -61,13 +57,9 @@ class Connections:
         """
         network = network_of(address) if address is not None else None
         if self.total >= self.limit:
-            raise too_many()
+            raise too_many("The server has all the connections it may have; try again.")
         if network is not None and self._by_address.get(network, 0) >= self.per_address:
-            raise ChatError(
-                Code.UNAVAILABLE,
-                "Too many connections from your address; close some, or try again.",
-                retry=CONNECTIONS_RETRY,
-            )
+            raise too_many("Too many connections from your address; close some, or try again.")
         self.total += 1
         if network is not None:
             self._by_address[network] += 1

@@ -61,6 +61,8 @@ class ConnectionTests(LimitsTests):
         raws = await self.silent(node, "websocket")
         for raw in [await node.raw("websocket") for _ in range(3)]:
             self.assertEqual(await raw.rest(), b"")
+        for refusal in node.service.metrics.refusals:
+            self.assertRegex(refusal.why, "^Too many connections from your address")
         raws.pop().abort()
         await until(lambda: node.service.admission.sockets.total == 29)
         self.assertEqual((await node.websocket("/")).status, 101)
@@ -75,11 +77,15 @@ class ConnectionTests(LimitsTests):
         for path in ("/", "/rooms/lobby", "/rooms/lobby/events", "/ws"):
             answer = await node.get(path)
             self.assertEqual((answer.status, answer.code), (503, "unavailable"), path)
+            self.assertRegex(answer.json["text"], "^Too many connections from your address")
             self.assertGreaterEqual(int(answer.header("retry-after") or 0), 1)
         self.assertEqual((await node.websocket("/ws", "http")).status, 503)
         stream = await node.get("/rooms/lobby/events", accept="text/event-stream")
         self.assertIn(b"event: refused", stream.body)
         self.assertEqual(node.service.admission.sockets.total, 30)
+        node.service.admission.sockets.limit = 30
+        answer = await node.get("/rooms/lobby")
+        self.assertRegex(answer.json["text"], "^The server has all the connections it may have")
         raws.pop().abort()
         await until(lambda: node.service.admission.sockets.total == 29)
         self.assertEqual((await node.get("/rooms/lobby")).status, 200)

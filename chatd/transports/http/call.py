@@ -86,10 +86,11 @@ class Call:
         return failure
 
     @property
-    def too_many(self) -> bool:
-        """Whether there are more connections than there may be, and this is one of them."""
+    def too_many(self) -> str | None:
+        """What is said where this connection is one too many, on which only probes are answered."""
         channel: Any = self.request.channel
-        return bool(channel.too_many)
+        text: str | None = channel.too_many
+        return text
 
     def note(self, code: str, why: str) -> None:
         """Count, and log, that the request is refused with ``code``."""

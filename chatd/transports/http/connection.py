@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from chatd.net.tcp import forget_unsent, tune
-from chatd.protocol.errors import Code
+from chatd.protocol.errors import ChatError, Code
 from chatd.transports.http.deadline import ReadingDeadline
 from chatd.transports.http.head import NO_TLS, BadHead, asks_to_close, check_host, is_tls
 from chatd.transports.http.line import Line
@@ -56,8 +56,9 @@ class HTTPConnection(StrictHTTP):
     def __init__(self) -> None:
         super().__init__()
         self._release: Callable[[], None] | None = None
-        #: There are more connections than there may be: only probes are answered here, once.
-        self.too_many = False
+        #: What is said where there are more connections than there may be, in all or from the
+        #: client's address: only probes are answered here, once.
+        self.too_many: str | None = None
         self.holds = HELD
         #: See `let_go`.
         self._gone = False
@@ -67,16 +68,17 @@ class HTTPConnection(StrictHTTP):
         super().connectionMade()
         self._due = ReadingDeadline(self.transport, self.site.admission.deadlines, self._late)
         self._due.set(REQUEST)
-        self._release = self.site.admission.open(self.transport)
-        if self._release is None:
-            self.too_many = True
+        try:
+            self._release = self.site.admission.open(self.transport)
+        except ChatError as error:
+            self.too_many = error.text
             self._release = self.site.overflow.admit(self.transport)
         give_up = partial(self.site.give_up, self.transport)
         self.line = Line(self.site.admission.turns, self.transport, give_up)
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:
         connection = request.requestHeaders.getRawHeaders(b"connection", ())
-        if self.too_many or asks_to_close(connection):
+        if self.too_many is not None or asks_to_close(connection):
             request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
             return False
         return bool(super().checkPersistence(request, version))

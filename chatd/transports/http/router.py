@@ -118,8 +118,8 @@ class Api(Resource):
         if route.path not in self._unlimited:
             if not route.drains:
                 self._chat.check_draining()
-            if call.too_many:
-                raise too_many()
+            if call.too_many is not None:
+                raise too_many(call.too_many)
         self._check_body(call, taken=method in ("POST", "PUT"))
         call.unheard = None
         return await handler(call, *names)

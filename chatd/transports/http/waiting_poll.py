@@ -80,7 +80,7 @@ class UsualPolls:
             if usual is None:
                 return False
             cursor = usual.cursor(data, self.admission)
-        if cursor is None or self.chat.draining or connection.too_many:
+        if cursor is None or self.chat.draining or connection.too_many is not None:
             return False
         return WaitingPoll(self, connection, usual, cursor).begin()
 

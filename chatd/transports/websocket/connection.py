@@ -15,7 +15,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from chatd.access.limits import too_many
 from chatd.access.proxies import UNIX
 from chatd.access.rate_limit import too_fast
 from chatd.access.rights import NOBODY
@@ -72,9 +71,10 @@ class WebSocketConnection(Frames):
         self.place = admission.turns.place(peer, self.go, self._give_up)
         self.place.behind = partial(behind, self.transport)
         self._shake_hands()
-        self._close_socket = self.factory.admission.open(self.transport)
-        if self._close_socket is None:
-            self.note(too_many())
+        try:
+            self._close_socket = self.factory.admission.open(self.transport)
+        except ChatError as error:
+            self.note(error)
             self.transport.abortConnection()
         super().connectionMade()
 
