@@ -35,6 +35,8 @@ class Place(Protocol):
 Handshakes = Callable[[str, Callable[[], None], Callable[[], None]], Place]
 
 
+#: Bytes that are decrypted at once, at most: two records of the largest size.
+RECEIVED = 32 * 1024
 #: How plain text begins: the method of a request, or a JSON object. TLS begins with 0x16 (RFC 8446,
 #: section 5.1).
 _TEXT = re.compile(rb"[A-Z{]")
@@ -45,7 +47,10 @@ class TransportInTurn(BufferingTLSTransport):
 
     factory: FactoryInTurn
     transport: Any
+    wrappedProtocol: Any
+    _aborted: bool
     _handshakeDone: bool
+    _lostTLSConnection: bool
     _tlsConnection: Connection
     _place: Place | None = None
     _come = b""
@@ -87,6 +92,28 @@ class TransportInTurn(BufferingTLSTransport):
     def _work_off(self) -> None:
         come, self._come = self._come, b""
         super().dataReceived(come)
+
+    def _flushReceiveBIO(self) -> None:
+        """Hand on together what has come together. Twisted's own hands on each record for itself,
+        of which one read has thousands if each is of a byte."""
+        come: list[bytes] = []
+        ended, failure = False, None
+        while not ended and not self._lostTLSConnection:
+            try:
+                come.append(self._tlsConnection.recv(RECEIVED))
+            except SSL.WantReadError:
+                break
+            except SSL.ZeroReturnError:
+                ended = True
+            except SSL.Error:
+                ended, failure = True, Failure()
+        if come and not self._aborted:
+            self.wrappedProtocol.dataReceived(b"".join(come))
+        if ended and not self._lostTLSConnection:
+            if failure is None:
+                self._shutdownTLS()
+            self._tlsShutdownFinished(failure)
+        self._flushSendBIO()
 
     def _tlsShutdownFinished(self, reason: Failure | None) -> None:
         super()._tlsShutdownFinished(reason)

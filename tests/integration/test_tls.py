@@ -229,17 +229,47 @@ class ExpiryTests(FileTests):
 class InTurnTests(FileTests):
     """Handshakes wait in line, and their connections are not read from meanwhile."""
 
-    def test_a_handshake_waits_for_its_turn(self) -> None:
-        clock = Clock()
+    def factory(self, clock: Clock) -> FactoryInTurn:
         line = FairQueue(clock, Rate(1000))
         endpoint = listen_endpoint(MemoryReactor(), self.ssl(), Certificates(line.handshake))
         assert isinstance(endpoint, TLSEndpoint)
         factory = FactoryInTurn(endpoint.certificate, False, EchoFactory(), clock)
         factory.handshakes = line.handshake
-        hello = SSL.Connection(SSL.Context(SSL.TLS_METHOD), None)
-        hello.set_connect_state()
-        self.assertRaises(SSL.WantReadError, hello.do_handshake)
-        first = hello.bio_read(65536)
+        return factory
+
+    def client(self) -> SSL.Connection:
+        client = SSL.Connection(SSL.Context(SSL.TLS_METHOD), None)
+        client.set_connect_state()
+        self.assertRaises(SSL.WantReadError, client.do_handshake)
+        return client
+
+    def test_records_that_come_together_are_handed_on_together(self) -> None:
+        """A client may send thousands of a byte each, and then the end, in one piece of TCP."""
+        clock, transport, client = Clock(), StringTransport(), self.client()
+        factory = self.factory(clock)
+        server = factory.buildProtocol(transport.getPeer())
+        server.makeConnection(transport)
+        pieces: list[bytes] = []
+        self.patch(server.wrappedProtocol, "dataReceived", pieces.append)
+        server.dataReceived(client.bio_read(65536))
+        clock.advance(0.001)
+        client.bio_write(transport.value())
+        client.do_handshake()
+        for _ in range(1000):
+            client.send(b"x")
+        server.dataReceived(client.bio_read(65536))
+        clock.advance(0.001)
+        self.assertEqual(pieces, [b"x" * 1000])
+        client.send(b"yz")
+        client.shutdown()
+        server.dataReceived(client.bio_read(65536))
+        self.assertEqual(pieces[1:], [b"yz"])
+        self.assertTrue(transport.disconnecting)
+
+    def test_a_handshake_waits_for_its_turn(self) -> None:
+        clock = Clock()
+        factory = self.factory(clock)
+        first = self.client().bio_read(65536)
         transports = []
         for _ in range(20):
             transport = StringTransport()
