@@ -149,8 +149,8 @@ OPTIONS = (
         "host",
         None,
         parsers.host,
-        "name accepted in the Host header, or * for any; without one: while only loopback is"
-        " listened on localhost and literal addresses, else any",
+        "name accepted in the Host header, or * for any; without this option any, but while chatd"
+        " listens on loopback alone only localhost and literal addresses",
         repeated=True,
         field="hosts",
         live=True,
@@ -165,40 +165,46 @@ OPTIONS = (
         "max-unread",
         "256MB",
         parsers.size,
-        "answers held for all who do not read; of unended requests as much",
+        "memory for answers that clients do not read, in all; as much again for requests that they"
+        " begin and do not end",
         live=True,
     ),
     Option(
         "rate",
         "20/s",
         parsers.rate,
-        "messages per connection and user, /s or /m; burst twice",
+        "messages that a connection (over HTTP: a user) may publish, in a second (/s) or a minute"
+        " (/m); twice as many at once",
         live=True,
     ),
-    Option("max-rooms", "100000", parsers.count, "rooms in all", live=True),
+    Option("max-rooms", "100000", parsers.count, "how many rooms there may be", live=True),
     Option(
         "room-rate",
         "50/s",
         parsers.rate,
-        "rooms made from one address, /s or /m; burst twice",
+        "rooms that one address may make, in a second (/s) or a minute (/m); twice as many at once",
         live=True,
     ),
     Option(
         "max-connections",
         "50000",
         parsers.count,
-        "sockets, event streams and waiting polls",
+        "how many WebSockets, event streams and waiting polls may be open",
         live=True,
     ),
     Option(
-        "max-connections-per-address", "1000", parsers.count, "the same from one address", live=True
+        "max-connections-per-address",
+        "1000",
+        parsers.count,
+        "how many of these may be open from one address",
+        live=True,
     ),
     Option(
         "trusted-proxy",
         None,
         parsers.proxy,
-        "network (CIDR) whose X-Forwarded-For, -Proto and -Host are believed, or unix for the"
-        " other end of Unix sockets",
+        "network (CIDR) of a proxy whose X-Forwarded-For, -Proto and -Host are believed, or unix"
+        " for whatever connects to a Unix socket",
         repeated=True,
         field="trusted_proxies",
         live=True,
