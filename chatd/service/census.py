@@ -52,12 +52,12 @@ class _Rooms:
         yield _gauge("subscribers_live", "Subscribers at the head of their room.", self.live)
         text = "Subscribers that have yet to read something."
         yield _gauge("subscribers_behind", text, self.behind)
-        text = "How far the slowest of them is behind."
+        text = "How many offsets the slowest subscriber is behind."
         yield _gauge("subscribers_behind_offsets", text, self.lag)
         yield _gauge("polls_waiting", "Long-polls that wait for a message.", self.polls)
         text = "Rooms whose stream this node cannot follow now."
         yield _gauge("rooms_not_level", text, self.away)
-        text = "For how long the stream of one of them has not been followed to its end."
+        text = "For how long the room that lags most has not been followed to its end."
         yield _gauge("follower_lag_seconds", text, self.late)
 
 
@@ -82,7 +82,7 @@ class Census:
         """The rooms as they were seen last, and the rest as it is."""
         yield from self._seen.metrics()
         total = self.status.node.chat.presence.total
-        yield _gauge("members_present", "Users present, in each room of theirs.", total)
+        yield _gauge("members_present", "Users present, counted once in each room.", total)
         yield from self._broker()
         yield _gauge("ready", "Whether /readyz says 200.", self.status.ready)
         yield self._certificates()

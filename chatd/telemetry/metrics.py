@@ -81,11 +81,11 @@ class Metrics:
             "unconfirmed_resent", "Records without a confirm, appended again."
         )
         self.bad_records = self._counter(
-            "bad_records", "Records skipped: no chat message (format, fault).", "reason"
+            "bad_records", "Records skipped because they are no messages, by reason.", "reason"
         )
         self.bad_events = self._counter(
             "bad_events",
-            "Directory records and presence payloads skipped: from no chatd node, or a newer one.",
+            "Records of the directory and presence skipped: no node's, or a newer one's.",
         )
 
     def _of_clients(self, now: Callable[[], int]) -> None:

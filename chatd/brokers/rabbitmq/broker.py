@@ -124,7 +124,7 @@ class AMQPBroker(MultiService):
         reconnects = sum(connection.reconnects for connection in self._connections)
         unconfirmed = self._publishing.unconfirmed
         return {
-            "broker_reconnects_total": ("Connections made after one was lost.", reconnects),
+            "broker_reconnects_total": ("Connections made anew; a node has two.", reconnects),
             "unconfirmed_publishes": ("Records sent that wait for a confirm.", unconfirmed),
         }
 
