@@ -1,4 +1,4 @@
-"""A node's HTTP API, as ``chatctl`` uses it (protocol, section 5). Calls block."""
+"""A node's HTTP API, as ``chatctl`` uses it (protocol, "HTTP"). Calls block."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class News:
         return self.of(self.count, first.sure, first.before, self.after, self.complete)
 
     def frame(self, room: str) -> dict[str, Any]:
-        """The ``presence`` frame (protocol, section 3)."""
+        """The ``presence`` frame (protocol, "WebSocket")."""
         return {
             "type": "presence",
             "room": room,

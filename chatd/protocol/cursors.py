@@ -1,4 +1,4 @@
-"""Cursors: positions in one life of a room (protocol, section 1)."""
+"""Cursors: positions in one life of a room (protocol, "Terms")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The error codes of the protocol (section 3), and the exception that carries one."""
+"""The error codes of the protocol ("WebSocket"), and the exception that carries one."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class ChatError(Exception):
         return error
 
     def frame(self) -> dict[str, Any]:
-        """The JSON object of the error (protocol, section 3)."""
+        """The JSON object of the error (protocol, "WebSocket")."""
         frame: dict[str, Any] = {"type": "error", "code": self.code.word, "text": self.text}
         if self.room is not None:
             frame["room"] = self.room

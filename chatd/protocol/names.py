@@ -1,4 +1,4 @@
-"""Checking names of rooms and users, and message ids (protocol, section 1)."""
+"""Checking names of rooms and users, and message ids (protocol, "Terms")."""
 
 from __future__ import annotations
 

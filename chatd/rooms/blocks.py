@@ -177,7 +177,7 @@ class Blocks:
 
     def _forget(self, stream: Stream) -> None:
         """The broker has other records of ``stream`` than it had, as after the death of a leader
-        (protocol, section 7)."""
+        (protocol, "AMQP")."""
         for key in [key for key in self._outlines if key[0] == stream]:
             del self._outlines[key]
         for key in [key for key in self._pieces if key[0] == stream]:

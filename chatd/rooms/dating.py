@@ -1,4 +1,4 @@
-"""The time that a message is shown with (protocol, section 7).
+"""The time that a message is shown with (protocol, "AMQP").
 
 Other programs give their records any time, or none. An implausible time is replaced by that of the
 nearest dated record before it, else by that of the room's creation. All of this is in the stream,

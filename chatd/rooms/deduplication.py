@@ -24,7 +24,7 @@ class DeduplicationWindow:
 
     A record is a repeat if one of the `WINDOW` records before it, repeats included, has its key and
     is at most ``age`` milliseconds older: an id is forgotten with its message. So readers that
-    started at different offsets agree after `WINDOW` records (protocol, section 7).
+    started at different offsets agree after `WINDOW` records (protocol, "AMQP").
 
     How old a record is must not depend on who asks, or when. So it is not the time that it is shown
     with, which a node's clock has a say in, but what stands in the records: of chatd's own what

@@ -20,7 +20,7 @@ class IEncoding(Interface):
         """Encode ``messages``, in order."""
 
     def event(frame: dict[str, Any]) -> bytes:
-        """Encode a presence, typing or gap frame (protocol, section 3); empty if this transport
+        """Encode a presence, typing or gap frame (protocol, "WebSocket"); empty if this transport
         does not show it."""
 
 

@@ -1,4 +1,4 @@
-"""The requests of the protocol (section 3), for every transport that keeps a connection."""
+"""The requests of the protocol ("WebSocket"), for every transport that keeps a connection."""
 
 from __future__ import annotations
 

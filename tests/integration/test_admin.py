@@ -1,4 +1,4 @@
-"""Rooms and their members over HTTP, and who may change them (protocol, section 5)."""
+"""Rooms and their members over HTTP, and who may change them (protocol, "HTTP")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Server-sent events (protocol, section 5; HTML standard, section 9.2)."""
+"""Server-sent events (protocol, "HTTP"; HTML standard, section 9.2)."""
 
 from __future__ import annotations
 

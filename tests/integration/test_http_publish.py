@@ -1,4 +1,4 @@
-"""Publishing over HTTP: bodies, sizes and rates (protocol, section 5)."""
+"""Publishing over HTTP: bodies, sizes and rates (protocol, "HTTP")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The original's WebSocket clients, which ask for no subprotocol (protocol, section 4)."""
+"""WebSocket clients that ask for no subprotocol (protocol, "The original's clients")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``GET /rooms/{room}/messages?before=C``: scrolling back (protocol, section 5)."""
+"""``GET /rooms/{room}/messages?before=C``: scrolling back (protocol, "HTTP")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Long-poll with a cursor (protocol, section 5)."""
+"""Long-poll with a cursor (protocol, "HTTP")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``/poll`` with a cookie, as the original has it (protocol, section 5)."""
+"""``/poll`` with a cookie, as the original has it (protocol, "HTTP")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Room set-up over raw TCP (protocol, section 6)."""
+"""Room set-up over raw TCP (protocol, "Room set-up")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``chatd.v1`` over WebSocket, from the handshake to the last close code (protocol, section 3)."""
+"""``chatd.v1``, from the handshake to the last close code (protocol, "WebSocket")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rooms over WebSocket: joining, messages, presence, typing (protocol, section 3)."""
+"""Rooms over WebSocket: joining, messages, presence, typing (protocol, "WebSocket")."""
 
 from __future__ import annotations
 

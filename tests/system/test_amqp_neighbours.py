@@ -1,4 +1,4 @@
-"""chatd and other programs on one RabbitMQ: protocol, section 7, with pika as the other."""
+"""chatd and other programs on one RabbitMQ: protocol, "AMQP", with pika as the other."""
 
 from __future__ import annotations
 

@@ -105,6 +105,14 @@ def test_the_runbook_has_every_alert() -> None:
     assert set(re.findall(r"\bChatd[A-Z]\w+", TEXTS["runbook.rst"])) == alerts
 
 
+def test_the_code_names_sections_of_the_protocol_that_there_are() -> None:
+    titles = set(re.findall(r"^(.+)\n[-~]{3,}$", TEXTS["protocol.rst"], re.MULTILINE))
+    named = re.compile(r'protocol(?:, | \()"([^"]+)"|protocol, section (\d)')
+    for path in (ROOT / "chatd").rglob("*.py"):
+        for title, number in named.findall(path.read_text()):
+            assert title in titles, f"{path}: {title or number}"
+
+
 def test_every_file_exists() -> None:
     folders = ("chatd", "docs", "etc", "tests", "bench", "debian")
     for name in _inline(rf"(?:{'|'.join(folders)})/[\w./@*+-]+"):

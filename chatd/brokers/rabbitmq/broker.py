@@ -1,7 +1,7 @@
 """The broker on RabbitMQ, which any number of nodes share.
 
 Streams are RabbitMQ streams, used over AMQP 0-9-1, so that other programs can take part with any
-AMQP library (protocol, section 7). ``publisher`` and ``publish_channels`` append, ``following``
+AMQP library (protocol, "AMQP"). ``publisher`` and ``publish_channels`` append, ``following``
 follows, ``reader`` reads ranges, ``queues`` makes and deletes streams, ``records`` defines the
 records.
 """

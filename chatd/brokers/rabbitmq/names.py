@@ -1,4 +1,4 @@
-"""The exchanges that chatd shares with other programs (protocol, section 7)."""
+"""The exchanges that chatd shares with other programs (protocol, "AMQP")."""
 
 from __future__ import annotations
 

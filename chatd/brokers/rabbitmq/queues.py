@@ -1,4 +1,4 @@
-"""Making, binding and deleting streams, which are queues of RabbitMQ (protocol, section 7)."""
+"""Making, binding and deleting streams, which are queues of RabbitMQ (protocol, "AMQP")."""
 
 from __future__ import annotations
 

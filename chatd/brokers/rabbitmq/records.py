@@ -1,6 +1,6 @@
 """Records on RabbitMQ: their properties, and other programs' messages as records.
 
-chatd's own records are used as they are. Messages of other programs (protocol, section 7) are
+chatd's own records are used as they are. Messages of other programs (protocol, "AMQP") are
 converted to the same form, and so are those that only look like chatd's by their properties: what
 is too long is refused before it is parsed, and many are converted in slices.
 """

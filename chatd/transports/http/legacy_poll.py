@@ -1,4 +1,4 @@
-"""``/poll``, for pollers that cannot keep a cursor (protocol, section 5)."""
+"""``/poll``, for pollers that cannot keep a cursor (protocol, "Legacy polling")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``/rooms/{room}/messages``: reading, long-polling and publishing (protocol, section 5)."""
+"""``/rooms/{room}/messages``: reading, long-polling and publishing (protocol, "HTTP")."""
 
 from __future__ import annotations
 

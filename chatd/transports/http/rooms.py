@@ -1,4 +1,4 @@
-"""Rooms and their administration: ``/rooms`` and below (protocol, section 5)."""
+"""Rooms and their administration: ``/rooms`` and below (protocol, "HTTP")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operations of the set-up port (protocol, section 6)."""
+"""The operations of the set-up port (protocol, "Room set-up")."""
 
 from __future__ import annotations
 

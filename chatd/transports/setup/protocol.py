@@ -1,4 +1,4 @@
-"""Room set-up over raw TCP, for legacy systems (protocol, section 6)."""
+"""Room set-up over raw TCP, for legacy systems (protocol, "Room set-up")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The subprotocol ``chatd.v1``: one JSON object a frame (protocol, section 3)."""
+"""The subprotocol ``chatd.v1``: one JSON object a frame (protocol, "WebSocket")."""
 
 from __future__ import annotations
 
