@@ -4,6 +4,7 @@ usage: python docs/examples/smallest.py ROOM USER [http://localhost:8081]
 """
 
 import json
+import os
 import sys
 import time
 from http.client import HTTPException
@@ -28,7 +29,8 @@ def ask(body=None, **query):
                 return json.load(answer)
         except HTTPError as error:
             if error.code not in (429, 502, 503, 504):
-                sys.exit(error.read().decode())  # another try would be refused, too
+                print(error.read().decode(), file=sys.stderr)
+                os._exit(1)  # another try would be refused, too; also where the other thread waits
             wait = int(error.headers.get("Retry-After", 1))
         except (OSError, HTTPException):
             wait = 1

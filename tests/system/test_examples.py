@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -57,6 +59,52 @@ def test_a_name_that_is_refused(daemon: Daemon) -> None:
     done = chat(daemon.websocket, user="\N{ZERO WIDTH SPACE}")
     assert (done.returncode, done.stdout) == (1, "")
     assert "400" in done.stderr
+
+
+@contextmanager
+def smallest(daemon: Daemon, room: str) -> Iterator[subprocess.Popen[str]]:
+    """``smallest.py``, on pipes."""
+    program = str(ROOT / "docs" / "examples" / "smallest.py")
+    with subprocess.Popen(
+        [sys.executable, program, room, "ann", daemon.url("")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_the_smallest_says_and_hears(daemon: Daemon) -> None:
+    with smallest(daemon, "lobby") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for line in ("one\n", "two\n"):
+            process.stdin.write(line)
+            process.stdin.flush()
+            assert process.stdout.readline() == f"ann: {line}"
+        process.stdin.close()
+        assert process.wait(PATIENCE) == 0
+
+
+def test_the_smallest_is_refused_while_it_waits(daemon: Daemon) -> None:
+    """A refusal of either thread ends it, and is told."""
+    daemon.create_room("passing")
+    with smallest(daemon, "passing") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write("one\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "ann: one\n"
+        with socket.create_connection(daemon.setup) as setup:
+            setup.sendall(b'{"roomname":"passing","op":"delete_room"}\n')
+            assert setup.recv(100) == b"200\n"
+        assert process.wait(PATIENCE) == 1
+        assert "unknown_room" in process.stderr.read()
 
 
 def test_a_server_that_is_not_there() -> None:
