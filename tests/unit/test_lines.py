@@ -207,4 +207,15 @@ class SeveralTests(SynchronousTestCase):
             for one in (work[2], work[0], work[1]):
                 if not one.called:
                     one.callback(None)
+        self.run_one("alone", "alone").callback(None)
         self.assertEqual(self.lines._lines, {})
+
+    def test_a_line_of_which_some_is_under_way_is_not_forgotten(self) -> None:
+        self.run_one(1).callback(None)
+        second, third = self.run_one(2), self.run_one(3)
+        second.callback(None)
+        self.lane = object()
+        self.run_one(4)
+        self.assertEqual(self.begun, [1, 2, 3])
+        third.callback(None)
+        self.assertEqual(self.begun, [1, 2, 3, 4])

@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from chatd.brokers.interfaces import IBroker
+from chatd.presence import partition
 from chatd.presence.partition import AGAIN, DEAF, SLOWEST, STALE, UNHEARD, PartitionDetector
 from chatd.presence.replication import BEAT, MISSED
 
@@ -52,6 +53,20 @@ class HearingTests(TestCase):
         self.assertEqual(self.broker.reasons, [])
         self.wait(1, beats=False)
         self.assertEqual(len(self.broker.reasons), 1)
+
+    def test_its_own_probe_shows_nobody_else(self) -> None:
+        self.hearing.shown("b")
+        self.wait(DEAF, "c", beats=False)
+        self.assertEqual((self.probes, self.broker.reasons), ([], []))
+
+    def test_of_few_nodes_it_is_kept_what_they_show_and_of_these_the_newest(self) -> None:
+        self.patch(partition, "MOST", 3)
+        for _ in range(2):
+            for node in "cdef":
+                self.hearing.shown(node)
+                self.hearing.named(node)
+            self.wait(STALE / 2)
+        self.assertEqual((list(self.hearing._unheard), list(self.hearing._named)), ([*"cde"],) * 2)
 
     def test_it_does_not_try_all_the_time(self) -> None:
         self.wait(3600, beats=False)

@@ -283,6 +283,23 @@ class ManyRoomsTests(TestCase):
         self.assertEqual(seen, [4])
         self.assertEqual(self.board.shown, [(room, ["ann"], [], 1) for room in self.rooms])
 
+    def test_what_takes_longer_than_until_the_next_news_is_told_all_the_same(self) -> None:
+        show = self.board.show
+
+        def slow(room: str, news: News) -> None:
+            show(room, news)
+            self.clock.rightNow += 2 * COALESCE
+            self.presence.enter("r0", "bob")
+
+        self.patch(self.board, "show", slow)
+        for _ in range(20):
+            self.clock.advance(COALESCE)
+        self.assertEqual(
+            sorted(self.board.shown),
+            [("r0", ["ann"], [], 1), ("r0", ["bob"], [], 2)]
+            + [(room, ["ann"], [], 1) for room in self.rooms[1:]],
+        )
+
     def test_what_happens_before_its_turn_is_told_with_it(self) -> None:
         def change() -> None:
             self.presence.enter("r5", "bob")

@@ -68,6 +68,16 @@ class StepTests(ReplicationCase):
         self.world.advance(2)
         self.assertEqual(bob.present, {"bob"})
 
+    def test_who_types_on_another_node_is_seen_typing(self) -> None:
+        bob = self.world.join("lobby", "bob", node=2)
+        ann = self.world.join("lobby", "ann", node=0)
+        self.world.advance(2)
+        for _ in range(2):
+            self.world.begin(ann.session.typing("lobby"))
+        self.world.advance(2 * GATHER)
+        typed = [[f for f in one.frames if f["type"] == "typing"] for one in (ann, bob)]
+        self.assertEqual(typed, [[], [{"type": "typing", "room": "lobby", "user": "ann"}]])
+
     def test_many_at_once_are_one_payload(self) -> None:
         with mock.patch.object(self.world.broker, "broadcast") as broadcast:
             for n in range(500):

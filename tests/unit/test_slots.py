@@ -19,8 +19,14 @@ class SlotsTests(SynchronousTestCase):
         first, second, third = (self.slots.acquire() for _ in range(3))
         self.assertTrue(first.called and second.called)
         self.assertEqual((third.called, len(self.slots)), (False, 1))
+        fourth = self.slots.acquire()
         self.slots.release()
-        self.assertEqual((third.called, len(self.slots)), (True, 0))
+        self.assertEqual((third.called, fourth.called, len(self.slots)), (True, False, 1))
+        self.slots.release()
+        self.assertEqual((fourth.called, len(self.slots)), (True, 0))
+        for _ in range(2):
+            self.slots.release()
+        self.assertEqual([self.slots.acquire().called for _ in range(3)], [True, True, False])
 
     def test_who_leaves_takes_none(self) -> None:
         for _ in range(2):

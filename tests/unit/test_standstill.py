@@ -111,6 +111,8 @@ class StandstillTests(SynchronousTestCase):
         self.after(0, "new")
         self.assertEqual(self.turn(), ["new"])
         self.assertEqual(self.service.count(), 1)
+        self.elapsed += 40
+        self.assertEqual(self.service.count(), 2)
 
     def test_stopped_it_leaves_the_reactor_as_it_was(self) -> None:
         self.service.stopService()

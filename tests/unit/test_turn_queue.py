@@ -121,6 +121,7 @@ class WaitingTests(SynchronousTestCase):
         self.waiting.wake()
         later = self.waiting.wait()
         self.waiting.wake()
+        self.assertEqual(len(self.woken), WOKEN)
         self.assertNoResult(later)
         self.clock.advance(0)
         self.successResultOf(later)

@@ -24,7 +24,8 @@ class SetClock(TestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.ahead = START
+        self.clock.advance(HOUR)
+        self.ahead = START - HOUR
         self.wall = WallClock(self.clock, lambda: self.clock.seconds() + self.ahead)
 
     def set(self, seconds: float) -> None:
@@ -73,6 +74,14 @@ class StepTests(SetClock):
         self.assertEqual(self.wall.oldest(60), (START - 60) * 1000)
         self.set(HOUR)
         self.set(-HOUR / 2)
+        self.assertEqual(self.wall.oldest(60), (START - 60) * 1000)
+
+    def test_a_step_back_takes_parts_of_several_steps_forward_away(self) -> None:
+        before = self.wall.seconds()
+        self.set(HOUR)
+        self.set(HOUR)
+        self.set(-1.5 * HOUR)
+        self.assertFalse(self.expired(before))
         self.assertEqual(self.wall.oldest(60), (START - 60) * 1000)
 
     def test_what_is_said_after_a_step_back_expires_in_time(self) -> None:
