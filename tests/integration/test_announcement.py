@@ -2,11 +2,44 @@
 
 from __future__ import annotations
 
+from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
+from twisted.trial.unittest import SynchronousTestCase
 
 import chatd
+from chatd.service.announcement import LOOK, Announcement
+from chatd.timing.clock import NodeClock
 from tests.support.serving import ServingTests
 from tests.support.waiting import until
+
+
+class ReadyTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.ready = False
+        clock = NodeClock(self.clock)
+        self.announcement = Announcement(clock, ["Here."], lambda: self.ready, "Read on.")
+
+    def said(self, *seconds: float) -> list[str]:
+        """What is said while so many seconds pass."""
+        with capturedLogs() as events:
+            self.clock.pump(seconds)
+        return [formatEvent(event) for event in events]
+
+    def test_said_once_when_it_is(self) -> None:
+        self.announcement.startService()
+        self.assertEqual(self.said(*[0.5] * 5), [])
+        self.ready = True
+        self.assertEqual(self.said(LOOK, 1), ["Ready after 2.6 s. Read on."])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.announcement.stopService()
+
+    def test_a_node_that_stops_before_is_not_ready(self) -> None:
+        self.announcement.startService()
+        self.announcement.stopService()
+        self.ready = True
+        self.assertEqual((self.said(1), self.clock.getDelayedCalls()), ([], []))
 
 
 class AnnouncementTests(ServingTests):

@@ -187,12 +187,12 @@ class MetricsTests(ServingTests):
         self.assertEqual(seen, [1, 2, 3, 3, 4])
 
     async def test_polls_that_wait(self) -> None:
-        node = await self.serve()
-        cursor = json.loads((await node.get("/rooms/lobby/messages")).body)["cursor"]
-        await node.ask("GET", f"/rooms/lobby/messages?after={cursor}&wait=60")
-        lobby = next(iter(node.service.chat.rooms))
-        await until(lambda: len(lobby.waiting) == 1)
-        self.assertEqual(await self.value(node, "chatd_polls_waiting"), 1)
+        node = await self.serve("--room=den", "--room=lobby")
+        for room in ("den", "lobby"):
+            cursor = json.loads((await node.get(f"/rooms/{room}/messages")).body)["cursor"]
+            await node.ask("GET", f"/rooms/{room}/messages?after={cursor}&wait=60")
+        await until(lambda: all(len(room.waiting) == 1 for room in node.service.chat.rooms))
+        self.assertEqual(await self.value(node, "chatd_polls_waiting"), 2)
 
     async def test_many_rooms_are_looked_at_in_slices(self) -> None:
         self.patch(survey, "SLICE", 2)

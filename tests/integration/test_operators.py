@@ -111,6 +111,9 @@ class StateTests(OperatorTests):
         [reader] = state["readers"]
         self.assertEqual((reader["user"], reader["room"], state["behind"]), ("slow", "lobby", 1))
         self.assertGreater(reader["behind"], 0)
+        metrics = (await node.get("/metrics")).body.splitlines()
+        for line in (b"chatd_subscribers_live 0.0", b"chatd_subscribers_behind 1.0"):
+            self.assertIn(line, metrics)
 
     async def test_many_rooms_are_looked_at_in_slices(self) -> None:
         """Also for the vitals that the other nodes are told."""

@@ -7,13 +7,17 @@ from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
+from twisted.internet.defer import Deferred
+
 from chatd.access.fair_queue import QueuePlace
+from chatd.directory.directory import Directory
 from chatd.service import session
 from chatd.transports.http.answer import PIECE
 from tests.support.guarded import ADMIN_KEY, SETUP_SECRET, bearing, token
 from tests.support.http_client import Answer
 from tests.support.limits import LimitsTests
 from tests.support.tokens import Issuer
+from tests.support.waiting import until
 
 
 class RateTests(LimitsTests):
@@ -182,6 +186,28 @@ class RoomTests(LimitsTests):
         await node.request("DELETE", "/rooms/b", None, **bearing(ADMIN_KEY))
         answer = await node.request("PUT", "/rooms/c", {}, **bearing(ADMIN_KEY))
         self.assertEqual(answer.status, 201)
+
+    async def test_rooms_that_are_being_made_count(self) -> None:
+        node = await self.serve("--max-rooms", "2", *self.locks())
+        create, begun = Directory.create, []
+        going: Deferred[None] = Deferred()
+
+        async def slow(directory: Directory, name: str, private: bool = False) -> bool:
+            begun.append(name)
+            await going
+            return await create(directory, name, private)
+
+        async def put(room: str) -> int:
+            return (await node.request("PUT", f"/rooms/{room}", {}, **bearing(ADMIN_KEY))).status
+
+        with mock.patch.object(Directory, "create", slow):
+            first = Deferred.fromCoroutine(put("a"))
+            await until(lambda: begun == ["a"])
+            self.assertEqual(await put("b"), 503)
+            going.callback(None)
+            self.assertEqual(await first, 201)
+        await node.request("DELETE", "/rooms/a", None, **bearing(ADMIN_KEY))
+        self.assertEqual(await put("b"), 201)
 
 
 class GuessTests(LimitsTests):

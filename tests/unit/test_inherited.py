@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from twisted.internet.task import Clock
@@ -47,6 +53,47 @@ def two_of_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
         return SimpleNamespace(fileno=descriptors[text.rpartition(":")[2]])
 
     monkeypatch.setattr(inherited, "serverFromString", server_from_string)
+
+
+@pytest.fixture
+def passed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+    """Passes on a socket; returns what names it."""
+    with ExitStack() as ended:
+
+        def pass_on(family: int, address: Any, listens: bool = True) -> str:
+            sock = ended.enter_context(socket.socket(family))
+            sock.bind(address)
+            if listens:
+                sock.listen()
+            found = SimpleNamespace(fileno=sock.fileno())
+            monkeypatch.setattr(inherited, "serverFromString", lambda *_: found)
+            inherited.bound_to.cache_clear()
+            return "systemd:domain=INET:index=0"
+
+        yield pass_on
+    inherited.bound_to.cache_clear()
+
+
+def test_what_a_socket_is_bound_to(passed: Callable[..., str], tmp_path: Path) -> None:
+    for family, address, domain, loopback in (
+        (socket.AF_INET, ("127.0.0.1", 0), "INET", True),
+        (socket.AF_INET, ("0.0.0.0", 0), "INET", False),
+        (socket.AF_INET6, ("::1", 0), "INET6", True),
+        (socket.AF_INET6, ("::", 0), "INET6", False),
+        (socket.AF_UNIX, os.fspath(tmp_path / "a"), "UNIX", True),
+    ):
+        text = passed(family, address)
+        assert inherited.is_loopback(text) is loopback
+        inherited.check_domain(text, domain)
+        with pytest.raises(StartError, match=f"say domain={domain}$"):
+            inherited.check_domain(text, "INET6" if domain == "INET" else "INET")
+
+
+def test_what_does_not_listen_is_refused(passed: Callable[..., str]) -> None:
+    text = passed(socket.AF_INET, ("127.0.0.1", 0), listens=False)
+    assert not inherited.is_loopback(text)
+    with pytest.raises(StartError, match="set Accept=no"):
+        inherited.check_domain(text, "INET")
 
 
 def configured(*options: str) -> Config:

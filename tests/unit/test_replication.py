@@ -15,6 +15,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 
 from chatd.brokers.memory.broker import MemoryBroker
+from chatd.presence.payloads import Vitals
 from chatd.presence.replication import BEAT, PEERS
 from chatd.presence.sender import GATHER, PAUSE
 from tests.support.world import Site, World
@@ -534,6 +535,20 @@ class LossTests(ReplicationCase):
         )
         self.world.advance(3 * BEAT)
         self.all_see("ann")
+
+    def test_what_nodes_say_of_themselves(self) -> None:
+        """Those of older versions say less, and what cannot be is not believed."""
+        said = Vitals("2.0", clients=3, behind=2, rooms=1)
+        first, other = self.world.sites[0], self.world.sites[1]
+        first.replication.vitals = lambda: said
+        self.world.advance(BEAT)
+        odd = {"node": "old", "n": 0, "kind": "beat"}
+        for payload in (odd, odd | {"node": "odd", "vitals": {"clients": -1, "rooms": 7}}):
+            other.replication.received(json.dumps(payload).encode())
+        found = {one.name: one.vitals for one in other.replication.neighbours()}
+        self.assertEqual(
+            found, {"node-0": said, "node-2": Vitals(), "odd": Vitals(rooms=7), "old": Vitals()}
+        )
 
     def skipped(self) -> float:
         registry = self.world.sites[1].metrics.registry
