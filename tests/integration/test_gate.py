@@ -4,11 +4,66 @@ from __future__ import annotations
 
 import json
 
+from attrs import define
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
 
-from chatd.net.gate import PATIENCE
+from chatd.net.gate import LOOK, PATIENCE, Gate
+from chatd.timing.clock import NodeClock
 from tests.support.serving import Node, ServingTests
 from tests.support.waiting import pause, until
+
+
+@define
+class Port:
+    """A port that listens."""
+
+    connected: bool = True
+    disconnecting: bool = False
+    accepts: bool = True
+
+    def stopReading(self) -> None:
+        self.accepts = False
+
+    def startReading(self) -> None:
+        self.accepts = True
+
+
+class OpeningTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.ready = False
+        self.gate = Gate(NodeClock(self.clock), lambda: self.ready)
+        self.ports = [Port(), Port(), Port()]
+        for port in self.ports:
+            self.gate.hold(port)
+        self.gate.startService()
+
+    def accepts(self, seconds: float) -> list[bool]:
+        """Which ports accept connections in ``seconds``."""
+        self.clock.pump([LOOK] * round(seconds / LOOK))
+        return [port.accepts for port in self.ports]
+
+    def test_when_the_node_is_ready(self) -> None:
+        self.assertEqual(self.accepts(PATIENCE - 1), [False] * 3)
+        self.ready = True
+        self.assertEqual(self.accepts(LOOK), [True] * 3)
+        self.assertEqual((self.gate.is_open, self.clock.getDelayedCalls()), (True, []))
+        late = Port()
+        self.gate.hold(late)
+        self.assertTrue(late.accepts)
+
+    def test_when_it_takes_too_long(self) -> None:
+        self.assertEqual(self.accepts(PATIENCE - 2 * LOOK), [False] * 3)
+        self.assertEqual(self.accepts(4 * LOOK), [True] * 3)
+
+    def test_ports_that_are_closed_meanwhile(self) -> None:
+        self.ports[0].disconnecting = True
+        self.ports[1].connected = False
+        self.ready = True
+        self.assertEqual(self.accepts(LOOK), [False, False, True])
 
 
 class GateTests(ServingTests):

@@ -316,6 +316,15 @@ class PresenceTests(ServingTests):
         await node.get("/poll?roomname=lobby")
         self.assertEqual(await self.members(node), [])
 
+    async def test_who_only_looks_at_what_was_said_is_not_there(self) -> None:
+        node = await self.serve()
+        for query in ("last=3", "since=2026-01-01T00:00:00Z"):
+            await node.get(f"{MESSAGES}?username=ann&{query}")
+        await node.request("HEAD", f"{MESSAGES}?username=ann")
+        self.assertEqual(await self.members(node), [])
+        await node.get(f"{MESSAGES}?username=ann&since=2999-01-01T00:00:00Z&wait=0.001")
+        self.assertEqual(await self.members(node), ["ann"])
+
     async def test_others_are_told(self) -> None:
         node = await self.serve()
         ben = await node.chat("ben", "lobby")

@@ -51,6 +51,11 @@ class DescriptionTests(TestCase):
         for text, kind, arguments in (
             ("tcp:80", "tcp", {"port": "80"}),
             ("tcp:80:127.0.0.1", "tcp", {"port": "80", "interface": "127.0.0.1"}),
+            (
+                "tcp:80:127.0.0.1:65535",
+                "tcp",
+                {"port": "80", "interface": "127.0.0.1", "backlog": "65535"},
+            ),
             ("tcp:port=80:backlog=5", "tcp", {"port": "80", "backlog": "5"}),
             ("tcp6:80:5:\\:\\:1", "tcp6", {"port": "80", "backlog": "5", "interface": "::1"}),
             ("unix:/run/a\\:b:mode=660", "unix", {"address": "/run/a:b", "mode": "660"}),
@@ -83,6 +88,7 @@ class DescriptionTests(TestCase):
             "tcp:+1",
             "tcp:٣",
             "tcp:80:backlog=many",
+            "tcp:80:backlog=65536",
             "tcp:80:127.0.0.1:5:6",
             "tcp:80:interfce=127.0.0.1",
             "tcp=80",

@@ -112,8 +112,11 @@ class EveryPortTests(TLSTests):
         raw.send(b"GET / HTTP/1.1\r\n\r\n")
         raw.transport.pauseProducing()
         await until(lambda: refused._value.get() == 5)
+        raw.send(b"GET / HTTP/1.1\r\n\r\n")
+        await pause(0.01)
         node.clock.advance(30)
         await until(lambda: not node.connections())
+        self.assertEqual(refused._value.get(), 5, "it is told once")
         self.assertEqual(self.tracebacks(), [])
 
     async def test_long_poll_and_event_streams(self) -> None:

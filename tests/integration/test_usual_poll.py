@@ -326,16 +326,20 @@ class RuleTests(UsualTests):
         node = self.node = await self.guarded()
         path, shown = "/rooms/hall/messages", token(node, lives=50)
         self.cursor = (await node.get(path, **bearing(shown))).json["cursor"]
-        counted = taken(node)
+        counted, standing = taken(node), node.service.admission.standing
         raw = await node.raw("http")
-        for lives in (True, True, False):
-            if lives:
+        line = f"Authorization: Bearer {shown}"
+        for lives, waits in ((True, False), (True, True), (False, False)):
+            if lives and not waits:
                 await node.post(path, {"text": "x"}, **bearing(shown))
-            else:
+            if not lives:
                 node.clock.advance(51)
-            line = f"Authorization: Bearer {shown}"
             raw.send(request(f"{path}?after={self.cursor}&wait=9", line))
+            if waits:
+                await until(lambda: len(standing) == 1)
+                await node.post(path, {"text": "x"}, **bearing(shown))
             self.assertEqual((await self.answer(raw)).status, 200 if lives else 401)
+            self.assertEqual(len(standing), 0)
         self.assertEqual(counted, [True, True, False])
 
     async def test_a_token_for_a_service_that_this_is_not_any_more(self) -> None:
@@ -426,6 +430,7 @@ class RuleTests(UsualTests):
     async def test_one_too_many_when_its_turn_has_come(self) -> None:
         """It is refused at once: twisted.web has the turn that it had."""
         raws = await self.queue("--max-connections-per-address=1")
+        self.node.clock.hold()
         self.node.clock.advance(21)
         self.assertEqual((await self.answer(raws[1])).status, 503)
 

@@ -45,6 +45,9 @@ class CommonFrameTests(TestCase):
             "unmasked": b"\x81\x05Hello" + bytes(8),
             "a length in two bytes that fits in one": masked(b"x" * 125, head=b"\xfe\x00\x7d"),
             "a length in eight bytes": masked(b"x" * 5, head=b"\xff" + (5).to_bytes(8)),
+            "one of which two could be a length": masked(
+                b"x" * 300, head=b"\xff" + (300).to_bytes(2)
+            ),
             "not UTF-8": masked(b"\xce\xba\xe1\xbd\xb9\xed\xa0\x80"),
             "half a character": masked(b"caf\xc3"),
         }

@@ -16,9 +16,12 @@ from twisted.trial.unittest import TestCase
 
 from chatd.brokers.memory.broker import MemoryBroker
 from chatd.presence.payloads import Vitals
-from chatd.presence.replication import BEAT, PEERS
+from chatd.presence.replication import ASK_AGAIN, BEAT, MISSED, PEERS, SILENCE
 from chatd.presence.sender import GATHER, PAUSE
 from tests.support.world import Site, World
+
+#: Of the neighbours of the first node, whether each is missed, where the third has died.
+MISSES_ONE = {"node-1": False, "node-2": True}
 
 
 class ReplicationCase(TestCase):
@@ -545,10 +548,60 @@ class LossTests(ReplicationCase):
         odd = {"node": "old", "n": 0, "kind": "beat"}
         for payload in (odd, odd | {"node": "odd", "vitals": {"clients": -1, "rooms": 7}}):
             other.replication.received(json.dumps(payload).encode())
-        found = {one.name: one.vitals for one in other.replication.neighbours()}
+        neighbours = other.replication.neighbours()
+        self.assertEqual([one.ago for one in neighbours if one.name in ("odd", "old")], [0, 0])
+        found = {one.name: one.vitals for one in neighbours}
         self.assertEqual(
             found, {"node-0": said, "node-2": Vitals(), "odd": Vitals(rooms=7), "old": Vitals()}
         )
+
+    def test_one_that_is_not_heard_is_missed_and_then_dropped(self) -> None:
+        first, silent = self.world.sites[0].replication, mock.Mock()
+        first.on_silent = silent
+        self.world.sites[2].die()
+        self.pass_(MISSED + 2)
+        self.assertEqual({one.name: one.missed for one in first.neighbours()}, MISSES_ONE)
+        self.assertEqual((first.others, silent.call_count), (1, 1))
+        self.pass_(SILENCE - MISSED)
+        self.assertEqual(first.nodes, ["node-0", "node-1"])
+
+    def test_while_nothing_can_be_heard_no_silence_grows(self) -> None:
+        """That of before counts on."""
+        first = self.world.sites[0]
+        for site in self.world.sites[1:]:
+            site.die()
+        self.pass_(5)
+        before = [one.ago for one in first.replication.neighbours()]
+        first.broker.interrupt()
+        self.pass_(30)
+        for one, ago in zip(first.replication.neighbours(), before, strict=True):
+            self.assertAlmostEqual(one.ago, ago, delta=2)
+            self.assertFalse(one.missed)
+
+    def pass_(self, seconds: float) -> None:
+        self.world.clock.pump([1.0] * round(seconds))
+
+    def test_who_is_just_telling_all_is_not_asked_to(self) -> None:
+        asked: list[bytes] = []
+        other = self.world.sites[1]
+        part = {"node": "new", "n": 7, "kind": "snapshot", "rooms": {}, "part": 0, "of": 2}
+        with mock.patch.object(other.broker, "broadcast", asked.append):
+            other.replication.received(json.dumps(part).encode())
+            self.assertEqual(asked, [])
+            self.world.clock.advance(ASK_AGAIN)
+            beat = {"node": "new", "n": 7, "kind": "beat"}
+            other.replication.received(json.dumps(beat).encode())
+        kinds = [one["kind"] for one in map(json.loads, asked) if one["node"] == "node-1"]
+        self.assertEqual(kinds.count("ask"), 1)
+
+    def test_one_that_has_stopped_looks_no_more(self) -> None:
+        self.make(1)
+        replication = self.world.sites[0].replication
+        replication.stop()
+        with mock.patch.object(self.world.broker, "broadcast", side_effect=AssertionError):
+            self.world.advance(60)
+        calls: Any = self.world.clock.getDelayedCalls()
+        self.assertNotIn(replication._look, [one.func for one in calls])
 
     def skipped(self) -> float:
         registry = self.world.sites[1].metrics.registry

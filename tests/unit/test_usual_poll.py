@@ -20,6 +20,7 @@ from chatd.access.rights import Rights
 from chatd.protocol.cursors import Cursor
 from chatd.timing.timer_wheel import TimerWheel
 from chatd.timing.wall import WallClock
+from chatd.transports.http.parameters import LIMIT, limit_of, start_of, wait_of
 from chatd.transports.http.usual_poll import LINES, MOST, UsualPoll, judge
 
 HEAD = (b"Host: localhost", b"Connection: keep-alive", b"Accept: */*")
@@ -175,3 +176,35 @@ class ReadTests(TestCase):
         more = [b"A: b"] * (LINES - len(HEAD))
         self.assertIsNotNone(judged(request(QUERY, *HEAD, *more)))
         self.assertIsNone(judged(request(QUERY, *HEAD, *more, b"A: b")))
+
+
+class Query:
+    """A request for whose parameters it is asked."""
+
+    def __init__(self, **given: str) -> None:
+        self.query = given.get
+
+
+class ParameterTests(TestCase):
+    """`chatd.transports.http.parameters`, of which a usual poll has few."""
+
+    def test_how_many(self) -> None:
+        for given, limit in (
+            ({}, LIMIT),
+            ({"limit": "1000"}, 1000),
+            ({"limit": "1001"}, 1000),
+            ({"limit": "0"}, 0),
+            ({"last": "7", "limit": "3"}, 7),
+            ({"last": "0", "limit": "3"}, 3),
+            ({"last": "0"}, LIMIT),
+        ):
+            asked = Query(**given)
+            self.assertEqual(limit_of(asked, start_of(asked)), limit, given)
+
+    def test_how_long(self) -> None:
+        for given, wait in (({}, 0), ({"wait": "0.5"}, 0.5), ({"wait": "60.5"}, 60)):
+            self.assertEqual(wait_of(Query(**given)), wait)
+
+    def test_a_plus_in_a_time_may_have_become_a_space(self) -> None:
+        times = (f"2026-01-02T04:04:05{zone}01:00" for zone in "+ ")
+        self.assertEqual(*(start_of(Query(since=time)) for time in times))
