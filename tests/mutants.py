@@ -240,7 +240,11 @@ def _be_silent() -> None:
 
 
 def _passes(test: pytest.Item) -> bool:
-    return not any(report.failed for report in runtestprotocol(test, nextitem=None, log=False))
+    try:
+        reports = runtestprotocol(test, nextitem=None, log=False)
+    except Exception:  # Hypothesis cannot always make a patch of what it has found
+        return False
+    return not any(report.failed for report in reports)
 
 
 def _forget() -> None:

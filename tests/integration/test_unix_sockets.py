@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import tempfile
@@ -17,7 +18,7 @@ from zope.interface import implementer
 
 from chatd.net.certificates import Certificates
 from chatd.net.endpoints import listen_endpoint
-from chatd.net.unix_sockets import UnixEndpoint
+from chatd.net.unix_sockets import UnixEndpoint, is_deserted
 
 
 @implementer(IStreamServerEndpoint)
@@ -33,10 +34,33 @@ class UnixSocketTests(TestCase):
         self.path = str(Path(folder.name) / "socket")
         self.lock = f"{self.path}.lock"
 
-    async def listen(self) -> IListeningPort:
+    async def listen(self, more: str = "") -> IListeningPort:
         certificates = Certificates(lambda *_: self.fail("there is no TLS"))
-        endpoint = listen_endpoint(reactor, f"unix:{self.path}", certificates)
+        endpoint = listen_endpoint(reactor, f"unix:{self.path}{more}", certificates)
         return await endpoint.listen(Factory())
+
+    def connect(self, most: int) -> int:
+        """How many of so many connections there is room for until they are accepted."""
+        for number in range(most):
+            client = socket.socket(socket.AF_UNIX)
+            self.addCleanup(client.close)
+            client.setblocking(False)
+            if client.connect_ex(self.path) == errno.EAGAIN:
+                return number
+        return most
+
+    async def test_a_crowd_that_connects_at_once(self) -> None:
+        for more, room in (("", 100), (":backlog=7", 8)):
+            port = await self.listen(more)
+            self.assertEqual(self.connect(100), room)
+            await maybeDeferred(port.stopListening)
+
+    def test_a_process_that_is_too_busy_to_take_more_is_there(self) -> None:
+        with socket.socket(socket.AF_UNIX) as busy:
+            busy.bind(self.path)
+            busy.listen(0)
+            self.connect(100)
+            self.assertFalse(is_deserted(self.path))
 
     async def test_left_by_a_process_that_was_killed(self) -> None:
         """Its place is taken, though its process id is ours by now, as it is in a container."""
