@@ -122,14 +122,18 @@ class DrainTests(ServingTests):
         node = await self.serve()
         ann = await node.chat("ann")
         held = self.slow(node)
-        ann.send({"type": "message", "room": "lobby", "text": "x", "id": "socket"})
+        for id in ("first", "last"):
+            ann.send({"type": "message", "room": "lobby", "text": "x", "id": id})
+            await until(lambda: held)
         post = await node.ask("POST", SAY, {"text": "y", "id": "post"})
-        await until(lambda: len(held) == 2)
+        await until(lambda: len(held) == 3)
         stopped = node.drain()
         self.assertEqual((await ann.receive())["type"], "bye")
+        held.pop(0).callback(None)
+        self.assertEqual(await ann.receive(), {"type": "ack", "room": "lobby", "id": "first"})
         for one in held:
             one.callback(None)
-        self.assertEqual(await ann.receive(), {"type": "ack", "room": "lobby", "id": "socket"})
+        self.assertEqual(await ann.receive(), {"type": "ack", "room": "lobby", "id": "last"})
         with self.assertRaises(Closed) as closing:
             await ann.receive()
         self.assertEqual(closing.exception.code, 1012)
