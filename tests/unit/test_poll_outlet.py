@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from unittest import TestCase, mock
 
+from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 
 from chatd.access.budget import Unread
@@ -40,6 +41,15 @@ class PollOutletTests(TestCase):
             self.outlet.write(text_frame(b"%d" % n))
         self.outlet.ping(b"2")
         self.assertEqual([self.polled()[0], self.polled()], [b"2", [b"%d" % (PACKETS - 1)]])
+
+    def test_what_comes_when_a_poll_was_given_up_is_for_the_next(self) -> None:
+        poll = self.outlet.poll()
+        poll.addErrback(lambda why: why.trap(CancelledError) and None)
+        poll.cancel()
+        self.assertFalse(self.outlet.polled or self.outlet.writable)
+        self.outlet.write(text_frame(b"x"))
+        self.clock.advance(0)
+        self.assertEqual(self.polled(), [b"x"])
 
     def test_what_is_left_goes_on_elsewhere(self) -> None:
         said = [b"%d" % n for n in range(PACKETS + 2)]
