@@ -249,9 +249,9 @@ class IBroker(Interface):
         """How much of each of ``streams`` is kept; None for one that the broker tells nothing of.
         Fails with `Unavailable`."""
 
-    def announce(event: str, room: str, body: bytes) -> None:
-        """Publish an application event (JSON) for other programs, best effort. Does nothing if the
-        broker has no other clients."""
+    def announce(event: str, room: str, body: bytes) -> bool:
+        """Publish an application event (JSON) for other programs, best effort: False if the broker
+        takes none now. Does nothing if the broker has no other clients."""
 
     def broadcast(payload: bytes) -> None:
         """Send ``payload`` to the listeners of all nodes, this one included; best effort."""

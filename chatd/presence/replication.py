@@ -15,11 +15,12 @@ from twisted.logger import Logger
 
 from chatd.brokers.interfaces import IBroker
 from chatd.presence.board import PresenceBoard
+from chatd.presence.events import PresenceEvents
 from chatd.presence.partition import STOOD_STILL, PartitionDetector
 from chatd.presence.payloads import NAME, Vitals, node_name, whole_number
 from chatd.presence.sender import PresenceSender
 from chatd.protocol.errors import ChatError
-from chatd.protocol.json import dump, load_object
+from chatd.protocol.json import load_object
 from chatd.protocol.names import room_name, user_name
 from chatd.telemetry.once import Once
 
@@ -89,6 +90,9 @@ class PresenceReplication:
         self._peers: dict[str, _Peer] = {}
         #: Room and user of those who are present and were announced in answer to another node.
         self._answered: set[tuple[str, str]] = set()
+        #: Nodes that died, it seems, and this one told that their users left; the last is the last.
+        self._given_up: dict[str, None] = {}
+        self._events = PresenceEvents(presence, broker)
         self._sender = PresenceSender(presence, broker, clock)
         self._partition = PartitionDetector(presence.node, broker, clock, lambda: self.on_silent())
         self._beat: IDelayedCall | None = None
@@ -158,11 +162,14 @@ class PresenceReplication:
             self._excuse(passed, now)
         for node, peer in list(self._peers.items()):
             if now - peer.heard > SILENCE:
-                self._drop(node)
+                self._give_up(node)
             elif now - peer.heard > MISSED and not peer.missed:
                 peer.missed = True
                 self.on_silent()
         self._partition.check(self._peers)
+        if self._broker.ready:
+            for room, user, here in self._events.overdue():
+                self._announced(room, user, here)
 
     def _excuse(self, passed: float, now: float) -> None:
         """Nothing could be heard for the seconds that have ``passed``; they are no silence. That of
@@ -173,17 +180,25 @@ class PresenceReplication:
 
     def _announce(self, room: str, user: str, here: bool, node: str) -> None:
         """Publish an application event: on the node where it happened, or on the first of the
-        living nodes for one that died. Who answered announces also that the user is gone: the node
-        where that happened may have said so before the answer."""
+        living nodes for one that died, and on the same if that one lives after all. Who answered
+        announces also that the user is gone: the node where that happened may have said so before
+        the answer."""
         answered = not here and (room, user) in self._answered
         self._answered.discard((room, user))
         first = node not in self._peers and self.nodes[0] == self._presence.node
-        if node == self._presence.node or first or answered:
-            self._announced("joined" if here else "left", room, user)
+        if here and node in self._given_up:
+            self._answer(room, user)
+        elif node == self._presence.node or first or answered:
+            self._announced(room, user, here)
 
-    def _announced(self, event: str, room: str, user: str) -> None:
-        self._broker.announce(event, room, dump({"event": event, "room": room, "user": user}))
-        if event == "left":
+    def _answer(self, room: str, user: str) -> None:
+        """Others were told that the user left, who is present."""
+        self._answered.add((room, user))
+        self._announced(room, user, here=True)
+
+    def _announced(self, room: str, user: str, here: bool) -> None:
+        self._events.tell(room, user, here)
+        if not here:
             self._sender.changed(room, user, here=False)  # a node where the user is answers
 
     def shown(self, node: str) -> None:
@@ -250,12 +265,11 @@ class PresenceReplication:
         on = self._presence.nodes(room, user)
         if was and not on and quiet and self.nodes[0] == self._presence.node:
             # the user left several nodes at once, and each thought the user was on another one
-            self._announced("left", room, user)
+            self._announced(room, user, here=False)
         elif not here and not quiet and on[:1] == [self._presence.node]:
             # the user came here before that node knew, and this one did not tell who is there
             # already; but by now that node has told that the user left
-            self._answered.add((room, user))
-            self._announced("joined", room, user)
+            self._answer(room, user)
 
     def _take_part(self, node: str, peer: _Peer, number: int, heard: dict[str, Any]) -> None:
         part, parts = whole_number(heard["part"]), whole_number(heard["of"])
@@ -269,6 +283,7 @@ class PresenceReplication:
         peer.coming, peer.came = (number, part + 1), peer.heard
         if part + 1 == parts:
             self._presence.replace(node, peer.rooms)
+            self._given_up.pop(node, None)
             peer.number, peer.patience = number, ASK_AGAIN
             peer.coming, peer.rooms = (-1, 0), {}
 
@@ -278,6 +293,13 @@ class PresenceReplication:
                 peer.patience = min(2 * peer.patience, ASK_SLOWLY)
             peer.asked = self._clock.seconds()
             self._sender.send("ask", of=node)
+
+    def _give_up(self, node: str) -> None:
+        self._drop(node)
+        if self.nodes[0] == self._presence.node:  # see `_announce`
+            self._given_up[node] = None
+            if len(self._given_up) > PEERS:
+                del self._given_up[next(iter(self._given_up))]
 
     def _drop(self, node: str) -> None:
         if self._peers.pop(node, None) is not None:

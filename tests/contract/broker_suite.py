@@ -143,7 +143,7 @@ class BrokerSuite(StreamSuite, FollowingSuite, InterruptionSuite):
 
     async def test_events_are_announced_without_being_waited_for(self) -> None:
         broker = await self.make_broker()
-        broker.announce("joined", "lobby", b'{"user":"ann"}')
+        self.assertTrue(broker.announce("joined", "lobby", b'{"user":"ann"}'))
         await self.append(broker, await self.created(broker), "m0")
 
 

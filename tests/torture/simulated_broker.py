@@ -281,8 +281,9 @@ class SimulatedBroker(Service):
 
     # -- the fan-out -------------------------------------------------------------------------------
 
-    def announce(self, event: str, room: str, body: bytes) -> None:
+    def announce(self, event: str, room: str, body: bytes) -> bool:
         """Nobody binds a queue here."""
+        return True
 
     def broadcast(self, payload: bytes) -> None:
         if self.unheard:

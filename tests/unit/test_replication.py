@@ -52,6 +52,10 @@ class ReplicationCase(TestCase):
             if event in ("joined", "left")
         ]
 
+    def latest(self, user: str) -> str:
+        """What was announced last of ``user``."""
+        return [event for event, whose in self.events() if whose == user][-1]
+
 
 class StepTests(ReplicationCase):
     def test_told_to_all_nodes_soon(self) -> None:
@@ -197,6 +201,47 @@ class StepTests(ReplicationCase):
         self.enter(2, "ann")
         self.world.advance(1)
         self.assertEqual(self.events(), [("joined", "ann"), ("left", "ann"), ("joined", "ann")])
+
+    def test_who_was_taken_for_gone_is_announced_again(self) -> None:
+        """Whichever node is cut off, the others give it up."""
+        for cut in range(3):
+            self.make(3)
+            for user, node in (("ann", cut), ("bob", cut), ("cid", (cut + 1) % 3)):
+                self.enter(node, user)
+            self.world.advance(1)
+            apart = self.world.sites[cut].broker
+            apart.interrupt()
+            self.world.advance(30)
+            self.assertEqual(self.latest("ann"), "left")
+            self.leave(cut, "bob")
+            apart.resume()
+            self.world.advance(3 * BEAT)
+            self.all_see("ann", "cid")
+            latest = {user: self.latest(user) for user in ("ann", "bob", "cid")}
+            self.assertEqual(latest, {"ann": "joined", "bob": "left", "cid": "joined"})
+            self.leave(cut, "ann")
+            self.world.advance(1)
+            self.assertEqual(self.latest("ann"), "left")
+
+    def test_who_comes_and_goes_while_the_broker_is_away_is_announced_once_it_is_back(self) -> None:
+        for nodes in (1, 3):
+            self.make(nodes)
+            for user in ("ann", "bob"):
+                self.enter(0, user)
+            self.world.advance(1)
+            for site in self.world.sites:
+                site.broker.interrupt()
+            self.leave(0, "ann")
+            self.enter(0, "new")
+            for move in (self.leave, self.enter):  # of whom nothing is new in the end
+                move(0, "bob")
+            self.world.advance(2)
+            for site in self.world.sites:
+                site.broker.resume()
+            before = self.events()
+            self.world.advance(2)
+            told = self.events()[len(before) :]
+            self.assertEqual(told, [("left", "ann"), ("joined", "new")])
 
     @settings(deadline=None, max_examples=25)
     @given(st.lists(st.tuples(st.integers(1, 2), *2 * [st.sampled_from([0.0, 0.3, 0.7, 1.5])])))

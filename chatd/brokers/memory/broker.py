@@ -145,9 +145,10 @@ class MemoryBroker(LocalBroker, Service):
     def extents(self, streams: Sequence[Stream]) -> Deferred[Sequence[Extent | None]]:
         return self._submit(lambda: [self._world.extent(stream) for stream in streams])
 
-    def announce(self, event: str, room: str, body: bytes) -> None:
+    def announce(self, event: str, room: str, body: bytes) -> bool:
         if self.ready:
             self._world.announced.append((event, room, body))
+        return self.ready
 
     def broadcast(self, payload: bytes) -> None:
         if self.ready:

@@ -296,8 +296,8 @@ class AMQPBroker(MultiService):
 
     # -- between nodes, and to other programs ------------------------------------------------------
 
-    def announce(self, event: str, room: str, body: bytes) -> None:
-        self._publishing.announce(event, room, body)
+    def announce(self, event: str, room: str, body: bytes) -> bool:
+        return self._publishing.announce(event, room, body)
 
     def broadcast(self, payload: bytes) -> None:
         self._publishing.broadcast(payload)

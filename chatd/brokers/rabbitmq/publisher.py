@@ -153,21 +153,21 @@ class StreamPublisher:
         address = pack_address(exchange, key, True)
         return publisher.publish(address, key, properties, body, id)
 
-    def announce(self, event: str, room: str, body: bytes) -> None:
+    def announce(self, event: str, room: str, body: bytes) -> bool:
         """As `IBroker.announce`."""
-        self._send(pack_address(EVENTS, f"{event}.{room}", False), _EVENT, body)
+        return self._send(pack_address(EVENTS, f"{event}.{room}", False), _EVENT, body)
 
     def broadcast(self, payload: bytes) -> None:
         """As `IBroker.broadcast`."""
         self._send(_TO_ALL, _NOTE, payload)
 
-    def _send(self, address: bytes, properties: bytes, body: bytes) -> None:
-        """Publish without a confirm; drop it if the broker cannot keep up."""
+    def _send(self, address: bytes, properties: bytes, body: bytes) -> bool:
+        """Publish without a confirm; drop it if the broker cannot keep up, and return False."""
         client = self._client
-        if client is not None and client.blocked is None and not client.congestion.full:
-            client.send(
-                pack_publish(self._free_channel, address, properties, body, client.frame_max)
-            )
+        if client is None or client.blocked is not None or client.congestion.full:
+            return False
+        client.send(pack_publish(self._free_channel, address, properties, body, client.frame_max))
+        return True
 
 
 def _refused(failure: Failure) -> NoReturn:

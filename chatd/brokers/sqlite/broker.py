@@ -193,8 +193,9 @@ class SQLiteBroker(LocalBroker, Service):
     def extents(self, streams: Sequence[Stream]) -> Deferred[Sequence[Extent | None]]:
         return self._ask(lambda reader: reader.extents(streams))
 
-    def announce(self, event: str, room: str, body: bytes) -> None:
+    def announce(self, event: str, room: str, body: bytes) -> bool:
         """Does nothing: the broker has no other clients."""
+        return True
 
     # -- the two threads
 
