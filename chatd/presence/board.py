@@ -181,17 +181,20 @@ class PresenceBoard:
         if self._audience is not None:
             self._audience.show_typing(room, user)
 
-    def replace(self, node: str, rooms: Mapping[str, Iterable[str]]) -> None:
-        """Take ``rooms`` (users by room) for all the users of ``node``."""
+    def replace(self, node: str, rooms: Mapping[str, Iterable[str]]) -> set[tuple[str, str]]:
+        """Take ``rooms`` (users by room) for all the users of ``node``. Returns room and user of
+        those who are not on it any more."""
         told = {(room, user) for room, users in rooms.items() for user in users}
-        for room, user in self._of(node) - told:
+        gone = self._of(node) - told
+        for room, user in gone:
             self._set(room, user, node, 0)
         for room, user in told:
             self._set(room, user, node, 1)
+        return gone
 
-    def drop(self, node: str) -> None:
-        """Forget a node, and its users."""
-        self.replace(node, {})
+    def drop(self, node: str) -> set[tuple[str, str]]:
+        """Forget a node, and its users, whom it returns as `replace` does."""
+        return self.replace(node, {})
 
     def _of(self, node: str) -> set[tuple[str, str]]:
         return {

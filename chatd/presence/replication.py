@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from attrs import define, field, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -18,6 +17,7 @@ from chatd.presence.board import PresenceBoard
 from chatd.presence.events import PresenceEvents
 from chatd.presence.partition import STOOD_STILL, PartitionDetector
 from chatd.presence.payloads import NAME, Vitals, node_name, whole_number
+from chatd.presence.peers import ASK_AGAIN, Neighbour, Peer
 from chatd.presence.sender import PresenceSender
 from chatd.protocol.errors import ChatError
 from chatd.protocol.json import load_object
@@ -31,42 +31,12 @@ BEAT, SILENCE = 5.0, 20.0
 LISTEN = 12.0
 #: Seconds of silence after which a node counts as missed, and between checks for that.
 MISSED, LOOK = 8.0, 1.0
-#: Seconds between requests for a snapshot of the same node, at first and at most.
-ASK_AGAIN, ASK_SLOWLY = 1.0, 8.0
+#: Seconds between requests for a snapshot of the same node, at most.
+ASK_SLOWLY = 8.0
 #: Nodes that a sign of life names as heard, at most.
 HEARS = 100
 #: Other nodes that are kept track of.
 PEERS = 1000
-
-
-@define(eq=False)
-class _Peer:
-    """Another node. Times are the clock's seconds."""
-
-    #: When it was last heard; later by the time in which it could not be.
-    heard: float
-    missed: bool = False
-    vitals: Vitals = field(factory=Vitals)
-    #: The number of the last payload applied; None before the first snapshot.
-    number: int | None = None
-    #: When a snapshot was last asked for, and seconds until it may be asked for again.
-    asked: float = float("-inf")
-    patience: float = ASK_AGAIN
-    #: The snapshot being received: its number and how many parts have come; when the last part
-    #: came; the users by room so far.
-    coming: tuple[int, int] = (-1, 0)
-    came: float = float("-inf")
-    rooms: dict[str, list[str]] = field(factory=dict)
-
-
-@frozen
-class Neighbour:
-    """Another node, last heard ``ago`` seconds ago; ``missed`` if that is too long."""
-
-    name: str
-    ago: float
-    missed: bool
-    vitals: Vitals
 
 
 class PresenceReplication:
@@ -87,11 +57,12 @@ class PresenceReplication:
         self._clock = clock
         self._skipped = skipped
         self._new = Once()
-        self._peers: dict[str, _Peer] = {}
+        self._peers: dict[str, Peer] = {}
         #: Room and user of those who are present and were announced in answer to another node.
         self._answered: set[tuple[str, str]] = set()
-        #: Nodes that died, it seems, and this one told that their users left; the last is the last.
-        self._given_up: dict[str, None] = {}
+        #: Nodes whose users this one announces anew if a snapshot shows them: they were announced
+        #: to have left, or it is not known what was. The last is the last.
+        self._anew: dict[str, None] = {}
         self._events = PresenceEvents(presence, broker)
         self._sender = PresenceSender(presence, broker, clock)
         self._partition = PartitionDetector(presence.node, broker, clock, lambda: self.on_silent())
@@ -186,7 +157,7 @@ class PresenceReplication:
         answered = not here and (room, user) in self._answered
         self._answered.discard((room, user))
         first = node not in self._peers and self.nodes[0] == self._presence.node
-        if here and node in self._given_up:
+        if here and node in self._anew:
             self._answer(room, user)
         elif node == self._presence.node or first or answered:
             self._announced(room, user, here)
@@ -226,17 +197,19 @@ class PresenceReplication:
             return
         if node not in self._peers and len(self._peers) >= PEERS:
             raise ValueError(f"more than {PEERS} nodes")
-        peer = self._peers.setdefault(node, _Peer(self._clock.seconds()))
+        peer = self._peers.setdefault(node, Peer(self._clock.seconds()))
         peer.heard, peer.missed = self._clock.seconds(), False
         if kind == "beat":
             peer.vitals = Vitals.read(heard.get("vitals"))
             self._compare(node, heard.get("hears"))
         if kind == "snapshot":
             self._take_part(node, peer, number, heard)
-        elif kind == "changes" and peer.number == number - 1:
+        elif kind == "changes":
+            take = self._take if peer.number == number - 1 else self._missed
             for room, user, here, quiet in heard["changes"]:
-                self._take(node, room_name(room), user_name(user), here is True, quiet is True)
-            peer.number = number
+                take(node, room_name(room), user_name(user), here is True, quiet is True)
+            if peer.number == number - 1:
+                peer.number = number
         elif kind == "typing":
             for room, user in heard["typing"]:
                 self._presence.remote_typing(room_name(room), user_name(user))
@@ -271,7 +244,25 @@ class PresenceReplication:
             # already; but by now that node has told that the user left
             self._answer(room, user)
 
-    def _take_part(self, node: str, peer: _Peer, number: int, heard: dict[str, Any]) -> None:
+    def _missed(self, node: str, room: str, user: str, here: bool, quiet: bool) -> None:
+        """A snapshot of ``node`` will follow, for earlier changes did not come."""
+        others = [other for other in self._presence.nodes(room, user) if other != node]
+        if not here and not quiet and others[:1] == [self._presence.node]:
+            self._answer(room, user)  # who left that node was announced to have left
+
+    def _first_besides(self, node: str) -> bool:
+        return self._presence.node == min(set(self.nodes) - {node})
+
+    def _gone(self, node: str, room: str, user: str) -> None:
+        """A snapshot says that the user is not on ``node`` any more. It may have announced that, or
+        not, if it thought the user was on another one."""
+        on = self._presence.nodes(room, user)
+        if not on and self._first_besides(node):
+            self._announced(room, user, here=False)
+        elif on[:1] == [self._presence.node]:
+            self._answer(room, user)
+
+    def _take_part(self, node: str, peer: Peer, number: int, heard: dict[str, Any]) -> None:
         part, parts = whole_number(heard["part"]), whole_number(heard["of"])
         if part == 0:
             peer.coming, peer.rooms = (number, 0), {}
@@ -282,12 +273,15 @@ class PresenceReplication:
             peer.rooms.setdefault(room_name(room), []).extend(map(user_name, users))
         peer.coming, peer.came = (number, part + 1), peer.heard
         if part + 1 == parts:
-            self._presence.replace(node, peer.rooms)
-            self._given_up.pop(node, None)
+            if peer.number is not None and self._first_besides(node):
+                self._anew[node] = None  # some of its changes may have been lost
+            for room, user in self._presence.replace(node, peer.rooms):
+                self._gone(node, room, user)
+            self._anew.pop(node, None)
             peer.number, peer.patience = number, ASK_AGAIN
             peer.coming, peer.rooms = (-1, 0), {}
 
-    def _ask(self, node: str, peer: _Peer) -> None:
+    def _ask(self, node: str, peer: Peer) -> None:
         if self._clock.seconds() - peer.asked >= peer.patience:
             if peer.asked > float("-inf"):
                 peer.patience = min(2 * peer.patience, ASK_SLOWLY)
@@ -295,12 +289,14 @@ class PresenceReplication:
             self._sender.send("ask", of=node)
 
     def _give_up(self, node: str) -> None:
-        self._drop(node)
-        if self.nodes[0] == self._presence.node:  # see `_announce`
-            self._given_up[node] = None
-            if len(self._given_up) > PEERS:
-                del self._given_up[next(iter(self._given_up))]
+        for room, user in self._drop(node):
+            if self._presence.nodes(room, user)[:1] == [self._presence.node]:
+                self._answer(room, user)  # it may have announced that the user left
+        if self._first_besides(node):  # see `_announce`
+            self._anew[node] = None
+            if len(self._anew) > PEERS:
+                del self._anew[next(iter(self._anew))]
 
-    def _drop(self, node: str) -> None:
-        if self._peers.pop(node, None) is not None:
-            self._presence.drop(node)
+    def _drop(self, node: str) -> set[tuple[str, str]]:
+        known = self._peers.pop(node, None) is not None
+        return self._presence.drop(node) if known else set()

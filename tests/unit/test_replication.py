@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 from unittest import mock
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
@@ -238,10 +238,9 @@ class StepTests(ReplicationCase):
             self.world.advance(2)
             for site in self.world.sites:
                 site.broker.resume()
-            before = self.events()
-            self.world.advance(2)
-            told = self.events()[len(before) :]
-            self.assertEqual(told, [("left", "ann"), ("joined", "new")])
+            self.world.advance(10)
+            latest = {user: self.latest(user) for user in ("ann", "bob", "new")}
+            self.assertEqual(latest, {"ann": "left", "bob": "joined", "new": "joined"})
 
     @settings(deadline=None, max_examples=25)
     @given(st.lists(st.tuples(st.integers(1, 2), *2 * [st.sampled_from([0.0, 0.3, 0.7, 1.5])])))
@@ -261,6 +260,37 @@ class StepTests(ReplicationCase):
         self.leave(at, "ann")
         self.world.advance(1)
         self.assertEqual(self.events()[-1], ("left", "ann"))
+
+    @settings(deadline=None, max_examples=25)
+    @example(["+0", "+2", "~", "/2", "-0", "-2"])  # each thinks the user is on the other
+    @example(["+2", "~", "-2", "/2", "+1", "~", "*2"])  # who left is still on two boards
+    @example(["+2", "~", "-2", "/2", "+1", "~", "#", "*2"])
+    @example(["+1", "~", "/1", "-1", "#", "+0"])
+    @example(["+1", "/1", "+0", "~", "-0"])  # they do not know that the user came
+    @given(st.lists(st.sampled_from([f"{do}{node}" for do in "+-/*" for node in range(3)] + ["~"])))
+    def test_the_latest_event_holds_whoever_is_cut_off(self, steps: list[str]) -> None:
+        """A user comes to nodes and leaves them (``+-``), which are cut off and connected again
+        (``/*``); meanwhile a second passes (``~``), or half a minute (``#``)."""
+        self.make(3)
+        times = [0, 0, 0]
+        for step in steps:
+            node = int(step[1:] or 0)
+            if step[0] == "+":
+                times[node] += 1
+                self.enter(node, "ann")
+            elif step[0] == "-" and times[node]:
+                times[node] -= 1
+                self.leave(node, "ann")
+            elif step[0] in "/*":
+                broker = self.world.sites[node].broker
+                broker.interrupt() if step[0] == "/" else broker.resume()
+            self.world.advance({"~": 1.0, "#": 30.0}.get(step, 0.0))
+        for site in self.world.sites:
+            site.broker.resume()
+        self.world.advance(4 * BEAT)
+        self.all_see(*["ann"] * any(times))
+        told = any(user == "ann" for _, user in self.events())
+        self.assertEqual(told and self.latest("ann") == "joined", any(times))
 
     def test_who_left_a_node_that_stops_is_announced_once(self) -> None:
         self.enter(2, "ann")
