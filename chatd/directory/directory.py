@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
 from chatd.brokers.interfaces import IBroker, Stream
 from chatd.brokers.read_back import UNCOUNTED, Counts
+from chatd.directory.events import DirectoryEvents
 from chatd.directory.leftovers import Leftovers
 from chatd.directory.lives import Lives
 from chatd.directory.newest import NewestRooms
@@ -20,7 +20,6 @@ from chatd.directory.sync import DirectorySync
 from chatd.directory.unavailable import unavailable
 from chatd.directory.unnamed import Unnamed
 from chatd.protocol.errors import ChatError, Code
-from chatd.protocol.json import dump
 from chatd.timing.singleflight import SingleFlight
 from chatd.timing.wall import WallClock
 
@@ -47,7 +46,7 @@ class Directory:
         skipped: Callable[[], object] = lambda: None,
         wall: WallClock | None = None,
     ) -> None:
-        self._broker = broker
+        self._events = DirectoryEvents(broker, clock)
         self._wall = wall or WallClock(clock)
         self._leftovers = Leftovers(broker, clock)
         self.stream = DirectoryStream(broker, clock, self._wall, counts, skipped, self._leftovers)
@@ -68,7 +67,8 @@ class Directory:
         self.stream.start(restored)
 
     def stop(self) -> None:
-        """Stop following the stream, and deleting streams of deleted rooms."""
+        """Stop following the stream, deleting streams of deleted rooms, and telling of changes."""
+        self._events.stop()
         self._leftovers.stop()
         self._unnamed.stop()
         self.stream.stop()
@@ -142,7 +142,7 @@ class Directory:
         finally:
             # not before: who is told of the room may write to it at once
             if new:
-                self._announce("created", entry, {"private": private})
+                self._events.tell("created", entry.name, private=private)
         return new
 
     def open_newest(self) -> None:
@@ -165,7 +165,7 @@ class Directory:
         event = {"op": "delete", "room": name, "epoch": entry.stream.epoch}
         changed = await self.stream.append(event)
         if changed:
-            self._announce("deleted", entry, {})
+            self._events.tell("deleted", entry.name)
         return changed
 
     async def set_private(self, name: str, private: bool) -> None:
@@ -184,7 +184,7 @@ class Directory:
             why = f"All rooms together have {MEMBERS} members, as many as they may; remove some."
             raise ChatError(Code.UNAVAILABLE, why, retry=FULL_RETRY, room=name)
         if await self.stream.append(event):
-            self._announce("member_added", entry, {"user": user})
+            self._events.tell("member_added", entry.name, user=user)
 
     async def remove_member(self, name: str, user: str) -> None:
         """Undo `add_member`."""
@@ -193,7 +193,7 @@ class Directory:
         if await self._surely(lambda: user not in self.get(name).members):
             return
         if await self.stream.append(event):
-            self._announce("member_removed", entry, {"user": user})
+            self._events.tell("member_removed", entry.name, user=user)
 
     async def _surely(self, done: Callable[[], bool]) -> bool:
         """Whether ``done()``, so that a change is needless, also by what other nodes have just
@@ -207,7 +207,3 @@ class Directory:
         """Begin a new life of a room whose stream vanished from the broker."""
         self.check_loaded()
         await self._lives.renew(lost)
-
-    def _announce(self, event: str, entry: RoomEntry, more: dict[str, Any]) -> None:
-        body = {"event": event, "room": entry.name, **more}
-        self._broker.announce(event, entry.name, dump(body))

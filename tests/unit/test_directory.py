@@ -61,6 +61,17 @@ class ChangeTests(DirectoryCase):
         self.assertFalse(self.world.do(self.nodes[1].create("attic")))
         self.assertEqual(self.world.do(self.world.broker.end(self.one.get("attic").stream)), -1)
 
+    def test_events_that_the_broker_is_too_busy_for_follow_in_their_order(self) -> None:
+        with mock.patch.object(self.world.broker, "announce", return_value=False):
+            self.world.do(self.one.create("attic"))
+            self.world.do(self.one.add_member("attic", "ann"))
+            self.world.advance(1)
+        before = self.events()
+        self.world.do(self.one.remove_member("attic", "ann"))
+        self.world.advance(2)
+        told = [event for event, room in self.events()[len(before) :] if room == "attic"]
+        self.assertEqual(told, ["created", "member_added", "member_removed"])
+
     def test_done_only_when_the_stream_is_ready(self) -> None:
         making: Deferred[None] = Deferred()
         create = self.world.broker.create
