@@ -159,6 +159,18 @@ class Rights:
         except ChatError:
             return False
 
+    def still_administers(self, token: str | None) -> bool:
+        """Whether ``token``, by which `check_admin` has let somebody in, is an administrator's now:
+        it may have expired, the admin key be another one. It is no guess."""
+        if token is None:
+            return False
+        if self.admin_key is not None and self.admin_key.matches(token):
+            return True
+        try:
+            return self.tokens is not None and self.tokens.verify(token, self.wall.seconds()).admin
+        except ChatError:
+            return False
+
     def _is_admin(self, token: str, address: str) -> bool:
         """Whether ``token`` has the claim ``admin``; what is not even formed like a token is a
         guess."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 from unittest.mock import patch
@@ -10,8 +11,10 @@ from unittest.mock import patch
 from joserfc import jwt
 from twisted.internet.defer import Deferred
 
+from chatd.protocol.json import dump
 from chatd.rooms.history import HistoryPage
 from chatd.rooms.room import Room
+from chatd.transports.http import rooms
 from tests.support.guarded import ADMIN_KEY, KEY, OTHER_KEY, GuardedTests, bearing, token
 from tests.support.http_client import HTTP, Answer
 from tests.support.kept import Kept
@@ -26,6 +29,13 @@ class LiveTests(GuardedTests):
         socket = await node.websocket(f"/?token={shown}", **more)
         self.assertEqual((await socket.receive())["type"], "welcome")
         return socket
+
+    def change_admin_key(self, node: Node, content: str) -> None:
+        path = node.service.settings.config.admin_key
+        assert path is not None
+        with open(path, "w") as file:
+            file.write(content)
+        node.service.reloader.reload()
 
 
 class WhichTokenTests(LiveTests):
@@ -311,6 +321,43 @@ class LongAnswerTests(LiveTests):
         cut = Deferred.fromCoroutine(asked(f"before={end}"))
         await self.assertFailure(cut, ConnectionError)
 
+    async def test_lists_for_administrators_end(self) -> None:
+        """Cut off, for a part would look like all: with an admin key that is another one now, and
+        with an admin's token that expires."""
+        node = await self.guarded()
+        self.patch(rooms, "ROOMS", 1)
+        self.patch(rooms, "MEMBERS", 1)
+        for name in ("ann", "ben", "cleo"):
+            await node.service.chat.directory.add_member("den", name)
+        lists = ("/rooms", "/rooms?details=1", "/rooms/den/members")
+
+        def written(number: int, then: Callable[[], None]) -> Any:
+            """Do ``then`` after so many parts of an answer."""
+            parts = count()
+
+            def counted(value: object) -> bytes:
+                if next(parts) == number:
+                    then()
+                return dump(value)
+
+            return patch.object(rooms, "dump", counted)
+
+        def new_key() -> None:
+            self.change_admin_key(node, "another-key-of-administrators")
+
+        for path in lists:
+            self.change_admin_key(node, ADMIN_KEY)
+            with written(100, new_key):
+                answer = await node.get(path, **bearing(ADMIN_KEY))
+            self.assertEqual(answer.status, 200, path)
+            with written(2, new_key):
+                cut = Deferred.fromCoroutine(node.get(path, **bearing(ADMIN_KEY)))
+                await self.assertFailure(cut, ConnectionError)
+            shown = bearing(token(node, admin=True, lives=30))
+            with written(2, lambda: node.clock.advance(31)):
+                cut = Deferred.fromCoroutine(node.get(path, **shown))
+                await self.assertFailure(cut, ConnectionError)
+
 
 class KeyChangeTests(LiveTests):
     async def change(self, node: Node, content: bytes) -> None:
@@ -376,13 +423,6 @@ class KeyChangeTests(LiveTests):
         said = await node.get("/rooms/hall/messages?last=10", **bearing(token(node)))
         self.assertEqual(said.json["messages"], [])
         self.assertIsNone(node.service.chat.directory.find("new"))
-
-    def change_admin_key(self, node: Node, content: str) -> None:
-        path = node.service.settings.config.admin_key
-        assert path is not None
-        with open(path, "w") as file:
-            file.write(content)
-        node.service.reloader.reload()
 
     async def test_a_renewed_socket_goes_on(self) -> None:
         node = await self.guarded()

@@ -7,6 +7,9 @@ from heapq import merge
 from itertools import islice
 from typing import Any
 
+from attrs import frozen
+
+from chatd.access.rights import WITHDRAWN, no_longer_valid
 from chatd.directory.projection import RoomEntry
 from chatd.protocol.errors import bad_request
 from chatd.protocol.json import dump, load_sent
@@ -15,6 +18,7 @@ from chatd.service.administration import Administration
 from chatd.service.chat import Chat
 from chatd.service.room_details import room_details
 from chatd.timing.turn_queue import TurnQueue
+from chatd.transports.http.answer import Pieces
 from chatd.transports.http.call import Call, Reply, Route
 from chatd.transports.http.parameters import limit_of, name_of
 
@@ -75,7 +79,8 @@ class RoomRoutes:
         self._directory.check_loaded()
         await self._directory.sync.reach()  # who lists the rooms may do without those not listed
         entries = self._directory.page(after, limit)
-        return Reply(200, _RoomPages(entries, self._chat, call.query("details") is not None))
+        pages = _RoomPages(entries, self._chat, call.query("details") is not None)
+        return Reply(200, _WhileAdmin(call, pages))
 
     async def create(self, call: Call, room: str) -> Reply:
         """PUT a room: 201 if it is new, else 200. ``private`` changes an existing room, too."""
@@ -108,7 +113,8 @@ class RoomRoutes:
         if len(entry.members) <= MEMBERS:
             return Reply(200, {**begun, "members": sorted(entry.members), **ended})
         turns = self._chat.rooms.node.turns
-        return Reply(200, _MemberPages(entry.members, dump(begun), dump(ended), turns))
+        pages = _MemberPages(entry.members, dump(begun), dump(ended), turns)
+        return Reply(200, _WhileAdmin(call, pages))
 
     async def add(self, call: Call, room: str, user: str) -> Reply:
         """PUT a member."""
@@ -126,6 +132,22 @@ class RoomRoutes:
 def _check_admin(call: Call) -> None:
     """See `Rights.check_admin`."""
     call.admission.rights.check_admin(call.token, call.caller.address)
+
+
+@frozen
+class _WhileAdmin:
+    """The ``pages`` of a list, for as long as who asked for it is an administrator: reading it may
+    take an hour. A part of it would look like all."""
+
+    _call: Call
+    _pages: Pieces
+
+    async def next(self) -> bytes:
+        """See `chatd.transports.http.answer.Pieces`."""
+        page = await self._pages.next()
+        if page and not self._call.admission.rights.still_administers(self._call.token):
+            raise no_longer_valid(WITHDRAWN)
+        return page
 
 
 class _RoomPages:
