@@ -153,6 +153,16 @@ class ChatdAPI:
             yield page
             page = self.page(room, after=page.cursor, limit=str(PAGE))
 
+    def past(self, room: str, before: str, **who: str) -> Iterator[list[dict[str, Any]]]:
+        """The messages of ``room`` that are kept and come before the cursor ``before``, the newest
+        first, many at a time. It makes nobody present. ``who`` is of the query, as in `page`."""
+        cursor, more = before, True
+        while more:
+            query = {"before": cursor, "limit": str(PAGE), **who}
+            found = self.json("GET", f"{room_path(room)}/messages", query=query)
+            cursor, more = found["cursor"], found["more"]
+            yield found["messages"]
+
 
 def room_path(room: str, user: str | None = None) -> str:
     """The path of a room, or of a member of it."""

@@ -33,12 +33,13 @@ from twisted.internet.threads import blockingCallFromThread, deferToThread
 from twisted.trial.unittest import TestCase
 
 from chatd.brokers.sqlite.lock import Lock
-from chatd.ctl import transfer
-from chatd.ctl.api import ChatdAPI, Page, why
+from chatd.ctl import api, transfer
+from chatd.ctl.api import Away, ChatdAPI, Page, why
 from chatd.ctl.doctor import Patient
 from chatd.ctl.main import cli
 from chatd.ctl.output import table
 from chatd.ctl.top import fitting, rows
+from chatd.rooms import deduplication
 from tests.support.daemon import ROOT
 from tests.support.forked_command import ForkedCommand
 from tests.support.rabbit_home import free_port
@@ -254,6 +255,49 @@ class ChatctlTests(ServingTests):
         self.assertIn("line 5: too_large: ", said)
         for number in (6, 7):
             self.assertIn(f"line {number}: bad_request: ", said)
+
+    def forgetful(self) -> None:
+        """Nodes that know a repeat by itself among the two newest messages only."""
+        self.patch(deduplication, "WINDOW", 2)
+        self.patch(deduplication, "_FEW", 2)
+
+    async def test_import_that_was_interrupted_is_repeated(self) -> None:
+        """Also when the node no longer knows what it has by itself; what is there twice in the
+        file, too, is stored as often."""
+        node = await self.node()
+        self.forgetful()
+        self.patch(api, "PAGE", 2)
+        message = {"room": "copy", "user": "Jose\u0301", "text": "t", "data": {"n": 1}}
+        lines = [{**message, "id": f"i{n % 6}"} for n in range(8)]
+        for part in (lines[:5], lines, lines):
+            said, kept = await self.imported(node, *part)
+            self.assertEqual(said, f"{len(part)} messages published\n")
+            self.assertEqual([one["id"] for one in kept], [one["id"] for one in part])
+        said, kept = await self.imported(node, {**message, "id": "i2", "text": "another"})
+        self.assertEqual(kept[-1]["text"], "another")
+
+    async def test_import_tries_again(self) -> None:
+        """After an answer that was lost, when the node no longer knows the message by itself."""
+        node = await self.node()
+        self.forgetful()
+        self.patch(transfer, "AGAIN", 0)
+        ask, calls = ChatdAPI.ask, count()
+
+        def lost(api: ChatdAPI, method: str, path: str, **more: Any) -> bytes:
+            answer = ask(api, method, path, **more)
+            if method != "POST" or next(calls):
+                return answer
+            for text in "abc":
+                ask(api, method, path, body={"text": text}, query={"username": "ben"})
+            raise Away("the connection was lost")
+
+        file = self.mktemp()
+        Path(file).write_text('{"room": "lobby", "user": "ann", "text": "t", "id": "a1"}')
+        with mock.patch.object(ChatdAPI, "ask", lost):
+            said = await self.ctl(node, "import", file)
+        self.assertEqual(said, "1 messages published\n")
+        kept = (await node.get("/rooms/lobby/messages?last=9")).json["messages"]
+        self.assertEqual([one["text"] for one in kept], ["t", "a", "b", "c"])
 
     async def test_import_stops_where_chatd_is_away(self) -> None:
         node = await self.node()
