@@ -15,7 +15,7 @@ from chatd.ctl import backups, doctor, rooms, talk, tokens, top, transfer
 from chatd.ctl.api import ChatdAPI, Failed, why
 from chatd.ctl.output import Output
 from chatd.ctl.setting import Setting
-from chatd.telemetry.standard_output import give_up, show_what_cannot_be_written
+from chatd.telemetry.standard_output import give_up, open_missing, show_what_cannot_be_written
 
 #: Where a node is that was started without options.
 URL = "http://localhost:8081"
@@ -100,6 +100,7 @@ for _module in (rooms, talk, top, tokens, transfer, backups, doctor):
 def main() -> None:
     """The console script. A file that cannot be read on, or output that cannot be written, such as
     to a full disk, ends it with one line."""
+    open_missing()
     show_what_cannot_be_written()
     try:
         cli(prog_name="chatctl")

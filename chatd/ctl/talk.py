@@ -30,9 +30,12 @@ def send(setting: Setting, room: str, text: str | None, user: str, id_: str | No
 
 
 def _read() -> str:
-    """What standard input holds. `Failed` if that is nothing: a command before this one may have
-    failed, or there is no input."""
-    said = sys.stdin.read().rstrip("\n")
+    """What standard input holds. `Failed` if that is no text, or nothing: a command before this one
+    may have failed, or there is no input."""
+    try:
+        said = sys.stdin.read().rstrip("\n")
+    except UnicodeDecodeError as error:
+        raise Failed(f"standard input is no text in {error.encoding}") from None
     if not said:
         raise Failed(
             "There is nothing to send: standard input is empty. Give the text, or '' for"

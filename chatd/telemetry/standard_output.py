@@ -1,4 +1,4 @@
-"""What standard output cannot show, or take."""
+"""What standard output cannot show, or take, and that there is none."""
 
 from __future__ import annotations
 
@@ -10,6 +10,16 @@ from typing import TextIO
 
 #: Its descriptor.
 STDOUT = 1
+
+
+def open_missing() -> None:
+    """Open the null device for each of standard input, output and error that the process was
+    started without: libraries use them unasked, and a file that is opened next would have the
+    descriptor of one of them."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            file = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(file, mode, encoding="utf-8"))
 
 
 def show_what_cannot_be_written() -> None:

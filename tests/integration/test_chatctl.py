@@ -575,6 +575,28 @@ class WithoutNodeTests(TestCase):
             said = (done.returncode, done.stderr)
             self.assertEqual(said, (1, "Error: output: No space left on device\n"))
 
+    def test_without_standard_input_and_output(self) -> None:
+        """As some start their commands: nothing is read, nothing said."""
+        key = Path(self.mktemp()).absolute()
+        key.write_text(SECRET)
+        script = "from chatd.ctl.main import main; main()"
+        for command, code, said in (
+            (["send", "lobby"], 1, "Error: There is nothing to send"),
+            (["delete", "lobby"], 1, "Aborted!"),
+            (["import", "-"], 0, ""),
+            (["--json", "token", "ann", "--key", str(key)], 0, ""),
+        ):
+            shell = ["sh", "-c", 'exec "$@" <&- >&-', "sh", sys.executable, "-c", script]
+            done = subprocess.run([*shell, *command], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+            self.assertEqual(done.returncode, code, done.stderr)
+            self.assertNotIn("Traceback", done.stderr)
+            self.assertIn(said, done.stderr)
+
+    def test_what_is_no_text(self) -> None:
+        done = run("send", "lobby", stdin=b"caf\xe9")
+        self.assertEqual((done.exit_code, done.output.count("\n")), (1, 1), done.output)
+        self.assertIn("standard input is no text in utf-8", done.output)
+
     def test_completion(self) -> None:
         for shell in ("bash", "zsh", "fish"):
             self.assertIn("_CHATCTL_COMPLETE", run("completion", shell).output)
