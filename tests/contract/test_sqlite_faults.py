@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -54,6 +55,24 @@ class FaultTests(FilledTests):
         self.assertNotIn("interrupted", follower.calls)
         self.check_sizes()
         following.stop()
+
+    async def test_a_full_disk_of_which_little_is_freed(self) -> None:
+        """Enough for the probe, but for no message: it stays full, and that is said once."""
+        await self.filled()
+        opened = self.broker._open
+        assert opened is not None
+        place = "chatd.brokers.sqlite.files.shutil.disk_usage"
+        opened.writer._db.execute("PRAGMA max_page_count = 1")  # as many as there are
+        with capturedLogs() as events:
+            failed = self.append("x", PAGE * 10)
+            await self.assertFailure(failed, NotStored)
+            for free, blocked in ((100_000, True), (1_100_000, False)):
+                with mock.patch(place, return_value=SimpleNamespace(free=free)):
+                    self.broker._watch()
+                    await opened.writing.call(lambda: None)
+                self.assertEqual(bool(self.broker.blocked), blocked, free)
+            said = [formatEvent(event) for event in events if "stored" in formatEvent(event)]
+        self.assertEqual(len(said), 2, said)
 
     async def test_a_file_that_cannot_be_read_makes_reads_unavailable(self) -> None:
         await self.filled()

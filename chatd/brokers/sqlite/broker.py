@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from twisted.application.service import IService, Service
@@ -266,7 +267,8 @@ class SQLiteBroker(LocalBroker, Service):
         opened.commits.check()
         if opened.commits.health is not Health.STALLED:
             failing = opened.commits.health is Health.FAILING
-            look = opened.writer.probe if failing else opened.writer.check
+            full = bool(opened.commits.blocked)
+            look = partial(opened.writer.probe, full) if failing else opened.writer.check
             opened.writing.call(look).addCallbacks(
                 lambda _: opened.commits.report(None) if failing else None,
                 lambda failure: self._unwell(failure, opened),

@@ -6,9 +6,32 @@ import os
 import shutil
 import sqlite3
 
+#: Bytes that a disk which was full must have: a page or two would be there for the next probe, and
+#: not for the next message.
+ROOM = 1024 * 1024
+
 
 class Replaced(sqlite3.OperationalError):
     """The database was deleted, renamed or replaced: the next start would not find new records."""
+
+
+class Full(sqlite3.OperationalError):
+    """There is little space left on the disk."""
+
+    sqlite_errorcode = sqlite3.SQLITE_FULL
+
+    def __init__(self) -> None:
+        super().__init__("database or disk is full")
+
+
+def check_room(path: str) -> None:
+    """Raise `Full` unless the disk of the database ``path`` has `ROOM` for commits."""
+    try:
+        free = shutil.disk_usage(os.path.dirname(path)).free
+    except OSError:
+        return  # it does not tell
+    if free < ROOM:
+        raise Full
 
 
 class Files:

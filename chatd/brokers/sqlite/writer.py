@@ -14,7 +14,7 @@ from secrets import token_hex
 
 from chatd.brokers.interfaces import NoSuchStream, Retention, Stream
 from chatd.brokers.sqlite.batch import Append, Batch, Changes, Create, InDoubt, StreamHead, Work
-from chatd.brokers.sqlite.files import Files, Replaced
+from chatd.brokers.sqlite.files import Files, Replaced, check_room
 from chatd.brokers.sqlite.mark import Mark
 from chatd.brokers.sqlite.schema import OFFSET_BITS, connect, transaction
 
@@ -44,7 +44,7 @@ class SQLiteWriter:
         self._heads: dict[str, StreamHead] = {}
         self._free = 1
         self.mark()  # a first read, which opens the write-ahead log
-        self._files = Files(path)
+        self._path, self._files = path, Files(path)
         #: Whether anything was committed since `advance`.
         self.changed = False
 
@@ -62,9 +62,12 @@ class SQLiteWriter:
         """Raise `Replaced` if the database was deleted, renamed or replaced."""
         self._files.check()
 
-    def probe(self) -> None:
-        """Raise if the database cannot be written, or was replaced."""
+    def probe(self, full: bool) -> None:
+        """Raise if the database cannot be written, or was replaced; if its disk was ``full``, also
+        if only little of that was freed."""
         self._files.check()
+        if full:
+            check_room(self._path)
         with transaction(self._db):
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             self._db.execute(f"PRAGMA user_version = {version}")
