@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from unittest import mock
+from unittest import mock, skipUnless
 
 from twisted.logger import capturedLogs
 
@@ -113,3 +113,13 @@ class LineageTests(FilledTests):
         await until(lambda: read_mark(self.path) != before)
         await self.put_back(copy)
         self.assertTrue(self.broker.restored)
+
+    @skipUnless(os.geteuid() == 0, "only root gives files away")
+    async def test_a_mark_is_for_the_owner_of_the_database(self) -> None:
+        """Root may have started chatd once by hand: its user must be able to read it afterwards."""
+        await self.filled()
+        os.chown(self.path, 1234, 5678)
+        await self.fill(3, 4)
+        await self.broker._advance(self.broker._open)
+        found = os.stat(f"{self.path}.mark")
+        self.assertEqual((found.st_uid, found.st_gid), (1234, 5678))

@@ -38,12 +38,18 @@ def read_mark(path: str) -> Mark | None:
 
 
 def write_mark(path: str, mark: Mark) -> None:
-    """Replace the mark of the database ``path``. Raises OSError."""
+    """Replace the mark of the database ``path``; where root does, for the database's owner. Raises
+    OSError."""
     new = f"{path}.mark.new"
     with suppress(FileNotFoundError):
         os.unlink(new)  # left behind by a process that was killed here
     file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
+        if os.geteuid() == 0:
+            # as SQLite does with the log: a user that cannot read it would notice no restoration
+            with suppress(OSError):  # such as a root that may not
+                owner = os.stat(path)
+                os.fchown(file, owner.st_uid, owner.st_gid)
         os.write(file, dump({"life": mark.life, "generation": mark.generation}) + b"\n")
     finally:
         os.close(file)
