@@ -9,6 +9,7 @@ off until what has come meanwhile is read.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -32,6 +33,9 @@ class Standstills(Service):
     def __init__(self, reactor: Any) -> None:
         #: Called at once when there was one, for what must not be put off.
         self.on_standstill: Callable[[], object] = nothing
+        #: How often the process has stood still so far, as of the last reading of the clock. Asked
+        #: for each message, so it is one call of a function of C.
+        self.count: Callable[[], int] = partial(getattr, reactor.seconds, "standstills")
         self._reactor = reactor
         #: How many there had been by the last turn, and whether calls were put off in that one: a
         #: process that is always late must come to make them.
@@ -41,7 +45,7 @@ class Standstills(Service):
     def startService(self) -> None:
         """Take over how the reactor makes delayed calls."""
         super().startService()
-        self._known = self.count()
+        self._known = self._count_now()
         self._reactor.runUntilCurrent = self._turn
 
     def stopService(self) -> None:
@@ -49,14 +53,13 @@ class Standstills(Service):
         super().stopService()
         del self._reactor.runUntilCurrent
 
-    def count(self) -> int:
-        """How often the process has stood still so far, up to this very moment."""
+    def _count_now(self) -> int:
         self._reactor.seconds()
-        return int(self._reactor.seconds.standstills)
+        return self.count()
 
     def _turn(self) -> None:
         """See `twisted.internet.base.ReactorBase.runUntilCurrent`."""
-        before, self._known = self._known, self.count()
+        before, self._known = self._known, self._count_now()
         if self._known > before:
             self.on_standstill()
         self._put_off = self._known > before and not self._put_off

@@ -43,11 +43,16 @@ class _Steady:
 
     def __call__(self) -> float:
         elapsed = self._elapsed()
+        if not 0.0 <= elapsed - self._last <= STOOD_STILL:
+            self._leapt(elapsed)
+        self._last = elapsed
+        return self._base + elapsed
+
+    def _leapt(self, elapsed: float) -> None:
+        """``elapsed`` is not what follows on the last reading."""
         if elapsed < self._last:
             # never on hardware; but in a virtual machine that was migrated, or under faketime
             self._base += self._last - elapsed
-        elif elapsed - self._last > STOOD_STILL:
+        else:
             self.standstills += 1
             self.stood = self._base + self._last, self._base + elapsed
-        self._last = elapsed
-        return self._base + elapsed

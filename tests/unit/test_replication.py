@@ -16,7 +16,8 @@ from twisted.trial.unittest import TestCase
 
 from chatd.brokers.memory.broker import MemoryBroker
 from chatd.presence.payloads import Vitals
-from chatd.presence.replication import ASK_AGAIN, BEAT, MISSED, PEERS, SILENCE
+from chatd.presence.peers import ASK_AGAIN
+from chatd.presence.replication import BEAT, MISSED, PEERS, SILENCE
 from chatd.presence.sender import GATHER, PAUSE
 from tests.support.world import Site, World
 
