@@ -104,11 +104,13 @@ class DeafTests(LimitsTests):
             self.assertEqual((await HTTP(raw, "GET").answer()).status, 404)
 
     async def keep_little(self, node: Node, raw: Raw) -> None:
-        """Have the kernel keep 64 KB on either side: it would take the whole of an answer."""
+        """Have the kernel keep 64 KB on either side of the way to the client: it would take the
+        whole of an answer. On the way from the client less than a segment of loopback (64 KB) would
+        have the sender wait for TCP's timers, for minutes (RFC 9293, section 3.8.6)."""
         await until(node.connections)
-        for end in (*node.connections(), raw.transport):
+        for end in node.connections():
             end.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32 * KB)
-            end.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * KB)
+        raw.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * KB)
 
     async def test_an_answer_left_unread(self) -> None:
         """It is not kept for ever; one that is read slowly is."""
