@@ -66,7 +66,7 @@ def _open_streams() -> None:
     buffers nothing: what cannot be written may be noticed as late as at the end."""
     for number, name in ((1, "stdout"), (2, "stderr")):
         before = getattr(sys, name)
-        stream = open(  # noqa: SIM115
+        stream = open(  # noqa: SIM115  # it is standard output from now on
             number, "w", encoding=before.encoding, errors=before.errors, closefd=False
         )
         stream.reconfigure(line_buffering=name == "stderr" or stream.isatty())

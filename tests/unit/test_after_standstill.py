@@ -136,6 +136,21 @@ class AfterStandstillTests(SynchronousTestCase):
         self.assertEqual(self.new([self.say("1")]), [True], "an id that is not known any more")
         self.assertEqual(self.site.rooms.node.former_ids._number, 0)
 
+    def test_records_that_come_before_anybody_has_read_the_clock(self) -> None:
+        """Which is how it is noticed that the process stood still."""
+        node, stream = self.site.rooms.node, self.world.stream()
+        seconds, self.broker.stopped = node.clock.seconds, True
+        self.elsewhere("1")
+        batch = self.world.do(self.broker.read(stream, 0, 2 * WINDOW))
+
+        def read() -> float:
+            self.stood = 1
+            return seconds()
+
+        self.patch(node.clock, "seconds", read)
+        self.site.rooms._rooms[stream]._follower.records(batch)
+        self.assertEqual(node.former_ids._number, len(batch) - WINDOW)
+
     def test_all_transports(self) -> None:
         """Those without a session."""
         self.stop()

@@ -128,8 +128,8 @@ class ShortTurnsTests(SynchronousTestCase):
             raise RuntimeError("in its end")
 
         for one in sockets[:2]:  # one in its turn, one of those that were left
-            one.connectionLost = fail  # type: ignore[method-assign]
-            one.doRead = lambda: CONNECTION_DONE  # type: ignore[method-assign,assignment]
+            self.patch(one, "connectionLost", fail)
+            self.patch(one, "doRead", lambda: CONNECTION_DONE)
         self.takes = LONG
         served = self.turn() + self.turn() + self.turn()
         self.assertEqual({*served}, {sockets[2]})
